@@ -1,0 +1,105 @@
+# Everything runs in a virtual environment of its own; all that is needed is Python >= 3.11 and make.
+#
+#   make demo [ARGS="--crash"]     make test [ARGS="tests/unit -x"]     make help
+#
+# PYTHON=... picks the interpreter the environment is made from, VENV=... where it lives
+# (make test PYTHON=python3.12 VENV=.venv-3.12).
+
+PYTHON ?=
+VENV ?= .venv
+ARGS ?=
+
+CANDIDATES := python3.13 python3.12 python3.11 python3 python3.14 python
+# Asked by running it: a name on the path may be a shim for a version that is not there.
+USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq
+
+# Import times are part of what is tested, so compiled modules are kept, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format docs bench soak clean
+
+help:
+	@echo "make demo    run the demonstration (options: ARGS=\"--crash\", ARGS=\"--cancel-after 2\")"
+	@echo "make test    run the whole test suite (a part of it: ARGS=\"tests/unit\")"
+	@echo "make lint    ruff, mypy, pyright and the import floors"
+	@echo "make format  let ruff rewrite what it can"
+	@echo "make docs    build the documentation, warnings are errors"
+	@echo "make bench   run the benchmarks against other libraries"
+	@echo "make soak    run the tests that take minutes"
+	@echo "make clean   remove the environment and everything built"
+
+demo: $(VENV)/.stamp-demo
+	@$(BIN)/python -m unified_exec demo $(ARGS)
+
+test: $(VENV)/.stamp-test
+	@echo "== pytest $(ARGS)"
+	@$(BIN)/python -m pytest $(ARGS)
+
+soak: $(VENV)/.stamp-test
+	@echo "== pytest -m soak $(ARGS)"
+	@$(BIN)/python -m pytest -m soak -o timeout=0 -o faulthandler_timeout=0 $(ARGS)
+
+lint: $(VENV)/.stamp-lint
+	@echo "== ruff check"
+	@$(BIN)/ruff check .
+	@echo "== ruff format --check"
+	@$(BIN)/ruff format --check .
+	@echo "== mypy --strict"
+	@$(BIN)/mypy --strict
+	@echo "== pyright: the public names and tests/typing"
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+	@echo "== import-linter: the floors"
+	@$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/.stamp-lint
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+docs: $(VENV)/.stamp-docs
+	@echo "== sphinx-build"
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: $(VENV)/.stamp-benchmarks
+	@$(BIN)/python -m unified_exec bench $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is newer than pyproject.toml once what it names is installed, so that a second run starts at once.
+
+$(VENV)/.stamp-python:
+	@python="$(PYTHON)"; \
+	if [ -z "$$python" ]; then \
+	    for candidate in $(CANDIDATES); do \
+	        if "$$candidate" -c "$(USABLE)" >/dev/null 2>&1; then python="$$candidate"; break; fi; \
+	    done; \
+	fi; \
+	if [ -z "$$python" ] || ! "$$python" -c "$(USABLE)"; then \
+	    echo "No Python 3.11 or later with venv and ensurepip found$${python:+ ($$python was asked for)}." >&2; \
+	    echo "Install one (on Debian and its kin also the package python3-venv), or name it: make PYTHON=/path/to/python" >&2; \
+	    exit 1; \
+	fi; \
+	echo "== $(VENV): $$("$$python" -V)"; \
+	"$$python" -m venv --clear "$(VENV)"
+	@$(PIP) --upgrade "pip>=25.1"
+	@touch $@
+
+$(VENV)/.stamp-demo: pyproject.toml $(VENV)/.stamp-python
+	@echo "== installing unified-exec[demo]"
+	@$(PIP) -e ".[demo]"
+	@touch $@
+
+$(VENV)/.stamp-test $(VENV)/.stamp-lint $(VENV)/.stamp-docs $(VENV)/.stamp-benchmarks: pyproject.toml $(VENV)/.stamp-python
+	@echo "== installing unified-exec and what '$(patsubst .stamp-%,%,$(notdir $@))' needs"
+	@$(PIP) -e . --group $(patsubst .stamp-%,%,$(notdir $@))
+	@touch $@

@@ -1,0 +1,1 @@
+"""Crashes, hangs and nonsense."""

@@ -1,0 +1,281 @@
+"""What a test may leave behind: nothing.
+
+`watch()` compares what is there before and after a block: child processes (running, or dead and never reaped),
+processes that lost their parent, threads, file descriptors, files in /dev/shm, mappings of anonymous memory, and
+asyncio tasks that a loop had to cancel as it closed. What the system ends in its own time is waited for.
+Descriptors, shared memory and orphans are looked for on Linux alone; the header of a test run says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import socket
+import stat
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+from tests.waiting import PATIENCE, until
+
+LINUX = sys.platform == "linux"
+# Whatever the tests start inherits this, so that a process whose parent is gone is still known as theirs.
+MARK = "UNIFIED_EXEC_TEST_RUN"
+WATCHED = "processes, threads, asyncio tasks" + (", descriptors, shared memory" if LINUX else " (the rest: Linux only)")
+
+
+class LeakError(AssertionError):
+    """Something outlived the block that was watched; the text names each thing."""
+
+
+class Kind(NamedTuple):
+    """One kind of thing: `look` finds all there are now, by identity; `describe` tells about one."""
+
+    look: Callable[[], dict[Hashable, Any]]
+    describe: Callable[[Any], str]
+
+
+# --- processes ---------------------------------------------------------------------------------------------------
+
+
+def processes() -> dict[Hashable, Any]:
+    found = {}
+    for process in [*_descendants(), *_marked()]:
+        try:
+            found[process.pid, process.create_time()] = process
+        except psutil.NoSuchProcess:
+            pass
+    return found
+
+
+def describe_process(process: psutil.Process) -> str:
+    try:
+        status = process.status()
+        if status == psutil.STATUS_ZOMBIE:
+            return f"child process {process.pid}: dead, but never reaped"
+        place = "child process" if _is_ours(process) else "orphaned process"
+        return f"{place} {process.pid} ({status}): {' '.join(process.cmdline()) or process.name()}"
+    except psutil.NoSuchProcess:
+        return f"process {process.pid}: gone as soon as it was reported"
+
+
+def _is_ours(process: psutil.Process) -> bool:
+    return os.getpid() in (parent.pid for parent in process.parents())
+
+
+def _descendants() -> list[psutil.Process]:
+    if LINUX and not _has_children():
+        return []
+    return psutil.Process().children(recursive=True)
+
+
+def _has_children() -> bool:
+    """Whether this process has any child at all: a question that costs microseconds, for the many tests with none."""
+    try:
+        return any(Path(f"/proc/self/task/{task}/children").read_bytes() for task in os.listdir("/proc/self/task"))
+    except OSError:  # a thread ended meanwhile, or a kernel without these files
+        return True
+
+
+def mark_this_run() -> None:
+    os.environ[MARK] = f"{os.getpid()}-{uuid.uuid4().hex}"
+
+
+def _marked() -> Iterator[psutil.Process]:
+    mark = os.environ.get(MARK)
+    if not LINUX or mark is None:
+        return
+    wanted = f"{MARK}={mark}".encode()
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            if wanted in Path("/proc", name, "environ").read_bytes():
+                yield psutil.Process(int(name))
+        except (OSError, psutil.NoSuchProcess):  # ended meanwhile, or another user's
+            pass
+
+
+# --- threads -----------------------------------------------------------------------------------------------------
+
+
+def threads() -> dict[Hashable, Any]:
+    """All threads that run Python code, also those that the threading module has never seen."""
+    running = sys._current_frames()
+    idle = _idle_trio_threads()
+    known = [thread for thread in threading.enumerate() if thread not in idle]
+    found: dict[Hashable, Any] = {thread: thread for thread in known if thread.ident in running}
+    for ident in running.keys() - {thread.ident for thread in known} - {thread.ident for thread in idle}:
+        found["raw", ident] = ident
+    return found
+
+
+def _idle_trio_threads() -> set[threading.Thread]:
+    """Threads that trio keeps ten seconds for the next call: they hold nothing and end by themselves."""
+    module = sys.modules.get("trio._core._thread_cache")
+    return {worker._thread for worker in list(module.THREAD_CACHE._idle_workers)} if module else set()
+
+
+def describe_thread(thread: threading.Thread | int) -> str:
+    ident = thread if isinstance(thread, int) else thread.ident
+    name = "not started by threading" if isinstance(thread, int) else repr(thread.name)
+    frame = sys._current_frames().get(ident or 0)
+    place = f" in {frame.f_code.co_qualname}, {frame.f_code.co_filename}:{frame.f_lineno}" if frame else ""
+    return f"thread {ident} ({name}){place}"
+
+
+# --- descriptors and memory ---------------------------------------------------------------------------------------
+
+
+def descriptors() -> dict[Hashable, Any]:
+    found: dict[Hashable, Any] = {}
+    for name in os.listdir("/proc/self/fd") if LINUX else ():
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:  # the descriptor that listed the folder
+            continue
+        found[int(name), target] = (int(name), target)
+    return found
+
+
+def describe_descriptor(descriptor: tuple[int, str]) -> str:
+    number, target = descriptor
+    return f"file descriptor {number}: {target}{_socket_kind(number)}"
+
+
+def _socket_kind(number: int) -> str:
+    try:
+        if not stat.S_ISSOCK(os.fstat(number).st_mode):
+            return ""
+        with socket.socket(fileno=os.dup(number)) as copy:
+            return f" {copy.family.name} {copy.type.name} {copy.getsockname() or ''}".rstrip()
+    except OSError:
+        return ""
+
+
+def shared_files() -> dict[Hashable, Any]:
+    try:
+        return {(entry.name, entry.inode()): entry.path for entry in os.scandir("/dev/shm")}
+    except OSError:
+        return {}
+
+
+def describe_shared_file(path: str) -> str:
+    return f"shared memory file {path}"
+
+
+def mappings() -> dict[Hashable, Any]:
+    """Shared memory that is still mapped, though its descriptor may be closed."""
+    lines = Path("/proc/self/maps").read_text(errors="replace").splitlines() if LINUX else ()
+    return {line: line for line in lines if "/memfd:" in line or "/dev/shm/" in line}
+
+
+def describe_mapping(line: str) -> str:
+    return f"mapped shared memory: {line}"
+
+
+KINDS = (
+    Kind(processes, describe_process),
+    Kind(threads, describe_thread),
+    Kind(descriptors, describe_descriptor),
+    Kind(shared_files, describe_shared_file),
+    Kind(mappings, describe_mapping),
+)
+
+
+# --- asyncio tasks -----------------------------------------------------------------------------------------------
+
+# One list for each block being watched; tasks belong to the innermost.
+_left_tasks: list[list[str]] = []
+_close_runner = asyncio.Runner.close
+
+
+def _close_and_note(runner: asyncio.Runner) -> None:
+    loop: asyncio.AbstractEventLoop | None = getattr(runner, "_loop", None)
+    if _left_tasks and loop is not None and not loop.is_closed():
+        _left_tasks[-1].extend(f"asyncio task {task!r}" for task in asyncio.all_tasks(loop) if _is_left(task))
+    _close_runner(runner)
+
+
+def _is_left(task: asyncio.Task[Any]) -> bool:
+    name = getattr(task.get_coro(), "__qualname__", None)
+    # No name: the loop closing an async generator. The other: anyio's test runner, which its own loop ends.
+    return name is not None and name != "TestRunner._run_tests_and_fixtures"
+
+
+# --- the watch ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def watch(patience: float = PATIENCE, pause: Callable[[float], object] = time.sleep) -> Iterator[None]:
+    """Raise `LeakError` if the block leaves anything behind that is not gone after `patience` seconds.
+
+    Processes that were left are killed once they are reported, so that one test's leak is not the next one's.
+    If the block itself fails, its exception goes on with the leaks in a note.
+    """
+    before = [kind.look() for kind in KINDS]
+    tasks: list[str] = []
+    _left_tasks.append(tasks)
+    asyncio.Runner.close = _close_and_note  # type: ignore[method-assign]
+    failure: BaseException | None = None
+    try:
+        yield
+    except BaseException as error:
+        failure = error
+        raise
+    finally:
+        _left_tasks.remove(tasks)
+        if not _left_tasks:
+            asyncio.Runner.close = _close_runner  # type: ignore[method-assign]
+        left = tasks + _what_is_left(before, patience, pause)
+        if left and failure is not None:
+            failure.add_note("It also left behind:\n" + _listed(left))
+        elif left:
+            raise LeakError("left behind:\n" + _listed(left))
+
+
+def _listed(left: list[str]) -> str:
+    return "\n".join(f"  - {line}" for line in left)
+
+
+def _what_is_left(before: list[dict[Hashable, Any]], patience: float, pause: Callable[[float], object]) -> list[str]:
+    waiting = [(kind, old) for kind, old in zip(KINDS, before, strict=True) if kind.look().keys() - old.keys()]
+    if not waiting:
+        return []
+    gc.collect()  # a cycle, such as an exception with its traceback, may hold the last reference
+    until(lambda: not any(kind.look().keys() - old.keys() for kind, old in waiting), patience, pause=pause)
+    left = []
+    for kind, old in waiting:
+        for key, thing in kind.look().items():
+            if key not in old and not (kind.look is shared_files and _in_foreign_use(thing)):
+                left.append(kind.describe(thing))
+                if isinstance(thing, psutil.Process):
+                    _kill(thing)
+    return left
+
+
+def _in_foreign_use(path: str) -> bool:
+    """Whether a process that is none of ours has the file mapped: /dev/shm is everybody's."""
+    ours = {os.getpid()} | {process.pid for process in processes().values()}
+    for name in os.listdir("/proc"):
+        try:
+            if name.isdigit() and int(name) not in ours and f"{path}\n" in Path("/proc", name, "maps").read_text():
+                return True
+        except OSError:
+            pass
+    return False
+
+
+def _kill(process: psutil.Process) -> None:
+    try:
+        process.kill()
+    except psutil.Error:
+        pass

@@ -1,0 +1,1 @@
+"""TaskScope: the law, clause by clause."""

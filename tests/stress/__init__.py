@@ -1,0 +1,1 @@
+"""Many tasks, random operations; the long ones are marked `soak`."""

@@ -1,0 +1,1 @@
+"""Checked by mypy --strict and pyright, never run: `assert_type` says what a signature promises."""

@@ -1,0 +1,1 @@
+"""Pure parts: no event loop, no clock, no sleep."""

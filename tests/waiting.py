@@ -1,0 +1,40 @@
+"""Waiting for what the operating system does in its own time: by asking, and never for longer than said."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import anyio
+
+PATIENCE = 5.0
+PAUSE = 0.01
+
+
+def until(
+    condition: Callable[[], object],
+    within: float = PATIENCE,
+    *,
+    pause: Callable[[float], object] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> bool:
+    """Ask `condition` until it holds, for at most `within` seconds; tell whether it did.
+
+    It is asked once more when the time is over, so that a machine that slept through it does no harm.
+    """
+    over = clock() + within
+    while not condition():
+        if clock() >= over:
+            return bool(condition())
+        pause(PAUSE)
+    return True
+
+
+async def until_async(condition: Callable[[], object], within: float = PATIENCE) -> bool:
+    """`until` for coroutines: the event loop runs on between two questions."""
+    over = anyio.current_time() + within
+    while not condition():
+        if anyio.current_time() >= over:
+            return bool(condition())
+        await anyio.sleep(PAUSE)
+    return True

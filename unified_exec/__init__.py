@@ -1,0 +1,97 @@
+"""unified_exec: coroutines, threads and processes in one structured-concurrency scope.
+
+    async with TaskScope(timeout=30) as scope:
+        page = scope.spawn(fetch, url)                  # async def  -> event loop
+        rows = scope.spawn(read_rows, path)             # def        -> thread
+        stats = scope.spawn(crunch, data, on="cpu")     # CPU work   -> process, or thread without GIL
+        print(await page, await rows, await stats)
+
+The names are loaded when they are first used: a worker process needs few of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._backends.process.pool import ProcessPool as ProcessPool
+    from ._backends.thread import ThreadPool as ThreadPool
+    from ._core.calls import call as call
+    from ._core.defaults import shutdown_default_pools as shutdown_default_pools
+    from ._core.handle import TaskCancelled as TaskCancelled, TaskHandle as TaskHandle
+    from ._core.scope import TaskScope as TaskScope
+    from ._model.current import (
+        CurrentTask as CurrentTask,
+        check_cancelled as check_cancelled,
+        current_task as current_task,
+        is_cancelled as is_cancelled,
+        time_left as time_left,
+    )
+    from ._model.states import TaskState as TaskState
+    from ._rules.dispatch import blocking as blocking, cpu_bound as cpu_bound
+    from ._rules.policies import (
+        Collect as Collect,
+        FailFast as FailFast,
+        Policy as Policy,
+        Race as Race,
+        Tally as Tally,
+        Verdict as Verdict,
+    )
+    from ._rules.sizing import cpu_count as cpu_count
+    from .errors import (
+        Cancelled as Cancelled,
+        PoolClosed as PoolClosed,
+        RemoteError as RemoteError,
+        SerializationError as SerializationError,
+        TaskTimeout as TaskTimeout,
+        UnifiedExecError as UnifiedExecError,
+        WorkerCrashed as WorkerCrashed,
+        WorkerStartError as WorkerStartError,
+    )
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "_backends.process.pool": ("ProcessPool",),
+    "_backends.thread": ("ThreadPool",),
+    "_core.calls": ("call",),
+    "_core.defaults": ("shutdown_default_pools",),
+    "_core.handle": ("TaskCancelled", "TaskHandle"),
+    "_core.scope": ("TaskScope",),
+    "_model.current": ("CurrentTask", "check_cancelled", "current_task", "is_cancelled", "time_left"),
+    "_model.states": ("TaskState",),
+    "_rules.dispatch": ("blocking", "cpu_bound"),
+    "_rules.policies": ("Collect", "FailFast", "Policy", "Race", "Tally", "Verdict"),
+    "_rules.sizing": ("cpu_count",),
+    "errors": (
+        "Cancelled",
+        "PoolClosed",
+        "RemoteError",
+        "SerializationError",
+        "TaskTimeout",
+        "UnifiedExecError",
+        "WorkerCrashed",
+        "WorkerStartError",
+    ),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [  # noqa: PLE0604
+    "__version__",
+    *sorted(_HOME),
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

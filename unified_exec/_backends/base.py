@@ -1,0 +1,61 @@
+"""The contract between a scope and whatever runs its tasks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from .ports import Port
+from .._model.task import Task
+
+
+class Capabilities(NamedTuple):
+    """What a backend can do; rules ask for these, never for names."""
+
+    interrupt: bool
+    """Can raise inside running Python code without ending the worker."""
+    kill: bool
+    """Can end work that does not react."""
+    isolated: bool
+    """Arguments and results are copies; a crash stays in the worker."""
+    coroutines: bool
+    """Runs coroutine functions."""
+
+
+class Lane(ABC):
+    """One pool as one event loop sees it. Every method is called in that loop's thread and returns at once.
+
+    A lane settles each task it was given exactly once, in the loop's thread (see `Task.settle`), and never
+    calls back from inside `submit`.
+    """
+
+    @abstractmethod
+    def submit(self, task: Task) -> None:
+        """Take the task and run it as soon as a worker is free.
+
+        Raises:
+            PoolClosed: the pool takes no more work.
+        """
+
+    @abstractmethod
+    def cancel(self, tasks: Iterable[Task], reason: str | None) -> None:
+        """Stop the tasks: those that have not started are settled as cancelled at once, the rest are asked.
+
+        What a task returned all the same is kept. Tasks that are done are passed over.
+        """
+
+
+class Backend(ABC):
+    """A pool of workers that any number of event loops share."""
+
+    kind: str
+    capabilities: Capabilities
+
+    @abstractmethod
+    def lane(self, port: Port) -> Lane:
+        """Return the lane of this pool for the loop behind `port`; the same one each time.
+
+        Raises:
+            PoolClosed: the pool is closed.
+        """

@@ -1,0 +1,69 @@
+"""From the bytes of an answer to the outcome of its task; large values are rebuilt off the loop."""
+
+from __future__ import annotations
+
+import threading
+
+from ..ports import Port
+from ..._model.outcome import CANCELLED, Outcome
+from ..._model.task import Task
+from ..._wire import codec, frames, protocol, remote_errors
+from ...errors import SerializationError, WorkerStartError
+
+OFF_LOOP_MIN = 1024 * 1024
+"""A pickle above this many bytes is rebuilt in a thread of its own: it would keep the loop busy too long."""
+
+
+class _Decoding:
+    """The place of a task whose value has come and is being rebuilt: it can no longer be stopped."""
+
+    def is_running(self, task: Task) -> bool:
+        return True
+
+
+DECODING = _Decoding()
+
+
+def decode(
+    port: Port, task: Task, answer: protocol.Answer, data: frames.Bytes, buffers: list[memoryview]
+) -> None:
+    """Settle `task` with its answer, now or, for a large one, as soon as it is rebuilt."""
+    if answer.outcome == frames.VALUE and len(data) > OFF_LOOP_MIN:
+        task.place = DECODING
+
+        def work() -> None:
+            outcome = outcome_of(task.name, frames.VALUE, data, buffers)
+            port.call_threadsafe(task.settle, outcome)
+
+        threading.Thread(target=work, name="unified_exec decode", daemon=True).start()
+        return
+    task.settle(outcome_of(task.name, answer.outcome, data, buffers))
+
+
+def outcome_of(name: str, kind: int, data: frames.Bytes, buffers: list[memoryview]) -> Outcome[object]:
+    """Rebuild an outcome. Never raises: what cannot be rebuilt is an error of the task."""
+    if kind == frames.VALUE:
+        try:
+            return Outcome(codec.decode(data, buffers))
+        except Exception as exc:
+            error = SerializationError(
+                f"the result of {name}()", f"rebuilding it here raised {type(exc).__name__}: {exc}",
+                "check its __reduce__ or __setstate__",
+            )
+            error.__cause__ = exc
+            return Outcome(error=error)
+        except BaseException as exc:
+            return Outcome(error=remote_errors.as_outcome_error(exc))
+    if kind == frames.ERROR:
+        return Outcome(error=remote_errors.as_outcome_error(remote_errors.decode_error(bytes(data))))
+    return CANCELLED
+
+
+def decode_start_error(data: frames.Bytes) -> BaseException:
+    """The reason why a worker could not start."""
+    error = remote_errors.decode_error(bytes(data))
+    if isinstance(error, WorkerStartError):
+        return error
+    wrapped = WorkerStartError(f"{type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped

@@ -1,0 +1,369 @@
+"""The workers of one pool that one event loop has, and the dispatch of its tasks to them.
+
+Everything here runs in the loop's thread. Settling a task runs the code of its scope, which may call back into
+`submit` and `cancel`: no method relies on state it read before a settle.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from .answer import decode, decode_start_error
+from .worker import Worker
+from ..ports import Port, Timer
+from ..._model.outcome import Outcome
+from ..._model.task import Task
+from ..._rules import ahead
+from ..._rules.fairness import FairQueue
+from ..._wire import frames, protocol
+from ...errors import UnifiedExecError, WorkerCrashed, WorkerStartError
+
+if TYPE_CHECKING:
+    from .pool import ProcessPool
+
+READ_MOST = 256
+"""Answers read in one turn of the loop from one worker, so that the loop's other work gets its turn."""
+COROUTINES_MAX = 1000
+"""Coroutine tasks one worker runs at the same time."""
+START_TRIES = 3
+"""Workers that may die before they are up, one after another, before the waiting tasks fail."""
+SPARE_AFTER = 0.05
+"""Seconds an ask may go unanswered before a spare worker is started for the kill that may follow."""
+
+
+class Crew:
+    """Dispatch, take back, ask, kill, bury."""
+
+    def __init__(self, pool: ProcessPool, port: Port, coroutines: bool) -> None:
+        self.pool = pool
+        self.port = port
+        self.coroutines = coroutines
+        self.queue: FairQueue[Task] = FairQueue()
+        self.workers: list[Worker] = []
+        self.idle: list[Worker] = []  # newest last: the oldest may reach their idle time
+        self.failed_starts = 0
+        self._stuck_timer: Timer | None = None
+        self._recruiting = False
+
+    # -- giving work out
+
+    def submit(self, task: Task) -> None:
+        if not len(self.queue):
+            worker = self.idle[-1] if self.idle else self._roomiest(task)
+            if worker is not None and self._send(worker, task):
+                return
+            if task.outcome is not None:
+                return
+        self.queue.push(task)
+        if not self._recruiting:
+            self._recruit()
+
+    def _roomiest(self, task: Task) -> Worker | None:
+        """The busy worker that may take one more task, the least loaded first."""
+        best: Worker | None = None
+        if self.coroutines:
+            for worker in self.workers:
+                if worker.end.open and len(worker.tasks) < COROUTINES_MAX:
+                    best = worker if best is None or len(worker.tasks) < len(best.tasks) else best
+            return best
+        cost = task.cargo.card.stats.cost
+        if cost is None:
+            return None
+        for worker in self.workers:
+            if worker.end.open and ahead.may_send(len(worker.tasks), worker.load, cost):
+                best = worker if best is None or worker.load < best.load else best
+        return best
+
+    def _send(self, worker: Worker, task: Task) -> bool:
+        """Send `task`; ``False`` if it could not be sent, or could not travel at all and has failed."""
+        was_idle = not worker.tasks
+        try:
+            sent = worker.send(task)
+        except (OSError, MemoryError) as exc:
+            if any(other.tasks for other in self.workers):
+                return False  # descriptors or memory are short for now; what runs will give some back
+            task.settle(Outcome(error=UnifiedExecError(f"task {task.name!r} could not be sent to a worker: {exc}")))
+            return False
+        if sent and was_idle:
+            if worker in self.idle:
+                self.idle.remove(worker)
+        elif sent and not self.coroutines:
+            self._watch_stuck()
+        return sent
+
+    def pump(self) -> None:
+        """Send what waits, as far as there is room."""
+        while (task := self.queue.peek()) is not None:
+            worker = self.idle[-1] if self.idle else self._roomiest(task)
+            if worker is None:
+                break
+            self.queue.pop()
+            if not self._send(worker, task):
+                if task.outcome is None:
+                    self.queue.push_front([task])
+                    break
+        if len(self.queue):
+            if not self._recruiting:
+                self._recruit()
+        elif self.idle:
+            self._after_rush()
+
+    def _after_rush(self) -> None:
+        if self.pool.hungry or self.pool.too_many(self):
+            for worker in list(self.idle):
+                self.pool.offer(self, worker)
+
+    # -- workers come and go
+
+    def _recruit(self) -> None:
+        """Get another worker if tasks wait for one; one for each turn of the loop, for each start takes a moment."""
+        self._recruiting = False
+        starting = sum(1 for worker in self.workers if worker.end.state == protocol.STARTING and not worker.tasks)
+        if not len(self.queue) or starting >= len(self.queue):
+            return
+        try:
+            worker = self.pool.recruit(self)
+        except WorkerStartError as exc:
+            self._fail_waiting(exc)
+            return
+        if worker is None:
+            return
+        self.adopt(worker)
+        self.pump()
+        if len(self.queue) and not self._recruiting:
+            self._recruiting = True
+            self.port.call_soon(self._recruit)
+
+    def adopt(self, worker: Worker) -> None:
+        """Make a worker ours: this loop reads its sockets from now on."""
+        self.workers.append(worker)
+        self.idle.insert(0, worker)
+        worker.heard = time.monotonic()
+        child = worker.child
+        self.port.add_reader(child.tasks.fileno(), lambda: self._on_answers(worker))
+        self.port.add_reader(child.control.fileno(), lambda: self._on_control(worker))
+        if child.pidfd is not None:
+            self.port.add_reader(child.pidfd, lambda: self.on_exit(worker))
+
+    def detach(self, worker: Worker) -> None:
+        """Let go of a worker: another loop may adopt it."""
+        child = worker.child
+        self.port.remove_reader(child.tasks.fileno())
+        self.port.remove_reader(child.control.fileno())
+        if child.pidfd is not None:
+            self.port.remove_reader(child.pidfd)
+        self.workers.remove(worker)
+        if worker in self.idle:
+            self.idle.remove(worker)
+
+    # -- answers
+
+    def _on_answers(self, worker: Worker) -> None:
+        try:
+            self._read_answers(worker, READ_MOST)
+        except frames.ProtocolError as exc:
+            self._broke_protocol(worker, exc)
+        self.pump()
+
+    def _read_answers(self, worker: Worker, most: int) -> None:
+        for event in worker.read_tasks(most):
+            if type(event) is protocol.Answer:
+                self._answered(worker, event, None)
+                if worker.buried:
+                    return
+            else:
+                self._on_event(worker, event)
+
+    def _on_control(self, worker: Worker) -> None:
+        try:
+            # An answer on this socket may be newer than the worker's READY on the other.
+            self._read_answers(worker, READ_MOST)
+            for event, fd in worker.read_control():
+                if type(event) is protocol.Answer:
+                    self._answered(worker, event, fd)
+                else:
+                    self._on_event(worker, event)
+                if worker.buried:
+                    return
+            if worker.deaf and worker in self.workers:
+                # Its end is closed but it may still live: a task closed all descriptors. It can do nothing more.
+                self.port.remove_reader(worker.child.control.fileno())
+                if worker.child.pidfd is None:
+                    worker.kill()
+                    self.on_exit(worker)
+        except (frames.ProtocolError, OSError) as exc:
+            self._broke_protocol(worker, exc)
+        self.pump()
+
+    def _on_event(self, worker: Worker, event: protocol.Event) -> None:
+        if type(event) is protocol.Ready:
+            self.failed_starts = 0
+        elif type(event) is protocol.Leaving:
+            self._give_back(worker)
+        elif type(event) is protocol.RingAgain:
+            worker.ring()
+        elif type(event) is protocol.StartFailed:
+            self._start_failed(worker, decode_start_error(event.error))
+
+    def _answered(self, worker: Worker, answer: protocol.Answer, fd: int | None) -> None:
+        now = time.monotonic()
+        task = worker.answered(answer.id)
+        worker.heard = now
+        stats = task.cargo.card.stats
+        if not self.coroutines:
+            stats.cost = ahead.learn(stats.cost, answer.finished - answer.started)
+        task.started_at, task.finished_at = answer.started, answer.finished
+        if not worker.end.open:
+            self._give_back(worker)
+        elif not worker.tasks:
+            self.idle.append(worker)
+        if answer.outcome == frames.UNSTARTED:
+            task.started_at = None
+        decode(self.port, task, answer, *worker.payload(answer, fd))
+
+    def _broke_protocol(self, worker: Worker, exc: Exception) -> None:
+        if not worker.buried:
+            worker.detail = str(exc)
+            worker.end.state = protocol.OVER
+            if worker in self.idle:
+                self.idle.remove(worker)
+            worker.kill()
+
+    def _give_back(self, worker: Worker) -> None:
+        """The worker takes no more tasks: what it has not claimed runs elsewhere."""
+        if worker in self.idle:
+            self.idle.remove(worker)
+        self._requeue(worker.take_back())
+
+    def _requeue(self, tasks: list[Task]) -> None:
+        self.queue.push_front(task for task in tasks if task.outcome is None)
+
+    # -- the end of a worker
+
+    def on_exit(self, worker: Worker) -> None:
+        """The process has ended: keep what was finished, move what was not begun, fail what was."""
+        if worker not in self.workers:
+            return
+        try:
+            self._read_answers(worker, 1 << 30)
+            for event, fd in worker.read_control():
+                if type(event) is protocol.Answer:
+                    self._answered(worker, event, fd)
+        except (frames.ProtocolError, OSError) as exc:
+            worker.detail = worker.detail or str(exc)
+        if worker not in self.workers:
+            return  # settling an answer above ended the pool
+        was_starting = worker.end.state == protocol.STARTING
+        worker.end.state = protocol.OVER
+        unclaimed = worker.take_back()
+        begun = worker.started()
+        self.detach(worker)
+        exitcode = worker.bury()
+        self.pool.forget(worker)
+        lost = list(worker.tasks.values())
+        worker.tasks.clear()
+        for task in lost:
+            task.place = None
+        if not self.coroutines:
+            unclaimed = [task for task in lost if task.id != begun] + unclaimed
+            lost = [task for task in lost if task.id == begun]
+        self._requeue([task for task in unclaimed if task.stop_reason is None and not task.expired])
+        for task in unclaimed:
+            if task.outcome is None and (task.stop_reason is not None or task.expired):
+                task.settle_cancelled()
+        for task in lost:
+            self._lost(worker, task, exitcode)
+        if was_starting and worker.culprit is None:
+            self._died_at_start(exitcode)
+        self.pump()
+
+    def _lost(self, worker: Worker, task: Task, exitcode: int | None) -> None:
+        culprit = worker.culprit
+        if culprit is task:
+            task.settle_cancelled()
+            return
+        detail = worker.detail
+        if culprit is not None:
+            detail = f"it was killed to stop task {culprit.name!r}, which shared it and did not end within its grace"
+        task.settle(Outcome(error=WorkerCrashed(task.name, worker.pid, exitcode, detail)))
+
+    def _died_at_start(self, exitcode: int | None) -> None:
+        self.failed_starts += 1
+        if self.failed_starts >= START_TRIES and not any(w.end.state == protocol.UP for w in self.workers):
+            self.failed_starts = 0
+            self._fail_waiting(WorkerStartError("it died before it was ready", exitcode))
+
+    def _start_failed(self, worker: Worker, error: BaseException) -> None:
+        worker.culprit = worker.culprit or next(iter(worker.tasks.values()), None)
+        self._give_back(worker)
+        if not any(other.end.state == protocol.UP for other in self.workers):
+            self._fail_waiting(error)
+
+    def _fail_waiting(self, error: BaseException) -> None:
+        for task in list(self.queue.drain()):
+            if task.outcome is None:
+                task.settle(Outcome(error=error))
+
+    # -- taking back what waits behind a long task
+
+    def _watch_stuck(self) -> None:
+        if self._stuck_timer is None:
+            self._stuck_timer = self.port.call_later(ahead.STUCK, self._free_stuck)
+
+    def _free_stuck(self) -> None:
+        self._stuck_timer = None
+        if self.idle or len(self.workers) < self.pool.max_workers:
+            now = time.monotonic()
+            for worker in list(self.workers):
+                if len(worker.tasks) > 1 and now - worker.heard >= ahead.STUCK:
+                    self._requeue(worker.take_back())
+            self.pump()
+        if any(len(worker.tasks) > 1 for worker in self.workers):
+            self._watch_stuck()
+
+    # -- stopping
+
+    def cancel(self, tasks: Iterable[Task], reason: str | None) -> None:
+        sent: dict[Worker, list[Task]] = {}
+        for task in tasks:
+            if task.outcome is not None:
+                continue
+            if type(task.place) is Worker:
+                sent.setdefault(task.place, []).append(task)
+            elif task.place is None:
+                self.queue.forget_one()
+                task.settle_cancelled()
+        for worker, chosen in sent.items():
+            self._cancel_sent(worker, chosen, reason)
+        if sent:
+            self.port.call_soon(self.pump)
+
+    def _cancel_sent(self, worker: Worker, chosen: list[Task], reason: str | None) -> None:
+        wanted = {task.id for task in chosen}
+        back = worker.take_back()
+        self._requeue([task for task in back if task.id not in wanted])
+        if not worker.tasks and worker.end.open and worker not in self.idle:
+            self.idle.append(worker)
+        for task in back:
+            if task.id in wanted and task.outcome is None:
+                task.settle_cancelled()
+        for task in chosen:
+            if task.outcome is None and task.id in worker.tasks and task.stopping(reason):
+                worker.asked[task.id] = self.port.call_later(self.pool.grace, self._grace_over, worker, task)
+                worker.ask(task.id, reason)
+                if self.pool.grace > SPARE_AFTER:
+                    self.port.call_later(SPARE_AFTER, self._prepare_kill, worker, task)
+
+    def _prepare_kill(self, worker: Worker, task: Task) -> None:
+        if task.id in worker.tasks:
+            self.pool.start_spare(self.coroutines)
+
+    def _grace_over(self, worker: Worker, task: Task) -> None:
+        if task.id in worker.tasks and not worker.buried:
+            worker.culprit = task
+            worker.kill()  # its answer may land before: harmless, what was answered stands
+
+    def describe(self) -> dict[str, Any]:
+        return {"queued": len(self.queue), "workers": len(self.workers), "idle": len(self.idle)}

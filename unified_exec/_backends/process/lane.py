@@ -1,0 +1,56 @@
+"""A process pool as one event loop sees it: pickles in the caller, then hands over to the crew that can run it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from .crew import Crew
+from ..base import Lane
+from ..ports import Port
+from ..._model.task import Task
+from ..._rules.dispatch import is_async
+from ..._wire.functions import encode_call
+from ...errors import PoolClosed
+
+if TYPE_CHECKING:
+    from .pool import ProcessPool
+
+
+class ProcessLane(Lane):
+    """Plain functions go to workers that run one at a time, coroutine functions to workers with an event loop."""
+
+    def __init__(self, pool: ProcessPool, port: Port) -> None:
+        self.pool = pool
+        self.port = port
+        self.calls = Crew(pool, port, coroutines=False)
+        self.coroutines = Crew(pool, port, coroutines=True)
+
+    @property
+    def crews(self) -> tuple[Crew, Crew]:
+        return self.calls, self.coroutines
+
+    def submit(self, task: Task) -> None:
+        """Pickle the call here and now, then send or queue it.
+
+        Raises:
+            PoolClosed: the pool takes no more work.
+            SerializationError: the function or an argument cannot travel.
+        """
+        if self.pool.closed:
+            raise PoolClosed(repr(self.pool))
+        assert task.fn is not None and task.args is not None
+        task.cargo = encode_call(task.fn, task.args)
+        task.coroutine = is_async(task.fn)
+        (self.coroutines if task.coroutine else self.calls).submit(task)
+
+    def cancel(self, tasks: Iterable[Task], reason: str | None) -> None:
+        plain: list[Task] = []
+        loops: list[Task] = []
+        for task in tasks:
+            if task.outcome is None:
+                (loops if task.coroutine else plain).append(task)
+        if plain:
+            self.calls.cancel(plain, reason)
+        if loops:
+            self.coroutines.cancel(loops, reason)

@@ -1,0 +1,359 @@
+"""The pool: which workers exist, which loop has them, and how they end."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from .crew import Crew
+from .lane import ProcessLane
+from .start import parent_settings, start
+from .worker import Worker
+from ..base import Backend, Capabilities
+from ..ports import Port
+from ..._rules import sizing
+from ..._wire import codec
+from ...errors import PoolClosed, WorkerStartError
+
+IDLE_TIMEOUT = 60.0
+
+_pools: weakref.WeakSet[ProcessPool] = weakref.WeakSet()
+
+
+class ProcessPool(Backend):
+    """Worker processes that any number of scopes and event loops share.
+
+    Workers are started when work comes and stay warm from scope to scope and from one event loop to the next.
+
+    Args:
+        max_workers: how many worker processes at most; by default the cores this process may use. An event loop
+            that has work owns at least one worker, also if the others have them all.
+        initializer: called in each new worker before its first task; if it fails, the waiting tasks fail with
+            `WorkerStartError`.
+        initargs: arguments of the initializer.
+        max_tasks_per_worker: replace a worker after so many tasks.
+        max_worker_memory: replace a worker that holds more resident memory (bytes) than this after a task.
+        idle_timeout: seconds after which a worker without work ends; ``None`` for never.
+        grace: seconds between asking a running task to stop and killing its worker.
+        env: environment variables to set in the workers, on top of this process's own.
+        name: shown in errors.
+
+    Raises:
+        ValueError: a number is out of its range.
+        SerializationError: the initializer or its arguments cannot travel.
+
+    Example:
+        async with ProcessPool(max_workers=2) as pool, TaskScope(processes=pool) as scope:
+            handle = scope.spawn(crunch, data, on="process")
+    """
+
+    kind = "process"
+    capabilities = Capabilities(interrupt=True, kill=True, isolated=True, coroutines=True)
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        max_tasks_per_worker: int | None = None,
+        max_worker_memory: int | None = None,
+        idle_timeout: float | None = IDLE_TIMEOUT,
+        grace: float = 1.0,
+        env: dict[str, str] | None = None,
+        name: str | None = None,
+    ) -> None:
+        _check(max_workers, max_tasks_per_worker, max_worker_memory, idle_timeout, grace)
+        self.max_workers = max_workers or sizing.cpu_count()
+        self.grace = grace
+        self.name = name
+        self._env = dict(env or {})
+        self._idle_timeout = idle_timeout
+        self._max_tasks = max_tasks_per_worker
+        self._max_memory = max_worker_memory
+        self._initializer: bytes | None = None
+        if initializer is not None:
+            self._initializer = _encode_initializer(initializer, initargs)
+        self._reset()
+        _pools.add(self)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._lanes: dict[Port, ProcessLane] = {}
+        self._workers: set[Worker] = set()
+        self._free: list[Worker] = []
+        self.hungry: list[Crew] = []
+        self.closed = False
+
+    def __repr__(self) -> str:
+        name = f" {self.name!r}" if self.name else ""
+        return f"<ProcessPool{name} max_workers={self.max_workers}{' closed' if self.closed else ''}>"
+
+    # -- lanes and workers; crews call these in their loops' threads
+
+    def lane(self, port: Port) -> ProcessLane:
+        """Return this pool as the loop behind `port` sees it.
+
+        Raises:
+            PoolClosed: the pool is closed.
+        """
+        if self.closed:
+            raise PoolClosed(repr(self))
+        lane = self._lanes.get(port)
+        if lane is None:
+            with self._lock:
+                lane = self._lanes[port] = ProcessLane(self, port)
+            port.on_end(lambda: self._loop_ended(port))
+        return lane
+
+    def recruit(self, crew: Crew) -> Worker | None:
+        """Find or start a worker for a crew; ``None`` if it must wait for one.
+
+        Raises:
+            WorkerStartError: no process could be started.
+        """
+        with self._lock:
+            self._sweep()
+            for worker in reversed(self._free):
+                if worker.coroutines == crew.coroutines:
+                    self._free.remove(worker)
+                    return worker
+            owners = [worker for worker in self._workers if worker.coroutines == crew.coroutines]
+            if len(owners) >= self.max_workers and crew.workers:
+                if crew not in self.hungry:
+                    self.hungry.append(crew)
+                self._ask_others(crew)
+                return None
+        return self._start(crew.coroutines)
+
+    def _start(self, coroutines: bool) -> Worker:
+        settings = parent_settings()
+        settings.coroutines = coroutines
+        settings.initializer = self._initializer
+        settings.max_tasks = self._max_tasks
+        settings.max_memory = self._max_memory
+        settings.idle = self._idle_timeout
+        environment = {**os.environ, **sizing.worker_threads(dict(os.environ), self.max_workers, sizing.cpu_count())}
+        worker = Worker(start({**environment, **self._env}), coroutines, codec.encode_value(settings.as_dict()).data)
+        with self._lock:
+            self._workers.add(worker)
+        return worker
+
+    def start_spare(self, coroutines: bool) -> None:
+        """Have one worker ready beside the others: one of those may soon be killed."""
+        with self._lock:
+            if self.closed or any(worker.coroutines == coroutines for worker in self._free):
+                return
+        try:
+            worker = self._start(coroutines)
+        except WorkerStartError:
+            return  # whoever needs one will be told
+        with self._lock:
+            self._free.append(worker)
+
+    def too_many(self, crew: Crew) -> bool:
+        return len(self._workers) > self.max_workers and (
+            sum(1 for worker in self._workers if worker.coroutines == crew.coroutines) > self.max_workers
+        )
+
+    def offer(self, crew: Crew, worker: Worker) -> None:
+        """Take an idle worker from a crew: another loop waits for it, or there are too many."""
+        if worker.tasks or worker not in crew.workers:
+            return
+        if self.too_many(crew) and not self.hungry:
+            crew.idle.remove(worker)
+            worker.dismiss()
+            return
+        if worker.end.open:
+            crew.detach(worker)
+            with self._lock:
+                self._free.append(worker)
+                waiting, self.hungry = self.hungry, []
+            for other in waiting:
+                other.port.call_threadsafe(other.pump)
+
+    def _ask_others(self, crew: Crew) -> None:
+        for port, lane in self._lanes.items():
+            for other in lane.crews:
+                if other is not crew and other.coroutines == crew.coroutines and other.idle:
+                    port.call_threadsafe(other.pump)
+
+    def forget(self, worker: Worker) -> None:
+        with self._lock:
+            self._workers.discard(worker)
+            if worker in self._free:
+                self._free.remove(worker)
+            waiting, self.hungry = self.hungry, []
+        for crew in waiting:
+            crew.port.call_threadsafe(crew.pump)
+
+    def _loop_ended(self, port: Port) -> None:
+        with self._lock:
+            self._release(port)
+
+    def _sweep(self) -> None:
+        """Free the workers of loops that have ended and bury the free ones that are dead. Under the lock."""
+        for port in [port for port in self._lanes if port.ended()]:
+            self._release(port)
+        for worker in [worker for worker in self._free if worker.has_ended()]:
+            self._free.remove(worker)
+            self._workers.discard(worker)
+            worker.bury()
+
+    def _release(self, port: Port) -> None:
+        lane = self._lanes.pop(port, None)
+        for crew in lane.crews if lane is not None else ():
+            for worker in list(crew.workers):
+                crew.detach(worker)
+                if worker.tasks:  # its loop ended without waiting: nobody is left to answer to
+                    worker.kill()
+                if worker.end.open:
+                    self._free.append(worker)
+
+    # -- the end
+
+    def close(self) -> None:
+        """Refuse new work, let idle workers end and wait for them. Does nothing if it is closed.
+
+        Raises:
+            RuntimeError: tasks still run in this pool; leave their scopes first, or use `aclose`.
+        """
+        if self._busy():
+            raise RuntimeError(f"{self!r} still runs tasks: leave their scopes before closing it, or await aclose()")
+        self.closed = True
+        self._wait_for(self._dismiss_all())
+
+    async def aclose(self) -> None:
+        """Refuse new work, wait for the tasks that are here, then end the workers.
+
+        Cancelling it ends the waiting: the workers are killed then, and what still runs fails with `WorkerCrashed`.
+        """
+        import anyio
+
+        self.closed = True
+        try:
+            while self._busy():
+                await anyio.sleep(0.005)
+        finally:
+            workers = self._dismiss_all()
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._wait_for, workers)
+
+    def _busy(self) -> bool:
+        with self._lock:
+            self._sweep()
+            crews = [crew for lane in self._lanes.values() for crew in lane.crews]
+        return any(len(crew.queue) or any(worker.tasks for worker in crew.workers) for crew in crews)
+
+    def _dismiss_all(self) -> list[Worker]:
+        """Tell every worker to end and let go of them; the caller buries those that are returned."""
+        with self._lock:
+            workers, self._workers = self._workers, set()
+            lanes, self._lanes = self._lanes, {}
+            self._free = []
+        for port, lane in lanes.items():
+            if port.elsewhere():
+                # Only its own thread may touch that loop's readers.
+                mine = {worker for crew in lane.crews for worker in crew.workers}
+                if port.call_threadsafe(self._disband, lane, True):
+                    workers -= mine
+                    continue
+            self._disband(lane, False)
+        for worker in workers:
+            worker.dismiss()
+        return list(workers)
+
+    def _disband(self, lane: ProcessLane, bury: bool) -> None:
+        for crew in lane.crews:
+            workers = list(crew.workers)
+            for worker in workers:
+                crew.detach(worker)
+                if worker.tasks:
+                    worker.kill()
+                else:
+                    worker.dismiss()
+            if bury:
+                self._wait_for(workers)
+
+    def _wait_for(self, workers: list[Worker]) -> None:
+        end = time.monotonic() + self.grace
+        for worker in workers:
+            _wait(worker, end)
+            worker.bury()
+
+    def kill(self) -> None:
+        """End every worker at once."""
+        for worker in list(self._workers):
+            worker.kill()
+
+    def after_fork(self) -> None:
+        """In a forked child: the workers are the parent's. Close our copies of their sockets and start afresh."""
+        for worker in self._workers:
+            worker.close()
+        self._reset()
+
+    def __enter__(self) -> ProcessPool:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> ProcessPool:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def _wait(worker: Worker, end: float) -> None:
+    if worker.buried:
+        return
+    pidfd = worker.child.pidfd
+    if pidfd is not None:
+        import select
+
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.poll(max(0.0, end - time.monotonic()) * 1000)
+        return
+    while not worker.has_ended() and time.monotonic() < end:
+        time.sleep(0.001)
+
+
+def _encode_initializer(fn: Callable[..., object], args: tuple[Any, ...]) -> bytes:
+    from ..._wire import by_value, explain
+
+    try:
+        return by_value.dumps((fn, args), upward=False)[0]
+    except Exception as error:
+        raise explain.refused_call(fn, args, error) from error
+
+
+def _check(
+    max_workers: int | None, tasks: int | None, memory: int | None, idle: float | None, grace: float
+) -> None:
+    for what, value in (("max_workers", max_workers), ("max_tasks_per_worker", tasks), ("max_worker_memory", memory)):
+        if value is not None and value < 1:
+            raise ValueError(f"{what} must be at least 1 or None, got {value}")
+    if idle is not None and idle <= 0:
+        raise ValueError(f"idle_timeout must be positive or None, got {idle}")
+    if grace < 0:
+        raise ValueError(f"grace must not be negative, got {grace}")
+
+
+@atexit.register
+def _kill_all() -> None:
+    for pool in list(_pools):
+        pool.kill()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: [pool.after_fork() for pool in list(_pools)])

@@ -1,0 +1,121 @@
+"""Starting a worker process: fresh interpreter, own process group, nothing inherited but four descriptors."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import sys
+from typing import NamedTuple
+
+from ..._worker import link
+from ..._worker.settings import Settings
+from ...errors import WorkerStartError
+
+_BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from unified_exec._worker.main import main; main()"
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+_ABOVE = 20  # sources lie above every target, so that no dup2 in the child overwrites one still needed
+_STANDARD_FINDERS = 3
+
+
+class Child(NamedTuple):
+    """The parent's ends of a new worker.
+
+    Attributes:
+        tasks: our end of the task stream.
+        claims: a second hold on the worker's end: whoever receives a task from it owns it.
+        control: our end of the mailbox.
+        lifeline: its loss kills the worker.
+        status: memory shared with the worker.
+        pidfd: readable when the process has ended, ``None`` where the system has none.
+    """
+
+    pid: int
+    tasks: socket.socket
+    claims: socket.socket
+    control: socket.socket
+    lifeline: socket.socket
+    status: mmap.mmap
+    pidfd: int | None
+
+
+def start(environment: dict[str, str]) -> Child:
+    """Start a worker and return at once; it says READY when it is up.
+
+    Raises:
+        WorkerStartError: the process could not be made.
+    """
+    if not sys.executable:
+        raise WorkerStartError("sys.executable is empty, so there is no Python to run it with")
+    opened: list[socket.socket | int] = []
+    try:
+        return _start(environment, opened)
+    except OSError as exc:
+        for thing in opened:
+            thing.close() if isinstance(thing, socket.socket) else os.close(thing)
+        raise WorkerStartError(f"{sys.executable} could not be run: {exc}") from exc
+
+
+def _start(environment: dict[str, str], opened: list[socket.socket | int]) -> Child:
+    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
+    pairs.append(socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM))
+    for pair in pairs:
+        opened.extend(pair)
+    (tasks, claims), (control, its_control), (lifeline, its_lifeline) = pairs
+    status_fd = os.memfd_create("unified_exec", os.MFD_CLOEXEC)
+    opened.append(status_fd)
+    os.ftruncate(status_fd, link.STATUS_SIZE)
+    status = mmap.mmap(status_fd, link.STATUS_SIZE)
+    pid = _spawn(environment, [claims.fileno(), its_control.fileno(), its_lifeline.fileno(), status_fd])
+    its_control.close()
+    its_lifeline.close()
+    os.close(status_fd)
+    tasks.setblocking(False)
+    control.setblocking(False)
+    pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
+    return Child(pid, tasks, claims, control, lifeline, status, pidfd)
+
+
+def _spawn(environment: dict[str, str], sources: list[int]) -> int:
+    targets = (link.TASKS_FD, link.CONTROL_FD, link.LIFELINE_FD, link.STATUS_FD)
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE) for fd in sources]
+    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+    ]
+    actions += [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in zip(high, targets, strict=True)]
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            _command(),
+            environment,
+            file_actions=actions,
+            setpgroup=0,
+            setsigmask=(),
+            setsigdef=(signal.SIGINT, signal.SIGURG, signal.SIGPIPE, signal.SIGTERM, signal.SIGCHLD),
+        )
+    finally:
+        for fd in high:
+            os.close(fd)
+
+
+def _command() -> list[str]:
+    # -S: `site` costs half the start of an interpreter, and all it would do is told by the parent.
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    return [sys.executable, *flags, "-S", "-P", "-c", _BOOT, _ROOT]
+
+
+def parent_settings() -> Settings:
+    """Settings that make a worker look like this process to the code it will run."""
+    return Settings(
+        path=[os.getcwd() if not entry else entry for entry in sys.path],
+        argv=list(sys.argv),
+        prefix=(sys.prefix, sys.exec_prefix),
+        site=not sys.flags.no_site and len(sys.meta_path) > _STANDARD_FINDERS and _has_installed_finders(),
+    )
+
+
+def _has_installed_finders() -> bool:
+    return any("editable" in getattr(finder, "__module__", type(finder).__module__) for finder in sys.meta_path)

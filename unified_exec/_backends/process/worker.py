@@ -1,0 +1,299 @@
+"""One worker process as the parent sees it: its sockets, what it owes, its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from .start import Child
+from ..ports import Timer
+from ..._model.task import Task
+from ..._wire import frames
+from ..._wire.frames import ProtocolError
+from ..._wire.protocol import UP, Event, ParentEnd
+from ..._worker import bell, link, shared
+from ..._worker.link import DONTWAIT
+
+_SHUT_WR = 1
+
+
+class Worker:
+    """Sends tasks, takes unclaimed ones back, reads answers, asks, kills and buries.
+
+    Attributes:
+        tasks: the tasks it was sent and still owes, oldest first.
+        load: estimated seconds of those tasks.
+        heard: instant of its last answer, or of the moment it last became busy.
+        asked: timers of the tasks that were asked to stop, by task id.
+        deaf: it has closed its end of the mailbox.
+        culprit: the task for whose sake it was killed.
+        detail: what else is known about its death.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_view",
+        "asked",
+        "buried",
+        "child",
+        "coroutines",
+        "culprit",
+        "deaf",
+        "detail",
+        "end",
+        "heard",
+        "load",
+        "pid",
+        "tasks",
+    )
+
+    def __init__(self, child: Child, coroutines: bool, settings: bytes) -> None:
+        self.child = child
+        self.pid = child.pid
+        self.coroutines = coroutines
+        self.end = ParentEnd()
+        self.tasks: dict[int, Task] = {}
+        self.load = 0.0
+        self.heard = time.monotonic()
+        self.asked: dict[int, Timer] = {}
+        self.culprit: Task | None = None
+        self.detail: str | None = None
+        self.buried = False
+        self.deaf = False
+        self._buffer = bytearray(frames.MESSAGE_MAX)
+        self._view = memoryview(self._buffer)
+        self._send_settings(settings)
+
+    def _send_settings(self, settings: bytes) -> None:
+        if len(settings) <= frames.INLINE_MAX:
+            self.child.control.send(frames.pack_blob(frames.SETUP, settings))
+            return
+        fd, table = shared.write_block(settings, ())
+        try:
+            message = frames.pack_blob(frames.SETUP, table, frames.IN_SHARED)
+            self.child.control.sendmsg([message], link.fd_message(fd))
+        finally:
+            os.close(fd)
+
+    def send(self, task: Task) -> bool:
+        """Send a task ahead; ``False`` if there is no room in its socket.
+
+        Raises:
+            OSError: no descriptor or no memory is left for the task's large arguments.
+        """
+        call = task.cargo
+        card = call.card
+        packed = call.packed
+        flags = 0
+        blob: bytes = b""
+        if card.id and card.id not in self.end.known:
+            blob = card.blob
+            flags = frames.NEW_CARD
+        name = task.name.encode("utf-8", "replace")
+        if not packed.buffers and len(packed.data) + len(blob) <= frames.INLINE_MAX:
+            message = frames.pack_task(task.id, name, card.id, blob, packed.data, task.deadline, flags)
+            try:
+                self.child.tasks.send(message)
+            except BlockingIOError:
+                return False
+        elif not self._send_shared(task, name, blob, flags):
+            return False
+        if not self.tasks:
+            self.heard = time.monotonic()
+        self.tasks[task.id] = task
+        self.end.sent(task.id, card.id if flags else None)
+        self.load += card.stats.cost or 0.0
+        task.place = self
+        task.worker = self.pid
+        return True
+
+    def _send_shared(self, task: Task, name: bytes, blob: bytes, flags: int) -> bool:
+        packed = task.cargo.packed
+        inline_card = blob if len(blob) <= frames.INLINE_MAX else b""
+        # A function too large for a message travels as the first buffer behind the arguments.
+        extra = [] if inline_card or not blob else [memoryview(blob)]
+        if extra:
+            flags |= frames.CARD_IN_SHARED
+        fd, table = shared.write_block(packed.data, [*extra, *packed.buffers])
+        try:
+            message = frames.pack_task(
+                task.id, name, task.cargo.card.id, inline_card, table, task.deadline, flags | frames.IN_SHARED
+            )
+            self.child.tasks.sendmsg([message], link.fd_message(fd))
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(fd)
+        return True
+
+    def take_back(self) -> list[Task]:
+        """Take every task the worker has not claimed; each is ours again, and it will never start there."""
+        back: list[Task] = []
+        if len(self.tasks) < 2 and self.end.state == UP and not self.coroutines and self.started():
+            return back
+        buffer = bytearray(frames.MESSAGE_MAX)
+        while True:
+            try:
+                size, fd = link.receive(self.child.claims, buffer, DONTWAIT)
+            except OSError:
+                return back
+            if not size:
+                return back
+            if fd is not None:
+                os.close(fd)
+            message = frames.unpack_task(memoryview(buffer)[:size])
+            self.end.taken_back(message.id, message.card_id if message.flags & frames.NEW_CARD else None)
+            task = self.tasks.pop(message.id)
+            self.load -= task.cargo.card.stats.cost or 0.0
+            task.place = None
+            task.worker = None
+            back.append(task)
+
+    def started(self) -> int:
+        """Id of the task the worker has begun last."""
+        id: int = link.STARTED.unpack_from(self.child.status, 0)[0]
+        return id if id in self.tasks else 0
+
+    def is_running(self, task: Task) -> bool:
+        return task.id in self.tasks and (self.coroutines or self.started() == task.id)
+
+    def answered(self, id: int) -> Task:
+        """Strike an answered task off the list."""
+        task = self.tasks.pop(id)
+        self.load = self.load - (task.cargo.card.stats.cost or 0.0) if self.tasks else 0.0
+        timer = self.asked.pop(id, None)
+        if timer is not None:
+            timer.cancel()
+        return task
+
+    def read_tasks(self, most: int) -> Iterator[Event]:
+        """Read up to `most` answers. The payload of an event is valid until the next is read.
+
+        Raises:
+            ProtocolError: the worker talks nonsense.
+        """
+        sock, buffer, receive = self.child.tasks, self._buffer, self.end.receive
+        for _ in range(most):
+            try:
+                size = sock.recv_into(buffer)
+            except BlockingIOError:
+                return
+            except OSError as exc:
+                raise ProtocolError(f"its socket failed: {exc}") from exc
+            if not size:
+                return
+            yield receive(self._view[:size])
+            if not self.tasks:
+                return
+
+    def read_control(self) -> Iterator[tuple[Event, int | None]]:
+        """Read what came on the mailbox, with the descriptor each message brought; the caller closes it.
+
+        Raises:
+            ProtocolError: the worker talks nonsense.
+        """
+        buffer = bytearray(frames.MESSAGE_MAX)
+        while True:
+            try:
+                size, fd = link.receive(self.child.control, buffer)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                size = 0
+            if not size:
+                self.deaf = True
+                return
+            try:
+                event = self.end.receive(memoryview(buffer)[:size])
+            except ProtocolError:
+                if fd is not None:
+                    os.close(fd)
+                raise
+            yield event, fd
+
+    def ask(self, id: int, reason: str | None) -> None:
+        """Put a cancellation into the mailbox and ring. A full mailbox is no matter: the grace will be over."""
+        try:
+            self.child.control.send(frames.pack_id(frames.CANCEL, id, reason))
+        except OSError:
+            pass
+        self.ring()
+
+    def ring(self) -> None:
+        if not self.buried:
+            try:
+                bell.ring(self.pid)
+            except ProcessLookupError:
+                pass  # it has just died: its end will be noticed
+
+    def dismiss(self) -> None:
+        """Let it end by itself when it has done what it claimed."""
+        if not self.buried:
+            self.end.dismissed()
+            try:
+                self.child.control.send(frames.pack_blob(frames.STOP))
+                self.child.tasks.shutdown(_SHUT_WR)
+            except OSError:
+                pass
+
+    def kill(self) -> None:
+        """Kill the worker and everything in its process group. Its end will be noticed through the kernel."""
+        if not self.buried:
+            try:
+                os.killpg(self.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass
+
+    def has_ended(self) -> bool:
+        """Tell whether the process has ended, without reaping it."""
+        if self.buried:
+            return True
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:
+            return True  # somebody else has reaped it
+
+    def bury(self) -> int | None:
+        """Kill what is left of its group, reap it and close everything: the exit code, negative for a signal.
+
+        ``None`` if somebody else has reaped it. Waits for the process, which must be dead or about to be.
+        """
+        if self.buried:
+            return None
+        self.kill()  # before reaping: until then nobody else can have its number
+        code: int | None
+        try:
+            code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        except ChildProcessError:
+            code = None
+        self.close()
+        return code
+
+    def close(self) -> None:
+        """Close our descriptors; after a fork, that is all the child may do with its parent's worker."""
+        self.buried = True
+        for timer in self.asked.values():
+            timer.cancel()
+        self.asked.clear()
+        child = self.child
+        for sock in (child.tasks, child.claims, child.control, child.lifeline):
+            sock.close()
+        child.status.close()
+        if child.pidfd is not None:
+            os.close(child.pidfd)
+
+    def payload(self, event: Any, fd: int | None) -> tuple[frames.Bytes, list[memoryview]]:
+        """The payload of an answer, out of the message or out of the shared block that came with it.
+
+        Raises:
+            ProtocolError: the worker promised a block and sent none.
+            OSError: no memory is left to map it.
+        """
+        if not event.shared:
+            return event.payload, []
+        if fd is None:
+            raise ProtocolError("an answer in shared memory came without it")
+        return shared.read_block(fd, event.payload)

@@ -1,0 +1,3 @@
+from .base import Backend
+class ThreadPool(Backend):
+    pass

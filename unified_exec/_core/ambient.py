@@ -1,0 +1,52 @@
+"""Deadlines as the loop sees them, for `time_left` and for the tasks that leave the loop."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from asyncio import _get_running_loop  # type: ignore[attr-defined]
+
+import anyio
+
+from .._model import current as model
+
+
+def on_event_loop() -> bool:
+    """Tell whether the calling code runs inside an event loop."""
+    if _get_running_loop() is not None:
+        return True
+    trio = sys.modules.get("trio")
+    return trio is not None and trio.lowlevel.in_trio_task()
+
+
+def loop_time_left() -> float | None:
+    """Seconds until the nearest enclosing deadline of the calling coroutine, ``None`` outside of event loops."""
+    if not on_event_loop():
+        return None
+    try:
+        left = anyio.current_effective_deadline() - anyio.current_time()
+    except RuntimeError:
+        return None  # a callback of the loop, not a task
+    task = model.current.get()
+    if task is not None and task.backend != "thread" and task.deadline is not None:
+        left = min(left, task.deadline - time.monotonic())
+    return left
+
+
+def enclosing_deadline() -> float | None:
+    """The nearest enclosing anyio deadline as an instant of `time.monotonic`, ``None`` if there is none."""
+    deadline = anyio.current_effective_deadline()
+    if deadline == math.inf:
+        return None
+    return time.monotonic() + deadline - anyio.current_time()
+
+
+def spawned_in_thread_task() -> bool:
+    """Tell whether the calling code serves a thread task that is waiting for it (through `anyio.from_thread`, or
+    by running an event loop of its own): what it spawns must not wait for that thread's place."""
+    task = model.current.get()
+    return task is not None and task.backend == "thread"
+
+
+model.loop_time_left = loop_time_left

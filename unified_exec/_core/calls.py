@@ -1,0 +1,66 @@
+"""One call without a scope of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, TypeVarTuple, overload
+
+from .handle import TaskHandle
+from .scope import On, TaskScope
+from .._rules.policies import Collect
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+@overload
+async def call(
+    fn: Callable[[*Ts], Awaitable[T]],
+    /,
+    *args: *Ts,
+    on: On | None = ...,
+    timeout: float | None = ...,
+    name: str | None = ...,
+    interrupt: bool = ...,
+    abandon: bool = ...,
+) -> T: ...
+
+
+@overload
+async def call(
+    fn: Callable[[*Ts], T],
+    /,
+    *args: *Ts,
+    on: On | None = ...,
+    timeout: float | None = ...,
+    name: str | None = ...,
+    interrupt: bool = ...,
+    abandon: bool = ...,
+) -> T: ...
+
+
+async def call(fn: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+    """Run ``fn(*args)`` where it belongs and wait for its value.
+
+    Args:
+        fn: a coroutine function, or any callable.
+        args: its positional arguments.
+        options: as for `TaskScope.spawn`.
+
+    Raises:
+        Exception: the call's own exception, not in a group.
+
+    Cancelling the caller cancels the call and waits for its end.
+
+    Example:
+        page = await call(parse, text, on="cpu")
+    """
+    handle: TaskHandle[Any] | None = None
+    try:
+        async with TaskScope("call", policy=Collect()) as scope:
+            handle = scope.spawn(fn, *args, **options)
+    except BaseExceptionGroup as group:
+        if handle is None:
+            raise group.exceptions[0] from None  # spawn itself refused the call
+        raise
+    return handle.result()

@@ -1,0 +1,73 @@
+"""The pools that scopes share when none is given: made at the first use, warm until `shutdown_default_pools`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+from .._backends.process.pool import ProcessPool
+from .._backends.thread import ThreadPool
+from .._rules.sizing import cpu_count
+
+_lock = threading.Lock()
+_processes: ProcessPool | None = None
+_threads: ThreadPool | None = None
+_cores: ThreadPool | None = None
+
+
+def default_processes() -> ProcessPool:
+    global _processes
+    if _processes is None or _processes.closed:
+        with _lock:
+            if _processes is None or _processes.closed:
+                _processes = ProcessPool(name="default")
+    return _processes
+
+
+def default_threads() -> ThreadPool:
+    global _threads
+    if _threads is None or _threads.closed:
+        with _lock:
+            if _threads is None or _threads.closed:
+                _threads = ThreadPool(name="default")
+    return _threads
+
+
+def default_cores() -> ThreadPool:
+    """The threads that take CPU work where there is no GIL: one for each core."""
+    global _cores
+    if _cores is None or _cores.closed:
+        with _lock:
+            if _cores is None or _cores.closed:
+                _cores = ThreadPool(cpu_count(), name="cpu")
+    return _cores
+
+
+def gil_is_off() -> bool:
+    """Tell whether threads of this interpreter run Python code in parallel."""
+    enabled = getattr(sys, "_is_gil_enabled", None)
+    return enabled is not None and not enabled()
+
+
+def shutdown_default_pools() -> None:
+    """End the shared pools and wait for their workers. The next scope that needs one makes a new one.
+
+    Raises:
+        RuntimeError: a scope still runs tasks in them.
+    """
+    global _processes, _threads, _cores
+    for pool in (_processes, _threads, _cores):
+        if pool is not None and not pool.closed:
+            pool.close()
+    with _lock:
+        _processes = _threads = _cores = None
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,182 @@
+"""The user's side of a task: wait for it, stop it, look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from .._model.outcome import Outcome
+from .._model.states import TaskState
+from .._model.task import Task
+
+if TYPE_CHECKING:
+    from .._backends.ports import Port, Timer, Waiter
+
+T = TypeVar("T")
+
+
+class TaskCancelled(anyio.TaskCancelled):
+    """Raised by awaiting the handle of a task that was cancelled.
+
+    Args:
+        task: name of the task.
+        reason: why it was cancelled, or ``None``.
+    """
+
+    def __init__(self, task: str, reason: str | None = None) -> None:
+        super().__init__(task, reason)
+        self.scope: object = None  # the scope that caused it: there it is no failure
+        self.task = task
+        self.reason = reason
+
+    def __str__(self) -> str:
+        text = f"task {self.task!r} was cancelled"
+        return f"{text}: {self.reason}" if self.reason else text
+
+
+class TaskHandle(Task, Generic[T]):
+    """A task that `spawn` started. Await it for its value or its exception.
+
+    A handle belongs to the event loop it was spawned on.
+
+    Attributes:
+        name: name of the task.
+        id: number of the task, unique in this process.
+        backend: ``"loop"``, ``"thread"`` or ``"process"``.
+        worker: process id of its worker, or thread id; ``None`` before it is known and for coroutines.
+        timing: when it was queued, started and finished, in seconds of `time.monotonic`.
+        state: a `TaskState`.
+    """
+
+    __slots__ = ("__weakref__", "_port", "_timer", "_waiters", "by_scope")
+
+    def __init__(
+        self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], backend: str, owner: Any, port: Port
+    ) -> None:
+        super().__init__(name, fn, args, backend, owner)
+        self._port = port
+        self.by_scope = False  # its scope cancelled it; nobody else did
+        self._timer: Timer | None = None
+        self._waiters: Waiter | list[Waiter] | None = None
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        """Wait for the end of the task: its value, or its own exception.
+
+        Raises:
+            TaskCancelled: the task was cancelled.
+            TaskTimeout: the task did not end within its own timeout.
+
+        Cancelling the waiter does not cancel the task.
+        """
+        if self.outcome is None:
+            yield from self._waiter().__await__()
+        else:
+            yield from checkpoint_if_cancelled().__await__()
+        return self.result()
+
+    async def wait(self) -> None:
+        """Wait for the end of the task, however it ends; raises nothing of it.
+
+        Cancelling the waiter does not cancel the task.
+        """
+        if self.outcome is None:
+            await self._waiter()
+        else:
+            await checkpoint_if_cancelled()
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Ask the task to stop; see "What cancelling means" in the documentation. Does nothing if it is done.
+
+        Args:
+            reason: shown to the task and to who awaits it.
+        """
+        if self.outcome is None:
+            self.owner.stop_task(self, reason)
+
+    def done(self) -> bool:
+        """Tell whether the task has ended."""
+        return self.outcome is not None
+
+    def result(self) -> T:
+        """Return the value of a task that has ended.
+
+        Raises:
+            anyio.TaskNotFinished: it has not ended.
+            TaskCancelled: it was cancelled.
+            Exception: the task's own exception.
+        """
+        outcome = self._finished()
+        if outcome.cancelled:
+            raise self._cancellation()
+        return cast("T", outcome.unwrap())
+
+    def exception(self) -> BaseException | None:
+        """Return the exception of a task that has ended, ``None`` if it returned a value.
+
+        Raises:
+            anyio.TaskNotFinished: it has not ended.
+            TaskCancelled: it was cancelled.
+        """
+        outcome = self._finished()
+        if outcome.cancelled:
+            raise self._cancellation()
+        return outcome.error
+
+    def cancelled(self) -> bool:
+        """Tell whether the task has ended by being cancelled."""
+        return self.outcome is not None and self.outcome.cancelled
+
+    def _cancellation(self) -> TaskCancelled:
+        error = TaskCancelled(self.name, self.stop_reason)
+        if self.by_scope:
+            error.scope = self.owner
+        return error
+
+    def _finished(self) -> Outcome[Any]:
+        if self.outcome is None:
+            raise anyio.TaskNotFinished(f"task {self.name!r} has not finished yet: `await` the handle first")
+        return self.outcome
+
+    def _waiter(self) -> Waiter:
+        waiter = self._port.waiter()
+        if self._waiters is None:
+            self._waiters = waiter
+        elif isinstance(self._waiters, list):
+            self._waiters.append(waiter)
+        else:
+            self._waiters = [self._waiters, waiter]
+        return waiter
+
+    def start_clock(self, seconds: float) -> None:
+        """Let the task's own timeout run from now."""
+        self.timeout = seconds
+        self._timer = self._port.call_later(max(0.0, seconds), self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self.outcome is None:
+            self.expired = True
+            self.cancel(f"its timeout of {self.timeout:g} s is over")
+
+    def settled(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        # Who awaits it first: cancelling the scope before would hide the failure from them.
+        waiters, self._waiters = self._waiters, None
+        if isinstance(waiters, list):
+            for waiter in waiters:
+                waiter.wake()
+        elif waiters is not None:
+            waiters.wake()
+        self.owner.task_settled(self)
+
+    def __repr__(self) -> str:
+        state = self.state
+        text = state.value
+        if state is TaskState.DONE and self.outcome is not None:
+            text = "cancelled" if self.outcome.cancelled else ("failed" if self.outcome.error else "finished")
+        return f"<TaskHandle {self.name!r} id={self.id} on {self.backend}: {text}>"

@@ -1,0 +1,109 @@
+"""Checking what the user gave to a scope, and finding the pool for a call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from . import defaults
+from .._backends.base import Backend
+from .._backends.process.pool import ProcessPool
+from .._backends.thread import ThreadPool
+from .._rules.dispatch import call_name, not_a_function, place_of
+from .._rules.policies import Policy
+
+if TYPE_CHECKING:
+    from .scope import TaskScope
+
+
+def resolve(scope: TaskScope, fn: Callable[..., Any], on: object) -> tuple[str, Backend | None]:
+    """Return the name of the place a call goes to and its pool, ``None`` for the event loop.
+
+    Raises:
+        TypeError: `fn` is no function, or cannot run there.
+        ValueError: `on` is no place.
+    """
+    if on is None or isinstance(on, str):
+        place = place_of(fn, on)
+        if place == "loop":
+            return place, None
+        if place == "thread":
+            return place, scope._threads or defaults.default_threads()
+        if place == "cpu" and defaults.gil_is_off():
+            return "thread", defaults.default_cores()
+        return "process", scope._processes or defaults.default_processes()
+    if isinstance(on, ProcessPool):
+        place_of(fn, "process")
+        return "process", on
+    if isinstance(on, ThreadPool):
+        place_of(fn, "thread")
+        return "thread", on
+    place_of(fn, on)  # type: ignore[arg-type]  # raises
+    raise AssertionError("unreachable")
+
+
+def check_options(fn: Callable[..., Any], place: str, timeout: object, interrupt: bool, abandon: bool) -> None:
+    """Check the options of one `spawn`.
+
+    Raises:
+        TypeError: an option does not fit the place, or the timeout is no number.
+        ValueError: the timeout is no positive number of seconds.
+    """
+    if timeout is not None:
+        check_seconds("timeout", timeout)
+    if place != "thread" and (interrupt or abandon):
+        option = "interrupt" if interrupt else "abandon"
+        raise TypeError(
+            f"{option}=True is for thread tasks, and {call_name(fn)}() runs with on={place!r}: "
+            "coroutines and process tasks are always stopped when they are cancelled; leave the option out"
+        )
+
+
+def check_seconds(what: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{what} must be a number of seconds or None, got {value!r}")
+    if math.isnan(value) or value < 0:
+        raise ValueError(f"{what} must not be negative, got {value!r}; use None for no limit")
+
+
+def check_scope_arguments(policy: object, timeout: object, processes: object, threads: object) -> None:
+    """Check the arguments of a `TaskScope`.
+
+    Raises:
+        TypeError: one of them is of the wrong kind.
+        ValueError: the timeout is negative.
+    """
+    if policy is not None and (isinstance(policy, type) or not isinstance(policy, Policy)):
+        shown = policy.__name__ if isinstance(policy, type) else repr(policy)
+        hint = f"policy={shown}()" if isinstance(policy, type) else "policy=FailFast(), Collect() or Race(n)"
+        raise TypeError(f"policy={shown} is no policy object: write {hint}")
+    if timeout is not None:
+        check_seconds("timeout", timeout)
+    if processes is not None and not isinstance(processes, ProcessPool):
+        raise TypeError(f"processes must be a ProcessPool, got {processes!r}: write ProcessPool(max_workers=...)")
+    if threads is not None and not isinstance(threads, ThreadPool):
+        raise TypeError(f"threads must be a ThreadPool, got {threads!r}: write ThreadPool(max_workers=...)")
+
+
+def unknown_keywords(fn: object, unknown: dict[str, Any]) -> str:
+    """The message for ``spawn(f, key=1)`` where the keyword was meant for `f`."""
+    if not callable(fn):
+        return not_a_function(fn)
+    names = ", ".join(f"{key}={value!r}" for key, value in unknown.items())
+    name = call_name(fn)
+    return (
+        f"spawn() has no option {next(iter(unknown))!r}; keyword arguments of {name}() are bound with functools: "
+        f"spawn(functools.partial({name}, {names}))"
+    )
+
+
+def not_open(scope: TaskScope, fn: object) -> str:
+    name = call_name(fn) if callable(fn) else repr(fn)
+    if not callable(fn):
+        not_a_function(fn)  # closes a coroutine object
+    if scope._leaving:
+        return f"this scope is closed, {name}() cannot be spawned in it: spawn inside the `async with` block"
+    return f"this scope is not open: write `async with TaskScope() as scope: scope.spawn({name}, ...)`"
+
+

@@ -1,0 +1,116 @@
+"""What code inside a task can ask about the task it runs in. Light: workers import it too."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+
+from ..errors import Cancelled
+
+INF = float("inf")
+
+
+class CurrentTask:
+    """The task the calling code runs in.
+
+    Attributes:
+        id: number of the task, unique in the process that spawned it.
+        name: name of the task.
+        backend: ``"loop"``, ``"thread"`` or ``"process"``.
+        deadline: instant of `time.monotonic` at which the task will be cancelled, ``None`` for never.
+    """
+
+    __slots__ = ("__weakref__", "asked", "backend", "deadline", "id", "name", "reason")
+
+    def __init__(self, id: int, name: str, backend: str, deadline: float | None) -> None:
+        self.id = id
+        self.name = name
+        self.backend = backend
+        self.deadline = deadline
+        self.asked = False
+        self.reason: str | None = None
+
+    def ask(self, reason: str | None) -> None:
+        """Note that the task shall stop. `reason` is set first: readers in other threads look at `asked`."""
+        self.reason = reason
+        self.asked = True
+
+    def is_cancelled(self) -> bool:
+        return self.asked
+
+    def check_cancelled(self) -> None:
+        if self.asked:
+            raise Cancelled(self.reason)
+
+    def time_left(self) -> float:
+        return INF if self.deadline is None else self.deadline - time.monotonic()
+
+    def __repr__(self) -> str:
+        return f"<CurrentTask {self.name!r} id={self.id} on {self.backend}>"
+
+
+current: ContextVar[CurrentTask | None] = ContextVar("unified_exec_current_task", default=None)
+
+# Set by the loop's side of the package once it is imported; a worker never needs it.
+loop_time_left: Callable[[], float | None] = lambda: None
+
+
+def current_task() -> CurrentTask | None:
+    """Return the task the calling code runs in, or ``None`` outside of tasks.
+
+    Works inside coroutine, thread and process tasks.
+    """
+    return current.get()
+
+
+def is_cancelled() -> bool:
+    """Tell whether the thread or process task the caller runs in was asked to stop.
+
+    Raises:
+        RuntimeError: outside of a thread or process task.
+    """
+    return _here("is_cancelled").is_cancelled()
+
+
+def check_cancelled() -> None:
+    """Raise `Cancelled` if the thread or process task the caller runs in was asked to stop.
+
+    Call it now and then in long work in a thread, which cannot be stopped from outside:
+
+        def copy(rows):
+            for row in rows:
+                check_cancelled()
+                write(row)
+
+    Raises:
+        Cancelled: the task was asked to stop. Let it pass.
+        RuntimeError: outside of a thread or process task.
+    """
+    _here("check_cancelled").check_cancelled()
+
+
+def time_left() -> float:
+    """Return the seconds until the task the caller runs in will be cancelled; ``inf`` if never.
+
+    The nearest of the task's own timeout, the scope's and every enclosing deadline counts. Works in coroutines,
+    thread tasks and process tasks alike; negative when the time is over.
+    """
+    on_loop = loop_time_left()
+    if on_loop is not None:
+        return on_loop
+    task = current.get()
+    return INF if task is None else task.time_left()
+
+
+def _here(verb: str) -> CurrentTask:
+    on_loop = loop_time_left() is not None
+    task = current.get()
+    if on_loop:
+        raise RuntimeError(
+            f"{verb}() is for thread and process tasks; in a coroutine use `await anyio.lowlevel.checkpoint()`, "
+            "which raises if the coroutine was cancelled"
+        )
+    if task is None:
+        raise RuntimeError(f"{verb}() works inside a task only: start this function with scope.spawn(...)")
+    return task

@@ -1,0 +1,136 @@
+"""What a task is: one record that the scope, the backend and the user's handle share."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from . import events
+from .outcome import CANCELLED, Outcome
+from .states import NEXT, IllegalMove, TaskState
+from ..errors import TaskTimeout
+
+_ids = itertools.count(1)
+
+
+class Timing(NamedTuple):
+    """When a task was queued, started and finished, in seconds of `time.monotonic` (comparable across processes)."""
+
+    queued: float
+    started: float | None
+    finished: float | None
+
+
+class Task:
+    """A call on its way: made by a scope, run by a backend, settled exactly once.
+
+    A backend reads `fn`, `args`, `deadline`, `interrupt` and `abandon`, keeps its own data in `cargo` and
+    `place`, and ends the task with `settle`. Everything here happens in the thread of the owner's loop.
+
+    Attributes:
+        owner: the scope (or other owner) the task belongs to; backends share their workers fairly between owners.
+        cargo: the backend's own data about the call (the pickled call, the thread's token, ...).
+        coroutine: `fn` is a coroutine function (a backend that runs both kinds notes it).
+        place: where the backend put the task (a worker), or ``None`` while it waits.
+        deadline: instant of `time.monotonic` at which the task will be cancelled, ``None`` for never.
+        timeout: the task's own timeout in seconds, ``None`` for none.
+        expired: ``True`` once the task's own timeout has struck.
+        nested: ``True`` if it was spawned from inside a running task of the same process: such work must not
+            wait for a place its own parent holds.
+    """
+
+    __slots__ = (
+        "_state",
+        "abandon",
+        "args",
+        "backend",
+        "cargo",
+        "coroutine",
+        "deadline",
+        "expired",
+        "finished_at",
+        "fn",
+        "id",
+        "interrupt",
+        "name",
+        "nested",
+        "outcome",
+        "owner",
+        "place",
+        "queued_at",
+        "started_at",
+        "stop_reason",
+        "timeout",
+        "worker",
+    )
+
+    def __init__(self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], backend: str, owner: Any) -> None:
+        self.id = next(_ids)
+        self.name = name
+        self.fn: Callable[..., Any] | None = fn
+        self.args: tuple[Any, ...] | None = args
+        self.backend = backend
+        self.owner = owner
+        self.cargo: Any = None
+        self.place: Any = None
+        self.worker: int | None = None
+        self.deadline: float | None = None
+        self.timeout: float | None = None
+        self.expired = False
+        self.interrupt = False
+        self.abandon = False
+        self.coroutine = False
+        self.nested = False
+        self.outcome: Outcome[Any] | None = None
+        self.stop_reason: str | None = None
+        self.queued_at = time.monotonic()
+        self.started_at: float | None = None
+        self.finished_at: float | None = None
+        self._state = TaskState.QUEUED
+
+    @property
+    def state(self) -> TaskState:
+        """The state as far as it is known here; a backend's `place` may know better whether it runs."""
+        if self._state is TaskState.QUEUED and self.place is not None and self.place.is_running(self):
+            return TaskState.RUNNING
+        return self._state
+
+    @property
+    def timing(self) -> Timing:
+        return Timing(self.queued_at, self.started_at, self.finished_at)
+
+    def move(self, new: TaskState) -> None:
+        """Make one move of the state table."""
+        old = self._state
+        if new not in NEXT[old]:
+            raise IllegalMove(self.name, old, new)
+        self._state = new
+        if events.listeners:
+            events.emit(self, old, new)
+
+    def stopping(self, reason: str | None) -> bool:
+        """Note that the task was asked to stop; ``False`` if it had been asked before or is done."""
+        if self._state is TaskState.STOPPING or self._state is TaskState.DONE:
+            return False
+        self.stop_reason = reason
+        self.move(TaskState.STOPPING)
+        return True
+
+    def settle(self, outcome: Outcome[Any]) -> None:
+        """End the task with what really happened. Called once, by the backend, in the loop's thread."""
+        if outcome.cancelled and self.expired and self.timeout is not None:
+            outcome = Outcome(error=TaskTimeout(f"task {self.name!r}", self.timeout))
+        self.outcome = outcome
+        self.cargo = self.place = self.args = self.fn = None
+        if self.finished_at is None:
+            self.finished_at = time.monotonic()
+        self.move(TaskState.DONE)
+        self.settled()
+
+    def settle_cancelled(self) -> None:
+        self.settle(CANCELLED)
+
+    def settled(self) -> None:
+        """Called once after the outcome is set; handles wake their waiters and tell their scope."""

@@ -1,0 +1,139 @@
+"""Where a call goes: the marker, the kind of function and `on=` decide, in that order of strength from last to first."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable
+from types import FunctionType, MethodType
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MARK = "__unified_exec_on__"
+PLACES = ("loop", "thread", "process", "cpu")
+_CO_COROUTINE = inspect.CO_COROUTINE
+
+
+def cpu_bound(fn: F) -> F:
+    """Mark a function as CPU work: `spawn` sends it to processes, or to threads where there is no GIL.
+
+    Args:
+        fn: any function; it stays as it is and can be called as before.
+
+    Example:
+        >>> @cpu_bound
+        ... def crunch(data): return sum(data)
+        >>> crunch([1, 2])
+        3
+    """
+    setattr(fn, MARK, "cpu")
+    return fn
+
+
+def blocking(fn: F) -> F:
+    """Mark a function as blocking: `spawn` sends it to a thread (as it does with every plain function).
+
+    Args:
+        fn: a plain function, not a coroutine function.
+
+    Raises:
+        TypeError: `fn` is a coroutine function, which has no place in a thread.
+    """
+    if is_async(fn):
+        raise TypeError(f"@blocking is for plain functions, and {call_name(fn)}() is async: it runs on the event loop")
+    setattr(fn, MARK, "thread")
+    return fn
+
+
+def is_async(fn: Callable[..., Any]) -> bool:
+    """Tell whether calling `fn` gives a coroutine: sees through partials, methods and callable objects."""
+    if type(fn) is FunctionType and fn.__code__.co_flags & _CO_COROUTINE:
+        return True
+    fn = unwrap(fn)
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))
+
+
+def unwrap(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function behind partials and bound methods."""
+    while True:
+        if isinstance(fn, functools.partial):
+            fn = fn.func
+        elif isinstance(fn, MethodType):
+            fn = fn.__func__
+        else:
+            return fn
+
+
+def place_of(fn: Callable[..., Any], on: str | None = None) -> str:
+    """Return ``"loop"``, ``"thread"``, ``"process"`` or ``"cpu"`` for a call of `fn`.
+
+    Raises:
+        TypeError: `fn` cannot be called, or is async where only a plain function can run.
+        ValueError: `on` is no known place.
+    """
+    if type(fn) is FunctionType:
+        coroutine = bool(fn.__code__.co_flags & _CO_COROUTINE)
+        marker = fn.__dict__.get(MARK)
+    else:
+        coroutine, marker = _look_inside(fn)
+    if on is None:
+        on = marker or ("loop" if coroutine else "thread")
+        if on == "cpu" and coroutine:
+            return "process"
+        return on
+    if on not in PLACES:
+        raise ValueError(_unknown_place(on))
+    if coroutine and on in ("thread", "cpu"):
+        raise TypeError(
+            f"{call_name(fn)}() is async and cannot run with on={on!r}; "
+            "use on='loop' (the default for async functions) or on='process'"
+        )
+    if on == "loop" and not coroutine and type(fn) is FunctionType and not hasattr(fn, "_is_coroutine_marker"):
+        raise TypeError(
+            f"{call_name(fn)}() is a plain function and would block the event loop; "
+            "use on='thread' (the default for plain functions), on='process', or write it as `async def`"
+        )
+    return on
+
+
+def _look_inside(fn: Callable[..., Any]) -> tuple[bool, str | None]:
+    if not callable(fn):
+        raise TypeError(not_a_function(fn))
+    inner = unwrap(fn)
+    marker = getattr(inner, MARK, None)
+    if marker is None and not isinstance(inner, type):
+        marker = getattr(getattr(type(inner), "__call__", None), MARK, None)
+    return is_async(inner), marker
+
+
+def not_a_function(thing: object) -> str:
+    """The message for `spawn(f())` where `spawn(f)` was meant, and its like."""
+    if inspect.iscoroutine(thing):
+        thing.close()  # else Python warns that it was never awaited, on top of this error
+        name = thing.__name__
+        return f"spawn() takes the function, not a coroutine object: write spawn({name}, ...) instead of spawn({name}(...))"
+    if inspect.isawaitable(thing):
+        return f"spawn() takes a function, not an awaitable ({type(thing).__name__}): write `await` or wrap it in `async def`"
+    return (
+        f"spawn() takes a function and its arguments, got {thing!r} of type {type(thing).__name__}: "
+        "write spawn(f, x) instead of spawn(f(x))"
+    )
+
+
+def call_name(fn: Callable[..., Any]) -> str:
+    """The name a call shows in errors and listings."""
+    name = getattr(fn, "__qualname__", None)
+    if name is None:
+        inner = unwrap(fn)
+        name = getattr(inner, "__qualname__", None) or type(inner).__qualname__
+    return str(name)
+
+
+def _unknown_place(on: object) -> str:
+    text = f"on={on!r} is no place to run a task"
+    close = difflib.get_close_matches(on, PLACES, n=1) if isinstance(on, str) else []
+    if close:
+        text += f"; did you mean on={close[0]!r}?"
+    return text + " Choose 'loop', 'thread', 'process', 'cpu', or a ProcessPool or ThreadPool object."

@@ -1,0 +1,94 @@
+"""A queue that is fair between owners: each gets its turn, however much another has queued."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Generic, Protocol, TypeVar
+
+
+class Owned(Protocol):
+    @property
+    def owner(self) -> object: ...
+
+    @property
+    def outcome(self) -> object | None: ...
+
+
+T = TypeVar("T", bound=Owned)
+
+
+class FairQueue(Generic[T]):
+    """First in, first out within an owner; round robin between owners. Every operation is O(1).
+
+    Items that are done (`outcome` is set) are passed over when their turn comes; whoever ends a queued item
+    says so with `forget_one`, so that the length stays true.
+    """
+
+    __slots__ = ("_length", "_lines", "_turns")
+
+    def __init__(self) -> None:
+        self._lines: dict[int, deque[T]] = {}
+        self._turns: deque[int] = deque()
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def push(self, item: T) -> None:
+        key = id(item.owner)  # safe: the queued items keep their owner alive
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = deque()
+            self._turns.append(key)
+        line.append(item)
+        self._length += 1
+
+    def push_front(self, items: Iterable[T]) -> None:
+        """Put items that were taken from the queue back, in their order, before all others of their owners."""
+        for item in reversed(list(items)):
+            key = id(item.owner)
+            line = self._lines.get(key)
+            if line is None:
+                line = self._lines[key] = deque()
+                self._turns.appendleft(key)
+            line.appendleft(item)
+            self._length += 1
+
+    def peek(self) -> T | None:
+        """Return the item whose turn it is, ``None`` if there is none."""
+        while self._turns:
+            line = self._lines[self._turns[0]]
+            while line:
+                if line[0].outcome is None:
+                    return line[0]
+                line.popleft()
+            del self._lines[self._turns.popleft()]
+        return None
+
+    def pop(self) -> T:
+        """Take the item that `peek` shows; its owner goes to the end of the line.
+
+        Raises:
+            IndexError: the queue is empty.
+        """
+        item = self.peek()
+        if item is None:
+            raise IndexError("pop from an empty queue")
+        line = self._lines[self._turns[0]]
+        line.popleft()
+        if not line:
+            del self._lines[self._turns.popleft()]
+        elif len(self._turns) > 1:
+            self._turns.rotate(-1)
+        self._length -= 1
+        return item
+
+    def forget_one(self) -> None:
+        """Note that a queued item was ended by somebody else."""
+        self._length -= 1
+
+    def drain(self) -> Iterator[T]:
+        """Take all items."""
+        while self.peek() is not None:
+            yield self.pop()

@@ -1,0 +1,166 @@
+"""May a function that goes by value be sent once? Only while all it captures is immutable and unchanged."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+import sys
+import types
+from collections.abc import Callable, Iterable
+from typing import Any
+from weakref import ref as weak
+
+from .by_value import SET_BY_LRU_CACHE, CachedFunction, importable
+from .code_facts import facts_of
+
+__all__ = ["Watch", "watches_of"]
+
+_MISSING = object()
+_GIVEN = SET_BY_LRU_CACHE - {"__wrapped__"}
+_ATOMS = frozenset(
+    {int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented), range, re.Pattern}
+)
+
+
+class _Mutable(Exception):
+    """Something is captured whose present value every call must see."""
+
+
+class Watch:
+    """What one function captured when it was pickled; compares by identity.
+
+    Holds only atoms strongly: a function must be able to die although its card is cached.
+    """
+
+    __slots__ = ("_attribute_count", "_attributes", "_cells", "_code", "_defaults", "_globals", "_kwdefaults", "_ref")
+
+    def __init__(self, fn: Any, queue: list[Any]) -> None:
+        self._ref = weak(fn)
+        self._code = getattr(fn, "__code__", None)
+        given = _GIVEN if isinstance(fn, CachedFunction) else ()
+        self._attributes = _noted([name for name in vars(fn) if name not in given], vars(fn), queue)
+        self._attribute_count = len(vars(fn))
+        self._globals: tuple[tuple[str, object, bool], ...] = ()
+        self._cells: tuple[tuple[int, object, bool], ...] = ()
+        self._defaults: tuple[object, ...] | None = None
+        self._kwdefaults: tuple[tuple[str, object, bool], ...] = ()
+        if isinstance(fn, types.FunctionType):
+            self._watch_function(fn, queue)
+        elif isinstance(fn, functools.partial):
+            _noted(range(len(fn.args)), fn.args, queue)
+            self._kwdefaults = _noted(fn.keywords, fn.keywords, queue)
+            _note(fn.func, queue)
+
+    def _watch_function(self, fn: types.FunctionType, queue: list[Any]) -> None:
+        facts = facts_of(fn.__code__)
+        if facts.writes:
+            raise _Mutable
+        self._globals = _noted(facts.names, fn.__globals__, queue)
+        self._cells = _noted(range(len(fn.__closure__ or ())), _contents(fn), queue)
+        self._defaults = fn.__defaults__
+        _noted(range(len(fn.__defaults__ or ())), fn.__defaults__ or (), queue)
+        self._kwdefaults = _noted(fn.__kwdefaults__ or (), fn.__kwdefaults__ or {}, queue)
+
+    def unchanged(self) -> bool:
+        """Tell whether the function still captures the very same objects."""
+        fn: Any = self._ref()
+        if fn is None or len(vars(fn)) != self._attribute_count or not _same(self._attributes, vars(fn)):
+            return False
+        if self._code is None:
+            if not isinstance(fn, functools.partial):
+                return True
+            return len(fn.keywords) == len(self._kwdefaults) and _same(self._kwdefaults, fn.keywords)
+        if fn.__code__ is not self._code or fn.__defaults__ is not self._defaults:
+            return False
+        if len(fn.__kwdefaults__ or ()) != len(self._kwdefaults):
+            return False
+        return (
+            _same(self._globals, fn.__globals__)
+            and (not self._kwdefaults or _same(self._kwdefaults, fn.__kwdefaults__))
+            and (not self._cells or _same_items(self._cells, _contents(fn)))
+        )
+
+
+def watches_of(fn: Callable[..., object]) -> tuple[Watch, ...] | None:
+    """Return what has to be watched so that the pickle of `fn` may be used again, or None if it never may."""
+    queue: list[Any] = [fn]
+    seen: set[int] = set()
+    watches: list[Watch] = []
+    try:
+        while queue:
+            obj = queue.pop()
+            if id(obj) not in seen:
+                seen.add(id(obj))
+                watches.append(Watch(obj, queue))
+    except _Mutable:
+        return None
+    return tuple(watches)
+
+
+def _noted(keys: Iterable[Any], container: Any, queue: list[Any]) -> tuple[tuple[Any, object, bool], ...]:
+    """Note what `container` holds under each key: the key, the value or a weak reference to it, and which of both."""
+    noted = []
+    for key in keys:
+        value = container.get(key, _MISSING) if isinstance(container, dict) else container[key]
+        noted.append((key, *_note(value, queue)))
+    return tuple(noted)
+
+
+def _note(value: Any, queue: list[Any]) -> tuple[object, bool]:
+    if value is _MISSING or _is_atom(value):
+        return value, False
+    if isinstance(value, (types.FunctionType, functools.partial, CachedFunction)):
+        if isinstance(value, functools.partial) or not importable(value):
+            if type(value) not in (types.FunctionType, functools.partial, CachedFunction):
+                raise _Mutable
+            queue.append(value)
+    elif isinstance(value, types.ModuleType):
+        if value.__name__ == "__main__" or sys.modules.get(value.__name__) is not value:
+            raise _Mutable
+    elif type(value) not in (logging.Logger, logging.RootLogger) and not _is_by_name(value):
+        raise _Mutable
+    try:
+        return weak(value), True
+    except TypeError:
+        return value, False
+
+
+def _is_by_name(value: Any) -> bool:
+    if isinstance(value, types.BuiltinFunctionType):
+        return isinstance(value.__self__, types.ModuleType)
+    if isinstance(value, (types.WrapperDescriptorType, types.MethodDescriptorType)):
+        return importable(value.__objclass__)
+    return isinstance(value, type) and importable(value)
+
+
+def _is_atom(value: object) -> bool:
+    kind = type(value)
+    if kind is tuple or kind is frozenset:
+        return all(_is_atom(item) for item in value)  # type: ignore[attr-defined]
+    return kind in _ATOMS
+
+
+def _contents(fn: types.FunctionType) -> list[object]:
+    contents = []
+    for cell in fn.__closure__ or ():
+        try:
+            contents.append(cell.cell_contents)
+        except ValueError:
+            contents.append(_MISSING)
+    return contents
+
+
+def _same(noted: tuple[tuple[Any, object, bool], ...], container: Any) -> bool:
+    for key, value, by_reference in noted:
+        found = container.get(key, _MISSING)
+        if found is not (value() if by_reference else value):  # type: ignore[operator]
+            return False
+    return True
+
+
+def _same_items(noted: tuple[tuple[Any, object, bool], ...], items: list[object]) -> bool:
+    for index, value, by_reference in noted:
+        if items[index] is not (value() if by_reference else value):  # type: ignore[operator]
+            return False
+    return True

@@ -1,0 +1,200 @@
+"""The messages between parent and worker as bytes: fixed headers, nothing that runs code.
+
+One message is one datagram. All integers are little-endian. The layout is private to one version of this
+package: parent and worker are always the same code.
+
+==========  =========================================================================
+TASK        header, name, function card (if the worker has not seen it), arguments
+DONE        header, result or error
+READY       worker is up
+SETUP       pickled settings of the worker
+CANCEL      task id and reason
+FAILED      the worker cannot start; encoded error
+AGAIN       an ask was swallowed (in a ``__del__``): ring again
+RETIRED     the worker takes no more tasks and ends
+STOP        the parent wants the worker to end when it is done
+==========  =========================================================================
+"""
+
+from __future__ import annotations
+
+from _struct import Struct, error as struct_error
+
+from ..errors import UnifiedExecError
+
+TASK, DONE, READY, SETUP, CANCEL, FAILED, AGAIN, RETIRED, STOP, REPORT = range(1, 11)
+
+# Outcome kinds of DONE.
+VALUE, ERROR, STOPPED, UNSTARTED = range(4)
+
+# Flags.
+IN_SHARED = 1  # the payload lies in the shared memory whose descriptor comes with the message
+NEW_CARD = 2  # the function's bytes are included; learn them
+RETIRING = 4  # DONE: the worker ends after this answer
+CARD_IN_SHARED = 8  # the function's bytes are the first buffer of the shared block
+
+INLINE_MAX = 32 * 1024
+"""A payload above this many bytes travels in shared memory instead of in the message."""
+MESSAGE_MAX = 2 * INLINE_MAX + 4096
+"""No message is longer; receive buffers have this size."""
+NAME_MAX = 512
+
+_TASK = Struct("<BBHIIQQd")  # kind, flags, name bytes, card bytes, card id, task id, payload bytes, deadline (0: none)
+_DONE = Struct("<BBBxQdd")  # kind, flags, outcome, task id, started, finished
+_ID = Struct("<BQ")
+_COUNT = Struct("<I")
+_SIZE = Struct("<Q")
+
+Bytes = bytes | bytearray | memoryview
+
+
+class ProtocolError(UnifiedExecError):
+    """The other side sent what no correct peer sends. Costs that worker, never the parent."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"a worker broke the protocol: {self.what}"
+
+
+class TaskMessage:
+    """One task as the worker sees it; `payload` and `card` are views into the received message."""
+
+    __slots__ = ("card", "card_id", "deadline", "flags", "id", "name", "payload")
+
+    def __init__(
+        self, flags: int, id: int, name: str, card_id: int, card: Bytes, payload: Bytes, deadline: float
+    ) -> None:
+        self.flags = flags
+        self.id = id
+        self.name = name
+        self.card_id = card_id
+        self.card = card
+        self.payload = payload
+        self.deadline = deadline
+
+
+def pack_task(
+    id: int, name: bytes, card_id: int, card: bytes, payload: bytes, deadline: float | None, flags: int = 0
+) -> bytes:
+    """Pack one task; `name` is cut to `NAME_MAX` bytes."""
+    if len(name) > NAME_MAX:
+        name = name[:NAME_MAX].decode("utf-8", "ignore").encode()
+    header = _TASK.pack(TASK, flags, len(name), len(card), card_id, id, len(payload), deadline or 0.0)
+    return b"".join((header, name, card, payload))
+
+
+def unpack_task(message: memoryview) -> TaskMessage:
+    """Read a TASK message.
+
+    Raises:
+        ProtocolError: it is none, or its lengths do not fit.
+    """
+    try:
+        kind, flags, name_n, card_n, card_id, id, payload_n, deadline = _TASK.unpack_from(message)
+    except struct_error:
+        raise ProtocolError(f"a message of {len(message)} bytes is too short for a task") from None
+    start = _TASK.size
+    card_at, payload_at = start + name_n, start + name_n + card_n
+    if kind != TASK or payload_at + payload_n != len(message):
+        raise ProtocolError(f"kind {kind}, {len(message)} bytes is no task")
+    name = str(message[start:card_at], "utf-8", "replace")
+    return TaskMessage(flags, id, name, card_id, message[card_at:payload_at], message[payload_at:], deadline)
+
+
+def pack_done(id: int, outcome: int, started: float, finished: float, payload: Bytes = b"", flags: int = 0) -> bytes:
+    return _DONE.pack(DONE, flags, outcome, id, started, finished) + payload
+
+
+def unpack_done(message: memoryview) -> tuple[int, int, int, float, float, memoryview]:
+    """Read a DONE message: flags, outcome kind, task id, started, finished, payload.
+
+    Raises:
+        ProtocolError: too short, or an unknown outcome.
+    """
+    try:
+        _, flags, outcome, id, started, finished = _DONE.unpack_from(message)
+    except struct_error:
+        raise ProtocolError(f"a message of {len(message)} bytes is too short for an answer") from None
+    if outcome > UNSTARTED:
+        raise ProtocolError(f"outcome {outcome} is unknown")
+    return flags, outcome, id, started, finished, message[_DONE.size :]
+
+
+def pack_id(kind: int, id: int, text: str | None = None) -> bytes:
+    """Pack CANCEL or AGAIN: a task id and, for CANCEL, a reason."""
+    head = _ID.pack(kind, id)
+    return head if not text else head + text.encode()[:NAME_MAX]
+
+
+def unpack_id(message: memoryview) -> tuple[int, str | None]:
+    """Read what `pack_id` wrote.
+
+    Raises:
+        ProtocolError: too short.
+    """
+    try:
+        _, id = _ID.unpack_from(message)
+    except struct_error:
+        raise ProtocolError(f"a message of {len(message)} bytes is too short for an id") from None
+    rest = message[_ID.size :]
+    return id, (str(rest, "utf-8", "replace") or None)
+
+
+def pack_blob(kind: int, blob: bytes = b"", flags: int = 0) -> bytes:
+    """Pack SETUP, READY, FAILED, RETIRED or STOP."""
+    return bytes((kind, flags)) + blob
+
+
+def unpack_blob(message: memoryview) -> tuple[int, memoryview]:
+    """Read what `pack_blob` wrote: flags and the rest.
+
+    Raises:
+        ProtocolError: too short.
+    """
+    if len(message) < 2:
+        raise ProtocolError("an empty message")
+    return message[1], message[2:]
+
+
+ALIGN = 64
+
+
+def shared_layout(data: int, buffers: list[int]) -> tuple[bytes, list[int], int]:
+    """Lay a payload and its buffers out in one shared block.
+
+    Args:
+        data: bytes of the in-band payload.
+        buffers: bytes of each out-of-band buffer.
+
+    Returns:
+        the table that tells the receiver the layout, the offset of each part (payload first), and the total size.
+    """
+    table = _COUNT.pack(len(buffers)) + b"".join(_SIZE.pack(size) for size in (data, *buffers))
+    offsets, at = [], 0
+    for size in (data, *buffers):
+        offsets.append(at)
+        at += -(-size // ALIGN) * ALIGN
+    return table, offsets, max(at, 1)
+
+
+def read_layout(table: Bytes) -> tuple[list[int], list[int]]:
+    """Read a table of `shared_layout`: offsets and sizes, payload first.
+
+    Raises:
+        ProtocolError: the table is not whole.
+    """
+    try:
+        (count,) = _COUNT.unpack_from(table)
+        if len(table) != _COUNT.size + (count + 1) * _SIZE.size:
+            raise ProtocolError("the table of a shared block is not whole")
+        sizes = [_SIZE.unpack_from(table, _COUNT.size + i * _SIZE.size)[0] for i in range(count + 1)]
+    except struct_error:
+        raise ProtocolError("the table of a shared block is not whole") from None
+    offsets, at = [], 0
+    for size in sizes:
+        offsets.append(at)
+        at += -(-size // ALIGN) * ALIGN
+    return offsets, sizes

@@ -1,0 +1,169 @@
+"""Both ends of the conversation as state machines without I/O.
+
+The parent's end knows which tasks a worker owes an answer for; the worker's end knows which ids were cancelled
+before they came. Two ends can run against each other in memory.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from . import frames
+from .frames import ProtocolError
+
+# States of the parent's end, and what may come in each.
+STARTING, UP, LEAVING, OVER = "starting", "up", "leaving", "over"
+_EXPECTED: dict[str, frozenset[int]] = {
+    STARTING: frozenset({frames.READY, frames.FAILED}),
+    UP: frozenset({frames.DONE, frames.AGAIN, frames.RETIRED, frames.REPORT}),
+    LEAVING: frozenset({frames.READY, frames.FAILED, frames.DONE, frames.AGAIN, frames.RETIRED, frames.REPORT}),
+    OVER: frozenset(),
+}
+
+
+class Answer(NamedTuple):
+    """A task was answered."""
+
+    id: int
+    outcome: int
+    started: float
+    finished: float
+    payload: memoryview
+    shared: bool
+
+
+class Ready(NamedTuple):
+    """The worker is up."""
+
+
+class StartFailed(NamedTuple):
+    """The worker cannot start; `error` is an encoded exception."""
+
+    error: memoryview
+
+
+class RingAgain(NamedTuple):
+    """The ask for this task was swallowed."""
+
+    id: int
+
+
+class Leaving(NamedTuple):
+    """The worker takes no more tasks; what it has not claimed is to be taken back."""
+
+
+class Report(NamedTuple):
+    """A running task says something; the payload is pickled."""
+
+    id: int
+    payload: memoryview
+
+
+Event = Answer | Ready | StartFailed | RingAgain | Leaving | Report
+
+
+class ParentEnd:
+    """What the parent knows of one conversation.
+
+    Attributes:
+        owed: ids of tasks sent and neither answered nor taken back, oldest first.
+        known: ids of the function cards the worker has, or will have once it claims what was sent.
+    """
+
+    __slots__ = ("known", "owed", "state")
+
+    def __init__(self) -> None:
+        self.state = STARTING
+        self.owed: dict[int, None] = {}
+        self.known: set[int] = set()
+
+    def receive(self, message: memoryview) -> Event:
+        """Read one message of the worker.
+
+        Raises:
+            ProtocolError: no correct worker sends this now; the conversation is over.
+        """
+        try:
+            return self._receive(message)
+        except ProtocolError:
+            self.state = OVER
+            raise
+
+    def _receive(self, message: memoryview) -> Event:
+        if not message:
+            raise ProtocolError("an empty message")
+        kind = message[0]
+        if kind not in _EXPECTED[self.state]:
+            raise ProtocolError(f"a message of kind {kind} while it is {self.state}")
+        if kind == frames.DONE:
+            flags, outcome, id, started, finished, payload = frames.unpack_done(message)
+            if id not in self.owed:
+                raise ProtocolError(f"an answer for task {id}, which it was not given")
+            del self.owed[id]
+            if flags & frames.RETIRING:
+                self.state = LEAVING
+            return Answer(id, outcome, started, finished, payload, bool(flags & frames.IN_SHARED))
+        if kind == frames.READY:
+            if self.state is STARTING:
+                self.state = UP
+            return Ready()
+        if kind == frames.FAILED:
+            self.state = OVER
+            return StartFailed(frames.unpack_blob(message)[1])
+        if kind == frames.RETIRED:
+            self.state = LEAVING
+            return Leaving()
+        if kind == frames.REPORT:
+            id, _ = frames.unpack_id(message[:9])
+            return Report(id, message[9:])
+        return RingAgain(frames.unpack_id(message)[0])
+
+    def sent(self, id: int, card: int | None) -> None:
+        """Note that a task was sent, with function card `card` if that was included."""
+        self.owed[id] = None
+        if card is not None:
+            self.known.add(card)
+
+    def taken_back(self, id: int, card: int | None) -> None:
+        """Note that an unclaimed task was taken back, and with it the function card it carried."""
+        self.owed.pop(id, None)
+        if card is not None:
+            self.known.discard(card)
+
+    def dismissed(self) -> None:
+        """Note that the worker was told to end."""
+        if self.open:
+            self.state = LEAVING
+
+    @property
+    def open(self) -> bool:
+        """May tasks be sent?"""
+        return self.state is STARTING or self.state is UP
+
+
+class WorkerEnd:
+    """What a worker knows of cancellations.
+
+    A CANCEL travels beside the tasks and can come before its task, or after the task's end. Ids grow along the
+    stream of one worker except for tasks that were taken back and sent again, so an id that is not running is
+    remembered until it comes; the memory is bounded.
+    """
+
+    __slots__ = ("early",)
+    EARLY_MAX = 4096
+
+    def __init__(self) -> None:
+        self.early: dict[int, str | None] = {}
+
+    def cancelled(self, id: int, reason: str | None) -> None:
+        """Remember a cancellation for a task that is not here (yet)."""
+        self.early[id] = reason
+        if len(self.early) > self.EARLY_MAX:
+            del self.early[next(iter(self.early))]
+
+    def claim(self, id: int) -> bool:
+        """Take a task from the stream; ``False`` if it was cancelled before it came."""
+        if id in self.early:
+            del self.early[id]
+            return False
+        return True

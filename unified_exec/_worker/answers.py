@@ -1,0 +1,64 @@
+"""From an outcome to the bytes of its answer. Whatever a task returned or raised, something correct is sent."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from . import shared
+from .link import Link
+from .._wire import codec, frames, remote_errors
+from ..errors import SerializationError
+
+
+def send(
+    link: Link,
+    task: frames.TaskMessage,
+    value: Any,
+    error: BaseException | None,
+    stopped: bool,
+    started: float,
+    finished: float,
+    leaving: bool,
+) -> None:
+    """Answer `task` with its value, its error, or the news that it was stopped.
+
+    Raises:
+        OSError: the sockets are gone, for instance because the task closed them; the worker must end.
+    """
+    flags = frames.RETIRING if leaving else 0
+    if stopped:
+        link.answer(frames.pack_done(task.id, frames.STOPPED, started, finished, b"", flags))
+        return
+    kind = frames.VALUE
+    buffers: Sequence[memoryview] = ()
+    if error is None:
+        try:
+            packed = codec.encode_value(value, f"the result of {task.name}()")
+            data: bytes = packed.data
+            buffers = packed.buffers
+        except Exception as exc:
+            error = exc
+    if error is not None:
+        kind, data = frames.ERROR, remote_errors.encode_error(error)
+    if not buffers and len(data) <= frames.INLINE_MAX:
+        link.answer(frames.pack_done(task.id, kind, started, finished, data, flags))
+        return
+    try:
+        fd, table = shared.write_block(data, buffers)
+    except (OSError, MemoryError) as exc:
+        why = SerializationError(f"the result of {task.name}()", f"no shared memory for {len(data)} bytes: {exc}")
+        data = remote_errors.encode_error(why)
+        link.answer(frames.pack_done(task.id, frames.ERROR, started, finished, data, flags))
+        return
+    link.answer_shared(frames.pack_done(task.id, kind, started, finished, table, flags | frames.IN_SHARED), fd)
+
+
+def flush() -> None:
+    """Push out what the task printed before its answer is seen. A stream the task has broken is its own affair."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            pass

@@ -1,0 +1,168 @@
+"""The doorbell: a signal that means "look at your mailbox", and the raise between two bytecodes.
+
+The signal's default action is to be ignored, so a bell that rings too early or too late hurts nobody.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+import sys
+from opcode import opname
+from types import FrameType
+from typing import Any
+
+from .link import Link
+from .._model.current import CurrentTask
+from .._wire import frames
+from .._wire.protocol import ProtocolError, WorkerEnd
+from ..errors import Cancelled
+
+SIGNAL = getattr(_signal, "SIGURG", None)
+_BACK_JUMPS = frozenset(code for code, name in enumerate(opname) if "JUMP_BACKWARD" in name)
+
+
+class Bell:
+    """Delivers cancellations to the task that runs in the main thread.
+
+    Attributes:
+        running: id of the task that may be interrupted now; 0 between tasks.
+        view: what the running task sees of itself.
+        poisoned: a raise landed while an import was on the stack; the worker must retire after this task.
+    """
+
+    __slots__ = ("_again", "_buffer", "_busy", "_link", "_trace", "end", "poisoned", "running", "stop", "view")
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._buffer = bytearray(frames.NAME_MAX + 64)
+        self._busy = False
+        self._again = False
+        self._trace: Any = None
+        self.end = WorkerEnd()
+        self.running = 0
+        self.view: CurrentTask | None = None
+        self.poisoned = False
+        self.stop = False
+
+    def install(self) -> None:
+        """Take the signal (again: a task may have put a handler of its own there)."""
+        if SIGNAL is not None and _signal.getsignal(SIGNAL) != self.ring:
+            _signal.signal(SIGNAL, self.ring)
+
+    def ring(self, signum: int, frame: FrameType | None) -> None:
+        """The signal handler."""
+        if self._busy:  # bells nest: the one at work looks again
+            self._again = True
+            return
+        while True:
+            self._busy, self._again = True, False
+            self.look()
+            self._busy = False
+            if not self._again:
+                break
+        self.deliver(frame)
+
+    def look(self) -> None:
+        """Read the mailbox and note what it says."""
+        for message in self._link.control_messages(self._buffer):
+            self.note(message)
+
+    def note(self, message: bytes) -> None:
+        if message[0] == frames.STOP:
+            self.stop = True
+            return
+        if message[0] != frames.CANCEL:
+            return
+        try:
+            id, reason = frames.unpack_id(memoryview(message))
+        except ProtocolError:
+            return
+        self.end.cancelled(id, reason)
+
+    def deliver(self, frame: FrameType | None) -> None:
+        """Raise in `frame` if the task that runs there was asked to stop.
+
+        Raises:
+            Cancelled: it was. At most once per ask: the id is cleared before.
+        """
+        id = self.running
+        if not id or id not in self.end.early:
+            return
+        reason = self.end.early.pop(id)
+        self.running = 0
+        if self.view is not None:
+            self.view.ask(reason)
+        self.raise_in(frame, reason)
+
+    def raise_in(self, frame: FrameType | None, reason: str | None) -> None:
+        """Raise `Cancelled` in the code that `frame` runs.
+
+        Raises:
+            Cancelled: now, or a moment later where a raise now could escape a `try` of the task.
+        """
+        if importing(frame):
+            self.poisoned = True
+        if frame is not None and sys.gettrace() is None and at_back_jump(frame):
+            self._raise_at_next_opcode(frame, Cancelled(reason))
+            return
+        raise Cancelled(reason)
+
+    def _raise_at_next_opcode(self, frame: FrameType, error: Cancelled) -> None:
+        def trace(here: FrameType, event: str, arg: object) -> Any:
+            if event == "opcode" or event == "call":
+                frame.f_trace = None
+                frame.f_trace_opcodes = False
+                sys.settrace(None)
+                raise error
+            return trace
+
+        self._trace = trace
+        frame.f_trace = trace
+        frame.f_trace_opcodes = True
+        sys.settrace(trace)
+
+    def end_trace(self) -> None:
+        """Forget a raise that found no instruction to land on. No Python call may come before this one."""
+        if self._trace is not None:
+            if sys.gettrace() is self._trace:
+                sys.settrace(None)
+            self._trace = None
+
+    def swallowed(self, unraisable: Any) -> bool:
+        """Handle a `Cancelled` that a ``__del__`` swallowed: ask the parent to ring again."""
+        view = self.view
+        if not isinstance(unraisable.exc_value, Cancelled) or view is None:
+            return False
+        self.end.cancelled(view.id, view.reason)
+        self.running = view.id
+        try:
+            self._link.control.send(frames.pack_id(frames.AGAIN, view.id))
+        except OSError:
+            pass
+        return True
+
+
+def importing(frame: FrameType | None) -> bool:
+    """Tell whether an import is going on below `frame`; a half-done one leaves a broken module behind."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def at_back_jump(frame: FrameType) -> bool:
+    """Tell whether a raise here could escape the `try` around a loop (cpython#130279)."""
+    code, at = frame.f_code.co_code, frame.f_lasti
+    return 0 <= at < len(code) and code[at] in _BACK_JUMPS
+
+
+def ring(pid: int) -> None:
+    """Ring the bell of a worker.
+
+    Raises:
+        ProcessLookupError: there is no such process any more.
+    """
+    if SIGNAL is not None:
+        os.kill(pid, SIGNAL)

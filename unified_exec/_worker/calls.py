@@ -1,0 +1,132 @@
+"""The worker that runs plain functions, one after another, in its main thread."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+from . import answers
+from .bell import Bell
+from .link import Link
+from .settings import Settings
+from .shared import read_block
+from .._model.current import CurrentTask, current
+from .._wire import frames
+from .._wire.functions import FunctionTable, decode_call
+from ..errors import Cancelled
+
+_NOTHING: Any = object()
+
+
+class CallRunner:
+    """Takes tasks off the stream until it is closed, the worker retires, or nothing came for the idle time."""
+
+    __slots__ = ("bell", "done", "functions", "link", "settings")
+
+    def __init__(self, link: Link, settings: Settings, bell: Bell) -> None:
+        self.link = link
+        self.settings = settings
+        self.bell = bell
+        self.functions = FunctionTable()
+        self.done = 0
+
+    def serve(self) -> None:
+        """Answer each task before the next is begun, so that a death costs only the one that was."""
+        while not self.bell.stop:
+            try:
+                received = self.link.next_task()
+            except BlockingIOError:  # the idle time is over; what is sent right now will be taken back
+                break
+            if received is None:
+                break
+            if self.handle(*received):
+                return
+        self.link.answer(frames.pack_blob(frames.RETIRED))
+
+    def handle(self, message: memoryview, fd: int | None) -> bool:
+        """Run one task and answer it; ``True`` if the worker must go now."""
+        task = frames.unpack_task(message)
+        if not self.bell.end.claim(task.id):
+            self.refuse(task, fd)
+            return False
+        self.link.mark_started(task.id)
+        view = CurrentTask(task.id, task.name, "process", task.deadline or None)
+        started = monotonic()
+        value, error = self.run(task, fd, view)
+        finished = monotonic()
+        answers.flush()
+        self.done += 1
+        self.bell.install()
+        leaving = self.bell.poisoned or self.settings.worn_out(self.done)
+        stopped = view.asked and isinstance(error, Cancelled)
+        answers.send(self.link, task, value, error, stopped, started, finished, leaving)
+        return leaving
+
+    def refuse(self, task: frames.TaskMessage, fd: int | None) -> None:
+        """Answer a task that was cancelled before it came. The function it brought is learnt all the same."""
+        learn_only(self.functions, task, fd)
+        now = monotonic()
+        self.link.answer(frames.pack_done(task.id, frames.UNSTARTED, now, now))
+
+    def run(
+        self, task: frames.TaskMessage, fd: int | None, view: CurrentTask
+    ) -> tuple[Any, BaseException | None]:
+        """Call the function with the bell able to interrupt it: its value, or what it raised."""
+        bell = self.bell
+        value: Any = _NOTHING
+        error: BaseException | None = None
+        token = current.set(view)
+        try:
+            try:
+                bell.view = view
+                bell.running = task.id  # inside the try: from here on a raise may land at any instruction
+                if task.id in bell.end.early:
+                    bell.deliver(None)
+                fn, args = load(self.functions, task, fd)
+                value = fn(*args)
+                bell.running = 0
+            except BaseException as exc:
+                error = exc
+                bell.running = 0
+        except Cancelled as late:
+            # The bell rang between the end of the function and the line that bars it: what happened stands.
+            bell.running = 0
+            if error is None and value is _NOTHING:
+                error = late.__context__ or late
+        bell.end_trace()
+        bell.view = None
+        current.reset(token)
+        if value is not _NOTHING:
+            return value, None
+        return None, error
+
+
+def learn_only(functions: FunctionTable, task: frames.TaskMessage, fd: int | None) -> None:
+    """Learn the function that came with a task nobody wants any more: the parent counts on it."""
+    card = task.card
+    if fd is not None:
+        _, buffers = read_block(fd, task.payload)
+        if task.flags & frames.CARD_IN_SHARED:
+            card = buffers[0]
+    if task.flags & frames.NEW_CARD:
+        functions.learn(task.card_id, bytes(card))
+
+
+def load(functions: FunctionTable, task: frames.TaskMessage, fd: int | None) -> tuple[Any, Any]:
+    """Rebuild the function and the arguments of `task`; learn the function it brought.
+
+    Raises:
+        SerializationError: one of them cannot be rebuilt here.
+    """
+    packed: frames.Bytes = task.payload
+    buffers: list[memoryview] = []
+    card = task.card
+    if task.flags & frames.IN_SHARED:
+        if fd is None:
+            raise frames.ProtocolError("a task in shared memory came without it")
+        packed, buffers = read_block(fd, task.payload)
+        if task.flags & frames.CARD_IN_SHARED:
+            card = buffers.pop(0)
+    if task.flags & frames.NEW_CARD:
+        functions.learn(task.card_id, bytes(card))
+    return decode_call(functions, task.card_id, packed, buffers)

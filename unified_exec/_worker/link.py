@@ -1,0 +1,102 @@
+"""The worker's two sockets: tasks and answers on one, settings, cancellations and large answers on the other."""
+
+from __future__ import annotations
+
+import _socket
+import os
+from _struct import Struct
+from collections.abc import Sequence
+
+from . import shared
+from .._wire import frames
+
+TASKS_FD, CONTROL_FD, LIFELINE_FD, STATUS_FD = 3, 4, 5, 6
+"""Where a worker finds its descriptors; everything above is closed at its start."""
+
+STATUS_SIZE = 4096
+STARTED = Struct("<Q")
+
+_INT = Struct("@i")
+_ANC = _socket.CMSG_SPACE(_INT.size * 4)
+_CLOEXEC = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
+DONTWAIT = getattr(_socket, "MSG_DONTWAIT", 0)
+
+
+def fd_message(fd: int) -> list[tuple[int, int, bytes]]:
+    """Ancillary data that hands `fd` over with a message."""
+    return [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, _INT.pack(fd))]
+
+
+def received_fds(ancillary: Sequence[tuple[int, int, bytes]]) -> list[int]:
+    """The descriptors that came with a message; each is the receiver's to close."""
+    fds: list[int] = []
+    for level, kind, data in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            whole = len(data) - len(data) % _INT.size
+            fds.extend(_INT.unpack_from(data, at)[0] for at in range(0, whole, _INT.size))
+    return fds
+
+
+def receive(sock: _socket.socket, buffer: bytearray, flags: int = 0) -> tuple[int, int | None]:
+    """Read one message into `buffer`: its length (0 when the other end is gone) and the descriptor it brought.
+
+    Raises:
+        BlockingIOError: nothing is there and the socket, or `flags`, says not to wait.
+        ProtocolError: the message did not fit, or brought more than one descriptor.
+    """
+    size, ancillary, got, _ = sock.recvmsg_into([buffer], _ANC, flags | _CLOEXEC)
+    if not ancillary and not got & _socket.MSG_TRUNC:
+        return size, None
+    fds = received_fds(ancillary)
+    if got & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC) or len(fds) > 1:
+        shared.close_all(fds)
+        raise frames.ProtocolError("a message was cut off")
+    return size, fds[0] if fds else None
+
+
+class Link:
+    """The worker's end of the conversation. Sends whole messages and waits for room: an answer has left, or lies
+    in shared memory, when `answer` returns."""
+
+    __slots__ = ("_buffer", "_view", "control", "status", "tasks")
+
+    def __init__(self) -> None:
+        self.tasks = _socket.socket(fileno=TASKS_FD)
+        self.control = _socket.socket(fileno=CONTROL_FD)
+        self.status = shared.mmap(STATUS_FD, STATUS_SIZE) if shared.AVAILABLE else bytearray(STATUS_SIZE)
+        os.close(STATUS_FD)
+        self._buffer = bytearray(frames.MESSAGE_MAX)
+        self._view = memoryview(self._buffer)
+
+    def next_task(self, flags: int = 0) -> tuple[memoryview, int | None] | None:
+        """Wait for the next message of the task stream; ``None`` when the parent has closed it.
+
+        Raises:
+            BlockingIOError: nothing came within the socket's timeout.
+        """
+        size, fd = receive(self.tasks, self._buffer, flags)
+        return (self._view[:size], fd) if size else None
+
+    def mark_started(self, id: int) -> None:
+        """Say, where the parent can read it after our death, that `id` is begun."""
+        STARTED.pack_into(self.status, 0, id)
+
+    def answer(self, message: bytes) -> None:
+        self.tasks.sendall(message)
+
+    def answer_shared(self, message: bytes, fd: int) -> None:
+        """Send an answer whose payload lies in a shared block; closes our descriptor of it."""
+        try:
+            self.control.sendmsg([message], fd_message(fd))
+        finally:
+            os.close(fd)
+
+    def control_messages(self, buffer: bytearray) -> list[bytes]:
+        """Take what lies in the mailbox, without waiting."""
+        found: list[bytes] = []
+        try:
+            while size := receive(self.control, buffer, DONTWAIT)[0]:
+                found.append(bytes(buffer[:size]))
+        except OSError:
+            pass  # empty, or a task closed the descriptor: then nobody can ask us, only kill us
+        return found

@@ -1,0 +1,175 @@
+"""Start of a worker process: settle in quickly, then serve. Only what every task needs is imported."""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import os
+import sys
+from typing import Any
+
+from . import answers
+from .bell import Bell
+from .link import CONTROL_FD, LIFELINE_FD, STATUS_FD, TASKS_FD, Link, receive
+from .settings import Settings
+from .shared import read_block
+from .._wire import codec, frames, remote_errors
+from ..errors import WorkerStartError
+
+_DESCRIPTORS_MAX = 65536
+
+
+def main() -> None:
+    """Run a worker until its parent wants no more of it."""
+    os.closerange(STATUS_FD + 1, min(os.sysconf("SC_OPEN_MAX"), _DESCRIPTORS_MAX))
+    die_with_parent()
+    # What Ctrl-C means for the workers is the parent's affair. A handler, unlike SIG_IGN, ends with an exec.
+    _signal.signal(_signal.SIGINT, lambda signum, frame: None)
+    link = Link()
+    bell = Bell(link)
+    settings = read_settings()
+    if settings is None:
+        return
+    sys.unraisablehook = _unraisable(bell, sys.unraisablehook)
+    try:
+        apply(settings)
+    except BaseException as exc:
+        link.answer(frames.pack_blob(frames.FAILED, _cut(remote_errors.encode_error(exc), exc)))
+        return
+    bell.install()
+    link.answer(frames.pack_blob(frames.READY))
+    bell.look()
+    try:
+        if settings.coroutines:
+            from .coroutines import CoroutineRunner
+
+            CoroutineRunner(link, settings, bell).serve()
+        else:
+            from .calls import CallRunner
+
+            CallRunner(link, settings, bell).serve()
+    except (OSError, frames.ProtocolError):
+        leave(1)  # a task closed our sockets, or the parent is gone
+    finally:
+        answers.flush()
+
+
+def leave(code: int) -> None:
+    """End at once, without the interpreter's own clean-up, which might wait for threads of a task."""
+    answers.flush()
+    os._exit(code)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process group when the parent is gone, in whatever call we are then.
+
+    The lifeline is a socket nothing is ever sent on: the only event it can have is the loss of its other end.
+    See fcntl(2), F_SETSIG and O_ASYNC. Elsewhere than on Linux a thread waits for the end of the lifeline.
+    """
+    import fcntl
+
+    if hasattr(fcntl, "F_SETSIG"):
+        fcntl.fcntl(LIFELINE_FD, fcntl.F_SETSIG, _signal.SIGKILL)
+        fcntl.fcntl(LIFELINE_FD, fcntl.F_SETOWN, -os.getpgrp())
+        flags = fcntl.fcntl(LIFELINE_FD, fcntl.F_GETFL)
+        fcntl.fcntl(LIFELINE_FD, fcntl.F_SETFL, flags | os.O_ASYNC)
+    else:
+        import _thread
+
+        _thread.start_new_thread(_wait_for_end, ())
+    # The parent may have gone before the lines above.
+    end = _socket.socket(fileno=os.dup(LIFELINE_FD))
+    try:
+        if end.recv(1, _socket.MSG_DONTWAIT) == b"":
+            os._exit(1)
+    except BlockingIOError:
+        pass
+    finally:
+        end.close()
+
+
+def _wait_for_end() -> None:
+    try:
+        os.read(LIFELINE_FD, 1)
+    except OSError:
+        pass
+    os.killpg(os.getpgrp(), _signal.SIGKILL)
+
+
+def read_settings() -> Settings | None:
+    """Wait for the settings; ``None`` if the parent went away first."""
+    buffer = bytearray(frames.MESSAGE_MAX)
+    control = _socket.socket(fileno=CONTROL_FD)
+    try:
+        while True:
+            size, fd = receive(control, buffer)
+            if not size:
+                return None
+            if buffer[0] == frames.SETUP:
+                break
+    finally:
+        control.detach()
+    flags, blob = frames.unpack_blob(memoryview(buffer)[:size])
+    data: Any = blob
+    if flags & frames.IN_SHARED:
+        assert fd is not None
+        data, _ = read_block(fd, blob)
+    settings = codec.decode(data, ())
+    return Settings(**settings)  # type: ignore[arg-type]
+
+
+def apply(settings: Settings) -> None:
+    """Make the process look like the parent to the code that will run in it, and run the initializer."""
+    if settings.prefix is not None:
+        sys.prefix, sys.exec_prefix = settings.prefix
+    if settings.path is not None:
+        if settings.site:
+            sys.path[:] = settings.path
+            import site
+
+            site.main()
+        sys.path[:] = settings.path
+    if settings.argv is not None:
+        sys.argv[:] = settings.argv
+    _add_site_builtins()
+    if settings.idle is not None and not settings.coroutines:
+        _receive_timeout(settings.idle)
+    if settings.initializer is not None:
+        call: Any = codec.decode(settings.initializer, (), "the initializer")
+        try:
+            call[0](*call[1])
+        except BaseException as exc:
+            raise WorkerStartError(f"its initializer raised {type(exc).__name__}: {exc}") from exc
+
+
+def _receive_timeout(seconds: float) -> None:
+    from _struct import pack
+
+    sock = _socket.socket(fileno=TASKS_FD)
+    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, pack("@ll", int(seconds), int(seconds % 1 * 1e6)))
+    sock.detach()
+
+
+def _add_site_builtins() -> None:
+    import builtins
+
+    if not hasattr(builtins, "exit"):
+        import _sitebuiltins
+
+        for name in ("exit", "quit"):
+            setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
+
+
+def _unraisable(bell: Bell, previous: Any) -> Any:
+    def hook(unraisable: Any) -> None:
+        if not bell.swallowed(unraisable):
+            previous(unraisable)
+
+    return hook
+
+
+def _cut(blob: bytes, exc: BaseException) -> bytes:
+    if len(blob) <= frames.INLINE_MAX:
+        return blob
+    cause = exc.__cause__ or exc
+    return remote_errors.encode_error(WorkerStartError(f"its start raised {type(cause).__name__}"))

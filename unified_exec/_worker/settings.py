@@ -1,0 +1,75 @@
+"""What the parent tells a new worker about itself."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+
+class Settings:
+    """Settings of one worker; travels as a plain dict.
+
+    Attributes:
+        coroutines: run coroutine functions in an event loop, many at a time, instead of plain functions one by one.
+        path: ``sys.path`` of the parent.
+        argv: ``sys.argv`` of the parent.
+        prefix: ``sys.prefix`` and ``sys.exec_prefix`` of the parent (a virtual environment's).
+        site: run `site.main`, because the parent's import system was changed by a ``.pth`` file.
+        initializer: the pickled initializer and its arguments, or ``None``.
+        max_tasks: retire after so many tasks, ``None`` for never.
+        max_memory: retire after a task that left the worker with more resident bytes than this.
+        idle: retire after so many seconds without a task.
+    """
+
+    __slots__ = ("argv", "coroutines", "idle", "initializer", "max_memory", "max_tasks", "path", "prefix", "site")
+
+    def __init__(
+        self,
+        coroutines: bool = False,
+        path: list[str] | None = None,
+        argv: list[str] | None = None,
+        prefix: tuple[str, str] | None = None,
+        site: bool = False,
+        initializer: bytes | None = None,
+        max_tasks: int | None = None,
+        max_memory: int | None = None,
+        idle: float | None = None,
+    ) -> None:
+        self.coroutines = coroutines
+        self.path = path
+        self.argv = argv
+        self.prefix = prefix
+        self.site = site
+        self.initializer = initializer
+        self.max_tasks = max_tasks
+        self.max_memory = max_memory
+        self.idle = idle
+
+    def as_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def worn_out(self, done: int) -> bool:
+        """Tell whether the worker shall retire after `done` tasks."""
+        if self.max_tasks is not None and done >= self.max_tasks:
+            return True
+        return self.max_memory is not None and resident_bytes() > self.max_memory
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process in bytes; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return _resident_peak()
+
+
+def _resident_peak() -> int:
+    try:
+        import resource
+    except ImportError:
+        return 0
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

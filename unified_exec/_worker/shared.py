@@ -1,0 +1,72 @@
+"""Blocks of anonymous shared memory: written once by the sender, mapped privately by the receiver.
+
+Only the receiver's mapping keeps a block alive; it goes when the last object built on it is dropped. Nothing has
+a name, so nothing is left behind however either side dies.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from mmap import ACCESS_COPY, mmap
+
+from .._wire import frames
+
+AVAILABLE = hasattr(os, "memfd_create")
+_PIECE = 1 << 30  # one pwrite moves at most 2 GiB - 4 KiB on Linux
+
+
+def write_block(data: frames.Bytes, buffers: Sequence[memoryview]) -> tuple[int, bytes]:
+    """Write a payload and its buffers into a new block.
+
+    Returns:
+        the block's descriptor, which the caller closes, and the table that `read_block` needs.
+
+    Raises:
+        OSError: no descriptor or no memory is left.
+    """
+    table, offsets, total = frames.shared_layout(len(data), [buffer.nbytes for buffer in buffers])
+    fd = os.memfd_create("unified_exec", os.MFD_CLOEXEC)
+    try:
+        os.ftruncate(fd, total)
+        for offset, part in zip(offsets, (data, *buffers), strict=True):
+            _write_at(fd, memoryview(part).cast("B"), offset)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd, table
+
+
+def _write_at(fd: int, view: memoryview, offset: int) -> None:
+    while view:
+        # Copying through the page cache in the kernel: no page fault per page, half the time of a mapping.
+        written = os.pwrite(fd, view[:_PIECE], offset)
+        view = view[written:]
+        offset += written
+
+
+def read_block(fd: int, table: frames.Bytes) -> tuple[memoryview, list[memoryview]]:
+    """Map a block and close its descriptor: the payload and the writable, private buffers.
+
+    Raises:
+        ProtocolError: the table does not fit the block.
+        OSError: no memory is left.
+    """
+    try:
+        offsets, sizes = frames.read_layout(table)
+        total = os.fstat(fd).st_size
+        if offsets[-1] + sizes[-1] > total:
+            raise frames.ProtocolError("a shared block is shorter than its table says")
+        view = memoryview(mmap(fd, total, access=ACCESS_COPY))
+    finally:
+        os.close(fd)
+    parts = [view[at : at + size] for at, size in zip(offsets, sizes, strict=True)]
+    return parts[0], parts[1:]
+
+
+def close_all(fds: Iterable[int]) -> None:
+    for fd in fds:
+        try:
+            os.close(fd)
+        except OSError:
+            pass  # a task may have closed it under us

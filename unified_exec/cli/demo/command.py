@@ -1,0 +1,134 @@
+"""`python -m unified_exec demo`: both runs, and what they say."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import anyio
+from rich.console import Console
+
+from . import corpus, hosting, render, report
+from .flow import HybridRun, Job, has_gil
+from .leftovers import Before
+from .progress import display_for
+from .sequential import SequentialRun
+from .store import Store, new_store
+from .. import endings
+
+THREADS = 2  # SQLite has one writer at a time: a second thread has its next file at hand
+CONNECTIONS = 8
+WIDTH = 110  # columns, where there is no terminal to ask
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the demonstration; the exit code is 0 if every promise held, else 1."""
+    if arguments.db is not None and arguments.db.exists():
+        print(f"unified_exec demo: {arguments.db} exists already; name a new file, or remove it", file=sys.stderr)
+        return 2
+    demonstration = Demonstration(arguments)
+    with endings.ending_like_ctrl_c() as ending:
+        try:
+            return demonstration.run()
+        except BaseException as error:
+            if not endings.tells_of(error, KeyboardInterrupt):
+                raise
+            render.say(demonstration.console, render.interrupted(demonstration.hybrid, demonstration.sequential))
+            return ending.exit_code
+
+
+class Demonstration:
+    """The whole of it; `hybrid` and `sequential` are there from when each run begins."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.console = _console(to_stderr=arguments.json)
+        self.display = display_for(self.console)
+        self.hybrid: HybridRun | None = None
+        self.sequential: SequentialRun | None = None
+
+    def run(self) -> int:
+        files = corpus.standard_library(self.arguments.limit, self.arguments.with_tests)
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="unified-exec-demo-")))
+            site = stack.enter_context(hosting.serving(files.root))
+            store = stack.enter_context(new_store(self.arguments.db or folder / "together.db"))
+            job = self._job(files, site.url)
+            self._introduce(files, job)
+            before = Before()
+            hybrid = self._run_hybrid(job, store)
+            left_over = before.left_over(hybrid.left_over_tasks, hybrid.parsing.pids)
+            if not (self.arguments.no_sequential or hybrid.cancelled or hybrid.lost):
+                other = stack.enter_context(new_store(folder / "one-by-one.db"))
+                self._run_sequential(job, other)
+            backend, cores = self.arguments.backend, _cores()
+            found = report.make(files, backend, cores, hybrid, left_over, self.sequential)
+        self._tell(found)
+        return 1 if found.broken else 0
+
+    def _job(self, files: corpus.Corpus, url: str) -> Job:
+        return Job(
+            paths=files.paths,
+            url=url,
+            workers=self.arguments.workers or _cores(),
+            threads=THREADS,
+            connections=CONNECTIONS,
+            doomed=files.paths[len(files.paths) // 2] if self.arguments.crash else None,
+            cancel_after=self.arguments.cancel_after,
+        )
+
+    def _introduce(self, files: corpus.Corpus, job: Job) -> None:
+        version = "{}.{}.{}".format(*sys.version_info) + ("" if has_gil() else " without the GIL")
+        what = f"{len(files.paths)} files ({render.megabytes(files.size)}) of Python {version}'s standard library"
+        render.say(self.console, f"{what}, on {self.arguments.backend}: HTTP -> coroutines -> processes -> threads -> SQLite")
+
+    def _run_hybrid(self, job: Job, store: Store) -> HybridRun:
+        self.hybrid = HybridRun(job, store)
+        with self.display.hybrid(self.hybrid) as show:
+            anyio.run(self.hybrid.run, show, backend=self.arguments.backend)
+        return self.hybrid
+
+    def _run_sequential(self, job: Job, store: Store) -> None:
+        self.sequential = SequentialRun(job.paths, job.url, store)
+        # What the program holds is no burden to a worker's garbage collector, so it shall be none to this run's either.
+        gc.collect()
+        gc.freeze()
+        try:
+            with self.display.sequential(self.sequential) as show:
+                self.sequential.run(show)
+        finally:
+            gc.unfreeze()
+
+    def _tell(self, found: report.Report) -> None:
+        if self.arguments.json:
+            print(json.dumps(report.as_json(found), indent=2))
+        else:
+            render.render(self.console, found)
+            if self.arguments.db is not None:
+                render.say(self.console, f"The results are in {self.arguments.db}.")
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # rich would end the program right here, wherever that is
+
+
+def _console(to_stderr: bool) -> Console:
+    stream = sys.stderr if to_stderr else sys.stdout
+    if stream.isatty():
+        return _Console(file=stream)
+    # Whatever the environment says of colours: what is not a terminal gets no control characters.
+    return _Console(file=stream, force_terminal=False, color_system=None, width=WIDTH)
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

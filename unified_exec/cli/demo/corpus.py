@@ -1,0 +1,58 @@
+"""The input of the demonstration: the standard library's own source, which every machine has."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from pathlib import Path
+from typing import NamedTuple
+
+SKIPPED = frozenset({"site-packages", "dist-packages", "__pycache__"})
+TESTS = frozenset({"test", "tests", "idle_test"})
+
+
+class Corpus(NamedTuple):
+    """The files to work on.
+
+    Attributes:
+        root: the directory they live in.
+        paths: their paths below it, with slashes, sorted.
+        size: the bytes of all of them.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    size: int
+
+
+def standard_library(limit: int | None = None, with_tests: bool = False) -> Corpus:
+    """Choose files of the running interpreter's standard library.
+
+    Args:
+        limit: at most this many, picked evenly over the sorted list; ``None`` for all.
+        with_tests: take the directories of tests too, which hold two thirds of all source.
+
+    Raises:
+        FileNotFoundError: this Python came without source files.
+    """
+    return choose(Path(sysconfig.get_path("stdlib")).resolve(), limit, with_tests)
+
+
+def choose(root: Path, limit: int | None = None, with_tests: bool = False) -> Corpus:
+    """Choose Python files below `root` as `standard_library` does."""
+    skipped = SKIPPED if with_tests else SKIPPED | TESTS
+    found = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in skipped]
+        for path in (Path(folder, name) for name in names if name.endswith(".py")):
+            # Some distributions link to files elsewhere (Debian's sitecustomize.py), which the server will not give away.
+            if path.is_file() and path.resolve().is_relative_to(root):
+                found.append(path.relative_to(root).as_posix())
+    found.sort()
+    if not found:
+        raise FileNotFoundError(f"no Python source files in {root}: this Python came without them")
+    if limit is not None and limit < len(found):
+        found = [found[index * len(found) // limit] for index in range(limit)]
+    # Read, not asked for their size: so every run that is measured finds them in the page cache.
+    size = sum(len((root / path).read_bytes()) for path in found)
+    return Corpus(root, tuple(found), size)

@@ -1,0 +1,144 @@
+"""The report as text. ASCII only, so that it survives every terminal and every pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+
+from .flow import HybridRun
+from .report import Report
+from .sequential import SequentialRun
+from .store import Totals
+
+
+def render(console: Console, report: Report) -> None:
+    """Print the report."""
+    if report.hybrid.cancelled or report.hybrid.lost:
+        _law(console, report)
+    else:
+        _ranking(console, report)
+        _backends(console, report.hybrid)
+        _runs(console, report)
+    for problem in report.broken:
+        say(console, f"BROKEN PROMISE: {problem}", style="bold red")
+
+
+def say(console: Console, line: str = "", style: str | None = None) -> None:
+    """Print one line as it is: nothing in it is markup, nothing is wrapped."""
+    console.print(line, style=style, soft_wrap=True, highlight=False, markup=False)
+
+
+def megabytes(size: float) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+def interrupted(run: HybridRun | None, sequential: SequentialRun | None) -> str:
+    """The one line after Ctrl-C."""
+    if run is None or not run.started:
+        return "Interrupted before the first file."
+    if sequential is not None:
+        return f"Interrupted in the comparison, after {sequential.done} of {len(sequential.paths)} files one after another."
+    stopped = [f"{stage.cancelled} {stage.noun}" for stage in run.stages if stage.cancelled]
+    queued = sum(stage.never_started for stage in run.stages)
+    return (
+        f"Interrupted after {run.seconds:.1f} s: {run.storing.finished} of {len(run.job.paths)} files stored; "
+        f"cancelled: {', '.join(stopped) or 'nothing that ran'}; never started: {queued} tasks, "
+        f"{len(run.job.paths) - run.begun} files."
+    )
+
+
+def _ranking(console: Console, report: Report) -> None:
+    table = _table("complexity", "lines", "<function", "<file")
+    for function in report.most_complex:
+        table.add_row(
+            str(function.complexity), str(function.length), function.name, f"{function.path}:{function.line}"
+        )
+    _headline(console, "The ten most complex functions")
+    console.print(table)
+    say(console, _summary(report.totals))
+    if report.longest:
+        longest = report.longest
+        say(console, f"The longest: {longest.name}, {longest.length} lines ({longest.path}:{longest.line}).")
+
+
+def _summary(totals: Totals) -> str:
+    line = f"{totals.files:,} files, {totals.lines:,} lines, {totals.functions:,} functions, {totals.branches:,} branches"
+    if totals.unparsable:
+        line += f"; {totals.unparsable} files are no valid Python (on purpose: they are test data)"
+    return line + "."
+
+
+def _backends(console: Console, run: HybridRun) -> None:
+    table = _table("<backend", "<files", "tasks", "workers", "busy seconds", "busy")
+    for stage in run.stages:
+        table.add_row(
+            stage.backend,
+            stage.verb,
+            str(stage.finished),
+            str(stage.workers),
+            f"{stage.busy_seconds:.2f}",
+            f"{stage.busy_share(run.seconds):.0%}",
+        )
+    _headline(console, "How busy each backend was")
+    console.print(table)
+
+
+def _runs(console: Console, report: Report) -> None:
+    table = _table("<run", "seconds", "files/s", "MB/s")
+    for name, seconds in _timed(report):
+        files, size = report.totals.files, report.totals.bytes
+        table.add_row(name, f"{seconds:.2f}", f"{files / seconds:.0f}", f"{size / 1e6 / seconds:.2f}")
+    _headline(console, "How long it took")
+    console.print(table)
+    if report.sequential is None or report.speedup is None:
+        return
+    one = report.sequential
+    say(
+        console,
+        f"One after another: {one.fetch_seconds:.2f} s fetching, {one.parse_seconds:.2f} s parsing, "
+        f"{one.store_seconds:.2f} s storing.",
+    )
+    same = "both runs stored the same results" if report.same_results else "the runs stored DIFFERENT results"
+    say(console, f"Speed-up: {report.speedup:.2f} times on {report.cores} cores; {same}.", style="bold")
+
+
+def _timed(report: Report) -> Iterator[tuple[str, float]]:
+    yield "all in one scope", report.hybrid.seconds
+    if report.sequential is not None:
+        yield "one after another", report.sequential.seconds
+
+
+def _law(console: Console, report: Report) -> None:
+    run = report.hybrid
+    if run.cancelled:
+        _headline(console, f"Cancelled after {run.seconds:.2f} s")
+    else:
+        _headline(console, f"A worker was killed, and all ended after {run.seconds:.2f} s")
+    table = _table("<backend", "<files", "finished", "failed", "cancelled", "never started")
+    for stage in run.stages:
+        counts = (stage.finished, stage.failed, stage.cancelled, stage.never_started)
+        table.add_row(stage.backend, stage.verb, *map(str, counts))
+    console.print(table)
+    for loss in run.lost:
+        say(console, f"Lost: {loss.path}")
+        say(console, f"  {type(loss.error).__name__}: {loss.error}")
+        after = run.storing.finished - loss.stored_before
+        say(console, f"The pool went on: {loss.stored_before} files were stored before, {after} after it.")
+    say(console, f"{report.totals.files} of {len(run.job.paths)} files are stored; {len(run.job.paths) - run.begun} were never begun.")
+    left = report.left_over
+    say(console, f"Left over: {left.tasks} tasks, {left.processes} processes, {left.threads} threads.", style="bold")
+
+
+def _headline(console: Console, text: str) -> None:
+    say(console)
+    say(console, text, style="bold")
+
+
+def _table(*headers: str) -> Table:
+    """A table without lines; a header that starts with ``<`` stands over text, the others over numbers."""
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0))
+    for header in headers:
+        table.add_column(header.removeprefix("<"), justify="left" if header.startswith("<") else "right", no_wrap=True)
+    return table

@@ -1,0 +1,170 @@
+"""The exception tree: one class per decision the caller can take."""
+
+from __future__ import annotations
+
+__all__ = [
+    "Cancelled",
+    "PoolClosed",
+    "RemoteError",
+    "SerializationError",
+    "TaskTimeout",
+    "UnifiedExecError",
+    "WorkerCrashed",
+    "WorkerStartError",
+]
+
+
+class Cancelled(BaseException):
+    """Raised inside a thread or process task that was asked to stop.
+
+    It is a `BaseException`, so ``except Exception`` does not swallow it. Let it pass: ``finally`` blocks
+    run and the task ends as cancelled.
+
+    Args:
+        reason: why the task was asked to stop, or ``None``.
+    """
+
+    def __init__(self, reason: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the task was cancelled: {self.reason}" if self.reason else "the task was cancelled"
+
+
+class UnifiedExecError(Exception):
+    """Base of every error this package raises itself."""
+
+
+class WorkerCrashed(UnifiedExecError):
+    """A worker died while it ran the task; the pool goes on with a new one.
+
+    Args:
+        task: name of the task that had started in the worker.
+        pid: process id of the worker that died.
+        exitcode: exit status, negative for a signal (as `subprocess` counts), ``None`` if unknown.
+        detail: what else is known about the death, or ``None``.
+    """
+
+    def __init__(self, task: str, pid: int, exitcode: int | None = None, detail: str | None = None) -> None:
+        super().__init__(task, pid, exitcode, detail)
+        self.task = task
+        self.pid = pid
+        self.exitcode = exitcode
+        self.detail = detail
+
+    def __str__(self) -> str:
+        text = f"the worker (pid {self.pid}) running task {self.task!r} died {_how(self.exitcode)}"
+        if self.detail:
+            text += f" ({self.detail})"
+        return text + "; only this task failed, the pool goes on"
+
+
+class WorkerStartError(UnifiedExecError):
+    """A worker could not start: its initializer failed, or it died before it was ready.
+
+    Args:
+        what: what happened, in words.
+        exitcode: exit status of the worker if it died, negative for a signal.
+    """
+
+    def __init__(self, what: str, exitcode: int | None = None) -> None:
+        super().__init__(what, exitcode)
+        self.what = what
+        self.exitcode = exitcode
+
+    def __str__(self) -> str:
+        text = f"a worker could not start: {self.what}"
+        if self.exitcode is not None:
+            text += f" (it died {_how(self.exitcode)})"
+        return text
+
+
+class RemoteError(UnifiedExecError):
+    """Stands for an exception of a task that cannot be raised as itself in the caller.
+
+    Either its type could not be rebuilt here, or it is no `Exception` (`SystemExit`, `KeyboardInterrupt`, ...)
+    and would end the program; in the second case the original is the ``__cause__``.
+
+    Args:
+        type_name: qualified name of the original type.
+        message: ``str()`` of the original.
+        traceback_text: the traceback as formatted where it was raised ("" if there is none).
+    """
+
+    def __init__(self, type_name: str, message: str = "", traceback_text: str = "") -> None:
+        super().__init__(type_name, message, traceback_text)
+        self.type_name = type_name
+        self.message = message
+        self.traceback_text = traceback_text
+
+    def __str__(self) -> str:
+        text = f"{self.type_name}: {self.message}" if self.message else self.type_name
+        if self.traceback_text:
+            text += f"\n\nTraceback of the task:\n{self.traceback_text.rstrip()}"
+        return text
+
+
+class SerializationError(UnifiedExecError):
+    """An argument or a result cannot travel between processes.
+
+    Args:
+        what: what cannot travel, e.g. ``"argument 2 ('conn') of parse()"`` or ``"the result of parse()"``.
+        why: the reason, with the attribute path that is to blame where it is known.
+        hint: what to do now, or ``None``.
+    """
+
+    def __init__(self, what: str, why: str, hint: str | None = None) -> None:
+        super().__init__(what, why, hint)
+        self.what = what
+        self.why = why
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = f"{self.what} cannot travel to another process: {self.why}"
+        return f"{text}; {self.hint}" if self.hint else text
+
+
+class TaskTimeout(UnifiedExecError, TimeoutError):
+    """A task, or a whole scope, did not end within its ``timeout``.
+
+    Args:
+        what: ``"task 'crunch'"`` or ``"scope 'ingest'"``.
+        seconds: the timeout that was exceeded, in seconds.
+    """
+
+    def __init__(self, what: str, seconds: float) -> None:
+        super().__init__(what, seconds)
+        self.what = what
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"{self.what} did not end within its timeout of {self.seconds:g} s"
+
+
+class PoolClosed(UnifiedExecError):
+    """Work was handed to a pool that is closed.
+
+    Args:
+        pool: name of the pool.
+    """
+
+    def __init__(self, pool: str) -> None:
+        super().__init__(pool)
+        self.pool = pool
+
+    def __str__(self) -> str:
+        return f"{self.pool} is closed and takes no more work; spawn inside its `with` block, or use the default pool"
+
+
+def _how(exitcode: int | None) -> str:
+    if exitcode is None:
+        return "for an unknown reason"
+    if exitcode >= 0:
+        return f"with exit code {exitcode}"
+    import signal  # not at the top: a worker must stay light
+
+    try:
+        return f"by signal {signal.Signals(-exitcode).name}"
+    except ValueError:
+        return f"by signal {-exitcode}"
