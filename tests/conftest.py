@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 
 from tests import interpreters as other_interpreters
-from tests import leaks
+from tests import hangs, leaks
 
 hypothesis.settings.register_profile("unified_exec", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("unified_exec")
@@ -62,6 +62,15 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
     marks = {mark.name for mark in getattr(obj, "pytestmark", ())}
     if inspect.iscoroutinefunction(test) and "asyncio" not in marks and not collector.get_closest_marker("asyncio"):
         pytest.mark.anyio(obj)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
+    """Cancel an async test that hangs; see tests/hangs.py."""
+    backend = pyfuncitem.funcargs.get("anyio_backend")
+    seconds = hangs.limit(pyfuncitem)
+    if backend and seconds and inspect.iscoroutinefunction(pyfuncitem.obj) and not hasattr(pyfuncitem.obj, "hypothesis"):
+        pyfuncitem.obj = hangs.guarded(pyfuncitem.obj, seconds, backend[0])
 
 
 @pytest.fixture(scope="module", params=list(LOOPS.values()), ids=list(LOOPS))

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ._backends.thread import ThreadPool as ThreadPool
     from ._core.calls import call as call
     from ._core.defaults import shutdown_default_pools as shutdown_default_pools
-    from ._core.handle import TaskCancelled as TaskCancelled, TaskHandle as TaskHandle
+    from ._core.cancelled import TaskCancelled as TaskCancelled
+    from ._core.handle import TaskHandle as TaskHandle
     from ._core.scope import TaskScope as TaskScope
     from ._model.current import (
         CurrentTask as CurrentTask,
@@ -56,7 +57,8 @@ _HOMES = {
     "_backends.thread": ("ThreadPool",),
     "_core.calls": ("call",),
     "_core.defaults": ("shutdown_default_pools",),
-    "_core.handle": ("TaskCancelled", "TaskHandle"),
+    "_core.cancelled": ("TaskCancelled",),
+    "_core.handle": ("TaskHandle",),
     "_core.scope": ("TaskScope",),
     "_model.current": ("CurrentTask", "check_cancelled", "current_task", "is_cancelled", "time_left"),
     "_model.states": ("TaskState",),

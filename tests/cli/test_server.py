@@ -63,9 +63,7 @@ def get(connection: http.client.HTTPConnection, target: str) -> tuple[int, bytes
         ("/top.py?query=1", "top.py"),
     ],
 )
-def test_it_serves_the_real_files(
-    connection: http.client.HTTPConnection, root: Path, target: str, file: str
-) -> None:
+def test_it_serves_the_real_files(connection: http.client.HTTPConnection, root: Path, target: str, file: str) -> None:
     assert get(connection, target) == (200, (root / file).read_bytes())
 
 

@@ -8,9 +8,10 @@ import sys
 import hypothesis
 import hypothesis.strategies as st
 import pytest
-from anyio import to_thread
+from anyio import sleep_forever, to_thread
 from anyio.lowlevel import checkpoint
 
+from tests import hangs
 from tests.conftest import LOOPS
 from tests.interpreters import Interpreter, others, this_version
 
@@ -53,3 +54,27 @@ def test_another_interpreter_can_import_what_the_package_depends_on(interpreter:
 def test_the_interpreter_of_the_suite_is_none_of_the_others() -> None:
     assert this_version().startswith(f"{sys.version_info[0]}.{sys.version_info[1]}")
     assert this_version() not in others()
+
+
+async def test_a_hanging_test_is_cancelled_and_fails(anyio_backend_name: str) -> None:
+    ended = []
+
+    async def hang() -> None:
+        try:
+            await sleep_forever()
+        finally:
+            ended.append(True)
+
+    with pytest.raises(pytest.fail.Exception, match=r"hung and was cancelled after 0\.01 s"):
+        await hangs.guarded(hang, 0.01, anyio_backend_name)()
+    assert ended
+    await checkpoint()
+
+
+async def test_a_test_in_time_is_left_alone(anyio_backend_name: str) -> None:
+    async def fail(number: int) -> None:
+        await checkpoint()
+        raise ValueError(number)
+
+    with pytest.raises(ValueError, match="7"):
+        await hangs.guarded(fail, 60, anyio_backend_name)(number=7)

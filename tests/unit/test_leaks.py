@@ -38,13 +38,6 @@ def leak_named(*patterns: str) -> Iterator[ExitStack]:
             assert re.search(pattern, str(caught.value)), str(caught.value)
 
 
-def killed(process: subprocess.Popen[bytes], cleanup: ExitStack) -> subprocess.Popen[bytes]:
-    """The process, killed and reaped when the test is over."""
-    cleanup.enter_context(process)
-    cleanup.callback(process.kill)
-    return process
-
-
 def test_a_block_that_leaves_nothing_passes() -> None:
     with leaks.watch(NO_PATIENCE):
         with Path(__file__).open():
@@ -57,7 +50,7 @@ def test_a_block_that_leaves_nothing_passes() -> None:
 
 def test_a_child_process_is_caught_named_and_killed() -> None:
     with leak_named(r"child process \d+ \(\w+\): .*sys\.stdin\.read") as cleanup:
-        process = killed(subprocess.Popen(WAITING, stdin=subprocess.PIPE), cleanup)
+        process = cleanup.enter_context(subprocess.Popen(WAITING, stdin=subprocess.PIPE))
     assert process.returncode != 0
 
 
@@ -81,7 +74,11 @@ def test_a_grandchild_that_lost_its_parent_is_caught_and_killed() -> None:
         cleanup.callback(os.close, read)
         done = subprocess.run([sys.executable, "-c", script], stdin=read, stdout=subprocess.PIPE, check=True)
         orphan = psutil.Process(int(done.stdout))
-    assert until(lambda: not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE)
+        cleanup.callback(assert_dead, orphan)  # before its stdin is closed
+
+
+def assert_dead(process: psutil.Process) -> None:
+    assert until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_a_thread_is_caught_and_named() -> None:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from .ports import Port
 from .._model.task import Task
 
 
-class Capabilities(NamedTuple):
-    """What a backend can do; rules ask for these, never for names."""
+class Capabilities:
+    """What a backend can do; rules ask for these, never for names.
 
-    interrupt: bool
-    """Can raise inside running Python code without ending the worker."""
-    kill: bool
-    """Can end work that does not react."""
-    isolated: bool
-    """Arguments and results are copies; a crash stays in the worker."""
-    coroutines: bool
-    """Runs coroutine functions."""
+    Attributes:
+        interrupt: it can raise inside running Python code without ending the worker.
+        kill: it can end work that does not react.
+        isolated: arguments and results are copies; a crash stays in the worker.
+        coroutines: it runs coroutine functions.
+    """
+
+    __slots__ = ("coroutines", "interrupt", "isolated", "kill")
+
+    def __init__(self, *, interrupt: bool, kill: bool, isolated: bool, coroutines: bool) -> None:
+        self.interrupt = interrupt
+        self.kill = kill
+        self.isolated = isolated
+        self.coroutines = coroutines
 
 
 class Lane(ABC):

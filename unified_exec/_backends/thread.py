@@ -1,3 +1,291 @@
-from .base import Backend
+"""Blocking calls in threads."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import weakref
+from _thread import allocate_lock, start_new_thread
+from collections.abc import Callable
+
+from .._model.current import current
+from ..errors import PoolClosed
+from ._from_thread import enter
+from ._thread_call import LEFT, OVER, RUNNING, ThreadCall
+from ._thread_lane import ThreadLane
+from ._thread_turns import Turns
+from .base import Backend, Capabilities
+from .ports import Port, current_port
+
+MAX_WORKERS = 40
+IDLE_SECONDS = 10.0
+
+_pools: weakref.WeakSet[ThreadPool] = weakref.WeakSet()
+
+
+class Seat:
+    """A thread's place in the pool.
+
+    Attributes:
+        bell: what the idle thread waits for; held but for the moment it rings.
+        summoned: it is on its way to look for work, and no other is summoned before it has looked.
+        over: the thread ends after what it does now.
+    """
+
+    __slots__ = ("bell", "over", "started", "summoned")
+
+    def __init__(self) -> None:
+        self.bell = allocate_lock()
+        self.bell.acquire()
+        self.summoned = True
+        self.started = self.over = False
+
+
 class ThreadPool(Backend):
-    pass
+    """Threads for blocking calls; any number of event loops and scopes may share a pool.
+
+    Threads are started when needed, and end when they were idle for ten seconds. They are daemon threads: the
+    end of the program waits for none. Scopes take turns. A task that was spawned from inside a thread task never
+    waits for a thread that its parent holds: such tasks, and the first of each event loop, run beyond `max_workers`.
+
+    Args:
+        max_workers: how many tasks run at the same time, 40 unless said otherwise.
+        name: shown in errors and in the names of the threads.
+        interruptible: every task of this pool may be interrupted when it is cancelled, as with ``interrupt=True``.
+
+    Raises:
+        TypeError, ValueError: `max_workers` is no whole number above 0.
+
+    Example:
+        >>> async with ThreadPool(4) as pool, TaskScope(threads=pool) as scope:
+        ...     scope.spawn(read_rows, path)
+    """
+
+    kind = "thread"
+    capabilities = Capabilities(interrupt=True, kill=False, isolated=False, coroutines=False)
+
+    def __init__(
+        self, max_workers: int | None = None, *, name: str | None = None, interruptible: bool = False
+    ) -> None:
+        if max_workers is None:
+            max_workers = MAX_WORKERS
+        if type(max_workers) is not int:
+            raise TypeError(f"max_workers must be a whole number or None, got {max_workers!r}")
+        if max_workers < 1:
+            raise ValueError(f"max_workers must be at least 1, got {max_workers}")
+        self.max_workers = max_workers
+        self.name = f"thread pool {name!r}" if name else "the thread pool"
+        self.interruptible = interruptible
+        self.closed = False
+        self._thread_name = f"unified_exec {name or 'thread'}"
+        self._start_afresh()
+        _pools.add(self)
+
+    def _start_afresh(self) -> None:
+        self.lock = allocate_lock()  # guards all below, and the lanes' and calls' states
+        self._lanes: dict[Port, ThreadLane] = {}
+        self.turns = Turns(self.max_workers)
+        self._idle: list[Seat] = []  # the newest last: it is the next to work, so that the oldest can retire
+        self._threads = 0  # but for those of abandoned calls
+        self._summoning = False
+        self._at_end: list[Callable[[], object]] = []
+
+    def lane(self, port: Port) -> ThreadLane:
+        if self.closed:
+            raise PoolClosed(self.name)
+        lane = self._lanes.get(port)
+        if lane is None:
+            made = ThreadLane(self, port)
+            with self.lock:
+                for ended in [known for known in self._lanes if known.ended()]:
+                    for call in self._lanes.pop(ended).queue.drain():
+                        call.state = OVER
+                lane = self._lanes.setdefault(port, made)
+        return lane
+
+    # --- closing ---
+
+    def close(self) -> None:
+        """Take no more tasks, and wait for those the pool has; abandoned ones are not waited for.
+
+        Raises:
+            RuntimeError: called from inside a task of this pool, or in the thread of an event loop whose tasks
+                still run here; there `await pool.aclose()` waits without blocking the loop.
+        """
+        self._check_closable()
+        ended = allocate_lock()
+        ended.acquire()
+        if self._close(ended.release):
+            ended.acquire()
+
+    async def aclose(self) -> None:
+        """Like `close`, without blocking the event loop. When cancelled it stops waiting; the pool stays closed."""
+        port = current_port()
+        waiter = port.waiter()
+        if self._close(lambda: port.summonsafe(waiter.wake)):
+            await waiter
+
+    def _close(self, tell: Callable[[], object]) -> bool:
+        """Close; ``False`` if nothing is left to wait for, else `tell` is called when the last thread ends."""
+        with self.lock:
+            self.closed = True
+            idle, self._idle = self._idle, []
+            waiting = self._threads > 0
+            if waiting:
+                self._at_end.append(tell)
+        for seat in idle:
+            seat.bell.release()
+        return waiting
+
+    def _check_closable(self) -> None:
+        call = current.get()
+        if isinstance(call, ThreadCall) and call.lane.pool is self and call.state == RUNNING:
+            raise RuntimeError(f"{self.name} cannot be closed by one of its own tasks: it would wait for itself")
+        for port, lane in list(self._lanes.items()):
+            if (lane.running or len(lane.queue)) and not port.ended() and not port.elsewhere():
+                raise RuntimeError(f"{self.name} still runs tasks of this event loop: use `await pool.aclose()`")
+
+    def __enter__(self) -> ThreadPool:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> ThreadPool:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"{self.turns.busy} of {self.max_workers} busy"
+        return f"<ThreadPool: {self.name}, {state}>"
+
+    # --- threads ---
+
+    def summon(self) -> Seat | None:
+        """Choose a thread to look for work, if there is some and no other is on its way. With the lock held.
+
+        One at a time: it calls the next before it begins its own call if there is more to do. So a thousand
+        calls of a microsecond each do not start forty threads, and forty that block run at once.
+        """
+        if self._summoning or not self.turns.waiting():
+            return None
+        self._summoning = True
+        if self._idle:
+            seat = self._idle.pop()
+            seat.summoned = True
+            return seat
+        self._threads += 1
+        return Seat()
+
+    def wake(self, seat: Seat) -> bool:
+        """Send the chosen thread on its way, without waiting for it; ``False`` if the system has no room for it."""
+        if seat.started:
+            seat.bell.release()
+            return True
+        try:
+            start_new_thread(self._thread, (seat,))  # threading.Thread.start would wait for it
+        except (RuntimeError, MemoryError):
+            with self.lock:
+                self._summoning = False
+                at_end = self.thread_ended()
+            _tell(at_end)
+            return False
+        return True
+
+    def thread_ended(self) -> list[Callable[[], object]]:
+        """Count a thread out, with the lock held; returns whom to tell after."""
+        self._threads -= 1
+        if self._threads:
+            return []
+        at_end, self._at_end = self._at_end, []
+        return at_end
+
+    def alone(self) -> bool:
+        """Tell whether there is no thread that could take what is queued."""
+        return not self._threads
+
+    def _thread(self, seat: Seat) -> None:
+        """What each thread of the pool does. Between calls it holds no reference to any."""
+        seat.started = True
+        threading.current_thread().name = self._thread_name
+        if threading.gettrace() is not None:  # a debugger or a coverage tool
+            sys.settrace(threading.gettrace())
+        if threading.getprofile() is not None:
+            sys.setprofile(threading.getprofile())
+        lock, token, call = self.lock, None, None
+        while lock is self.lock:  # else this is the only thread of a forked child, whose pool began afresh
+            call = self._next(seat, call)
+            if call is not None:
+                if call.lane.token is not token:
+                    token = call.lane.token
+                    enter(token)
+                call.run()
+            elif seat.over:
+                return
+            else:
+                token = None
+                enter(token)
+                if not seat.bell.acquire(True, IDLE_SECONDS) and self._retire(seat):
+                    return
+
+    def _next(self, seat: Seat, ended: ThreadCall | None) -> ThreadCall | None:
+        """Hand over what has ended and take the next call; without one the thread is idle, or `seat.over`."""
+        lane, at_end = None, None
+        with self.lock:
+            if seat.summoned:
+                seat.summoned = self._summoning = False
+            if ended is not None:
+                if ended.state == LEFT:  # counted out when it was abandoned
+                    seat.over = True
+                    return None
+                ended.state = OVER
+                self.turns.release(ended)
+                ended.lane.done.append(ended)
+                if not ended.lane.rung:
+                    ended.lane.rung = True
+                    lane = ended.lane
+            call = self.turns.take()
+            if call is None:
+                if self.closed:
+                    seat.over = True
+                    at_end = self.thread_ended()
+                else:
+                    self._idle.append(seat)
+            other = self.summon()
+        if lane is not None and not lane.port.summonsafe(lane.drain):
+            lane.done.clear()  # the loop has ended: nobody waits
+        if other is not None:
+            self.wake(other)
+        _tell(at_end)
+        return call
+
+    def _retire(self, seat: Seat) -> bool:
+        """End an idle thread, unless it was called at the last moment."""
+        with self.lock:
+            if seat in self._idle:
+                self._idle.remove(seat)
+                at_end = self.thread_ended()
+            else:
+                at_end = None
+        if at_end is None:
+            seat.bell.acquire()
+            return False
+        _tell(at_end)
+        return True
+
+
+def _tell(whom: list[Callable[[], object]] | None) -> None:
+    for tell in whom or ():
+        tell()
+
+
+def _after_fork() -> None:
+    for pool in _pools:
+        pool._start_afresh()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

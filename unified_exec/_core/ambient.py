@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
-from asyncio import _get_running_loop  # type: ignore[attr-defined]
 
 import anyio
 
@@ -14,7 +12,8 @@ from .._model import current as model
 
 def on_event_loop() -> bool:
     """Tell whether the calling code runs inside an event loop."""
-    if _get_running_loop() is not None:
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:
         return True
     trio = sys.modules.get("trio")
     return trio is not None and trio.lowlevel.in_trio_task()
@@ -37,7 +36,7 @@ def loop_time_left() -> float | None:
 def enclosing_deadline() -> float | None:
     """The nearest enclosing anyio deadline as an instant of `time.monotonic`, ``None`` if there is none."""
     deadline = anyio.current_effective_deadline()
-    if deadline == math.inf:
+    if deadline == model.INF:
         return None
     return time.monotonic() + deadline - anyio.current_time()
 

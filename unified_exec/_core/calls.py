@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
 from .handle import TaskHandle
-from .scope import On, TaskScope
+from .scope import TaskScope
 from .._rules.policies import Collect
+
+if TYPE_CHECKING:
+    from .scope import On
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import anyio
 
 from .handle import TaskHandle
-from .._model.current import CurrentTask, current
+from .._model.current import INF, CurrentTask, current
 from .._model.outcome import CANCELLED, Outcome
 from .._model.states import TaskState
 from ..errors import TaskTimeout
@@ -48,7 +47,7 @@ async def run_coroutine(handle: TaskHandle[Any]) -> None:
 
 
 async def _with_timeout(handle: TaskHandle[Any], fn: Any, args: tuple[Any, ...]) -> Any:
-    deadline = anyio.current_time() + handle.timeout if handle.timeout is not None else math.inf
+    deadline = anyio.current_time() + handle.timeout if handle.timeout is not None else INF
     with anyio.CancelScope(deadline=deadline):
         return await fn(*args)
     raise TaskTimeout(f"task {handle.name!r}", handle.timeout or 0.0)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
+from _thread import allocate_lock
+from typing import TYPE_CHECKING
 
-from .._backends.process.pool import ProcessPool
-from .._backends.thread import ThreadPool
-from .._rules.sizing import cpu_count
+if TYPE_CHECKING:
+    from .._backends.process.pool import ProcessPool
+    from .._backends.thread import ThreadPool
 
-_lock = threading.Lock()
+_lock = allocate_lock()
 _processes: ProcessPool | None = None
 _threads: ThreadPool | None = None
 _cores: ThreadPool | None = None
@@ -19,6 +20,8 @@ _cores: ThreadPool | None = None
 def default_processes() -> ProcessPool:
     global _processes
     if _processes is None or _processes.closed:
+        from .._backends.process.pool import ProcessPool
+
         with _lock:
             if _processes is None or _processes.closed:
                 _processes = ProcessPool(name="default")
@@ -28,6 +31,8 @@ def default_processes() -> ProcessPool:
 def default_threads() -> ThreadPool:
     global _threads
     if _threads is None or _threads.closed:
+        from .._backends.thread import ThreadPool
+
         with _lock:
             if _threads is None or _threads.closed:
                 _threads = ThreadPool(name="default")
@@ -38,6 +43,9 @@ def default_cores() -> ThreadPool:
     """The threads that take CPU work where there is no GIL: one for each core."""
     global _cores
     if _cores is None or _cores.closed:
+        from .._backends.thread import ThreadPool
+        from .._rules.sizing import cpu_count
+
         with _lock:
             if _cores is None or _cores.closed:
                 _cores = ThreadPool(cpu_count(), name="cpu")
@@ -66,7 +74,7 @@ def shutdown_default_pools() -> None:
 
 def _after_fork() -> None:
     global _lock
-    _lock = threading.Lock()
+    _lock = allocate_lock()
 
 
 if hasattr(os, "register_at_fork"):

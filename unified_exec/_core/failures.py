@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .handle import TaskCancelled
+from .cancelled import TaskCancelled
 from ..errors import TaskTimeout
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def join_failures(
         return kept if kept is not None or timeout is None else timeout
     if isinstance(kept, BaseExceptionGroup):
         return kept.derive([*kept.exceptions, *added])
-    if kept is not None and not isinstance(kept, asyncio.CancelledError):
+    if kept is not None and "trio" in sys.modules and isinstance(kept, sys.modules["trio"].Cancelled):
         added.append(kept)  # trio's cancellation goes on to the scope it belongs to
     return BaseExceptionGroup(f"unhandled errors in {_called(scope)}", added)
 

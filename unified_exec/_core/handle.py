@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
-
-import anyio
-from anyio.lowlevel import checkpoint_if_cancelled
 
 from .._model.outcome import Outcome
 from .._model.states import TaskState
 from .._model.task import Task
 
 if TYPE_CHECKING:
+    from .cancelled import TaskCancelled
     from .._backends.ports import Port, Timer, Waiter
 
 T = TypeVar("T")
-
-
-class TaskCancelled(anyio.TaskCancelled):
-    """Raised by awaiting the handle of a task that was cancelled.
-
-    Args:
-        task: name of the task.
-        reason: why it was cancelled, or ``None``.
-    """
-
-    def __init__(self, task: str, reason: str | None = None) -> None:
-        super().__init__(task, reason)
-        self.scope: object = None  # the scope that caused it: there it is no failure
-        self.task = task
-        self.reason = reason
-
-    def __str__(self) -> str:
-        text = f"task {self.task!r} was cancelled"
-        return f"{text}: {self.reason}" if self.reason else text
 
 
 class TaskHandle(Task, Generic[T]):
@@ -74,7 +53,7 @@ class TaskHandle(Task, Generic[T]):
         if self.outcome is None:
             yield from self._waiter().__await__()
         else:
-            yield from checkpoint_if_cancelled().__await__()
+            yield from _checkpoint().__await__()
         return self.result()
 
     async def wait(self) -> None:
@@ -85,7 +64,7 @@ class TaskHandle(Task, Generic[T]):
         if self.outcome is None:
             await self._waiter()
         else:
-            await checkpoint_if_cancelled()
+            await _checkpoint()
 
     def cancel(self, reason: str | None = None) -> None:
         """Ask the task to stop; see "What cancelling means" in the documentation. Does nothing if it is done.
@@ -130,6 +109,8 @@ class TaskHandle(Task, Generic[T]):
         return self.outcome is not None and self.outcome.cancelled
 
     def _cancellation(self) -> TaskCancelled:
+        from .cancelled import TaskCancelled
+
         error = TaskCancelled(self.name, self.stop_reason)
         if self.by_scope:
             error.scope = self.owner
@@ -137,6 +118,8 @@ class TaskHandle(Task, Generic[T]):
 
     def _finished(self) -> Outcome[Any]:
         if self.outcome is None:
+            import anyio
+
             raise anyio.TaskNotFinished(f"task {self.name!r} has not finished yet: `await` the handle first")
         return self.outcome
 
@@ -180,3 +163,11 @@ class TaskHandle(Task, Generic[T]):
         if state is TaskState.DONE and self.outcome is not None:
             text = "cancelled" if self.outcome.cancelled else ("failed" if self.outcome.error else "finished")
         return f"<TaskHandle {self.name!r} id={self.id} on {self.backend}: {text}>"
+
+
+def _checkpoint() -> Awaitable[None]:
+    global _checkpoint
+    from anyio.lowlevel import checkpoint_if_cancelled
+
+    _checkpoint = checkpoint_if_cancelled
+    return checkpoint_if_cancelled()

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import defaults
 from .._backends.base import Backend
-from .._backends.process.pool import ProcessPool
-from .._backends.thread import ThreadPool
-from .._rules.dispatch import call_name, not_a_function, place_of
-from .._rules.policies import Policy
+from .._rules.dispatch import call_name, not_a_function, place_of, unknown_place
+from .._rules.policies import is_policy
 
 if TYPE_CHECKING:
     from .scope import TaskScope
@@ -33,14 +30,10 @@ def resolve(scope: TaskScope, fn: Callable[..., Any], on: object) -> tuple[str, 
         if place == "cpu" and defaults.gil_is_off():
             return "thread", defaults.default_cores()
         return "process", scope._processes or defaults.default_processes()
-    if isinstance(on, ProcessPool):
-        place_of(fn, "process")
-        return "process", on
-    if isinstance(on, ThreadPool):
-        place_of(fn, "thread")
-        return "thread", on
-    place_of(fn, on)  # type: ignore[arg-type]  # raises
-    raise AssertionError("unreachable")
+    if isinstance(on, Backend):
+        place_of(fn, on.kind)
+        return on.kind, on
+    raise ValueError(unknown_place(on))
 
 
 def check_options(fn: Callable[..., Any], place: str, timeout: object, interrupt: bool, abandon: bool) -> None:
@@ -63,7 +56,7 @@ def check_options(fn: Callable[..., Any], place: str, timeout: object, interrupt
 def check_seconds(what: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{what} must be a number of seconds or None, got {value!r}")
-    if math.isnan(value) or value < 0:
+    if value != value or value < 0:
         raise ValueError(f"{what} must not be negative, got {value!r}; use None for no limit")
 
 
@@ -74,16 +67,16 @@ def check_scope_arguments(policy: object, timeout: object, processes: object, th
         TypeError: one of them is of the wrong kind.
         ValueError: the timeout is negative.
     """
-    if policy is not None and (isinstance(policy, type) or not isinstance(policy, Policy)):
+    if policy is not None and not is_policy(policy):
         shown = policy.__name__ if isinstance(policy, type) else repr(policy)
         hint = f"policy={shown}()" if isinstance(policy, type) else "policy=FailFast(), Collect() or Race(n)"
         raise TypeError(f"policy={shown} is no policy object: write {hint}")
     if timeout is not None:
         check_seconds("timeout", timeout)
-    if processes is not None and not isinstance(processes, ProcessPool):
-        raise TypeError(f"processes must be a ProcessPool, got {processes!r}: write ProcessPool(max_workers=...)")
-    if threads is not None and not isinstance(threads, ThreadPool):
-        raise TypeError(f"threads must be a ThreadPool, got {threads!r}: write ThreadPool(max_workers=...)")
+    for what, pool, kind in (("processes", processes, "process"), ("threads", threads, "thread")):
+        if pool is not None and not (isinstance(pool, Backend) and pool.kind == kind):
+            name = f"{kind.capitalize()}Pool"
+            raise TypeError(f"{what} must be a {name}, got {pool!r}: write {what}={name}(max_workers=...)")
 
 
 def unknown_keywords(fn: object, unknown: dict[str, Any]) -> str:

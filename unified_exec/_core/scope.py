@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from types import TracebackType
-from typing import Any, Literal, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, overload
 
 import anyio
-from anyio import CancelScope
 from anyio.abc import TaskGroup
 
 from . import route
 from .ambient import enclosing_deadline, spawned_in_thread_task
 from .coroutine import run_coroutine
-from .failures import join_failures
 from .handle import TaskHandle
 from .._backends.base import Backend, Lane
 from .._backends.ports import Port, current_port
-from .._backends.process.pool import ProcessPool
-from .._backends.thread import ThreadPool
+from .._model.current import INF
 from .._model.task import Task
 from .._rules.dispatch import call_name
 from .._rules.policies import FailFast, Policy, Tally, Verdict
 from ..errors import TaskTimeout
 
+if TYPE_CHECKING:
+    from anyio import CancelScope
+
+    from .._backends.process.pool import ProcessPool
+    from .._backends.thread import ThreadPool
+
+    On = Literal["loop", "thread", "process", "cpu"] | ProcessPool | ThreadPool
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-On = Literal["loop", "thread", "process", "cpu"] | ProcessPool | ThreadPool
 DECIDED = "the outcome of its scope is decided"
 
 
@@ -91,7 +94,7 @@ class TaskScope(TaskGroup):
         self._decided = False
         self._quiet: Any = None
         self._enclosing: float | None = None
-        self._ends_at = math.inf
+        self._ends_at = INF
 
     # -- the task group
 
@@ -151,7 +154,12 @@ class TaskScope(TaskGroup):
             raised = error
         try:
             self._open = False
-            final = join_failures(self, raised, self._failures, self._timeout_error())
+            timeout = self._timeout_error()
+            if raised is None and timeout is None and not self._failures:
+                return bool(swallowed)
+            from .failures import join_failures
+
+            final = join_failures(self, raised, self._failures, timeout)
             if final is None:
                 return bool(swallowed) or raised is not None
             if final is exc:
@@ -290,7 +298,7 @@ class TaskScope(TaskGroup):
         """When the task will be cancelled, as far as is known now, as an instant of `time.monotonic`."""
         ends = self.cancel_scope.deadline
         least = self._enclosing
-        if ends != math.inf:
+        if ends != INF:
             own = time.monotonic() + ends - anyio.current_time()
             least = own if least is None else min(least, own)
         if timeout is not None:
@@ -309,7 +317,7 @@ class TaskScope(TaskGroup):
                 self._quiet = self._port.waiter()
                 await self._quiet
         except BaseException:
-            with CancelScope(shield=True):
+            with anyio.CancelScope(shield=True):
                 self._stop_remote(self._reason())
                 while self._remote:
                     self._quiet = self._port.waiter()

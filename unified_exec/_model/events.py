@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .states import TaskState
     from .task import Task
 
 
-class TaskMoved(NamedTuple):
+class TaskMoved:
     """A task went from one state to another."""
 
-    task: Task
-    old: TaskState
-    new: TaskState
+    __slots__ = ("new", "old", "task")
+
+    def __init__(self, task: Task, old: TaskState, new: TaskState) -> None:
+        self.task = task
+        self.old = old
+        self.new = new
+
+    def __repr__(self) -> str:
+        return f"TaskMoved({self.task.name!r}, {self.old.value} -> {self.new.value})"
 
 
 Listener = Callable[[TaskMoved], object]
@@ -48,5 +53,7 @@ def emit(task: Task, old: TaskState, new: TaskState) -> None:
         try:
             listener(event)
         except Exception:
+            import logging
+
             logging.getLogger("unified_exec").exception("a task listener failed and is dropped: %r", listener)
             listeners = tuple(kept for kept in listeners if kept is not listener)

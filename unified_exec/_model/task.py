@@ -5,22 +5,16 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from . import events
 from .outcome import CANCELLED, Outcome
 from .states import NEXT, IllegalMove, TaskState
-from ..errors import TaskTimeout
+
+if TYPE_CHECKING:
+    from .timing import Timing
 
 _ids = itertools.count(1)
-
-
-class Timing(NamedTuple):
-    """When a task was queued, started and finished, in seconds of `time.monotonic` (comparable across processes)."""
-
-    queued: float
-    started: float | None
-    finished: float | None
 
 
 class Task:
@@ -99,6 +93,8 @@ class Task:
 
     @property
     def timing(self) -> Timing:
+        from .timing import Timing  # a named tuple takes a while to make
+
         return Timing(self.queued_at, self.started_at, self.finished_at)
 
     def move(self, new: TaskState) -> None:
@@ -121,6 +117,8 @@ class Task:
     def settle(self, outcome: Outcome[Any]) -> None:
         """End the task with what really happened. Called once, by the backend, in the loop's thread."""
         if outcome.cancelled and self.expired and self.timeout is not None:
+            from ..errors import TaskTimeout
+
             outcome = Outcome(error=TaskTimeout(f"task {self.name!r}", self.timeout))
         self.outcome = outcome
         self.cargo = self.place = self.args = self.fn = None

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
-import functools
-import inspect
 from collections.abc import Callable
 from types import FunctionType, MethodType
+from functools import partial
+from inspect import CO_COROUTINE
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 MARK = "__unified_exec_on__"
 PLACES = ("loop", "thread", "process", "cpu")
-_CO_COROUTINE = inspect.CO_COROUTINE
 
 
 def cpu_bound(fn: F) -> F:
@@ -49,8 +47,10 @@ def blocking(fn: F) -> F:
 
 def is_async(fn: Callable[..., Any]) -> bool:
     """Tell whether calling `fn` gives a coroutine: sees through partials, methods and callable objects."""
-    if type(fn) is FunctionType and fn.__code__.co_flags & _CO_COROUTINE:
+    if type(fn) is FunctionType and fn.__code__.co_flags & CO_COROUTINE:
         return True
+    import inspect
+
     fn = unwrap(fn)
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))
 
@@ -58,7 +58,7 @@ def is_async(fn: Callable[..., Any]) -> bool:
 def unwrap(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function behind partials and bound methods."""
     while True:
-        if isinstance(fn, functools.partial):
+        if isinstance(fn, partial):
             fn = fn.func
         elif isinstance(fn, MethodType):
             fn = fn.__func__
@@ -74,7 +74,7 @@ def place_of(fn: Callable[..., Any], on: str | None = None) -> str:
         ValueError: `on` is no known place.
     """
     if type(fn) is FunctionType:
-        coroutine = bool(fn.__code__.co_flags & _CO_COROUTINE)
+        coroutine = bool(fn.__code__.co_flags & CO_COROUTINE)
         marker = fn.__dict__.get(MARK)
     else:
         coroutine, marker = _look_inside(fn)
@@ -84,7 +84,7 @@ def place_of(fn: Callable[..., Any], on: str | None = None) -> str:
             return "process"
         return on
     if on not in PLACES:
-        raise ValueError(_unknown_place(on))
+        raise ValueError(unknown_place(on))
     if coroutine and on in ("thread", "cpu"):
         raise TypeError(
             f"{call_name(fn)}() is async and cannot run with on={on!r}; "
@@ -110,6 +110,8 @@ def _look_inside(fn: Callable[..., Any]) -> tuple[bool, str | None]:
 
 def not_a_function(thing: object) -> str:
     """The message for `spawn(f())` where `spawn(f)` was meant, and its like."""
+    import inspect
+
     if inspect.iscoroutine(thing):
         thing.close()  # else Python warns that it was never awaited, on top of this error
         name = thing.__name__
@@ -131,8 +133,11 @@ def call_name(fn: Callable[..., Any]) -> str:
     return str(name)
 
 
-def _unknown_place(on: object) -> str:
+def unknown_place(on: object) -> str:
+    """The message for an `on=` that is no place."""
     text = f"on={on!r} is no place to run a task"
+    import difflib  # slow to import, and for this message only
+
     close = difflib.get_close_matches(on, PLACES, n=1) if isinstance(on, str) else []
     if close:
         text += f"; did you mean on={close[0]!r}?"

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Protocol, runtime_checkable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object  # a protocol costs more to make than the rest of this module
 
 
 class Verdict(Enum):
@@ -34,15 +39,21 @@ class Tally:
         return f"Tally(values={self.values}, errors={self.errors}, cancelled={self.cancelled})"
 
 
-@runtime_checkable
 class Policy(Protocol):
-    """A policy of one's own needs these two methods and nothing else."""
+    """A policy of one's own needs these two methods and nothing else; it need not inherit."""
 
     def judge(self, tally: Tally) -> Verdict:
         """Called after each task that `spawn` started has ended."""
 
     def raises(self, tally: Tally) -> bool:
         """Called at the end of the scope: shall the failures of the tasks be raised?"""
+
+
+def is_policy(thing: object) -> bool:
+    """Tell whether `thing` is an object with the methods of a policy."""
+    return not isinstance(thing, type) and callable(getattr(thing, "judge", None)) and callable(
+        getattr(thing, "raises", None)
+    )
 
 
 class FailFast:

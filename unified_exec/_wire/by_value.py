@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import io
 import sys
+import threading
 import types
 import typing
-from _functools import _lru_cache_wrapper as CachedFunction
 from collections import ChainMap
 from collections.abc import Callable
 from enum import Enum
 
-import cloudpickle  # type: ignore[import-untyped, unused-ignore]
+import cloudpickle
 
 from . import identity
 from .code_facts import facts_of
@@ -21,7 +21,9 @@ from .views import reduce_view
 __all__ = ["SET_BY_LRU_CACHE", "ByValuePickler", "CachedFunction", "dumps", "dumps_node", "importable"]
 
 _Reduced = tuple[typing.Any, ...]
+CachedFunction = type(functools.lru_cache(maxsize=1)(len))
 SET_BY_LRU_CACHE = frozenset({*functools.WRAPPER_ASSIGNMENTS, "__annotations__", "__wrapped__", "cache_parameters"})
+_quiet = threading.RLock()
 _MAINS = ("__main__", "__mp_main__")
 
 if "__mp_main__" in sys.modules:  # the same module as __main__ in a child of multiprocessing, and in no worker
@@ -64,7 +66,7 @@ def importable(obj: typing.Any) -> bool:
     return found is obj
 
 
-class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc, unused-ignore]
+class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle's pickler, with a token on all that goes by value (see `identity`)."""
 
     def __init__(
@@ -100,7 +102,11 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc, unused-ignore]
         elif issubclass(obj, Enum):
             args, members = _complete_enum(obj, args, state[0])
         else:
+            args = _with_real_bases(obj, args)
             _keep_slots(obj, args[3], state[0])
+            owner = _init_subclass_by_value(obj)
+            if owner is not None:
+                make, args = _made_quietly, (owner, make, args)
         self.sent.append(obj)
         token = identity.issue(obj)
         return identity.adopt, (token, self.upward, make, args), (setter, state, members), None, None, identity.refresh
@@ -111,7 +117,7 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc, unused-ignore]
         extra = {name: value for name, value in vars(obj).items() if name not in SET_BY_LRU_CACHE}
         return identity.adopt, (identity.issue(obj), self.upward, _cached, args), extra or None
 
-    dispatch_table = ChainMap(
+    dispatch_table: typing.ClassVar = ChainMap(
         {
             memoryview: reduce_view,
             io.TextIOWrapper: lambda file: _standard_stream(file),
@@ -149,11 +155,16 @@ def _complete_enum(
     values = {name: member.value for name, member in enum.__members__.items()}
     for name in values:
         state.pop(name, None)
-    extra = {
-        member.name: {key: value for key, value in vars(member).items() if key[:1] != "_"}
-        for member in enum
-    }
+    extra = {member.name: {key: value for key, value in vars(member).items() if key[:1] != "_"} for member in enum}
     return (*args[:3], values, *args[4:]), {name: found for name, found in extra.items() if found}
+
+
+def _with_real_bases(cls: type, args: _Reduced) -> _Reduced:
+    """`typing.NamedTuple` is a function among the bases, and would build another class in place of this one."""
+    if typing.NamedTuple not in args[2]:
+        return args
+    creation = {**args[3], "__orig_bases__": args[2]}
+    return (*args[:2], cls.__bases__, creation, *args[4:])
 
 
 def _keep_slots(cls: type, creation: dict[str, object], state: dict[str, object]) -> None:
@@ -163,6 +174,23 @@ def _keep_slots(cls: type, creation: dict[str, object], state: dict[str, object]
             del state[name]
     if "__slots__" in state:
         creation["__slots__"] = state.pop("__slots__")
+
+
+def _init_subclass_by_value(cls: type) -> type | None:
+    """The base whose ``__init_subclass__`` ran when the original was made, if that base itself goes by value."""
+    owner = next(base for base in cls.__mro__[1:] if "__init_subclass__" in vars(base))
+    return None if importable(owner) else owner
+
+
+def _made_quietly(owner: typing.Any, make: Callable[..., object], args: _Reduced) -> object:
+    """Make a class that has no attributes yet; the ``__init_subclass__`` of `owner` must not see it so."""
+    with _quiet:
+        hook = vars(owner)["__init_subclass__"]
+        owner.__init_subclass__ = classmethod(lambda cls, **_: None)
+        try:
+            return make(*args)
+        finally:
+            owner.__init_subclass__ = hook
 
 
 def _by_name(obj: typing.Any) -> str | None:
@@ -194,6 +222,6 @@ def _cached_property(function: Callable[[typing.Any], object], name: str | None)
 
 
 def _new_type(name: str, supertype: typing.Any, module: str) -> object:
-    new = typing.NewType(name, supertype)
+    new = typing.NewType(name, supertype)  # type: ignore[misc]
     new.__module__ = module
     return new

@@ -160,7 +160,4 @@ def _same(noted: tuple[tuple[Any, object, bool], ...], container: Any) -> bool:
 
 
 def _same_items(noted: tuple[tuple[Any, object, bool], ...], items: list[object]) -> bool:
-    for index, value, by_reference in noted:
-        if items[index] is not (value() if by_reference else value):  # type: ignore[operator]
-            return False
-    return True
+    return _same(noted, dict(enumerate(items)))

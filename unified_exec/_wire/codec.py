@@ -34,9 +34,7 @@ class Packed:
 
     __slots__ = ("buffers", "data", "keep")
 
-    def __init__(
-        self, data: bytes, buffers: tuple[memoryview, ...] = (), keep: tuple[object, ...] = ()
-    ) -> None:
+    def __init__(self, data: bytes, buffers: tuple[memoryview, ...] = (), keep: tuple[object, ...] = ()) -> None:
         self.data = data
         self.buffers = buffers
         self.keep = keep
@@ -93,7 +91,7 @@ def encode_value(value: object, what: str = "the result") -> Packed:
         raise explain.refused(what, value, error) from error
 
 
-def decode(data: bytes | memoryview, buffers: Iterable[memoryview] = (), what: str = "the value") -> object:
+def decode(data: bytes | bytearray | memoryview, buffers: Iterable[memoryview] = (), what: str = "the value") -> object:
     """Unpack what `encode_args`, `encode_call_args` or `encode_value` packed; `what` names it in the error.
 
     Raises:

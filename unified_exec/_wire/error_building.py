@@ -53,7 +53,7 @@ class _Building:
             if number not in self.broken and not node[5]:
                 try:
                     self._fill(self.at(number), node[4])
-                except Exception:
+                except BaseException:  # whatever a __setstate__ of the user's does
                     self.broken.add(number)
         for number in range(len(self._nodes)):
             self._link(number)
@@ -97,10 +97,8 @@ class _Building:
                     return self._reduced(node[4])
                 if node[6] is not None:
                     return self._group(cls, *node[6])
-                base = next(base for base in cls.__mro__ if not base.__flags__ & _HEAP_TYPE)
-                made: BaseException = base.__new__(cls)
-                return made
-            except Exception:
+                return _empty(cls)
+            except BaseException:  # whatever a __reduce__ of the user's does
                 self.broken.add(number)
         return self._stand_in(node)
 
@@ -146,7 +144,9 @@ class _Building:
     @staticmethod
     def _stand_in(node: Node) -> RemoteError:
         type_name, message, notes = node[:3]
-        stand_in = RemoteError(type_name, message, tracebacks.formatted(node[10], type_name, message) if node[10] else "")
+        stand_in = RemoteError(
+            type_name, message, tracebacks.formatted(node[10], type_name, message) if node[10] else ""
+        )
         for note in notes:
             stand_in.add_note(note)
         return stand_in
@@ -159,6 +159,13 @@ class _NodeUnpickler(Unpickler):
 
     def persistent_load(self, number: Any) -> BaseException:
         return self._building.at(number)
+
+
+def _empty(cls: Any) -> BaseException:
+    """An exception of type `cls` on which no code of the user's ran."""
+    base = next(base for base in cls.__mro__ if not base.__flags__ & _HEAP_TYPE)
+    made: BaseException = base.__new__(cls)
+    return made
 
 
 def _set_member(exception: BaseException, name: str, value: object) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
-from time import perf_counter
 from typing import Any, NamedTuple
 
 from ..errors import SerializationError
@@ -17,8 +15,7 @@ __all__ = ["blame", "hint_for", "not_rebuilt", "refused", "refused_args", "refus
 
 _MAX_DEPTH = 30
 _MAX_TRIALS = 500
-_MAX_SECONDS = 1.0
-_MAX_CHILDREN = 10_000
+_MAX_BYTES = 64 * 1024 * 1024
 
 _OPEN_THERE = "open it in the worker, or spawn with on='thread'"
 _MATERIALIZE = "pass a list of its items, or spawn with on='thread'"
@@ -26,22 +23,23 @@ _THREAD_ONLY = "pass what the task needs from it, or spawn with on='thread'"
 _HINTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("socket.socket", "ssl.SSLSocket", "ssl.SSLContext", "_ssl._SSLContext"), _OPEN_THERE),
     (("_io.", "io.", "tempfile.", "mmap.mmap", "select.", "selectors."), _OPEN_THERE),
-    (("sqlite3.", "_sqlite3.", "psycopg", "asyncpg.", "pymysql.", "MySQLdb.", "redis.", "sqlalchemy."), _OPEN_THERE),
+    (("sqlite3.", "_sqlite3.", "psycopg.", "psycopg2.", "asyncpg.", "pymysql.", "MySQLdb."), _OPEN_THERE),
+    (("redis.", "sqlalchemy.", "pymongo.", "cassandra.", "duckdb."), _OPEN_THERE),
     (("httpx.", "requests.", "aiohttp.", "urllib3.", "http.client."), _OPEN_THERE),
     (
         ("_thread.lock", "_thread.RLock", "threading.", "_thread._local", "queue.", "_queue."),
         "leave it out of the pickled state (__getstate__), make it in the worker, or spawn with on='thread'",
     ),
-    (("generator", "builtins.generator"), _MATERIALIZE),
+    (("builtins.generator",), _MATERIALIZE),
     (
-        ("coroutine", "builtins.coroutine", "async_generator", "builtins.async_generator"),
+        ("builtins.coroutine", "builtins.async_generator"),
         "pass the async function and its arguments, not the coroutine object",
     ),
     (("asyncio.", "_asyncio.", "trio.", "anyio.", "concurrent.futures."), "await it here and pass the value"),
-    (("traceback", "builtins.traceback"), "pass the exception, or traceback.format_exception() of it"),
-    (("frame", "builtins.frame"), _THREAD_ONLY),
-    (("module", "builtins.module"), "import it inside the function"),
-    (("weakref.", "_weakref.", "weakref"), "pass the object itself"),
+    (("builtins.traceback",), "pass the exception, or traceback.format_exception() of it"),
+    (("builtins.frame",), _THREAD_ONLY),
+    (("builtins.module",), "import it inside the function"),
+    (("weakref.", "_weakref."), "pass the object itself"),
     (("multiprocessing.",), "pass plain data, or spawn with on='thread'"),
 )
 
@@ -56,10 +54,10 @@ def blame(obj: object) -> tuple[str, str]:
     """Find what in `obj` cannot travel.
 
     Returns the path from `obj` to it, such as ``".session._lock"`` ("" for `obj` itself), and the reason, such as
-    ``"a '_thread.lock' object"``. The search is bounded in depth and in time, so the path may stop early; with
+    ``"a '_thread.lock' object"``. The search is bounded in depth and in work, so the path may stop early; with
     nothing found the reason is "".
     """
-    error = _refusal(obj)
+    _, error = _trial(obj)
     if error is None:
         return "", ""
     culprit = _search(obj, error)
@@ -73,8 +71,6 @@ def hint_for(obj: object) -> str | None:
         for prefixes, hint in _HINTS:
             if any(name.startswith(prefix) if prefix.endswith(".") else name == prefix for prefix in prefixes):
                 return hint
-            if any(name.startswith(prefix) for prefix in prefixes if prefix in ("psycopg",)):
-                return hint
     return None
 
 
@@ -86,9 +82,8 @@ def refused(what: str, obj: object, error: Exception) -> SerializationError:
         return SerializationError(what, f"pickling it raised {_short(error)}")
     culprit = _search(obj, error)
     reason = _reason(culprit)
-    why = f"{culprit.path} is {reason}" if culprit.path and reason.startswith(("a ", "an ")) else reason
-    if culprit.path and why is reason:
-        why = f"{culprit.path}: {reason}"
+    joint = " is " if reason.startswith(("a '", "an '")) else ": "
+    why = f"{culprit.path}{joint}{reason}" if culprit.path else reason
     return SerializationError(what, why, hint_for(culprit.obj))
 
 
@@ -97,15 +92,16 @@ def refused_args(fn: Callable[..., object] | None, args: tuple[object, ...], err
     if isinstance(error, SerializationError):
         return error
     for index, arg in enumerate(args):
-        found = _refusal(marked_or_same(arg))
+        _, found = _trial(arg, top_level=True)
         if found is not None:
-            return refused(_argument(fn, args, index), arg, found)
+            exhausted = isinstance(error, (MemoryError, RecursionError))
+            return refused(_argument(fn, args, index), arg, error if exhausted else found)
     return refused("the arguments" + (f" of {_callee(fn)}" if fn is not None else ""), args, error)
 
 
 def refused_call(fn: Callable[..., object], args: tuple[object, ...], error: Exception) -> SerializationError:
     """Make the error that names the function itself, or the argument, that cannot travel."""
-    found = _refusal(fn)
+    _, found = _trial(fn)
     if found is not None:
         return refused(f"the function {_callee(fn)}", fn, found)
     return refused_args(fn, args, error)
@@ -119,35 +115,29 @@ def not_rebuilt(what: str, error: Exception) -> SerializationError:
     return SerializationError(what, f"it was sent, but rebuilding it raised {_short(error)}", hint)
 
 
-def marked_or_same(arg: object) -> object:
-    """Return the top-level stand-in of `arg`; what cannot be marked is returned to be refused by pickling."""
+def _trial(obj: object, top_level: bool = False) -> tuple[int, Exception | None]:
+    """Pickle `obj` to see whether it can be done: how many bytes it took, or what was raised."""
     try:
-        return marked(arg)
-    except Exception:
-        return arg
-
-
-def _refusal(obj: object) -> Exception | None:
-    try:
-        by_value.dumps(obj, upward=False, buffer_callback=lambda buffer: False)
+        data, _ = by_value.dumps(marked(obj) if top_level else obj, upward=False, buffer_callback=lambda buffer: False)
     except Exception as error:
-        return error
-    return None
+        return 0, error
+    return len(data), None
 
 
 def _search(obj: object, error: Exception) -> _Culprit:
+    """Go down into the first part that cannot travel either, as long as there is one."""
     culprit = _Culprit("", obj, error)
     seen = {id(obj)}
-    deadline = perf_counter() + _MAX_SECONDS
-    trials = 0
+    trials = taken = 0
     for _ in range(_MAX_DEPTH):
         for step, child in _children(culprit.obj):
             if id(child) in seen:
                 continue
             trials += 1
-            if trials > _MAX_TRIALS or perf_counter() > deadline:
+            if trials > _MAX_TRIALS or taken > _MAX_BYTES:
                 return culprit
-            found = _refusal(child)
+            size, found = _trial(child)
+            taken += size
             if found is not None:
                 seen.add(id(child))
                 culprit = _Culprit(culprit.path + step, child, found)
@@ -159,11 +149,9 @@ def _search(obj: object, error: Exception) -> _Culprit:
 
 def _children(obj: Any) -> Iterator[tuple[str, object]]:
     try:
-        for count, pair in enumerate(_parts(obj)):
-            if count >= _MAX_CHILDREN:
-                return
-            if not isinstance(pair[1], (str, bytes, int, float, type(None))):
-                yield pair
+        for step, part in _parts(obj):
+            if not isinstance(part, (str, bytes, int, float, type(None))):
+                yield step, part
     except Exception:  # a hostile attribute ends the search here, not the report
         return
 
@@ -187,7 +175,9 @@ def _parts(obj: Any) -> Iterator[tuple[str, object]]:
         yield from ((f".args[{index}]", item) for index, item in enumerate(obj.args))
         yield from ((f".keywords[{key!r}]", item) for key, item in obj.keywords.items())
     elif isinstance(obj, type):
-        yield from ((f".{name}", value) for name, value in list(vars(obj).items()) if name not in ("__dict__", "__weakref__"))
+        yield from (
+            (f".{name}", value) for name, value in list(vars(obj).items()) if name not in ("__dict__", "__weakref__")
+        )
     elif isinstance(obj, (staticmethod, classmethod)):
         yield ".__func__", obj.__func__
     elif isinstance(obj, property):
@@ -233,16 +223,11 @@ def _state(obj: Any) -> Iterator[tuple[str, object]]:
 def _reason(culprit: _Culprit) -> str:
     kind = type(culprit.obj)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    thing = f"{'an' if name[:1] in 'aeiouAEIOU' else 'a'} {name!r} object"
     error = culprit.error
-    text = str(error)
-    if _plain_refusal(error, text):
-        return f"{'an' if name[:1] in 'aeiouAEIOU' else 'a'} {name!r} object"
-    return f"pickling {'an' if name[:1] in 'aeiouAEIOU' else 'a'} {name!r} object raised {_short(error)}"
-
-
-def _plain_refusal(error: Exception, text: str) -> bool:
-    lowered = text.lower()
-    return isinstance(error, (TypeError, AttributeError)) and lowered.startswith(("cannot pickle", "can't pickle"))
+    text = str(error).lower()
+    plain = isinstance(error, TypeError) and text.startswith("cannot pickle '") and text.endswith("' object")
+    return thing if plain else f"pickling {thing} raised {_short(error)}"
 
 
 def _argument(fn: Callable[..., object] | None, args: tuple[object, ...], index: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from _functools import _lru_cache_wrapper, partial
+from _functools import _lru_cache_wrapper, partial  # type: ignore[import-not-found, unused-ignore]
 from _weakref import ref as weak
 from itertools import count
 
@@ -123,7 +123,7 @@ class FunctionTable:
         self._blobs: dict[int, bytes] = {}
         self._functions: dict[int, Callable[..., object]] = {}
 
-    def learn(self, id: int, blob: bytes | memoryview) -> None:
+    def learn(self, id: int, blob: bytes | bytearray | memoryview) -> None:
         """Note the pickle of function `id`; nothing is imported yet."""
         self._blobs[id] = bytes(blob)
 
@@ -180,7 +180,7 @@ def encode_call(fn: Callable[..., object], args: tuple[object, ...]) -> EncodedC
 
 
 def decode_call(
-    table: FunctionTable, card_id: int, data: bytes | memoryview, buffers: Iterable[memoryview] = ()
+    table: FunctionTable, card_id: int, data: bytes | bytearray | memoryview, buffers: Iterable[memoryview] = ()
 ) -> tuple[Callable[..., object], tuple[object, ...]]:
     """Rebuild in the worker what `encode_call` packed; `card_id` is the card's, 0 if it was volatile.
 

@@ -110,7 +110,9 @@ def adopt(token: str, upward: bool, make: Callable[..., object], args: tuple[obj
     return fresh
 
 
-def refresh(obj: object, state: tuple[Callable[[object, object], object], tuple[dict[str, object], object], object]) -> None:
+def refresh(
+    obj: object, state: tuple[Callable[[object, object], object], tuple[dict[str, object], object], object]
+) -> None:
     """Bring a stand-in up to date with the state that arrived; the issuer's own object is left alone."""
     record = _record_of(obj)
     if record is not None and record.side is _OWN:

@@ -65,7 +65,7 @@ def encode_error(exc: BaseException, skip_frames: int = 0) -> bytes:
             return b""
 
 
-def decode_error(data: bytes | memoryview) -> BaseException:
+def decode_error(data: bytes | bytearray | memoryview) -> BaseException:
     """Rebuild what `encode_error` packed. Never raises.
 
     The user's constructors do not run, only a ``__reduce__`` or ``__setstate__`` of their own. What cannot be rebuilt
@@ -75,8 +75,9 @@ def decode_error(data: bytes | memoryview) -> BaseException:
 
     try:
         return build(loads(data))
-    except Exception as error:
-        return RemoteError("unknown", f"the error of the task could not be read ({_type_name(type(error))}: {_text(error)})")
+    except BaseException as error:
+        why = f"{_type_name(type(error))}: {_text(error)}"
+        return RemoteError("unknown", f"the error of the task could not be read ({why})")
 
 
 class _Graph:

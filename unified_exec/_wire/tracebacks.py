@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     # file, function, module, line, last line, first column, last column
     Frame = tuple[str, str, str, int, int | None, int | None, int | None]
 
-__all__ = ["Frame", "formatted", "frames_of", "traceback_of"] if TYPE_CHECKING else ["formatted", "frames_of", "traceback_of"]
+__all__ = ["formatted", "frames_of", "traceback_of"]
 
 _MAX_FRAMES = 200
 _OWN_MODULES = ("unified_exec._worker", "unified_exec._wire")
@@ -47,9 +47,7 @@ def traceback_of(frames: tuple[Frame, ...]) -> TracebackType | None:
     """Build a traceback that shows `frames`."""
     traceback: TracebackType | None = None
     for filename, name, module, line, last_line, column, last_column in reversed(frames):
-        code = _template.__code__.replace(
-            co_filename=filename, co_name=name, co_qualname=name, co_firstlineno=line
-        )
+        code = _template.__code__.replace(co_filename=filename, co_name=name, co_qualname=name, co_firstlineno=line)
         instruction = -1
         if last_line is not None and column is not None and last_column is not None and last_line >= line:
             code = code.replace(co_linetable=_location(last_line - line, column, last_column))

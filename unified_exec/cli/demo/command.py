@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -13,6 +12,8 @@ from pathlib import Path
 
 import anyio
 from rich.console import Console
+
+from unified_exec import cpu_count, shutdown_default_pools
 
 from . import corpus, hosting, render, report
 from .flow import HybridRun, Job, has_gil
@@ -67,16 +68,18 @@ class Demonstration:
             if not (self.arguments.no_sequential or hybrid.cancelled or hybrid.lost):
                 other = stack.enter_context(new_store(folder / "one-by-one.db"))
                 self._run_sequential(job, other)
-            backend, cores = self.arguments.backend, _cores()
+            backend, cores = self.arguments.backend, cpu_count()
             found = report.make(files, backend, cores, hybrid, left_over, self.sequential)
         self._tell(found)
         return 1 if found.broken else 0
 
     def _job(self, files: corpus.Corpus, url: str) -> Job:
+        # Threads for CPU work, where there is no GIL, are always as many as the cores.
+        workers = self.arguments.workers if has_gil() or self.arguments.crash else None
         return Job(
             paths=files.paths,
             url=url,
-            workers=self.arguments.workers or _cores(),
+            workers=workers or cpu_count(),
             threads=THREADS,
             connections=CONNECTIONS,
             doomed=files.paths[len(files.paths) // 2] if self.arguments.crash else None,
@@ -84,14 +87,20 @@ class Demonstration:
         )
 
     def _introduce(self, files: corpus.Corpus, job: Job) -> None:
-        version = "{}.{}.{}".format(*sys.version_info) + ("" if has_gil() else " without the GIL")
-        what = f"{len(files.paths)} files ({render.megabytes(files.size)}) of Python {version}'s standard library"
-        render.say(self.console, f"{what}, on {self.arguments.backend}: HTTP -> coroutines -> processes -> threads -> SQLite")
+        version = "{}.{}.{}".format(*sys.version_info) + ("" if has_gil() else ", no GIL")
+        size = render.megabytes(files.size)
+        render.say(
+            self.console, f"{len(files.paths)} files ({size}), the source of Python {version}'s standard library"
+        )
+        cpu = "processes" if has_gil() or job.doomed else "threads"
+        way = f"{job.connections} connections -> {job.workers} {cpu} -> {job.threads} threads -> SQLite"
+        render.say(self.console, f"web server -> {way}, all in one scope on {self.arguments.backend}")
 
     def _run_hybrid(self, job: Job, store: Store) -> HybridRun:
         self.hybrid = HybridRun(job, store)
         with self.display.hybrid(self.hybrid) as show:
             anyio.run(self.hybrid.run, show, backend=self.arguments.backend)
+        shutdown_default_pools()  # warm threads are no leftovers, but shall not be taken for some
         return self.hybrid
 
     def _run_sequential(self, job: Job, store: Store) -> None:
@@ -125,10 +134,3 @@ def _console(to_stderr: bool) -> Console:
         return _Console(file=stream)
     # Whatever the environment says of colours: what is not a terminal gets no control characters.
     return _Console(file=stream, force_terminal=False, color_system=None, width=WIDTH)
-
-
-def _cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

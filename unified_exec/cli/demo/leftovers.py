@@ -8,6 +8,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
+PATIENCE = 1.0  # seconds a thread that was told to end may take
+
 
 class LeftOver(NamedTuple):
     """What is still there after a run; all zero when the law holds."""
@@ -32,7 +34,18 @@ class Before:
             workers: process ids of workers that were at work, for systems that do not list a process's children.
         """
         processes = (children() - self._children) | {pid for pid in workers if is_child(pid)}
-        return LeftOver(tasks, len(processes), len(set(threading.enumerate()) - self._threads))
+        return LeftOver(tasks, len(processes), sum(_stays(thread) for thread in self._new_threads()))
+
+    def _new_threads(self) -> set[threading.Thread]:
+        return set(threading.enumerate()) - self._threads
+
+
+def _stays(thread: threading.Thread) -> bool:
+    """Whether a thread is there for good: anyio's helpers are told to end with their loop, but not waited for."""
+    if thread.name.startswith("Trio thread "):  # idle: trio keeps such ten seconds for the next call
+        return False
+    thread.join(PATIENCE)
+    return thread.is_alive()
 
 
 def children() -> set[int]:

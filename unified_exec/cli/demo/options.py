@@ -16,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--db", type=Path, metavar="PATH", help="keep the results in this new SQLite file")
     parser.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio", help="the event loop")
     parser.add_argument("--no-sequential", action="store_true", help="leave the comparison out")
-    parser.add_argument("--json", action="store_true", help="print the final report as JSON, and nothing else on stdout")
+    parser.add_argument(
+        "--json", action="store_true", help="print the final report as JSON, and nothing else on stdout"
+    )
     law = parser.add_mutually_exclusive_group()
     law.add_argument("--cancel-after", type=_seconds, metavar="S", help="cancel everything after S seconds")
     law.add_argument("--crash", action="store_true", help="kill the worker that parses one of the files")

@@ -21,6 +21,8 @@ def render(console: Console, report: Report) -> None:
         _ranking(console, report)
         _backends(console, report.hybrid)
         _runs(console, report)
+    left = report.left_over
+    say(console, f"Left over: {left.tasks} tasks, {left.processes} processes, {left.threads} threads.")
     for problem in report.broken:
         say(console, f"BROKEN PROMISE: {problem}", style="bold red")
 
@@ -52,11 +54,10 @@ def interrupted(run: HybridRun | None, sequential: SequentialRun | None) -> str:
 def _ranking(console: Console, report: Report) -> None:
     table = _table("complexity", "lines", "<function", "<file")
     for function in report.most_complex:
-        table.add_row(
-            str(function.complexity), str(function.length), function.name, f"{function.path}:{function.line}"
-        )
+        table.add_row(str(function.complexity), str(function.length), function.name, f"{function.path}:{function.line}")
     _headline(console, "The ten most complex functions")
     console.print(table)
+    say(console)
     say(console, _summary(report.totals))
     if report.longest:
         longest = report.longest
@@ -64,7 +65,9 @@ def _ranking(console: Console, report: Report) -> None:
 
 
 def _summary(totals: Totals) -> str:
-    line = f"{totals.files:,} files, {totals.lines:,} lines, {totals.functions:,} functions, {totals.branches:,} branches"
+    line = (
+        f"{totals.files:,} files, {totals.lines:,} lines, {totals.functions:,} functions, {totals.branches:,} branches"
+    )
     if totals.unparsable:
         line += f"; {totals.unparsable} files are no valid Python (on purpose: they are test data)"
     return line + "."
@@ -81,8 +84,10 @@ def _backends(console: Console, run: HybridRun) -> None:
             f"{stage.busy_seconds:.2f}",
             f"{stage.busy_share(run.seconds):.0%}",
         )
-    _headline(console, "How busy each backend was")
+    _headline(console, "How busy each backend was (busy seconds of its tasks / seconds of the run x workers)")
     console.print(table)
+    say(console)
+    say(console, f"At most {run.job.in_flight} files were on their way at once, whatever their number.")
 
 
 def _runs(console: Console, report: Report) -> None:
@@ -92,12 +97,13 @@ def _runs(console: Console, report: Report) -> None:
         table.add_row(name, f"{seconds:.2f}", f"{files / seconds:.0f}", f"{size / 1e6 / seconds:.2f}")
     _headline(console, "How long it took")
     console.print(table)
+    say(console)
     if report.sequential is None or report.speedup is None:
         return
     one = report.sequential
     say(
         console,
-        f"One after another: {one.fetch_seconds:.2f} s fetching, {one.parse_seconds:.2f} s parsing, "
+        f"One after another it was {one.fetch_seconds:.2f} s fetching, {one.parse_seconds:.2f} s parsing, "
         f"{one.store_seconds:.2f} s storing.",
     )
     same = "both runs stored the same results" if report.same_results else "the runs stored DIFFERENT results"
@@ -121,14 +127,14 @@ def _law(console: Console, report: Report) -> None:
         counts = (stage.finished, stage.failed, stage.cancelled, stage.never_started)
         table.add_row(stage.backend, stage.verb, *map(str, counts))
     console.print(table)
+    say(console)
     for loss in run.lost:
         say(console, f"Lost: {loss.path}")
         say(console, f"  {type(loss.error).__name__}: {loss.error}")
         after = run.storing.finished - loss.stored_before
         say(console, f"The pool went on: {loss.stored_before} files were stored before, {after} after it.")
-    say(console, f"{report.totals.files} of {len(run.job.paths)} files are stored; {len(run.job.paths) - run.begun} were never begun.")
-    left = report.left_over
-    say(console, f"Left over: {left.tasks} tasks, {left.processes} processes, {left.threads} threads.", style="bold")
+    stored, begun, all_of_them = report.totals.files, run.begun, len(run.job.paths)
+    say(console, f"{stored} of {all_of_them} files are stored; {all_of_them - begun} were never begun.")
 
 
 def _headline(console: Console, text: str) -> None:

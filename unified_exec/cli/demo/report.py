@@ -41,7 +41,12 @@ class Report(NamedTuple):
 
 
 def make(
-    corpus: Corpus, event_loop: str, cores: int, hybrid: HybridRun, left_over: LeftOver, sequential: SequentialRun | None
+    corpus: Corpus,
+    event_loop: str,
+    cores: int,
+    hybrid: HybridRun,
+    left_over: LeftOver,
+    sequential: SequentialRun | None,
 ) -> Report:
     """Ask both runs and their stores, while these are open, and judge."""
     store = hybrid.store
@@ -57,7 +62,10 @@ def make(
         totals=store.totals(),
         most_complex=store.most_complex(),
         longest=store.longest(),
-        broken=[*_broken(hybrid, store, left_over), *(["the two runs stored different results"] if same is False else [])],
+        broken=[
+            *_broken(hybrid, store, left_over),
+            *(["the two runs stored different results"] if same is False else []),
+        ],
     )
 
 
@@ -73,7 +81,9 @@ def _broken(run: HybridRun, store: Store, left_over: LeftOver) -> list[str]:
     if run.job.doomed:
         lost = [loss.path for loss in run.lost]
         if lost != [run.job.doomed] or run.job.doomed not in run.lost[0].error.task:
-            broken.append(f"{run.job.doomed} should have been lost, and nothing else; lost: {', '.join(lost) or 'none'}")
+            broken.append(
+                f"{run.job.doomed} should have been lost, and nothing else; lost: {', '.join(lost) or 'none'}"
+            )
     return broken
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 
-from unified_exec import TaskHandle, TaskScope
+from unified_exec import TaskHandle, TaskScope, TaskState
 
 
 class Stage:
@@ -44,7 +44,7 @@ class Stage:
 
     def running(self) -> int:
         """How many of its workers are at work now."""
-        return sum(handle.timing.started is not None and not handle.done() for handle in self._live)
+        return sum(handle.state in (TaskState.RUNNING, TaskState.STOPPING) for handle in self._live)
 
     def close(self) -> int:
         """Count the tasks whose result nobody took, once the scope has been left.

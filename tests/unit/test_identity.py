@@ -1,0 +1,417 @@
+"""Law 4: what was sent by value comes back as the sender's own object, through any number of processes."""
+
+from __future__ import annotations
+
+import abc
+import enum
+import functools
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import pytest
+
+from tests.unit.wire_child import Child, run_script
+from unified_exec import errors
+from unified_exec._wire import codec, identity
+
+T = TypeVar("T")
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[Child]:
+    with Child() as child:
+        yield child
+
+
+def same(value: Any) -> Any:
+    return value
+
+
+def nested(value: Any) -> Any:
+    with Child() as grandchild:
+        return grandchild.run(same, value)
+
+
+def is_same_as_before(key: str, value: Any) -> bool:
+    kept = sys.__dict__.setdefault("_unified_exec_test", {})
+    return kept.setdefault(key, value) is value
+
+
+def instances(cls: Any, *args: Any) -> Any:
+    made = cls(*args)
+    return cls, made, type(made) is cls
+
+
+def plain_class() -> Any:
+    class Plain:
+        def __init__(self, x: int) -> None:
+            self.x = x
+
+        def twin(self) -> Any:
+            return type(self)(self.x), __class__  # type: ignore[name-defined]
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Plain) and other.x == self.x
+
+        __hash__ = None  # type: ignore[assignment]
+
+    return Plain
+
+
+def slots_class() -> Any:
+    class Slotted:
+        __slots__ = ("__hidden", "x")
+
+        def __init__(self, x: int) -> None:
+            self.x = x
+            self.__hidden = -x
+
+        def hidden(self) -> int:
+            return self.__hidden
+
+    return Slotted
+
+
+def data_class() -> Any:
+    @dataclass(frozen=True, slots=True)
+    class Data:
+        x: int
+        items: list[int] = field(default_factory=list)
+
+    return Data
+
+
+def abstract_class() -> Any:
+    class Base(abc.ABC):
+        def __init__(self, x: int) -> None:
+            self.x = x
+
+        @abc.abstractmethod
+        def area(self) -> int: ...
+
+    class Square(Base):
+        def area(self) -> int:
+            return self.x * self.x
+
+    return Square
+
+
+def generic_class() -> Any:
+    class Box(Generic[T]):
+        def __init__(self, x: T) -> None:
+            self.x = x
+
+    return Box
+
+
+def named_tuple() -> Any:
+    class Point(NamedTuple):
+        x: int
+        y: int = 2
+
+    return Point
+
+
+def generic_named_tuple() -> Any:
+    class Pair(NamedTuple, Generic[T]):
+        x: T
+        y: int = 2
+
+    return Pair
+
+
+def own_metaclass() -> Any:
+    class Meta(type):
+        def __call__(cls, *args: Any) -> Any:
+            made = super().__call__(*args)
+            made.registered = cls.kind
+            return made
+
+    class Registered(metaclass=Meta):
+        kind = "k"
+
+        def __init__(self, x: int) -> None:
+            self.x = x
+
+    return Registered
+
+
+def exception_class() -> Any:
+    class Custom(Exception):
+        def __init__(self, x: int) -> None:
+            super().__init__(x)
+            self.x = x
+
+    return Custom
+
+
+MAKERS = [
+    plain_class, slots_class, data_class, abstract_class, generic_class, named_tuple, generic_named_tuple, own_metaclass, exception_class,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("through", [instances, "two processes"])
+def test_classes_and_their_instances_come_back_as_the_senders_own(child: Child, make: Any, through: Any) -> None:
+    cls = make()
+    if through is instances:
+        back, made, fits = child.run(instances, cls, 7)
+        assert fits
+    else:
+        back, made = child.run(nested, (cls, cls(7)))
+    assert back is cls
+    assert type(made) is cls
+    assert made.x == 7
+
+
+def test_slots_are_real_slots_over_there(child: Child) -> None:
+    cls = slots_class()
+    sent = cls(3)
+    assert child.run(lambda sent: (hasattr(sent, "__dict__"), sent.hidden()), sent) == (False, -3)
+    assert child.run(same, sent).hidden() == -3
+
+
+def test_an_enum_keeps_members_aliases_and_what_its_init_made(child: Child) -> None:
+    class Planet(enum.Enum):
+        EARTH = (5.0, 6.0)
+        MARS = (1.0, 2.0)
+        HOME = (5.0, 6.0)
+
+        def __init__(self, mass: float, radius: float) -> None:
+            self.mass = mass
+            self.radius = radius
+
+        def density(self) -> float:
+            return self.mass / self.radius
+
+    class Bits(enum.Flag):
+        A = 1
+        B = 2
+        AB = 3
+
+    def ask(cls: Any, member: Any) -> Any:
+        return member is cls.EARTH, cls["HOME"] is member, member.radius, member.density(), cls.MARS
+
+    assert child.run(ask, Planet, Planet.EARTH) == (True, True, 6.0, 5 / 6, Planet.MARS)
+    assert child.run(ask, Planet, Planet.EARTH)[4] is Planet.MARS
+    assert child.run(same, (Bits.A | Bits.B, Bits)) == (Bits.AB, Bits)
+
+
+def test_a_class_is_made_once_over_there_and_refreshed_at_each_arrival(child: Child) -> None:
+    class Settings:
+        level = 1
+        old = True
+
+    assert child.run(lambda cls: (cls.level, hasattr(cls, "old")), Settings) == (1, True)
+    assert child.run(is_same_as_before, "settings", Settings)
+    Settings.level = 2
+    del Settings.old
+    Settings.new = [1]  # type: ignore[attr-defined]
+    assert child.run(lambda cls: (cls.level, hasattr(cls, "old"), cls.new), Settings) == (2, False, [1])
+    assert child.run(is_same_as_before, "settings", Settings)
+
+
+def test_a_class_arrives_without_running_init_subclass_again(child: Child) -> None:
+    class Plugin(Generic[T]):
+        known: list[str] = []  # noqa: RUF012
+
+        def __init_subclass__(cls, *, key: str, **rest: Any) -> None:
+            super().__init_subclass__(**rest)
+            if key in cls.known:
+                raise ValueError("twice")
+            cls.known.append(key)
+
+    class Json(Plugin[int], key="json"):
+        pass
+
+    class Slotted:
+        __slots__ = ()
+
+        def __init_subclass__(cls, *, key: str) -> None: ...
+
+    class Small(Slotted, key="small"):
+        __slots__ = ("x",)
+
+    assert child.run(lambda cls: (cls, hasattr(cls(), "__dict__")), Small) == (Small, False)
+    back, made, bases, known = child.run(lambda cls: (cls, cls(), cls.__bases__, cls.known), Json)
+    assert (back, type(made), bases, known) == (Json, Json, (Plugin,), ["json"])
+
+
+def test_the_senders_class_is_never_overwritten(child: Child) -> None:
+    class Counter:
+        hits = 0
+
+    def hit(cls: Any) -> Any:
+        cls.hits += 5
+        return cls, cls()
+
+    back, made = child.run(hit, Counter)
+    assert back is Counter
+    assert type(made) is Counter
+    assert Counter.hits == 0
+
+
+def test_functions_come_back_as_the_senders_own(child: Child) -> None:
+    def outer(n: int) -> int:
+        return 1 if n < 2 else n * outer(n - 1)
+
+    @functools.lru_cache(maxsize=None)
+    def cached(n: int) -> int:
+        return n if n < 2 else cached(n - 1) + cached(n - 2)
+
+    class Holder:
+        def method(self) -> str:
+            return "mine"
+
+    assert child.run(lambda f: (f, f(5)), outer) == (outer, 120)
+    back, value = child.run(lambda f: (f, f(30)), cached)
+    assert back is cached
+    assert value == 832040
+    assert cached.cache_info().currsize == 0
+    assert child.run(lambda cls: cls.method, Holder) is Holder.method
+    assert child.run(nested, (outer, cached, Holder))[0] is outer
+
+
+def test_a_class_made_over_there_arrives_by_value_and_stays_one_class(child: Child) -> None:
+    def make(kept: str, value: int) -> Any:
+        store = sys.__dict__.setdefault("_unified_exec_made", {})
+        if kept not in store:
+
+            class Made:
+                def __init__(self, value: int) -> None:
+                    self.value = value
+
+                def doubled(self) -> int:
+                    return self.value * 2
+
+            store[kept] = Made
+        return store[kept](value)
+
+    one, two = child.run(make, "a", 1), child.run(make, "a", 2)
+    assert (one.doubled(), two.doubled()) == (2, 4)
+    assert type(one) is type(two)
+    assert child.run(lambda thing, kept: type(thing) is sys.__dict__["_unified_exec_made"][kept], one, "a")
+    with Child() as other:  # a class that is foreign to both
+        assert type(other.run(same, one)) is type(one)
+    from_grandchild = child.run(nested, one)
+    assert type(from_grandchild) is type(one)
+
+
+def test_a_class_made_by_a_grandchild_reaches_the_top_by_value() -> None:
+    def make() -> Any:
+        class Deep:
+            depth = 2
+
+        return Deep
+
+    def middle(make: Callable[[], Any]) -> Any:
+        with Child() as grandchild:
+            return grandchild.run(make)
+
+    with Child() as child:
+        cls = child.run(middle, make)
+        assert cls.depth == 2
+        assert child.run(same, cls) is cls
+
+
+def test_what_no_longer_exists_says_so() -> None:
+    class Short:
+        pass
+
+    token = identity.issue(Short)
+    assert identity.parents_own(token) is Short
+    del Short
+    gc.collect()
+    with pytest.raises(errors.SerializationError, match="no longer exists"):
+        identity.parents_own(token)
+    assert token not in identity._by_token
+
+
+def test_a_packed_call_keeps_what_may_come_back(child: Child) -> None:
+    def packed() -> codec.Packed:
+        class Short:
+            pass
+
+        return codec.encode_args((Short,))
+
+    held = packed()
+    gc.collect()
+    assert len(held.keep) >= 1
+    assert isinstance(held.keep[0], type)
+
+
+def test_the_class_tables_forget_the_dead(child: Child) -> None:
+    gc.collect()
+    before = len(identity._records), len(identity._by_token)
+    for _ in range(20):
+        child.run(same, plain_class()(1))
+    gc.collect()
+    assert (len(identity._records), len(identity._by_token)) == before
+
+
+SCRIPT = """
+from dataclasses import dataclass
+from enum import Enum
+from typing import NewType
+import functools, pickle
+
+UserId = NewType("UserId", int)
+LIMIT = 3
+
+class Color(Enum):
+    RED = 1
+
+@dataclass
+class Item:
+    n: int
+    color: Color = Color.RED
+
+class Broken(Exception):
+    def __init__(self, item, *, code):
+        super().__init__("broken")
+        self.item, self.code = item, code
+
+@functools.lru_cache
+def fib(n):
+    return n if n < 2 else fib(n - 1) + fib(n - 2)
+
+def helper(item: Item) -> Item:
+    return Item(item.n * LIMIT, Color.RED)
+
+def work(item, user: UserId):
+    class Local:
+        limit = LIMIT
+    assert Local.limit == LIMIT
+    if item.n < 0:
+        raise Broken(item, code=7)
+    return [helper(item), fib, work, Item, fib(20), user]
+
+def ids(n):
+    yield from range(n)
+
+print("started")
+with Child() as child:
+    result = child.run(work, Item(2), UserId(5))
+    assert type(result[0]) is Item and result[0] == Item(6) and result[0].color is Color.RED
+    assert result[1] is fib and result[2] is work and result[3] is Item, result
+    assert result[4:] == [6765, 5]
+    LIMIT = 4
+    assert child.run(work, Item(2), 0)[0].n == 8
+    try:
+        child.run(work, Item(-1), 0)
+    except Broken as e:
+        assert type(e.item) is Item and e.code == 7 and e.args == ("broken",)
+    else:
+        raise AssertionError
+    assert child.run(lambda: list(ids(3))) == [0, 1, 2]
+print("done")
+"""
+
+
+@pytest.mark.parametrize("command", [False, True])
+def test_what_a_script_defines_in_main_works_and_the_script_runs_once(tmp_path: Path, command: bool) -> None:
+    assert run_script(SCRIPT, tmp_path, command=command) == "started\ndone\n"

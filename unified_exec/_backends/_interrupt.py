@@ -1,0 +1,209 @@
+"""Raising `Cancelled` between two bytecodes of a task that runs in a thread of this process.
+
+The race to win: the raise must land in the task, never in the pool's code or in the thread's next task. So each
+interruptible run has a *shot*, which can be taken once: by the asker, who then fires, or by the finisher, after
+which nobody can fire any more. A finisher that comes second waits until the shot is fired and has landed, or
+takes it back, inside the `try` that catches it.
+
+Limits: a raise waits until a call into C returns; and where CPython's compiler leaves the back jump of a
+`while` outside of its `try` (3.12 and later, cpython#130279) a raise there would skip the `finally`. With the
+GIL the asker sees that coming and tries again a little later, `PATIENCE` times; without it he cannot.
+"""
+
+from __future__ import annotations
+
+import sys
+from _thread import allocate_lock, get_ident
+from collections.abc import Callable
+from functools import lru_cache, partial
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .._model.current import current
+from ..errors import Cancelled
+
+if TYPE_CHECKING:
+    from ._thread_call import ThreadCall
+
+T = TypeVar("T")
+
+PATIENCE = 20
+RETRY = 0.001  # seconds between two looks at a thread that must not be interrupted just now
+
+
+class Interrupt(Cancelled):
+    """`Cancelled` as the interpreter makes it: without arguments. Users see the class they know."""
+
+    def __init__(self) -> None:
+        task = current.get()
+        super().__init__(None if task is None else task.reason)
+
+    def __reduce__(self) -> tuple[type[Cancelled], tuple[str | None]]:
+        return Cancelled, (self.reason,)
+
+
+Interrupt.__name__, Interrupt.__qualname__, Interrupt.__module__ = (
+    Cancelled.__name__,
+    Cancelled.__qualname__,
+    Cancelled.__module__,
+)
+
+
+class Shot:
+    """One chance to interrupt one run. Locks, as they are the atomic words Python has: neither is ever given back.
+
+    Attributes:
+        taken: acquired, without waiting, by the asker or the finisher: whoever gets it.
+        fired: held until the asker has fired.
+    """
+
+    __slots__ = ("fired", "ident", "taken")
+
+    def __init__(self, ident: int) -> None:
+        self.ident = ident
+        self.taken = allocate_lock()
+        self.fired = allocate_lock()
+        self.fired.acquire()
+
+    def fire(self) -> bool:
+        """The asker's move: interrupt the thread unless the run has ended; tells whether it did."""
+        if not self.taken.acquire(False):
+            return False
+        try:
+            _set_async_exc(self.ident, Interrupt)
+        finally:
+            self.fired.release()
+        return True
+
+    def close(self) -> None:
+        """The finisher's move: after it nothing lands any more.
+
+        Raises:
+            Interrupt: anywhere in here. Then the asker had the shot and has fired it: nothing is left to close.
+        """
+        if not self.taken.acquire(False):
+            self.fired.acquire()
+            _set_async_exc(self.ident, None)
+
+
+def run_interruptible(call: ThreadCall, fn: Callable[..., T], args: tuple[Any, ...]) -> T:
+    """Run the function so that `ThreadCall.shot` may be fired at it, and only at it."""
+    assert call.context is not None
+    # The cache stores the value in C: a shot that lands as the function returns cannot lose it.
+    once = lru_cache(maxsize=None)(partial(call.context.run, fn, *args))
+    failed: BaseException | None = None
+    _targets[get_ident()] = call
+    try:
+        try:
+            call.arm(Shot(get_ident()))
+            once()
+        finally:
+            call.disarm()
+    except BaseException as exc:
+        failed = exc
+    _targets.pop(get_ident(), None)
+    if once.cache_info().currsize:
+        failed = None  # a late shot: it has landed, and the value counts
+        return once()
+    assert failed is not None
+    try:
+        raise _true_error(failed)
+    finally:
+        del failed, once
+
+
+def _true_error(exc: BaseException) -> BaseException:
+    """The task's own error where a late shot has covered it: it landed in this module while the error passed."""
+    if type(exc) is not Interrupt or exc.__context__ is None:
+        return exc
+    tb = exc.__traceback__
+    while tb is not None and tb.tb_next is not None:
+        tb = tb.tb_next
+    return exc.__context__ if tb is not None and tb.tb_frame.f_code.co_filename == __file__ else exc
+
+
+# What may be fired at, by thread: the call that lost its interrupt in a `__del__` is found here. Each thread
+# touches its own entry only.
+_targets: dict[int, ThreadCall] = {}
+
+
+def fire(shot: Shot, tries: int) -> bool:
+    """Interrupt the run, or find that it has ended; ``False`` if now is a bad moment and the asker shall come again."""
+    import ctypes  # noqa: F401  # both now: nothing may come between the look and the shot
+    import dis  # noqa: F401
+
+    _watch_swallowed()
+    if _gil():
+        frame = sys._current_frames().get(shot.ident)
+        # The thread cannot move until this one lets go of the GIL; if it does, the look was in vain, and no harm done.
+        if frame is not None and _bad_moment(frame, tries):
+            return False
+    shot.fire()
+    return True
+
+
+def _gil() -> bool:
+    enabled = getattr(sys, "_is_gil_enabled", None)
+    return enabled is None or enabled()
+
+
+def _bad_moment(frame: FrameType, tries: int) -> bool:
+    if tries < PATIENCE and _escapes(frame):
+        return True
+    at: FrameType | None = frame
+    while at is not None:
+        code = at.f_code
+        if code is _HOOK or code.co_filename.startswith("<frozen importlib"):
+            return True  # half an import leaves a broken module behind
+        if code.co_name == "__del__" and tries < PATIENCE:
+            return True  # it would be swallowed
+        at = at.f_back
+    return False
+
+
+def _escapes(frame: FrameType) -> bool:
+    """Tell whether a raise here would leave a `try` without its `finally` (cpython#130279)."""
+    import dis
+
+    code, at = frame.f_code, frame.f_lasti
+    if not code.co_exceptiontable or at < 2 or "JUMP_BACKWARD" not in dis.opname[code.co_code[at]]:
+        return False
+    return _handler(code, at) != _handler(code, at - 2)
+
+
+def _handler(code: CodeType, offset: int) -> int | None:
+    """Where an exception at `offset` goes: the inmost entry of the exception table that covers it."""
+    import dis
+
+    entries: list[Any] = dis._parse_exception_table(code)  # type: ignore[attr-defined]
+    covering = [entry for entry in entries if entry.start <= offset < entry.end]
+    return min(covering, key=lambda entry: entry.end - entry.start).target if covering else None
+
+
+def _watch_swallowed() -> None:
+    """Hear of exceptions that a `__del__` or a callback swallowed, whoever else has replaced the hook meanwhile."""
+    previous = sys.unraisablehook
+    if getattr(previous, "__code__", None) is _HOOK:
+        return
+    sys.unraisablehook = _make_hook(previous)
+
+
+def _make_hook(previous: Callable[[sys.UnraisableHookArgs], Any]) -> Callable[[sys.UnraisableHookArgs], Any]:
+    def unraisable_hook(unraisable: sys.UnraisableHookArgs) -> None:
+        call = _targets.get(get_ident()) if unraisable.exc_type is Interrupt else None
+        if call is None:
+            previous(unraisable)
+        else:
+            call.swallowed()
+
+    return unraisable_hook
+
+
+_HOOK = _make_hook(sys.unraisablehook).__code__
+
+
+def _set_async_exc(ident: int, exc: type[BaseException] | None) -> None:
+    import ctypes  # not at the top: few programs interrupt
+
+    argument = None if exc is None else ctypes.py_object(exc)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), argument)

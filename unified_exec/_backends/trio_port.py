@@ -1,0 +1,109 @@
+"""trio's face: each reader and each timer is a small system task, which ends with the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import trio
+
+from .ports import Port, Timer, Waiter
+
+
+class _TrioWaiter(Waiter):
+    __slots__ = ("_event",)
+
+    def __init__(self, event: trio.Event) -> None:
+        self._event = event
+
+    def wake(self) -> None:
+        self._event.set()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._event.wait().__await__()
+
+
+class _TrioTimer:
+    __slots__ = ("scope",)
+
+    def __init__(self, scope: trio.CancelScope) -> None:
+        self.scope = scope
+
+    def cancel(self) -> None:
+        self.scope.cancel()
+
+
+class TrioPort(Port):
+    """Calls a trio run back."""
+
+    def __init__(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        self._readers: dict[int, trio.CancelScope] = {}
+        self._at_end: list[Callable[[], object]] = []
+        self._ended = False
+        trio.lowlevel.spawn_system_task(self._watch_end)
+
+    async def _watch_end(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._ended = True
+            for fn in self._at_end:
+                fn()
+
+    def call_soon(self, fn: Callable[..., object], *args: Any) -> None:
+        self._token.run_sync_soon(fn, *args)
+
+    def call_threadsafe(self, fn: Callable[..., object], *args: Any) -> bool:
+        try:
+            self._token.run_sync_soon(fn, *args)
+        except trio.RunFinishedError:
+            return False
+        return not self._ended
+
+    def call_later(self, delay: float, fn: Callable[..., object], *args: Any) -> Timer:
+        scope = trio.CancelScope()
+
+        async def wait() -> None:
+            with scope:
+                await trio.sleep(delay)
+                fn(*args)
+
+        trio.lowlevel.spawn_system_task(wait)
+        return _TrioTimer(scope)
+
+    def add_reader(self, fd: int, fn: Callable[[], object]) -> None:
+        scope = self._readers[fd] = trio.CancelScope()
+
+        async def read() -> None:
+            with scope:
+                # Looked at before each wait: once it is removed, the descriptor may be closed or be another's.
+                while not scope.cancel_called:
+                    try:
+                        await trio.lowlevel.wait_readable(fd)
+                    except trio.ClosedResourceError:
+                        return
+                    if not scope.cancel_called:
+                        fn()
+
+        trio.lowlevel.spawn_system_task(read)
+
+    def remove_reader(self, fd: int) -> None:
+        scope = self._readers.pop(fd, None)
+        if scope is not None and not self._ended:
+            scope.cancel()
+            trio.lowlevel.notify_closing(fd)
+
+    def ended(self) -> bool:
+        return self._ended
+
+    def elsewhere(self) -> bool:
+        if self._ended:
+            return False
+        return not trio.lowlevel.in_trio_run() or trio.lowlevel.current_trio_token() is not self._token
+
+    def on_end(self, fn: Callable[[], object]) -> None:
+        self._at_end.append(fn)
+
+    def waiter(self) -> Waiter:
+        return _TrioWaiter(trio.Event())
