@@ -12,8 +12,8 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests import interpreters as other_interpreters
 from tests import hangs, leaks
+from tests import interpreters as other_interpreters
 
 hypothesis.settings.register_profile("unified_exec", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("unified_exec")
@@ -67,9 +67,14 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
     """Cancel an async test that hangs; see tests/hangs.py."""
-    backend = pyfuncitem.funcargs.get("anyio_backend")
+    backend: Any = pyfuncitem.funcargs.get("anyio_backend")
     seconds = hangs.limit(pyfuncitem)
-    if backend and seconds and inspect.iscoroutinefunction(pyfuncitem.obj) and not hasattr(pyfuncitem.obj, "hypothesis"):
+    if (
+        backend
+        and seconds
+        and inspect.iscoroutinefunction(pyfuncitem.obj)
+        and not hasattr(pyfuncitem.obj, "hypothesis")
+    ):
         pyfuncitem.obj = hangs.guarded(pyfuncitem.obj, seconds, backend[0])
 
 

@@ -43,6 +43,7 @@ async def _on_asyncio(test: Test, seconds: float) -> None:
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None
     stacks = ""
+    timer: asyncio.TimerHandle
 
     def cancel(wait: float = 1.0) -> None:
         nonlocal stacks, timer
@@ -84,9 +85,12 @@ async def _on_trio(test: Test, seconds: float) -> None:
     error: BaseException | None = None
     try:
         with scope:
-            await test()
-    except BaseException as raised:
-        error = raised
+            try:
+                await test()
+            except BaseException as raised:
+                error = raised  # its traceback tells where the test hung
+                raise
+    except BaseException:
         if not scope.cancel_called:
             raise
     finally:

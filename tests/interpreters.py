@@ -97,8 +97,8 @@ def lend(folder: Path) -> str:
 def _candidates() -> Iterable[str]:
     yield from filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))
     for version in others():
-        if path := shutil.which(f"python{version}"):
-            yield path
+        if on_path := shutil.which(f"python{version}"):
+            yield on_path
     home = Path.home()
     pyenv = Path(os.environ.get("PYENV_ROOT", home / ".pyenv"), "versions")
     uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR", home / ".local/share/uv/python"))

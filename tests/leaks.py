@@ -47,7 +47,7 @@ class Kind(NamedTuple):
 
 
 def processes() -> dict[Hashable, Any]:
-    found = {}
+    found: dict[Hashable, Any] = {}
     for process in [*_descendants(), *_marked()]:
         try:
             found[process.pid, process.create_time()] = process
@@ -224,7 +224,7 @@ def watch(patience: float = PATIENCE, pause: Callable[[float], object] = time.sl
     before = [kind.look() for kind in KINDS]
     tasks: list[str] = []
     _left_tasks.append(tasks)
-    asyncio.Runner.close = _close_and_note  # type: ignore[method-assign]
+    asyncio.Runner.close = _close_and_note  # type: ignore[method-assign, assignment]
     failure: BaseException | None = None
     try:
         yield

@@ -211,7 +211,7 @@ def test_ctrl_c_and_its_like_end_it_with_one_line(number: int, code: int, backen
 @posix
 @pytest.mark.usefixtures("temporary")
 def test_ctrl_c_in_the_comparison_ends_it_too() -> None:
-    with started() as process:
+    with started("--limit", "250") as process:
         assert any("one after another" in line for line in process.stdout or ())
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)

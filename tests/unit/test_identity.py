@@ -301,6 +301,63 @@ def test_a_class_made_over_there_arrives_by_value_and_stays_one_class(child: Chi
     assert type(from_grandchild) is type(one)
 
 
+def test_the_token_alone_goes_up(child: Child) -> None:
+    def size(thing: Any) -> int:
+        from unified_exec._wire import codec
+
+        return len(codec.encode_value([thing]).data)
+
+    assert child.run(size, plain_class()) < 200
+    assert child.run(size, lambda: 1) < 200
+
+
+def test_what_a_worker_made_itself_comes_down_again_as_its_own(child: Child) -> None:
+    def make() -> Any:
+        class Made:
+            level = 1
+
+        def made() -> int:
+            return Made.level
+
+        store = sys.__dict__["_unified_exec_own"] = (Made, made)
+        return store
+
+    def ask(cls: Any, function: Any) -> Any:
+        own_class, own_function = sys.__dict__["_unified_exec_own"]
+        return cls is own_class, function is own_function, cls.level
+
+    def change() -> None:
+        sys.__dict__["_unified_exec_own"][0].level = 2
+
+    cls, function = child.run(make)
+    child.run(change)
+    assert child.run(ask, cls, function) == (True, True, 2)
+    assert (cls.level, function()) == (1, 1)
+
+
+def test_what_went_through_a_worker_comes_back_untouched(child: Child) -> None:
+    def fetch() -> Any:
+        def make() -> Any:
+            class Deep:
+                level = 1
+
+            return Deep
+
+        with Child() as grandchild:
+            cls = sys.__dict__["_unified_exec_deep"] = grandchild.run(make)
+        return cls
+
+    def change(cls: Any) -> Any:
+        assert cls is sys.__dict__["_unified_exec_deep"]
+        cls.level = 99
+        return cls
+
+    cls = child.run(fetch)
+    cls.level = 5
+    assert child.run(change, cls) is cls
+    assert cls.level == 5
+
+
 def test_a_class_made_by_a_grandchild_reaches_the_top_by_value() -> None:
     def make() -> Any:
         class Deep:

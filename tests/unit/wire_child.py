@@ -108,3 +108,7 @@ def run_script(text: str, tmp_path: Path, *, command: bool = False) -> str:
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def _boot_is_long() -> bool:
+    return len(_BOOT) > 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from _thread import get_ident
+from collections.abc import Callable
 from contextvars import Context, copy_context
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,8 @@ from ._interrupt import Shot, run_interruptible
 if TYPE_CHECKING:
     import anyio
 
+    from ._thread_lane import ThreadLane
     from ._thread_turns import Nest
-    from .thread import ThreadLane
 
 # Where a call is. Every move is made under the pool's lock: taker and canceller may race for it.
 QUEUED, RUNNING, OVER, LEFT = range(4)
@@ -78,18 +79,19 @@ class ThreadCall(CurrentTask):
     def run(self) -> None:
         """Run the function in this thread and keep its outcome. Raises nothing; leaves no reference in the thread."""
         task = self.task
-        assert task is not None and self.context is not None
+        assert task is not None
+        assert self.context is not None
         args, fn = task.args, task.fn  # in this order: `settle` clears args before fn
         if fn is None or args is None:
             return  # abandoned before it began
         task.worker = get_ident()
         task.started_at = time.monotonic()
         try:
-            self.context.run(_enter_context, self)
             if task.interrupt or self.lane.pool.interruptible:
+                self.context.run(_enter_context, self)
                 value = run_interruptible(self, fn, args)
             else:
-                value = self.context.run(fn, *args)
+                value = self.context.run(_run_in_context, self, fn, args)
         except BaseException as exc:
             outcome = self._failed(exc)
         else:
@@ -139,9 +141,15 @@ class ThreadCall(CurrentTask):
 
 def _enter_context(call: ThreadCall) -> None:
     current.set(call)
-    sniffio = sys.modules.get("sniffio")
-    if sniffio is not None:
-        sniffio.current_async_library_cvar.set(None)  # this thread is no event loop
+    if "sniffio" in sys.modules:
+        sys.modules["sniffio"].current_async_library_cvar.set(None)  # this thread is no event loop
+
+
+def _run_in_context(call: ThreadCall, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    current.set(call)
+    if "sniffio" in sys.modules:
+        sys.modules["sniffio"].current_async_library_cvar.set(None)
+    return fn(*args)
 
 
 def _is_cancellation(exc: BaseException) -> bool:
@@ -167,4 +175,4 @@ def _forgotten_await(name: str, value: CoroutineType[Any, Any, Any]) -> Outcome[
     )
 
 
-_OWN_CODE = {ThreadCall.run.__code__, run_interruptible.__code__}
+_OWN_CODE = {ThreadCall.run.__code__, run_interruptible.__code__, _run_in_context.__code__}

@@ -9,7 +9,7 @@ from .._model.outcome import CANCELLED
 from ._thread_call import OVER, QUEUED, RUNNING, ThreadCall
 
 if TYPE_CHECKING:
-    from .thread import ThreadLane
+    from ._thread_lane import ThreadLane
 
 
 class Nest:
@@ -127,7 +127,7 @@ class Turns:
         while lanes:
             lane = lanes[0]
             call = _pop(lane)
-            if not len(lane.queue):
+            if call is None or not len(lane.queue):
                 lanes.popleft()
                 lane.listed = False
             elif len(lanes) > 1:

@@ -123,7 +123,7 @@ class ThreadPool(Backend):
         """Like `close`, without blocking the event loop. When cancelled it stops waiting; the pool stays closed."""
         port = current_port()
         waiter = port.waiter()
-        if self._close(lambda: port.summonsafe(waiter.wake)):
+        if self._close(lambda: port.call_threadsafe(waiter.wake)):
             await waiter
 
     def _close(self, tell: Callable[[], object]) -> bool:
@@ -255,7 +255,7 @@ class ThreadPool(Backend):
                 else:
                     self._idle.append(seat)
             other = self.summon()
-        if lane is not None and not lane.port.summonsafe(lane.drain):
+        if lane is not None and not lane.port.call_threadsafe(lane.drain):
             lane.done.clear()  # the loop has ended: nobody waits
         if other is not None:
             self.wake(other)

@@ -30,16 +30,17 @@ class TaskHandle(Task, Generic[T]):
         state: a `TaskState`.
     """
 
-    __slots__ = ("__weakref__", "_port", "_timer", "_waiters", "by_scope")
+    __slots__ = ("__weakref__", "_port", "_timer", "_waiters", "by_scope", "private")
 
     def __init__(
         self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], backend: str, owner: Any, port: Port
     ) -> None:
         super().__init__(name, fn, args, backend, owner)
         self._port = port
+        self.private = False  # its outcome is its spawner's affair; the policy of the scope does not see it
         self.by_scope = False  # its scope cancelled it; nobody else did
         self._timer: Timer | None = None
-        self._waiters: Waiter | list[Waiter] | None = None
+        self._waiters: Waiter | _Callback | list[Waiter | _Callback] | None = None
 
     def __await__(self) -> Generator[Any, Any, T]:
         """Wait for the end of the task: its value, or its own exception.
@@ -89,7 +90,7 @@ class TaskHandle(Task, Generic[T]):
         """
         outcome = self._finished()
         if outcome.cancelled:
-            raise self._cancellation()
+            raise self.cancellation()
         return cast("T", outcome.unwrap())
 
     def exception(self) -> BaseException | None:
@@ -101,14 +102,15 @@ class TaskHandle(Task, Generic[T]):
         """
         outcome = self._finished()
         if outcome.cancelled:
-            raise self._cancellation()
+            raise self.cancellation()
         return outcome.error
 
     def cancelled(self) -> bool:
         """Tell whether the task has ended by being cancelled."""
         return self.outcome is not None and self.outcome.cancelled
 
-    def _cancellation(self) -> TaskCancelled:
+    def cancellation(self) -> TaskCancelled:
+        """What awaiting this task raises if it was cancelled."""
         from .cancelled import TaskCancelled
 
         error = TaskCancelled(self.name, self.stop_reason)
@@ -132,6 +134,17 @@ class TaskHandle(Task, Generic[T]):
         else:
             self._waiters = [self._waiters, waiter]
         return waiter
+
+    def when_done(self, fn: Callable[[], object]) -> None:
+        """Call `fn()` in the loop's thread when the task has ended; at once if it has."""
+        if self.outcome is not None:
+            fn()
+        elif self._waiters is None:
+            self._waiters = _Callback(fn)
+        elif isinstance(self._waiters, list):
+            self._waiters.append(_Callback(fn))
+        else:
+            self._waiters = [self._waiters, _Callback(fn)]
 
     def start_clock(self, seconds: float) -> None:
         """Let the task's own timeout run from now."""
@@ -163,6 +176,13 @@ class TaskHandle(Task, Generic[T]):
         if state is TaskState.DONE and self.outcome is not None:
             text = "cancelled" if self.outcome.cancelled else ("failed" if self.outcome.error else "finished")
         return f"<TaskHandle {self.name!r} id={self.id} on {self.backend}: {text}>"
+
+
+class _Callback:
+    __slots__ = ("wake",)
+
+    def __init__(self, fn: Callable[[], object]) -> None:
+        self.wake = fn
 
 
 def _checkpoint() -> Awaitable[None]:

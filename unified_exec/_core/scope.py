@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from _thread import get_ident
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, TypeVarTuple, overload
 
 import anyio
 from anyio.abc import TaskGroup
@@ -15,9 +16,13 @@ from . import route
 from .ambient import enclosing_deadline, spawned_in_thread_task
 from .coroutine import run_coroutine
 from .handle import TaskHandle
-from .._backends.base import Backend, Lane
+from .failures import is_own_cancellation
+from .supervisor import Supervisor
+from .verbs import Verbs
+from .._backends.base import Backend
 from .._backends.ports import Port, current_port
 from .._model.current import INF
+from .._model.outcome import Outcome
 from .._model.task import Task
 from .._rules.dispatch import call_name
 from .._rules.policies import FailFast, Policy, Tally, Verdict
@@ -37,7 +42,7 @@ Ts = TypeVarTuple("Ts")
 DECIDED = "the outcome of its scope is decided"
 
 
-class TaskScope(TaskGroup):
+class TaskScope(Verbs, TaskGroup):
     """Runs coroutines on the event loop, blocking calls in threads and CPU work in processes, under one law.
 
     Leaving the ``async with`` block waits for every task of the scope. It is an `anyio.abc.TaskGroup`: wherever a
@@ -82,17 +87,18 @@ class TaskScope(TaskGroup):
         self._threads = threads
         self._tally = Tally()
         self._failures: list[BaseException] = []
-        self._remote: dict[TaskHandle[Any], Lane] = {}
+        self._broken_policy: Exception | None = None
+        self._remote = Supervisor(self)
         self._local: set[TaskHandle[Any]] = set()
-        self._lanes: dict[object, Lane] = {}
         self._inner: TaskGroup | None = None
         self._port: Port | None = None
+        self._thread = 0
         self._open = False
         self._leaving = False
-        self._supervised = False
-        self._stopped = False
-        self._decided = False
-        self._quiet: Any = None
+        self._decided: Verdict | None = None
+        self._why: str | None = None
+        self._stopped = False  # by something else than its timeout
+        self._cut_short = False  # it was cancelled before all its tasks had ended
         self._enclosing: float | None = None
         self._ends_at = INF
 
@@ -114,9 +120,7 @@ class TaskScope(TaskGroup):
         Args:
             reason: shown to the tasks.
         """
-        self._stopped = True
-        self.cancel_scope.cancel(reason)
-        self._stop_remote(reason)
+        self._cancel_all(reason)
 
     def create_task(
         self, coro: Coroutine[Any, Any, T], *, name: object = None, context: Context | None = None
@@ -128,10 +132,12 @@ class TaskScope(TaskGroup):
         """Start a task and wait until it says it is ready; see `anyio.abc.TaskGroup.start`."""
         return await self._group().start(func, *args, **options)
 
-    async def __aenter__(self) -> TaskScope:
+    async def __aenter__(self) -> Self:
+        port = current_port()
         group = self._group()
         await group.__aenter__()
-        self._port = current_port()
+        self._port = port
+        self._thread = get_ident()
         self._open = True
         self._enclosing = enclosing_deadline()
         if self.timeout is not None:
@@ -144,24 +150,23 @@ class TaskScope(TaskGroup):
     ) -> bool:
         group = self._group()
         self._leaving = True
-        if not self._remote and self._quiet is not None:
-            self._quiet.wake()
         raised: BaseException | None = None
-        swallowed: bool | None = False
+        final: BaseException | None = None
         try:
-            swallowed = await group.__aexit__(kind, exc, tb)
-        except BaseException as error:
-            raised = error
-        try:
+            if exc is not None:
+                self._body_raised()
+            self._remote.leave()
+            try:
+                swallowed = await group.__aexit__(kind, exc, tb)
+            except BaseException as error:
+                raised = error
             self._open = False
-            timeout = self._timeout_error()
-            if raised is None and timeout is None and not self._failures:
-                return bool(swallowed)
-            from .failures import join_failures
-
-            final = join_failures(self, raised, self._failures, timeout)
+            if self._remote.tasks:  # the supervisor itself was hit
+                self._remote.stop(self.reason())
+                await self._remote.drain()
+            final = self._joined(raised)
             if final is None:
-                return bool(swallowed) or raised is not None
+                return raised is not None or bool(swallowed)
             if final is exc:
                 return False
             if final is raised:
@@ -169,17 +174,40 @@ class TaskScope(TaskGroup):
             raise final from None
         finally:
             # No cycle from an error over its traceback to this frame and back.
-            del raised, exc, tb, kind, group
+            del raised, final, exc, tb, kind, group
             self._failures = []
 
-    def _timeout_error(self) -> TaskTimeout | None:
+    def _body_raised(self) -> None:
+        if self.cancel_scope.cancel_called:
+            self._cut_short = True
+        elif anyio.current_time() < self._ends_at:
+            self._stopped = True
+
+    def _joined(self, raised: BaseException | None) -> BaseException | None:
+        """What the scope raises, given what the inner task group raised."""
+        timeout = self._timeout_error(raised)
+        if timeout is None and not self._failures and not self._cut_short and self._broken_policy is None:
+            return raised
+        from .failures import join_failures
+
+        return join_failures(self, raised, self._raised_failures(), timeout)
+
+    def _raised_failures(self) -> list[BaseException]:
+        try:
+            failures = self._failures if self.policy.raises(self._tally) else []
+        except Exception as error:
+            self._broken_policy = self._broken_policy or error
+            failures = self._failures
+        return failures if self._broken_policy is None else [*failures, self._broken_policy]
+
+    def _timeout_error(self, raised: BaseException | None) -> TaskTimeout | None:
         """The error of a scope whose own timeout, and nothing else, has cut something short."""
         scope = self.cancel_scope
         if self.timeout is None or self._stopped or not scope.cancel_called or anyio.current_time() < self._ends_at:
             return None
-        if not scope.cancelled_caught and not self._tally.cancelled:
-            return None
-        return TaskTimeout(f"scope {self.name!r}" if self.name else "the scope", self.timeout)
+        if scope.cancelled_caught or self._cut_short or isinstance(raised, BaseExceptionGroup):
+            return TaskTimeout(f"scope {self.name!r}" if self.name else "the scope", self.timeout)
+        return None
 
     # -- spawn
 
@@ -253,45 +281,48 @@ class TaskScope(TaskGroup):
         place, backend = route.resolve(self, fn, on)
         if timeout is not None or interrupt or abandon:
             route.check_options(fn, place, timeout, interrupt, abandon)
+        if self._thread != get_ident():
+            raise RuntimeError(route.wrong_thread(fn))
         assert self._port is not None
         handle: TaskHandle[Any] = TaskHandle(name or call_name(fn), fn, args, place, self, self._port)
-        if backend is None:
-            return self._spawn_coroutine(handle, timeout)
         handle.interrupt = interrupt
         handle.abandon = abandon
+        return self.launch(handle, backend, timeout)
+
+    def launch(self, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None) -> TaskHandle[Any]:
+        """Start a task that was made for this scope; ``backend`` is ``None`` for the event loop."""
+        if timeout == INF:
+            timeout = None
+        handle.nested = spawned_in_thread_task()
+        if backend is None:
+            return self._spawn_coroutine(handle, timeout)
         return self._spawn_remote(handle, backend, timeout)
 
     def _spawn_coroutine(self, handle: TaskHandle[Any], timeout: float | None) -> TaskHandle[Any]:
         handle.timeout = timeout
         self._local.add(handle)
         try:
-            handle.cargo = self._group().create_task(run_coroutine(handle), name=handle.name)
+            cargo = self._group().create_task(run_coroutine(handle), name=handle.name)
         except BaseException:
             self._local.discard(handle)
             raise
-        if self._decided:
-            self.stop_task(handle, DECIDED)
+        if handle.outcome is None:  # else the task factory is an eager one
+            handle.cargo = cargo
+            if self._decided is not None:
+                handle.stopped_by_scope(DECIDED)
+                self.stop_task(handle, DECIDED)
         return handle
 
     def _spawn_remote(self, handle: TaskHandle[Any], backend: Backend, timeout: float | None) -> TaskHandle[Any]:
-        lane = self._lanes.get(backend)
-        if lane is None:
-            assert self._port is not None
-            lane = self._lanes[backend] = backend.lane(self._port)
+        assert self._port is not None
         handle.deadline = self._deadline(timeout)
-        handle.nested = spawned_in_thread_task()
-        if self._decided or self.cancel_scope.cancel_called:
-            handle.by_scope = True
+        if self._decided is not None or self._remote.draining or self.cancel_scope.cancel_called:
+            handle.stopped_by_scope(DECIDED if self._decided is not None else self.reason())
             handle.settle_cancelled()
             return handle
-        lane.submit(handle)
-        if handle.outcome is None:
-            self._remote[handle] = lane
-            if timeout is not None:
-                handle.start_clock(timeout)
-            if not self._supervised:
-                self._supervised = True
-                self._group().start_soon(self._supervise, name="unified_exec supervisor")
+        self._remote.submit(handle, backend, self._port)
+        if timeout is not None and handle.outcome is None:
+            handle.start_clock(timeout)
         return handle
 
     def _deadline(self, timeout: float | None) -> float | None:
@@ -306,45 +337,26 @@ class TaskScope(TaskGroup):
             least = own if least is None else min(least, own)
         return least
 
-    # -- the tasks outside of the loop
+    # -- the ends of tasks
 
-    async def _supervise(self) -> None:
-        """Stands for all thread and process tasks in the inner task group: it ends after the last of them, and
-        what cancels the group reaches them through it."""
-        assert self._port is not None
-        try:
-            while not (self._leaving and not self._remote):
-                self._quiet = self._port.waiter()
-                await self._quiet
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                self._stop_remote(self._reason())
-                while self._remote:
-                    self._quiet = self._port.waiter()
-                    await self._quiet
-            raise
-        finally:
-            self._quiet = None
-            self._supervised = False
-
-    def _reason(self) -> str:
+    def reason(self) -> str:
+        """Why the scope is being cancelled."""
         if self._failures:
             return f"another task of the scope failed with {type(self._failures[0]).__name__}"
+        if self._why is not None:
+            return self._why
+        if not self._stopped and anyio.current_time() >= self._ends_at:
+            return f"the timeout of its scope ({self.timeout:g} s) is over"
         return "its scope was cancelled"
-
-    def _stop_remote(self, reason: str | None) -> None:
-        by_lane: dict[Lane, list[Task]] = {}
-        for handle, lane in self._remote.items():
-            if handle.stop_reason is None:
-                handle.by_scope = True
-            by_lane.setdefault(lane, []).append(handle)
-        for lane, tasks in by_lane.items():
-            lane.cancel(tasks, reason)
 
     def stop_task(self, handle: TaskHandle[Any], reason: str | None) -> None:
         """Stop one task of this scope; handles call it."""
-        lane = self._remote.get(handle)
+        if self._thread != get_ident():
+            raise RuntimeError(route.wrong_thread_to_cancel(handle))
+        lane = self._remote.tasks.get(handle)
         if lane is not None:
+            if not handle.asked:
+                handle.stop_reason = reason
             lane.cancel([handle], reason)
         elif handle.cargo is not None and handle.stopping(reason):
             handle.cargo.cancel()
@@ -352,39 +364,59 @@ class TaskScope(TaskGroup):
     def task_settled(self, handle: Task) -> None:
         """A task has its outcome: count it, and do what the policy says. Handles call it."""
         assert isinstance(handle, TaskHandle) and handle.outcome is not None
-        if self._remote.pop(handle, None) is None:
+        if self._remote.tasks.pop(handle, None) is None:
             self._local.discard(handle)
-        tally, outcome = self._tally, handle.outcome
+        if not handle.private:
+            self._count(handle, handle.outcome)
+        self._remote.note_end()
+
+    def _count(self, handle: TaskHandle[Any], outcome: Outcome[Any]) -> None:
+        tally = self._tally
         if outcome.cancelled:
             tally.cancelled += 1
+            self._cut_short = self._cut_short or handle.by_scope
         elif outcome.error is None:
             tally.values += 1
+        elif is_own_cancellation(outcome.error, self):
+            tally.cancelled += 1
         else:
             tally.errors += 1
             self._failures.append(outcome.error)
-        verdict = self.policy.judge(tally)
-        if verdict is not Verdict.GO_ON and not self._decided:
-            self._decided = True
-            if verdict is Verdict.CANCEL_REST:
-                self._cancel_rest()
-            else:
-                self._cancel_all()
-        if not self._remote and self._quiet is not None:
-            self._quiet.wake()
+        verdict = self._judge()
+        if verdict is Verdict.GO_ON or verdict is self._decided:
+            return
+        if verdict is Verdict.CANCEL_SCOPE:
+            self._decided = verdict
+            self._cancel_all(None)
+        elif self._decided is None:
+            self._decided = verdict
+            self._cancel_rest()
 
-    def _cancel_all(self) -> None:
-        if not self.cancel_scope.cancel_called:
+    def _judge(self) -> Verdict:
+        try:
+            verdict = self.policy.judge(self._tally)
+            if type(verdict) is not Verdict:
+                raise TypeError(f"{type(self.policy).__name__}.judge() must return a Verdict, got {verdict!r}")
+        except Exception as error:
+            self._broken_policy = self._broken_policy or error
+            return Verdict.CANCEL_SCOPE
+        return verdict
+
+    def _cancel_all(self, why: str | None) -> None:
+        scope = self.cancel_scope
+        if not scope.cancel_called:
             self._stopped = True
-            self.cancel_scope.cancel(self._reason())
-        self._stop_remote(self._reason())
+            self._why = why
+            scope.cancel(why if why is not None else self.reason())
+        self._remote.stop(self.reason())
 
     def _cancel_rest(self) -> None:
-        self._stop_remote(DECIDED)
+        self._remote.stop(DECIDED)
         for handle in list(self._local):
-            handle.by_scope = True
+            handle.stopped_by_scope(DECIDED)
             self.stop_task(handle, DECIDED)
 
     def __repr__(self) -> str:
         name = f" {self.name!r}" if self.name else ""
-        running = len(self._remote) + len(self._local)
+        running = len(self._remote.tasks) + len(self._local)
         return f"<TaskScope{name} {'open' if self._open else 'closed'}, {running} tasks running>"

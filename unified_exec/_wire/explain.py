@@ -125,26 +125,32 @@ def _trial(obj: object, top_level: bool = False) -> tuple[int, Exception | None]
 
 
 def _search(obj: object, error: Exception) -> _Culprit:
-    """Go down into the first part that cannot travel either, as long as there is one."""
-    culprit = _Culprit("", obj, error)
-    seen = {id(obj)}
+    """Go down to a part that cannot travel although all its own parts can; a cycle only leads back up."""
+    first = _Culprit("", obj, error)
+    seen = {id(obj): obj}
+    way = [(first, _children(obj))]
+    in_cycle: set[int] = set()
     trials = taken = 0
-    for _ in range(_MAX_DEPTH):
-        for step, child in _children(culprit.obj):
+    while way:
+        culprit, parts = way[-1]
+        for step, child in parts:
             if id(child) in seen:
+                in_cycle.add(id(culprit.obj))
                 continue
             trials += 1
-            if trials > _MAX_TRIALS or taken > _MAX_BYTES:
+            if trials > _MAX_TRIALS or taken > _MAX_BYTES or len(way) > _MAX_DEPTH:
                 return culprit
+            seen[id(child)] = child
             size, found = _trial(child)
             taken += size
             if found is not None:
-                seen.add(id(child))
-                culprit = _Culprit(culprit.path + step, child, found)
+                way.append((_Culprit(culprit.path + step, child, found), _children(child)))
                 break
         else:
-            return culprit
-    return culprit
+            if id(culprit.obj) not in in_cycle:
+                return culprit
+            way.pop()
+    return first
 
 
 def _children(obj: Any) -> Iterator[tuple[str, object]]:

@@ -38,6 +38,10 @@ _MAX_MESSAGE = 100_000
 _MAX_OBJ = 64 * 1024
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 
+# The C slots themselves: a class of the user's may define attributes of the same names.
+_slot = {name: slot.__get__ for name, slot in vars(BaseException).items() if hasattr(slot, "__set__")}
+_group_slot = {name: vars(BaseExceptionGroup)[name].__get__ for name in ("message", "exceptions")}
+
 
 def as_outcome_error(exc: BaseException) -> BaseException:
     """Return `exc` if it is an `Exception`; stand a `RemoteError` before anything else, with `exc` as its cause.
@@ -109,17 +113,18 @@ class _Graph:
         return dumps(nodes, PROTOCOL)
 
     def _node(self, exc: BaseException, skip: int) -> Node:
-        cause, context = self.number(exc.__cause__), self.number(exc.__context__)
+        cause, context = self.number(_slot["__cause__"](exc)), self.number(_slot["__context__"](exc))
         group = None
         if isinstance(exc, BaseExceptionGroup):
-            group = "".join(exc.message), tuple([self.number(member) for member in exc.exceptions])
+            numbers = tuple([self.number(member) for member in _group_slot["exceptions"](exc)])
+            group = "".join(_group_slot["message"](exc)), numbers
         try:
             cls, (state, reduced) = self._pickled(type(exc)), self._state(exc)
         except BaseException:
             cls = state = b""
             reduced = False
-        frames = tracebacks.frames_of(exc.__traceback__, skip)
-        links = (cause, context, bool(exc.__suppress_context__))
+        frames = tracebacks.frames_of(_slot["__traceback__"](exc), skip)
+        links = (cause, context, bool(_slot["__suppress_context__"](exc)))
         return (_type_name(type(exc)), _text(exc), _notes(exc), cls, state, reduced, group, *links, frames)
 
     def _state(self, exc: BaseException) -> tuple[bytes, bool]:
@@ -130,7 +135,7 @@ class _Graph:
                     return self._pickled(reduced), True
             except Exception:  # then as if it had none
                 pass
-        return self._pickled((exc.args, dict(vars(exc)), self._members(exc))), False
+        return self._pickled((_slot["args"](exc), dict(_slot["__dict__"](exc)), self._members(exc))), False
 
     def _members(self, exc: BaseException) -> dict[str, Any]:
         """The state kept in C structures and slots: errno and filename, name and path, start and end, ..."""

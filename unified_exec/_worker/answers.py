@@ -38,7 +38,7 @@ def send(
             packed = codec.encode_value(value, f"the result of {task.name}()")
             data: bytes = packed.data
             buffers = packed.buffers
-        except Exception as exc:
+        except BaseException as exc:  # also what a __reduce__ of the user's raises to end the program
             error = exc
     if error is not None:
         kind, data = frames.ERROR, remote_errors.encode_error(error)
@@ -53,6 +53,15 @@ def send(
         link.answer(frames.pack_done(task.id, frames.ERROR, started, finished, data, flags))
         return
     link.answer_shared(frames.pack_done(task.id, kind, started, finished, table, flags | frames.IN_SHARED), fd)
+
+
+def _packed(value: Any, what: str) -> codec.Packed:
+    try:
+        return codec.encode_value(value, what)
+    except SerializationError:
+        if type(value).__name__ != "ChunkResults":  # its module is loaded only where chunks are run
+            raise
+        return codec.encode_value(value.salvaged(what), what)
 
 
 def flush() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _signal
 import _socket
+import atexit
 import os
 import sys
 from typing import Any
@@ -17,6 +18,7 @@ from .._wire import codec, frames, remote_errors
 from ..errors import WorkerStartError
 
 _DESCRIPTORS_MAX = 65536
+_EXIT_SECONDS = 1.0
 
 
 def main() -> None:
@@ -35,7 +37,7 @@ def main() -> None:
         apply(settings)
     except BaseException as exc:
         link.answer(frames.pack_blob(frames.FAILED, _cut(remote_errors.encode_error(exc), exc)))
-        return
+        leave(0)
     bell.install()
     link.answer(frames.pack_blob(frames.READY))
     bell.look()
@@ -50,12 +52,19 @@ def main() -> None:
             CallRunner(link, settings, bell).serve()
     except (OSError, frames.ProtocolError):
         leave(1)  # a task closed our sockets, or the parent is gone
-    finally:
-        answers.flush()
+    leave(0)
 
 
 def leave(code: int) -> None:
-    """End at once, without the interpreter's own clean-up, which might wait for threads of a task."""
+    """End without the interpreter's own clean-up, which would wait for threads of a task.
+
+    What was registered with `atexit` runs all the same, for a limited time: then the kernel ends the process.
+    """
+    if code == 0:
+        _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGALRM})
+        _signal.setitimer(_signal.ITIMER_REAL, _EXIT_SECONDS)
+        atexit._run_exitfuncs()
     answers.flush()
     os._exit(code)
 

@@ -126,7 +126,8 @@ class Crew:
         try:
             worker = self.pool.recruit(self)
         except WorkerStartError as exc:
-            self._fail_waiting(exc)
+            if not self.workers:  # descriptors may be short for now: those we have will do
+                self._fail_waiting(exc)
             return
         if worker is None:
             return
@@ -221,7 +222,13 @@ class Crew:
             self.idle.append(worker)
         if answer.outcome == frames.UNSTARTED:
             task.started_at = None
-        decode(self.port, task, answer, *worker.payload(answer, fd))
+        try:
+            data, buffers = worker.payload(answer, fd)
+        except (frames.ProtocolError, OSError, ValueError) as exc:
+            task.settle(Outcome(error=WorkerCrashed(task.name, worker.pid, None, f"its answer was lost: {exc}")))
+            self._broke_protocol(worker, exc)
+            return
+        decode(self.port, task, answer, data, buffers)
 
     def _broke_protocol(self, worker: Worker, exc: Exception) -> None:
         if not worker.buried:
@@ -267,8 +274,9 @@ class Crew:
         for task in lost:
             task.place = None
         if not self.coroutines:
-            unclaimed = [task for task in lost if task.id != begun] + unclaimed
-            lost = [task for task in lost if task.id == begun]
+            # It begins them in order. One before `begun` has run too, if its answer was lost after some nonsense.
+            first = next((at for at, task in enumerate(lost, 1) if task.id == begun), 0)
+            lost, unclaimed = lost[:first], lost[first:] + unclaimed
         self._requeue([task for task in unclaimed if task.stop_reason is None and not task.expired])
         for task in unclaimed:
             if task.outcome is None and (task.stop_reason is not None or task.expired):

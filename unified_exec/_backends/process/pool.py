@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from . import options
 from .crew import Crew
 from .lane import ProcessLane
 from .start import parent_settings, start
@@ -69,7 +70,7 @@ class ProcessPool(Backend):
         env: dict[str, str] | None = None,
         name: str | None = None,
     ) -> None:
-        _check(max_workers, max_tasks_per_worker, max_worker_memory, idle_timeout, grace)
+        options.check(max_workers, max_tasks_per_worker, max_worker_memory, idle_timeout, grace)
         self.max_workers = max_workers or sizing.cpu_count()
         self.grace = grace
         self.name = name
@@ -79,7 +80,7 @@ class ProcessPool(Backend):
         self._max_memory = max_worker_memory
         self._initializer: bytes | None = None
         if initializer is not None:
-            self._initializer = _encode_initializer(initializer, initargs)
+            self._initializer = options.encode_initializer(initializer, initargs)
         self._reset()
         _pools.add(self)
 
@@ -121,7 +122,7 @@ class ProcessPool(Backend):
         with self._lock:
             self._sweep()
             for worker in reversed(self._free):
-                if worker.coroutines == crew.coroutines:
+                if worker.coroutines == crew.coroutines and worker.end.open:
                     self._free.remove(worker)
                     return worker
             owners = [worker for worker in self._workers if worker.coroutines == crew.coroutines]
@@ -212,9 +213,8 @@ class ProcessPool(Backend):
             for worker in list(crew.workers):
                 crew.detach(worker)
                 if worker.tasks:  # its loop ended without waiting: nobody is left to answer to
-                    worker.kill()
-                if worker.end.open:
-                    self._free.append(worker)
+                    worker.abandon()
+                self._free.append(worker)  # also one that ends just now: somebody must bury it
 
     # -- the end
 
@@ -284,7 +284,7 @@ class ProcessPool(Backend):
     def _wait_for(self, workers: list[Worker]) -> None:
         end = time.monotonic() + self.grace
         for worker in workers:
-            _wait(worker, end)
+            worker.wait_for_end(end)
             worker.bury()
 
     def kill(self) -> None:
@@ -295,6 +295,7 @@ class ProcessPool(Backend):
     def after_fork(self) -> None:
         """In a forked child: the workers are the parent's. Close our copies of their sockets and start afresh."""
         for worker in self._workers:
+            worker.asked.clear()  # timers of a loop that is the parent's
             worker.close()
         self._reset()
 
@@ -311,42 +312,6 @@ class ProcessPool(Backend):
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         await self.aclose()
-
-
-def _wait(worker: Worker, end: float) -> None:
-    if worker.buried:
-        return
-    pidfd = worker.child.pidfd
-    if pidfd is not None:
-        import select
-
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        poll.poll(max(0.0, end - time.monotonic()) * 1000)
-        return
-    while not worker.has_ended() and time.monotonic() < end:
-        time.sleep(0.001)
-
-
-def _encode_initializer(fn: Callable[..., object], args: tuple[Any, ...]) -> bytes:
-    from ..._wire import by_value, explain
-
-    try:
-        return by_value.dumps((fn, args), upward=False)[0]
-    except Exception as error:
-        raise explain.refused_call(fn, args, error) from error
-
-
-def _check(
-    max_workers: int | None, tasks: int | None, memory: int | None, idle: float | None, grace: float
-) -> None:
-    for what, value in (("max_workers", max_workers), ("max_tasks_per_worker", tasks), ("max_worker_memory", memory)):
-        if value is not None and value < 1:
-            raise ValueError(f"{what} must be at least 1 or None, got {value}")
-    if idle is not None and idle <= 0:
-        raise ValueError(f"idle_timeout must be positive or None, got {idle}")
-    if grace < 0:
-        raise ValueError(f"grace must not be negative, got {grace}")
 
 
 @atexit.register

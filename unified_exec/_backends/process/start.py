@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -50,33 +51,48 @@ def start(environment: dict[str, str]) -> Child:
     """
     if not sys.executable:
         raise WorkerStartError("sys.executable is empty, so there is no Python to run it with")
-    opened: list[socket.socket | int] = []
-    try:
-        return _start(environment, opened)
-    except OSError as exc:
-        for thing in opened:
-            thing.close() if isinstance(thing, socket.socket) else os.close(thing)
-        raise WorkerStartError(f"{sys.executable} could not be run: {exc}") from exc
+    with contextlib.ExitStack() as undo:
+        try:
+            child = _start(environment, undo)
+        except OSError as exc:
+            raise WorkerStartError(f"{sys.executable} could not be run: {exc}") from exc
+        undo.pop_all()
+    return child
 
 
-def _start(environment: dict[str, str], opened: list[socket.socket | int]) -> Child:
-    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
-    pairs.append(socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM))
-    for pair in pairs:
-        opened.extend(pair)
-    (tasks, claims), (control, its_control), (lifeline, its_lifeline) = pairs
+def _start(environment: dict[str, str], undo: contextlib.ExitStack) -> Child:
+    tasks, claims = _pair(socket.SOCK_SEQPACKET, undo)
+    control, its_control = _pair(socket.SOCK_SEQPACKET, undo)
+    lifeline, its_lifeline = _pair(socket.SOCK_STREAM, undo)
     status_fd = os.memfd_create("unified_exec", os.MFD_CLOEXEC)
-    opened.append(status_fd)
-    os.ftruncate(status_fd, link.STATUS_SIZE)
-    status = mmap.mmap(status_fd, link.STATUS_SIZE)
-    pid = _spawn(environment, [claims.fileno(), its_control.fileno(), its_lifeline.fileno(), status_fd])
-    its_control.close()
-    its_lifeline.close()
-    os.close(status_fd)
+    with contextlib.closing(its_control), contextlib.closing(its_lifeline):
+        try:
+            os.ftruncate(status_fd, link.STATUS_SIZE)
+            status = mmap.mmap(status_fd, link.STATUS_SIZE)
+            undo.callback(status.close)
+            pid = _spawn(environment, [claims.fileno(), its_control.fileno(), its_lifeline.fileno(), status_fd])
+        finally:
+            os.close(status_fd)
+    undo.callback(_end, pid)
     tasks.setblocking(False)
     control.setblocking(False)
     pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
     return Child(pid, tasks, claims, control, lifeline, status, pidfd)
+
+
+def _pair(kind: socket.SocketKind, undo: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+    pair = socket.socketpair(socket.AF_UNIX, kind)
+    for end in pair:
+        undo.callback(end.close)
+    return pair
+
+
+def _end(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass  # the application ignores SIGCHLD, so the system has reaped it
 
 
 def _spawn(environment: dict[str, str], sources: list[int]) -> int:
@@ -109,8 +125,12 @@ def _command() -> list[str]:
 
 def parent_settings() -> Settings:
     """Settings that make a worker look like this process to the code it will run."""
+    try:
+        folder = os.getcwd()
+    except OSError:
+        folder = ""  # it was removed; nothing can be imported from it
     return Settings(
-        path=[os.getcwd() if not entry else entry for entry in sys.path],
+        path=[entry or folder for entry in sys.path if entry or folder],
         argv=list(sys.argv),
         prefix=(sys.prefix, sys.exec_prefix),
         site=not sys.flags.no_site and len(sys.meta_path) > _STANDARD_FINDERS and _has_installed_finders(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from ..ports import Timer
 from ..._model.task import Task
 from ..._wire import frames
 from ..._wire.frames import ProtocolError
-from ..._wire.protocol import UP, Event, ParentEnd
+from ..._wire.protocol import OVER, UP, Event, ParentEnd
 from ..._worker import bell, link, shared
 from ..._worker.link import DONTWAIT
 
@@ -137,13 +138,12 @@ class Worker:
         buffer = bytearray(frames.MESSAGE_MAX)
         while True:
             try:
-                size, fd = link.receive(self.child.claims, buffer, DONTWAIT)
+                # Without room for a descriptor: one that comes with a task is closed by the kernel.
+                size = self.child.claims.recv_into(buffer, 0, DONTWAIT)
             except OSError:
                 return back
             if not size:
                 return back
-            if fd is not None:
-                os.close(fd)
             message = frames.unpack_task(memoryview(buffer)[:size])
             self.end.taken_back(message.id, message.card_id if message.flags & frames.NEW_CARD else None)
             task = self.tasks.pop(message.id)
@@ -246,6 +246,19 @@ class Worker:
                 os.killpg(self.pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 pass
+            try:  # by itself too: a task may have moved the worker to another group
+                if self.child.pidfd is not None:
+                    signal.pidfd_send_signal(self.child.pidfd, signal.SIGKILL)
+                else:
+                    os.kill(self.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass
+
+    def abandon(self) -> None:
+        """Kill it and forget what it owes: the loop that waited for it has ended."""
+        self.end.state = OVER
+        self.tasks.clear()
+        self.kill()
 
     def has_ended(self) -> bool:
         """Tell whether the process has ended, without reaping it."""
@@ -255,6 +268,19 @@ class Worker:
             return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         except ChildProcessError:
             return True  # somebody else has reaped it
+
+    def wait_for_end(self, until: float) -> None:
+        """Wait for the end of the process, at most to the instant `until` of `time.monotonic`."""
+        if self.buried:
+            return
+        pidfd = self.child.pidfd
+        if pidfd is not None:
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            poll.poll(max(0.0, until - time.monotonic()) * 1000)
+            return
+        while not self.has_ended() and time.monotonic() < until:
+            time.sleep(0.001)
 
     def bury(self) -> int | None:
         """Kill what is left of its group, reap it and close everything: the exit code, negative for a signal.

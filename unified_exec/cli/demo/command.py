@@ -15,13 +15,13 @@ from rich.console import Console
 
 from unified_exec import cpu_count, shutdown_default_pools
 
+from .. import endings
 from . import corpus, hosting, render, report
 from .flow import HybridRun, Job, has_gil
 from .leftovers import Before
 from .progress import display_for
 from .sequential import SequentialRun
 from .store import Store, new_store
-from .. import endings
 
 THREADS = 2  # SQLite has one writer at a time: a second thread has its next file at hand
 CONNECTIONS = 8

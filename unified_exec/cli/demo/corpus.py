@@ -44,10 +44,8 @@ def choose(root: Path, limit: int | None = None, with_tests: bool = False) -> Co
     found = []
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name not in skipped]
-        for path in (Path(folder, name) for name in names if name.endswith(".py")):
-            # Some distributions link to files elsewhere (Debian's sitecustomize.py), which the server will not give away.
-            if path.is_file() and path.resolve().is_relative_to(root):
-                found.append(path.relative_to(root).as_posix())
+        paths = [Path(folder, name) for name in names if name.endswith(".py")]
+        found += [path.relative_to(root).as_posix() for path in paths if _belongs(path, root)]
     found.sort()
     if not found:
         raise FileNotFoundError(f"no Python source files in {root}: this Python came without them")
@@ -56,3 +54,8 @@ def choose(root: Path, limit: int | None = None, with_tests: bool = False) -> Co
     # Read, not asked for their size: so every run that is measured finds them in the page cache.
     size = sum(len((root / path).read_bytes()) for path in found)
     return Corpus(root, tuple(found), size)
+
+
+def _belongs(path: Path, root: Path) -> bool:
+    """Whether it is a file below the root: distributions link to others (Debian's sitecustomize.py)."""
+    return path.is_file() and path.resolve().is_relative_to(root)

@@ -71,12 +71,12 @@ class HybridRun:
         self.cancelled = False
         self.left_over_tasks = 0
         self.started = self.ended = 0.0
-        self.fetching = Stage("fetched", "fetches", "coroutines", job.connections)
+        self.fetching = Stage("fetched", "fetching", "coroutines", job.connections)
         # A thread that kills itself takes the program along, so what is to crash must be a process.
         self._cpu = "process" if job.doomed else "cpu"
         in_threads = self._cpu == "cpu" and not has_gil()
-        self.parsing = Stage("parsed", "parses", "threads" if in_threads else "processes", job.workers)
-        self.storing = Stage("stored", "stores", "threads", job.threads)
+        self.parsing = Stage("parsed", "parsing", "threads" if in_threads else "processes", job.workers)
+        self.storing = Stage("stored", "storing", "threads", job.threads)
         self.stages = (self.fetching, self.parsing, self.storing)
 
     @property

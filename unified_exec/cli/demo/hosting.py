@@ -30,7 +30,8 @@ def serving(root: Path) -> Iterator[Site]:
     """
     command = [sys.executable, "-I", "-S", server.__file__, str(root)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
             line = process.stdout.readline().strip()
             if not line:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
 PATIENCE = 1.0  # seconds a thread that was told to end may take
+PAUSE = 0.005  # seconds between two looks at it
 
 
 class LeftOver(NamedTuple):
@@ -44,8 +47,15 @@ def _stays(thread: threading.Thread) -> bool:
     """Whether a thread is there for good: anyio's helpers are told to end with their loop, but not waited for."""
     if thread.name.startswith("Trio thread "):  # idle: trio keeps such ten seconds for the next call
         return False
-    thread.join(PATIENCE)
-    return thread.is_alive()
+    over = time.monotonic() + PATIENCE
+    while _is_running(thread) and time.monotonic() < over:
+        time.sleep(PAUSE)
+    return _is_running(thread)
+
+
+def _is_running(thread: threading.Thread) -> bool:
+    # Not join() and is_alive(): neither tells the truth of a thread that was not started by the threading module.
+    return thread.ident in sys._current_frames()
 
 
 def children() -> set[int]:

@@ -52,8 +52,8 @@ def measure(path: str, source: bytes) -> FileMetrics:
     """Parse one file and count.
 
     A branch is a place where the flow may part: ``if``, ``elif``, ``x if c else y``, ``for``, ``while``, ``except``,
-    each ``for`` and ``if`` of a comprehension, each further operand of ``and`` and ``or``, each ``case`` that may not match.
-    A function's cyclomatic complexity is 1 + its branches (McCabe, "A Complexity Measure", IEEE Transactions on
+    each ``for`` and ``if`` of a comprehension, each further operand of ``and`` and ``or``, each ``case`` that may not
+    match. A function's cyclomatic complexity is 1 + its branches (McCabe, "A Complexity Measure", IEEE Transactions on
     Software Engineering SE-2, 1976); a nested function counts for itself, a lambda for the function it stands in.
     """
     lines = source.count(b"\n") + (not source.endswith(b"\n") and bool(source))

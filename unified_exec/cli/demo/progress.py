@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -16,6 +16,7 @@ from .stages import Stage
 
 REFRESH_EVERY = 0.1  # seconds
 LINE_EVERY = 1.0  # seconds
+BESIDE_THE_BAR = 72  # columns
 
 
 class Show(Protocol):
@@ -38,7 +39,7 @@ def display_for(console: Console) -> Display:
 
 
 class Bars:
-    """One moving bar per backend. Drawn by the run's own thread, so that no further thread takes part in what is timed."""
+    """One moving bar per backend, drawn by the run's own thread: no further one takes part in what is timed."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -62,7 +63,7 @@ class Bars:
     @contextmanager
     def sequential(self, run: SequentialRun) -> Iterator[Show]:
         with self._progress() as progress:
-            nothing = {"backend": "", "busy": "", "rate": ""}
+            nothing: dict[str, Any] = {"backend": "", "busy": "", "rate": ""}
             bar = progress.add_task("one after another", total=len(run.paths), **nothing)
             started = shown = time.monotonic()
 
@@ -77,16 +78,17 @@ class Bars:
             yield show
 
     def _progress(self) -> Progress:
+        # The rows must end before the terminal does: Ctrl-C's echo would break the line and spoil the picture.
+        width = max(4, min(40, self._console.width - BESIDE_THE_BAR))
         return Progress(
             TextColumn("{task.description:<17}"),
             TextColumn("{task.fields[backend]:<10}", style="cyan"),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=width),
             MofNCompleteColumn(),
             TextColumn("{task.fields[busy]:>11}", style="yellow"),
             TextColumn("{task.fields[rate]:>12}", style="green"),
             console=self._console,
             auto_refresh=False,
-            expand=True,
         )
 
 
@@ -117,7 +119,8 @@ class Lines:
 
     @contextmanager
     def sequential(self, run: SequentialRun) -> Iterator[Show]:
-        started = shown = time.monotonic()
+        started = time.monotonic()
+        shown = -LINE_EVERY  # the first file is told at once
 
         def show() -> None:
             nonlocal shown
@@ -132,7 +135,7 @@ class Lines:
         self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-def _facts(stage: Stage, seconds: float) -> dict[str, str]:
+def _facts(stage: Stage, seconds: float) -> dict[str, Any]:
     return {"backend": stage.backend, "busy": _busy(stage), "rate": _rate(stage.finished, seconds)}
 
 

@@ -41,8 +41,8 @@ def interrupted(run: HybridRun | None, sequential: SequentialRun | None) -> str:
     if run is None or not run.started:
         return "Interrupted before the first file."
     if sequential is not None:
-        return f"Interrupted in the comparison, after {sequential.done} of {len(sequential.paths)} files one after another."
-    stopped = [f"{stage.cancelled} {stage.noun}" for stage in run.stages if stage.cancelled]
+        return f"Interrupted in the comparison: {sequential.done} of {len(sequential.paths)} files one after another."
+    stopped = [f"{stage.cancelled} {stage.doing}" for stage in run.stages if stage.cancelled]
     queued = sum(stage.never_started for stage in run.stages)
     return (
         f"Interrupted after {run.seconds:.1f} s: {run.storing.finished} of {len(run.job.paths)} files stored; "

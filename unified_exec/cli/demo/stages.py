@@ -15,14 +15,14 @@ class Stage:
 
     Args:
         verb: what it does to a file, e.g. ``"fetched"``.
-        noun: the same as a noun for many, e.g. ``"fetches"``.
+        doing: the same while it goes on, e.g. ``"fetching"``.
         backend: what runs it, for the reader.
         workers: how many of its tasks can run at once.
     """
 
-    def __init__(self, verb: str, noun: str, backend: str, workers: int) -> None:
+    def __init__(self, verb: str, doing: str, backend: str, workers: int) -> None:
         self.verb = verb
-        self.noun = noun
+        self.doing = doing
         self.backend = backend
         self.workers = workers
         self.finished = 0

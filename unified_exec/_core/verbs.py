@@ -1,0 +1,156 @@
+"""What a scope does with many items or many handles."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+if TYPE_CHECKING:
+    from .handle import TaskHandle
+    from .mapping import MapStream
+    from .scope import On, TaskScope
+    from .._rules.retry import Retry
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+
+class Verbs:
+    """`map`, `as_completed` and `gather` of a `TaskScope`."""
+
+    @overload
+    def map(
+        self,
+        fn: Callable[[A], Awaitable[T]],
+        items: Iterable[A] | AsyncIterable[A],
+        *,
+        on: On | None = ...,
+        limit: int | None = ...,
+        ordered: bool = ...,
+        chunk: int | Literal["auto"] = ...,
+        buffer: int | None = ...,
+        retry: Retry | None = ...,
+        timeout: float | None = ...,
+        return_exceptions: bool = ...,
+    ) -> MapStream[T]: ...
+
+    @overload
+    def map(
+        self,
+        fn: Callable[[A], T],
+        items: Iterable[A] | AsyncIterable[A],
+        *,
+        on: On | None = ...,
+        limit: int | None = ...,
+        ordered: bool = ...,
+        chunk: int | Literal["auto"] = ...,
+        buffer: int | None = ...,
+        retry: Retry | None = ...,
+        timeout: float | None = ...,
+        return_exceptions: bool = ...,
+    ) -> MapStream[T]: ...
+
+    def map(
+        self,
+        fn: Callable[[Any], Any],
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        on: On | None = None,
+        limit: int | None = None,
+        ordered: bool = True,
+        chunk: int | Literal["auto"] = "auto",
+        buffer: int | None = None,
+        retry: Retry | None = None,
+        timeout: float | None = None,
+        return_exceptions: bool = False,
+    ) -> MapStream[Any]:
+        """Call `fn` for each item, where it belongs, and give the results as an async iterator.
+
+        Nothing is read from `items` faster than the results are taken; an endless source is fine. For a function of
+        several arguments give tuples and ``lambda args: fn(*args)``.
+
+        Args:
+            fn: a coroutine function, or any callable of one argument.
+            items: a plain or async iterable.
+            on: as for `spawn`.
+            limit: items in flight; by default enough to keep every worker busy, and 100 coroutines.
+            ordered: results come in the order of the items; otherwise as they are finished.
+            chunk: items that travel together to a thread or process; ``"auto"`` sizes it by what was measured,
+                to a few milliseconds of work. A worker that dies costs the whole chunk.
+            buffer: results that may wait for the consumer before the map stops reading.
+            retry: try a failed item again.
+            timeout: seconds for each item; items then travel alone.
+            return_exceptions: give the exception of a failed item in its place instead of raising it.
+
+        Returns:
+            an async iterator, which is also an async context manager.
+
+        Raises:
+            RuntimeError: the scope is not open.
+            TypeError, ValueError: an argument does not fit.
+
+        Iterating raises the first failed item's exception and cancels the rest; leaving the loop early cancels what
+        is in flight. Neither touches the scope's other tasks.
+
+        Example:
+            async for page in scope.map(fetch, urls, limit=20):
+                print(len(page))
+        """
+        from .mapping import make_map
+
+        scope: TaskScope = self  # type: ignore[assignment]
+        return make_map(
+            scope,
+            fn,
+            items,
+            on,
+            limit=limit,
+            ordered=ordered,
+            chunk=chunk,
+            buffer=buffer,
+            retry=retry,
+            timeout=timeout,
+            return_exceptions=return_exceptions,
+        )
+
+    async def gather(self, *handles: TaskHandle[T]) -> list[T]:
+        """Wait for all handles: their values, in the order given.
+
+        Raises:
+            Exception: the first failure in the order given; under `FailFast` it has cancelled the scope.
+            TaskCancelled: one of them was cancelled.
+
+        Cancelling it cancels no task. For coroutine objects without a scope there is `anyio.gather`.
+        """
+        return [await handle for handle in handles]
+
+    async def as_completed(self, handles: Iterable[TaskHandle[T]]) -> AsyncIterator[TaskHandle[T]]:
+        """Give the handles as they end, the first to end first.
+
+        The handles are given, not their values: ``await handle`` then raises or returns at once. For coroutine objects
+        without a scope there is `anyio.as_completed`.
+        """
+        from .._backends.ports import current_port
+
+        port = current_port()
+        ended: list[TaskHandle[T]] = []
+        left = 0
+        waiter: Any = None
+
+        def note(handle: TaskHandle[T]) -> None:
+            ended.append(handle)
+            if waiter is not None:
+                waiter.wake()
+
+        for handle in dict.fromkeys(handles):
+            left += 1
+            handle.when_done(lambda handle=handle: note(handle))  # type: ignore[misc]
+        while left:
+            while not ended:
+                waiter = port.waiter()
+                await waiter
+            waiter = None
+            for handle in ended[:]:
+                ended.remove(handle)
+                left -= 1
+                yield handle

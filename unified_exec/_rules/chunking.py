@@ -1,0 +1,39 @@
+"""How many items travel together. Pure arithmetic on measured durations."""
+
+from __future__ import annotations
+
+TARGET = 0.003
+"""Seconds of work in one chunk: long enough to hide the journey, short enough that no idle worker waits for it."""
+ITEMS_MAX = 2000
+GROW = 8
+"""A chunk is at most so many times larger than the last one: a first quick item proves little."""
+FORGET = 0.3
+
+
+class Chunking:
+    """Sizes the chunks of one map.
+
+    Args:
+        fixed: a size that holds for all chunks; ``None`` to size them by what was measured.
+        most: items a chunk may have, whatever was measured.
+    """
+
+    __slots__ = ("_fixed", "_most", "_seconds", "size")
+
+    def __init__(self, fixed: int | None, most: int) -> None:
+        self._fixed = fixed
+        self._most = max(1, min(most, ITEMS_MAX))
+        self._seconds: float | None = None  # for each item
+        self.size = min(fixed, self._most) if fixed is not None else 1
+
+    def measured(self, items: int, seconds: float) -> None:
+        """Learn that a chunk of `items` took `seconds`."""
+        if self._fixed is not None:
+            return
+        each = seconds / items
+        if self._seconds is None or each > 2 * self._seconds:
+            self._seconds = each
+        else:
+            self._seconds += FORGET * (each - self._seconds)
+        wanted = int(TARGET / max(self._seconds, 1e-9))
+        self.size = max(1, min(wanted, self._most, GROW * max(self.size, items)))
