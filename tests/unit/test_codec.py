@@ -18,8 +18,16 @@ from unified_exec import errors
 from unified_exec._wire import codec
 
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary() | st.complex_numbers(allow_nan=False),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner) | st.frozensets(st.integers()),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary()
+    | st.complex_numbers(allow_nan=False),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner) | st.frozensets(st.integers())
+    ),
     max_leaves=20,
 )
 
@@ -69,7 +77,10 @@ def test_a_memoryview_arrives_as_a_memoryview_whatever_its_strides(data: bytes, 
 def test_a_memoryview_keeps_its_format_and_shape() -> None:
     view = memoryview(array.array("i", range(6))).cast("B").cast("i", (2, 3))
     assert there_and_back(view).tolist() == [[0, 1, 2], [3, 4, 5]]
-    assert there_and_back(memoryview(np.asfortranarray(np.arange(6.0).reshape(2, 3)))).tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert there_and_back(memoryview(np.asfortranarray(np.arange(6.0).reshape(2, 3)))).tolist() == [
+        [0, 1, 2],
+        [3, 4, 5],
+    ]
 
 
 def test_a_memoryview_whose_format_would_be_lost_is_refused() -> None:

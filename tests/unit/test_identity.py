@@ -150,7 +150,8 @@ def exception_class() -> Any:
 
 
 MAKERS = [
-    plain_class, slots_class, data_class, abstract_class, generic_class, named_tuple, generic_named_tuple, own_metaclass, exception_class,
+    plain_class, slots_class, data_class, abstract_class, generic_class, named_tuple, generic_named_tuple,
+    own_metaclass, exception_class,
 ]  # fmt: skip
 
 
@@ -179,7 +180,7 @@ def test_an_enum_keeps_members_aliases_and_what_its_init_made(child: Child) -> N
     class Planet(enum.Enum):
         EARTH = (5.0, 6.0)
         MARS = (1.0, 2.0)
-        HOME = (5.0, 6.0)
+        HOME = (5.0, 6.0)  # noqa: PIE796
 
         def __init__(self, mass: float, radius: float) -> None:
             self.mass = mass
@@ -259,7 +260,7 @@ def test_functions_come_back_as_the_senders_own(child: Child) -> None:
     def outer(n: int) -> int:
         return 1 if n < 2 else n * outer(n - 1)
 
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def cached(n: int) -> int:
         return n if n < 2 else cached(n - 1) + cached(n - 2)
 

@@ -122,12 +122,15 @@ def attribute_error() -> BaseException:
 
 BUILT_IN = [
     ValueError("a", 1), KeyError("k"), OSError(2, "no", "file"), OSError(2, "no", "a", None, "b"), OSError("odd"),
-    BlockingIOError(11, "busy", 5), ImportError("no", name="n", path="p"), SyntaxError("bad", ("f", 1, 2, "text", 1, 3)),
+    BlockingIOError(11, "busy", 5), ImportError("no", name="n", path="p"),
+    SyntaxError("bad", ("f", 1, 2, "text", 1, 3)),
     UnicodeDecodeError("utf8", b"ab", 0, 1, "bad"), UnicodeEncodeError("utf8", "ab", 0, 1, "bad"),
-    UnicodeTranslateError("ab", 0, 1, "bad"), StopIteration(4), StopAsyncIteration(5), SystemExit(3), KeyboardInterrupt(),
-    NameError("n", name="n"), attribute_error(), RecursionError("deep"), MemoryError(), json.JSONDecodeError("m", "doc", 2),
+    UnicodeTranslateError("ab", 0, 1, "bad"), StopIteration(4), StopAsyncIteration(5), SystemExit(3),
+    KeyboardInterrupt(), NameError("n", name="n"), attribute_error(), RecursionError("deep"), MemoryError(),
+    json.JSONDecodeError("m", "doc", 2),
     asyncio.CancelledError("why"), subprocess.CalledProcessError(1, ["x"], b"out"), errors.WorkerCrashed("t", 1, -9),
-    errors.SerializationError("a", "b", "c"), errors.TaskTimeout("t", 2.0), errors.Cancelled("r"), Exception(), Keyword(1, b=2),
+    errors.SerializationError("a", "b", "c"), errors.TaskTimeout("t", 2.0), errors.Cancelled("r"), Exception(),
+    Keyword(1, b=2),
 ]  # fmt: skip
 
 
@@ -136,7 +139,9 @@ def test_type_args_attributes_and_c_state_arrive(error: BaseException) -> None:
     assert state_of(there_and_back(error)) == state_of(error)
 
 
-@given(st.lists(st.none() | st.integers() | st.text() | st.binary()), st.dictionaries(st.text(min_size=1), st.integers()))
+@given(
+    st.lists(st.none() | st.integers() | st.text() | st.binary()), st.dictionaries(st.text(min_size=1), st.integers())
+)
 def test_any_plain_args_and_attributes_arrive(args: list[Any], attributes: dict[str, int]) -> None:
     error = ValueError(*args)
     vars(error).update(attributes)
@@ -231,7 +236,9 @@ def test_what_turns_out_broken_only_here_is_replaced_everywhere() -> None:
     assert back.exceptions[1].__cause__ is back.exceptions[0]
 
 
-@pytest.mark.parametrize("error", [Hostile(), HostileThere(), NotAnError(), ExceptionGroup("g", [Hostile()])], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    "error", [Hostile(), HostileThere(), NotAnError(), ExceptionGroup("g", [Hostile()])], ids=lambda e: type(e).__name__
+)
 def test_no_exception_breaks_either_side(error: Exception) -> None:
     back = there_and_back(error)
     stand_in = back.exceptions[0] if isinstance(back, ExceptionGroup) else back
@@ -406,7 +413,10 @@ def test_its_frames_hold_no_caller_and_no_variables() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError(), BaseExceptionGroup("g", [SystemExit()])], ids=repr
+    "error",
+    [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError(),
+     BaseExceptionGroup("g", [SystemExit()])],
+    ids=repr,
 )  # fmt: skip
 def test_what_is_no_exception_cannot_end_the_program(error: BaseException) -> None:
     outcome = as_outcome_error(error)

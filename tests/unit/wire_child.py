@@ -32,7 +32,8 @@ class Child:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait(20)
@@ -43,7 +44,8 @@ class Child:
 
     def answer(self, call: functions.EncodedCall) -> Any:
         """Send a call that is encoded already, with its function if it is new over there."""
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         card = call.card
         blob = b"" if card.volatile or card.id in self._learnt else card.blob
         self._learnt.add(card.id)

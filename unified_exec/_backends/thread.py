@@ -225,11 +225,8 @@ class ThreadPool(Backend):
                 call.run()
             elif seat.over:
                 return
-            else:
-                token = None
-                enter(token)
-                if not seat.bell.acquire(True, IDLE_SECONDS) and self._retire(seat):
-                    return
+            elif not seat.bell.acquire(True, IDLE_SECONDS) and self._retire(seat):
+                return
 
     def _next(self, seat: Seat, ended: ThreadCall | None) -> ThreadCall | None:
         """Hand over what has ended and take the next call; without one the thread is idle, or `seat.over`."""
@@ -254,12 +251,13 @@ class ThreadPool(Backend):
                     at_end = self.thread_ended()
                 else:
                     self._idle.append(seat)
-            other = self.summon()
+            other = None if self._summoning or not self.turns.waiting() else self.summon()
         if lane is not None and not lane.port.call_threadsafe(lane.drain):
             lane.done.clear()  # the loop has ended: nobody waits
         if other is not None:
             self.wake(other)
-        _tell(at_end)
+        if at_end:
+            _tell(at_end)
         return call
 
     def _retire(self, seat: Seat) -> bool:

@@ -41,11 +41,27 @@ def enclosing_deadline() -> float | None:
     return time.monotonic() + deadline - anyio.current_time()
 
 
+def nearest(enclosing: float | None, deadline: float, timeout: float | None) -> float | None:
+    """The first of three deadlines, as an instant of `time.monotonic`, ``None`` for never.
+
+    Args:
+        enclosing: an instant of `time.monotonic`.
+        deadline: an instant of the event loop's clock.
+        timeout: seconds from now.
+    """
+    least = model.INF if enclosing is None else enclosing
+    if deadline != model.INF:
+        least = min(least, time.monotonic() + deadline - anyio.current_time())
+    if timeout is not None:
+        least = min(least, time.monotonic() + timeout)
+    return None if least == model.INF else least
+
+
 def spawned_in_thread_task() -> bool:
-    """Tell whether the calling code serves a thread task that is waiting for it (through `anyio.from_thread`, or
+    """Tell whether the calling code serves a thread task that may be waiting for it (through `anyio.from_thread`, or
     by running an event loop of its own): what it spawns must not wait for that thread's place."""
     task = model.current.get()
-    return task is not None and task.backend == "thread"
+    return task is not None and (task.backend == "thread" or task.nested)
 
 
 model.loop_time_left = loop_time_left

@@ -58,12 +58,15 @@ async def call(fn: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
     Example:
         page = await call(parse, text, on="cpu")
     """
-    handle: TaskHandle[Any] | None = None
-    try:
-        async with TaskScope("call", policy=Collect()) as scope:
-            handle = scope.spawn(fn, *args, **options)
-    except BaseExceptionGroup as group:
-        if handle is None:
-            raise group.exceptions[0] from None  # spawn itself refused the call
-        raise
+    refused: Exception | None = None
+    async with TaskScope("call", policy=Collect()) as scope:
+        try:
+            handle: TaskHandle[Any] = scope.spawn(fn, *args, **options)
+        except Exception as error:
+            refused = error  # raised outside of the scope, which would put it into a group
+    if refused is not None:
+        try:
+            raise refused
+        finally:
+            del refused
     return handle.result()

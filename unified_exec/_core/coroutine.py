@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Awaitable
+from types import CoroutineType
 from typing import Any
 
 import anyio
 
 from .handle import TaskHandle
-from .._model.current import INF, CurrentTask, current
+from .._model.current import CurrentTask, current
 from .._model.outcome import CANCELLED, Outcome
 from .._model.states import TaskState
+from .._rules.dispatch import not_awaitable
 from ..errors import TaskTimeout
 
 
@@ -21,20 +25,24 @@ async def run_coroutine(handle: TaskHandle[Any]) -> None:
     __tracebackhide__ = True
     fn, args = handle.fn, handle.args
     assert fn is not None and args is not None
-    current.set(CurrentTask(handle.id, handle.name, "loop", None))
+    current.set(CurrentTask(handle.id, handle.name, "loop", None, handle.nested))
     if handle.state is TaskState.QUEUED:
         handle.move(TaskState.RUNNING)
-    handle.started_at = handle.queued_at
+    handle.started_at = time.monotonic()
     try:
         if handle.timeout is None:
-            value = await fn(*args)
+            value = await _awaitable(fn, args)
         else:
-            value = await _with_timeout(handle, fn, args)
+            value = await _with_timeout(handle.name, handle.timeout, fn, args)
     except anyio.get_cancelled_exc_class():
-        if handle.stop_reason is None:
-            handle.by_scope = handle.owner.cancel_scope.cancel_called
+        if not handle.asked:
+            handle.stopped_by_scope(handle.owner.reason())
         handle.settle(CANCELLED)
         raise
+    except BaseExceptionGroup as group:
+        cancelled = _settle_with_group(handle, group)
+        if cancelled is not None:
+            raise cancelled from None
     except Exception as exc:
         handle.settle(Outcome(error=exc))
     except BaseException as exc:
@@ -46,8 +54,26 @@ async def run_coroutine(handle: TaskHandle[Any]) -> None:
         del handle, fn, args
 
 
-async def _with_timeout(handle: TaskHandle[Any], fn: Any, args: tuple[Any, ...]) -> Any:
-    deadline = anyio.current_time() + handle.timeout if handle.timeout is not None else INF
-    with anyio.CancelScope(deadline=deadline):
-        return await fn(*args)
-    raise TaskTimeout(f"task {handle.name!r}", handle.timeout or 0.0)
+def _awaitable(fn: Any, args: tuple[Any, ...]) -> Any:
+    made = fn(*args)
+    if type(made) is not CoroutineType and not isinstance(made, Awaitable):
+        raise TypeError(not_awaitable(fn, made))
+    return made
+
+
+def _settle_with_group(handle: TaskHandle[Any], group: BaseExceptionGroup[BaseException]) -> BaseException | None:
+    """Keep the failures of a group in the handle; returns what must go on: trio's cancellations, which belong to an
+    enclosing scope, and what is no `Exception`."""
+    cancelled, failed = group.split(anyio.get_cancelled_exc_class())
+    if failed is None:
+        handle.stopped_by_scope(handle.owner.reason())
+        handle.settle(CANCELLED)
+        return group
+    handle.settle(Outcome(error=failed))
+    return cancelled if isinstance(failed, Exception) else group
+
+
+async def _with_timeout(name: str, seconds: float, fn: Any, args: tuple[Any, ...]) -> Any:
+    with anyio.CancelScope(deadline=anyio.current_time() + seconds):
+        return await _awaitable(fn, args)
+    raise TaskTimeout(f"task {name!r}", seconds)

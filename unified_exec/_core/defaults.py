@@ -40,7 +40,7 @@ def default_threads() -> ThreadPool:
 
 
 def default_cores() -> ThreadPool:
-    """The threads that take CPU work where there is no GIL: one for each core."""
+    """The threads that take CPU work where there is no GIL: one for each core, interrupted when they are cancelled."""
     global _cores
     if _cores is None or _cores.closed:
         from .._backends.thread import ThreadPool
@@ -48,7 +48,7 @@ def default_cores() -> ThreadPool:
 
         with _lock:
             if _cores is None or _cores.closed:
-                _cores = ThreadPool(cpu_count(), name="cpu")
+                _cores = ThreadPool(cpu_count(), name="cpu", interruptible=True)
     return _cores
 
 

@@ -6,11 +6,32 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import anyio
+
 from .cancelled import TaskCancelled
 from ..errors import TaskTimeout
 
 if TYPE_CHECKING:
     from .scope import TaskScope
+
+
+def final_error(scope: TaskScope, raised: BaseException | None) -> BaseException | None:
+    """What the scope raises, given what its inner task group raised; that itself if there is nothing to change."""
+    timeout = _timeout_error(scope, raised)
+    failures = scope._standing.raised()
+    if timeout is None and not failures and not scope._standing.tally.cancelled:
+        return raised
+    return join_failures(scope, raised, failures, timeout)
+
+
+def _timeout_error(scope: TaskScope, raised: BaseException | None) -> TaskTimeout | None:
+    """The error of a scope whose own timeout, and nothing else, has cut something short."""
+    around = scope.cancel_scope
+    if scope.timeout is None or scope._stopped or not around.cancel_called or anyio.current_time() < scope._ends_at:
+        return None
+    if around.cancelled_caught or scope._cut_short or isinstance(raised, BaseExceptionGroup):
+        return TaskTimeout(f"scope {scope.name!r}" if scope.name else "the scope", scope.timeout)
+    return None
 
 
 def join_failures(
@@ -30,11 +51,11 @@ def join_failures(
     kept = _without_own_cancellations(scope, raised)
     known = {id(leaf) for leaf in leaves(kept)}
     added: list[BaseException] = []
-    if scope.policy.raises(scope._tally):
-        for failure in failures:
-            if id(failure) not in known:
-                known.add(id(failure))
-                added.append(failure)
+    for failure in failures:
+        rest = _not_in(known, _without_own_cancellations(scope, failure))
+        if rest is not None:
+            known.update(id(leaf) for leaf in leaves(rest))
+            added.append(rest)
     if timeout is not None and (added or isinstance(kept, BaseExceptionGroup)):
         added.append(timeout)
     if not added:
@@ -55,13 +76,27 @@ def leaves(error: BaseException | None) -> Iterator[BaseException]:
         yield error
 
 
-def _without_own_cancellations(scope: TaskScope, error: BaseException | None) -> BaseException | None:
-    def own(leaf: BaseException) -> bool:
-        return isinstance(leaf, TaskCancelled) and leaf.scope is scope
+def is_own_cancellation(error: BaseException | None, scope: object) -> bool:
+    """Tell whether `error` is, or holds nothing but, cancellations that `scope` has caused."""
+    if error is None:
+        return False
+    return all(isinstance(leaf, TaskCancelled) and leaf.scope is scope for leaf in leaves(error))
 
-    if not isinstance(error, BaseExceptionGroup) or not any(own(leaf) for leaf in leaves(error)):
+
+def _without_own_cancellations(scope: TaskScope, error: BaseException | None) -> BaseException | None:
+    if not isinstance(error, BaseExceptionGroup) or not any(is_own_cancellation(leaf, scope) for leaf in leaves(error)):
         return error
-    return error.split(own)[1]
+    return error.split(lambda leaf: not isinstance(leaf, BaseExceptionGroup) and is_own_cancellation(leaf, scope))[1]
+
+
+def _not_in(known: set[int], error: BaseException | None) -> BaseException | None:
+    """What of `error` is not known yet; `error` itself if all of it is new."""
+    found = [id(leaf) in known for leaf in leaves(error)]
+    if not any(found):
+        return error
+    if all(found) or not isinstance(error, BaseExceptionGroup):
+        return None
+    return error.split(lambda leaf: id(leaf) in known)[1]
 
 
 def _called(scope: TaskScope) -> str:

@@ -51,11 +51,19 @@ class TaskHandle(Task, Generic[T]):
 
         Cancelling the waiter does not cancel the task.
         """
-        if self.outcome is None:
-            yield from self._waiter().__await__()
-        else:
-            yield from _checkpoint().__await__()
-        return self.result()
+        try:
+            if self.outcome is None:
+                waiter = self._waiter()
+                try:
+                    yield from waiter.__await__()
+                except BaseException:
+                    self._forget(waiter)
+                    raise
+            else:
+                yield from _checkpoint().__await__()
+            return self.result()
+        finally:
+            del self  # no cycle from the task's exception over its traceback to this frame
 
     async def wait(self) -> None:
         """Wait for the end of the task, however it ends; raises nothing of it.
@@ -63,7 +71,12 @@ class TaskHandle(Task, Generic[T]):
         Cancelling the waiter does not cancel the task.
         """
         if self.outcome is None:
-            await self._waiter()
+            waiter = self._waiter()
+            try:
+                await waiter
+            except BaseException:
+                self._forget(waiter)
+                raise
         else:
             await _checkpoint()
 
@@ -89,9 +102,12 @@ class TaskHandle(Task, Generic[T]):
             Exception: the task's own exception.
         """
         outcome = self._finished()
-        if outcome.cancelled:
-            raise self.cancellation()
-        return cast("T", outcome.unwrap())
+        try:
+            if outcome.cancelled:
+                raise self.cancellation()
+            return cast("T", outcome.unwrap())
+        finally:
+            del self, outcome  # no cycle from the exception over its traceback to this frame
 
     def exception(self) -> BaseException | None:
         """Return the exception of a task that has ended, ``None`` if it returned a value.
@@ -135,6 +151,18 @@ class TaskHandle(Task, Generic[T]):
             self._waiters = [self._waiters, waiter]
         return waiter
 
+    def _forget(self, waiter: Waiter) -> None:
+        if self._waiters is waiter:
+            self._waiters = None
+        elif isinstance(self._waiters, list) and waiter in self._waiters:
+            self._waiters.remove(waiter)
+
+    def stopped_by_scope(self, reason: str | None) -> None:
+        """Called before the scope stops the task; a task whose handle was cancelled before stays stopped by that."""
+        if not self.asked:
+            self.by_scope = True
+            self.stop_reason = reason
+
     def when_done(self, fn: Callable[[], object]) -> None:
         """Call `fn()` in the loop's thread when the task has ended; at once if it has."""
         if self.outcome is not None:
@@ -153,7 +181,7 @@ class TaskHandle(Task, Generic[T]):
 
     def _expire(self) -> None:
         self._timer = None
-        if self.outcome is None:
+        if self.outcome is None and not self.asked:
             self.expired = True
             self.cancel(f"its timeout of {self.timeout:g} s is over")
 

@@ -31,6 +31,7 @@ HELD = 16
 """Finished chunks for each worker that may wait for their turn, or for the consumer."""
 
 _PENDING: Any = object()  # the place of an item that is tried again
+_SKIPPED: Any = object()  # the place of a failed item that somebody else took
 
 
 class Chunk:
@@ -73,6 +74,15 @@ class MapStream(AsyncIterator[T], Generic[T]):
             return self._engine.failure(item.error)  # type: ignore[no-any-return]
         return item  # type: ignore[no-any-return]
 
+    def take(self, most: int) -> list[Any]:
+        """Take up to `most` results that are ready, stopping before a failure."""
+        ready, taken = self._ready, []
+        while ready and len(taken) < most and type(ready[0]) is not ItemFailure:
+            taken.append(ready.popleft())
+        if len(ready) <= self._engine.low:
+            self._engine.refill()
+        return taken
+
     async def aclose(self) -> None:
         """Cancel what is in flight and wait for its end. Does nothing if the stream has ended."""
         await self._engine.aclose()
@@ -106,8 +116,10 @@ class MapEngine:
         retry: Retry | None,
         timeout: float | None,
         return_exceptions: bool,
+        on_error: Callable[[Any, BaseException], object] | None = None,
     ) -> None:
         self.scope = scope
+        self.on_error = on_error
         self.name = f"map of {call_name(fn)}"
         self.place = place
         self.backend = backend
@@ -119,7 +131,7 @@ class MapEngine:
         self.low = 0
         self.ended = False
         single = backend is None or is_async(fn) or timeout is not None
-        self._fn = fn if single else partial(run_chunk, fn, return_exceptions or retry is not None)
+        self._fn = fn if single else partial(run_chunk, fn, return_exceptions or retry is not None or on_error is not None)
         self._single = single
         workers = LOOP_LIMIT if backend is None else backend.max_workers
         self._auto_limit = limit is None
@@ -192,10 +204,12 @@ class MapEngine:
                 if self.ended:
                     break
                 try:
-                    item = await anext(self._asource)
+                    items = [await anext(self._asource)]
                 except StopAsyncIteration:
                     break
-                self._send(Chunk([item]))
+                if type(self._asource) is MapStream:
+                    items += self._asource.take(min(self._may_send(), self.chunking.size) - 1)
+                self._send(Chunk(items))
         except Exception as exc:
             self._source_failed(exc)
         finally:
@@ -269,6 +283,11 @@ class MapEngine:
             return
         if self.retry is not None:
             self._try_again(chunk, into, results)
+        if self.on_error is not None:
+            for index, result in enumerate(results):
+                if type(result) is ItemFailure:
+                    self.on_error(chunk.items[index], result.error)
+                    results[index] = _SKIPPED
         if into is None:
             chunk.results = results
             self._held += len(results)
@@ -315,7 +334,10 @@ class MapEngine:
 
     def _hand_over(self, chunk: Chunk) -> None:
         assert chunk.results is not None
-        self.ready.extend(chunk.results)
+        if self.on_error is None:
+            self.ready.extend(chunk.results)
+        else:
+            self.ready.extend(result for result in chunk.results if result is not _SKIPPED)
         self._held -= len(chunk.results)
 
     # -- the consumer

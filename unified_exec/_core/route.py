@@ -91,6 +91,18 @@ def unknown_keywords(fn: object, unknown: dict[str, Any]) -> str:
     )
 
 
+def wrong_thread(fn: object) -> str:
+    """The message for `spawn` in a thread that is not the scope's."""
+    return (
+        "spawn() belongs to the thread of the scope's event loop; from a thread task write "
+        f"anyio.from_thread.run_sync(scope.spawn, {call_name(fn) if callable(fn) else repr(fn)}, ...)"
+    )
+
+
+def wrong_thread_to_cancel(handle: object) -> str:
+    return f"{handle!r} belongs to the thread of its event loop; elsewhere write anyio.from_thread.run_sync(handle.cancel)"
+
+
 def not_open(scope: TaskScope, fn: object) -> str:
     name = call_name(fn) if callable(fn) else repr(fn)
     if not callable(fn):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from _thread import get_ident
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
@@ -13,20 +12,19 @@ import anyio
 from anyio.abc import TaskGroup
 
 from . import route
-from .ambient import enclosing_deadline, spawned_in_thread_task
+from .ambient import enclosing_deadline, nearest, spawned_in_thread_task
 from .coroutine import run_coroutine
 from .handle import TaskHandle
-from .failures import is_own_cancellation
+from .failures import final_error
+from .standing import Standing
 from .supervisor import Supervisor
 from .verbs import Verbs
 from .._backends.base import Backend
 from .._backends.ports import Port, current_port
 from .._model.current import INF
-from .._model.outcome import Outcome
 from .._model.task import Task
 from .._rules.dispatch import call_name
-from .._rules.policies import FailFast, Policy, Tally, Verdict
-from ..errors import TaskTimeout
+from .._rules.policies import FailFast, Policy, Verdict
 
 if TYPE_CHECKING:
     from anyio import CancelScope
@@ -85,9 +83,7 @@ class TaskScope(Verbs, TaskGroup):
         self.timeout = timeout
         self._processes = processes
         self._threads = threads
-        self._tally = Tally()
-        self._failures: list[BaseException] = []
-        self._broken_policy: Exception | None = None
+        self._standing = Standing(self.policy)
         self._remote = Supervisor(self)
         self._local: set[TaskHandle[Any]] = set()
         self._inner: TaskGroup | None = None
@@ -95,7 +91,6 @@ class TaskScope(Verbs, TaskGroup):
         self._thread = 0
         self._open = False
         self._leaving = False
-        self._decided: Verdict | None = None
         self._why: str | None = None
         self._stopped = False  # by something else than its timeout
         self._cut_short = False  # it was cancelled before all its tasks had ended
@@ -163,8 +158,11 @@ class TaskScope(Verbs, TaskGroup):
             self._open = False
             if self._remote.tasks:  # the supervisor itself was hit
                 self._remote.stop(self.reason())
-                await self._remote.drain()
-            final = self._joined(raised)
+                try:
+                    await self._remote.drain()
+                except BaseException as error:
+                    raised = raised or error
+            final = final_error(self, raised)
             if final is None:
                 return raised is not None or bool(swallowed)
             if final is exc:
@@ -175,39 +173,14 @@ class TaskScope(Verbs, TaskGroup):
         finally:
             # No cycle from an error over its traceback to this frame and back.
             del raised, final, exc, tb, kind, group
-            self._failures = []
+            self._standing.forget()
 
     def _body_raised(self) -> None:
+        """Note whether the timeout had to do with it, as far as can be known now."""
         if self.cancel_scope.cancel_called:
             self._cut_short = True
         elif anyio.current_time() < self._ends_at:
             self._stopped = True
-
-    def _joined(self, raised: BaseException | None) -> BaseException | None:
-        """What the scope raises, given what the inner task group raised."""
-        timeout = self._timeout_error(raised)
-        if timeout is None and not self._failures and not self._cut_short and self._broken_policy is None:
-            return raised
-        from .failures import join_failures
-
-        return join_failures(self, raised, self._raised_failures(), timeout)
-
-    def _raised_failures(self) -> list[BaseException]:
-        try:
-            failures = self._failures if self.policy.raises(self._tally) else []
-        except Exception as error:
-            self._broken_policy = self._broken_policy or error
-            failures = self._failures
-        return failures if self._broken_policy is None else [*failures, self._broken_policy]
-
-    def _timeout_error(self, raised: BaseException | None) -> TaskTimeout | None:
-        """The error of a scope whose own timeout, and nothing else, has cut something short."""
-        scope = self.cancel_scope
-        if self.timeout is None or self._stopped or not scope.cancel_called or anyio.current_time() < self._ends_at:
-            return None
-        if scope.cancelled_caught or self._cut_short or isinstance(raised, BaseExceptionGroup):
-            return TaskTimeout(f"scope {self.name!r}" if self.name else "the scope", self.timeout)
-        return None
 
     # -- spawn
 
@@ -308,16 +281,16 @@ class TaskScope(Verbs, TaskGroup):
             raise
         if handle.outcome is None:  # else the task factory is an eager one
             handle.cargo = cargo
-            if self._decided is not None:
+            if self._standing.decided is not None:
                 handle.stopped_by_scope(DECIDED)
                 self.stop_task(handle, DECIDED)
         return handle
 
     def _spawn_remote(self, handle: TaskHandle[Any], backend: Backend, timeout: float | None) -> TaskHandle[Any]:
         assert self._port is not None
-        handle.deadline = self._deadline(timeout)
-        if self._decided is not None or self._remote.draining or self.cancel_scope.cancel_called:
-            handle.stopped_by_scope(DECIDED if self._decided is not None else self.reason())
+        handle.deadline = nearest(self._enclosing, self.cancel_scope.deadline, timeout)
+        if self._standing.decided is not None or self._remote.draining or self.cancel_scope.cancel_called:
+            handle.stopped_by_scope(self.reason())
             handle.settle_cancelled()
             return handle
         self._remote.submit(handle, backend, self._port)
@@ -325,26 +298,16 @@ class TaskScope(Verbs, TaskGroup):
             handle.start_clock(timeout)
         return handle
 
-    def _deadline(self, timeout: float | None) -> float | None:
-        """When the task will be cancelled, as far as is known now, as an instant of `time.monotonic`."""
-        ends = self.cancel_scope.deadline
-        least = self._enclosing
-        if ends != INF:
-            own = time.monotonic() + ends - anyio.current_time()
-            least = own if least is None else min(least, own)
-        if timeout is not None:
-            own = time.monotonic() + timeout
-            least = own if least is None else min(least, own)
-        return least
-
     # -- the ends of tasks
 
     def reason(self) -> str:
-        """Why the scope is being cancelled."""
-        if self._failures:
-            return f"another task of the scope failed with {type(self._failures[0]).__name__}"
+        """Why the scope cancels its tasks."""
+        if self._standing.failures and self.cancel_scope.cancel_called:
+            return f"another task of the scope failed with {type(self._standing.failures[0]).__name__}"
         if self._why is not None:
             return self._why
+        if self._standing.decided is not None:
+            return DECIDED
         if not self._stopped and anyio.current_time() >= self._ends_at:
             return f"the timeout of its scope ({self.timeout:g} s) is over"
         return "its scope was cancelled"
@@ -366,41 +329,15 @@ class TaskScope(Verbs, TaskGroup):
         assert isinstance(handle, TaskHandle) and handle.outcome is not None
         if self._remote.tasks.pop(handle, None) is None:
             self._local.discard(handle)
+        if handle.by_scope and handle.outcome.cancelled and handle.stop_reason is not DECIDED:
+            self._cut_short = True
         if not handle.private:
-            self._count(handle, handle.outcome)
+            verdict = self._standing.count(handle, handle.outcome)
+            if verdict is Verdict.CANCEL_SCOPE:
+                self._cancel_all(None)
+            elif verdict is Verdict.CANCEL_REST:
+                self._cancel_rest()
         self._remote.note_end()
-
-    def _count(self, handle: TaskHandle[Any], outcome: Outcome[Any]) -> None:
-        tally = self._tally
-        if outcome.cancelled:
-            tally.cancelled += 1
-            self._cut_short = self._cut_short or handle.by_scope
-        elif outcome.error is None:
-            tally.values += 1
-        elif is_own_cancellation(outcome.error, self):
-            tally.cancelled += 1
-        else:
-            tally.errors += 1
-            self._failures.append(outcome.error)
-        verdict = self._judge()
-        if verdict is Verdict.GO_ON or verdict is self._decided:
-            return
-        if verdict is Verdict.CANCEL_SCOPE:
-            self._decided = verdict
-            self._cancel_all(None)
-        elif self._decided is None:
-            self._decided = verdict
-            self._cancel_rest()
-
-    def _judge(self) -> Verdict:
-        try:
-            verdict = self.policy.judge(self._tally)
-            if type(verdict) is not Verdict:
-                raise TypeError(f"{type(self.policy).__name__}.judge() must return a Verdict, got {verdict!r}")
-        except Exception as error:
-            self._broken_policy = self._broken_policy or error
-            return Verdict.CANCEL_SCOPE
-        return verdict
 
     def _cancel_all(self, why: str | None) -> None:
         scope = self.cancel_scope

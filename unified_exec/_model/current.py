@@ -19,15 +19,17 @@ class CurrentTask:
         name: name of the task.
         backend: ``"loop"``, ``"thread"`` or ``"process"``.
         deadline: instant of `time.monotonic` at which the task will be cancelled, ``None`` for never.
+        nested: a thread task may be waiting for it; see `Task.nested`.
     """
 
-    __slots__ = ("__weakref__", "asked", "backend", "deadline", "id", "name", "reason")
+    __slots__ = ("__weakref__", "asked", "backend", "deadline", "id", "name", "nested", "reason")
 
-    def __init__(self, id: int, name: str, backend: str, deadline: float | None) -> None:
+    def __init__(self, id: int, name: str, backend: str, deadline: float | None, nested: bool = False) -> None:
         self.id = id
         self.name = name
         self.backend = backend
         self.deadline = deadline
+        self.nested = nested
         self.asked = False
         self.reason: str | None = None
 

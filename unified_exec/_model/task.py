@@ -106,6 +106,11 @@ class Task:
         if events.listeners:
             events.emit(self, old, new)
 
+    @property
+    def asked(self) -> bool:
+        """It was asked to stop, and has not ended yet."""
+        return self._state is TaskState.STOPPING
+
     def stopping(self, reason: str | None) -> bool:
         """Note that the task was asked to stop; ``False`` if it had been asked before or is done."""
         if self._state is TaskState.STOPPING or self._state is TaskState.DONE:

@@ -26,7 +26,7 @@ def cpu_bound(fn: F) -> F:
         >>> crunch([1, 2])
         3
     """
-    setattr(fn, MARK, "cpu")
+    _mark(fn, "cpu", "cpu_bound")
     return fn
 
 
@@ -41,8 +41,19 @@ def blocking(fn: F) -> F:
     """
     if is_async(fn):
         raise TypeError(f"@blocking is for plain functions, and {call_name(fn)}() is async: it runs on the event loop")
-    setattr(fn, MARK, "thread")
+    _mark(fn, "thread", "blocking")
     return fn
+
+
+def _mark(fn: Any, place: str, decorator: str) -> None:
+    if isinstance(fn, (staticmethod, classmethod)):
+        fn = fn.__func__  # what `spawn` will get to see
+    try:
+        setattr(fn, MARK, place)
+    except (AttributeError, TypeError):
+        raise TypeError(
+            f"@{decorator} cannot mark {fn!r}: say where it runs when you spawn it, spawn({call_name(fn)}, ..., on={place!r})"
+        ) from None
 
 
 def is_async(fn: Callable[..., Any]) -> bool:
@@ -52,10 +63,13 @@ def is_async(fn: Callable[..., Any]) -> bool:
     import inspect
 
     fn = unwrap(fn)
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))
+    if inspect.iscoroutinefunction(fn):
+        return True
+    # Of a class, `__call__` is what its instances do.
+    return not isinstance(fn, type) and inspect.iscoroutinefunction(unwrap(getattr(fn, "__call__", None)))
 
 
-def unwrap(fn: Callable[..., Any]) -> Callable[..., Any]:
+def unwrap(fn: Any) -> Any:
     """Return the function behind partials and bound methods."""
     while True:
         if isinstance(fn, partial):
@@ -73,9 +87,8 @@ def place_of(fn: Callable[..., Any], on: str | None = None) -> str:
         TypeError: `fn` cannot be called, or is async where only a plain function can run.
         ValueError: `on` is no known place.
     """
-    if type(fn) is FunctionType:
-        coroutine = bool(fn.__code__.co_flags & CO_COROUTINE)
-        marker = fn.__dict__.get(MARK)
+    if type(fn) is FunctionType and not fn.__dict__:
+        coroutine, marker = bool(fn.__code__.co_flags & CO_COROUTINE), None
     else:
         coroutine, marker = _look_inside(fn)
     if on is None:
@@ -90,22 +103,28 @@ def place_of(fn: Callable[..., Any], on: str | None = None) -> str:
             f"{call_name(fn)}() is async and cannot run with on={on!r}; "
             "use on='loop' (the default for async functions) or on='process'"
         )
-    if on == "loop" and not coroutine and type(fn) is FunctionType and not hasattr(fn, "_is_coroutine_marker"):
-        raise TypeError(
-            f"{call_name(fn)}() is a plain function and would block the event loop; "
-            "use on='thread' (the default for plain functions), on='process', or write it as `async def`"
-        )
     return on
 
 
 def _look_inside(fn: Callable[..., Any]) -> tuple[bool, str | None]:
     if not callable(fn):
         raise TypeError(not_a_function(fn))
+    marker = getattr(fn, MARK, None)  # a partial may be marked itself
     inner = unwrap(fn)
-    marker = getattr(inner, MARK, None)
+    if marker is None:
+        marker = getattr(inner, MARK, None)
     if marker is None and not isinstance(inner, type):
         marker = getattr(getattr(type(inner), "__call__", None), MARK, None)
     return is_async(inner), marker
+
+
+def not_awaitable(fn: Callable[..., Any], value: object) -> str:
+    """The message for a plain function that was sent to the event loop."""
+    return (
+        f"{call_name(fn)}() ran on the event loop, where it holds up everything else, and returned {type(value).__name__}, "
+        "which cannot be awaited; use on='thread' (the default for plain functions), on='process', or write it as "
+        "`async def`"
+    )
 
 
 def not_a_function(thing: object) -> str:

@@ -89,10 +89,13 @@ class Race:
         n: how many values are wanted, at least 1.
 
     Raises:
+        TypeError: `n` is no whole number.
         ValueError: `n` is less than 1.
     """
 
     def __init__(self, n: int = 1) -> None:
+        if type(n) is not int:
+            raise TypeError(f"Race(n) needs a whole number of values, got {n!r}")
         if n < 1:
             raise ValueError(f"Race(n) needs n >= 1, got {n}")
         self.n = n

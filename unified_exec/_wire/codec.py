@@ -7,6 +7,7 @@ each process), is pickled again by value. Results and errors go up, arguments go
 from __future__ import annotations
 
 from sys import modules
+from types import FunctionType
 
 from ..errors import SerializationError
 from .c_pickle import PROTOCOL, PickleBuffer, dumps, loads
@@ -67,7 +68,8 @@ def encode_call_args(fn: Callable[..., object], args: tuple[object, ...]) -> Pac
         SerializationError: the function or an argument cannot travel.
     """
     try:
-        return pack((fn, tuple([marked(arg) for arg in args])), False)
+        # Were this function importable it would have travelled alone: no use in looking for its name.
+        return pack((fn, tuple([marked(arg) for arg in args])), False, plainly=type(fn) is not FunctionType)
     except Exception as error:
         from . import explain
 
@@ -107,8 +109,8 @@ def decode(data: bytes | bytearray | memoryview, buffers: Iterable[memoryview] =
         raise explain.not_rebuilt(what, error) from error
 
 
-def pack(value: object, upward: bool) -> Packed:
-    """Pack `value` as it is, by name where possible and by value where not; raises what pickling raises."""
+def pack(value: object, upward: bool, plainly: bool = True) -> Packed:
+    """Pack `value` as it is, by name where possible (if `plainly`), by value where not; raises what pickling raises."""
     buffers: list[memoryview] = []
 
     def stays_inside(buffer: PickleBuffer) -> bool:
@@ -119,9 +121,10 @@ def pack(value: object, upward: bool) -> Packed:
         return False
 
     try:
-        data = dumps(value, PROTOCOL, buffer_callback=stays_inside)
-        if found_by_name(data):
-            return Packed(data, tuple(buffers)) if buffers else Packed(data)
+        if plainly:
+            data = dumps(value, PROTOCOL, buffer_callback=stays_inside)
+            if found_by_name(data):
+                return Packed(data, tuple(buffers)) if buffers else Packed(data)
     except (MemoryError, RecursionError):
         raise
     except Exception:  # a second try by value tells whether it really cannot travel

@@ -1,0 +1,11 @@
+"""An event loop by anyio, and nothing in it."""
+
+import anyio
+
+
+async def main():
+    pass
+
+
+if __name__ == "__main__":
+    anyio.run(main)

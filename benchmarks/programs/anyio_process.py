@@ -1,0 +1,16 @@
+"""A whole program on anyio.to_process."""
+
+import anyio
+from anyio import to_process
+
+
+def double(number):
+    return 2 * number
+
+
+async def main():
+    assert await to_process.run_sync(double, 21) == 42
+
+
+if __name__ == "__main__":
+    anyio.run(main)

@@ -1,0 +1,11 @@
+"""An event loop by asyncio, and nothing in it."""
+
+import asyncio
+
+
+async def main():
+    pass
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

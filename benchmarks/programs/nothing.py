@@ -1,0 +1,1 @@
+"""An interpreter, and nothing in it."""

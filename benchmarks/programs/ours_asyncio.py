@@ -1,0 +1,18 @@
+"""A whole program on unified_exec, started by asyncio.run."""
+
+import asyncio
+
+from unified_exec import TaskScope
+
+
+def double(number):
+    return 2 * number
+
+
+async def main():
+    async with TaskScope() as scope:
+        assert await scope.spawn(double, 21, on="process") == 42
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

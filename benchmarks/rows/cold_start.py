@@ -1,0 +1,50 @@
+"""Whole programs: from the start of the interpreter to its end, with one call in a process between."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from time import perf_counter
+
+from ..model import OURS, Bar, Contender, Measure, Row, Settings
+
+_PROGRAMS = Path(__file__).parents[1] / "programs"
+_ROOT = str(Path(__file__).parents[2])
+
+
+def _program(name: str) -> Measure:
+    def measure(settings: Settings) -> float:
+        # Import times are part of what is measured: compiled modules are kept, whatever the shell says.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        environment["PYTHONPATH"] = os.pathsep.join([_ROOT, environment.get("PYTHONPATH", "")])
+        command = [sys.executable, str(_PROGRAMS / f"{name}.py")]
+        times = []
+        for _ in range(3):
+            began = perf_counter()
+            subprocess.run(command, env=environment, check=True, stdin=subprocess.DEVNULL)
+            times.append(perf_counter() - began)
+        return sorted(times)[1]
+
+    return measure
+
+
+ROWS = [
+    Row(
+        "cold-start",
+        "a cold program's first process result, from the start of the interpreter to its end",
+        "s",
+        "The programs in benchmarks/programs, run as a user would run them; the middle one of three runs a round.",
+        (
+            Contender(OURS, _program("ours")),
+            Contender("anyio.to_process", _program("anyio_process"), ("anyio",)),
+            Contender("asyncio + ProcessPoolExecutor", _program("executor")),
+            Contender("unified_exec under asyncio.run", _program("ours_asyncio")),
+            Contender("anyio.run alone", _program("anyio_alone"), ("anyio",), peer=False),
+            Contender("asyncio.run alone", _program("asyncio_alone"), peer=False),
+            Contender("bare interpreter", _program("nothing"), peer=False),
+        ),
+        (Bar(0.7, "anyio.to_process"), Bar(1.25, "asyncio + ProcessPoolExecutor")),
+    )
+]

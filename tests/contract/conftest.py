@@ -1,0 +1,76 @@
+"""Each test of the contract runs at every place that makes the promise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract import tasks
+from tests.waiting import until_async
+from unified_exec import TaskHandle, TaskScope
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a task runs, and in which shape."""
+
+    on: str
+    coroutine: bool
+
+    def fn(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+        """The function itself, or its async twin where coroutines run."""
+        twin: Callable[..., Any] = getattr(tasks, f"a_{plain.__name__}") if self.coroutine else plain
+        return twin
+
+    def spawn(self, scope: TaskScope, plain: Callable[..., Any], *args: Any, **options: Any) -> TaskHandle[Any]:
+        handle: TaskHandle[Any] = scope.spawn(self.fn(plain), *args, on=self.on, **options)  # type: ignore[call-overload]
+        return handle
+
+
+PLACES = {
+    "loop": Place("loop", True),
+    "thread": Place("thread", False),
+    "process": Place("process", False),
+    "process-coroutine": Place("process", True),
+}
+
+
+@pytest.fixture(params=list(PLACES))
+def place(request: pytest.FixtureRequest) -> Place:
+    return PLACES[request.param]
+
+
+@pytest.fixture(params=[name for name in PLACES if name != "loop"])
+def remote_place(request: pytest.FixtureRequest) -> Place:
+    """The places outside of the scope's own event loop."""
+    return PLACES[request.param]
+
+
+class Folder:
+    """The files the tasks tell about themselves in."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    async def started(self, *names: str) -> None:
+        for name in names:
+            assert await until_async((self.path / f"{name}.started").exists, 60), f"{name} has not started"
+
+    def has_started(self, name: str) -> bool:
+        return (self.path / f"{name}.started").exists()
+
+    def ended(self, name: str) -> bool:
+        return (self.path / f"{name}.ended").exists()
+
+    def release(self, *names: str) -> None:
+        for name in names:
+            (self.path / f"{name}.go").touch()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)

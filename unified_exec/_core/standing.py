@@ -1,0 +1,71 @@
+"""How a scope stands: which of its tasks ended how, and what its policy makes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .failures import is_own_cancellation
+from .._rules.policies import Policy, Tally, Verdict
+
+if TYPE_CHECKING:
+    from .handle import TaskHandle
+    from .._model.outcome import Outcome
+
+
+class Standing:
+    """Counts the tasks that `spawn` started as they end.
+
+    Attributes:
+        failures: the exceptions of those that failed, in their order.
+        decided: the policy's verdict, once it is another than to go on.
+    """
+
+    __slots__ = ("_broken", "_policy", "decided", "failures", "tally")
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._broken: Exception | None = None
+        self.tally = Tally()
+        self.failures: list[BaseException] = []
+        self.decided: Verdict | None = None
+
+    def count(self, handle: TaskHandle[Any], outcome: Outcome[Any]) -> Verdict:
+        """Count one task; returns what is to be done now that was not done before."""
+        tally = self.tally
+        if outcome.cancelled or is_own_cancellation(outcome.error, handle.owner):
+            tally.cancelled += 1
+        elif outcome.error is None:
+            tally.values += 1
+        else:
+            tally.errors += 1
+            self.failures.append(outcome.error)
+        verdict = self._judge()
+        if verdict is Verdict.GO_ON or verdict is self.decided or self.decided is Verdict.CANCEL_SCOPE:
+            return Verdict.GO_ON
+        self.decided = verdict
+        return verdict
+
+    def _judge(self) -> Verdict:
+        # A policy of the user's own may be wrong: that fails its scope, and nothing of the pool that calls this.
+        try:
+            verdict = self._policy.judge(self.tally)
+            if type(verdict) is not Verdict:
+                raise TypeError(f"{type(self._policy).__name__}.judge() must return a Verdict, got {verdict!r}")
+        except Exception as error:
+            self._broken = self._broken or error
+            return Verdict.CANCEL_SCOPE
+        return verdict
+
+    def raised(self) -> list[BaseException]:
+        """The failures that the scope is to raise."""
+        try:
+            failures = self.failures if self._policy.raises(self.tally) else []
+        except Exception as error:
+            self._broken = self._broken or error
+            failures = self.failures
+        return failures if self._broken is None else [*failures, self._broken]
+
+    def forget(self) -> None:
+        """Let go of the exceptions."""
+        self.failures = []
+        self._broken = None

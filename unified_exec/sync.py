@@ -1,0 +1,241 @@
+"""The scope without async: for plain scripts and threads."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, TypeVarTuple, overload
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from ._core.ambient import on_event_loop
+from ._core.handle import TaskHandle
+from ._core.scope import TaskScope
+from ._model.states import TaskState
+from ._rules.policies import Policy
+from ._rules.retry import Retry
+
+if TYPE_CHECKING:
+    from ._backends.process.pool import ProcessPool
+    from ._backends.thread import ThreadPool
+    from ._core.scope import On
+
+__all__ = ["SyncTaskHandle", "SyncTaskScope"]
+
+T = TypeVar("T")
+A = TypeVar("A")
+Ts = TypeVarTuple("Ts")
+
+_BATCH = 256  # results fetched from the loop's thread at a time
+
+
+class SyncTaskHandle(Generic[T]):
+    """A task of a `SyncTaskScope`; every method may be called from any thread."""
+
+    def __init__(self, handle: TaskHandle[T], portal: BlockingPortal) -> None:
+        self._handle = handle
+        self._portal = portal
+        self._ended: Future[None] = Future()
+
+    @property
+    def name(self) -> str:
+        return self._handle.name
+
+    @property
+    def id(self) -> int:
+        return self._handle.id
+
+    @property
+    def state(self) -> TaskState:
+        return self._handle.state
+
+    def done(self) -> bool:
+        """Tell whether the task has ended."""
+        return self._handle.done()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end of the task, however it ends; ``False`` if `timeout` seconds were not enough."""
+        try:
+            self._ended.result(timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for the task and return its value.
+
+        Args:
+            timeout: seconds to wait; the task goes on when they are over.
+
+        Raises:
+            TimeoutError: the task did not end in time.
+            TaskCancelled: the task was cancelled.
+            Exception: the task's own exception.
+        """
+        if not self.wait(timeout):
+            raise TimeoutError(f"task {self.name!r} has not ended within {timeout} s; it goes on")
+        return self._handle.result()
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the task and return its exception, ``None`` if it returned a value. Raises as `result` does."""
+        if not self.wait(timeout):
+            raise TimeoutError(f"task {self.name!r} has not ended within {timeout} s; it goes on")
+        return self._handle.exception()
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Ask the task to stop; does not wait for its end."""
+        self._portal.call(self._handle.cancel, reason)
+
+    def __repr__(self) -> str:
+        return f"<Sync{repr(self._handle)[1:]}"
+
+
+class SyncTaskScope:
+    """`TaskScope` for code that is not async: the same verbs, on an event loop of its own in a background thread.
+
+    Args:
+        name, policy, timeout, processes, threads: as for `TaskScope`.
+
+    Raises:
+        RuntimeError: an event loop runs in this thread; use `TaskScope` there.
+        ExceptionGroup: on exit, as `TaskScope` does.
+
+    Ctrl-C, or any exception in the block, cancels every task and waits for it.
+
+    Example:
+        with SyncTaskScope() as scope:
+            handle = scope.spawn(crunch, data, on="cpu")
+            print(handle.result())
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        policy: Policy | None = None,
+        timeout: float | None = None,
+        processes: ProcessPool | None = None,
+        threads: ThreadPool | None = None,
+    ) -> None:
+        self._scope = TaskScope(name, policy=policy, timeout=timeout, processes=processes, threads=threads)
+        self._stack = ExitStack()
+        self._portal: BlockingPortal | None = None
+
+    def __enter__(self) -> SyncTaskScope:
+        if on_event_loop():
+            raise RuntimeError(
+                "SyncTaskScope would block the event loop that runs in this thread; "
+                "write `async with TaskScope() as scope:` here"
+            )
+        with ExitStack() as stack:
+            self._portal = stack.enter_context(start_blocking_portal())
+            stack.enter_context(self._portal.wrap_async_context_manager(self._scope))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: Any, exc: BaseException | None, tb: Any) -> bool:
+        try:
+            return bool(self._stack.__exit__(kind, exc, tb))
+        finally:
+            self._portal = None
+            del exc, tb
+
+    def _open(self) -> BlockingPortal:
+        if self._portal is None:
+            raise RuntimeError("this scope is not open: write `with SyncTaskScope() as scope:` and spawn inside it")
+        return self._portal
+
+    @overload
+    def spawn(
+        self,
+        fn: Callable[[*Ts], Awaitable[T]],
+        /,
+        *args: *Ts,
+        on: On | None = ...,
+        timeout: float | None = ...,
+        name: str | None = ...,
+        interrupt: bool = ...,
+        abandon: bool = ...,
+    ) -> SyncTaskHandle[T]: ...
+
+    @overload
+    def spawn(
+        self,
+        fn: Callable[[*Ts], T],
+        /,
+        *args: *Ts,
+        on: On | None = ...,
+        timeout: float | None = ...,
+        name: str | None = ...,
+        interrupt: bool = ...,
+        abandon: bool = ...,
+    ) -> SyncTaskHandle[T]: ...
+
+    def spawn(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> SyncTaskHandle[Any]:
+        """Start ``fn(*args)`` and return its handle; arguments, options and errors as for `TaskScope.spawn`."""
+        portal = self._open()
+
+        def start() -> SyncTaskHandle[Any]:
+            handle = SyncTaskHandle(self._scope.spawn(fn, *args, **options), portal)
+            handle._handle.when_done(lambda: handle._ended.set_result(None))
+            return handle
+
+        return portal.call(start)
+
+    def map(
+        self,
+        fn: Callable[[A], Any],
+        items: Iterable[A],
+        *,
+        on: On | None = None,
+        limit: int | None = None,
+        ordered: bool = True,
+        chunk: int | Literal["auto"] = "auto",
+        buffer: int | None = None,
+        retry: Retry | None = None,
+        timeout: float | None = None,
+        return_exceptions: bool = False,
+    ) -> Iterator[Any]:
+        """Give the results of `fn` for each item; arguments and errors as for `TaskScope.map`.
+
+        Plain iterables are read in the loop's thread. Leaving the loop early cancels what is in flight.
+        """
+        portal = self._open()
+        stream = portal.call(
+            lambda: self._scope.map(
+                fn,
+                items,
+                on=on,
+                limit=limit,
+                ordered=ordered,
+                chunk=chunk,
+                buffer=buffer,
+                retry=retry,
+                timeout=timeout,
+                return_exceptions=return_exceptions,
+            )
+        )
+        return self._iterate(portal, stream)
+
+    def _iterate(self, portal: BlockingPortal, stream: Any) -> Iterator[Any]:
+        async def fetch() -> list[Any]:
+            try:
+                first = await anext(stream)
+            except StopAsyncIteration:
+                return []
+            return [first, *stream.take(_BATCH)]
+
+        try:
+            while batch := portal.call(fetch):
+                yield from batch
+        finally:
+            if self._portal is not None:
+                portal.call(stream.aclose)
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Cancel everything in the scope. Code of the block itself goes on until it waits for a cancelled task."""
+        self._open().call(self._scope.cancel, reason)
+
+    def __repr__(self) -> str:
+        return f"<Sync{repr(self._scope)[1:]}"
