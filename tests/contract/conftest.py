@@ -12,6 +12,13 @@ import pytest
 from tests.contract import tasks
 from tests.waiting import until_async
 from unified_exec import TaskHandle, TaskScope
+from unified_exec._rules import sizing
+
+
+@pytest.fixture(autouse=True)
+def room_for_four(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many workers as a test holds tasks at the same time, on any machine."""
+    monkeypatch.setattr(sizing, "cpu_count", lambda: 4)
 
 
 @dataclass(frozen=True)

@@ -406,7 +406,7 @@ async def test_a_failed_scope_leaves_no_reference_cycle(place: Place) -> None:
     async def run() -> weakref.ref[BaseException]:
         try:
             async with TaskScope() as scope:
-                await place.spawn(scope, tasks.fail, "gone")
+                await place.spawn(scope, tasks.fail_weakly)
         except BaseExceptionGroup as group:
             return weakref.ref(group.exceptions[0])
         raise AssertionError

@@ -1,13 +1,14 @@
 """Raising `Cancelled` between two bytecodes of a task that runs in a thread of this process.
 
-The race to win: the raise must land in the task, never in the pool's code or in the thread's next task. So each
-interruptible run has a *shot*, which can be taken once: by the asker, who then fires, or by the finisher, after
-which nobody can fire any more. A finisher that comes second waits until the shot is fired and has landed, or
-takes it back, inside the `try` that catches it.
+There are two ways: at a safe point (see `_safe_points`), or as the interpreter's asynchronous exception, which 3.11,
+a build without GIL, and a process whose monitoring tools are all taken must do with. The race to win in the second:
+the raise must land in the task, never in the pool's code or in the thread's next task. So each interruptible run has
+a *shot*, which can be taken once: by the asker, who then fires, or by the finisher, after which nobody can fire any
+more. A finisher that comes second waits until the shot is fired and has landed, or takes it back, inside the `try`
+that catches it.
 
-Limits: a raise waits until a call into C returns; and where CPython's compiler leaves the back jump of a
-`while` outside of its `try` (3.12 and later, cpython#130279) a raise there would skip the `finally`. With the
-GIL the asker sees that coming and tries again a little later, `PATIENCE` times; without it he cannot.
+Limits: a raise waits until a call into C returns. Without a GIL on 3.13 and later, one that lands at the back jump of
+``while condition:`` skips the `finally` around it (cpython#130279).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from functools import lru_cache, partial
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from . import _safe_points
 from .._model.current import current
 from ..errors import Cancelled
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PATIENCE = 20
-RETRY = 0.001  # seconds between two looks at a thread that must not be interrupted just now
+RETRY = 0.001  # seconds until the second look at a thread that could not be interrupted at once
 
 
 class Interrupt(Cancelled):
@@ -55,12 +57,17 @@ class Shot:
     Attributes:
         taken: acquired, without waiting, by the asker or the finisher: whoever gets it.
         fired: held until the asker has fired.
+        over: the run was interrupted, or has ended.
+        watched: see `_safe_points`.
     """
 
-    __slots__ = ("fired", "ident", "taken")
+    __slots__ = ("fired", "ident", "over", "reason", "taken", "watched")
 
     def __init__(self, ident: int) -> None:
         self.ident = ident
+        self.over = False
+        self.reason: str | None = None
+        self.watched: set[CodeType] = set()
         self.taken = allocate_lock()
         self.fired = allocate_lock()
         self.fired.acquire()
@@ -84,6 +91,7 @@ class Shot:
         if not self.taken.acquire(False):
             self.fired.acquire()
             _set_async_exc(self.ident, None)
+        _safe_points.end(self)
 
 
 def run_interruptible(call: ThreadCall, fn: Callable[..., T], args: tuple[Any, ...]) -> T:
@@ -107,19 +115,18 @@ def run_interruptible(call: ThreadCall, fn: Callable[..., T], args: tuple[Any, .
         return once()
     assert failed is not None
     try:
-        raise _true_error(failed)
+        raise _true_error(failed, type(call).disarm.__code__)
     finally:
         del failed, once
 
 
-def _true_error(exc: BaseException) -> BaseException:
-    """The task's own error where a late shot has covered it: it landed in this module while the error passed."""
-    if type(exc) is not Interrupt or exc.__context__ is None:
-        return exc
+def _true_error(exc: BaseException, finisher: CodeType) -> BaseException:
+    """The task's own error where a late shot has covered it: it landed in the finisher while the error passed."""
     tb = exc.__traceback__
-    while tb is not None and tb.tb_next is not None:
-        tb = tb.tb_next
-    return exc.__context__ if tb is not None and tb.tb_frame.f_code.co_filename == __file__ else exc
+    if type(exc) is not Interrupt or exc.__context__ is None or tb is None:
+        return exc
+    late = tb.tb_next is None or tb.tb_next.tb_frame.f_code is finisher
+    return exc.__context__ if late else exc
 
 
 # What may be fired at, by thread: the call that lost its interrupt in a `__del__` is found here. Each thread
@@ -127,18 +134,34 @@ def _true_error(exc: BaseException) -> BaseException:
 _targets: dict[int, ThreadCall] = {}
 
 
-def fire(shot: Shot, tries: int) -> bool:
-    """Interrupt the run, or find that it has ended; ``False`` if now is a bad moment and the asker shall come again."""
-    import ctypes  # noqa: F401  # both now: nothing may come between the look and the shot
-    import dis  # noqa: F401
+def fire(shot: Shot, reason: str | None, tries: int) -> bool:
+    """Interrupt the run; ``False`` if the asker shall come again: now is a bad moment, or it has not landed yet."""
+    import ctypes  # noqa: F401  # now: nothing may come between the look and the shot
 
     _watch_swallowed()
-    if _gil():
-        frame = sys._current_frames().get(shot.ident)
-        # The thread cannot move until this one lets go of the GIL; if it does, the look was in vain, and no harm done.
-        if frame is not None and _bad_moment(frame, tries):
-            return False
-    shot.fire()
+    shot.reason = reason
+    if not _gil():
+        shot.fire()
+        return True
+    # The thread cannot move until this one lets go of the GIL. If it does, no harm is done: the look was in vain.
+    frame = sys._current_frames().get(shot.ident)
+    if shot.over or frame is None:
+        return True
+    if _bad_moment(frame, tries):
+        return False
+    if not _safe_points.available():
+        shot.fire()
+        return True
+    _safe_points.aim(shot, frame, run_interruptible.__code__)
+    return shot.over
+
+
+def fire_again(shot: Shot, reason: str | None, frame: FrameType) -> bool:
+    """Interrupt `frame` of the calling thread once the finalizer it ran into has returned; ``False`` if it takes the loop."""
+    if not _safe_points.available():
+        return False
+    shot.reason = reason
+    _safe_points.aim(shot, frame, run_interruptible.__code__)
     return True
 
 
@@ -148,8 +171,6 @@ def _gil() -> bool:
 
 
 def _bad_moment(frame: FrameType, tries: int) -> bool:
-    if tries < PATIENCE and _escapes(frame):
-        return True
     at: FrameType | None = frame
     while at is not None:
         code = at.f_code
@@ -159,25 +180,6 @@ def _bad_moment(frame: FrameType, tries: int) -> bool:
             return True  # it would be swallowed
         at = at.f_back
     return False
-
-
-def _escapes(frame: FrameType) -> bool:
-    """Tell whether a raise here would leave a `try` without its `finally` (cpython#130279)."""
-    import dis
-
-    code, at = frame.f_code, frame.f_lasti
-    if not code.co_exceptiontable or at < 2 or "JUMP_BACKWARD" not in dis.opname[code.co_code[at]]:
-        return False
-    return _handler(code, at) != _handler(code, at - 2)
-
-
-def _handler(code: CodeType, offset: int) -> int | None:
-    """Where an exception at `offset` goes: the inmost entry of the exception table that covers it."""
-    import dis
-
-    entries: list[Any] = dis._parse_exception_table(code)  # type: ignore[attr-defined]
-    covering = [entry for entry in entries if entry.start <= offset < entry.end]
-    return min(covering, key=lambda entry: entry.end - entry.start).target if covering else None
 
 
 def _watch_swallowed() -> None:
@@ -190,11 +192,11 @@ def _watch_swallowed() -> None:
 
 def _make_hook(previous: Callable[[sys.UnraisableHookArgs], Any]) -> Callable[[sys.UnraisableHookArgs], Any]:
     def unraisable_hook(unraisable: sys.UnraisableHookArgs) -> None:
-        call = _targets.get(get_ident()) if unraisable.exc_type is Interrupt else None
+        call = _targets.get(get_ident()) if issubclass(unraisable.exc_type, Cancelled) else None
         if call is None:
             previous(unraisable)
         else:
-            call.swallowed()
+            call.swallowed(sys._getframe().f_back)
 
     return unraisable_hook
 

@@ -7,14 +7,14 @@ import time
 from _thread import get_ident
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from types import CoroutineType
+from types import CoroutineType, FrameType
 from typing import TYPE_CHECKING, Any
 
 from .._model.current import CurrentTask, current
 from .._model.outcome import CANCELLED, Outcome
 from .._model.task import Task
 from ..errors import Cancelled
-from ._interrupt import Shot, run_interruptible
+from ._interrupt import Shot, fire_again, run_interruptible
 
 if TYPE_CHECKING:
     import anyio
@@ -73,6 +73,11 @@ class ThreadCall(CurrentTask):
         self.serving: set[anyio.CancelScope] | None = None
         self.finished_at = 0.0
 
+    def say(self, message: object) -> None:
+        task = self.task
+        if task is not None:
+            self.lane.port.call_threadsafe(_heard, task, message)
+
     def is_running(self, task: Task) -> bool:
         return self.state == RUNNING
 
@@ -99,6 +104,7 @@ class ThreadCall(CurrentTask):
         self.finished_at = time.monotonic()
         self.context = None
         self.outcome = outcome
+        del task, args, fn, outcome  # the error's traceback may lead back to this frame
 
     def _failed(self, exc: BaseException) -> Outcome[Any]:
         exc.__traceback__ = _without_own_frames(exc)
@@ -132,11 +138,12 @@ class ThreadCall(CurrentTask):
         if self.shot is not None:
             self.shot.close()
 
-    def swallowed(self) -> None:
-        """A `__del__` swallowed the interrupt: load again, and have the loop fire again. In the task's thread."""
+    def swallowed(self, frame: FrameType | None) -> None:
+        """A finalizer that `frame` ran into swallowed the interrupt: load again, and fire again. In the task's thread."""
         if not self.closing:
-            self.shot = Shot(get_ident())
-            self.lane.port.call_threadsafe(self.lane.fire, self)
+            shot = self.shot = Shot(get_ident())
+            if frame is None or not fire_again(shot, self.reason, frame):
+                self.lane.port.call_threadsafe(self.lane.fire, self)
 
 
 def _enter_context(call: ThreadCall) -> None:
@@ -176,3 +183,8 @@ def _forgotten_await(name: str, value: CoroutineType[Any, Any, Any]) -> Outcome[
 
 
 _OWN_CODE = {ThreadCall.run.__code__, run_interruptible.__code__, _run_in_context.__code__}
+
+
+def _heard(task: Task, message: object) -> None:
+    if task.outcome is None:
+        task.said(message)

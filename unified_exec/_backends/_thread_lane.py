@@ -102,10 +102,11 @@ class ThreadLane(Lane):
             tell()
 
     def fire(self, call: ThreadCall, tries: int = 0) -> None:
+        """Interrupt the function as soon as that is possible; in vain, and harmless, if it has ended."""
         with self.pool.lock:
             shot = call.shot  # none yet: the thread sees `asked` when it arms
-        if shot is not None and not fire(shot, tries):
-            self.port.call_later(RETRY, self.fire, call, tries + 1)
+        if shot is not None and not fire(shot, call.reason, tries):
+            self.port.call_later(RETRY * min(tries + 1, 100), self.fire, call, tries + 1)
 
     def drain(self) -> None:
         """Settle what has ended since the last ring."""

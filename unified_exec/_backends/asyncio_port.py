@@ -16,8 +16,11 @@ class _FutureWaiter(Waiter):
         self._future: asyncio.Future[None] = loop.create_future()
 
     def wake(self) -> None:
-        if not self._future.done():
+        # No `done()` before: the SIGINT handler of `asyncio.Runner` may cancel the future between two bytecodes.
+        try:
             self._future.set_result(None)
+        except asyncio.InvalidStateError:
+            pass
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return self._future.__await__()

@@ -51,6 +51,15 @@ class Lane(ABC):
         """
 
 
+    def give_credit(self, task: Task, count: int) -> None:
+        """Allow a running task so many more messages; 0 asks for what it has gathered.
+
+        Raises:
+            NotImplementedError: tasks of this backend take no credit.
+        """
+        raise NotImplementedError
+
+
 class Backend(ABC):
     """A pool of workers that any number of event loops share."""
 

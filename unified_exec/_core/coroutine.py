@@ -17,6 +17,18 @@ from .._rules.dispatch import not_awaitable
 from ..errors import TaskTimeout
 
 
+class _LoopTask(CurrentTask):
+    __slots__ = ("_handle",)
+
+    def __init__(self, handle: TaskHandle[Any]) -> None:
+        super().__init__(handle.id, handle.name, "loop", None, handle.nested)
+        self._handle = handle
+
+    def say(self, message: object) -> None:
+        if self._handle.outcome is None:
+            self._handle.said(message)
+
+
 async def run_coroutine(handle: TaskHandle[Any]) -> None:
     """Run the coroutine function of `handle` and settle it with what really happened.
 
@@ -25,7 +37,7 @@ async def run_coroutine(handle: TaskHandle[Any]) -> None:
     __tracebackhide__ = True
     fn, args = handle.fn, handle.args
     assert fn is not None and args is not None
-    current.set(CurrentTask(handle.id, handle.name, "loop", None, handle.nested))
+    current.set(_LoopTask(handle))
     if handle.state is TaskState.QUEUED:
         handle.move(TaskState.RUNNING)
     handle.started_at = time.monotonic()

@@ -48,7 +48,7 @@ def join_failures(
     Returns:
         the exception to raise, or ``None``. It is `raised` itself where nothing is to be added or taken away.
     """
-    kept = _without_own_cancellations(scope, raised)
+    kept = _once(_without_own_cancellations(scope, raised), failures)
     known = {id(leaf) for leaf in leaves(kept)}
     added: list[BaseException] = []
     for failure in failures:
@@ -87,6 +87,28 @@ def _without_own_cancellations(scope: TaskScope, error: BaseException | None) ->
     if not isinstance(error, BaseExceptionGroup) or not any(is_own_cancellation(leaf, scope) for leaf in leaves(error)):
         return error
     return error.split(lambda leaf: not isinstance(leaf, BaseExceptionGroup) and is_own_cancellation(leaf, scope))[1]
+
+
+def _once(error: BaseException | None, failures: list[BaseException]) -> BaseException | None:
+    """`error` with each of the `failures` in it once, however many tasks have awaited the one that failed."""
+    ours = {id(leaf) for failure in failures for leaf in leaves(failure)}
+    seen: set[int] = set()
+    again = False
+    for leaf in leaves(error):
+        again = again or (id(leaf) in ours and id(leaf) in seen)
+        seen.add(id(leaf))
+    if not again or not isinstance(error, BaseExceptionGroup):
+        return error
+    seen.clear()
+
+    def seen_before(leaf: BaseException) -> bool:
+        if isinstance(leaf, BaseExceptionGroup) or id(leaf) not in ours:
+            return False
+        before = id(leaf) in seen
+        seen.add(id(leaf))
+        return before
+
+    return error.split(seen_before)[1]
 
 
 def _not_in(known: set[int], error: BaseException | None) -> BaseException | None:

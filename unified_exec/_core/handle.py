@@ -30,13 +30,14 @@ class TaskHandle(Task, Generic[T]):
         state: a `TaskState`.
     """
 
-    __slots__ = ("__weakref__", "_port", "_timer", "_waiters", "by_scope", "private")
+    __slots__ = ("__weakref__", "_port", "_timer", "_waiters", "by_scope", "listener", "private")
 
     def __init__(
         self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], backend: str, owner: Any, port: Port
     ) -> None:
         super().__init__(name, fn, args, backend, owner)
         self._port = port
+        self.listener: Callable[[Any], object] | None = None
         self.private = False  # its outcome is its spawner's affair; the policy of the scope does not see it
         self.by_scope = False  # its scope cancelled it; nobody else did
         self._timer: Timer | None = None
@@ -184,6 +185,10 @@ class TaskHandle(Task, Generic[T]):
         if self.outcome is None and not self.asked:
             self.expired = True
             self.cancel(f"its timeout of {self.timeout:g} s is over")
+
+    def said(self, message: Any) -> None:
+        if self.listener is not None:
+            self.listener(message)
 
     def settled(self) -> None:
         if self._timer is not None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, overload
 
 if TYPE_CHECKING:
     from .handle import TaskHandle
     from .mapping import MapStream
     from .scope import On, TaskScope
+    from .streams import GeneratorStream
     from .._rules.retry import Retry
 
 A = TypeVar("A")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Verbs:
-    """`map`, `as_completed` and `gather` of a `TaskScope`."""
+    """`map`, `stream`, `as_completed` and `gather` of a `TaskScope`."""
 
     @overload
     def map(
@@ -112,6 +114,46 @@ class Verbs:
             timeout=timeout,
             return_exceptions=return_exceptions,
         )
+
+    @overload
+    def stream(
+        self, fn: Callable[[*Ts], AsyncIterator[T]], /, *args: *Ts, on: On | None = ...
+    ) -> GeneratorStream[T]: ...
+
+    @overload
+    def stream(self, fn: Callable[[*Ts], Iterator[T]], /, *args: *Ts, on: On | None = ...) -> GeneratorStream[T]: ...
+
+    def stream(self, fn: Callable[..., Any], /, *args: Any, on: On | None = None) -> GeneratorStream[Any]:
+        """Run a generator in a thread or a process and give its items as an async iterator.
+
+        The generator runs ahead of the consumer by a bounded number of items, then waits.
+
+        Args:
+            fn: a generator function, or for processes and the loop an async generator function.
+            args: its positional arguments.
+            on: ``"thread"`` (the default for plain generators), ``"process"``, ``"cpu"``, ``"loop"`` (the default for
+                async ones) or a pool.
+
+        Returns:
+            an async iterator, which is also an async context manager.
+
+        Raises:
+            RuntimeError: the scope is not open.
+            TypeError: `fn` cannot run there.
+            SerializationError: the function or an argument cannot travel.
+
+        Iterating raises what the generator raises, behind its last item. Leaving the loop early cancels the
+        generator: its ``finally`` blocks run where it runs.
+
+        Example:
+            async for row in scope.stream(read_rows, path, on="process"):
+                print(row)
+        """
+        from .streams import make_stream
+
+        scope: TaskScope = self  # type: ignore[assignment]
+        stream: GeneratorStream[Any] = make_stream(scope, fn, args, on)
+        return stream
 
     async def gather(self, *handles: TaskHandle[T]) -> list[T]:
         """Wait for all handles: their values, in the order given.

@@ -38,6 +38,9 @@ class CurrentTask:
         self.reason = reason
         self.asked = True
 
+    def say(self, message: object) -> None:
+        """Send `message` to the listener of the task's handle; backends bring the way."""
+
     def is_cancelled(self) -> bool:
         return self.asked
 
@@ -103,6 +106,21 @@ def time_left() -> float:
         return on_loop
     task = current.get()
     return INF if task is None else task.time_left()
+
+
+def report(done: float, total: float | None = None, text: str | None = None) -> None:
+    """Tell whoever started this task how far it is; works in coroutine, thread and process tasks.
+
+    Args:
+        done: units of work done so far.
+        total: units in all, ``None`` if unknown.
+        text: what is being done.
+
+    Does nothing where nobody listens (see ``progress=`` of `TaskScope.spawn`) and outside of tasks.
+    """
+    task = current.get()
+    if task is not None:
+        task.say(("report", done, total, text))
 
 
 def _here(verb: str) -> CurrentTask:

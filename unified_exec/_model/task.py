@@ -135,5 +135,8 @@ class Task:
     def settle_cancelled(self) -> None:
         self.settle(CANCELLED)
 
+    def said(self, message: Any) -> None:
+        """Called in the loop's thread with each message of the running task; handles pass it on."""
+
     def settled(self) -> None:
         """Called once after the outcome is set; handles wake their waiters and tell their scope."""

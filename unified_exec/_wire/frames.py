@@ -12,6 +12,8 @@ CANCEL      task id and reason
 FAILED      the worker cannot start; encoded error
 AGAIN       an ask was swallowed (in a ``__del__``): ring again
 RETIRED     the worker takes no more tasks and ends
+REPORT      a running task says something to its handle
+CREDIT      the handle allows a task so many more messages
 STOP        the parent wants the worker to end when it is done
 ==========  =========================================================================
 """
@@ -22,7 +24,7 @@ from _struct import Struct, error as struct_error
 
 from ..errors import UnifiedExecError
 
-TASK, DONE, READY, SETUP, CANCEL, FAILED, AGAIN, RETIRED, STOP, REPORT = range(1, 11)
+TASK, DONE, READY, SETUP, CANCEL, FAILED, AGAIN, RETIRED, STOP, REPORT, CREDIT = range(1, 12)
 
 # Outcome kinds of DONE.
 VALUE, ERROR, STOPPED, UNSTARTED = range(4)
@@ -42,6 +44,7 @@ NAME_MAX = 512
 _TASK = Struct("<BBHIIQQd")  # kind, flags, name bytes, card bytes, card id, task id, payload bytes, deadline (0: none)
 _DONE = Struct("<BBBxQdd")  # kind, flags, outcome, task id, started, finished
 _ID = Struct("<BQ")
+_REPORT = Struct("<BBQ")
 _COUNT = Struct("<I")
 _SIZE = Struct("<Q")
 
@@ -141,6 +144,27 @@ def unpack_id(message: memoryview) -> tuple[int, str | None]:
         raise ProtocolError(f"a message of {len(message)} bytes is too short for an id") from None
     rest = message[_ID.size :]
     return id, (str(rest, "utf-8", "replace") or None)
+
+
+def pack_report(id: int, payload: Bytes, flags: int = 0) -> bytes:
+    return _REPORT.pack(REPORT, flags, id) + payload
+
+
+def unpack_report(message: memoryview) -> tuple[int, int, memoryview]:
+    """Read a REPORT: flags, task id, payload.
+
+    Raises:
+        ProtocolError: too short.
+    """
+    try:
+        _, flags, id = _REPORT.unpack_from(message)
+    except struct_error:
+        raise ProtocolError(f"a message of {len(message)} bytes is too short for a report") from None
+    return flags, id, message[_REPORT.size :]
+
+
+def pack_credit(id: int, count: int) -> bytes:
+    return pack_id(CREDIT, id, str(count))
 
 
 def pack_blob(kind: int, blob: bytes = b"", flags: int = 0) -> bytes:

@@ -180,17 +180,23 @@ def encode_call(fn: Callable[..., object], args: tuple[object, ...]) -> EncodedC
 
 
 def decode_call(
-    table: FunctionTable, card_id: int, data: bytes | bytearray | memoryview, buffers: Iterable[memoryview] = ()
+    table: FunctionTable,
+    card_id: int,
+    data: bytes | bytearray | memoryview,
+    buffers: Iterable[memoryview] = (),
+    name: str = "the call",
 ) -> tuple[Callable[..., object], tuple[object, ...]]:
     """Rebuild in the worker what `encode_call` packed; `card_id` is the card's, 0 if it was volatile.
+
+    `name` is the call's, for the error.
 
     Raises:
         SerializationError: the function or the arguments cannot be rebuilt in this process.
     """
     if card_id:
         fn = table.get(card_id)
-        return fn, decode(data, buffers, "the arguments")  # type: ignore[return-value]
-    return decode(data, buffers, "the function or its arguments")  # type: ignore[return-value]
+        return fn, decode(data, buffers, f"an argument of {name}")  # type: ignore[return-value]
+    return decode(data, buffers, f"the function or an argument of {name}")  # type: ignore[return-value]
 
 
 def stats_for(fn: Callable[..., object]) -> FunctionStats:

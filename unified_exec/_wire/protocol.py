@@ -57,6 +57,7 @@ class Report(NamedTuple):
 
     id: int
     payload: memoryview
+    shared: bool
 
 
 Event = Answer | Ready | StartFailed | RingAgain | Leaving | Report
@@ -114,8 +115,10 @@ class ParentEnd:
             self.state = LEAVING
             return Leaving()
         if kind == frames.REPORT:
-            id, _ = frames.unpack_id(message[:9])
-            return Report(id, message[9:])
+            flags, id, payload = frames.unpack_report(message)
+            if id not in self.owed:
+                raise ProtocolError(f"a report of task {id}, which it was not given")
+            return Report(id, payload, bool(flags & frames.IN_SHARED))
         return RingAgain(frames.unpack_id(message)[0])
 
     def sent(self, id: int, card: int | None) -> None:

@@ -9,6 +9,7 @@ import _signal
 import os
 import sys
 from opcode import opname
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -19,6 +20,7 @@ from .._wire.protocol import ProtocolError, WorkerEnd
 from ..errors import Cancelled
 
 SIGNAL = getattr(_signal, "SIGURG", None)
+NOT_ASKED: Any = object()
 _BACK_JUMPS = frozenset(code for code, name in enumerate(opname) if "JUMP_BACKWARD" in name)
 
 
@@ -27,11 +29,14 @@ class Bell:
 
     Attributes:
         running: id of the task that may be interrupted now; 0 between tasks.
+        flushes: called when the parent wants what a task has gathered.
+        events: set when a coroutine task has been given credit.
+        credit: how many messages each task may send in all; only ever grows, and only under `_busy`.
         view: what the running task sees of itself.
         poisoned: a raise landed while an import was on the stack; the worker must retire after this task.
     """
 
-    __slots__ = ("_again", "_buffer", "_busy", "_link", "_trace", "end", "poisoned", "running", "stop", "view")
+    __slots__ = ("_again", "_buffer", "_busy", "_link", "_trace", "credit", "end", "events", "flushes", "poisoned", "running", "stop", "view")
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -39,6 +44,9 @@ class Bell:
         self._busy = False
         self._again = False
         self._trace: Any = None
+        self.credit: dict[int, int] = {}
+        self.flushes: dict[int, Callable[[], object]] = {}
+        self.events: dict[int, Any] = {}  # asyncio's
         self.end = WorkerEnd()
         self.running = 0
         self.view: CurrentTask | None = None
@@ -52,33 +60,46 @@ class Bell:
 
     def ring(self, signum: int, frame: FrameType | None) -> None:
         """The signal handler."""
-        if self._busy:  # bells nest: the one at work looks again
+        if self._busy:  # bells nest: the one at work looks again, and delivers
             self._again = True
             return
-        while True:
-            self._busy, self._again = True, False
-            self.look()
-            self._busy = False
-            if not self._again:
-                break
+        self.look()
         self.deliver(frame)
 
     def look(self) -> None:
-        """Read the mailbox and note what it says."""
-        for message in self._link.control_messages(self._buffer):
-            self.note(message)
+        """Read the mailbox and note what it says. The signal handler may come in between at any instruction."""
+        while True:
+            self._busy, self._again = True, False
+            try:
+                for message in self._link.control_messages(self._buffer):
+                    self.note(message)
+            finally:  # a signal handler of the task's own may raise in here
+                self._busy = False
+            if not self._again:
+                return
 
     def note(self, message: bytes) -> None:
         if message[0] == frames.STOP:
             self.stop = True
             return
-        if message[0] != frames.CANCEL:
+        if message[0] not in (frames.CANCEL, frames.CREDIT):
             return
         try:
-            id, reason = frames.unpack_id(memoryview(message))
+            id, text = frames.unpack_id(memoryview(message))
         except ProtocolError:
             return
-        self.end.cancelled(id, reason)
+        if message[0] == frames.CANCEL:
+            self.end.cancelled(id, text)
+        else:
+            self.credit[id] = self.credit.get(id, 0) + int(text or 0)
+            self.credited(id)
+
+    def credited(self, id: int) -> None:
+        """The parent has given task `id` credit, or wants what it has gathered."""
+        if id in self.flushes:
+            self.flushes[id]()
+        if id in self.events:
+            self.events[id].set()
 
     def deliver(self, frame: FrameType | None) -> None:
         """Raise in `frame` if the task that runs there was asked to stop.
@@ -87,9 +108,9 @@ class Bell:
             Cancelled: it was. At most once per ask: the id is cleared before.
         """
         id = self.running
-        if not id or id not in self.end.early:
+        reason = self.end.early.pop(id, NOT_ASKED) if id else NOT_ASKED
+        if reason is NOT_ASKED:
             return
-        reason = self.end.early.pop(id)
         self.running = 0
         if self.view is not None:
             self.view.ask(reason)

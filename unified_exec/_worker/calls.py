@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _collections import defaultdict
+from _functools import partial
 from time import monotonic
 from typing import Any
 
@@ -9,6 +11,7 @@ from . import answers
 from .bell import Bell
 from .link import Link
 from .settings import Settings
+from .talk import WorkerTask
 from .shared import read_block
 from .._model.current import CurrentTask, current
 from .._wire import frames
@@ -50,7 +53,7 @@ class CallRunner:
             self.refuse(task, fd)
             return False
         self.link.mark_started(task.id)
-        view = CurrentTask(task.id, task.name, "process", task.deadline or None)
+        view = WorkerTask(task.id, task.name, "process", task.deadline or None)
         started = monotonic()
         value, error = self.run(task, fd, view)
         finished = monotonic()
@@ -78,12 +81,16 @@ class CallRunner:
         token = current.set(view)
         try:
             try:
+                # Before a raise may land: the parent counts on it that what came with the task is learnt.
+                packed, buffers = unpack(self.functions, task, fd)
                 bell.view = view
                 bell.running = task.id  # inside the try: from here on a raise may land at any instruction
-                if task.id in bell.end.early:
+                if bell.end.early:
                     bell.deliver(None)
-                fn, args = load(self.functions, task, fd)
-                value = fn(*args)
+                fn, args = decode_call(self.functions, task.card_id, packed, buffers, f"{task.name}()")
+                # A subscript instead of a call: behind a call the interpreter looks for signals, and a raise there
+                # would lose the value of a function that has returned.
+                value = defaultdict(partial(fn, *args))[0]
                 bell.running = 0
             except BaseException as exc:
                 error = exc
@@ -103,13 +110,10 @@ class CallRunner:
 
 def learn_only(functions: FunctionTable, task: frames.TaskMessage, fd: int | None) -> None:
     """Learn the function that came with a task nobody wants any more: the parent counts on it."""
-    card = task.card
-    if fd is not None:
-        _, buffers = read_block(fd, task.payload)
-        if task.flags & frames.CARD_IN_SHARED:
-            card = buffers[0]
-    if task.flags & frames.NEW_CARD:
-        functions.learn(task.card_id, bytes(card))
+    try:
+        unpack(functions, task, fd)
+    except OSError:
+        pass  # no memory to map it; whoever calls the function is told that it was never learnt
 
 
 def load(functions: FunctionTable, task: frames.TaskMessage, fd: int | None) -> tuple[Any, Any]:
@@ -117,6 +121,19 @@ def load(functions: FunctionTable, task: frames.TaskMessage, fd: int | None) -> 
 
     Raises:
         SerializationError: one of them cannot be rebuilt here.
+    """
+    packed, buffers = unpack(functions, task, fd)
+    return decode_call(functions, task.card_id, packed, buffers, f"{task.name}()")
+
+
+def unpack(
+    functions: FunctionTable, task: frames.TaskMessage, fd: int | None
+) -> tuple[frames.Bytes, list[memoryview]]:
+    """Find the payload of `task`, in the message or in the shared block, and learn the function it brought.
+
+    Raises:
+        ProtocolError: the block did not come with it.
+        OSError: no memory is left to map it.
     """
     packed: frames.Bytes = task.payload
     buffers: list[memoryview] = []
@@ -129,4 +146,4 @@ def load(functions: FunctionTable, task: frames.TaskMessage, fd: int | None) -> 
             card = buffers.pop(0)
     if task.flags & frames.NEW_CARD:
         functions.learn(task.card_id, bytes(card))
-    return decode_call(functions, task.card_id, packed, buffers)
+    return packed, buffers

@@ -9,11 +9,12 @@ from time import monotonic
 from types import FrameType
 from typing import Any
 
-from . import answers
-from .bell import Bell
+from . import answers, talk
+from .bell import NOT_ASKED, Bell
 from .calls import learn_only, load
 from .link import CONTROL_FD, DONTWAIT, TASKS_FD, Link
 from .settings import Settings
+from .talk import WorkerTask
 from .._model.current import CurrentTask, current
 from .._wire import frames
 from .._wire.functions import FunctionTable
@@ -31,11 +32,12 @@ class CoroutineRunner:
         self.settings = settings
         self.end = bell.end
         self.bell = _LoopBell(link, self)
+        talk.here = talk.Talk(link, self.bell)
+        self.bell.end = self.end
         self.functions = FunctionTable()
         self.running: dict[int, tuple[asyncio.Task[None], CurrentTask]] = {}
         self.done = 0
         self.leaving = False
-        self._early = bell.end.early
         self._last = monotonic()
 
     def serve(self) -> None:
@@ -45,7 +47,6 @@ class CoroutineRunner:
         self.loop = asyncio.get_running_loop()
         self.over = asyncio.Event()
         self.bell.install()
-        self.bell.end.early.update(self._early)
         self.loop.add_reader(TASKS_FD, self._take)
         self.loop.add_reader(CONTROL_FD, self.bell.look_on_loop)
         if self.settings.idle is not None:
@@ -83,12 +84,14 @@ class CoroutineRunner:
         args: Any = ()
         try:
             fn, args = load(self.functions, task, fd)
-        except Exception as exc:
+        except BaseException as exc:  # also what a __setstate__ of the user's raises to end the program
             error = exc
         task.card = task.payload = b""  # views into the buffer, which the next message overwrites
-        view = CurrentTask(task.id, task.name, "process", task.deadline or None)
+        view = WorkerTask(task.id, task.name, "process", task.deadline or None)
         running = self.loop.create_task(self._run(task, view, fn, args, error), name=task.name)
         self.running[task.id] = (running, view)
+        if self.end.early:
+            self.bell.deliver(None)  # asked while its arguments were rebuilt
 
     async def _run(
         self,
@@ -106,10 +109,11 @@ class CoroutineRunner:
                 value = await fn(*args)
             except BaseException as exc:
                 error = exc
+        self.bell.end_trace()
         finished = monotonic()
         del fn, args
-        self.bell.end_trace()
         del self.running[task.id]
+        self.end.early.pop(task.id, None)
         self.done += 1
         stopped = view.asked and isinstance(error, (asyncio.CancelledError, Cancelled))
         answers.flush()
@@ -124,10 +128,10 @@ class CoroutineRunner:
         self._last = monotonic()
         self._maybe_over()
 
-    def stop(self, id: int, reason: str | None) -> None:
-        """Cancel a running task."""
-        if id in self.running:
-            self.running[id][1].ask(reason)
+    def stop(self, id: int) -> None:
+        """Cancel a task that was asked to stop, unless it was interrupted meanwhile or has ended."""
+        reason = self.end.early.pop(id, NOT_ASKED)
+        if reason is not NOT_ASKED and id in self.running:
             self.running[id][0].cancel(reason)
 
     def leave(self) -> None:
@@ -170,16 +174,31 @@ class _LoopBell(Bell):
 
     def deliver(self, frame: FrameType | None) -> None:
         runner = self._runner
-        for id in [id for id in self.end.early if id in runner.running]:
-            reason = self.end.early.pop(id)
-            task, view = runner.running[id]
-            view.ask(reason)
+        blocking = 0
+        for id in list(self.end.early):
+            entry = runner.running.get(id)
+            if entry is None:
+                continue
+            task, view = entry
+            if not view.asked:
+                view.ask(self.end.early.get(id))
+                # Until then it stays asked: should the task, or another, block the loop before, the next bell finds it.
+                runner.loop.call_soon_threadsafe(runner.stop, id)
             if frame is not None and task is asyncio.current_task(runner.loop) and _in_user_code(frame):
-                self.raise_in(frame, reason)
-            else:
-                runner.loop.call_soon_threadsafe(runner.stop, id, reason)
+                blocking = id
+        if blocking and (reason := self.end.early.pop(blocking, NOT_ASKED)) is not NOT_ASKED:
+            self.view = runner.running[blocking][1]
+            self.raise_in(frame, reason)
         if self.stop:
             runner.loop.call_soon_threadsafe(runner.leave)
+
+    def swallowed(self, unraisable: Any) -> bool:
+        """Cancel through the loop what could not be interrupted."""
+        if not isinstance(unraisable.exc_value, Cancelled) or self.view is None:
+            return False
+        self.end.cancelled(self.view.id, self.view.reason)
+        self._runner.loop.call_soon_threadsafe(self._runner.stop, self.view.id)
+        return True
 
 
 def _in_user_code(frame: FrameType) -> bool:
@@ -193,5 +212,3 @@ def _in_user_code(frame: FrameType) -> bool:
             return False
         here = here.f_back
     return False
-
-

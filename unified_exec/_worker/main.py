@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any
 
-from . import answers
+from . import answers, talk
 from .bell import Bell
 from .link import CONTROL_FD, LIFELINE_FD, STATUS_FD, TASKS_FD, Link, receive
 from .settings import Settings
@@ -29,6 +29,7 @@ def main() -> None:
     _signal.signal(_signal.SIGINT, lambda signum, frame: None)
     link = Link()
     bell = Bell(link)
+    talk.here = talk.Talk(link, bell)
     settings = read_settings()
     if settings is None:
         return

@@ -14,14 +14,14 @@ OFF_LOOP_MIN = 1024 * 1024
 """A pickle above this many bytes is rebuilt in a thread of its own: it would keep the loop busy too long."""
 
 
-class _Decoding:
-    """The place of a task whose value has come and is being rebuilt: it can no longer be stopped."""
+class _Ending:
+    """The place of a task whose end is decided and about to be told: it can no longer be stopped."""
 
     def is_running(self, task: Task) -> bool:
         return True
 
 
-DECODING = _Decoding()
+ENDING = _Ending()
 
 
 def decode(
@@ -29,7 +29,7 @@ def decode(
 ) -> None:
     """Settle `task` with its answer, now or, for a large one, as soon as it is rebuilt."""
     if answer.outcome == frames.VALUE and len(data) > OFF_LOOP_MIN:
-        task.place = DECODING
+        task.place = ENDING
 
         def work() -> None:
             outcome = outcome_of(task.name, frames.VALUE, data, buffers)
@@ -67,3 +67,11 @@ def decode_start_error(data: frames.Bytes) -> BaseException:
     wrapped = WorkerStartError(f"{type(error).__name__}: {error}")
     wrapped.__cause__ = error
     return wrapped
+
+
+def message_of(data: frames.Bytes, buffers: list[memoryview]) -> object:
+    """What a running task says; an exception if it cannot be rebuilt here."""
+    try:
+        return codec.decode(data, buffers, "a message of the task")
+    except Exception as exc:
+        return exc

@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from .answer import decode, decode_start_error
+from .answer import ENDING, decode, decode_start_error, message_of
+from .burial import bury
+from .stopping import Stopping
 from .worker import Worker
 from ..ports import Port, Timer
 from ..._model.outcome import Outcome
@@ -29,12 +31,10 @@ COROUTINES_MAX = 1000
 """Coroutine tasks one worker runs at the same time."""
 START_TRIES = 3
 """Workers that may die before they are up, one after another, before the waiting tasks fail."""
-SPARE_AFTER = 0.05
-"""Seconds an ask may go unanswered before a spare worker is started for the kill that may follow."""
 
 
 class Crew:
-    """Dispatch, take back, ask, kill, bury."""
+    """Gives work out, takes answers in, and takes back what waits behind a long task."""
 
     def __init__(self, pool: ProcessPool, port: Port, coroutines: bool) -> None:
         self.pool = pool
@@ -46,6 +46,7 @@ class Crew:
         self.failed_starts = 0
         self._stuck_timer: Timer | None = None
         self._recruiting = False
+        self._stopping = Stopping(self)
 
     # -- giving work out
 
@@ -58,7 +59,11 @@ class Crew:
                 return
         self.queue.push(task)
         if not self._recruiting:
-            self._recruit()
+            self._recruiting = True
+            self.port.call_soon(self._recruit)
+
+    def cancel(self, tasks: Iterable[Task], reason: str | None) -> None:
+        self._stopping.cancel(tasks, reason)
 
     def _roomiest(self, task: Task) -> Worker | None:
         """The busy worker that may take one more task, the least loaded first."""
@@ -72,6 +77,8 @@ class Crew:
         if cost is None:
             return None
         for worker in self.workers:
+            if worker.stuck or worker.asked:
+                continue  # what is sent there would wait for a long task, or for a grace
             if worker.end.open and ahead.may_send(len(worker.tasks), worker.load, cost):
                 best = worker if best is None or worker.load < best.load else best
         return best
@@ -94,26 +101,24 @@ class Crew:
         return sent
 
     def pump(self) -> None:
-        """Send what waits, as far as there is room."""
-        while (task := self.queue.peek()) is not None:
-            worker = self.idle[-1] if self.idle else self._roomiest(task)
-            if worker is None:
-                break
-            self.queue.pop()
-            if not self._send(worker, task):
-                if task.outcome is None:
-                    self.queue.push_front([task])
-                    break
+        """Send what waits, as far as there is room, and get another worker for the rest."""
+        self._fill()
         if len(self.queue):
             if not self._recruiting:
                 self._recruit()
-        elif self.idle:
-            self._after_rush()
-
-    def _after_rush(self) -> None:
-        if self.pool.hungry or self.pool.too_many(self):
+        elif self.idle and self.pool.wants_some_of(self):
             for worker in list(self.idle):
                 self.pool.offer(self, worker)
+
+    def _fill(self) -> None:
+        while (task := self.queue.peek()) is not None:
+            worker = self.idle[-1] if self.idle else self._roomiest(task)
+            if worker is None:
+                return
+            self.queue.pop()
+            if not self._send(worker, task) and task.outcome is None:
+                self.queue.push_front([task])
+                return
 
     # -- workers come and go
 
@@ -132,8 +137,8 @@ class Crew:
         if worker is None:
             return
         self.adopt(worker)
-        self.pump()
-        if len(self.queue) and not self._recruiting:
+        self._fill()
+        if len(self.queue):
             self._recruiting = True
             self.port.call_soon(self._recruit)
 
@@ -178,33 +183,41 @@ class Crew:
                 self._on_event(worker, event)
 
     def _on_control(self, worker: Worker) -> None:
+        self.hear(worker)
+        if worker.deaf and worker in self.workers:
+            # Its end is closed but it may still live: a task closed all descriptors. It can do nothing more.
+            self.port.remove_reader(worker.child.control.fileno())
+            if worker.child.pidfd is None:
+                worker.kill()
+                self.on_exit(worker)
+        self.pump()
+
+    def hear(self, worker: Worker) -> None:
+        """Read all it has said so far, on both sockets."""
         try:
-            # An answer on this socket may be newer than the worker's READY on the other.
-            self._read_answers(worker, READ_MOST)
+            # An answer in the mailbox may be newer than the worker's READY on the other socket.
+            self._read_answers(worker, 1 << 30)
+            if worker.buried:
+                return
             for event, fd in worker.read_control():
                 if type(event) is protocol.Answer:
                     self._answered(worker, event, fd)
                 else:
-                    self._on_event(worker, event)
+                    self._on_event(worker, event, fd)
                 if worker.buried:
                     return
-            if worker.deaf and worker in self.workers:
-                # Its end is closed but it may still live: a task closed all descriptors. It can do nothing more.
-                self.port.remove_reader(worker.child.control.fileno())
-                if worker.child.pidfd is None:
-                    worker.kill()
-                    self.on_exit(worker)
         except (frames.ProtocolError, OSError) as exc:
             self._broke_protocol(worker, exc)
-        self.pump()
 
-    def _on_event(self, worker: Worker, event: protocol.Event) -> None:
+    def _on_event(self, worker: Worker, event: protocol.Event, fd: int | None = None) -> None:
         if type(event) is protocol.Ready:
             self.failed_starts = 0
         elif type(event) is protocol.Leaving:
             self._give_back(worker)
         elif type(event) is protocol.RingAgain:
             worker.ring()
+        elif type(event) is protocol.Report:
+            worker.tasks[event.id].said(message_of(*worker.payload(event, fd)))
         elif type(event) is protocol.StartFailed:
             self._start_failed(worker, decode_start_error(event.error))
 
@@ -212,6 +225,7 @@ class Crew:
         now = time.monotonic()
         task = worker.answered(answer.id)
         worker.heard = now
+        worker.stuck = False
         stats = task.cargo.card.stats
         if not self.coroutines:
             stats.cost = ahead.learn(stats.cost, answer.finished - answer.started)
@@ -232,7 +246,7 @@ class Crew:
 
     def _broke_protocol(self, worker: Worker, exc: Exception) -> None:
         if not worker.buried:
-            worker.detail = str(exc)
+            worker.detail = worker.detail or str(exc)
             worker.end.state = protocol.OVER
             if worker in self.idle:
                 self.idle.remove(worker)
@@ -242,77 +256,50 @@ class Crew:
         """The worker takes no more tasks: what it has not claimed runs elsewhere."""
         if worker in self.idle:
             self.idle.remove(worker)
-        self._requeue(worker.take_back())
+        self.requeue(worker.take_back())
 
-    def _requeue(self, tasks: list[Task]) -> None:
+    def rest(self, worker: Worker) -> None:
+        """Note that the worker may have become idle because its tasks were taken back."""
+        if not worker.tasks and worker.end.open and worker in self.workers and worker not in self.idle:
+            self.idle.append(worker)
+
+    def requeue(self, tasks: list[Task]) -> None:
         self.queue.push_front(task for task in tasks if task.outcome is None)
 
     # -- the end of a worker
 
     def on_exit(self, worker: Worker) -> None:
-        """The process has ended: keep what was finished, move what was not begun, fail what was."""
+        """The process has ended."""
         if worker not in self.workers:
             return
-        try:
-            self._read_answers(worker, 1 << 30)
-            for event, fd in worker.read_control():
-                if type(event) is protocol.Answer:
-                    self._answered(worker, event, fd)
-        except (frames.ProtocolError, OSError) as exc:
-            worker.detail = worker.detail or str(exc)
+        self.hear(worker)
         if worker not in self.workers:
             return  # settling an answer above ended the pool
         was_starting = worker.end.state == protocol.STARTING
-        worker.end.state = protocol.OVER
-        unclaimed = worker.take_back()
-        begun = worker.started()
-        self.detach(worker)
-        exitcode = worker.bury()
-        self.pool.forget(worker)
-        lost = list(worker.tasks.values())
-        worker.tasks.clear()
-        for task in lost:
-            task.place = None
-        if not self.coroutines:
-            # It begins them in order. One before `begun` has run too, if its answer was lost after some nonsense.
-            first = next((at for at, task in enumerate(lost, 1) if task.id == begun), 0)
-            lost, unclaimed = lost[:first], lost[first:] + unclaimed
-        self._requeue([task for task in unclaimed if task.stop_reason is None and not task.expired])
-        for task in unclaimed:
-            if task.outcome is None and (task.stop_reason is not None or task.expired):
-                task.settle_cancelled()
-        for task in lost:
-            self._lost(worker, task, exitcode)
+        exitcode = bury(self, worker)
         if was_starting and worker.culprit is None:
             self._died_at_start(exitcode)
         self.pump()
 
-    def _lost(self, worker: Worker, task: Task, exitcode: int | None) -> None:
-        culprit = worker.culprit
-        if culprit is task:
-            task.settle_cancelled()
-            return
-        detail = worker.detail
-        if culprit is not None:
-            detail = f"it was killed to stop task {culprit.name!r}, which shared it and did not end within its grace"
-        task.settle(Outcome(error=WorkerCrashed(task.name, worker.pid, exitcode, detail)))
-
     def _died_at_start(self, exitcode: int | None) -> None:
         self.failed_starts += 1
-        if self.failed_starts >= START_TRIES and not any(w.end.state == protocol.UP for w in self.workers):
-            self.failed_starts = 0
+        if self.failed_starts >= START_TRIES:
             self._fail_waiting(WorkerStartError("it died before it was ready", exitcode))
 
     def _start_failed(self, worker: Worker, error: BaseException) -> None:
         worker.culprit = worker.culprit or next(iter(worker.tasks.values()), None)
         self._give_back(worker)
-        if not any(other.end.state == protocol.UP for other in self.workers):
+        self.failed_starts += 1
+        if self.failed_starts >= START_TRIES or not any(other.end.state == protocol.UP for other in self.workers):
             self._fail_waiting(error)
 
     def _fail_waiting(self, error: BaseException) -> None:
-        for task in list(self.queue.drain()):
-            if task.outcome is None:
-                task.settle(Outcome(error=error))
+        self.failed_starts = 0
+        waiting = list(self.queue.drain())
+        for task in waiting:
+            task.place = ENDING  # settling one may cancel the others
+        for task in waiting:
+            task.settle(Outcome(error=error))
 
     # -- taking back what waits behind a long task
 
@@ -324,54 +311,13 @@ class Crew:
         self._stuck_timer = None
         if self.idle or len(self.workers) < self.pool.max_workers:
             now = time.monotonic()
-            for worker in list(self.workers):
+            for worker in self.workers:
                 if len(worker.tasks) > 1 and now - worker.heard >= ahead.STUCK:
-                    self._requeue(worker.take_back())
+                    worker.stuck = True  # or they would be sent there again
+                    self.requeue(worker.take_back())
             self.pump()
         if any(len(worker.tasks) > 1 for worker in self.workers):
             self._watch_stuck()
-
-    # -- stopping
-
-    def cancel(self, tasks: Iterable[Task], reason: str | None) -> None:
-        sent: dict[Worker, list[Task]] = {}
-        for task in tasks:
-            if task.outcome is not None:
-                continue
-            if type(task.place) is Worker:
-                sent.setdefault(task.place, []).append(task)
-            elif task.place is None:
-                self.queue.forget_one()
-                task.settle_cancelled()
-        for worker, chosen in sent.items():
-            self._cancel_sent(worker, chosen, reason)
-        if sent:
-            self.port.call_soon(self.pump)
-
-    def _cancel_sent(self, worker: Worker, chosen: list[Task], reason: str | None) -> None:
-        wanted = {task.id for task in chosen}
-        back = worker.take_back()
-        self._requeue([task for task in back if task.id not in wanted])
-        if not worker.tasks and worker.end.open and worker not in self.idle:
-            self.idle.append(worker)
-        for task in back:
-            if task.id in wanted and task.outcome is None:
-                task.settle_cancelled()
-        for task in chosen:
-            if task.outcome is None and task.id in worker.tasks and task.stopping(reason):
-                worker.asked[task.id] = self.port.call_later(self.pool.grace, self._grace_over, worker, task)
-                worker.ask(task.id, reason)
-                if self.pool.grace > SPARE_AFTER:
-                    self.port.call_later(SPARE_AFTER, self._prepare_kill, worker, task)
-
-    def _prepare_kill(self, worker: Worker, task: Task) -> None:
-        if task.id in worker.tasks:
-            self.pool.start_spare(self.coroutines)
-
-    def _grace_over(self, worker: Worker, task: Task) -> None:
-        if task.id in worker.tasks and not worker.buried:
-            worker.culprit = task
-            worker.kill()  # its answer may land before: harmless, what was answered stands
 
     def describe(self) -> dict[str, Any]:
         return {"queued": len(self.queue), "workers": len(self.workers), "idle": len(self.idle)}

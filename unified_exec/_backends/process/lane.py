@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .crew import Crew
+from .worker import Worker
 from ..base import Lane
 from ..ports import Port
 from ..._model.task import Task
@@ -54,3 +55,9 @@ class ProcessLane(Lane):
             self.calls.cancel(plain, reason)
         if loops:
             self.coroutines.cancel(loops, reason)
+
+    def give_credit(self, task: Task, count: int) -> None:
+        if isinstance(task.place, Worker):
+            task.place.give_credit(task.id, count)
+            if not count:
+                task.place.ring()

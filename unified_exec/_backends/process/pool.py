@@ -121,16 +121,15 @@ class ProcessPool(Backend):
         """
         with self._lock:
             self._sweep()
-            for worker in reversed(self._free):
-                if worker.coroutines == crew.coroutines and worker.end.open:
-                    self._free.remove(worker)
-                    return worker
-            owners = [worker for worker in self._workers if worker.coroutines == crew.coroutines]
-            if len(owners) >= self.max_workers and crew.workers:
+            if crew.workers and self._lent(crew.coroutines) >= self.max_workers:
                 if crew not in self.hungry:
                     self.hungry.append(crew)
                 self._ask_others(crew)
                 return None
+            for worker in reversed(self._free):
+                if worker.coroutines == crew.coroutines and worker.end.open:
+                    self._free.remove(worker)
+                    return worker
         return self._start(crew.coroutines)
 
     def _start(self, coroutines: bool) -> Worker:
@@ -141,7 +140,14 @@ class ProcessPool(Backend):
         settings.max_memory = self._max_memory
         settings.idle = self._idle_timeout
         environment = {**os.environ, **sizing.worker_threads(dict(os.environ), self.max_workers, sizing.cpu_count())}
-        worker = Worker(start({**environment, **self._env}), coroutines, codec.encode_value(settings.as_dict()).data)
+        worker = Worker(start({**environment, **self._env}), coroutines)
+        try:
+            worker.set_up(codec.encode_value(settings.as_dict()).data)
+        except ConnectionError:
+            pass  # it has died at once: its end will be noticed
+        except OSError as exc:
+            worker.bury()
+            raise WorkerStartError(f"its settings could not be sent: {exc}") from exc
         with self._lock:
             self._workers.add(worker)
         return worker
@@ -158,10 +164,18 @@ class ProcessPool(Backend):
         with self._lock:
             self._free.append(worker)
 
+    def _lent(self, coroutines: bool) -> int:
+        """How many workers of a kind the crews have. A spare waits for one of those to be killed."""
+        return sum(1 for worker in self._workers if worker.coroutines == coroutines and worker not in self._free)
+
     def too_many(self, crew: Crew) -> bool:
-        return len(self._workers) > self.max_workers and (
-            sum(1 for worker in self._workers if worker.coroutines == crew.coroutines) > self.max_workers
-        )
+        return len(self._workers) > self.max_workers and self._lent(crew.coroutines) > self.max_workers
+
+    def wants_some_of(self, crew: Crew) -> bool:
+        """Tell whether a crew shall offer its idle workers."""
+        if any(other is not crew and other.coroutines == crew.coroutines for other in self.hungry):
+            return True
+        return self.too_many(crew)
 
     def offer(self, crew: Crew, worker: Worker) -> None:
         """Take an idle worker from a crew: another loop waits for it, or there are too many."""

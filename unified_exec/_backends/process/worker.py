@@ -28,6 +28,7 @@ class Worker:
         tasks: the tasks it was sent and still owes, oldest first.
         load: estimated seconds of those tasks.
         heard: instant of its last answer, or of the moment it last became busy.
+        stuck: it has not answered for so long that tasks were taken back from it.
         asked: timers of the tasks that were asked to stop, by task id.
         deaf: it has closed its end of the mailbox.
         culprit: the task for whose sake it was killed.
@@ -48,10 +49,11 @@ class Worker:
         "heard",
         "load",
         "pid",
+        "stuck",
         "tasks",
     )
 
-    def __init__(self, child: Child, coroutines: bool, settings: bytes) -> None:
+    def __init__(self, child: Child, coroutines: bool) -> None:
         self.child = child
         self.pid = child.pid
         self.coroutines = coroutines
@@ -59,6 +61,7 @@ class Worker:
         self.tasks: dict[int, Task] = {}
         self.load = 0.0
         self.heard = time.monotonic()
+        self.stuck = False
         self.asked: dict[int, Timer] = {}
         self.culprit: Task | None = None
         self.detail: str | None = None
@@ -66,9 +69,13 @@ class Worker:
         self.deaf = False
         self._buffer = bytearray(frames.MESSAGE_MAX)
         self._view = memoryview(self._buffer)
-        self._send_settings(settings)
 
-    def _send_settings(self, settings: bytes) -> None:
+    def set_up(self, settings: bytes) -> None:
+        """Send the pickled settings, for which the new process waits.
+
+        Raises:
+            OSError: no descriptor or no memory is left for large ones, or the process has died at once.
+        """
         if len(settings) <= frames.INLINE_MAX:
             self.child.control.send(frames.pack_blob(frames.SETUP, settings))
             return
@@ -214,13 +221,24 @@ class Worker:
                 raise
             yield event, fd
 
-    def ask(self, id: int, reason: str | None) -> None:
-        """Put a cancellation into the mailbox and ring. A full mailbox is no matter: the grace will be over."""
+    def ask(self, id: int, reason: str | None) -> bool:
+        """Put a cancellation into the mailbox and ring; ``False`` if the mailbox is full for now."""
         try:
             self.child.control.send(frames.pack_id(frames.CANCEL, id, reason))
+        except BlockingIOError:
+            self.ring()
+            return False
         except OSError:
-            pass
+            pass  # it is deaf, or has died: its end will be noticed, or the grace will be over
         self.ring()
+        return True
+
+    def give_credit(self, id: int, count: int) -> None:
+        """Allow a task so many more messages."""
+        try:
+            self.child.control.send(frames.pack_credit(id, count))
+        except OSError:
+            pass  # its end will be noticed
 
     def ring(self) -> None:
         if not self.buried:

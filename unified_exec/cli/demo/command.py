@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -51,6 +52,7 @@ class Demonstration:
         self.arguments = arguments
         self.console = _console(to_stderr=arguments.json)
         self.display = display_for(self.console)
+        self.load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         self.hybrid: HybridRun | None = None
         self.sequential: SequentialRun | None = None
 
@@ -68,8 +70,8 @@ class Demonstration:
             if not (self.arguments.no_sequential or hybrid.cancelled or hybrid.lost):
                 other = stack.enter_context(new_store(folder / "one-by-one.db"))
                 self._run_sequential(job, other)
-            backend, cores = self.arguments.backend, cpu_count()
-            found = report.make(files, backend, cores, hybrid, left_over, self.sequential)
+            machine = report.Machine(cpu_count(), self.load)
+            found = report.make(files, self.arguments.backend, machine, hybrid, left_over, self.sequential)
         self._tell(found)
         return 1 if found.broken else 0
 

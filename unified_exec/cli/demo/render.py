@@ -107,7 +107,10 @@ def _runs(console: Console, report: Report) -> None:
         f"{one.store_seconds:.2f} s storing.",
     )
     same = "both runs stored the same results" if report.same_results else "the runs stored DIFFERENT results"
-    say(console, f"Speed-up: {report.speedup:.2f} times on {report.cores} cores; {same}.", style="bold")
+    if report.machine.was_busy:
+        busy = f"load average {report.machine.load_before:.1f} before it began"
+        say(console, f"Other programs were at work on this machine ({busy}): the times suffer from it.")
+    say(console, f"Speed-up: {report.speedup:.2f} times on {report.machine.cores} cores; {same}.", style="bold")
 
 
 def _timed(report: Report) -> Iterator[tuple[str, float]]:

@@ -15,6 +15,18 @@ from .stages import Stage
 from .store import RankedFunction, Store, Totals
 
 
+class Machine(NamedTuple):
+    """Where it ran: the cores this process may use, and the load average before it began (``None`` if unknown)."""
+
+    cores: int
+    load_before: float | None
+
+    @property
+    def was_busy(self) -> bool:
+        """Whether other programs were at work already, so that the figures suffer."""
+        return self.load_before is not None and self.load_before > self.cores / 2
+
+
 class Report(NamedTuple):
     """Everything that is told at the end.
 
@@ -25,7 +37,7 @@ class Report(NamedTuple):
 
     corpus: Corpus
     event_loop: str
-    cores: int
+    machine: Machine
     hybrid: HybridRun
     sequential: SequentialRun | None
     same_results: bool | None
@@ -43,7 +55,7 @@ class Report(NamedTuple):
 def make(
     corpus: Corpus,
     event_loop: str,
-    cores: int,
+    machine: Machine,
     hybrid: HybridRun,
     left_over: LeftOver,
     sequential: SequentialRun | None,
@@ -54,7 +66,7 @@ def make(
     return Report(
         corpus=corpus,
         event_loop=event_loop,
-        cores=cores,
+        machine=machine,
         hybrid=hybrid,
         sequential=sequential,
         same_results=same,
@@ -93,7 +105,7 @@ def as_json(report: Report) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "event_loop": report.event_loop,
-        "cores": report.cores,
+        **report.machine._asdict(),
         "corpus": {
             "root": str(report.corpus.root),
             "files": len(report.corpus.paths),

@@ -1,0 +1,1 @@
+"""Random work, cancels, kills and loop restarts for as long as wanted: ``python -m benchmarks.soak``."""

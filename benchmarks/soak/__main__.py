@@ -1,0 +1,8 @@
+"""``python -m benchmarks.soak``."""
+
+if __name__ == "__main__":
+    import sys
+
+    from benchmarks.soak.cli import main
+
+    sys.exit(main())

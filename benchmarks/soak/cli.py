@@ -1,0 +1,137 @@
+"""The command line of the soak run."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from tests.leaks import mark_this_run
+from unified_exec import shutdown_default_pools
+
+from .epoch import Epoch
+from .kinds import named
+from .watch import Ground, Watchdog
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run epochs until the tasks or the minutes are used up; 1 if the law was broken, 4 (from the watchdog) on a hang."""
+    options = _parser().parse_args(argv)
+    mark_this_run()
+    logging.getLogger("unified_exec").setLevel(logging.ERROR)  # abandoned threads are meant
+    seed = options.seed if options.seed is not None else random.randrange(10**9)
+    print(f"soak: seed {seed}, {options.tasks:,} tasks at most, {options.minutes or 'no limit of'} minutes", flush=True)
+    soak = _Soak(options, seed)
+    try:
+        soak.run()
+    except KeyboardInterrupt:
+        print("interrupted")
+    return soak.finish()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.soak",
+        description="Random tasks on all backends and loops, with cancels, timeouts, kills and pools that come and go; "
+        "every outcome is checked. Ends with 1 if the law was broken, with 4 if something hung.",
+    )
+    parser.add_argument("--tasks", type=int, default=100_000, help="tasks at least (100,000)")
+    parser.add_argument("--minutes", type=float, default=0, help="end after so many minutes even so")
+    parser.add_argument("--seed", type=int, help="what everything is drawn from; printed if it is not given")
+    parser.add_argument("--epoch", type=int, help="run this epoch of the seed alone")
+    parser.add_argument("--per-epoch", type=int, default=10_000, help="tasks in each epoch (10,000)")
+    parser.add_argument("--loops", default="asyncio,trio,uvloop", help="loops, in turn (asyncio,trio,uvloop)")
+    parser.add_argument("--kill-every", type=float, default=0.3, metavar="S", help="mean time between kills; 0: none")
+    parser.add_argument("--only", action="append", default=[], metavar="KIND", help="e.g. process/spins, or thread")
+    parser.add_argument("--patience", type=float, default=60.0, metavar="S", help="what runs longer hangs (60)")
+    parser.add_argument("--keep-going", action="store_true", help="do not end with the first epoch that has a fault")
+    return parser
+
+
+class _Soak:
+    def __init__(self, options: argparse.Namespace, seed: int) -> None:
+        self.options = options
+        self.seed = seed
+        self.kinds = named(options.only)
+        self.loops = options.loops.split(",")
+        self.watchdog = Watchdog(options.patience)
+        self.ground = Ground(self.loops)
+        self.tasks = 0
+        self.kills = 0
+        self.outcomes: Counter[str] = Counter()
+        self.faults: list[str] = []
+        self.began = time.monotonic()
+
+    def run(self) -> None:
+        numbers = [self.options.epoch] if self.options.epoch is not None else range(1_000_000)
+        for number in numbers:
+            self._epoch(number)
+            late = self.options.minutes and time.monotonic() - self.began > 60 * self.options.minutes
+            if late or self.tasks >= self.options.tasks or (self.faults and not self.options.keep_going):
+                return
+
+    def _epoch(self, number: int) -> None:
+        rng = random.Random(f"{self.seed}/{number}")
+        loops = [self.loops[number % len(self.loops)]]
+        if rng.random() < 0.25:  # two loops at once, in two threads, share the pools
+            loops.append(rng.choice(self.loops))
+        epoch = Epoch(
+            f"{self.seed}/{number}", tuple(loops), self.kinds, self.options.per_epoch, self.options.kill_every
+        )
+        began = time.monotonic()
+        self.watchdog.epoch = epoch
+        epoch.run()
+        self.watchdog.epoch = None
+        seconds = time.monotonic() - began
+        faults = list(epoch.violations)
+        cold = rng.random() < 0.5
+        if cold:  # else the default pools stay warm for the loop of the next epoch
+            faults += self._check_ground(epoch)
+        self._add_up(epoch, faults)
+        resident = self.ground.weigh(self.tasks)
+        print(
+            f"epoch {number:>4}  {'+'.join(loops):<16} {epoch.spawned:>7,} tasks  {epoch.sessions:>5} sessions"
+            f"  {epoch.spawned / seconds:>7,.0f} tasks/s  {epoch.kills:>3} kills  {resident >> 20:>4} MiB"
+            f"  {'cold' if cold else 'warm'}  {'OK' if not faults else f'{len(faults)} FAULTS'}",
+            flush=True,
+        )
+
+    def _check_ground(self, epoch: Epoch) -> list[str]:
+        seed = epoch.seed
+        try:
+            shutdown_default_pools()
+        except Exception as error:
+            return [f"epoch {seed}: the default pools could not be shut down: {error!r}"]
+        left = [f"epoch {seed}: left behind: {thing}" for thing in self.ground.left()]
+        for line in left:
+            print(f"VIOLATION: {line}")
+        return left
+
+    def _add_up(self, epoch: Epoch, faults: list[str]) -> None:
+        self.faults += faults
+        self.tasks += epoch.spawned
+        self.kills += epoch.kills
+        self.outcomes += epoch.outcomes
+
+    def finish(self) -> int:
+        """Shut everything, look around once more and say how it was."""
+        shutdown_default_pools()
+        self.faults += [f"at the end: left behind: {thing}" for thing in self.ground.left()]
+        slope, grown = self.ground.growth()
+        if grown:
+            self.faults.append(grown)
+        seconds = time.monotonic() - self.began
+        print(f"\n{self.tasks:,} tasks in {seconds:.0f} s ({self.tasks / seconds:,.0f}/s), {self.kills} workers killed")
+        print("outcomes: " + ", ".join(f"{name} {number:,}" for name, number in self.outcomes.most_common()))
+        print(f"memory: {slope:+.2f} bytes for each task after warming up")
+        if not self.faults:
+            print("every task ended once and rightly; nothing hung, nothing is left")
+            return 0
+        print(f"{len(self.faults)} FAULTS; the first:")
+        for fault in self.faults[:10]:
+            print(f"  {fault}")
+        print(f"again: python -m benchmarks.soak --seed {self.seed} --epoch N")
+        return 1
