@@ -47,8 +47,8 @@ async def a_fail_weakly() -> None:
 
 
 def hold(folder: Path, name: str) -> str:
-    (folder / f"{name}.started").touch()
     try:
+        (folder / f"{name}.started").touch()
         while not (folder / f"{name}.go").exists():
             check_cancelled()
             time.sleep(0.002)
@@ -58,8 +58,8 @@ def hold(folder: Path, name: str) -> str:
 
 
 async def a_hold(folder: Path, name: str) -> str:
-    (folder / f"{name}.started").touch()
     try:
+        (folder / f"{name}.started").touch()
         while not (folder / f"{name}.go").exists():
             await anyio.sleep(0.002)
         return name

@@ -20,9 +20,9 @@ from functools import lru_cache, partial
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import _safe_points
 from .._model.current import current
 from ..errors import Cancelled
+from . import _safe_points
 
 if TYPE_CHECKING:
     from ._thread_call import ThreadCall
@@ -157,7 +157,7 @@ def fire(shot: Shot, reason: str | None, tries: int) -> bool:
 
 
 def fire_again(shot: Shot, reason: str | None, frame: FrameType) -> bool:
-    """Interrupt `frame` of the calling thread once the finalizer it ran into has returned; ``False`` if it takes the loop."""
+    """Interrupt `frame`, of this thread, after the finalizer it ran into; ``False`` if only the loop can."""
     if not _safe_points.available():
         return False
     shot.reason = reason

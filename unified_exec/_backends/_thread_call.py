@@ -139,7 +139,7 @@ class ThreadCall(CurrentTask):
             self.shot.close()
 
     def swallowed(self, frame: FrameType | None) -> None:
-        """A finalizer that `frame` ran into swallowed the interrupt: load again, and fire again. In the task's thread."""
+        """A finalizer that `frame` ran into swallowed the interrupt: fire again. Called in the task's thread."""
         if not self.closing:
             shot = self.shot = Shot(get_ident())
             if frame is None or not fire_again(shot, self.reason, frame):

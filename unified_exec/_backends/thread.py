@@ -65,9 +65,7 @@ class ThreadPool(Backend):
     kind = "thread"
     capabilities = Capabilities(interrupt=True, kill=False, isolated=False, coroutines=False)
 
-    def __init__(
-        self, max_workers: int | None = None, *, name: str | None = None, interruptible: bool = False
-    ) -> None:
+    def __init__(self, max_workers: int | None = None, *, name: str | None = None, interruptible: bool = False) -> None:
         if max_workers is None:
             max_workers = MAX_WORKERS
         if type(max_workers) is not int:
@@ -223,9 +221,7 @@ class ThreadPool(Backend):
                     token = call.lane.token
                     enter(token)
                 call.run()
-            elif seat.over:
-                return
-            elif not seat.bell.acquire(True, IDLE_SECONDS) and self._retire(seat):
+            elif seat.over or (not seat.bell.acquire(True, IDLE_SECONDS) and self._retire(seat)):
                 return
 
     def _next(self, seat: Seat, ended: ThreadCall | None) -> ThreadCall | None:

@@ -56,7 +56,9 @@ def check_options(fn: Callable[..., Any], place: str, timeout: object, interrupt
 def check_seconds(what: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{what} must be a number of seconds or None, got {value!r}")
-    if value != value or value < 0:
+    if value != value:
+        raise ValueError(f"{what} must be a number of seconds, got {value!r}; use None for no limit")
+    if value < 0:
         raise ValueError(f"{what} must not be negative, got {value!r}; use None for no limit")
 
 

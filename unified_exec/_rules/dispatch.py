@@ -160,4 +160,8 @@ def unknown_place(on: object) -> str:
     close = difflib.get_close_matches(on, PLACES, n=1) if isinstance(on, str) else []
     if close:
         text += f"; did you mean on={close[0]!r}?"
+    elif isinstance(on, type):
+        text += f": write on={on.__name__}(...) and enter it with `async with`."
+    else:
+        text += "."
     return text + " Choose 'loop', 'thread', 'process', 'cpu', or a ProcessPool or ThreadPool object."

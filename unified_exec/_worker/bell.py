@@ -150,6 +150,16 @@ class Bell:
                 sys.settrace(None)
             self._trace = None
 
+    def watch_swallowed(self) -> None:
+        """Hear of every `Cancelled` that a ``__del__`` swallows."""
+        previous = sys.unraisablehook
+
+        def hook(unraisable: Any) -> None:
+            if not self.swallowed(unraisable):
+                previous(unraisable)
+
+        sys.unraisablehook = hook
+
     def swallowed(self, unraisable: Any) -> bool:
         """Handle a `Cancelled` that a ``__del__`` swallowed: ask the parent to ring again."""
         view = self.view

@@ -34,6 +34,8 @@ class CoroutineRunner:
         self.bell = _LoopBell(link, self)
         talk.here = talk.Talk(link, self.bell)
         self.bell.end = self.end
+        self.bell.credit = bell.credit  # some may have come while we started
+        self.bell.watch_swallowed()
         self.functions = FunctionTable()
         self.running: dict[int, tuple[asyncio.Task[None], CurrentTask]] = {}
         self.done = 0

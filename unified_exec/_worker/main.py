@@ -33,7 +33,7 @@ def main() -> None:
     settings = read_settings()
     if settings is None:
         return
-    sys.unraisablehook = _unraisable(bell, sys.unraisablehook)
+    bell.watch_swallowed()
     try:
         apply(settings)
     except BaseException as exc:
@@ -168,14 +168,6 @@ def _add_site_builtins() -> None:
 
         for name in ("exit", "quit"):
             setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
-
-
-def _unraisable(bell: Bell, previous: Any) -> Any:
-    def hook(unraisable: Any) -> None:
-        if not bell.swallowed(unraisable):
-            previous(unraisable)
-
-    return hook
 
 
 def _cut(blob: bytes, exc: BaseException) -> bytes:

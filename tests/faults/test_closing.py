@@ -1,0 +1,153 @@
+"""Law 1.1: pools end when they are told to, with nothing left, and then say so."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import warnings
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.faults import tasks
+from tests.waiting import until, until_async
+from unified_exec import PoolClosed, ProcessPool, TaskScope, call, shutdown_default_pools
+
+
+async def test_a_pool_ends_its_workers_at_the_end_of_its_block() -> None:
+    async with ProcessPool(max_workers=2) as pool, TaskScope(processes=pool) as scope:
+        pid = await scope.spawn(tasks.pid, on="process")
+        assert os.path.exists(f"/proc/{pid}")
+    assert not os.path.exists(f"/proc/{pid}")
+
+
+async def test_a_pool_in_a_plain_block_ends_its_workers_too() -> None:
+    with ProcessPool(max_workers=2) as pool:
+        async with TaskScope(processes=pool) as scope:
+            pid = await scope.spawn(tasks.pid, on="process")
+    assert not os.path.exists(f"/proc/{pid}")
+
+
+async def test_a_closed_pool_takes_no_work_and_says_what_to_do() -> None:
+    pool = ProcessPool(max_workers=1, name="mine")
+    async with TaskScope(processes=pool) as scope:
+        assert await scope.spawn(tasks.double, 1, on="process") == 2
+        pool.close()
+        with pytest.raises(PoolClosed, match="mine.*closed"):
+            scope.spawn(tasks.double, 1, on="process")
+    with pytest.raises(PoolClosed):
+        await call(tasks.double, 1, on=pool)
+    pool.close()
+    await pool.aclose()
+
+
+async def test_closing_a_pool_that_is_busy_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    log, gate = str(tmp_path / "log"), tmp_path / "gate"
+    async with ProcessPool(max_workers=1) as pool:
+        async with TaskScope(processes=pool) as scope:
+            handle = scope.spawn(tasks.note_and_wait, log, 1, str(gate), on="process")
+            assert await until_async(lambda: tasks.noted(log))
+            with pytest.raises(RuntimeError, match="still runs tasks"):
+                pool.close()
+            assert not pool.closed
+            gate.touch()
+            assert await handle == 1
+            assert await scope.spawn(tasks.double, 1, on="process") == 2
+
+
+async def test_aclose_waits_for_the_tasks_that_are_there(tmp_path: Path) -> None:
+    log, gate = str(tmp_path / "log"), tmp_path / "gate"
+    pool = ProcessPool(max_workers=1)
+    async with TaskScope(processes=pool) as scope:
+        handles = [scope.spawn(tasks.note_and_wait, log, n, str(gate), on="process") for n in range(3)]
+        scope.start_soon(pool.aclose)
+        assert await until_async(lambda: pool.closed and tasks.noted(log))
+        gate.touch()
+        assert [await handle for handle in handles] == [0, 1, 2]
+
+
+async def test_cancelling_aclose_ends_the_workers_at_once(tmp_path: Path) -> None:
+    log = str(tmp_path / "log")
+
+    def wait() -> None:
+        tasks.note(log, "here")
+        tasks.hang()
+
+    pool = ProcessPool(max_workers=1, grace=0.1)
+    with pytest.raises(BaseExceptionGroup):
+        async with TaskScope(processes=pool) as scope:
+            scope.spawn(wait, on="process")
+            assert await until_async(lambda: tasks.noted(log))
+            with anyio.move_on_after(0.01):
+                await pool.aclose()
+            assert pool.closed
+            raise ValueError("enough")
+
+
+def test_the_default_pools_come_back_after_a_shutdown() -> None:
+    async def where() -> int:
+        return await call(tasks.pid, on="process")
+
+    first = anyio.run(where)
+    shutdown_default_pools()
+    assert not os.path.exists(f"/proc/{first}")
+    second = anyio.run(where)
+    assert second != first
+    shutdown_default_pools()
+    shutdown_default_pools()
+
+
+async def test_the_default_pools_are_not_shut_down_under_a_running_task(tmp_path: Path) -> None:
+    log, gate = str(tmp_path / "log"), tmp_path / "gate"
+    async with TaskScope() as scope:
+        handle = scope.spawn(tasks.note_and_wait, log, 1, str(gate), on="process")
+        assert await until_async(lambda: tasks.noted(log))
+        with pytest.raises(RuntimeError):
+            shutdown_default_pools()
+        gate.touch()
+        assert await handle == 1
+
+
+def test_a_pool_can_be_closed_while_the_loop_it_served_is_idle_in_another_thread() -> None:
+    ready, over = threading.Event(), threading.Event()
+
+    async def main() -> None:
+        async with TaskScope(processes=pool) as scope:
+            await scope.spawn(tasks.pid, on="process")
+        ready.set()
+        while not over.is_set():
+            await anyio.sleep(0.01)
+
+    pool = ProcessPool(max_workers=1)
+    thread = threading.Thread(target=anyio.run, args=(main,))
+    thread.start()
+    assert ready.wait(30)
+    workers = list(pool._workers)
+    pool.close()
+    assert until(lambda: all(not os.path.exists(f"/proc/{worker.pid}") for worker in workers))
+    over.set()
+    thread.join()
+
+
+def test_a_pool_that_is_dropped_without_a_close_ends_its_workers() -> None:
+    def use() -> int:
+        pool = ProcessPool(max_workers=1)
+
+        async def where() -> int:
+            return await call(tasks.pid, on=pool)
+
+        return anyio.run(where)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pid = use()
+        gc.collect()
+        # A closed loop is forgotten when the next one comes.
+        anyio.run(anyio.sleep, 0)
+        gc.collect()
+    assert until(lambda: not os.path.exists(f"/proc/{pid}"))
+    for warning in caught:
+        assert warning.category is ResourceWarning
+        assert "ProcessPool" in str(warning.message)

@@ -1,0 +1,225 @@
+"""Misuse gets an error that shows the corrected call."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from unified_exec import Collect, FailFast, ProcessPool, Race, TaskScope, ThreadPool, cpu_bound
+
+
+async def fetch(url: str) -> str:
+    await checkpoint()
+    return url
+
+
+def parse(text: str, strict: bool = False) -> str:
+    return text
+
+
+async def refused(*args: Any, **options: Any) -> str:
+    """What `spawn` says to it."""
+    async with TaskScope() as scope:
+        with pytest.raises((TypeError, ValueError)) as caught:
+            scope.spawn(*args, **options)
+    return f"{type(caught.value).__name__}: {caught.value}"
+
+
+async def test_a_coroutine_object_instead_of_its_function() -> None:
+    assert await refused(fetch("x")) == (
+        "TypeError: spawn() takes the function, not a coroutine object: write spawn(fetch, ...) instead of "
+        "spawn(fetch(...))"
+    )
+    assert "spawn(fetch, ...)" in await refused(fetch("x"), on="process")
+    assert "spawn(fetch, ...)" in await refused(fetch("x"), retries=3)
+
+
+async def test_a_result_instead_of_a_function() -> None:
+    assert await refused(parse("x")) == (
+        "TypeError: spawn() takes a function and its arguments, got 'x' of type str: write spawn(f, x) instead of "
+        "spawn(f(x))"
+    )
+    assert "got None of type NoneType" in await refused(None)
+
+
+async def test_an_awaitable_instead_of_a_function() -> None:
+    class Later:
+        def __await__(self) -> Iterator[None]:
+            yield
+
+    assert "takes a function, not an awaitable (Later)" in await refused(Later())
+
+
+async def test_keywords_meant_for_the_function() -> None:
+    assert await refused(parse, "x", strict=True) == (
+        "TypeError: spawn() has no option 'strict'; keyword arguments of parse() are bound with functools: "
+        "spawn(functools.partial(parse, strict=True))"
+    )
+
+
+async def test_a_place_that_is_none() -> None:
+    assert await refused(parse, on="proces") == (
+        "ValueError: on='proces' is no place to run a task; did you mean on='process'? "
+        "Choose 'loop', 'thread', 'process', 'cpu', or a ProcessPool or ThreadPool object."
+    )
+    assert "on=3 is no place" in await refused(parse, on=3)
+    assert "write on=ThreadPool(...)" in await refused(parse, on=ThreadPool)
+
+
+@pytest.mark.parametrize("on", ["thread", "cpu"])
+async def test_an_async_function_in_a_thread(on: str) -> None:
+    for fn in (fetch, functools.partial(fetch, "x")):
+        assert await refused(fn, "x", on=on) == (
+            f"TypeError: fetch() is async and cannot run with on={on!r}; "
+            "use on='loop' (the default for async functions) or on='process'"
+        )
+    async with ThreadPool(1) as pool:
+        assert "cannot run with on='thread'" in await refused(fetch, "x", on=pool)
+
+
+async def test_a_plain_function_on_the_loop() -> None:
+    async with TaskScope(policy=Collect()) as scope:
+        handle = scope.spawn(parse, "x", on="loop")
+    assert str(handle.exception()).startswith(
+        "parse() ran on the event loop, where it holds up everything else, and returned str, which cannot be awaited; "
+        "use on='thread' (the default for plain functions)"
+    )
+
+
+async def test_an_async_function_in_disguise_may_be_sent_to_the_loop() -> None:
+    async with TaskScope(policy=Collect()) as scope:
+        sent = scope.spawn(lambda: fetch("x"), on="loop")
+        unsent = scope.spawn(lambda: fetch("x"))
+    assert sent.result() == "x"
+    assert "spawn it with on='loop'" in str(unsent.exception())
+
+
+async def test_options_that_do_not_fit() -> None:
+    assert "interrupt=True is for thread tasks, and fetch() runs with on='loop'" in await refused(
+        fetch, "x", interrupt=True
+    )
+    assert "abandon=True is for thread tasks, and parse() runs with on='process'" in await refused(
+        parse, "x", on="process", abandon=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("timeout", "message"),
+    [
+        ("5", "TypeError: timeout must be a number of seconds or None, got '5'"),
+        (True, "TypeError: timeout must be a number of seconds or None, got True"),
+        (-1, "ValueError: timeout must not be negative, got -1; use None for no limit"),
+        (float("nan"), "ValueError: timeout must be a number of seconds, got nan; use None for no limit"),
+    ],
+)
+async def test_timeouts_that_are_none(timeout: Any, message: str) -> None:
+    assert await refused(parse, "x", timeout=timeout) == message
+    with pytest.raises((TypeError, ValueError)) as caught:
+        TaskScope(timeout=timeout)
+    assert f"{type(caught.value).__name__}: {caught.value}" == message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"policy": FailFast}, "policy=FailFast is no policy object: write policy=FailFast()"),
+        ({"policy": "collect"}, "policy='collect' is no policy object: write policy=FailFast(), Collect() or Race(n)"),
+        ({"processes": 4}, "processes must be a ProcessPool, got 4: write processes=ProcessPool(max_workers=...)"),
+        ({"threads": ThreadPool}, "threads must be a ThreadPool, got <class 'unified_exec._backends.thread.ThreadPool'>"),
+    ],
+)
+def test_arguments_of_the_scope(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        TaskScope(**options)
+    assert str(caught.value).startswith(message)
+
+
+def test_pools_in_each_others_place() -> None:
+    with ThreadPool(1) as threads, ProcessPool(1) as processes:
+        with pytest.raises(TypeError, match="write processes=ProcessPool"):
+            TaskScope(processes=threads)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="write threads=ThreadPool"):
+            TaskScope(threads=processes)  # type: ignore[arg-type]
+
+
+def test_races_that_are_none() -> None:
+    with pytest.raises(ValueError, match="n >= 1, got 0"):
+        Race(0)
+    with pytest.raises(TypeError, match="whole number of values, got 1.5"):
+        Race(1.5)  # type: ignore[arg-type]
+
+
+async def test_spawning_in_a_closed_scope() -> None:
+    async with TaskScope() as scope:
+        pass
+    with pytest.raises(RuntimeError, match=r"this scope is closed, parse\(\) cannot be spawned in it: spawn inside the"):
+        scope.spawn(parse, "x")
+    with pytest.raises(RuntimeError, match="is closed"):
+        scope.spawn(fetch("x"))  # type: ignore[call-overload]
+
+
+async def test_spawning_in_a_scope_that_was_never_entered() -> None:
+    with pytest.raises(RuntimeError, match=re.escape("write `async with TaskScope() as scope: scope.spawn(parse, ...)`")):
+        TaskScope().spawn(parse, "x")
+
+
+async def test_entering_a_scope_twice() -> None:
+    scope = TaskScope()
+    async with scope:
+        with pytest.raises(RuntimeError, match="more than once"):
+            await scope.__aenter__()
+
+
+async def test_using_a_scope_from_another_thread() -> None:
+    def wrong() -> list[str]:
+        said = []
+        for misuse in (lambda: scope.spawn(parse, "x"), held.cancel):
+            with pytest.raises(RuntimeError) as caught:
+                misuse()
+            said.append(str(caught.value))
+        return said
+
+    def right() -> Any:
+        anyio.from_thread.run_sync(held.cancel)
+        return anyio.from_thread.run_sync(scope.spawn, parse, "x")
+
+    async with TaskScope() as scope:
+        held = scope.spawn(anyio.sleep_forever)
+        first, second = await scope.spawn(wrong)
+        assert "from a thread task write anyio.from_thread.run_sync(scope.spawn, parse, ...)" in first
+        assert "elsewhere write anyio.from_thread.run_sync(handle.cancel)" in second
+        handle = await scope.spawn(right)
+        assert await handle == "x"
+    assert held.cancelled()
+
+
+def test_marking_what_cannot_be_marked() -> None:
+    with pytest.raises(TypeError, match=re.escape("spawn(sum, ..., on='cpu')")):
+        cpu_bound(sum)
+
+
+def test_a_scope_outside_of_an_event_loop() -> None:
+    async def enter() -> None:
+        async with TaskScope():
+            pass
+
+    coroutine = enter()
+    with pytest.raises(RuntimeError, match=r"no event loop is running: call this from inside anyio.run"):
+        coroutine.send(None)
+    coroutine.close()
+
+
+@pytest.mark.asyncio
+async def test_misuse_leaves_the_scope_as_it_was() -> None:
+    async with TaskScope() as scope:
+        with pytest.raises(TypeError):
+            scope.spawn(fetch("x"))  # type: ignore[call-overload]
+        assert await scope.spawn(fetch, "x") == "x"
+    assert len(asyncio.all_tasks()) == 1
