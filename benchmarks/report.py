@@ -50,8 +50,11 @@ def print_result(console: Console, result: Result) -> None:
     """One row: its contenders and its bars."""
     row = result.row
     rounds = max((len(figure.samples) for figure in result.figures.values()), default=0)
-    table = Table(title=f"{row.title}  [dim]({row.name}, {rounds} rounds, {result.seconds:.0f} s)[/dim]")
-    table.title_justify = "left"
+    console.print(
+        f"[bold]{row.title}[/]  [dim]({row.name}, {rounds} round{'s' * (rounds != 1)}, {result.seconds:.0f} s)[/]",
+        highlight=False,
+    )
+    table = Table()
     table.add_column("", min_width=34)
     for heading in ("median", "spread", "least", "most"):
         table.add_column(heading, justify="right")

@@ -92,6 +92,16 @@ def _state(pid: int) -> str:
         return "gone"
 
 
+def _workers_that_live() -> list[str]:
+    """Every worker object there still is, and who holds it: helps to find out why something was left."""
+    found = []
+    for thing in gc.get_objects():
+        if type(thing).__name__ == "Worker" and hasattr(thing, "buried"):
+            holders = {type(holder).__name__ for holder in gc.get_referrers(thing)} - {"list_iterator", "frame"}
+            found.append(f"worker object {thing.pid}, buried {thing.buried}, {thing.end.state}, held by {sorted(holders)}")
+    return found
+
+
 async def _nothing() -> None:
     pass
 
@@ -120,6 +130,8 @@ class Ground:
         handles = sum(1 for thing in gc.get_objects() if type(thing) is TaskHandle)
         if handles:
             left.append(f"{handles} task handles")
+        if left:
+            left += _workers_that_live()
         return left
 
     def weigh(self, tasks: int) -> int:

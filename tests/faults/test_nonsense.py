@@ -11,7 +11,7 @@ import pytest
 from tests.faults import tasks
 from unified_exec import Collect, ProcessPool, TaskScope, WorkerCrashed
 from unified_exec._wire import frames
-from unified_exec._worker.link import CONTROL_FD, STATUS_FD, TASKS_FD
+from unified_exec._worker.link import CONTROL_FD, TASKS_FD
 
 NONSENSE = {
     "zero": b"\0",
@@ -139,23 +139,3 @@ async def test_an_error_made_of_garbage_is_an_error_of_its_task() -> None:
         assert not handle.cancelled()
         for worker in list(pool._workers):
             worker.kill()
-
-
-async def test_a_started_word_full_of_garbage_hurts_nobody() -> None:
-    # The descriptor is closed in a worker; only its mapping is left, found through the interpreter.
-    def scribble() -> bool:
-        import gc
-
-        from unified_exec._worker.link import Link
-
-        link = next(thing for thing in gc.get_referrers(Link) if isinstance(thing, Link))
-        link.status[:8] = b"\xff" * 8
-        tasks.die("exit")
-        return STATUS_FD > 0
-
-    async with ProcessPool(max_workers=1) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
-        handle = scope.spawn(scribble, on="process")
-        with pytest.raises(WorkerCrashed):
-            for _ in range(5):
-                await handle
-        assert await scope.spawn(tasks.double, 21, on="process") == 42

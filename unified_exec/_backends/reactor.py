@@ -8,6 +8,7 @@ import selectors
 import socket
 import threading
 import time
+import weakref
 from _thread import get_ident
 from collections import deque
 from collections.abc import Callable
@@ -35,14 +36,18 @@ class ReactorPort(Port):
         self._timers: list[tuple[float, int, ReactorTimer]] = []
         self._numbers = count()
         self._readers: dict[int, Callable[[], object]] = {}
-        self._at_end: list[Callable[[], object]] = []
+        self._at_end: list[weakref.WeakMethod[Callable[[], object]]] = []
         self._selector = selectors.DefaultSelector()
         self._bell, self._ringer = socket.socketpair()
         self._bell.setblocking(False)
         self._ringer.setblocking(False)
-        self._selector.register(self._bell, selectors.EVENT_READ, self._answer_bell)
+        self.add_reader(self._bell.fileno(), self._answer_bell)
         self._thread = threading.Thread(target=self._run, name="unified_exec reactor", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self.close()
+            raise
 
     # -- from any thread
 
@@ -74,7 +79,7 @@ class ReactorPort(Port):
         self.call_threadsafe(self._end)
 
     def join(self) -> None:
-        """Wait for the end of the thread."""
+        """Wait for the end of the thread, which somebody has told to end."""
         self._thread.join()
 
     # -- in the reactor's thread
@@ -99,7 +104,8 @@ class ReactorPort(Port):
             self._selector.unregister(fd)
 
     def on_end(self, fn: Callable[[], object]) -> None:
-        self._at_end.append(fn)
+        with self._lock:
+            self._at_end = [*(kept for kept in self._at_end if kept() is not None), weakref.WeakMethod(fn)]
 
     def waiter(self) -> Waiter:
         raise NotImplementedError("no coroutine runs in the reactor")
@@ -107,19 +113,23 @@ class ReactorPort(Port):
     def _run(self) -> None:
         try:
             while not self._over:
-                for key, _ in self._selector.select(self._patience()):
-                    fn = key.data
-                    # One that was removed by another callback of this round is not called: its number may be reused.
-                    if key.fd == self._bell.fileno() or self._readers.get(key.fd) is fn:
-                        _call(fn, ())
+                self._serve(self._selector.select(self._patience()))
                 self._run_timers()
                 for _ in range(len(self._ready)):
                     _call(*self._ready.popleft())
         finally:
             self._over = True
-            for fn in self._at_end:
-                _call(fn, ())
+            for hook in self._at_end:
+                fn = hook()
+                if fn is not None:
+                    _call(fn, ())
             self.close()
+
+    def _serve(self, readable: list[tuple[selectors.SelectorKey, int]]) -> None:
+        for key, _ in readable:
+            # One that was removed by another callback of this round is not called: its number may be reused.
+            if self._readers.get(key.fd) is key.data:
+                _call(key.data, ())
 
     def _patience(self) -> float | None:
         if self._ready:

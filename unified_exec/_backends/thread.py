@@ -104,13 +104,16 @@ class ThreadPool(Backend):
 
     # --- closing ---
 
-    def close(self) -> None:
-        """Take no more tasks, and wait for those the pool has; abandoned ones are not waited for.
+    def close(self, *, wait: bool = True) -> None:
+        """Take no more tasks, and wait for those the pool has unless told not to; abandoned ones are not waited for.
 
         Raises:
             RuntimeError: called from inside a task of this pool, or in the thread of an event loop whose tasks
                 still run here; there `await pool.aclose()` waits without blocking the loop.
         """
+        if not wait:
+            self._close(_nothing)
+            return
         self._check_closable()
         ended = allocate_lock()
         ended.acquire()
@@ -269,6 +272,10 @@ class ThreadPool(Backend):
             return False
         _tell(at_end)
         return True
+
+
+def _nothing() -> None:
+    pass
 
 
 def _tell(whom: list[Callable[[], object]] | None) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Generator
+from types import FunctionType
 from typing import Any
 
 import trio
 
 from .ports import Port, Timer, Waiter
+
+
+_guarded: set[type] = set()
 
 
 class _TrioWaiter(Waiter):
@@ -39,7 +44,7 @@ class TrioPort(Port):
     def __init__(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
         self._readers: dict[int, trio.CancelScope] = {}
-        self._at_end: list[Callable[[], object]] = []
+        self._at_end: list[weakref.WeakMethod[Callable[[], object]]] = []
         self._ended = False
         trio.lowlevel.spawn_system_task(self._watch_end)
 
@@ -48,8 +53,10 @@ class TrioPort(Port):
             await trio.sleep_forever()
         finally:
             self._ended = True
-            for fn in self._at_end:
-                fn()
+            for hook in self._at_end:
+                fn = hook()
+                if fn is not None:
+                    fn()
 
     def call_soon(self, fn: Callable[..., object], *args: Any) -> None:
         self._token.run_sync_soon(fn, *args)
@@ -102,8 +109,19 @@ class TrioPort(Port):
             return False
         return not trio.lowlevel.in_trio_run() or trio.lowlevel.current_trio_token() is not self._token
 
+    def guard(self, *classes: type) -> None:
+        """Mark every method: trio then raises `KeyboardInterrupt` at the next checkpoint, or outside of them."""
+        for cls in classes:
+            if cls in _guarded:
+                continue
+            _guarded.add(cls)
+            for member in vars(cls).values():
+                method = member.fget if isinstance(member, property) else member
+                if isinstance(method, FunctionType):
+                    trio.lowlevel.enable_ki_protection(method)
+
     def on_end(self, fn: Callable[[], object]) -> None:
-        self._at_end.append(fn)
+        self._at_end = [*(kept for kept in self._at_end if kept() is not None), weakref.WeakMethod(fn)]
 
     def waiter(self) -> Waiter:
         return _TrioWaiter(trio.Event())

@@ -129,6 +129,7 @@ class TaskScope(Verbs, TaskGroup):
 
     async def __aenter__(self) -> Self:
         port = current_port()
+        port.guard(TaskScope, Verbs, Supervisor, Standing, TaskHandle)
         group = self._group()
         await group.__aenter__()
         self._port = port

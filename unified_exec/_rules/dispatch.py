@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import FunctionType, MethodType
 from functools import partial
-from inspect import CO_COROUTINE
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 MARK = "__unified_exec_on__"
+CO_COROUTINE = 0x80  # as in inspect, whose import costs more than everything else a marked function needs
 PLACES = ("loop", "thread", "process", "cpu")
 
 

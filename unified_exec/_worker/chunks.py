@@ -76,3 +76,8 @@ def _run_rest(fn: Callable[[Any], Any], results: list[Any], items: Iterable[Any]
         except BaseException as exc:
             results.append(ItemFailure(exc))
     return ChunkResults(results)
+
+
+def run_star_chunk(fn: Callable[..., Any], items: Iterable[tuple[Any, ...]]) -> ChunkResults:
+    """Call `fn(*item)` for each item up to the first failure."""
+    return run_chunk(lambda item: fn(*item), False, items)

@@ -62,8 +62,8 @@ class Crew:
             self._recruiting = True
             self.port.call_soon(self._recruit)
 
-    def cancel(self, tasks: Iterable[Task], reason: str | None) -> None:
-        self._stopping.cancel(tasks, reason)
+    def cancel(self, tasks: Iterable[Task], reason: str | None, running: bool = True) -> None:
+        self._stopping.cancel(tasks, reason, running)
 
     def _roomiest(self, task: Task) -> Worker | None:
         """The busy worker that may take one more task, the least loaded first."""

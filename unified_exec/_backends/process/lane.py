@@ -38,26 +38,43 @@ class ProcessLane(Lane):
             PoolClosed: the pool takes no more work.
             SerializationError: the function or an argument cannot travel.
         """
+        self.prepare(task)
+        self.enqueue(task)
+
+    def prepare(self, task: Task) -> None:
+        """Pickle the call; in any thread.
+
+        Raises:
+            PoolClosed: the pool takes no more work.
+            SerializationError: the function or an argument cannot travel.
+        """
         if self.pool.closed:
             raise PoolClosed(repr(self.pool))
         assert task.fn is not None and task.args is not None
         task.cargo = encode_call(task.fn, task.args)
         task.coroutine = is_async(task.fn)
+
+    def enqueue(self, task: Task) -> None:
+        """Send or queue a task that was prepared; in the loop's thread."""
         (self.coroutines if task.coroutine else self.calls).submit(task)
 
-    def cancel(self, tasks: Iterable[Task], reason: str | None) -> None:
+    def cancel(self, tasks: Iterable[Task], reason: str | None, *, running: bool = True) -> None:
+        """Stop the tasks; unless `running`, those that have begun go on."""
         plain: list[Task] = []
         loops: list[Task] = []
         for task in tasks:
             if task.outcome is None:
                 (loops if task.coroutine else plain).append(task)
         if plain:
-            self.calls.cancel(plain, reason)
+            self.calls.cancel(plain, reason, running)
         if loops:
-            self.coroutines.cancel(loops, reason)
+            self.coroutines.cancel(loops, reason, running)
 
     def give_credit(self, task: Task, count: int) -> None:
         if isinstance(task.place, Worker):
             task.place.give_credit(task.id, count)
             if not count:
                 task.place.ring()
+
+    def loop_ended(self) -> None:
+        self.pool.loop_ended(self.port)

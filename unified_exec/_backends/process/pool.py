@@ -20,6 +20,7 @@ from ..base import Backend, Capabilities
 from ..ports import Port
 from ..._rules import sizing
 from ..._wire import codec
+from ..._wire.protocol import STARTING
 from ...errors import PoolClosed, WorkerStartError
 
 IDLE_TIMEOUT = 60.0
@@ -90,6 +91,7 @@ class ProcessPool(Backend):
         self._workers: set[Worker] = set()
         self._free: list[Worker] = []
         self.hungry: list[Crew] = []
+        self._when_gone: list[Callable[[], object]] = []
         self.closed = False
 
     def __repr__(self) -> str:
@@ -109,8 +111,10 @@ class ProcessPool(Backend):
         lane = self._lanes.get(port)
         if lane is None:
             with self._lock:
-                lane = self._lanes[port] = ProcessLane(self, port)
-            port.on_end(lambda: self._loop_ended(port))
+                lane = self._lanes.get(port)
+                if lane is None:
+                    lane = self._lanes[port] = ProcessLane(self, port)
+                    port.on_end(lane.loop_ended)
         return lane
 
     def recruit(self, crew: Crew) -> Worker | None:
@@ -205,10 +209,19 @@ class ProcessPool(Backend):
             if worker in self._free:
                 self._free.remove(worker)
             waiting, self.hungry = self.hungry, []
+            gone = self._take_when_gone()
         for crew in waiting:
             crew.port.call_threadsafe(crew.pump)
+        for tell in gone:
+            tell()
 
-    def _loop_ended(self, port: Port) -> None:
+    def _take_when_gone(self) -> list[Callable[[], object]]:
+        if self._workers:
+            return []
+        gone, self._when_gone = self._when_gone, []
+        return gone
+
+    def loop_ended(self, port: Port) -> None:
         with self._lock:
             self._release(port)
 
@@ -258,6 +271,36 @@ class ProcessPool(Backend):
             workers = self._dismiss_all()
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self._wait_for, workers)
+
+    def end(self, port: Port, tell: Callable[[], object]) -> None:
+        """Refuse new work and end the workers without blocking, in the thread of the one loop that uses the pool.
+
+        Its tasks must have ended. When the last worker is gone, `tell()` is called in that thread.
+        """
+        self.closed = True
+        with self._lock:
+            free, self._free = self._free, []
+            lane = self._lanes.get(port)
+            mine = [worker for crew in lane.crews for worker in crew.workers] if lane is not None else []
+            self._when_gone.append(lambda: port.call_soon(tell))
+        for worker in free:
+            worker.bury()
+            self.forget(worker)
+        for worker in mine:
+            if worker.end.state == STARTING:
+                worker.kill()  # its initializer may take long
+            worker.dismiss()
+
+        def lose_patience() -> None:
+            for worker in mine:
+                worker.kill()
+
+        timer = port.call_later(self.grace, lose_patience)
+        with self._lock:
+            self._when_gone.append(timer.cancel)
+            gone = self._take_when_gone()
+        for tell_one in gone:
+            tell_one()
 
     def _busy(self) -> bool:
         with self._lock:

@@ -30,8 +30,8 @@ class Stopping:
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
 
-    def cancel(self, tasks: Iterable[Task], reason: str | None) -> None:
-        """Settle the tasks that have not started, ask those that have."""
+    def cancel(self, tasks: Iterable[Task], reason: str | None, running: bool) -> None:
+        """Settle the tasks that have not started, ask those that have if `running` ones are meant too."""
         crew = self._crew
         sent: dict[Worker, list[Task]] = {}
         for task in tasks:
@@ -44,11 +44,11 @@ class Stopping:
             elif type(place) is Worker:
                 sent.setdefault(place, []).append(task)
         for worker, chosen in sent.items():
-            self._cancel_sent(worker, chosen, reason)
+            self._cancel_sent(worker, chosen, reason, running)
         if sent:
             crew.port.call_soon(crew.pump)
 
-    def _cancel_sent(self, worker: Worker, chosen: list[Task], reason: str | None) -> None:
+    def _cancel_sent(self, worker: Worker, chosen: list[Task], reason: str | None, running: bool) -> None:
         wanted = {task.id for task in chosen}
         back = worker.take_back()
         ended = [task for task in back if task.id in wanted]
@@ -56,7 +56,7 @@ class Stopping:
             task.place = ENDING  # no longer in a worker and not in the queue: nobody may count it there
         self._crew.requeue([task for task in back if task.id not in wanted])
         self._crew.rest(worker)
-        for task in chosen:
+        for task in chosen if running else ():
             if task.id in worker.tasks and task.stopping(reason):
                 self._ask(worker, task, reason)
         for task in ended:

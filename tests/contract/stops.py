@@ -1,0 +1,215 @@
+"""Process tasks that are hard to stop, each in its own way. Files tell how far they came."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from unified_exec import Cancelled, is_cancelled
+
+
+def endless_loop() -> None:
+    on = True
+    while on:
+        pass
+
+
+def _forever() -> Iterator[int]:
+    try:
+        while True:
+            yield 1
+    finally:
+        sum((1, 2, 3))
+
+
+def endless_generator() -> None:
+    for _ in _forever():
+        pass
+
+
+def endless_comprehensions() -> None:
+    while True:
+        [n for n in range(100) if n % 3]
+
+
+def endless_sleep() -> None:
+    time.sleep(3600)
+
+
+def endless_lock() -> None:
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+
+def endless_match() -> None:
+    re.match(r"(a+)+b", "a" * 60)
+
+
+BODIES: list[Callable[[], None]] = [
+    endless_loop,
+    endless_generator,
+    endless_comprehensions,
+    endless_sleep,
+    endless_lock,
+    endless_match,
+]
+
+
+def in_a_finally(folder: Path, name: str, body: int) -> None:
+    """Runs one of the bodies until it is asked, and notes what it was told."""
+    try:
+        try:
+            (folder / f"{name}.before").write_text(str(is_cancelled()))
+            (folder / f"{name}.started").touch()
+            BODIES[body]()
+        except Cancelled as ask:
+            (folder / f"{name}.asked").write_text(f"{is_cancelled()} {ask.reason}")
+            raise
+    finally:
+        (folder / f"{name}.ended").touch()
+
+
+def deaf(folder: Path, name: str) -> None:
+    """Swallows every ask, and has a child of its own."""
+    child = subprocess.Popen(["sleep", "3600"])
+    (folder / f"{name}.child").write_text(str(child.pid))
+    (folder / f"{name}.started").touch()
+    while True:
+        try:
+            time.sleep(3600)
+        except BaseException:
+            pass
+
+
+def in_c(folder: Path, name: str) -> None:
+    """One C call that never looks at signals and keeps the GIL."""
+    (folder / f"{name}.started").touch()
+    ctypes.PyDLL(None).pause_forever if sys.platform == "never" else None
+    lock = ctypes.PyDLL(None)
+    lock.sleep.argtypes = [ctypes.c_uint]
+    while True:
+        lock.sleep(3600)
+
+
+def in_an_import(folder: Path, name: str) -> None:
+    (folder / "half_imported.py").write_text(
+        f"import pathlib\npathlib.Path({str(folder / name)!r} + '.started').touch()\nwhile True:\n    pass\n"
+    )
+    sys.path.insert(0, str(folder))
+    try:
+        __import__("half_imported")
+    finally:
+        (folder / f"{name}.ended").touch()
+
+
+class Grave:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __del__(self) -> None:
+        self.path.touch()
+        while True:
+            pass
+
+
+def in_a_del(folder: Path, name: str) -> None:
+    """The first ask lands where Python swallows every exception."""
+    try:
+        Grave(folder / f"{name}.started")
+        while True:
+            pass
+    finally:
+        (folder / f"{name}.ended").touch()
+
+
+class SlowToRebuild:
+    def __init__(self, folder: Path, name: str) -> None:
+        self.place = folder, name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return in_a_finally, (*self.place, 0)
+
+
+def take(argument: object) -> str:
+    return "taken"
+
+
+def mark(folder: Path, name: str) -> int:
+    (folder / f"{name}.started").touch()
+    return os.getpid()
+
+
+def maybe_hold(folder: Path, name: str, held: bool) -> int:
+    """Short, but for the one that is held until `name.go` exists."""
+    if held:
+        (folder / f"{name}.started").touch()
+        while not (folder / f"{name}.go").exists():
+            time.sleep(0.002)
+    else:
+        (folder / f"{name}.done").touch()
+    return os.getpid()
+
+
+def fails_in_cleanup(folder: Path, name: str) -> None:
+    try:
+        (folder / f"{name}.started").touch()
+        endless_loop()
+    finally:
+        raise ValueError("cleanup")
+
+
+def tell_who_runs(folder: Path, name: str) -> int:
+    """How many of these run at this moment, itself included."""
+    own = folder / f"{name}.running"
+    own.touch()
+    seen = len(list(folder.glob("*.running")))
+    own.unlink()
+    return seen
+
+
+# -- coroutines
+
+
+async def a_in_a_finally(folder: Path, name: str) -> str:
+    try:
+        (folder / f"{name}.started").touch()
+        while not (folder / f"{name}.go").exists():
+            await asyncio.sleep(0.01)
+        return name
+    except asyncio.CancelledError as ask:
+        (folder / f"{name}.asked").write_text(str(ask.args[0] if ask.args else None))
+        raise
+    finally:
+        (folder / f"{name}.ended").touch()
+
+
+async def a_blocks(folder: Path, name: str) -> None:
+    """Keeps the event loop of its worker for itself."""
+    in_a_finally(folder, name, 0)
+
+
+async def a_deaf(folder: Path, name: str) -> None:
+    (folder / f"{name}.started").touch()
+    while True:
+        try:
+            time.sleep(3600)
+        except BaseException:
+            pass
+
+
+async def a_sleep() -> None:
+    await asyncio.sleep(3600)
+
+
+async def a_pid() -> int:
+    return os.getpid()
