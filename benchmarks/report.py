@@ -123,8 +123,8 @@ def print_summary(console: Console, results: Sequence[Result]) -> None:
             )
     console.print(table)
     console.print(
-        f"disturbed: other processes kept more than {MANY_OTHERS:g} cores busy, or the quartiles of a figure of the bar "
-        f"lie more than {WIDE_SPREAD:.0%} of its median apart.",
+        f"disturbed: other processes kept more than {MANY_OTHERS:g} cores busy, or the quartiles of a figure of the "
+        f"bar lie more than {WIDE_SPREAD:.0%} of its median apart.",
         style="dim",
         highlight=False,
     )

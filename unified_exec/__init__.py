@@ -17,36 +17,69 @@ if TYPE_CHECKING:
     from ._backends.process.pool import ProcessPool as ProcessPool
     from ._backends.thread import ThreadPool as ThreadPool
     from ._core.calls import call as call
-    from ._core.defaults import shutdown_default_pools as shutdown_default_pools
     from ._core.cancelled import TaskCancelled as TaskCancelled
+    from ._core.defaults import shutdown_default_pools as shutdown_default_pools
     from ._core.handle import TaskHandle as TaskHandle
     from ._core.scope import TaskScope as TaskScope
     from ._model.current import (
         CurrentTask as CurrentTask,
+    )
+    from ._model.current import (
         check_cancelled as check_cancelled,
+    )
+    from ._model.current import (
         current_task as current_task,
+    )
+    from ._model.current import (
         is_cancelled as is_cancelled,
+    )
+    from ._model.current import (
         time_left as time_left,
     )
     from ._model.states import TaskState as TaskState
-    from ._rules.dispatch import blocking as blocking, cpu_bound as cpu_bound
+    from ._rules.dispatch import blocking as blocking
+    from ._rules.dispatch import cpu_bound as cpu_bound
     from ._rules.policies import (
         Collect as Collect,
+    )
+    from ._rules.policies import (
         FailFast as FailFast,
+    )
+    from ._rules.policies import (
         Policy as Policy,
+    )
+    from ._rules.policies import (
         Race as Race,
+    )
+    from ._rules.policies import (
         Tally as Tally,
+    )
+    from ._rules.policies import (
         Verdict as Verdict,
     )
     from ._rules.sizing import cpu_count as cpu_count
     from .errors import (
         Cancelled as Cancelled,
+    )
+    from .errors import (
         PoolClosed as PoolClosed,
+    )
+    from .errors import (
         RemoteError as RemoteError,
+    )
+    from .errors import (
         SerializationError as SerializationError,
+    )
+    from .errors import (
         TaskTimeout as TaskTimeout,
+    )
+    from .errors import (
         UnifiedExecError as UnifiedExecError,
+    )
+    from .errors import (
         WorkerCrashed as WorkerCrashed,
+    )
+    from .errors import (
         WorkerStartError as WorkerStartError,
     )
 
@@ -78,9 +111,38 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
+    "Cancelled",
+    "Collect",
+    "CurrentTask",
+    "FailFast",
+    "Policy",
+    "PoolClosed",
+    "ProcessPool",
+    "Race",
+    "RemoteError",
+    "SerializationError",
+    "Tally",
+    "TaskCancelled",
+    "TaskHandle",
+    "TaskScope",
+    "TaskState",
+    "TaskTimeout",
+    "ThreadPool",
+    "UnifiedExecError",
+    "Verdict",
+    "WorkerCrashed",
+    "WorkerStartError",
     "__version__",
-    *sorted(_HOME),
+    "blocking",
+    "call",
+    "check_cancelled",
+    "cpu_bound",
+    "cpu_count",
+    "current_task",
+    "is_cancelled",
+    "shutdown_default_pools",
+    "time_left",
 ]
 
 

@@ -112,9 +112,7 @@ class TwoProcesses(Engine):
         (turns,) = batch.args
         take, put = os.pipe()
         read, write = os.pipe()
-        children = [
-            _start(_SHARE, str(take), str(write), str(turns), fds=(take, write)) for _ in range(self.processes)
-        ]
+        children = [_start(_SHARE, str(take), str(write), str(turns), fds=(take, write)) for _ in range(self.processes)]
         os.close(take)
         os.close(write)
         _read(read, self.processes)

@@ -111,7 +111,7 @@ def on_loop(loop: str, fn: Callable[..., Coroutine[Any, Any, T]], *args: Any) ->
     if loop == "trio":
         import trio
 
-        return trio.run(fn, *args)  # type: ignore[no-any-return]
+        return trio.run(fn, *args)
     if loop == "uvloop":
         import uvloop
 

@@ -23,11 +23,14 @@ class OurProcesses(AsyncEngine):
         self.workers = workers
 
     async def serve(self, plan: Plan) -> float:
+        figure = 0.0
         async with ProcessPool(self.workers) as pool:
-            return await perform_async(plan, lambda batch: self._timed(batch, pool))
+            figure = await perform_async(plan, lambda batch: self._timed(batch, pool))
+        return figure
 
     async def _timed(self, batch: Batch, pool: Any) -> tuple[float, Any]:
-        fn, args, on, value = self.callee(batch), batch.args, self.on, None
+        on: Any = self.on
+        fn, args, value = self.callee(batch), batch.args, None
         # The scope is the caller's context here and its end the join of a batch: one by one, it is not timed.
         if batch.together:
             began = perf_counter()
@@ -35,11 +38,13 @@ class OurProcesses(AsyncEngine):
                 handles = [scope.spawn(fn, *args, on=on) for _ in range(batch.calls)]
             value = [handle.result() for handle in handles]
             return perf_counter() - began, value[-1]
+        seconds = 0.0
         async with self.scope(pool) as scope:
             began = perf_counter()
             for _ in range(batch.calls):
                 value = await scope.spawn(fn, *args, on=on)
-            return perf_counter() - began, value
+            seconds = perf_counter() - began
+        return seconds, value
 
     def callee(self, batch: Batch) -> Any:
         return batch.fn
@@ -63,8 +68,10 @@ class OurThreads(OurProcesses):
     on = "thread"
 
     async def serve(self, plan: Plan) -> float:
+        figure = 0.0
         async with ThreadPool() as pool:
-            return await perform_async(plan, lambda batch: self._timed(batch, pool))
+            figure = await perform_async(plan, lambda batch: self._timed(batch, pool))
+        return figure
 
     def scope(self, pool: Any) -> TaskScope:
         return TaskScope(threads=pool)

@@ -115,7 +115,7 @@ class Mpire(MultiprocessingPool):
     needs = ("mpire",)
 
     def perform(self, plan: Plan, settings: Settings) -> float:
-        from mpire import WorkerPool
+        from mpire.pool import WorkerPool
 
         with WorkerPool(n_jobs=WORKERS, start_method="forkserver", keep_alive=True) as pool:
             try:

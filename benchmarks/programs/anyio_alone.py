@@ -3,7 +3,7 @@
 import anyio
 
 
-async def main():
+async def main() -> None:
     pass
 
 

@@ -4,11 +4,11 @@ import anyio
 from anyio import to_process
 
 
-def double(number):
+def double(number: int) -> int:
     return 2 * number
 
 
-async def main():
+async def main() -> None:
     assert await to_process.run_sync(double, 21) == 42
 
 

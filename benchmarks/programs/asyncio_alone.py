@@ -3,7 +3,7 @@
 import asyncio
 
 
-async def main():
+async def main() -> None:
     pass
 
 

@@ -5,11 +5,11 @@ import asyncio
 from unified_exec import TaskScope
 
 
-def double(number):
+def double(number: int) -> int:
     return 2 * number
 
 
-async def main():
+async def main() -> None:
     async with TaskScope() as scope:
         assert await scope.spawn(double, 21, on="process") == 42
 

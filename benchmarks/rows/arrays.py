@@ -26,9 +26,7 @@ def _check(array: Any) -> None:
 def _contenders() -> tuple[Contender, ...]:
     plan = round_trip(_array, _check, calls=2)
     contenders = [engine.contender(plan) for engine in (OurProcesses(), *processes.PEERS, processes.Joblib())]
-    return tuple(
-        Contender(one.name, one.measure, (*one.needs, "numpy"), one.peer, one.loops) for one in contenders
-    )
+    return tuple(Contender(one.name, one.measure, (*one.needs, "numpy"), one.peer, one.loops) for one in contenders)
 
 
 ROWS = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import perf_counter
+from typing import Any
 
 from unified_exec import ProcessPool, TaskHandle, TaskScope
 
@@ -34,7 +35,8 @@ def _pause_or_count(seconds: float, turns: int = 0) -> None:
 
 async def _serve(slow: Callable[..., None]) -> dict[str, float]:
     turns = work.turns_for(SHORT, tries=20)
-    short, arguments = (work.count, (turns,)) if slow is work.pause else (slow, (0.0, turns))
+    short: Callable[..., Any] = work.count if slow is work.pause else slow
+    arguments = (turns,) if slow is work.pause else (0.0, turns)
     async with ProcessPool(2) as pool, TaskScope(processes=pool) as scope:
         for handle in [scope.spawn(work.pause, 0.05, on="process") for _ in range(4)]:
             await handle
@@ -54,15 +56,17 @@ def _on_one_free_worker(settings: Settings) -> float:
 
 
 async def _serve_alone() -> float:
+    seconds = 0.0
     turns = work.turns_for(SHORT, tries=20)
     async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
         for handle in [scope.spawn(work.count, turns, on="process") for _ in range(50)]:
             await handle
         began = perf_counter()
-        return await _all([scope.spawn(work.count, turns, on="process") for _ in range(SHORTS)]) - began
+        seconds = await _all([scope.spawn(work.count, turns, on="process") for _ in range(SHORTS)]) - began
+    return seconds
 
 
-async def _all(handles: list[TaskHandle[int]]) -> float:
+async def _all(handles: list[TaskHandle[Any]]) -> float:
     for handle in handles:
         await handle
     return perf_counter()

@@ -18,7 +18,7 @@ from .watch import Ground, Watchdog
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run epochs until the tasks or the minutes are used up; 1 if the law was broken, 4 (from the watchdog) on a hang."""
+    """Run epochs until the tasks or the minutes are used up; 1 on a fault, 4 (from the watchdog) on a hang."""
     options = _parser().parse_args(argv)
     mark_this_run()
     logging.getLogger("unified_exec").setLevel(logging.ERROR)  # abandoned threads are meant
@@ -46,7 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--loops", default="asyncio,trio,uvloop", help="loops, in turn (asyncio,trio,uvloop)")
     parser.add_argument("--kill-every", type=float, default=0.3, metavar="S", help="mean time between kills; 0: none")
     parser.add_argument("--only", action="append", default=[], metavar="KIND", help="e.g. process/spins, or thread")
-    parser.add_argument("--patience", type=float, default=60.0, metavar="S", help="what runs longer hangs (60)")
+    parser.add_argument(
+        "--patience", type=float, default=60.0, metavar="S", help="where nothing happens for longer hangs (60)"
+    )
     parser.add_argument("--keep-going", action="store_true", help="do not end with the first epoch that has a fault")
     return parser
 

@@ -48,7 +48,7 @@ class Epoch:
         killed: pids of the workers that were killed from outside.
         shares_workers: coroutine tasks may be hit by the end of a neighbour.
         violations: what the law forbids and has happened.
-        running: sessions that have not ended, with the time they began.
+        running: sessions that have not ended.
     """
 
     def __init__(self, seed: str, loops: tuple[str, ...], kinds: tuple[Kind, ...], tasks: int, kill: float) -> None:
@@ -65,7 +65,7 @@ class Epoch:
         self.killed: set[int] = set()
         self.kills = 0
         self.sessions = 0
-        self.running: dict[Session, float] = {}
+        self.running: set[Session] = set()
         self.beats: dict[str, float] = {}
         self.process_slots: list[Slot] = []
         self.thread_slots: list[Slot] = []
@@ -167,11 +167,11 @@ class Epoch:
             with self._lock:
                 self.sessions += 1
                 session = Session(self, self.sessions)
-            self.running[session] = time.monotonic()
+            self.running.add(session)
             try:
                 await session.run()
             finally:
-                del self.running[session]
+                self.running.discard(session)
 
     async def _beat(self, name: str) -> None:
         while True:
@@ -195,7 +195,7 @@ class Epoch:
                 elif rng.random() < 0.7:
                     slot = slots.pop(rng.randrange(len(slots)))
                     if rng.random() < 0.5:
-                        while slot.users:
+                        while slot.users:  # noqa: ASYNC110 - looking is all there is
                             await anyio.sleep(0.005)
                     closing.start_soon(self._close_pool, slot)
                 await anyio.sleep(rng.uniform(0.05, 0.5))
@@ -261,5 +261,3 @@ def _random_processes(rng: random.Random) -> ProcessPool:
 
 def _random_threads(rng: random.Random) -> ThreadPool:
     return ThreadPool(rng.choice((1, 2, 5, 40)), interruptible=rng.random() < 0.2)
-
-

@@ -191,7 +191,8 @@ def answers_the_ask(path: str, token: int) -> int:
             while True:
                 token += 0
         except Cancelled:
-            return value_of(token)
+            pass
+        return value_of(token)
 
 
 def deaf(path: str, token: int) -> int:
@@ -256,19 +257,19 @@ async def naps_async(path: str, token: int, seconds: float) -> int:
 
 
 async def fails_async(path: str, token: int) -> int:
-    from anyio import sleep
+    from anyio.lowlevel import checkpoint
 
     with Noted(path, token):
-        await sleep(0)
+        await checkpoint()
         raise Planned(token)
 
 
 async def endless_async(path: str, token: int) -> int:
-    from anyio import sleep
+    from anyio import sleep_forever
 
     with Noted(path, token):
-        while True:
-            await sleep(1)
+        await sleep_forever()
+        return 0
 
 
 async def spins_async(path: str, token: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -15,7 +16,7 @@ from .verdicts import Spawned, counts, fault_of, fault_of_scope
 if TYPE_CHECKING:
     from .epoch import Epoch, Slot
 
-POLICIES = {"fail-fast": FailFast, "collect": Collect, "race": Race}
+POLICIES: dict[str, Callable[[], Any]] = {"fail-fast": FailFast, "collect": Collect, "race": Race}
 
 
 class BodyError(Exception):
@@ -118,7 +119,8 @@ class Session:
         fn, args = kind.call(rng, epoch.path, token)
         timeout = rng.uniform(0, 0.2) if rng.random() < 0.05 else None
         try:
-            handle: Any = scope.spawn(fn, *args, on=kind.on, timeout=timeout, name=f"{kind.name} {token}", **kind.options)
+            spawn: Any = scope.spawn
+            handle = spawn(fn, *args, on=kind.on, timeout=timeout, name=f"{kind.name} {token}", **kind.options)
         except PoolClosed:
             epoch.count("refused by a closed pool")
             return
@@ -175,8 +177,9 @@ class Session:
     def _was_stopped(self) -> bool:
         if self.stopped or self.outside or self.body is not None or self.timeout is not None:
             return True
-        failed = any(task.handle.done() and not task.handle.cancelled() and task.handle.exception() for task in self.tasks)
-        won = any(task.handle.done() and not task.handle.cancelled() and not task.handle.exception() for task in self.tasks)
+        ended = [task.handle for task in self.tasks if task.handle.done() and not task.handle.cancelled()]
+        failed = any(handle.exception() is not None for handle in ended)
+        won = any(handle.exception() is None for handle in ended)
         return (self.policy == "fail-fast" and failed) or (self.policy == "race" and won)
 
 

@@ -19,9 +19,10 @@ from unified_exec import TaskHandle
 
 from ..engines.base import on_loop
 from .epoch import Epoch
+from .session import Session
 
 HANGS = 60.0
-"""Seconds after which a session, or a loop without a beat, counts as hanging."""
+"""Seconds after which a session in which nothing happens, or a loop without a beat, counts as hanging."""
 GROWTH = 32 << 20
 """Bytes by which the process may grow from its first calm moments to its last."""
 
@@ -32,6 +33,7 @@ class Watchdog:
     def __init__(self, seconds: float = HANGS) -> None:
         self.seconds = seconds
         self.epoch: Epoch | None = None
+        self._moved: dict[Session, tuple[tuple[int, int], float]] = {}
         threading.Thread(target=self._watch, name="soak watchdog", daemon=True).start()
 
     def _watch(self) -> None:
@@ -43,14 +45,24 @@ class Watchdog:
             if epoch is None:
                 continue
             now = time.monotonic()
-            hanging = [session for session, began in list(epoch.running.items()) if now - began > self.seconds]
+            hanging = self._hanging(epoch, now)
             silent = [name for name, beat in list(epoch.beats.items()) if now - beat > self.seconds]
             if hanging or silent:
                 self._report(epoch, hanging, silent)
                 sys.stdout.flush()
                 os._exit(4)
 
-    def _report(self, epoch: Epoch, hanging: list[Any], silent: list[str]) -> None:
+    def _hanging(self, epoch: Epoch, now: float) -> list[Session]:
+        """The sessions in which nothing was spawned and nothing has ended for too long."""
+        moved: dict[Session, tuple[tuple[int, int], float]] = {}
+        for session in list(epoch.running):
+            at = (len(session.tasks), sum(1 for task in list(session.tasks) if task.handle.done()))
+            before, since = self._moved.get(session, (at, now))
+            moved[session] = (at, since if at == before else now)
+        self._moved = moved
+        return [session for session, (_, since) in moved.items() if now - since > self.seconds]
+
+    def _report(self, epoch: Epoch, hanging: list[Session], silent: list[str]) -> None:
         print(f"HANG (epoch seed {epoch.seed}): loops without a beat: {silent or 'none'}")
         for session in hanging:
             print(f"  {session!r}, leaving {session.leaving}, stopped {session.stopped}")
@@ -69,7 +81,8 @@ class Watchdog:
                 for crew in getattr(lane, "crews", ()):
                     print(f"    crew coroutines={crew.coroutines} {crew.describe()}")
                     for worker in crew.workers:
-                        print(f"      worker {worker.pid} {_state(worker.pid)} {worker.end.state} owes {list(worker.tasks)}")
+                        state = f"{_state(worker.pid)} {worker.end.state}"
+                        print(f"      worker {worker.pid} {state} owes {list(worker.tasks)}")
         for loop in [thing for thing in gc.get_objects() if isinstance(thing, asyncio.AbstractEventLoop)]:
             if loop.is_running():
                 for waiting in asyncio.all_tasks(loop):
@@ -98,7 +111,8 @@ def _workers_that_live() -> list[str]:
     for thing in gc.get_objects():
         if type(thing).__name__ == "Worker" and hasattr(thing, "buried"):
             holders = {type(holder).__name__ for holder in gc.get_referrers(thing)} - {"list_iterator", "frame"}
-            found.append(f"worker object {thing.pid}, buried {thing.buried}, {thing.end.state}, held by {sorted(holders)}")
+            state = f"buried {thing.buried}, {thing.end.state}"
+            found.append(f"worker object {thing.pid}, {state}, held by {sorted(holders)}")
     return found
 
 

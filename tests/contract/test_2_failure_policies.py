@@ -50,9 +50,7 @@ async def test_the_first_failure_cancels_all_others_at_every_place_and_the_body(
     assert body_was_cancelled
     assert all(handle.cancelled() for handle in others.values())
     assert all(folder.ended(name) for name in PLACES)
-    assert {handle.stop_reason for handle in others.values()} == {
-        "another task of the scope failed with ValueError"
-    }
+    assert {handle.stop_reason for handle in others.values()} == {"another task of the scope failed with ValueError"}
 
 
 async def test_every_real_failure_is_in_the_group_once(place: Place, folder: Folder) -> None:

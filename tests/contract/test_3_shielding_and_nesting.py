@@ -57,7 +57,9 @@ async def test_a_shield_inside_the_body_does_not_protect_the_tasks(place: Place,
 async def test_cancelling_an_outer_scope_stops_the_tasks_of_inner_ones(place: Place, folder: Folder) -> None:
     async with TaskScope() as outer:
         async with TaskScope() as inner:
-            handles = [place.spawn(scope, tasks.hold, folder.path, name) for scope, name in ((outer, "a"), (inner, "b"))]
+            handles = [
+                place.spawn(scope, tasks.hold, folder.path, name) for scope, name in ((outer, "a"), (inner, "b"))
+            ]
             await folder.started("a", "b")
             outer.cancel()
     assert all(handle.cancelled() for handle in handles)
@@ -129,11 +131,13 @@ async def test_tasks_spawned_by_tasks_nest_without_starving() -> None:
 
     async def on_the_loop() -> int:
         async with TaskScope(threads=pool) as scope:
-            return await scope.spawn(spawns_a_thread_task)
+            handle = scope.spawn(spawns_a_thread_task)
+        return handle.result()
 
     async def spawns_a_thread_task() -> int:
         async with TaskScope(threads=pool) as scope:
-            return await scope.spawn(tasks.value, 3)
+            handle = scope.spawn(tasks.value, 3)
+        return handle.result()
 
     async with ThreadPool(1) as pool, TaskScope(threads=pool) as scope:
         with anyio.fail_after(60):

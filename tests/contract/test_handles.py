@@ -194,7 +194,7 @@ async def test_call_raises_the_calls_own_exception_in_no_group(place: Place) -> 
 async def test_cancelling_the_caller_stops_the_call_and_waits_for_it(place: Place, folder: Folder) -> None:
     async def caller() -> None:
         with caller_scope:
-            await call(place.fn(tasks.hold), folder.path, "a", on=place.on)  # type: ignore[call-overload]
+            await call(place.fn(tasks.hold), folder.path, "a", on=place.on)  # type: ignore[call-overload, call-arg]
         assert folder.ended("a")
         ended.set()
 
@@ -215,5 +215,5 @@ async def test_call_refuses_misuse_in_no_group() -> None:
 
 async def test_call_can_time_out(place: Place, folder: Folder) -> None:
     with pytest.raises(TimeoutError, match="did not end within its timeout"):
-        await call(place.fn(tasks.hold), folder.path, "a", on=place.on, timeout=0.05)  # type: ignore[call-overload]
+        await call(place.fn(tasks.hold), folder.path, "a", on=place.on, timeout=0.05)  # type: ignore[call-arg]
     await checkpoint()

@@ -132,7 +132,10 @@ async def test_timeouts_that_are_none(timeout: Any, message: str) -> None:
         ({"policy": FailFast}, "policy=FailFast is no policy object: write policy=FailFast()"),
         ({"policy": "collect"}, "policy='collect' is no policy object: write policy=FailFast(), Collect() or Race(n)"),
         ({"processes": 4}, "processes must be a ProcessPool, got 4: write processes=ProcessPool(max_workers=...)"),
-        ({"threads": ThreadPool}, "threads must be a ThreadPool, got <class 'unified_exec._backends.thread.ThreadPool'>"),
+        (
+            {"threads": ThreadPool},
+            "threads must be a ThreadPool, got <class 'unified_exec._backends.thread.ThreadPool'>",
+        ),
     ],
 )
 def test_arguments_of_the_scope(options: dict[str, Any], message: str) -> None:
@@ -159,14 +162,18 @@ def test_races_that_are_none() -> None:
 async def test_spawning_in_a_closed_scope() -> None:
     async with TaskScope() as scope:
         pass
-    with pytest.raises(RuntimeError, match=r"this scope is closed, parse\(\) cannot be spawned in it: spawn inside the"):
+    with pytest.raises(
+        RuntimeError, match=r"this scope is closed, parse\(\) cannot be spawned in it: spawn inside the"
+    ):
         scope.spawn(parse, "x")
     with pytest.raises(RuntimeError, match="is closed"):
         scope.spawn(fetch("x"))  # type: ignore[call-overload]
 
 
 async def test_spawning_in_a_scope_that_was_never_entered() -> None:
-    with pytest.raises(RuntimeError, match=re.escape("write `async with TaskScope() as scope: scope.spawn(parse, ...)`")):
+    with pytest.raises(
+        RuntimeError, match=re.escape("write `async with TaskScope() as scope: scope.spawn(parse, ...)`")
+    ):
         TaskScope().spawn(parse, "x")
 
 
@@ -188,7 +195,7 @@ async def test_using_a_scope_from_another_thread() -> None:
 
     def right() -> Any:
         anyio.from_thread.run_sync(held.cancel)
-        return anyio.from_thread.run_sync(scope.spawn, parse, "x")
+        return anyio.from_thread.run_sync(scope.spawn, parse, "x")  # type: ignore[arg-type]
 
     async with TaskScope() as scope:
         held = scope.spawn(anyio.sleep_forever)

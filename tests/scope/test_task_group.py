@@ -88,7 +88,7 @@ async def test_a_stream_server_can_run_its_handlers_in_a_scope() -> None:
             await stream.send(b"hello")
             assert await stream.receive() == b"hello"
         scope.cancel_scope.cancel()
-        await listener.aclose()
+    await listener.aclose()
 
 
 async def test_a_library_can_feed_a_stream_from_a_scope() -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import anyio
 import anyio.from_thread
 import anyio.lowlevel
+import anyio.lowlevel
 import pytest
 
 from unified_exec._backends import _interrupt, _thread_call, thread
@@ -28,7 +29,7 @@ from unified_exec._backends.thread import ThreadPool
 from unified_exec._model.current import check_cancelled, current_task, is_cancelled
 from unified_exec._model.states import TaskState
 from unified_exec._model.task import Task
-from unified_exec.errors import Cancelled, PoolClosed, RemoteError
+from unified_exec.errors import Cancelled, PoolClosed, RemoteError, WorkerStartError
 
 
 class Owner:
@@ -366,6 +367,34 @@ async def test_a_broken_handle_costs_no_other_task_its_result(caplog: pytest.Log
         blocker.go.set()
         assert await last.value() == 0
     assert [type(exc) for exc in seen] == [LookupError]
+
+
+async def test_without_room_for_a_thread_submit_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    async with driver() as it:
+        with monkeypatch.context() as patch:
+            patch.setattr(thread, "start_new_thread", refuse)
+            with pytest.raises(WorkerStartError, match="no room"):
+                it.spawn(int)
+        assert await it.spawn(int, 3).value() == 3
+
+
+async def test_a_task_that_finds_no_room_for_a_thread_waits_for_those_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    async with driver() as it:
+        blocker = Blocker()
+        it.spawn(blocker)
+        await happens(blocker.began)
+        with monkeypatch.context() as patch:
+            patch.setattr(thread, "start_new_thread", refuse)
+            job = it.spawn(int, 3)
+            await anyio.lowlevel.checkpoint()
+        assert await job.value() == 3  # tried again
+        blocker.go.set()
 
 
 # --- fairness and nesting ------------------------------------------------------------------------------------------

@@ -172,9 +172,11 @@ def _gil() -> bool:
 
 def _bad_moment(frame: FrameType, tries: int) -> bool:
     at: FrameType | None = frame
-    while at is not None:
+    while at is not None and at.f_code is not run_interruptible.__code__:
         code = at.f_code
-        if code is _HOOK or code.co_filename.startswith("<frozen importlib"):
+        if code.co_filename in own_files:
+            return True  # about to begin, where the thread looks itself, or about to end
+        if code.co_filename.startswith("<frozen importlib"):
             return True  # half an import leaves a broken module behind
         if code.co_name == "__del__" and tries < PATIENCE:
             return True  # it would be swallowed
@@ -202,6 +204,8 @@ def _make_hook(previous: Callable[[sys.UnraisableHookArgs], Any]) -> Callable[[s
 
 
 _HOOK = _make_hook(sys.unraisablehook).__code__
+# Where code of this package runs between the function and `run_interruptible`, which nothing may hit.
+own_files = {_HOOK.co_filename, _safe_points.end.__code__.co_filename}
 
 
 def _set_async_exc(ident: int, exc: type[BaseException] | None) -> None:

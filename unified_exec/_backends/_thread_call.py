@@ -14,7 +14,7 @@ from .._model.current import CurrentTask, current
 from .._model.outcome import CANCELLED, Outcome
 from .._model.task import Task
 from ..errors import Cancelled
-from ._interrupt import Shot, fire_again, run_interruptible
+from ._interrupt import Shot, fire_again, own_files, run_interruptible
 
 if TYPE_CHECKING:
     import anyio
@@ -188,3 +188,6 @@ _OWN_CODE = {ThreadCall.run.__code__, run_interruptible.__code__, _run_in_contex
 def _heard(task: Task, message: object) -> None:
     if task.outcome is None:
         task.said(message)
+
+
+own_files.add(ThreadCall.arm.__code__.co_filename)

@@ -52,6 +52,8 @@ class ThreadLane(Lane):
                 self.port.call_later(RETRY, self._call_again)
                 return
             self.pool.turns.forget(call)
+        if call.task is not None:
+            call.task.cargo = call.task.place = None
         raise WorkerStartError("the system has no room for another thread")
 
     def _call_again(self) -> None:

@@ -24,6 +24,9 @@ class ReactorPort(Port):
     """Runs callbacks, timers and readers in a daemon thread; see `acquire`.
 
     A callback that raises is logged, and the rest goes on.
+
+    Attributes:
+        ending: the thread has been told to end.
     """
 
     def __init__(self) -> None:
@@ -32,6 +35,7 @@ class ReactorPort(Port):
         self._handed_in: list[_Call] = []
         self._rung = False
         self._over = False
+        self.ending = False
         self._ready: deque[_Call] = deque()
         self._timers: list[tuple[float, int, ReactorTimer]] = []
         self._numbers = count()
@@ -74,8 +78,13 @@ class ReactorPort(Port):
     def elsewhere(self) -> bool:
         return not self._over and get_ident() != self._thread.ident
 
+    def is_here(self) -> bool:
+        """Tell whether the caller is the reactor's thread."""
+        return get_ident() == self._thread.ident
+
     def end(self) -> None:
         """End the thread after what has been handed in."""
+        self.ending = True
         self.call_threadsafe(self._end)
 
     def join(self) -> None:

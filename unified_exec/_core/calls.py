@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
+from .._rules.policies import Collect
 from .handle import TaskHandle
 from .scope import TaskScope
-from .._rules.policies import Collect
 
 if TYPE_CHECKING:
     from .scope import On
@@ -42,7 +42,9 @@ async def call(
 ) -> T: ...
 
 
-async def call(fn: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+async def call(  # type: ignore[misc]  # mypy: *args: *Ts "may" be an option
+    fn: Callable[..., Any], /, *args: Any, **options: Any
+) -> Any:
     """Run ``fn(*args)`` where it belongs and wait for its value.
 
     Args:

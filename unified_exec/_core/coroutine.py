@@ -9,12 +9,12 @@ from typing import Any
 
 import anyio
 
-from .handle import TaskHandle
 from .._model.current import CurrentTask, current
 from .._model.outcome import CANCELLED, Outcome
 from .._model.states import TaskState
 from .._rules.dispatch import not_awaitable
 from ..errors import TaskTimeout
+from .handle import TaskHandle
 
 
 class _LoopTask(CurrentTask):

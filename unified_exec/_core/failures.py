@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .cancelled import TaskCancelled
 from ..errors import TaskTimeout
+from .cancelled import TaskCancelled
 
 if TYPE_CHECKING:
     from .scope import TaskScope

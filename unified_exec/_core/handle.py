@@ -10,8 +10,8 @@ from .._model.states import TaskState
 from .._model.task import Task
 
 if TYPE_CHECKING:
-    from .cancelled import TaskCancelled
     from .._backends.ports import Port, Timer, Waiter
+    from .cancelled import TaskCancelled
 
 T = TypeVar("T")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import defaults
 from .._backends.base import Backend
 from .._rules.dispatch import call_name, not_a_function, place_of, unknown_place
 from .._rules.policies import is_policy
+from . import defaults
 
 if TYPE_CHECKING:
     from .scope import TaskScope
@@ -102,7 +102,9 @@ def wrong_thread(fn: object) -> str:
 
 
 def wrong_thread_to_cancel(handle: object) -> str:
-    return f"{handle!r} belongs to the thread of its event loop; elsewhere write anyio.from_thread.run_sync(handle.cancel)"
+    return (
+        f"{handle!r} belongs to the thread of its event loop; elsewhere write anyio.from_thread.run_sync(handle.cancel)"
+    )
 
 
 def not_open(scope: TaskScope, fn: object) -> str:
@@ -112,5 +114,3 @@ def not_open(scope: TaskScope, fn: object) -> str:
     if scope._leaving:
         return f"this scope is closed, {name}() cannot be spawned in it: spawn inside the `async with` block"
     return f"this scope is not open: write `async with TaskScope() as scope: scope.spawn({name}, ...)`"
-
-

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, TypeVarTuple, ove
 import anyio
 from anyio.abc import TaskGroup
 
-from . import route
-from .ambient import enclosing_deadline, nearest, spawned_in_thread_task
-from .coroutine import run_coroutine
-from .handle import TaskHandle
-from .failures import final_error
-from .standing import Standing
-from .supervisor import Supervisor
-from .verbs import Verbs
 from .._backends.base import Backend
 from .._backends.ports import Port, current_port
 from .._model.current import INF
 from .._model.task import Task
 from .._rules.dispatch import call_name
 from .._rules.policies import FailFast, Policy, Verdict
+from . import route
+from .ambient import enclosing_deadline, nearest, spawned_in_thread_task
+from .coroutine import run_coroutine
+from .failures import final_error
+from .handle import TaskHandle
+from .standing import Standing
+from .supervisor import Supervisor
+from .verbs import Verbs
 
 if TYPE_CHECKING:
     from anyio import CancelScope
@@ -90,14 +90,11 @@ class TaskScope(Verbs, TaskGroup):
         self._port: Port | None = None
         self._thread = 0
         self._open = False
-        self._leaving = False
         self._why: str | None = None
         self._stopped = False  # by something else than its timeout
         self._cut_short = False  # it was cancelled before all its tasks had ended
         self._enclosing: float | None = None
         self._ends_at = INF
-
-    # -- the task group
 
     @property
     def cancel_scope(self) -> CancelScope:  # type: ignore[override]
@@ -145,7 +142,6 @@ class TaskScope(Verbs, TaskGroup):
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> bool:
         group = self._group()
-        self._leaving = True
         raised: BaseException | None = None
         final: BaseException | None = None
         try:
@@ -183,8 +179,6 @@ class TaskScope(Verbs, TaskGroup):
         elif anyio.current_time() < self._ends_at:
             self._stopped = True
 
-    # -- spawn
-
     @overload
     def spawn(
         self,
@@ -211,7 +205,7 @@ class TaskScope(Verbs, TaskGroup):
         abandon: bool = ...,
     ) -> TaskHandle[T]: ...
 
-    def spawn(
+    def spawn(  # type: ignore[misc]  # mypy: *args: *Ts "may" be an option
         self,
         fn: Callable[..., Any],
         /,
@@ -299,8 +293,6 @@ class TaskScope(Verbs, TaskGroup):
             handle.start_clock(timeout)
         return handle
 
-    # -- the ends of tasks
-
     def reason(self) -> str:
         """Why the scope cancels its tasks."""
         if self._standing.failures and self.cancel_scope.cancel_called:
@@ -327,7 +319,8 @@ class TaskScope(Verbs, TaskGroup):
 
     def task_settled(self, handle: Task) -> None:
         """A task has its outcome: count it, and do what the policy says. Handles call it."""
-        assert isinstance(handle, TaskHandle) and handle.outcome is not None
+        assert isinstance(handle, TaskHandle)
+        assert handle.outcome is not None
         if self._remote.tasks.pop(handle, None) is None:
             self._local.discard(handle)
         if handle.by_scope and handle.outcome.cancelled and handle.stop_reason is not DECIDED:
@@ -341,11 +334,9 @@ class TaskScope(Verbs, TaskGroup):
         self._remote.note_end()
 
     def _cancel_all(self, why: str | None) -> None:
-        scope = self.cancel_scope
-        if not scope.cancel_called:
-            self._stopped = True
-            self._why = why
-            scope.cancel(why if why is not None else self.reason())
+        if not self.cancel_scope.cancel_called:
+            self._stopped, self._why = True, why
+            self.cancel_scope.cancel(self.reason())
         self._remote.stop(self.reason())
 
     def _cancel_rest(self) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .failures import is_own_cancellation
 from .._rules.policies import Policy, Tally, Verdict
+from .failures import is_own_cancellation
 
 if TYPE_CHECKING:
-    from .handle import TaskHandle
     from .._model.outcome import Outcome
+    from .handle import TaskHandle
 
 
 class Standing:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from .handle import TaskHandle
 from .._backends.base import Backend, Lane
 from .._backends.ports import Port, Waiter
 from .._model.task import Task
+from .handle import TaskHandle
 
 if TYPE_CHECKING:
     from .scope import TaskScope

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import FunctionType, MethodType
 from functools import partial
+from types import FunctionType, MethodType
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -109,13 +109,23 @@ def place_of(fn: Callable[..., Any], on: str | None = None) -> str:
 def _look_inside(fn: Callable[..., Any]) -> tuple[bool, str | None]:
     if not callable(fn):
         raise TypeError(not_a_function(fn))
-    marker = getattr(fn, MARK, None)  # a partial may be marked itself
-    inner = unwrap(fn)
-    if marker is None:
-        marker = getattr(inner, MARK, None)
-    if marker is None and not isinstance(inner, type):
-        marker = getattr(getattr(type(inner), "__call__", None), MARK, None)
-    return is_async(inner), marker
+    return is_async(fn), _marker(fn)
+
+
+def _marker(fn: Any) -> str | None:
+    """The nearest marker: a partial may bear one itself."""
+    while True:
+        marker: str | None = getattr(fn, MARK, None)
+        if marker is not None:
+            return marker
+        if isinstance(fn, partial):
+            fn = fn.func
+        elif isinstance(fn, MethodType):
+            fn = fn.__func__
+        elif isinstance(fn, type):
+            return None
+        else:
+            return getattr(getattr(type(fn), "__call__", None), MARK, None)
 
 
 def not_awaitable(fn: Callable[..., Any], value: object) -> str:

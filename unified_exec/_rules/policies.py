@@ -51,8 +51,10 @@ class Policy(Protocol):
 
 def is_policy(thing: object) -> bool:
     """Tell whether `thing` is an object with the methods of a policy."""
-    return not isinstance(thing, type) and callable(getattr(thing, "judge", None)) and callable(
-        getattr(thing, "raises", None)
+    return (
+        not isinstance(thing, type)
+        and callable(getattr(thing, "judge", None))
+        and callable(getattr(thing, "raises", None))
     )
 
 

@@ -165,12 +165,13 @@ class Bell:
         view = self.view
         if not isinstance(unraisable.exc_value, Cancelled) or view is None:
             return False
-        self.end.cancelled(view.id, view.reason)
-        self.running = view.id
+        self.end.early[view.id] = view.reason
         try:
             self._link.control.send(frames.pack_id(frames.AGAIN, view.id))
         except OSError:
             pass
+        # Last: a bell that rang in here would raise where it is swallowed again.
+        self.running = view.id
         return True
 
 

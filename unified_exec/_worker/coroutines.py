@@ -198,8 +198,9 @@ class _LoopBell(Bell):
         """Cancel through the loop what could not be interrupted."""
         if not isinstance(unraisable.exc_value, Cancelled) or self.view is None:
             return False
-        self.end.cancelled(self.view.id, self.view.reason)
-        self._runner.loop.call_soon_threadsafe(self._runner.stop, self.view.id)
+        view = self.view
+        self._runner.loop.call_soon_threadsafe(self._runner.stop, view.id)
+        self.end.early[view.id] = view.reason  # last: a bell in here would raise where it is swallowed again
         return True
 
 

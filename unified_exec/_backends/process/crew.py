@@ -29,6 +29,8 @@ READ_MOST = 256
 """Answers read in one turn of the loop from one worker, so that the loop's other work gets its turn."""
 COROUTINES_MAX = 1000
 """Coroutine tasks one worker runs at the same time."""
+BREATH = 0.001
+"""Seconds until a bell that nobody heard is rung again: the code that told us has come out of its ``__del__``."""
 START_TRIES = 3
 """Workers that may die before they are up, one after another, before the waiting tasks fail."""
 
@@ -215,7 +217,7 @@ class Crew:
         elif type(event) is protocol.Leaving:
             self._give_back(worker)
         elif type(event) is protocol.RingAgain:
-            worker.ring()
+            self.port.call_later(BREATH, worker.ring)
         elif type(event) is protocol.Report:
             worker.tasks[event.id].said(message_of(*worker.payload(event, fd)))
         elif type(event) is protocol.StartFailed:
@@ -315,6 +317,7 @@ class Crew:
                 if len(worker.tasks) > 1 and now - worker.heard >= ahead.STUCK:
                     worker.stuck = True  # or they would be sent there again
                     self.requeue(worker.take_back())
+                    self.rest(worker)  # it had not claimed a single one: no answer will come to free it
             self.pump()
         if any(len(worker.tasks) > 1 for worker in self.workers):
             self._watch_stuck()

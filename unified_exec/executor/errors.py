@@ -1,0 +1,67 @@
+"""The package's errors as code written for `concurrent.futures` expects them: each is also the standard library's.
+
+Imported when the first one is needed, for `concurrent.futures.process` is slow to import.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures.thread import BrokenThreadPool
+from pickle import PicklingError, UnpicklingError
+
+from ..errors import RemoteError, SerializationError, UnifiedExecError, WorkerCrashed, WorkerStartError
+
+
+class ProcessCrashed(WorkerCrashed, BrokenProcessPool):
+    """A `WorkerCrashed` of a `ProcessExecutor`. The pool is not broken: one future failed."""
+
+
+class ProcessNotStarted(WorkerStartError, BrokenProcessPool):
+    """A `WorkerStartError` of a `ProcessExecutor`. The next `submit` tries again."""
+
+
+class ThreadNotStarted(WorkerStartError, BrokenThreadPool):
+    """A `WorkerStartError` of a `ThreadExecutor`. The next `submit` tries again."""
+
+
+class NotPickled(SerializationError, PicklingError):
+    """A `SerializationError` of an argument or a result that cannot be pickled."""
+
+
+class NotUnpickled(SerializationError, UnpicklingError, BrokenProcessPool):
+    """A `SerializationError` of what was pickled and cannot be rebuilt, which breaks a pool of the standard library."""
+
+
+def translate(error: BaseException) -> BaseException:
+    """Return the error of a process task as a `ProcessExecutor` raises it.
+
+    What is no `Exception` (`SystemExit`, ...) comes as itself, as from the standard library.
+    """
+    kind = type(error)
+    if kind is RemoteError:
+        original = error.__cause__
+        return error if original is None or isinstance(original, Exception) else original
+    if kind is WorkerCrashed:
+        return _as(ProcessCrashed, error)
+    if kind is WorkerStartError:
+        return _as(ProcessNotStarted, error)
+    if isinstance(error, SerializationError) and kind is SerializationError:
+        return _as(NotUnpickled if "rebuilding it" in error.why else NotPickled, error)
+    return error
+
+
+def _as(kind: type[UnifiedExecError], error: BaseException) -> UnifiedExecError:
+    made = kind(*error.args)
+    made.__cause__ = error.__cause__
+    made.__context__ = error.__context__
+    made.__suppress_context__ = error.__suppress_context__
+    for note in getattr(error, "__notes__", ()):
+        made.add_note(note)
+    return made.with_traceback(error.__traceback__)
+
+
+def thread_not_started(error: BaseException) -> ThreadNotStarted:
+    """Make the error for the tasks of a thread whose initializer failed."""
+    made = ThreadNotStarted(f"its initializer raised {type(error).__name__}: {error}")
+    made.__cause__ = error
+    return made

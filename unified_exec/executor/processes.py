@@ -1,0 +1,390 @@
+"""`concurrent.futures` over a pool of processes."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, InvalidStateError
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from . import _exit, _mapping
+from .._backends import reactor
+from .._backends.process.pool import ProcessPool
+from .._model.outcome import Outcome
+from .._model.task import Task
+from .._rules.dispatch import call_name
+from ..errors import PoolClosed
+
+if TYPE_CHECKING:
+    from .._backends.process.lane import ProcessLane
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ProcessFuture(Future[T]):
+    """The future of a call in a process. Unlike the standard library's it can stop a call that runs."""
+
+    _task: _Call | None = None
+
+    def cancel(self) -> bool:
+        """Cancel the call, also while it runs; ``False`` if it is done.
+
+        The future is cancelled at once. A call that runs is asked to stop (`Cancelled` is raised in it); when the
+        grace is over, its worker is killed and replaced.
+        """
+        if not super().cancel():
+            return False
+        self._tell_waiters()
+        task, self._task = self._task, None
+        if task is not None:
+            task.owner.stop(task)
+        return True
+
+    def running(self) -> bool:
+        """Tell whether a worker is executing the call right now."""
+        task = self._task
+        if task is None or self.done():
+            return False
+        place = task.place
+        try:
+            return place is not None and place.is_running(task)
+        except ValueError:  # its worker is buried just now
+            return False
+
+    def result(self, timeout: float | None = None) -> T:
+        self._check_can_wait()
+        try:
+            return super().result(timeout)
+        finally:
+            del self  # no cycle from the exception over its traceback to this frame
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._check_can_wait()
+        return super().exception(timeout)
+
+    def _check_can_wait(self) -> None:
+        task = self._task
+        if task is not None and task.owner.in_reactor() and not self.done():
+            raise RuntimeError("a done-callback cannot wait for another future: it holds the thread that completes them")
+
+    def _tell_waiters(self) -> None:
+        """Let `wait` and `as_completed` know of the cancellation, once, whoever comes first."""
+        with self._condition:
+            if self._state == "CANCELLED":
+                self.set_running_or_notify_cancel()
+
+    def complete(self, outcome: Outcome[T]) -> None:
+        """End the future, unless it was cancelled before."""
+        self._task = None
+        try:
+            if outcome.cancelled:
+                if super().cancel():
+                    self._tell_waiters()
+            elif outcome.error is not None:
+                from .errors import translate
+
+                self.set_exception(translate(outcome.error))
+            else:
+                self.set_result(outcome.unwrap())
+        except InvalidStateError:
+            pass
+
+
+class _Call(Task):
+    """A task whose outcome goes to a future. `queued` is set, in the reactor, when its lane has it."""
+
+    __slots__ = ("future", "queued")
+
+    owner: ProcessExecutor
+    future: ProcessFuture[Any] | None
+
+    def settled(self) -> None:
+        future, self.future = self.future, None
+        if future is not None and self.outcome is not None:
+            try:
+                future.complete(self.outcome)
+            finally:
+                del future
+                self.owner.ended(self)
+
+
+class ProcessExecutor(Executor):
+    """A `concurrent.futures.Executor` over a `ProcessPool`.
+
+    Differences from `concurrent.futures.ProcessPoolExecutor`, all for the better: a crash of a worker costs the one
+    future it ran; `cancel` stops a call that runs; functions and arguments that pickle cannot handle go by value; no
+    main guard is needed; large arrays are not copied through a pipe.
+
+    Args:
+        max_workers: how many worker processes at most; by default the cores this process may use.
+        mp_context: accepted for the sake of old code if it starts processes by "spawn" or "forkserver", and without
+            effect: every worker is a fresh interpreter.
+        initializer, initargs: called in each new worker before its first call.
+        max_tasks_per_child, max_tasks_per_worker: replace a worker after so many calls (two names for one thing).
+        pool: use this pool, and leave it open at the end; the other arguments are then the pool's affair.
+        options: further options of `ProcessPool` (`grace`, `env`, `idle_timeout`, `max_worker_memory`, `name`).
+
+    Raises:
+        TypeError, ValueError: an argument is out of its range, or does not go with another.
+
+    Example:
+        with ProcessExecutor(2) as executor:
+            print(list(executor.map(crunch, parts)))
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: Any = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+        max_tasks_per_worker: int | None = None,
+        pool: ProcessPool | None = None,
+        **options: Any,
+    ) -> None:
+        _check_context(mp_context)
+        limit = _limit(max_tasks_per_child, max_tasks_per_worker)
+        if max_workers is not None and max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        self._own = pool is None
+        if pool is None:
+            pool = ProcessPool(
+                max_workers, initializer=initializer, initargs=initargs, max_tasks_per_worker=limit, **options
+            )
+        elif max_workers is not None or initializer is not None or limit is not None or options:
+            raise ValueError("pool= brings its own workers: give max_workers, initializer and the rest to the pool")
+        self._pool = pool
+        self._max_workers = pool.max_workers  # Dask asks for it by this name
+        self._start_afresh()
+        _exit.join_at_exit(self)
+
+    def _start_afresh(self) -> None:
+        self._lock = threading.RLock()  # reentrant: a finalizer may come in while its own thread is inside
+        self._shut = False
+        self._gone = threading.Event()
+        self._port: reactor.ReactorPort | None = None
+        self._lane: ProcessLane | None = None
+        self._calls: set[_Call] = set()  # those that have not ended
+        self._leaving = False
+        self._finalizer: weakref.finalize[Any, Any] | None = None
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> ProcessFuture[T]:
+        """Start ``fn(*args, **kwargs)`` in a worker and return its future.
+
+        The call is pickled here and now; what cannot travel is the future's error. A coroutine function runs on an
+        event loop in a worker.
+
+        Raises:
+            RuntimeError: after `shutdown`, or as the interpreter ends.
+        """
+        call = _Call(call_name(fn), partial(fn, **kwargs) if kwargs else fn, args, "process", self)
+        call.queued = False
+        future: ProcessFuture[T] = ProcessFuture()
+        call.future = future
+        future._task = call
+        with self._lock:
+            _exit.check_open(self._shut)
+            lane = self._lane or self._start()
+            self._calls.add(call)
+        try:
+            lane.prepare(call)
+        except PoolClosed as error:
+            self._forget(call)
+            raise RuntimeError(f"cannot schedule new futures: {error}") from error
+        except Exception as error:
+            call.settle(Outcome(error=error))
+        except BaseException:  # Ctrl-C while pickling
+            self._forget(call)
+            raise
+        else:
+            lane.port.call_threadsafe(self._enqueue, call)
+        return future
+
+    def map(  # type: ignore[override, unused-ignore]
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """Like `map(fn, *iterables)`, with the calls made in the workers, ahead of the iteration.
+
+        Args:
+            timeout: seconds from now within which every value must have come.
+            chunksize: how many calls travel together; more than one pays for calls below 50 microseconds.
+            buffersize: how many calls (chunks) may be ahead of the iteration, and with them how far `iterables` are
+                consumed; ``None`` for all at once.
+
+        Raises:
+            TimeoutError: from the iterator, when `timeout` is over.
+
+        Closing the iterator, dropping it half-way, a timeout and a failure cancel the calls that are left, also those
+        that run.
+        """
+        _mapping.check(chunksize, buffersize)
+        calls = zip(*iterables)  # noqa: B905 -- as the standard library's
+        if chunksize == 1:
+            return _mapping.Results(partial(self.submit, fn), calls, timeout, buffersize)
+        from .._worker.chunks import run_star_chunk
+
+        submit = partial(self.submit, run_star_chunk, fn)
+        return _mapping.Chained(
+            _mapping.Results(submit, _mapping.in_chunks(calls, chunksize), timeout, buffersize)
+        )
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; what was submitted still runs to its end.
+
+        Args:
+            wait: return when the last call has ended and the workers are gone.
+            cancel_futures: cancel the calls that have not begun.
+
+        Raises:
+            RuntimeError: told to wait in a done-callback, which would wait for itself.
+        """
+        with self._lock:
+            self._shut = True
+            port = self._port
+            if port is None:
+                self._gone.set()
+        if port is None:
+            if self._own:
+                self._pool.closed = True
+            return
+        port.call_threadsafe(self._leave, cancel_futures)
+        if wait:
+            if self.in_reactor():
+                raise RuntimeError("shutdown(wait=True) in a done-callback would wait for itself; use wait=False")
+            self._gone.wait()
+            if port.ending:
+                port.join()
+
+    def in_reactor(self) -> bool:
+        """Tell whether the caller is the thread that completes the futures."""
+        port = self._port
+        return port is not None and port.is_here()
+
+    # -- in the reactor's thread, but for what says otherwise
+
+    def _start(self) -> ProcessLane:
+        """In any thread, under the lock."""
+        port = reactor.acquire()
+        try:
+            self._lane = self._pool.lane(port)
+        except PoolClosed as error:
+            reactor.release(port)
+            raise RuntimeError(f"cannot schedule new futures: {error}") from error
+        except BaseException:
+            reactor.release(port)
+            raise
+        self._port = port
+        # Calls that have not ended hold the executor, so whoever drops it without `shutdown` has none.
+        self._finalizer = weakref.finalize(self, port.call_threadsafe, _retire, port, self._pool, self._own, None)
+        self._finalizer.atexit = False
+        return self._lane
+
+    def _enqueue(self, call: _Call) -> None:
+        future = call.future
+        if future is None or future.cancelled():
+            call.settle_cancelled()
+            return
+        call.queued = True
+        assert self._lane is not None
+        try:
+            self._lane.enqueue(call)
+        except Exception as error:
+            if call.outcome is None:
+                call.settle(Outcome(error=error))
+
+    def stop(self, call: _Call) -> None:
+        """Stop a call whose future was cancelled. In any thread."""
+        port = self._port
+        if port is not None:
+            port.call_threadsafe(self._stop, call)
+
+    def _stop(self, call: _Call) -> None:
+        if call.queued and self._lane is not None:
+            self._lane.cancel((call,), "its future was cancelled")
+
+    def ended(self, call: _Call) -> None:
+        """Count out a call that has ended. In any thread."""
+        self._forget(call)
+
+    def _forget(self, call: _Call) -> None:
+        self._calls.discard(call)
+        if self._shut and not self._calls and self._port is not None:
+            self._port.call_threadsafe(self._leave_if_done)
+
+    def _leave(self, cancel_futures: bool) -> None:
+        if cancel_futures and self._lane is not None:
+            waiting = list(self._calls)
+            self._lane.cancel([call for call in waiting if call.queued], "the executor was shut down", running=False)
+            for call in waiting:
+                if not call.queued and call.future is not None:
+                    call.future.cancel()
+        self._leave_if_done()
+
+    def _leave_if_done(self) -> None:
+        if self._calls or self._leaving or self._port is None:
+            return
+        self._leaving = True
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        _retire(self._port, self._pool, self._own, self._gone)
+        self._lane = None
+
+    def after_fork(self) -> None:
+        """In a forked child: what was submitted is the parent's, and never ends here."""
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        shut = self._shut
+        self._start_afresh()
+        self._shut = shut
+        if shut:
+            self._gone.set()
+
+
+def _retire(port: reactor.ReactorPort, pool: ProcessPool, own: bool, gone: threading.Event | None) -> None:
+    """End the pool if it is the executor's own, and give the reactor back."""
+
+    def give_back() -> None:
+        reactor.release(port)
+        if gone is not None:
+            gone.set()
+
+    if own:
+        pool.end(port, give_back)
+    else:
+        give_back()
+
+
+def _check_context(context: Any) -> None:
+    if context is None:
+        return
+    method = context if isinstance(context, str) else context.get_start_method()
+    if method not in ("spawn", "forkserver"):
+        raise ValueError(
+            f"mp_context with start method {method!r}: workers of a ProcessExecutor are fresh interpreters, which inherit "
+            "nothing; leave mp_context out and hand over what they need as arguments or through initializer="
+        )
+
+
+def _limit(child: int | None, worker: int | None) -> int | None:
+    limit = child if child is not None else worker
+    if limit is None:
+        return None
+    if child is not None and worker is not None and child != worker:
+        raise ValueError("max_tasks_per_child and max_tasks_per_worker are two names for one thing: give one of them")
+    if not isinstance(limit, int):
+        raise TypeError("max_tasks_per_child must be an integer")
+    if limit <= 0:
+        raise ValueError("max_tasks_per_child must be >= 1")
+    return limit

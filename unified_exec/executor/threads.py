@@ -1,0 +1,298 @@
+"""`concurrent.futures` over a pool of threads."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from _thread import start_new_thread
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, wait
+from functools import partial
+from itertools import count
+from typing import Any, ParamSpec, TypeVar
+
+from . import _exit, _mapping
+from .._backends.ports import Port, Timer, Waiter
+from .._backends.thread import ThreadPool
+from .._model.current import current
+from .._model.task import Task
+from .._rules.dispatch import call_name
+from .._rules.sizing import cpu_count
+from ..errors import PoolClosed, WorkerStartError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_numbers = count()
+
+
+class ThreadFuture(Future[T]):
+    """The future of a call in a thread. As in the standard library, a call that runs cannot be cancelled."""
+
+    # Until the call begins or is cancelled, whichever is first; the executor until it is over.
+    _work: tuple[Callable[..., T], tuple[Any, ...], dict[str, Any]] | None = None
+    _executor: ThreadExecutor | None = None
+    _number = 0
+
+    def cancel(self) -> bool:
+        """Cancel the call unless it runs or is done; tells whether it is cancelled."""
+        if not super().cancel():
+            return False
+        self._work = None
+        return True
+
+
+class _InlinePort(Port):
+    """No loop: what a lane wants to be called, is called at once, in the thread of the pool that ended a call."""
+
+    def __init__(self, executor: ThreadExecutor) -> None:
+        self._executor = weakref.ref(executor)
+
+    def call_soon(self, fn: Callable[..., object], *args: Any) -> None:
+        fn(*args)
+
+    def call_threadsafe(self, fn: Callable[..., object], *args: Any) -> bool:
+        fn(*args)
+        return True
+
+    def call_later(self, delay: float, fn: Callable[..., object], *args: Any) -> Timer:
+        # Asked for only when the system has no room for another thread: those at work take what waits.
+        return _NoTimer()
+
+    def add_reader(self, fd: int, fn: Callable[[], object]) -> None:
+        raise NotImplementedError
+
+    def remove_reader(self, fd: int) -> None:
+        raise NotImplementedError
+
+    def ended(self) -> bool:
+        executor = self._executor()
+        return executor is None or executor.idle_for_good()
+
+    def elsewhere(self) -> bool:
+        return True
+
+    def on_end(self, fn: Callable[[], object]) -> None:
+        pass
+
+    def waiter(self) -> Waiter:
+        raise NotImplementedError
+
+
+class _NoTimer(Timer):
+    def cancel(self) -> None:
+        pass
+
+
+class ThreadExecutor(Executor):
+    """A `concurrent.futures.Executor` over a `ThreadPool`.
+
+    A future is completed in the thread that ran its call, and nothing else runs in between. Context variables are
+    carried into the call. Idle threads end after ten seconds.
+
+    Args:
+        max_workers: how many calls run at the same time; the standard library's default if not given.
+        thread_name_prefix: the threads are called so, with "_0", "_1", ... behind it.
+        initializer, initargs: called in each thread before its first call.
+        pool: use this pool, and leave it open at the end.
+
+    Raises:
+        TypeError, ValueError: an argument is out of its range, or does not go with another.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        pool: ThreadPool | None = None,
+    ) -> None:
+        if max_workers is not None and max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        if pool is not None and (max_workers is not None or thread_name_prefix):
+            raise ValueError("pool= brings its own threads: leave out max_workers and thread_name_prefix")
+        self._prefix = thread_name_prefix or f"ThreadExecutor-{next(_numbers)}"
+        self._initializer = initializer
+        self._initargs = initargs
+        self._own = pool is None
+        self._pool = ThreadPool(max_workers or min(32, cpu_count() + 4), name=self._prefix) if pool is None else pool
+        self._max_workers = self._pool.max_workers  # Dask asks for it by this name
+        self._start_afresh()
+        if self._own:
+            weakref.finalize(self, _close_elsewhere, self._pool).atexit = False
+        _exit.join_at_exit(self)
+
+    def _start_afresh(self) -> None:
+        self._lock = threading.RLock()  # reentrant: a finalizer may come in while its own thread is inside
+        self._shut = False
+        self._pending: set[ThreadFuture[Any]] = set()  # those that have not ended
+        self._entered = threading.local()
+        self._thread_numbers = count()
+        self._submitted = 0
+        self._failed: tuple[int, BaseException] | None = None  # calls up to this number meet a failed initializer
+        self._lane = self._pool.lane(_InlinePort(self))
+        self._lane.token = None  # a loop that runs here by chance is not the calls' own
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> ThreadFuture[T]:
+        """Start ``fn(*args, **kwargs)`` in a thread and return its future.
+
+        Raises:
+            RuntimeError: after `shutdown`, as the interpreter ends, or if the system has no room for a thread.
+        """
+        future: ThreadFuture[T] = ThreadFuture()
+        future._work = fn, args, kwargs
+        future._executor = self
+        task = Task(call_name(fn), _run, (future,), "thread", self)
+        with self._lock:
+            _exit.check_open(self._shut)
+            self._submitted = future._number = self._submitted + 1
+            self._pending.add(future)
+        try:
+            self._lane.submit(task)
+        except (PoolClosed, WorkerStartError) as error:
+            self._pending.discard(future)
+            raise RuntimeError(f"cannot schedule new futures: {error}") from error
+        return future
+
+    def map(  # type: ignore[override, unused-ignore]
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """Like `map(fn, *iterables)`, with the calls made in the threads, ahead of the iteration.
+
+        Args:
+            timeout: seconds from now within which every value must have come.
+            chunksize: without effect, as in the standard library.
+            buffersize: how many calls may be ahead of the iteration, and with them how far `iterables` are consumed;
+                ``None`` for all at once.
+
+        Raises:
+            TimeoutError: from the iterator, when `timeout` is over.
+
+        Closing the iterator, dropping it half-way, a timeout and a failure cancel the calls that have not begun.
+        """
+        _mapping.check(max(1, chunksize), buffersize)
+        calls = zip(*iterables)  # noqa: B905 -- as the standard library's
+        return _mapping.Results(partial(self.submit, fn), calls, timeout, buffersize)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; what was submitted still runs to its end.
+
+        Args:
+            wait: return when the last call has ended and the threads are done.
+            cancel_futures: cancel the calls that have not begun.
+
+        Raises:
+            RuntimeError: told to wait in one of its own calls, which would wait for itself.
+        """
+        with self._lock:
+            self._shut = True
+        if cancel_futures:
+            for future in list(self._pending):
+                future.cancel()
+        if self._own:
+            self._pool.close(wait=False)
+        if not wait:
+            return
+        if getattr(self._entered, "calls", 0) and current.get() is not None:
+            raise RuntimeError("shutdown(wait=True) in a call of this executor would wait for itself; use wait=False")
+        if self._own:
+            self._pool.close()
+        else:
+            wait_for(self._pending)
+
+    def idle_for_good(self) -> bool:
+        """Tell whether nothing runs here, and nothing ever will."""
+        return self._shut and not self._pending
+
+    # -- in the threads of the pool
+
+    def enter(self) -> None:
+        """Make the calling thread one of ours, at its first call."""
+        self._entered.calls = 0
+        if self._own:
+            threading.current_thread().name = f"{self._prefix}_{next(self._thread_numbers)}"
+
+    def run(self, future: ThreadFuture[Any]) -> None:
+        """Run the call of a future and complete it."""
+        entered = self._entered
+        if not hasattr(entered, "calls"):
+            self.enter()
+        entered.calls += 1
+        try:
+            if future.set_running_or_notify_cancel():
+                work, future._work = future._work, None
+                self._call(future, work)
+        finally:
+            entered.calls -= 1
+            future._executor = None
+            self._pending.discard(future)
+
+    def _call(self, future: ThreadFuture[Any], work: Any) -> None:
+        if self._initializer is not None and not hasattr(self._entered, "ready"):
+            error = self._initialize(future)
+            if error is not None:
+                future.set_exception(error)
+                return
+        fn, args, kwargs = work
+        del work
+        try:
+            value = fn(*args, **kwargs)
+        except BaseException as error:
+            future.set_exception(error)
+            del self, future  # no cycle from the exception over its traceback to this frame
+        else:
+            future.set_result(value)
+
+    def _initialize(self, future: ThreadFuture[Any]) -> BaseException | None:
+        from .errors import thread_not_started
+
+        failed = self._failed
+        if failed is not None and future._number <= failed[0]:
+            return thread_not_started(failed[1])
+        assert self._initializer is not None
+        try:
+            self._initializer(*self._initargs)
+        except BaseException as error:
+            self._failed = self._submitted, error
+            return thread_not_started(error)
+        self._entered.ready = True
+        return None
+
+    def after_fork(self) -> None:
+        """In a forked child: what was submitted is the parent's, and never ends here."""
+        shut = self._shut
+        if not self._pool.closed:
+            self._start_afresh()
+        else:
+            self._lock = threading.RLock()
+            self._pending = set()
+        self._shut = shut
+
+
+def _run(future: ThreadFuture[Any]) -> None:
+    executor = future._executor
+    if executor is not None:
+        executor.run(future)
+
+
+def wait_for(pending: set[ThreadFuture[Any]]) -> None:
+    """Wait until nothing is pending."""
+    while pending:
+        wait(list(pending))
+
+
+def _close_elsewhere(pool: ThreadPool) -> None:
+    # In a thread of its own: the collector may have struck inside the pool, under its lock.
+    try:
+        start_new_thread(lambda: pool.close(wait=False), ())
+    except RuntimeError:
+        pass  # the interpreter is ending, and its daemon threads with it
