@@ -23,3 +23,13 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_preserve_defaults = True
+
+
+def _examples_are_code(app, what, name, obj, options, lines):
+    """Show the block after `Example:` as code, as after `Example::`, which is also run as a test."""
+    for at in reversed([at for at, line in enumerate(lines) if line == "Example:"]):
+        lines[at : at + 1] = ["Example::", ""]
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", _examples_are_code, priority=400)  # before napoleon

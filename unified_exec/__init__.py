@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ._backends.process.pool import ProcessPool as ProcessPool
     from ._backends.thread import ThreadPool as ThreadPool
     from ._core.calls import call as call
+    from ._core.sharing import share as share
+    from ._wire.sharing import Shared as Shared
     from ._core.cancelled import TaskCancelled as TaskCancelled
     from ._core.defaults import shutdown_default_pools as shutdown_default_pools
     from ._core.handle import TaskHandle as TaskHandle
@@ -82,6 +84,18 @@ if TYPE_CHECKING:
     from .errors import (
         WorkerStartError as WorkerStartError,
     )
+    from ._core.limits import Limit as Limit
+    from ._core.limits import Rate as Rate
+    from ._core.progress import Progress as Progress
+    from ._model.current import report as report
+    from ._rules.policies import Quorum as Quorum
+    from ._rules.policies import Supervise as Supervise
+    from ._rules.retry import Retry as Retry
+    from ._rules.retry import exponential as exponential
+    from .streaming import Failure as Failure
+    from .streaming import Pipeline as Pipeline
+    from .sync import SyncTaskHandle as SyncTaskHandle
+    from .sync import SyncTaskScope as SyncTaskScope
 
 __version__ = "0.1.0"
 
@@ -89,14 +103,19 @@ _HOMES = {
     "_backends.process.pool": ("ProcessPool",),
     "_backends.thread": ("ThreadPool",),
     "_core.calls": ("call",),
+    "_core.sharing": ("share",),
+    "_wire.sharing": ("Shared",),
     "_core.defaults": ("shutdown_default_pools",),
     "_core.cancelled": ("TaskCancelled",),
     "_core.handle": ("TaskHandle",),
+    "_core.limits": ("Limit", "Rate"),
+    "_core.progress": ("Progress",),
     "_core.scope": ("TaskScope",),
-    "_model.current": ("CurrentTask", "check_cancelled", "current_task", "is_cancelled", "time_left"),
+    "_model.current": ("CurrentTask", "check_cancelled", "current_task", "is_cancelled", "report", "time_left"),
     "_model.states": ("TaskState",),
     "_rules.dispatch": ("blocking", "cpu_bound"),
-    "_rules.policies": ("Collect", "FailFast", "Policy", "Race", "Tally", "Verdict"),
+    "_rules.policies": ("Collect", "FailFast", "Policy", "Quorum", "Race", "Supervise", "Tally", "Verdict"),
+    "_rules.retry": ("Retry", "exponential"),
     "_rules.sizing": ("cpu_count",),
     "errors": (
         "Cancelled",
@@ -108,6 +127,8 @@ _HOMES = {
         "WorkerCrashed",
         "WorkerStartError",
     ),
+    "streaming": ("Failure", "Pipeline"),
+    "sync": ("SyncTaskHandle", "SyncTaskScope"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -116,12 +137,22 @@ __all__ = [
     "Collect",
     "CurrentTask",
     "FailFast",
+    "Failure",
+    "Limit",
+    "Pipeline",
     "Policy",
     "PoolClosed",
     "ProcessPool",
+    "Progress",
+    "Quorum",
     "Race",
+    "Rate",
     "RemoteError",
+    "Retry",
     "SerializationError",
+    "Supervise",
+    "SyncTaskHandle",
+    "SyncTaskScope",
     "Tally",
     "TaskCancelled",
     "TaskHandle",
@@ -140,7 +171,9 @@ __all__ = [
     "cpu_bound",
     "cpu_count",
     "current_task",
+    "exponential",
     "is_cancelled",
+    "report",
     "shutdown_default_pools",
     "time_left",
 ]

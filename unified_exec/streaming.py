@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 import anyio
 
 from ._core import route
-from ._core.mapping import MapEngine, MapStream
+from ._core.limits import Gate
+from ._core.map_engine import MapEngine
+from ._core.mapping import MapStream, check_options
+from ._core.progress import Tracker, check_show
 from ._core.scope import TaskScope
 from ._rules.dispatch import call_name
 from ._rules.retry import Retry
 
 if TYPE_CHECKING:
+    from ._core.progress import Show
     from ._core.scope import On
 
 __all__ = ["Failure", "Pipeline"]
@@ -58,19 +62,23 @@ class Pipeline(Generic[T]):
     Attributes:
         failures: what the stages with ``on_error="skip"`` left out in the last run.
 
-    Example:
-        pipeline = (
-            Pipeline(urls)
-            .map(fetch, limit=100)
-            .map(parse, on="cpu")
-            .batch(500, every=1.0)
-            .map(store, on="thread")
-        )
-        await pipeline.run()
+    Example::
 
-        async with pipeline as results:
-            async for result in results:
-                print(result)
+        import anyio
+        from unified_exec.streaming import Pipeline
+
+        async def fetch(url):
+            return f"the page at {url}"
+
+        async def main():
+            pipeline = Pipeline(["/a", "/b", "/c"]).map(fetch, limit=100).map(len, on="cpu").batch(500, every=1.0)
+            print(await pipeline.run(), "batches")
+
+            async with pipeline as results:
+                async for batch in results:
+                    print(batch)
+
+        anyio.run(main)
     """
 
     def __init__(self, source: Iterable[T] | AsyncIterable[T], name: str | None = None) -> None:
@@ -81,6 +89,7 @@ class Pipeline(Generic[T]):
         self.name = name
         self.failures: list[Failure] = []
         self._scope: TaskScope | None = None
+        self._progress: Show = None
 
     def _with(self, stage: _Stage) -> Pipeline[Any]:
         longer: Pipeline[Any] = Pipeline(self._source, self.name)
@@ -93,7 +102,7 @@ class Pipeline(Generic[T]):
         fn: Callable[[T], Awaitable[U]],
         *,
         on: On | None = ...,
-        limit: int | None = ...,
+        limit: int | Gate | None = ...,
         ordered: bool = ...,
         chunk: int | Literal["auto"] = ...,
         retry: Retry | None = ...,
@@ -108,7 +117,7 @@ class Pipeline(Generic[T]):
         fn: Callable[[T], U],
         *,
         on: On | None = ...,
-        limit: int | None = ...,
+        limit: int | Gate | None = ...,
         ordered: bool = ...,
         chunk: int | Literal["auto"] = ...,
         retry: Retry | None = ...,
@@ -122,7 +131,7 @@ class Pipeline(Generic[T]):
         fn: Callable[[Any], Any],
         *,
         on: On | None = None,
-        limit: int | None = None,
+        limit: int | Gate | None = None,
         ordered: bool = True,
         chunk: int | Literal["auto"] = "auto",
         retry: Retry | None = None,
@@ -138,10 +147,11 @@ class Pipeline(Generic[T]):
             name: name of the stage, by default the function's.
 
         Raises:
-            ValueError: `on_error` is none of these.
+            TypeError, ValueError: an option is out of its range.
         """
         if on_error not in ("raise", "skip") and not callable(on_error):
             raise ValueError(f"on_error must be 'raise', 'skip' or a function of one Failure, got {on_error!r}")
+        check_options(limit=limit, chunk=chunk, retry=retry, timeout=timeout)
         options = {"limit": limit, "ordered": ordered, "chunk": chunk, "retry": retry, "timeout": timeout}
         return self._with(_Map(fn, on, options, on_error, name or call_name(fn)))
 
@@ -169,11 +179,27 @@ class Pipeline(Generic[T]):
         if self._scope is not None:
             raise RuntimeError("this pipeline runs already: make a second one for a second run")
         self.failures = []
-        self._scope = TaskScope(self.name or "pipeline")
-        await self._scope.__aenter__()
+        progress, self._progress = self._progress, None
+        if progress:
+            check_show(progress)
+        scope = self._scope = TaskScope(self.name or "pipeline")
+        await scope.__aenter__()
         stream: Any = self._source
-        for stage in self._stages:
-            stream = stage.attach(self._scope, stream, self.failures)
+        try:
+            total = len(stream) if hasattr(stream, "__len__") else None
+            for stage in self._stages:
+                stream = stage.attach(scope, stream, self.failures)
+                if isinstance(stream, MapStream):
+                    if progress:
+                        assert scope._port is not None
+                        stream._engine.tracker = Tracker(scope._port, repr(stage), total, progress)
+                else:
+                    total = None
+        except BaseException as exc:  # a stage that cannot run where it shall
+            self._scope = None
+            scope.cancel("its pipeline could not start")
+            await scope.__aexit__(type(exc), exc, exc.__traceback__)
+            raise
         return stream if isinstance(stream, AsyncIterator) else _each(stream)
 
     async def __aexit__(self, kind: Any, exc: BaseException | None, tb: Any) -> bool:
@@ -196,8 +222,11 @@ class Pipeline(Generic[T]):
             "`async with pipeline as results:` and then `async for result in results:`"
         )
 
-    async def run(self) -> int:
+    async def run(self, *, progress: Show = None) -> int:
         """Run the pipeline to its end and drop the results: how many there were.
+
+        Args:
+            progress: shows each stage, as that of `TaskScope.map` does.
 
         Raises:
             Exception: the first item's failure in a stage with ``on_error="raise"``.
@@ -205,6 +234,7 @@ class Pipeline(Generic[T]):
         Cancelling it ends every stage.
         """
         count = 0
+        self._progress = progress
         async with self as results:
             async for _ in results:
                 count += 1
@@ -245,23 +275,12 @@ class _Map(_Stage):
         self.name = name
 
     def attach(self, scope: TaskScope, stream: Any, failures: list[Failure]) -> Any:
-        if self.on_error == "raise":
-            return scope.map(self.fn, stream, on=self.on, **self.options)
-        take = failures.append if self.on_error == "skip" else self.on_error
-        assert callable(take)
         place, backend = route.resolve(scope, self.fn, self.on)
         options = {**self.options, "chunk": None if self.options["chunk"] == "auto" else self.options["chunk"]}
-        engine = MapEngine(
-            scope,
-            self.fn,
-            stream,
-            place,
-            backend,
-            buffer=None,
-            return_exceptions=False,
-            on_error=lambda item, error: take(Failure(self.name, item, error)),
-            **options,
-        )
+        take = failures.append if self.on_error == "skip" else self.on_error
+        if callable(take):
+            options["on_error"] = lambda item, error: take(Failure(self.name, item, error))
+        engine = MapEngine(scope, self.fn, stream, place, backend, name=f"stage {self.name}", **options)
         return MapStream(engine)
 
     def __repr__(self) -> str:

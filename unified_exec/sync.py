@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, TypeVarTuple, overload
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -19,6 +20,8 @@ from ._rules.retry import Retry
 if TYPE_CHECKING:
     from ._backends.process.pool import ProcessPool
     from ._backends.thread import ThreadPool
+    from ._core.limits import Gate
+    from ._core.progress import Show
     from ._core.scope import On
 
 __all__ = ["SyncTaskHandle", "SyncTaskScope"]
@@ -54,6 +57,15 @@ class SyncTaskHandle(Generic[T]):
         """Tell whether the task has ended."""
         return self._handle.done()
 
+    def cancelled(self) -> bool:
+        """Tell whether the task has ended by being cancelled."""
+        return self._handle.cancelled()
+
+    @property
+    def attempts(self) -> int:
+        """Which try it is at, or ended with."""
+        return self._handle.attempts
+
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end of the task, however it ends; ``False`` if `timeout` seconds were not enough."""
         try:
@@ -85,7 +97,8 @@ class SyncTaskHandle(Generic[T]):
 
     def cancel(self, reason: str | None = None) -> None:
         """Ask the task to stop; does not wait for its end."""
-        self._portal.call(self._handle.cancel, reason)
+        if not self._handle.done():
+            self._portal.call(self._handle.cancel, reason)
 
     def __repr__(self) -> str:
         return f"<Sync{repr(self._handle)[1:]}"
@@ -103,9 +116,12 @@ class SyncTaskScope:
 
     Ctrl-C, or any exception in the block, cancels every task and waits for it.
 
-    Example:
+    Example::
+
+        from unified_exec.sync import SyncTaskScope
+
         with SyncTaskScope() as scope:
-            handle = scope.spawn(crunch, data, on="cpu")
+            handle = scope.spawn(sum, range(1000), on="cpu")
             print(handle.result())
     """
 
@@ -157,6 +173,9 @@ class SyncTaskScope:
         name: str | None = ...,
         interrupt: bool = ...,
         abandon: bool = ...,
+        retry: Retry | None = ...,
+        limit: int | Gate | None = ...,
+        progress: Show = ...,
     ) -> SyncTaskHandle[T]: ...
 
     @overload
@@ -170,9 +189,14 @@ class SyncTaskScope:
         name: str | None = ...,
         interrupt: bool = ...,
         abandon: bool = ...,
+        retry: Retry | None = ...,
+        limit: int | Gate | None = ...,
+        progress: Show = ...,
     ) -> SyncTaskHandle[T]: ...
 
-    def spawn(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> SyncTaskHandle[Any]:
+    def spawn(  # type: ignore[misc]  # mypy: *args: *Ts "may" be an option
+        self, fn: Callable[..., Any], /, *args: Any, **options: Any
+    ) -> SyncTaskHandle[Any]:
         """Start ``fn(*args)`` and return its handle; arguments, options and errors as for `TaskScope.spawn`."""
         portal = self._open()
 
@@ -189,13 +213,14 @@ class SyncTaskScope:
         items: Iterable[A],
         *,
         on: On | None = None,
-        limit: int | None = None,
+        limit: int | Gate | None = None,
         ordered: bool = True,
         chunk: int | Literal["auto"] = "auto",
         buffer: int | None = None,
         retry: Retry | None = None,
         timeout: float | None = None,
         return_exceptions: bool = False,
+        progress: Show = None,
     ) -> Iterator[Any]:
         """Give the results of `fn` for each item; arguments and errors as for `TaskScope.map`.
 
@@ -214,6 +239,7 @@ class SyncTaskScope:
                 retry=retry,
                 timeout=timeout,
                 return_exceptions=return_exceptions,
+                progress=progress,
             )
         )
         return self._iterate(portal, stream)
@@ -224,7 +250,7 @@ class SyncTaskScope:
                 first = await anext(stream)
             except StopAsyncIteration:
                 return []
-            return [first, *stream.take(_BATCH)]
+            return [first, *(stream.take(_BATCH) if hasattr(stream, "take") else ())]
 
         try:
             while batch := portal.call(fetch):
@@ -232,6 +258,33 @@ class SyncTaskScope:
         finally:
             if self._portal is not None:
                 portal.call(stream.aclose)
+
+    @overload
+    def stream(self, fn: Callable[[*Ts], AsyncIterator[T]], /, *args: *Ts, on: On | None = ...) -> Iterator[T]: ...
+
+    @overload
+    def stream(self, fn: Callable[[*Ts], Iterator[T]], /, *args: *Ts, on: On | None = ...) -> Iterator[T]: ...
+
+    def stream(  # type: ignore[misc]  # mypy: *args: *Ts "may" be an option
+        self, fn: Callable[..., Any], /, *args: Any, on: On | None = None
+    ) -> Iterator[Any]:
+        """Give the items of a generator in a thread or a process; arguments and errors as for `TaskScope.stream`."""
+        portal = self._open()
+        stream: Any = portal.call(lambda: self._scope.stream(fn, *args, on=on))
+        return self._iterate(portal, stream)
+
+    def gather(self, *handles: SyncTaskHandle[T]) -> list[T]:
+        """Wait for all handles: their values, in the order given. Raises as `TaskScope.gather` does."""
+        return [handle.result() for handle in handles]
+
+    def as_completed(self, handles: Iterable[SyncTaskHandle[T]]) -> Iterator[SyncTaskHandle[T]]:
+        """Give the handles as they end, the first to end first."""
+        ended: SimpleQueue[SyncTaskHandle[T]] = SimpleQueue()
+        each = list(dict.fromkeys(handles))
+        for handle in each:
+            handle._ended.add_done_callback(lambda _, handle=handle: ended.put(handle))  # type: ignore[misc]
+        for _ in each:
+            yield ended.get()
 
     def cancel(self, reason: str | None = None) -> None:
         """Cancel everything in the scope. Code of the block itself goes on until it waits for a cancelled task."""

@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--loops", default="asyncio,trio,uvloop", help="loops, in turn (asyncio,trio,uvloop)")
     parser.add_argument("--kill-every", type=float, default=0.3, metavar="S", help="mean time between kills; 0: none")
     parser.add_argument("--only", action="append", default=[], metavar="KIND", help="e.g. process/spins, or thread")
+    parser.add_argument("--without", action="append", default=[], metavar="KIND", help="leave these out")
     parser.add_argument(
         "--patience", type=float, default=60.0, metavar="S", help="where nothing happens for longer hangs (60)"
     )
@@ -57,7 +58,7 @@ class _Soak:
     def __init__(self, options: argparse.Namespace, seed: int) -> None:
         self.options = options
         self.seed = seed
-        self.kinds = named(options.only)
+        self.kinds = named(options.only, options.without)
         self.loops = options.loops.split(",")
         self.watchdog = Watchdog(options.patience)
         self.ground = Ground(self.loops)

@@ -28,7 +28,7 @@ from .verdicts import counts, still_running
 TOKENS = 1 << 20
 SHOWN = 5
 """Violations of one epoch that are printed; the rest are counted."""
-STARTING = 0.5
+STARTING = 3.0
 """Seconds for which a worker counts as starting. Three that die so, one after another, are an error by design."""
 
 
@@ -193,16 +193,14 @@ class Epoch:
                 if len(slots) < 2:
                     slots.append(Slot(make(rng)))
                 elif rng.random() < 0.7:
-                    slot = slots.pop(rng.randrange(len(slots)))
-                    if rng.random() < 0.5:
-                        while slot.users:  # noqa: ASYNC110 - looking is all there is
-                            await anyio.sleep(0.005)
-                    closing.start_soon(self._close_pool, slot)
+                    closing.start_soon(self._close_pool, slots.pop(rng.randrange(len(slots))), rng.random() < 0.5)
                 await anyio.sleep(rng.uniform(0.05, 0.5))
 
-    async def _close_pool(self, slot: Slot) -> None:
+    async def _close_pool(self, slot: Slot, in_use: bool) -> None:
         # The end of the epoch must not cut this short: what still runs would fail with the pool.
         with anyio.CancelScope(shield=True):
+            while slot.users and not in_use:  # noqa: ASYNC110 - looking is all there is
+                await anyio.sleep(0.005)
             await slot.pool.aclose()
 
     def _close_pools(self) -> None:

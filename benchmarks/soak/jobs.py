@@ -147,8 +147,11 @@ def nested(path: str, token: int, on: str) -> int:
     from unified_exec import TaskScope
 
     async def inner() -> int:
+        value = 0
+        where: Any = on
         async with TaskScope() as scope:
-            return await scope.spawn(value_of, token, on=on)  # type: ignore[call-overload, no-any-return]
+            value = await scope.spawn(value_of, token, on=where)
+        return value
 
     with Noted(path, token):
         return anyio.run(inner)
@@ -191,8 +194,7 @@ def answers_the_ask(path: str, token: int) -> int:
             while True:
                 token += 0
         except Cancelled:
-            pass
-        return value_of(token)
+            return value_of(token)
 
 
 def deaf(path: str, token: int) -> int:

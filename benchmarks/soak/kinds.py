@@ -136,8 +136,10 @@ KINDS: tuple[Kind, ...] = (
 QUICK = tuple(kind for kind in KINDS if kind.weight == _QUICK_WEIGHT)
 
 
-def named(wanted: list[str]) -> tuple[Kind, ...]:
-    """The kinds whose ``place/name`` begins with one of `wanted`; all of them if that is empty."""
-    if not wanted:
-        return KINDS
-    return tuple(kind for kind in KINDS if any(f"{kind.on}/{kind.name}".startswith(want) for want in wanted))
+def named(wanted: list[str], unwanted: list[str]) -> tuple[Kind, ...]:
+    """The kinds whose ``place/name`` begins with one of `wanted` (if empty: all of them) and with no `unwanted`."""
+
+    def begins(kind: Kind, with_one_of: list[str]) -> bool:
+        return any(f"{kind.on}/{kind.name}".startswith(name) for name in with_one_of)
+
+    return tuple(kind for kind in KINDS if (not wanted or begins(kind, wanted)) and not begins(kind, unwanted))

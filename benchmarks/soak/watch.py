@@ -43,6 +43,7 @@ class Watchdog:
             faulthandler.dump_traceback_later(2 * self.seconds, exit=True)
             epoch = self.epoch
             if epoch is None:
+                self._moved.clear()
                 continue
             now = time.monotonic()
             hanging = self._hanging(epoch, now)
@@ -105,6 +106,11 @@ def _state(pid: int) -> str:
         return "gone"
 
 
+def _handles() -> int:
+    gc.collect()
+    return sum(1 for thing in gc.get_objects() if type(thing) is TaskHandle)
+
+
 def _workers_that_live() -> list[str]:
     """Every worker object there still is, and who holds it: helps to find out why something was left."""
     found = []
@@ -135,15 +141,15 @@ class Ground:
         gc.collect()
 
         def new() -> bool:
-            return any(kind.look().keys() - old.keys() for kind, old in zip(KINDS, self._before, strict=True))
+            if any(kind.look().keys() - old.keys() for kind, old in zip(KINDS, self._before, strict=True)):
+                return True
+            return _handles() > 0
 
         left = []
         if not until(lambda: not new(), patience):
             for kind, old in zip(KINDS, self._before, strict=True):
                 left += [kind.describe(thing) for key, thing in kind.look().items() if key not in old]
-        handles = sum(1 for thing in gc.get_objects() if type(thing) is TaskHandle)
-        if handles:
-            left.append(f"{handles} task handles")
+            left.append(f"{_handles()} task handles")
         if left:
             left += _workers_that_live()
         return left

@@ -11,7 +11,7 @@ import pytest
 
 from tests.contract import tasks
 from tests.waiting import until_async
-from unified_exec import TaskHandle, TaskScope
+from unified_exec import TaskHandle, TaskScope, call
 from unified_exec._rules import sizing
 
 
@@ -36,6 +36,10 @@ class Place:
     def spawn(self, scope: TaskScope, plain: Callable[..., Any], *args: Any, **options: Any) -> TaskHandle[Any]:
         handle: TaskHandle[Any] = scope.spawn(self.fn(plain), *args, on=self.on, **options)  # type: ignore[call-overload]
         return handle
+
+    async def call(self, plain: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        untyped: Any = call
+        return await untyped(self.fn(plain), *args, on=self.on, **options)
 
 
 PLACES = {

@@ -63,6 +63,8 @@ LEFT_OUT = {
     "*.test_thread_names_*": THREADS,
     "*.test_shutdown_deadlock_pickle": MANAGER,
     "*.test_gh105829_should_not_deadlock_if_wakeup_pipe_full": MANAGER,
+    "*.test_exit_at_task_unpickle": f"sys.exit() while unpickling: {BREAKS}, with the SystemExit itself",
+    "*.test_exit_during_result_unpickle_in_result_handler": f"sys.exit() while unpickling: {BREAKS}, with the SystemExit",
     "*FailingInitializer*": "reads the private `_broken` and wants a failed initializer to break the pool for good",
     "*.test_max_workers_too_large": "Windows only",
 }
@@ -107,6 +109,12 @@ def has_tests() -> bool:
         return importlib.util.find_spec(PACKAGE) is not None
     except ImportError:
         return False
+
+
+def is_package() -> bool:
+    """Whether there is a module for each subject, or one for all."""
+    spec = importlib.util.find_spec(PACKAGE)
+    return spec is not None and spec.submodule_search_locations is not None
 
 
 def load(names: tuple[str, ...]) -> unittest.TestSuite:

@@ -151,8 +151,6 @@ def maybe_hold(folder: Path, name: str, held: bool) -> int:
         (folder / f"{name}.started").touch()
         while not (folder / f"{name}.go").exists():
             time.sleep(0.002)
-    else:
-        (folder / f"{name}.done").touch()
     return os.getpid()
 
 

@@ -12,7 +12,7 @@ from tests.contract import tasks
 from tests.contract.conftest import Folder, Place
 from tests.contract.test_2_failure_policies import leaves
 from tests.waiting import until_async
-from unified_exec import Collect, Race, TaskScope, TaskTimeout, call, time_left
+from unified_exec import Collect, Race, TaskScope, TaskTimeout, time_left
 
 FAR = 1000.0
 
@@ -244,7 +244,7 @@ async def test_nested_scopes_pass_their_deadlines_on(place: Place) -> None:
     async with TaskScope(timeout=60):
         async with TaskScope(timeout=100) as inner:
             assert 0 < await place.spawn(inner, tasks.seconds_left) <= 60
-        assert 0 < await call(place.fn(tasks.seconds_left), on=place.on) <= 60  # type: ignore[call-overload]
+        assert 0 < await place.call(tasks.seconds_left) <= 60
 
 
 def test_time_left_is_infinite_outside_of_everything() -> None:

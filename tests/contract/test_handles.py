@@ -183,18 +183,18 @@ async def test_a_task_may_wait_for_another(place: Place) -> None:
 
 
 async def test_call_returns_the_value(place: Place) -> None:
-    assert await call(place.fn(tasks.value), 3, on=place.on) == 3  # type: ignore[call-overload]
+    assert await place.call(tasks.value, 3) == 3
 
 
 async def test_call_raises_the_calls_own_exception_in_no_group(place: Place) -> None:
     with pytest.raises(ValueError, match="mine"):
-        await call(place.fn(tasks.fail), "mine", on=place.on)  # type: ignore[call-overload]
+        await place.call(tasks.fail, "mine")
 
 
 async def test_cancelling_the_caller_stops_the_call_and_waits_for_it(place: Place, folder: Folder) -> None:
     async def caller() -> None:
         with caller_scope:
-            await call(place.fn(tasks.hold), folder.path, "a", on=place.on)  # type: ignore[call-overload, call-arg]
+            await place.call(tasks.hold, folder.path, "a")
         assert folder.ended("a")
         ended.set()
 
@@ -215,5 +215,5 @@ async def test_call_refuses_misuse_in_no_group() -> None:
 
 async def test_call_can_time_out(place: Place, folder: Folder) -> None:
     with pytest.raises(TimeoutError, match="did not end within its timeout"):
-        await call(place.fn(tasks.hold), folder.path, "a", on=place.on, timeout=0.05)  # type: ignore[call-arg]
+        await place.call(tasks.hold, folder.path, "a", timeout=0.05)
     await checkpoint()

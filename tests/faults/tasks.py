@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
+_children: list[Any] = []
 DEATHS = ("exit", "segfault", "abort", "kill")
 
 
@@ -24,6 +25,11 @@ def note(path: str, text: object) -> None:
 
 def noted(path: str) -> list[str]:
     return Path(path).read_text().split() if Path(path).exists() else []
+
+
+def exists(pid: int) -> bool:
+    """Tell whether there is such a process, be it a zombie."""
+    return os.path.exists(f"/proc/{pid}")
 
 
 def die(how: str) -> NoReturn:
@@ -85,9 +91,12 @@ def hold_the_gil(path: str) -> None:
 
 def start_grandchild(path: str, seconds: int = 1000) -> int:
     """Start a process of the worker's own, note its pid and let it be."""
-    child = os.posix_spawn("/bin/sleep", ["sleep", str(seconds)], dict(os.environ))
-    note(path, child)
-    return child
+    import subprocess
+
+    child = subprocess.Popen(["/bin/sleep", str(seconds)])  # holds none of the worker's descriptors
+    _children.append(child)
+    note(path, child.pid)
+    return child.pid
 
 
 def environment(name: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 from pathlib import Path
 from typing import Any
@@ -104,8 +105,7 @@ async def test_a_worker_killed_while_it_is_idle_costs_nothing(tmp_path: Path) ->
         # It may or may not be dead when this is sent: either way the task must run.
         other = await scope.spawn(tasks.pid, on="process")
         assert other != pid
-        await until_async(lambda: not os.path.exists(f"/proc/{pid}"))
-        assert not os.path.exists(f"/proc/{pid}")
+        assert await until_async(lambda: not tasks.exists(pid))
         assert await scope.spawn(tasks.pid, on="process") == other
 
 
@@ -145,6 +145,21 @@ async def test_results_that_were_finished_before_the_death_are_kept(tmp_path: Pa
         assert 2000 - lost <= len(ran) <= 2000
 
 
+async def test_answers_that_are_first_seen_when_the_worker_is_dead_are_kept(tmp_path: Path) -> None:
+    log = str(tmp_path / "log")
+    async with ProcessPool(max_workers=1) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
+        await scope.spawn(tasks.note_and_return, log, "warm", on="process")
+        (worker,) = pool._workers
+        crew = next(iter(pool._lanes.values())).calls
+        for sock in (worker.child.tasks, worker.child.control):
+            crew.port.remove_reader(sock.fileno())  # now only the end of the process is noticed
+        small = scope.spawn(tasks.note_and_return, log, "small", on="process")
+        assert await until_async(lambda: len(tasks.noted(log)) == 2)
+        assert await until_async(lambda: select.select([worker.child.tasks], [], [], 0)[0])
+        os.kill(worker.pid, signal.SIGKILL)
+        assert await small == "small"
+
+
 async def test_a_large_result_on_its_way_when_the_worker_dies_is_kept(tmp_path: Path) -> None:
     async with ProcessPool(max_workers=1) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
         for _ in range(3):
@@ -169,9 +184,9 @@ async def test_the_death_of_a_worker_takes_its_grandchildren_along(tmp_path: Pat
     async with TaskScope(policy=Collect()) as scope:
         await scope.spawn(tasks.start_grandchild, log, on="process")
         child = int(tasks.noted(log)[0])
-        assert os.path.exists(f"/proc/{child}")
+        assert tasks.exists(child)
         scope.spawn(tasks.die, "exit", on="process")
-    assert await until_async(lambda: not os.path.exists(f"/proc/{child}"))
+    assert await until_async(lambda: not tasks.exists(child))
 
 
 async def test_a_dying_coroutine_worker_fails_every_coroutine_it_ran_and_no_other(tmp_path: Path) -> None:

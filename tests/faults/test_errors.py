@@ -1,4 +1,4 @@
-"""Law 1.4: whatever a process task raises arrives, as itself or as a `RemoteError`; nothing hangs, no worker is lost."""
+"""Law 1.4: whatever a process task raises arrives, as itself or as a `RemoteError`, and costs no worker."""
 
 from __future__ import annotations
 

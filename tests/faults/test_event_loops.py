@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from tests.faults import programs, tasks
@@ -112,7 +113,7 @@ def test_two_event_loops_at_work_at_once_get_only_their_own_results() -> None:
 @pytest.mark.parametrize("inner", LOOPS)
 async def test_an_event_loop_runs_inside_a_worker(inner: str) -> None:
     async def within(n: int) -> int:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         return n + 1
 
     def run() -> int:

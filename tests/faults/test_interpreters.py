@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -48,7 +50,7 @@ PROGRAM = """
 
 
 def program(backend: str) -> str:
-    site = [folder for folder in __import__("sys").path if folder.endswith("site-packages")]
+    site = [folder for folder in sys.path if folder.endswith("site-packages")]
     text = PROGRAM.replace("{root!r}", repr(str(programs.ROOT))).replace("{site!r}", repr(site))
     return text.replace("{backend}", backend)
 
@@ -60,14 +62,16 @@ def program(backend: str) -> str:
     ids="".join,
 )
 def test_the_interpreters_flags_hold_in_workers(flags: tuple[str, ...], backend: str, tmp_path: Path) -> None:
-    ended = programs.run_script(tmp_path, program(backend), flags=flags, PYTHONASYNCIODEBUG="0")
+    ended = programs.run_script(tmp_path, program(backend), flags=flags)
     if "dev" in flags:  # asyncio's debug mode tells what is slow
         ended.err = "" if "took" in ended.err else ended.err
     assert ended.check().lines == ["well"]
 
 
 @pytest.mark.parametrize(
-    "variables", [{"PYTHONINSPECT": "1"}, {"PYTHONHASHSEED": "0"}, {"PYTHONSAFEPATH": "1"}, {"PYTHONUNBUFFERED": "1"}], ids=str
+    "variables",
+    [{"PYTHONINSPECT": "1"}, {"PYTHONHASHSEED": "0"}, {"PYTHONSAFEPATH": "1"}, {"PYTHONUNBUFFERED": "1"}],
+    ids=str,
 )
 def test_environment_variables_of_the_interpreter_do_no_harm(variables: dict[str, str], tmp_path: Path) -> None:
     ended = programs.run_script(tmp_path, program("asyncio"), **variables)
@@ -76,7 +80,8 @@ def test_environment_variables_of_the_interpreter_do_no_harm(variables: dict[str
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_an_application_that_ignores_sigchld_is_served(backend: str, tmp_path: Path) -> None:
-    text = program(backend).replace("    import os\n", "    import os, signal\n    signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n", 1)
+    ignore = "    import os, signal\n    signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+    text = program(backend).replace("    import os\n", ignore, 1)
     assert programs.run_script(tmp_path, text).check().lines == ["well"]
 
 
@@ -87,6 +92,8 @@ def test_an_application_that_reaps_every_child_itself_is_served(tmp_path: Path) 
     assert programs.run_script(tmp_path, text).check().lines == ["well"]
 
 
+# Enough for a worker or two, for none, and for any half of a start.
+ROOMS = [(30, "none"), (0, "errors"), *[(room, None) for room in range(3, 27, 3)]]
 FEW = """
     import os, resource
     import anyio
@@ -112,7 +119,7 @@ FEW = """
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@pytest.mark.parametrize(("room", "outcome"), [(30, "none"), (0, "errors"), *[(room, None) for room in range(3, 27, 3)]])
+@pytest.mark.parametrize(("room", "outcome"), ROOMS)
 def test_few_descriptors_mean_fewer_workers_or_clear_errors(
     room: int, outcome: str | None, backend: str, tmp_path: Path
 ) -> None:
@@ -143,7 +150,7 @@ def test_workers_share_the_cores_they_are_given_and_count_them_by_affinity(tmp_p
     if not shutil.which("taskset"):
         pytest.skip("taskset is not installed")
     one = str(min(os.sched_getaffinity(0)))
-    text = f"import os\nos.sched_setaffinity(0, [{one}])\n" + __import__("textwrap").dedent(SIZING)
+    text = f"import os\nos.sched_setaffinity(0, [{one}])\n" + textwrap.dedent(SIZING)
     assert programs.run_script(tmp_path, text).check().lines == ["1 (['1', '1', '1'], 1)"]
 
 
@@ -153,6 +160,6 @@ def test_what_the_user_set_for_threads_stays(tmp_path: Path) -> None:
 
 
 def test_other_interpreters_run_workers_of_their_own_kind(interpreter: Interpreter, tmp_path: Path) -> None:
-    text = __import__("textwrap").dedent(PROGRAM.replace("{root!r}", repr(str(programs.ROOT))))
+    text = textwrap.dedent(PROGRAM.replace("{root!r}", repr(str(programs.ROOT))))
     (tmp_path / "script.py").write_text(text.replace("{site!r}", "[]").replace("{backend}", "asyncio"))
     assert interpreter.run(str(tmp_path / "script.py")).stdout == "well\n"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.faults import tasks
-from tests.waiting import until_async
+from tests.waiting import until, until_async
 from unified_exec import (
     Collect,
     ProcessPool,
@@ -18,6 +19,7 @@ from unified_exec import (
     WorkerStartError,
     shutdown_default_pools,
 )
+from unified_exec._backends.process import hiring, start
 
 MOST_STARTS = 12
 
@@ -86,10 +88,10 @@ async def test_a_start_that_fails_beside_a_busy_worker_is_not_tried_without_end(
             first = scope.spawn(tasks.note_and_wait, log, 0, str(gate), on="process")
             assert await until_async(lambda: tasks.noted(log))
             waiting = [scope.spawn(tasks.double, n, on="process") for n in range(3)]
-            for handle in waiting:
-                # Whether it waits for the busy worker or fails is open; that the tries end is not.
-                if not await until_async(handle.done, 2):
-                    break
+            # Whether they wait for the busy worker or fail is open; that the tries end is not.
+            await until_async(
+                lambda: all(handle.done() for handle in waiting) or len(tasks.noted(starts)) > MOST_STARTS, 20
+            )
             tried = len(tasks.noted(starts))
             gate.touch()
         assert first.result() == 0
@@ -112,6 +114,25 @@ async def test_an_interpreter_that_does_not_run_is_a_clear_error(
             assert isinstance(handle.exception(), WorkerStartError), handle.exception()
         async with TaskScope(processes=pool) as scope:
             assert await scope.spawn(tasks.double, 21, on="process") == 42
+
+
+async def test_an_interpreter_that_dies_before_it_is_told_anything_is_a_clear_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start_and_wait(environment: dict[str, str]) -> start.Child:
+        child = start.start(environment)
+        assert child.pidfd is not None
+        assert until(lambda: select.select([child.pidfd], [], [], 0)[0])
+        return child
+
+    monkeypatch.setattr(hiring, "start", start_and_wait)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    async with ProcessPool(max_workers=2) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
+        handle = scope.spawn(tasks.double, 1, on="process")
+        await handle.wait()
+    error = handle.exception()
+    assert isinstance(error, WorkerStartError)
+    assert error.exitcode == 1
 
 
 @pytest.mark.parametrize("what", ["sys.exit", "interrupt"])

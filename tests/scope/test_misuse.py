@@ -134,7 +134,7 @@ async def test_timeouts_that_are_none(timeout: Any, message: str) -> None:
         ({"processes": 4}, "processes must be a ProcessPool, got 4: write processes=ProcessPool(max_workers=...)"),
         (
             {"threads": ThreadPool},
-            "threads must be a ThreadPool, got <class 'unified_exec._backends.thread.ThreadPool'>",
+            "threads must be a ThreadPool, got <class 'unified_exec.",
         ),
     ],
 )
@@ -155,16 +155,14 @@ def test_pools_in_each_others_place() -> None:
 def test_races_that_are_none() -> None:
     with pytest.raises(ValueError, match="n >= 1, got 0"):
         Race(0)
-    with pytest.raises(TypeError, match="whole number of values, got 1.5"):
+    with pytest.raises(TypeError, match=r"whole number of values, got 1\.5"):
         Race(1.5)  # type: ignore[arg-type]
 
 
 async def test_spawning_in_a_closed_scope() -> None:
     async with TaskScope() as scope:
         pass
-    with pytest.raises(
-        RuntimeError, match=r"this scope is closed, parse\(\) cannot be spawned in it: spawn inside the"
-    ):
+    with pytest.raises(RuntimeError, match=r"this scope is closed, parse\(\) cannot be spawned in it: spawn inside"):
         scope.spawn(parse, "x")
     with pytest.raises(RuntimeError, match="is closed"):
         scope.spawn(fetch("x"))  # type: ignore[call-overload]

@@ -6,7 +6,8 @@ import random
 from collections import deque
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from unified_exec._wire import frames, protocol
 from unified_exec._wire.frames import ProtocolError
@@ -107,7 +108,9 @@ def test_a_dismissed_worker_may_still_answer_and_a_dead_one_stays_dead() -> None
 
 MESSAGES = st.one_of(
     st.binary(max_size=60),
-    st.builds(frames.pack_done, st.integers(0, 12), st.integers(0, 5), st.just(0.0), st.just(0.0), st.binary(max_size=9)),
+    st.builds(
+        frames.pack_done, st.integers(0, 12), st.integers(0, 5), st.just(0.0), st.just(0.0), st.binary(max_size=9)
+    ),
     st.builds(frames.pack_blob, st.integers(0, 12), st.binary(max_size=9)),
     st.builds(frames.pack_id, st.integers(0, 12), st.integers(0, 12)),
 )

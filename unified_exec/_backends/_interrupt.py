@@ -123,7 +123,7 @@ def run_interruptible(call: ThreadCall, fn: Callable[..., T], args: tuple[Any, .
 def _true_error(exc: BaseException, finisher: CodeType) -> BaseException:
     """The task's own error where a late shot has covered it: it landed in the finisher while the error passed."""
     tb = exc.__traceback__
-    if type(exc) is not Interrupt or exc.__context__ is None or tb is None:
+    if not isinstance(exc, Cancelled) or exc.__context__ is None or tb is None:
         return exc
     late = tb.tb_next is None or tb.tb_next.tb_frame.f_code is finisher
     return exc.__context__ if late else exc
@@ -158,7 +158,7 @@ def fire(shot: Shot, reason: str | None, tries: int) -> bool:
 
 def fire_again(shot: Shot, reason: str | None, frame: FrameType) -> bool:
     """Interrupt `frame`, of this thread, after the finalizer it ran into; ``False`` if only the loop can."""
-    if not _safe_points.available():
+    if _bad_moment(frame, PATIENCE) or not _safe_points.available():
         return False
     shot.reason = reason
     _safe_points.aim(shot, frame, run_interruptible.__code__)

@@ -43,6 +43,23 @@ class Lane(ABC):
             PoolClosed: the pool takes no more work.
         """
 
+    def prepare(self, task: Task) -> None:
+        """Do what of `submit` must be done at once, in the caller: it is followed by `enqueue`, maybe much later. What
+        it leaves in `cargo` may be given to another task with the same call.
+
+        Raises:
+            PoolClosed: the pool takes no more work.
+            SerializationError: the call cannot travel.
+        """
+
+    def enqueue(self, task: Task) -> None:
+        """Do the rest of `submit`.
+
+        Raises:
+            PoolClosed: the pool takes no more work.
+        """
+        self.submit(task)
+
     @abstractmethod
     def cancel(self, tasks: Iterable[Task], reason: str | None) -> None:
         """Stop the tasks: those that have not started are settled as cancelled at once, the rest are asked.

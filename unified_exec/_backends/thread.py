@@ -57,9 +57,17 @@ class ThreadPool(Backend):
     Raises:
         TypeError, ValueError: `max_workers` is no whole number above 0.
 
-    Example:
-        >>> async with ThreadPool(4) as pool, TaskScope(threads=pool) as scope:
-        ...     scope.spawn(read_rows, path)
+    Example::
+
+        import anyio
+        from pathlib import Path
+        from unified_exec import TaskScope, ThreadPool
+
+        async def main():
+            async with ThreadPool(4) as pool, TaskScope(threads=pool) as scope:
+                print(await scope.spawn(Path(__file__).read_text))
+
+        anyio.run(main)
     """
 
     kind = "thread"

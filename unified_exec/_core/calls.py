@@ -10,6 +10,9 @@ from .handle import TaskHandle
 from .scope import TaskScope
 
 if TYPE_CHECKING:
+    from .._rules.retry import Retry
+    from .limits import Gate
+    from .progress import Show
     from .scope import On
 
 T = TypeVar("T")
@@ -26,6 +29,9 @@ async def call(
     name: str | None = ...,
     interrupt: bool = ...,
     abandon: bool = ...,
+    retry: Retry | None = ...,
+    limit: Gate | None = ...,
+    progress: Show = ...,
 ) -> T: ...
 
 
@@ -39,6 +45,9 @@ async def call(
     name: str | None = ...,
     interrupt: bool = ...,
     abandon: bool = ...,
+    retry: Retry | None = ...,
+    limit: Gate | None = ...,
+    progress: Show = ...,
 ) -> T: ...
 
 
@@ -57,8 +66,15 @@ async def call(  # type: ignore[misc]  # mypy: *args: *Ts "may" be an option
 
     Cancelling the caller cancels the call and waits for its end.
 
-    Example:
-        page = await call(parse, text, on="cpu")
+    Example::
+
+        import anyio
+        from unified_exec import call
+
+        async def main():
+            assert await call(sum, range(1000), on="cpu") == 499500
+
+        anyio.run(main)
     """
     refused: Exception | None = None
     async with TaskScope("call", policy=Collect()) as scope:

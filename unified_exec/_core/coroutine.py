@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable
+from functools import partial
 from types import CoroutineType
 from typing import Any
 
@@ -36,16 +37,18 @@ async def run_coroutine(handle: TaskHandle[Any]) -> None:
     """
     __tracebackhide__ = True
     fn, args = handle.fn, handle.args
-    assert fn is not None and args is not None
+    assert fn is not None
+    assert args is not None
     current.set(_LoopTask(handle))
     if handle.state is TaskState.QUEUED:
         handle.move(TaskState.RUNNING)
     handle.started_at = time.monotonic()
     try:
+        call = _awaitable if handle.plan is None else _planned(handle)
         if handle.timeout is None:
-            value = await _awaitable(fn, args)
+            value = await call(fn, args)
         else:
-            value = await _with_timeout(handle.name, handle.timeout, fn, args)
+            value = await _with_timeout(handle.name, handle.timeout, call, fn, args)
     except anyio.get_cancelled_exc_class():
         if not handle.asked:
             handle.stopped_by_scope(handle.owner.reason())
@@ -85,7 +88,13 @@ def _settle_with_group(handle: TaskHandle[Any], group: BaseExceptionGroup[BaseEx
     return cancelled if isinstance(failed, Exception) else group
 
 
-async def _with_timeout(name: str, seconds: float, fn: Any, args: tuple[Any, ...]) -> Any:
+def _planned(handle: TaskHandle[Any]) -> Any:
+    from .attempts import run_attempts
+
+    return partial(run_attempts, handle, _awaitable)
+
+
+async def _with_timeout(name: str, seconds: float, call: Any, fn: Any, args: tuple[Any, ...]) -> Any:
     with anyio.CancelScope(deadline=anyio.current_time() + seconds):
-        return await _awaitable(fn, args)
+        return await call(fn, args)
     raise TaskTimeout(f"task {name!r}", seconds)

@@ -11,6 +11,7 @@ from .._model.task import Task
 
 if TYPE_CHECKING:
     from .._backends.ports import Port, Timer, Waiter
+    from .attempts import Plan
     from .cancelled import TaskCancelled
 
 T = TypeVar("T")
@@ -28,9 +29,10 @@ class TaskHandle(Task, Generic[T]):
         worker: process id of its worker, or thread id; ``None`` before it is known and for coroutines.
         timing: when it was queued, started and finished, in seconds of `time.monotonic`.
         state: a `TaskState`.
+        attempts: which try it is at, or ended with: 1 unless it was tried again.
     """
 
-    __slots__ = ("__weakref__", "_port", "_timer", "_waiters", "by_scope", "listener", "private")
+    __slots__ = ("__weakref__", "_port", "_timer", "_waiters", "attempts", "by_scope", "listener", "plan", "private")
 
     def __init__(
         self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], backend: str, owner: Any, port: Port
@@ -38,6 +40,8 @@ class TaskHandle(Task, Generic[T]):
         super().__init__(name, fn, args, backend, owner)
         self._port = port
         self.listener: Callable[[Any], object] | None = None
+        self.plan: Plan | None = None
+        self.attempts = 1
         self.private = False  # its outcome is its spawner's affair; the policy of the scope does not see it
         self.by_scope = False  # its scope cancelled it; nobody else did
         self._timer: Timer | None = None

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .._backends.base import Backend
-from .._rules.dispatch import call_name, not_a_function, place_of, unknown_place
+from .._rules.dispatch import call_name, not_a_function, place_of, unknown_place, unwrap
 from .._rules.policies import is_policy
 from . import defaults
 
 if TYPE_CHECKING:
+    from .attempts import Plan
     from .scope import TaskScope
 
 
@@ -34,6 +35,27 @@ def resolve(scope: TaskScope, fn: Callable[..., Any], on: object) -> tuple[str, 
         place_of(fn, on.kind)
         return on.kind, on
     raise ValueError(unknown_place(on))
+
+
+def make_plan(scope: TaskScope, fn: Callable[..., Any], retry: object, limit: object) -> Plan:
+    """Check ``retry=`` and ``limit=`` of `spawn` and make a plan of them.
+
+    Raises:
+        TypeError, ValueError: one of them does not fit.
+    """
+    from .._rules.retry import Retry
+    from .attempts import Plan
+    from .limits import Limit, as_gate
+
+    if retry is not None and not isinstance(retry, Retry):
+        raise TypeError(f"retry must be a Retry, got {retry!r}: write retry=Retry(3)")
+    if isinstance(limit, int) and not isinstance(limit, bool):
+        key = unwrap(fn), limit
+        gate = scope._limits.get(key)
+        if gate is None:
+            gate = scope._limits[key] = Limit(limit)
+        return Plan(retry, gate)
+    return Plan(retry, as_gate(limit, "limit"))
 
 
 def check_options(fn: Callable[..., Any], place: str, timeout: object, interrupt: bool, abandon: bool) -> None:
@@ -111,6 +133,6 @@ def not_open(scope: TaskScope, fn: object) -> str:
     name = call_name(fn) if callable(fn) else repr(fn)
     if not callable(fn):
         not_a_function(fn)  # closes a coroutine object
-    if scope._leaving:
+    if scope._port is not None:  # it was open once
         return f"this scope is closed, {name}() cannot be spawned in it: spawn inside the `async with` block"
     return f"this scope is not open: write `async with TaskScope() as scope: scope.spawn({name}, ...)`"

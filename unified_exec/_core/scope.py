@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from _thread import get_ident
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -15,13 +15,13 @@ from .._backends.base import Backend
 from .._backends.ports import Port, current_port
 from .._model.current import INF
 from .._model.task import Task
-from .._rules.dispatch import call_name
 from .._rules.policies import FailFast, Policy, Verdict
 from . import route
 from .ambient import enclosing_deadline, nearest, spawned_in_thread_task
 from .coroutine import run_coroutine
 from .failures import final_error
 from .handle import TaskHandle
+from .spawning import Spawning
 from .standing import Standing
 from .supervisor import Supervisor
 from .verbs import Verbs
@@ -31,16 +31,22 @@ if TYPE_CHECKING:
 
     from .._backends.process.pool import ProcessPool
     from .._backends.thread import ThreadPool
+    from .limits import Gate
 
     On = Literal["loop", "thread", "process", "cpu"] | ProcessPool | ThreadPool
 
+    class Ending(Protocol):
+        """What must not outlive the scope, though it is no task."""
+
+        def scope_ended(self) -> None: ...
+
+
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
 DECIDED = "the outcome of its scope is decided"
 
 
-class TaskScope(Verbs, TaskGroup):
+class TaskScope(Spawning, Verbs, TaskGroup):
     """Runs coroutines on the event loop, blocking calls in threads and CPU work in processes, under one law.
 
     Leaving the ``async with`` block waits for every task of the scope. It is an `anyio.abc.TaskGroup`: wherever a
@@ -61,11 +67,22 @@ class TaskScope(Verbs, TaskGroup):
 
     Cancelling the block (from outside, or with `cancel`) cancels every task wherever it runs and waits for it.
 
-    Example:
-        async with TaskScope(timeout=30) as scope:
-            page = scope.spawn(fetch, url)
-            stats = scope.spawn(crunch, data, on="cpu")
-            print(await page, await stats)
+    Example::
+
+        import anyio
+        from unified_exec import TaskScope
+
+        async def fetch(url):
+            await anyio.sleep(0.01)
+            return f"the page at {url}"
+
+        async def main():
+            async with TaskScope(timeout=30) as scope:
+                page = scope.spawn(fetch, "/index")
+                total = scope.spawn(sum, range(1000), on="cpu")
+                print(await page, await total)
+
+        anyio.run(main)
     """
 
     def __init__(
@@ -95,6 +112,9 @@ class TaskScope(Verbs, TaskGroup):
         self._cut_short = False  # it was cancelled before all its tasks had ended
         self._enclosing: float | None = None
         self._ends_at = INF
+        self._limits: dict[object, Gate] = {}
+        self._restarts = callable(getattr(self.policy, "restart", None))
+        self._streams: set[Ending] = set()
 
     @property
     def cancel_scope(self) -> CancelScope:  # type: ignore[override]
@@ -126,7 +146,7 @@ class TaskScope(Verbs, TaskGroup):
 
     async def __aenter__(self) -> Self:
         port = current_port()
-        port.guard(TaskScope, Verbs, Supervisor, Standing, TaskHandle)
+        port.guard(TaskScope, Spawning, Verbs, Supervisor, Standing, TaskHandle)
         group = self._group()
         await group.__aenter__()
         self._port = port
@@ -170,6 +190,8 @@ class TaskScope(Verbs, TaskGroup):
         finally:
             # No cycle from an error over its traceback to this frame and back.
             del raised, final, exc, tb, kind, group
+            for stream in tuple(self._streams):
+                stream.scope_ended()
             self._standing.forget()
 
     def _body_raised(self) -> None:
@@ -178,84 +200,6 @@ class TaskScope(Verbs, TaskGroup):
             self._cut_short = True
         elif anyio.current_time() < self._ends_at:
             self._stopped = True
-
-    @overload
-    def spawn(
-        self,
-        fn: Callable[[*Ts], Awaitable[T]],
-        /,
-        *args: *Ts,
-        on: On | None = ...,
-        timeout: float | None = ...,
-        name: str | None = ...,
-        interrupt: bool = ...,
-        abandon: bool = ...,
-    ) -> TaskHandle[T]: ...
-
-    @overload
-    def spawn(
-        self,
-        fn: Callable[[*Ts], T],
-        /,
-        *args: *Ts,
-        on: On | None = ...,
-        timeout: float | None = ...,
-        name: str | None = ...,
-        interrupt: bool = ...,
-        abandon: bool = ...,
-    ) -> TaskHandle[T]: ...
-
-    def spawn(  # type: ignore[misc]  # mypy: *args: *Ts "may" be an option
-        self,
-        fn: Callable[..., Any],
-        /,
-        *args: Any,
-        on: On | None = None,
-        timeout: float | None = None,
-        name: str | None = None,
-        interrupt: bool = False,
-        abandon: bool = False,
-        **unknown: Any,
-    ) -> TaskHandle[Any]:
-        """Start ``fn(*args)`` at once and without waiting.
-
-        Args:
-            fn: a coroutine function, or any callable. Bind keyword arguments with `functools.partial`.
-            args: its positional arguments; for a process they are pickled here and now.
-            on: ``"loop"``, ``"thread"``, ``"process"``, ``"cpu"`` or a pool. Without it a marker on the function
-                decides (`cpu_bound`, `blocking`), then its kind: coroutine functions go to the loop, others to a
-                thread.
-            timeout: seconds after which this task is cancelled and fails with `TaskTimeout`.
-            name: shown in errors and listings; by default the function's name.
-            interrupt: a thread task may be interrupted between two bytecodes when it is cancelled.
-            abandon: when cancelled, the scope goes on without waiting for the thread.
-
-        Returns:
-            the handle: await it for the value.
-
-        Raises:
-            RuntimeError: the scope is not open.
-            TypeError: `fn` is no function, or cannot run there.
-            ValueError: an option is out of its range.
-            SerializationError: the function or an argument cannot travel to a process.
-            PoolClosed: the pool takes no more work.
-
-        Cancelling the handle stops this task alone.
-        """
-        if unknown:
-            raise TypeError(route.unknown_keywords(fn, unknown))
-        if not self._open:
-            raise RuntimeError(route.not_open(self, fn))
-        place, backend = route.resolve(self, fn, on)
-        if timeout is not None or interrupt or abandon:
-            route.check_options(fn, place, timeout, interrupt, abandon)
-        if self._thread != get_ident():
-            raise RuntimeError(route.wrong_thread(fn))
-        assert self._port is not None
-        handle: TaskHandle[Any] = TaskHandle(name or call_name(fn), fn, args, place, self, self._port)
-        handle.interrupt = interrupt
-        handle.abandon = abandon
-        return self.launch(handle, backend, timeout)
 
     def launch(self, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None) -> TaskHandle[Any]:
         """Start a task that was made for this scope; ``backend`` is ``None`` for the event loop."""

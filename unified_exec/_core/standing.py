@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from .._rules.policies import Policy, Tally, Verdict
@@ -20,11 +21,12 @@ class Standing:
         decided: the policy's verdict, once it is another than to go on.
     """
 
-    __slots__ = ("_broken", "_policy", "decided", "failures", "tally")
+    __slots__ = ("_broken", "_policy", "_restarts", "decided", "failures", "tally")
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._broken: Exception | None = None
+        self._restarts: deque[float] = deque(maxlen=1000)
         self.tally = Tally()
         self.failures: list[BaseException] = []
         self.decided: Verdict | None = None
@@ -44,6 +46,20 @@ class Standing:
             return Verdict.GO_ON
         self.decided = verdict
         return verdict
+
+    def restart(self, error: Exception, now: float) -> float | None:
+        """Ask a policy that restarts tasks (see `Supervise`) whether one that failed with `error` shall start again.
+
+        Returns:
+            seconds to wait before, ``None`` for no.
+        """
+        ask: Any = getattr(self._policy, "restart", None)
+        if not callable(ask):
+            return None
+        delay: float | None = ask(error, [now - instant for instant in self._restarts])
+        if delay is not None:
+            self._restarts.append(now)
+        return delay
 
     def _judge(self) -> Verdict:
         # A policy of the user's own may be wrong: that fails its scope, and nothing of the pool that calls this.

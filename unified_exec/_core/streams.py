@@ -9,13 +9,13 @@ from functools import partial
 from inspect import isasyncgenfunction
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from . import route
-from .handle import TaskHandle
 from .._backends.base import Backend
 from .._backends.ports import Waiter
 from .._model.current import check_cancelled, current
 from .._rules.dispatch import call_name, unwrap
 from .._worker.streams import run_async_generator, run_generator
+from . import route
+from .handle import TaskHandle
 
 if TYPE_CHECKING:
     from .scope import TaskScope
@@ -52,6 +52,14 @@ class GeneratorStream(AsyncIterator[T], Generic[T]):
         item: T = self._items.popleft()
         self._engine.taken()
         return item
+
+    def take(self, most: int) -> list[T]:
+        """Take up to `most` items that are here now, without waiting."""
+        taken: list[T] = []
+        while self._items and len(taken) < most:
+            taken.append(self._items.popleft())
+            self._engine.taken()
+        return taken
 
     async def aclose(self) -> None:
         """Cancel the generator and wait for its end. Does nothing if it has ended."""

@@ -50,6 +50,10 @@ class Supervisor:
             self._port = port
             self._running = True
             self._scope.start_soon(self._watch, name="unified_exec supervisor")
+        if handle.plan is not None:
+            from .attempts import Attempts
+
+            lane = Attempts(handle, lane, port)
         lane.submit(handle)
         if handle.outcome is None:
             self.tasks[handle] = lane

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, overload
 
 if TYPE_CHECKING:
+    from .._rules.retry import Retry
     from .handle import TaskHandle
+    from .limits import Gate
     from .mapping import MapStream
+    from .progress import Show
     from .scope import On, TaskScope
     from .streams import GeneratorStream
-    from .._rules.retry import Retry
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -27,13 +29,14 @@ class Verbs:
         items: Iterable[A] | AsyncIterable[A],
         *,
         on: On | None = ...,
-        limit: int | None = ...,
+        limit: int | Gate | None = ...,
         ordered: bool = ...,
         chunk: int | Literal["auto"] = ...,
         buffer: int | None = ...,
         retry: Retry | None = ...,
         timeout: float | None = ...,
         return_exceptions: bool = ...,
+        progress: Show = ...,
     ) -> MapStream[T]: ...
 
     @overload
@@ -43,13 +46,14 @@ class Verbs:
         items: Iterable[A] | AsyncIterable[A],
         *,
         on: On | None = ...,
-        limit: int | None = ...,
+        limit: int | Gate | None = ...,
         ordered: bool = ...,
         chunk: int | Literal["auto"] = ...,
         buffer: int | None = ...,
         retry: Retry | None = ...,
         timeout: float | None = ...,
         return_exceptions: bool = ...,
+        progress: Show = ...,
     ) -> MapStream[T]: ...
 
     def map(
@@ -58,24 +62,27 @@ class Verbs:
         items: Iterable[Any] | AsyncIterable[Any],
         *,
         on: On | None = None,
-        limit: int | None = None,
+        limit: int | Gate | None = None,
         ordered: bool = True,
         chunk: int | Literal["auto"] = "auto",
         buffer: int | None = None,
         retry: Retry | None = None,
         timeout: float | None = None,
         return_exceptions: bool = False,
+        progress: Show = None,
     ) -> MapStream[Any]:
         """Call `fn` for each item, where it belongs, and give the results as an async iterator.
 
-        Nothing is read from `items` faster than the results are taken; an endless source is fine. For a function of
+        Nothing is read from `items` faster than the results are taken; an endless source is fine. A plain iterable is
+        read on the event loop: one that blocks belongs into `stream`. For a function of
         several arguments give tuples and ``lambda args: fn(*args)``.
 
         Args:
             fn: a coroutine function, or any callable of one argument.
             items: a plain or async iterable.
             on: as for `spawn`.
-            limit: items in flight; by default enough to keep every worker busy, and 100 coroutines.
+            limit: items in flight, by default enough to keep every worker busy, and 100 coroutines; or a `Limit` or
+                `Rate` that each item waits for before it is sent (items then travel alone).
             ordered: results come in the order of the items; otherwise as they are finished.
             chunk: items that travel together to a thread or process; ``"auto"`` sizes it by what was measured,
                 to a few milliseconds of work. A worker that dies costs the whole chunk.
@@ -83,6 +90,8 @@ class Verbs:
             retry: try a failed item again.
             timeout: seconds for each item; items then travel alone.
             return_exceptions: give the exception of a failed item in its place instead of raising it.
+            progress: ``True`` shows how many items are done on the terminal (with the ``rich`` extra) or in the
+                notebook; a function is called with each `Progress`.
 
         Returns:
             an async iterator, which is also an async context manager.
@@ -94,9 +103,17 @@ class Verbs:
         Iterating raises the first failed item's exception and cancels the rest; leaving the loop early cancels what
         is in flight. Neither touches the scope's other tasks.
 
-        Example:
-            async for page in scope.map(fetch, urls, limit=20):
-                print(len(page))
+        Example::
+
+            import anyio
+            from unified_exec import TaskScope
+
+            async def main():
+                async with TaskScope() as scope:
+                    async for size in scope.map(len, ["a", "bb", "ccc"], on="cpu", limit=20):
+                        print(size)
+
+            anyio.run(main)
         """
         from .mapping import make_map
 
@@ -113,6 +130,7 @@ class Verbs:
             retry=retry,
             timeout=timeout,
             return_exceptions=return_exceptions,
+            progress=progress,
         )
 
     @overload
@@ -123,7 +141,9 @@ class Verbs:
     @overload
     def stream(self, fn: Callable[[*Ts], Iterator[T]], /, *args: *Ts, on: On | None = ...) -> GeneratorStream[T]: ...
 
-    def stream(self, fn: Callable[..., Any], /, *args: Any, on: On | None = None) -> GeneratorStream[Any]:
+    def stream(  # type: ignore[misc]  # mypy: *args: *Ts "may" be an option
+        self, fn: Callable[..., Any], /, *args: Any, on: On | None = None
+    ) -> GeneratorStream[Any]:
         """Run a generator in a thread or a process and give its items as an async iterator.
 
         The generator runs ahead of the consumer by a bounded number of items, then waits.
@@ -145,9 +165,22 @@ class Verbs:
         Iterating raises what the generator raises, behind its last item. Leaving the loop early cancels the
         generator: its ``finally`` blocks run where it runs.
 
-        Example:
-            async for row in scope.stream(read_rows, path, on="process"):
-                print(row)
+        Example::
+
+            import anyio
+            from unified_exec import TaskScope
+
+            def countdown(n):
+                while n:
+                    yield n
+                    n -= 1
+
+            async def main():
+                async with TaskScope() as scope:
+                    async for n in scope.stream(countdown, 3, on="process"):
+                        print(n)
+
+            anyio.run(main)
         """
         from .streams import make_stream
 

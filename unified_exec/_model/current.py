@@ -58,7 +58,7 @@ class CurrentTask:
 current: ContextVar[CurrentTask | None] = ContextVar("unified_exec_current_task", default=None)
 
 # Set by the loop's side of the package once it is imported; a worker never needs it.
-loop_time_left: Callable[[], float | None] = lambda: None
+loop_time_left: Callable[[], float | None] = lambda: None  # noqa: E731 (a variable, not a function)
 
 
 def current_task() -> CurrentTask | None:
@@ -81,7 +81,7 @@ def is_cancelled() -> bool:
 def check_cancelled() -> None:
     """Raise `Cancelled` if the thread or process task the caller runs in was asked to stop.
 
-    Call it now and then in long work in a thread, which cannot be stopped from outside:
+    Call it now and then in long work in a thread, which cannot be stopped from outside::
 
         def copy(rows):
             for row in rows:

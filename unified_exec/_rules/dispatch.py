@@ -1,10 +1,10 @@
-"""Where a call goes: the marker, the kind of function and `on=` decide, in that order of strength from last to first."""
+"""Where a call goes: `on=` decides, without it the marker, without that the kind of function."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from types import FunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -20,11 +20,15 @@ def cpu_bound(fn: F) -> F:
     Args:
         fn: any function; it stays as it is and can be called as before.
 
-    Example:
-        >>> @cpu_bound
-        ... def crunch(data): return sum(data)
-        >>> crunch([1, 2])
-        3
+    Example::
+
+        from unified_exec import cpu_bound
+
+        @cpu_bound
+        def crunch(data):
+            return sum(data)
+
+        assert crunch([1, 2]) == 3
     """
     _mark(fn, "cpu", "cpu_bound")
     return fn
@@ -52,21 +56,27 @@ def _mark(fn: Any, place: str, decorator: str) -> None:
         setattr(fn, MARK, place)
     except (AttributeError, TypeError):
         raise TypeError(
-            f"@{decorator} cannot mark {fn!r}: say where it runs when you spawn it, spawn({call_name(fn)}, ..., on={place!r})"
+            f"@{decorator} cannot mark {fn!r}: say where it runs when you spawn it, "
+            f"spawn({call_name(fn)}, ..., on={place!r})"
         ) from None
 
 
-def is_async(fn: Callable[..., Any]) -> bool:
+def is_async(fn: Any) -> bool:
     """Tell whether calling `fn` gives a coroutine: sees through partials, methods and callable objects."""
-    if type(fn) is FunctionType and fn.__code__.co_flags & CO_COROUTINE:
-        return True
+    if type(fn) is FunctionType:
+        if fn.__code__.co_flags & CO_COROUTINE:
+            return True
+        if not fn.__dict__:
+            return False  # nor is it marked with inspect.markcoroutinefunction
+    elif type(fn) is BuiltinFunctionType:
+        return False
     import inspect
 
     fn = unwrap(fn)
     if inspect.iscoroutinefunction(fn):
         return True
     # Of a class, `__call__` is what its instances do.
-    return not isinstance(fn, type) and inspect.iscoroutinefunction(unwrap(getattr(fn, "__call__", None)))
+    return not isinstance(fn, type) and inspect.iscoroutinefunction(unwrap(fn.__call__))
 
 
 def unwrap(fn: Any) -> Any:
@@ -125,15 +135,15 @@ def _marker(fn: Any) -> str | None:
         elif isinstance(fn, type):
             return None
         else:
-            return getattr(getattr(type(fn), "__call__", None), MARK, None)
+            return getattr(type(fn).__call__, MARK, None)
 
 
 def not_awaitable(fn: Callable[..., Any], value: object) -> str:
     """The message for a plain function that was sent to the event loop."""
     return (
-        f"{call_name(fn)}() ran on the event loop, where it holds up everything else, and returned {type(value).__name__}, "
-        "which cannot be awaited; use on='thread' (the default for plain functions), on='process', or write it as "
-        "`async def`"
+        f"{call_name(fn)}() ran on the event loop, where it holds up everything else, and returned "
+        f"{type(value).__name__}, which cannot be awaited; use on='thread' (the default for plain functions), "
+        "on='process', or write it as `async def`"
     )
 
 
@@ -144,9 +154,15 @@ def not_a_function(thing: object) -> str:
     if inspect.iscoroutine(thing):
         thing.close()  # else Python warns that it was never awaited, on top of this error
         name = thing.__name__
-        return f"spawn() takes the function, not a coroutine object: write spawn({name}, ...) instead of spawn({name}(...))"
+        return (
+            f"spawn() takes the function, not a coroutine object: write spawn({name}, ...) instead of "
+            f"spawn({name}(...))"
+        )
     if inspect.isawaitable(thing):
-        return f"spawn() takes a function, not an awaitable ({type(thing).__name__}): write `await` or wrap it in `async def`"
+        return (
+            f"spawn() takes a function, not an awaitable ({type(thing).__name__}): write `await` or wrap it in "
+            "`async def`"
+        )
     return (
         f"spawn() takes a function and its arguments, got {thing!r} of type {type(thing).__name__}: "
         "write spawn(f, x) instead of spawn(f(x))"

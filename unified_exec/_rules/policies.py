@@ -6,7 +6,22 @@ from enum import Enum
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, Protocol, TypeVar
+
+    from .._model.outcome import Outcome
+
+    T = TypeVar("T")
+    T_co = TypeVar("T_co", covariant=True)
+
+    class Ended(Protocol[T_co]):
+        """A handle, as far as its outcome goes."""
+
+        @property
+        def outcome(self) -> Outcome[Any] | None: ...
+
+        def result(self) -> T_co: ...
+
 else:
     Protocol = object  # a protocol costs more to make than the rest of this module
 
@@ -72,7 +87,31 @@ class FailFast:
 
 
 class Collect:
-    """Every task runs to its end; nothing is raised at exit, the handles hold the outcomes."""
+    """Every task runs to its end; nothing is raised at exit, the handles hold the outcomes.
+
+    A timeout of the scope still raises `TaskTimeout`: that the work was cut short must not pass silently. What was
+    finished by then is kept; `values` and `errors` tell it apart.
+
+    Example:
+        handles = []
+        try:
+            async with TaskScope(policy=Collect(), timeout=10) as scope:
+                handles = [scope.spawn(fetch, url) for url in urls]
+        except TaskTimeout:
+            pass
+        pages = Collect.values(handles)
+    """
+
+    @staticmethod
+    def values(handles: Iterable[Ended[T]]) -> list[T]:
+        """The values of those tasks that have returned one, in the order of the handles."""
+        return [handle.result() for handle in handles if handle.outcome is not None and handle.outcome.is_value]
+
+    @staticmethod
+    def errors(handles: Iterable[Ended[object]]) -> list[BaseException]:
+        """The exceptions of those tasks that have failed, in the order of the handles."""
+        outcomes = [handle.outcome for handle in handles if handle.outcome is not None]
+        return [outcome.error for outcome in outcomes if outcome.error is not None]
 
     def judge(self, tally: Tally) -> Verdict:
         return Verdict.GO_ON
@@ -110,3 +149,103 @@ class Race:
 
     def __repr__(self) -> str:
         return f"Race({self.n})"
+
+
+class Quorum:
+    """`n` values out of `of` tasks win and cancel the rest; as soon as `n` values have become impossible, everything is
+    cancelled and the failures are raised.
+
+    Args:
+        n: how many values are wanted, at least 1.
+        of: how many tasks there will be, at least `n`.
+
+    Raises:
+        TypeError: one of them is no whole number.
+        ValueError: one of them is out of its range.
+
+    Example:
+        async with TaskScope(policy=Quorum(2, of=3)) as scope:
+            handles = [scope.spawn(ask, replica) for replica in replicas]
+    """
+
+    def __init__(self, n: int, *, of: int) -> None:
+        if type(n) is not int or type(of) is not int:
+            raise TypeError(f"Quorum(n, of=m) needs whole numbers, got n={n!r}, of={of!r}")
+        if not 1 <= n <= of:
+            raise ValueError(f"Quorum(n, of=m) needs 1 <= n <= m, got n={n}, of={of}")
+        self.n = n
+        self.of = of
+
+    def judge(self, tally: Tally) -> Verdict:
+        if tally.values >= self.n:
+            return Verdict.CANCEL_REST
+        lost = tally.errors + tally.cancelled
+        return Verdict.CANCEL_SCOPE if lost > self.of - self.n else Verdict.GO_ON
+
+    def raises(self, tally: Tally) -> bool:
+        return tally.values < self.n
+
+    def __repr__(self) -> str:
+        return f"Quorum({self.n}, of={self.of})"
+
+
+class Supervise:
+    """A task that fails is started again, alone; too many restarts in too short a time are a failure of the scope.
+
+    As Erlang's supervisors do (strategy ``one_for_one``, children that are ``transient``, a restart intensity for all
+    tasks of the scope together; see the OTP Design Principles, "Supervisor Behaviour"). A crash of a worker is a
+    failure like any other here. The last straw ends the scope as `FailFast` does. Tasks that return or are cancelled
+    are not started again. Any policy with a method `restart` like this one's does the same.
+
+    Args:
+        restarts: how many restarts are borne within `within` seconds.
+        within: seconds.
+        on: the exception types that are worth a restart.
+        backoff: seconds before a restart, or a function of the number of recent restarts (from 1), see `exponential`.
+
+    Raises:
+        ValueError: a number is out of its range.
+
+    Example:
+        async with TaskScope(policy=Supervise(3, within=5.0)) as scope:
+            scope.spawn(serve_forever)
+    """
+
+    def __init__(
+        self,
+        restarts: int = 3,
+        within: float = 5.0,
+        *,
+        on: type[Exception] | tuple[type[Exception], ...] = Exception,
+        backoff: float | Callable[[int], float] = 0.0,
+    ) -> None:
+        if restarts < 0 or within <= 0 or (not callable(backoff) and backoff < 0):
+            raise ValueError("Supervise() needs restarts >= 0, within > 0 and backoff >= 0")
+        self.restarts = restarts
+        self.within = within
+        self.on = on
+        self.backoff = backoff
+
+    def restart(self, error: Exception, ages: Sequence[float]) -> float | None:
+        """Decide about a task that failed with `error`.
+
+        Args:
+            error: what it failed with.
+            ages: how many seconds ago the tasks of the scope were restarted, the oldest first.
+
+        Returns:
+            seconds to wait before it starts again, ``None`` to let it fail.
+        """
+        recent = sum(age < self.within for age in ages)
+        if not isinstance(error, self.on) or recent >= self.restarts:
+            return None
+        return self.backoff(recent + 1) if callable(self.backoff) else self.backoff
+
+    def judge(self, tally: Tally) -> Verdict:
+        return Verdict.CANCEL_SCOPE if tally.errors else Verdict.GO_ON
+
+    def raises(self, tally: Tally) -> bool:
+        return tally.errors > 0
+
+    def __repr__(self) -> str:
+        return f"Supervise({self.restarts}, within={self.within:g})"

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from ..errors import SerializationError, WorkerCrashed
 
 
-def exponential(first: float = 0.1, factor: float = 2.0, most: float = 30.0, jitter: float = 0.1) -> Callable[[int], float]:
+def exponential(
+    first: float = 0.1, factor: float = 2.0, most: float = 30.0, jitter: float = 0.1
+) -> Callable[[int], float]:
     """Return a backoff: the n-th retry waits ``first * factor ** (n - 1)`` seconds, at most `most`.
 
     Args:
@@ -46,8 +48,21 @@ class Retry:
         ValueError: `times` is less than 1, or the backoff is negative.
         TypeError: `on` holds something that is no exception type.
 
-    Example:
-        scope.spawn(fetch, url, retry=Retry(3, on=(ConnectionError,), backoff=0.5))
+    Example::
+
+        import anyio
+        from unified_exec import TaskScope
+        from unified_exec.streaming import Retry
+
+        async def fetch(url):
+            return f"the page at {url}"
+
+        async def main():
+            async with TaskScope() as scope:
+                async for page in scope.map(fetch, ["/a", "/b"], retry=Retry(3, on=(ConnectionError,), backoff=0.5)):
+                    print(page)
+
+        anyio.run(main)
     """
 
     __slots__ = ("backoff", "on", "times")

@@ -13,6 +13,8 @@ FAILED      the worker cannot start; encoded error
 AGAIN       an ask was swallowed (in a ``__del__``): ring again
 RETIRED     the worker takes no more tasks and ends
 REPORT      a running task says something to its handle
+SHARE       a shared object, with the descriptor of its block
+DROP        nobody needs that shared object any more
 CREDIT      the handle allows a task so many more messages
 STOP        the parent wants the worker to end when it is done
 ==========  =========================================================================
@@ -24,7 +26,7 @@ from _struct import Struct, error as struct_error
 
 from ..errors import UnifiedExecError
 
-TASK, DONE, READY, SETUP, CANCEL, FAILED, AGAIN, RETIRED, STOP, REPORT, CREDIT = range(1, 12)
+TASK, DONE, READY, SETUP, CANCEL, FAILED, AGAIN, RETIRED, STOP, REPORT, CREDIT, SHARE, DROP = range(1, 14)
 
 # Outcome kinds of DONE.
 VALUE, ERROR, STOPPED, UNSTARTED = range(4)
@@ -34,6 +36,7 @@ IN_SHARED = 1  # the payload lies in the shared memory whose descriptor comes wi
 NEW_CARD = 2  # the function's bytes are included; learn them
 RETIRING = 4  # DONE: the worker ends after this answer
 CARD_IN_SHARED = 8  # the function's bytes are the first buffer of the shared block
+FORGET_CARDS = 16  # TASK: forget every function learnt before this one
 
 INLINE_MAX = 32 * 1024
 """A payload above this many bytes travels in shared memory instead of in the message."""
@@ -161,6 +164,22 @@ def unpack_report(message: memoryview) -> tuple[int, int, memoryview]:
     except struct_error:
         raise ProtocolError(f"a message of {len(message)} bytes is too short for a report") from None
     return flags, id, message[_REPORT.size :]
+
+
+def pack_share(token: bytes, size: int, table: bytes) -> bytes:
+    return pack_blob(SHARE, token + _SIZE.pack(size) + table)
+
+
+def unpack_share(message: memoryview) -> tuple[bytes, int, bytes]:
+    """Read a SHARE: token, size, table.
+
+    Raises:
+        ProtocolError: too short.
+    """
+    _, rest = unpack_blob(message)
+    if len(rest) < 16 + _SIZE.size:
+        raise ProtocolError("a shared object without its table")
+    return bytes(rest[:16]), _SIZE.unpack_from(rest, 16)[0], bytes(rest[16 + _SIZE.size :])
 
 
 def pack_credit(id: int, count: int) -> bytes:

@@ -103,15 +103,17 @@ class EncodedCall:
     Attributes:
         card: how the function travels; send ``card.blob`` to a worker once, before its ``card.id`` is used.
         packed: the arguments, or function and arguments if ``card.volatile`` (then ``card.id`` is 0).
+        shared: the shared objects among the arguments, which the worker must have first.
         fn: the function itself. Keep the whole object until the answer has been decoded.
     """
 
-    __slots__ = ("card", "fn", "packed")
+    __slots__ = ("card", "fn", "packed", "shared")
 
     def __init__(self, card: FunctionCard, packed: Packed, fn: Callable[..., object]) -> None:
         self.card = card
         self.packed = packed
         self.fn = fn
+        self.shared: tuple[Any, ...] = ()
 
 
 class FunctionTable:
@@ -141,6 +143,11 @@ class FunctionTable:
             fn = self._functions[id] = decode(blob, (), "the function")  # type: ignore[assignment]
             del self._blobs[id]
         return fn  # type: ignore[return-value]
+
+    def clear(self) -> None:
+        """Forget every function."""
+        self._blobs.clear()
+        self._functions.clear()
 
     def drop(self, id: int) -> None:
         """Forget function `id`; unknown numbers are ignored."""

@@ -14,8 +14,9 @@ from types import FrameType
 from typing import Any
 
 from .link import Link
+from .shared import open_block
 from .._model.current import CurrentTask
-from .._wire import frames
+from .._wire import frames, sharing
 from .._wire.protocol import ProtocolError, WorkerEnd
 from ..errors import Cancelled
 
@@ -36,13 +37,29 @@ class Bell:
         poisoned: a raise landed while an import was on the stack; the worker must retire after this task.
     """
 
-    __slots__ = ("_again", "_buffer", "_busy", "_link", "_trace", "credit", "end", "events", "flushes", "poisoned", "running", "stop", "view")
+    __slots__ = (
+        "_again",
+        "_buffer",
+        "_busy",
+        "_handler",
+        "_link",
+        "_trace",
+        "credit",
+        "end",
+        "events",
+        "flushes",
+        "poisoned",
+        "running",
+        "stop",
+        "view",
+    )
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._buffer = bytearray(frames.NAME_MAX + 64)
+        self._buffer = bytearray(frames.MESSAGE_MAX)
         self._busy = False
         self._again = False
+        self._handler = self.ring
         self._trace: Any = None
         self.credit: dict[int, int] = {}
         self.flushes: dict[int, Callable[[], object]] = {}
@@ -55,8 +72,8 @@ class Bell:
 
     def install(self) -> None:
         """Take the signal (again: a task may have put a handler of its own there)."""
-        if SIGNAL is not None and _signal.getsignal(SIGNAL) != self.ring:
-            _signal.signal(SIGNAL, self.ring)
+        if SIGNAL is not None and _signal.getsignal(SIGNAL) is not self._handler:
+            _signal.signal(SIGNAL, self._handler)
 
     def ring(self, signum: int, frame: FrameType | None) -> None:
         """The signal handler."""
@@ -71,16 +88,19 @@ class Bell:
         while True:
             self._busy, self._again = True, False
             try:
-                for message in self._link.control_messages(self._buffer):
-                    self.note(message)
+                for message, fd in self._link.control_messages(self._buffer):
+                    self.note(message, fd)
             finally:  # a signal handler of the task's own may raise in here
                 self._busy = False
             if not self._again:
                 return
 
-    def note(self, message: bytes) -> None:
+    def note(self, message: bytes, fd: int | None = None) -> None:
         if message[0] == frames.STOP:
             self.stop = True
+            return
+        if message[0] in (frames.SHARE, frames.DROP):
+            note_shared(message, fd)
             return
         if message[0] not in (frames.CANCEL, frames.CREDIT):
             return
@@ -173,6 +193,15 @@ class Bell:
         # Last: a bell that rang in here would raise where it is swallowed again.
         self.running = view.id
         return True
+
+
+def note_shared(message: bytes, fd: int | None) -> None:
+    """Take in a shared object, or let go of one."""
+    if message[0] == frames.DROP:
+        sharing.forget(message[2:])
+    elif fd is not None:
+        token, size, table = frames.unpack_share(memoryview(message))
+        sharing.arrive(sharing.Shared(token, fd, table, size, open_block))
 
 
 def importing(frame: FrameType | None) -> bool:

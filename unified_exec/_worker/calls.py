@@ -144,6 +144,8 @@ def unpack(
         packed, buffers = read_block(fd, task.payload)
         if task.flags & frames.CARD_IN_SHARED:
             card = buffers.pop(0)
+    if task.flags & frames.FORGET_CARDS:
+        functions.clear()
     if task.flags & frames.NEW_CARD:
         functions.learn(task.card_id, bytes(card))
     return packed, buffers

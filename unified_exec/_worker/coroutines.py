@@ -16,11 +16,13 @@ from .link import CONTROL_FD, DONTWAIT, TASKS_FD, Link
 from .settings import Settings
 from .talk import WorkerTask
 from .._model.current import CurrentTask, current
-from .._wire import frames
+from .._wire import frames, sharing
 from .._wire.functions import FunctionTable
 from ..errors import Cancelled
 
 _ASYNCIO = os.path.dirname(asyncio.__file__)
+_BLOCKS = 0.02
+"""Seconds an ask may wait for the loop until a task that keeps the loop counts as blocking it."""
 _BATCH = 32  # tasks begun in one turn of the loop, so that running ones get theirs
 
 
@@ -33,6 +35,7 @@ class CoroutineRunner:
         self.end = bell.end
         self.bell = _LoopBell(link, self)
         talk.here = talk.Talk(link, self.bell)
+        sharing.look = self.bell.look_on_loop
         self.bell.end = self.end
         self.bell.credit = bell.credit  # some may have come while we started
         self.bell.watch_swallowed()
@@ -164,11 +167,12 @@ class CoroutineRunner:
 class _LoopBell(Bell):
     """Cancels through the loop; raises only in a task that blocks the loop with plain code."""
 
-    __slots__ = ("_runner",)
+    __slots__ = ("_runner", "asked_at")
 
     def __init__(self, link: Link, runner: CoroutineRunner) -> None:
         super().__init__(link)
         self._runner = runner
+        self.asked_at = 0.0  # when the newest ask was handed to the loop
 
     def look_on_loop(self) -> None:
         self.look()
@@ -177,17 +181,20 @@ class _LoopBell(Bell):
     def deliver(self, frame: FrameType | None) -> None:
         runner = self._runner
         blocking = 0
+        now = monotonic()
         for id in list(self.end.early):
             entry = runner.running.get(id)
             if entry is None:
                 continue
             task, view = entry
             if not view.asked:
+                self.asked_at = now
                 view.ask(self.end.early.get(id))
-                # Until then it stays asked: should the task, or another, block the loop before, the next bell finds it.
+                # Until then it stays asked: if the task, or another, blocks the loop, the next bell finds it.
                 runner.loop.call_soon_threadsafe(runner.stop, id)
-            if frame is not None and task is asyncio.current_task(runner.loop) and _in_user_code(frame):
-                blocking = id
+            elif frame is not None and now - self.asked_at > _BLOCKS and _in_user_code(frame):
+                if task is asyncio.current_task(runner.loop):
+                    blocking = id
         if blocking and (reason := self.end.early.pop(blocking, NOT_ASKED)) is not NOT_ASKED:
             self.view = runner.running[blocking][1]
             self.raise_in(frame, reason)

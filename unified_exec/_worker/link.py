@@ -91,12 +91,12 @@ class Link:
         finally:
             os.close(fd)
 
-    def control_messages(self, buffer: bytearray) -> list[bytes]:
-        """Take what lies in the mailbox, without waiting."""
-        found: list[bytes] = []
+    def control_messages(self, buffer: bytearray) -> list[tuple[bytes, int | None]]:
+        """Take what lies in the mailbox, without waiting, and the descriptors that came with it."""
+        found: list[tuple[bytes, int | None]] = []
         try:
-            while size := receive(self.control, buffer, DONTWAIT)[0]:
-                found.append(bytes(buffer[:size]))
+            while (got := receive(self.control, buffer, DONTWAIT))[0]:
+                found.append((bytes(buffer[: got[0]]), got[1]))
         except OSError:
             pass  # empty, or a task closed the descriptor: then nobody can ask us, only kill us
         return found

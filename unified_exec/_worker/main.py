@@ -14,7 +14,7 @@ from .bell import Bell
 from .link import CONTROL_FD, LIFELINE_FD, STATUS_FD, TASKS_FD, Link, receive
 from .settings import Settings
 from .shared import read_block
-from .._wire import codec, frames, remote_errors
+from .._wire import codec, frames, remote_errors, sharing
 from ..errors import WorkerStartError
 
 _DESCRIPTORS_MAX = 65536
@@ -24,12 +24,15 @@ _EXIT_SECONDS = 1.0
 def main() -> None:
     """Run a worker until its parent wants no more of it."""
     os.closerange(STATUS_FD + 1, min(os.sysconf("SC_OPEN_MAX"), _DESCRIPTORS_MAX))
+    for fd in (TASKS_FD, CONTROL_FD):
+        os.set_inheritable(fd, False)  # a program that a task starts has no business there
     die_with_parent()
     # What Ctrl-C means for the workers is the parent's affair. A handler, unlike SIG_IGN, ends with an exec.
     _signal.signal(_signal.SIGINT, lambda signum, frame: None)
     link = Link()
     bell = Bell(link)
     talk.here = talk.Talk(link, bell)
+    sharing.look = bell.look
     settings = read_settings()
     if settings is None:
         return
@@ -142,6 +145,10 @@ def apply(settings: Settings) -> None:
     if settings.argv is not None:
         sys.argv[:] = settings.argv
     _add_site_builtins()
+    if settings.authkey is not None:  # or a manager's proxy could not be unpickled here
+        from multiprocessing import process
+
+        process.current_process().authkey = settings.authkey
     if settings.idle is not None and not settings.coroutines:
         _receive_timeout(settings.idle)
     if settings.initializer is not None:

@@ -19,9 +19,21 @@ class Settings:
         max_tasks: retire after so many tasks, ``None`` for never.
         max_memory: retire after a task that left the worker with more resident bytes than this.
         idle: retire after so many seconds without a task.
+        authkey: the parent's key for the managers of `multiprocessing`, if it uses them.
     """
 
-    __slots__ = ("argv", "coroutines", "idle", "initializer", "max_memory", "max_tasks", "path", "prefix", "site")
+    __slots__ = (
+        "argv",
+        "authkey",
+        "coroutines",
+        "idle",
+        "initializer",
+        "max_memory",
+        "max_tasks",
+        "path",
+        "prefix",
+        "site",
+    )
 
     def __init__(
         self,
@@ -34,6 +46,7 @@ class Settings:
         max_tasks: int | None = None,
         max_memory: int | None = None,
         idle: float | None = None,
+        authkey: bytes | None = None,
     ) -> None:
         self.coroutines = coroutines
         self.path = path
@@ -44,6 +57,7 @@ class Settings:
         self.max_tasks = max_tasks
         self.max_memory = max_memory
         self.idle = idle
+        self.authkey = authkey
 
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}

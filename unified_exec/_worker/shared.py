@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from mmap import ACCESS_COPY, mmap
+from mmap import ACCESS_COPY, ACCESS_READ, mmap
+from typing import Any
 
-from .._wire import frames
+from .._wire import codec, frames
 
 AVAILABLE = hasattr(os, "memfd_create")
 _PIECE = 1 << 30  # one pwrite moves at most 2 GiB - 4 KiB on Linux
@@ -45,8 +46,10 @@ def _write_at(fd: int, view: memoryview, offset: int) -> None:
         offset += written
 
 
-def read_block(fd: int, table: frames.Bytes) -> tuple[memoryview, list[memoryview]]:
-    """Map a block and close its descriptor: the payload and the writable, private buffers.
+def read_block(
+    fd: int, table: frames.Bytes, access: int = ACCESS_COPY
+) -> tuple[memoryview, list[memoryview]]:
+    """Map a block and close its descriptor: the payload and the buffers, writable and private unless said otherwise.
 
     Raises:
         ProtocolError: the table does not fit the block.
@@ -57,11 +60,21 @@ def read_block(fd: int, table: frames.Bytes) -> tuple[memoryview, list[memoryvie
         total = os.fstat(fd).st_size
         if offsets[-1] + sizes[-1] > total:
             raise frames.ProtocolError("a shared block is shorter than its table says")
-        view = memoryview(mmap(fd, total, access=ACCESS_COPY))
+        view = memoryview(mmap(fd, total, access=access))
     finally:
         os.close(fd)
     parts = [view[at : at + size] for at, size in zip(offsets, sizes, strict=True)]
     return parts[0], parts[1:]
+
+
+def open_block(fd: int, table: frames.Bytes) -> Any:
+    """Map a block read-only, close its descriptor and rebuild the object in it.
+
+    Raises:
+        ProtocolError, SerializationError, OSError: as `read_block` and `codec.decode`.
+    """
+    data, buffers = read_block(fd, table, ACCESS_READ)
+    return codec.decode(data, buffers, "a shared object")
 
 
 def close_all(fds: Iterable[int]) -> None:

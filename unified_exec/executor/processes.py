@@ -245,7 +245,7 @@ class ProcessExecutor(Executor):
 
         Args:
             wait: return when the last call has ended and the workers are gone.
-            cancel_futures: cancel the calls that have not begun.
+            cancel_futures: cancel the calls that have not begun, but for what a worker is about to begin.
 
         Raises:
             RuntimeError: told to wait in a done-callback, which would wait for itself.
@@ -253,19 +253,24 @@ class ProcessExecutor(Executor):
         with self._lock:
             self._shut = True
             port = self._port
-            if port is None:
+            if port is None and not self._leaving:  # nothing was ever submitted
+                self._leaving = True
                 self._gone.set()
-        if port is None:
-            if self._own:
-                self._pool.closed = True
-            return
-        port.call_threadsafe(self._leave, cancel_futures)
+                if self._own:
+                    self._pool.closed = True
+        if port is not None:
+            port.call_threadsafe(self._leave, cancel_futures)
         if wait:
-            if self.in_reactor():
+            if port is not None and port.is_here():
                 raise RuntimeError("shutdown(wait=True) in a done-callback would wait for itself; use wait=False")
             self._gone.wait()
-            if port.ending:
+            if port is not None and port.ending:
                 port.join()
+
+    @property
+    def closed(self) -> bool:
+        """It was shut down, or its pool was closed."""
+        return self._shut or self._pool.closed
 
     def in_reactor(self) -> bool:
         """Tell whether the caller is the thread that completes the futures."""
@@ -324,13 +329,17 @@ class ProcessExecutor(Executor):
             self._port.call_threadsafe(self._leave_if_done)
 
     def _leave(self, cancel_futures: bool) -> None:
-        if cancel_futures and self._lane is not None:
-            waiting = list(self._calls)
-            self._lane.cancel([call for call in waiting if call.queued], "the executor was shut down", running=False)
-            for call in waiting:
-                if not call.queued and call.future is not None:
-                    call.future.cancel()
+        if cancel_futures and self._port is not None:
+            self._port.call_soon(self._withdraw)  # behind the sending of what was submitted just before
         self._leave_if_done()
+
+    def _withdraw(self) -> None:
+        waiting = list(self._calls)
+        for call in waiting:
+            if not call.queued and call.future is not None:
+                call.future.cancel()
+        if self._lane is not None:
+            self._lane.cancel([call for call in waiting if call.queued], "the executor was shut down", running=False)
 
     def _leave_if_done(self) -> None:
         if self._calls or self._leaving or self._port is None:
@@ -338,8 +347,8 @@ class ProcessExecutor(Executor):
         self._leaving = True
         if self._finalizer is not None:
             self._finalizer.detach()
-        _retire(self._port, self._pool, self._own, self._gone)
-        self._lane = None
+        port, self._port, self._lane = self._port, None, None
+        _retire(port, self._pool, self._own, self._gone)
 
     def after_fork(self) -> None:
         """In a forked child: what was submitted is the parent's, and never ends here."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, wait
 from functools import partial
 from itertools import count
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from . import _exit, _mapping
 from .._backends.ports import Port, Timer, Waiter
@@ -19,6 +19,9 @@ from .._model.task import Task
 from .._rules.dispatch import call_name
 from .._rules.sizing import cpu_count
 from ..errors import PoolClosed, WorkerStartError
+
+if TYPE_CHECKING:
+    from .._backends._thread_lane import ThreadLane
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -134,8 +137,7 @@ class ThreadExecutor(Executor):
         self._thread_numbers = count()
         self._submitted = 0
         self._failed: tuple[int, BaseException] | None = None  # calls up to this number meet a failed initializer
-        self._lane = self._pool.lane(_InlinePort(self))
-        self._lane.token = None  # a loop that runs here by chance is not the calls' own
+        self._lane: ThreadLane | None = None
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> ThreadFuture[T]:
         """Start ``fn(*args, **kwargs)`` in a thread and return its future.
@@ -146,17 +148,26 @@ class ThreadExecutor(Executor):
         future: ThreadFuture[T] = ThreadFuture()
         future._work = fn, args, kwargs
         future._executor = self
-        task = Task(call_name(fn), _run, (future,), "thread", self)
+        task = Task(call_name(fn), _run, ([future],), "thread", self)
         with self._lock:
             _exit.check_open(self._shut)
+            lane = self._lane or self._start()
             self._submitted = future._number = self._submitted + 1
             self._pending.add(future)
         try:
-            self._lane.submit(task)
+            lane.submit(task)
         except (PoolClosed, WorkerStartError) as error:
             self._pending.discard(future)
             raise RuntimeError(f"cannot schedule new futures: {error}") from error
         return future
+
+    def _start(self) -> ThreadLane:
+        try:
+            lane = self._lane = self._pool.lane(_InlinePort(self))
+        except PoolClosed as error:
+            raise RuntimeError(f"cannot schedule new futures: {error}") from error
+        lane.token = None  # a loop that runs here by chance is not the calls' own
+        return lane
 
     def map(  # type: ignore[override, unused-ignore]
         self,
@@ -196,8 +207,7 @@ class ThreadExecutor(Executor):
         with self._lock:
             self._shut = True
         if cancel_futures:
-            for future in list(self._pending):
-                future.cancel()
+            self._withdraw()
         if self._own:
             self._pool.close(wait=False)
         if not wait:
@@ -208,6 +218,14 @@ class ThreadExecutor(Executor):
             self._pool.close()
         else:
             wait_for(self._pending)
+
+    def _withdraw(self) -> None:
+        """Cancel what has not begun. Where nothing has, the oldest call counts as begun: its thread is on the way."""
+        pending = sorted(self._pending, key=lambda future: future._number)
+        if self._own and not any(future.running() for future in pending):
+            del pending[:1]
+        for future in pending:
+            future.cancel()
 
     def idle_for_good(self) -> bool:
         """Tell whether nothing runs here, and nothing ever will."""
@@ -223,6 +241,7 @@ class ThreadExecutor(Executor):
 
     def run(self, future: ThreadFuture[Any]) -> None:
         """Run the call of a future and complete it."""
+        # An exception holds its traceback, that the frames, and they their callers: none may keep the future.
         entered = self._entered
         if not hasattr(entered, "calls"):
             self.enter()
@@ -235,6 +254,7 @@ class ThreadExecutor(Executor):
             entered.calls -= 1
             future._executor = None
             self._pending.discard(future)
+            del self, future
 
     def _call(self, future: ThreadFuture[Any], work: Any) -> None:
         if self._initializer is not None and not hasattr(self._entered, "ready"):
@@ -270,18 +290,17 @@ class ThreadExecutor(Executor):
     def after_fork(self) -> None:
         """In a forked child: what was submitted is the parent's, and never ends here."""
         shut = self._shut
-        if not self._pool.closed:
-            self._start_afresh()
-        else:
-            self._lock = threading.RLock()
-            self._pending = set()
+        self._start_afresh()
         self._shut = shut
 
 
-def _run(future: ThreadFuture[Any]) -> None:
-    executor = future._executor
+def _run(box: list[ThreadFuture[Any]]) -> None:
+    executor = box[0]._executor
     if executor is not None:
-        executor.run(future)
+        try:
+            executor.run(box.pop())
+        finally:
+            del executor
 
 
 def wait_for(pending: set[ThreadFuture[Any]]) -> None:

@@ -30,7 +30,7 @@ READ_MOST = 256
 COROUTINES_MAX = 1000
 """Coroutine tasks one worker runs at the same time."""
 BREATH = 0.001
-"""Seconds until a bell that nobody heard is rung again: the code that told us has come out of its ``__del__``."""
+"""Seconds to wait for what a worker does next: read some of a full socket, come out of a ``__del__``."""
 START_TRIES = 3
 """Workers that may die before they are up, one after another, before the waiting tasks fail."""
 
@@ -47,6 +47,7 @@ class Crew:
         self.idle: list[Worker] = []  # newest last: the oldest may reach their idle time
         self.failed_starts = 0
         self._stuck_timer: Timer | None = None
+        self._room_timer: Timer | None = None
         self._recruiting = False
         self._stopping = Stopping(self)
 
@@ -72,7 +73,7 @@ class Crew:
         best: Worker | None = None
         if self.coroutines:
             for worker in self.workers:
-                if worker.end.open and len(worker.tasks) < COROUTINES_MAX:
+                if worker.end.state is protocol.UP and len(worker.tasks) < COROUTINES_MAX:
                     best = worker if best is None or len(worker.tasks) < len(best.tasks) else best
             return best
         cost = task.cargo.card.stats.cost
@@ -81,7 +82,7 @@ class Crew:
         for worker in self.workers:
             if worker.stuck or worker.asked:
                 continue  # what is sent there would wait for a long task, or for a grace
-            if worker.end.open and ahead.may_send(len(worker.tasks), worker.load, cost):
+            if worker.end.state is protocol.UP and ahead.may_send(len(worker.tasks), worker.load, cost):
                 best = worker if best is None or worker.load < best.load else best
         return best
 
@@ -100,7 +101,14 @@ class Crew:
                 self.idle.remove(worker)
         elif sent and not self.coroutines:
             self._watch_stuck()
+        elif not sent and self._room_timer is None:
+            # Its socket is full: no answer may come for long, but the worker will soon have read some.
+            self._room_timer = self.port.call_later(BREATH, self._room_again)
         return sent
+
+    def _room_again(self) -> None:
+        self._room_timer = None
+        self.pump()
 
     def pump(self) -> None:
         """Send what waits, as far as there is room, and get another worker for the rest."""
@@ -108,7 +116,17 @@ class Crew:
         if len(self.queue):
             if not self._recruiting:
                 self._recruit()
-        elif self.idle and self.pool.wants_some_of(self):
+        elif self.idle:
+            self._at_rest()
+
+    def _at_rest(self) -> None:
+        """Some worker is idle and nothing waits: look at what waits elsewhere."""
+        for worker in self.workers:
+            if worker.tasks and worker.end.state is protocol.STARTING:
+                self.requeue(worker.take_back())
+        if len(self.queue):
+            self._fill()
+        elif self.pool.wants_some_of(self):
             for worker in list(self.idle):
                 self.pool.offer(self, worker)
 
@@ -146,8 +164,9 @@ class Crew:
 
     def adopt(self, worker: Worker) -> None:
         """Make a worker ours: this loop reads its sockets from now on."""
+        if worker.end.state is protocol.UP or not any(other.end.state is protocol.UP for other in self.workers):
+            self.idle.insert(0, worker)  # else it gets work when it is up: the others are faster
         self.workers.append(worker)
-        self.idle.insert(0, worker)
         worker.heard = time.monotonic()
         child = worker.child
         self.port.add_reader(child.tasks.fileno(), lambda: self._on_answers(worker))
@@ -214,6 +233,7 @@ class Crew:
     def _on_event(self, worker: Worker, event: protocol.Event, fd: int | None = None) -> None:
         if type(event) is protocol.Ready:
             self.failed_starts = 0
+            self.rest(worker)
         elif type(event) is protocol.Leaving:
             self._give_back(worker)
         elif type(event) is protocol.RingAgain:

@@ -11,6 +11,7 @@ from ..base import Lane
 from ..ports import Port
 from ..._model.task import Task
 from ..._rules.dispatch import is_async
+from ..._wire import sharing
 from ..._wire.functions import encode_call
 from ...errors import PoolClosed
 
@@ -51,7 +52,12 @@ class ProcessLane(Lane):
         if self.pool.closed:
             raise PoolClosed(repr(self.pool))
         assert task.fn is not None and task.args is not None
+        outbox = sharing.outbox()
+        outbox.clear()
         task.cargo = encode_call(task.fn, task.args)
+        if outbox:
+            task.cargo.shared = tuple(outbox)
+            outbox.clear()
         task.coroutine = is_async(task.fn)
 
     def enqueue(self, task: Task) -> None:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from . import options
+from .closing import dismiss_all, drop, wait_for
 from .crew import Crew
+from .hiring import hire
 from .lane import ProcessLane
-from .start import parent_settings, start
 from .worker import Worker
 from ..base import Backend, Capabilities
 from ..ports import Port
 from ..._rules import sizing
-from ..._wire import codec
 from ..._wire.protocol import STARTING
 from ...errors import PoolClosed, WorkerStartError
 
@@ -50,9 +50,17 @@ class ProcessPool(Backend):
         ValueError: a number is out of its range.
         SerializationError: the initializer or its arguments cannot travel.
 
-    Example:
-        async with ProcessPool(max_workers=2) as pool, TaskScope(processes=pool) as scope:
-            handle = scope.spawn(crunch, data, on="process")
+    Example::
+
+        import anyio
+        from unified_exec import ProcessPool, TaskScope
+
+        async def main():
+            async with ProcessPool(max_workers=2) as pool, TaskScope(processes=pool) as scope:
+                total = scope.spawn(sum, range(1000), on="process")
+                print(await total)
+
+        anyio.run(main)
     """
 
     kind = "process"
@@ -93,6 +101,7 @@ class ProcessPool(Backend):
         self.hungry: list[Crew] = []
         self._when_gone: list[Callable[[], object]] = []
         self.closed = False
+        self.over = False  # closed, and nobody waits for the tasks any more
 
     def __repr__(self) -> str:
         name = f" {self.name!r}" if self.name else ""
@@ -123,6 +132,8 @@ class ProcessPool(Backend):
         Raises:
             WorkerStartError: no process could be started.
         """
+        if self.over:
+            raise WorkerStartError("its pool was closed")
         with self._lock:
             self._sweep()
             if crew.workers and self._lent(crew.coroutines) >= self.max_workers:
@@ -137,21 +148,7 @@ class ProcessPool(Backend):
         return self._start(crew.coroutines)
 
     def _start(self, coroutines: bool) -> Worker:
-        settings = parent_settings()
-        settings.coroutines = coroutines
-        settings.initializer = self._initializer
-        settings.max_tasks = self._max_tasks
-        settings.max_memory = self._max_memory
-        settings.idle = self._idle_timeout
-        environment = {**os.environ, **sizing.worker_threads(dict(os.environ), self.max_workers, sizing.cpu_count())}
-        worker = Worker(start({**environment, **self._env}), coroutines)
-        try:
-            worker.set_up(codec.encode_value(settings.as_dict()).data)
-        except ConnectionError:
-            pass  # it has died at once: its end will be noticed
-        except OSError as exc:
-            worker.bury()
-            raise WorkerStartError(f"its settings could not be sent: {exc}") from exc
+        worker = hire(self, coroutines)
         with self._lock:
             self._workers.add(worker)
         return worker
@@ -177,6 +174,8 @@ class ProcessPool(Backend):
 
     def wants_some_of(self, crew: Crew) -> bool:
         """Tell whether a crew shall offer its idle workers."""
+        if not self.hungry and len(self._workers) <= self.max_workers:
+            return False
         if any(other is not crew and other.coroutines == crew.coroutines for other in self.hungry):
             return True
         return self.too_many(crew)
@@ -254,7 +253,7 @@ class ProcessPool(Backend):
         if self._busy():
             raise RuntimeError(f"{self!r} still runs tasks: leave their scopes before closing it, or await aclose()")
         self.closed = True
-        self._wait_for(self._dismiss_all())
+        wait_for(dismiss_all(self), self.grace)
 
     async def aclose(self) -> None:
         """Refuse new work, wait for the tasks that are here, then end the workers.
@@ -268,9 +267,9 @@ class ProcessPool(Backend):
             while self._busy():
                 await anyio.sleep(0.005)
         finally:
-            workers = self._dismiss_all()
+            workers = dismiss_all(self)
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._wait_for, workers)
+                await anyio.to_thread.run_sync(wait_for, workers, self.grace)
 
     def end(self, port: Port, tell: Callable[[], object]) -> None:
         """Refuse new work and end the workers without blocking, in the thread of the one loop that uses the pool.
@@ -297,7 +296,7 @@ class ProcessPool(Backend):
 
         timer = port.call_later(self.grace, lose_patience)
         with self._lock:
-            self._when_gone.append(timer.cancel)
+            self._when_gone += (timer.cancel, lambda: self._lanes.pop(port, None))
             gone = self._take_when_gone()
         for tell_one in gone:
             tell_one()
@@ -307,42 +306,6 @@ class ProcessPool(Backend):
             self._sweep()
             crews = [crew for lane in self._lanes.values() for crew in lane.crews]
         return any(len(crew.queue) or any(worker.tasks for worker in crew.workers) for crew in crews)
-
-    def _dismiss_all(self) -> list[Worker]:
-        """Tell every worker to end and let go of them; the caller buries those that are returned."""
-        with self._lock:
-            workers, self._workers = self._workers, set()
-            lanes, self._lanes = self._lanes, {}
-            self._free = []
-        for port, lane in lanes.items():
-            if port.elsewhere():
-                # Only its own thread may touch that loop's readers.
-                mine = {worker for crew in lane.crews for worker in crew.workers}
-                if port.call_threadsafe(self._disband, lane, True):
-                    workers -= mine
-                    continue
-            self._disband(lane, False)
-        for worker in workers:
-            worker.dismiss()
-        return list(workers)
-
-    def _disband(self, lane: ProcessLane, bury: bool) -> None:
-        for crew in lane.crews:
-            workers = list(crew.workers)
-            for worker in workers:
-                crew.detach(worker)
-                if worker.tasks:
-                    worker.kill()
-                else:
-                    worker.dismiss()
-            if bury:
-                self._wait_for(workers)
-
-    def _wait_for(self, workers: list[Worker]) -> None:
-        end = time.monotonic() + self.grace
-        for worker in workers:
-            worker.wait_for_end(end)
-            worker.bury()
 
     def kill(self) -> None:
         """End every worker at once."""
@@ -355,6 +318,10 @@ class ProcessPool(Backend):
             worker.asked.clear()  # timers of a loop that is the parent's
             worker.close()
         self._reset()
+
+    def __del__(self) -> None:
+        if getattr(self, "_workers", None) and not sys.is_finalizing():
+            drop(self)
 
     def __enter__(self) -> ProcessPool:
         return self

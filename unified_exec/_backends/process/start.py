@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import weakref
 from typing import NamedTuple
 
 from ..._worker import link
@@ -20,6 +21,7 @@ _BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from unified_exec._worker
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 _ABOVE = 20  # sources lie above every target, so that no dup2 in the child overwrites one still needed
 _STANDARD_FINDERS = 3
+_lifelines: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
 class Child(NamedTuple):
@@ -64,6 +66,7 @@ def _start(environment: dict[str, str], undo: contextlib.ExitStack) -> Child:
     tasks, claims = _pair(socket.SOCK_SEQPACKET, undo)
     control, its_control = _pair(socket.SOCK_SEQPACKET, undo)
     lifeline, its_lifeline = _pair(socket.SOCK_STREAM, undo)
+    _lifelines.add(lifeline)
     status_fd = os.memfd_create("unified_exec", os.MFD_CLOEXEC)
     with contextlib.closing(its_control), contextlib.closing(its_lifeline):
         try:
@@ -134,8 +137,27 @@ def parent_settings() -> Settings:
         argv=list(sys.argv),
         prefix=(sys.prefix, sys.exec_prefix),
         site=not sys.flags.no_site and len(sys.meta_path) > _STANDARD_FINDERS and _has_installed_finders(),
+        authkey=_authkey(),
     )
+
+
+def _authkey() -> bytes | None:
+    if "multiprocessing.managers" not in sys.modules:
+        return None
+    from multiprocessing import process
+
+    return bytes(process.current_process().authkey)
 
 
 def _has_installed_finders() -> bool:
     return any("editable" in getattr(finder, "__module__", type(finder).__module__) for finder in sys.meta_path)
+
+
+def _close_lifelines() -> None:
+    # A fork, also one in the midst of a start: what it holds would keep the workers of a dead parent alive.
+    for lifeline in list(_lifelines):
+        lifeline.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_lifelines)

@@ -31,7 +31,10 @@ class Stopping:
         self._crew = crew
 
     def cancel(self, tasks: Iterable[Task], reason: str | None, running: bool) -> None:
-        """Settle the tasks that have not started, ask those that have if `running` ones are meant too."""
+        """Settle the tasks that have not started, ask those that have; unless `running`, leave those alone.
+
+        Alone is then left, too, what a worker is about to start.
+        """
         crew = self._crew
         sent: dict[Worker, list[Task]] = {}
         for task in tasks:
@@ -50,6 +53,8 @@ class Stopping:
 
     def _cancel_sent(self, worker: Worker, chosen: list[Task], reason: str | None, running: bool) -> None:
         wanted = {task.id for task in chosen}
+        if not running:
+            wanted.discard(next(iter(worker.tasks)))
         back = worker.take_back()
         ended = [task for task in back if task.id in wanted]
         for task in ended:

@@ -14,11 +14,14 @@ from ..ports import Timer
 from ..._model.task import Task
 from ..._wire import frames
 from ..._wire.frames import ProtocolError
+from ..._wire.sharing import Shared
 from ..._wire.protocol import OVER, UP, Event, ParentEnd
 from ..._worker import bell, link, shared
 from ..._worker.link import DONTWAIT
 
 _SHUT_WR = 1
+CARDS_MAX = 2000
+"""Functions a worker remembers; then it starts afresh."""
 
 
 class Worker:
@@ -36,6 +39,7 @@ class Worker:
     """
 
     __slots__ = (
+        "__weakref__",
         "_buffer",
         "_view",
         "asked",
@@ -49,6 +53,7 @@ class Worker:
         "heard",
         "load",
         "pid",
+        "shares",
         "stuck",
         "tasks",
     )
@@ -67,6 +72,7 @@ class Worker:
         self.detail: str | None = None
         self.buried = False
         self.deaf = False
+        self.shares: set[bytes] = set()
         self._buffer = bytearray(frames.MESSAGE_MAX)
         self._view = memoryview(self._buffer)
 
@@ -93,6 +99,8 @@ class Worker:
             OSError: no descriptor or no memory is left for the task's large arguments.
         """
         call = task.cargo
+        if call.shared and not self._send_shares(call.shared):
+            return False
         card = call.card
         packed = call.packed
         flags = 0
@@ -100,6 +108,9 @@ class Worker:
         if card.id and card.id not in self.end.known:
             blob = card.blob
             flags = frames.NEW_CARD
+            if len(self.end.known) >= CARDS_MAX:  # a new lambda for each task must not fill the worker
+                self.end.known.clear()
+                flags |= frames.FORGET_CARDS
         name = task.name.encode("utf-8", "replace")
         if not packed.buffers and len(packed.data) + len(blob) <= frames.INLINE_MAX:
             message = frames.pack_task(task.id, name, card.id, blob, packed.data, task.deadline, flags)
@@ -117,6 +128,31 @@ class Worker:
         task.place = self
         task.worker = self.pid
         return True
+
+    def _send_shares(self, objects: tuple[Shared[Any], ...]) -> bool:
+        """Send the shared objects the worker has not got; it looks for them when it rebuilds the arguments."""
+        for shared_object in objects:
+            if shared_object.token in self.shares:
+                continue
+            message = frames.pack_share(shared_object.token, shared_object.size, shared_object.table)
+            try:
+                self.child.control.sendmsg([message], link.fd_message(shared_object.fileno()))
+            except BlockingIOError:
+                self.ring()  # its mailbox is full: it shall read it
+                return False
+            self.shares.add(shared_object.token)
+            shared_object.holders.add(self)
+        return True
+
+    def drop_share(self, token: bytes) -> None:
+        """Let the worker forget a shared object; in any thread."""
+        if not self.buried:
+            self.shares.discard(token)
+            try:
+                self.child.control.send(frames.pack_blob(frames.DROP, token))
+            except OSError:
+                return  # full, or over: the memory goes with the worker
+            self.ring()
 
     def _send_shared(self, task: Task, name: bytes, blob: bytes, flags: int) -> bool:
         packed = task.cargo.packed

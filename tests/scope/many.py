@@ -1,0 +1,243 @@
+"""What the tests of maps, streams, limits and retries run, at each place; and where that is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from unified_exec import check_cancelled, report
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a function runs, and in which shape."""
+
+    on: str
+    coroutine: bool
+
+    def fn(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+        twin: Callable[..., Any] = globals()[f"a_{plain.__name__}"] if self.coroutine else plain
+        return twin
+
+
+PLACES = {
+    "loop": Place("loop", True),
+    "thread": Place("thread", False),
+    "process": Place("process", False),
+    "process-coroutine": Place("process", True),
+}
+
+
+def double(x: int) -> int:
+    return 2 * x
+
+
+async def a_double(x: int) -> int:
+    await anyio.lowlevel.checkpoint()
+    return 2 * x
+
+
+def fail_at_three(x: int) -> int:
+    if x == 3:
+        raise ValueError(x)
+    return x
+
+
+async def a_fail_at_three(x: int) -> int:
+    return fail_at_three(x)
+
+
+def fail_odd(x: int) -> int:
+    if x % 2:
+        raise ValueError(x)
+    return x
+
+
+async def a_fail_odd(x: int) -> int:
+    return fail_odd(x)
+
+
+def tell_run(folder: Path, x: object) -> int:
+    """Note one run of item `x`; returns which it is."""
+    with (folder / f"{x}.runs").open("ab") as file:
+        file.write(b".")
+        return file.tell()
+
+
+def runs(folder: Path, x: object) -> int:
+    try:
+        return (folder / f"{x}.runs").stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+class Gone(Exception):
+    """Raised by work that is worth another try."""
+
+
+def needs(folder: Path, name: str, tries: int) -> str:
+    """Succeeds at the `tries`-th try."""
+    if tell_run(folder, name) < tries:
+        raise Gone(name)
+    return name
+
+
+async def a_needs(folder: Path, name: str, tries: int) -> str:
+    await anyio.lowlevel.checkpoint()
+    return needs(folder, name, tries)
+
+
+def crash_first(folder: Path, name: str) -> str:
+    if tell_run(folder, name) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return name
+
+
+def hold(folder: Path, name: str) -> str:
+    """Run until the test says so."""
+    try:
+        (folder / f"{name}.started").touch()
+        while not (folder / f"{name}.go").exists():
+            check_cancelled()
+            time.sleep(0.002)
+        return name
+    finally:
+        (folder / f"{name}.ended").touch()
+
+
+async def a_hold(folder: Path, name: str) -> str:
+    try:
+        (folder / f"{name}.started").touch()
+        while not (folder / f"{name}.go").exists():
+            await anyio.sleep(0.002)
+        return name
+    finally:
+        (folder / f"{name}.ended").touch()
+
+
+def told(n: int) -> int:
+    for done in range(n):
+        report(done, n, f"step {done}")
+    return n
+
+
+async def a_told(n: int) -> int:
+    for done in range(n):
+        report(done, n, f"step {done}")
+        await anyio.sleep(0)
+    return n
+
+
+def unpicklable(x: int) -> Any:
+    return socket.socket() if x == 3 else x
+
+
+class Chaos:
+    """Item by item: return, raise, or take the worker along. Each run is noted."""
+
+    def __init__(self, folder: Path, fates: dict[int, str], recover: bool = False) -> None:
+        self.folder = folder
+        self.fates = fates
+        self.recover = recover
+
+    def run(self, x: int) -> int:
+        run = tell_run(self.folder, x)
+        fate = self.fates.get(x, "value") if run == 1 or not self.recover else "value"
+        if fate == "raise":
+            raise Gone(x)
+        if fate == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+    async def a_run(self, x: int) -> int:
+        await anyio.lowlevel.checkpoint()
+        return self.run(x)
+
+
+def count_to(folder: Path, n: int) -> Iterator[int]:
+    """Notes how far it was driven, and its end."""
+    try:
+        for x in range(n):
+            (folder / "driven").write_text(str(x))
+            yield x
+    finally:
+        (folder / "closed").touch()
+
+
+async def a_count_to(folder: Path, n: int) -> AsyncIterator[int]:
+    try:
+        for x in range(n):
+            (folder / "driven").write_text(str(x))
+            yield x
+            await anyio.sleep(0)
+    finally:
+        (folder / "closed").touch()
+
+
+def three_then_fail(folder: Path) -> Iterator[int]:
+    yield from range(3)
+    raise Gone("the generator")
+
+
+async def a_three_then_fail(folder: Path) -> AsyncIterator[int]:
+    for x in range(3):
+        yield x
+    raise Gone("the generator")
+
+
+def three_then_die(folder: Path) -> Iterator[int]:
+    for x in range(3):
+        yield x
+        if x == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Source:
+    """An endless source that knows how far it was read."""
+
+    def __init__(self, end: int | None = None, error: Exception | None = None) -> None:
+        self.read = 0
+        self.end = end
+        self.error = error
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        if self.end is not None and self.read >= self.end:
+            raise self.error or StopIteration
+        self.read += 1
+        return self.read - 1
+
+
+class AsyncSource:
+    """The same, async."""
+
+    def __init__(self, end: int | None = None, error: Exception | None = None) -> None:
+        self.plain = Source(end, error)
+        self.closed = False
+
+    def __aiter__(self) -> AsyncIterator[int]:
+        return self
+
+    async def __anext__(self) -> int:
+        await anyio.lowlevel.checkpoint()
+        try:
+            return next(self.plain)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+    @property
+    def read(self) -> int:
+        return self.plain.read
+
+    async def aclose(self) -> None:
+        self.closed = True

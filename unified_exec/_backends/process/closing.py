@@ -1,0 +1,67 @@
+"""The end of a pool: every worker is dismissed or killed, and buried."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import TYPE_CHECKING
+
+from .worker import Worker
+
+if TYPE_CHECKING:
+    from .lane import ProcessLane
+    from .pool import ProcessPool
+
+
+def dismiss_all(pool: ProcessPool) -> list[Worker]:
+    """Tell every worker of a closed pool to end; the caller buries those that are returned.
+
+    One that still runs a task is killed and stays with its crew, which tells the task.
+    """
+    pool.over = True
+    with pool._lock:
+        workers, pool._workers = pool._workers, set()
+        lanes, pool._lanes = pool._lanes, {}
+        pool._free = []
+    for port, lane in lanes.items():
+        mine = {worker for crew in lane.crews for worker in crew.workers}
+        # Only its own thread may touch that loop's readers.
+        if port.elsewhere() and port.call_threadsafe(_disband, lane, pool.grace):
+            workers -= mine
+            continue
+        workers -= {worker for worker in mine if worker.tasks}
+        _disband(lane, None)
+    for worker in workers:
+        worker.dismiss()
+    return list(workers)
+
+
+def _disband(lane: ProcessLane, grace: float | None) -> None:
+    """Let go of a loop's workers, in its thread; with a `grace`, bury the idle ones too."""
+    for crew in lane.crews:
+        busy = [worker for worker in crew.workers if worker.tasks]
+        rest = [worker for worker in crew.workers if not worker.tasks]
+        for worker in busy:
+            worker.detail = "its pool was closed"
+            worker.kill()
+        for worker in rest:
+            crew.detach(worker)
+            worker.dismiss()
+        if grace is not None:
+            wait_for(rest, grace)
+        crew.pump()  # what waits for a worker will get none
+
+
+def wait_for(workers: list[Worker], grace: float) -> None:
+    """Bury workers that were told to end; those that have not within `grace` seconds are killed."""
+    end = time.monotonic() + grace
+    for worker in workers:
+        worker.wait_for_end(end)
+        worker.bury()
+
+
+def drop(pool: ProcessPool) -> None:
+    """Bury the workers of a pool that nobody can close any more."""
+    for worker in pool._workers:
+        worker.bury()
+    warnings.warn(f"unclosed {pool!r}: use `async with`, `with` or close()", ResourceWarning, source=pool, stacklevel=2)

@@ -1,0 +1,389 @@
+"""The engine of `scope.map`: reads as far as its bounds allow, sends, tries again, puts in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from .._backends.base import Backend
+from .._rules.chunking import Chunking
+from .._rules.dispatch import call_name, is_async
+from .._rules.retry import Retry
+from .._worker.chunks import ItemFailure, run_chunk
+from ..errors import SerializationError, UnifiedExecError
+from .cancelled import TaskCancelled
+from .handle import TaskHandle
+from .limits import Gate, Limit
+from .map_chunks import PENDING, SKIPPED, Chunk, Order, Stop
+from .map_source import Source
+from .tickets import Hold, LoopTicket, entered, holds
+
+if TYPE_CHECKING:
+    from .._backends.ports import Timer, Waiter
+    from .progress import Tracker
+    from .scope import TaskScope
+
+LOOP_LIMIT = 100
+"""Coroutines of one map at the same time, unless said otherwise."""
+AHEAD = 3
+"""Chunks in flight for each worker: one runs, one waits beside it, one is on its way."""
+HELD = 16
+"""Finished chunks for each worker that may wait for their turn, or for the consumer."""
+
+
+class MapEngine:
+    """One map at work. Everything happens in the thread of its scope's loop."""
+
+    def __init__(
+        self,
+        scope: TaskScope,
+        fn: Callable[[Any], Any],
+        items: Any,
+        place: str,
+        backend: Backend | None,
+        *,
+        limit: int | Gate | None = None,
+        ordered: bool = True,
+        chunk: int | None = None,
+        buffer: int | None = None,
+        retry: Retry | None = None,
+        timeout: float | None = None,
+        return_exceptions: bool = False,
+        on_error: Callable[[Any, BaseException], object] | None = None,
+        name: str | None = None,
+    ) -> None:
+        assert scope._port is not None
+        self.scope = scope
+        self.name = name or f"map of {call_name(fn)}"
+        self.ended = False
+        self.low = 0
+        self.tracker: Tracker | None = None
+        self._port = scope._port
+        self._place = place
+        self._backend = backend
+        self._timeout = timeout
+        self._retry = retry
+        self._on_error = on_error
+        self._return_exceptions = return_exceptions
+        self._context = copy_context()
+        self._gate = limit if isinstance(limit, Gate) else None
+        self._single = backend is None or is_async(fn) or timeout is not None
+        go_on = return_exceptions or retry is not None or on_error is not None
+        self._fn = fn if self._single else partial(run_chunk, fn, go_on)
+        self._set_bounds(limit, chunk, buffer)
+        self._order = Order(ordered)
+        self.ready = self._order.ready
+        self._flying = 0  # items on their way, waiting for the gate, or for their next try
+        self._flights: set[TaskHandle[Any]] = set()
+        self._queue: set[LoopTicket] = set()
+        self._timers: dict[Chunk, Timer] = {}
+        self._waiters: list[Waiter] = []
+        self.source = Source(items, self._context.copy())
+        self._gathered: list[Any] = []  # read from an async source, not sent yet
+        self._feeding: anyio.CancelScope | None = None
+        self._refilling = False
+        self._room: Waiter | None = None
+        scope._streams.add(self)
+
+    def _set_bounds(self, limit: int | Gate | None, chunk: int | None, buffer: int | None) -> None:
+        workers = LOOP_LIMIT if self._backend is None else self._backend.max_workers  # type: ignore[attr-defined]
+        if isinstance(limit, Limit):
+            workers = min(workers, limit.n)
+        number = limit if isinstance(limit, int) else None
+        most = 1 if self._single or self._gate is not None else 2000 if number is None else number // (2 * workers)
+        self.chunking = Chunking(1 if most == 1 else chunk, most)
+        self._workers = workers
+        self._number = workers if number is None and self._backend is None else number
+        self._buffer = buffer
+
+    # -- bounds
+
+    def _may_send(self) -> int:
+        """How many items may be read and sent now."""
+        size = self.chunking.size
+        flight = self._number if self._number is not None else AHEAD * self._workers * size
+        kept = self._buffer if self._buffer is not None else max(HELD * self._workers * size, 2 * flight)
+        read = self._flying + len(self._gathered)
+        return min(flight - read, flight + kept - read - self._order.held - len(self.ready))
+
+    def refill(self) -> None:
+        """Send what the bounds allow."""
+        if self.ended or self.source.exhausted or self._refilling:
+            return
+        if self.source.is_async:
+            if self._feeding is None:
+                self._feeding = anyio.CancelScope()
+                self.scope.create_task(self._feed(self._feeding), name=f"{self.name}, reading its source")
+            elif self._room is not None:
+                self._room.wake()
+            return
+        self._refilling = True
+        try:
+            while not self.ended and not self.source.exhausted and (room := self._may_send()) > 0:
+                items = self.source.read(min(room, self.chunking.size))
+                if items:
+                    self._expect(items)
+                if self.source.error is not None:
+                    self._source_failed(self.source.error)
+        finally:
+            self._refilling = False
+        self.low = len(self.ready) // 2
+
+    async def _feed(self, around: anyio.CancelScope) -> None:
+        """Read an async source as far as the bounds allow; it ends with the source or the map."""
+        cut_short: BaseException | None = TaskCancelled(self.name, "the reading of its source was cancelled")
+        cut_short.scope = self.scope  # type: ignore[union-attr]
+        try:
+            with around:
+                while True:
+                    while self._may_send() <= 0:  # `stop` cancels this wait too
+                        self._room = self._port.waiter()
+                        await self._room
+                        self._room = None
+                    self._gathered.append(await self.source.read_async())
+                    size = self.chunking.size
+                    self._gathered += self.source.more_at_once(min(self._may_send(), size - len(self._gathered)))
+                    if len(self._gathered) >= size or len(self._flights) < 2 * self._workers:
+                        self._send_gathered()
+        except StopAsyncIteration:
+            cut_short = None
+        except Exception as exc:
+            cut_short = exc
+        finally:
+            self._room = None
+            self.source.exhausted = True
+            if not self.ended:
+                self._send_gathered()
+                if cut_short is not None:
+                    self._source_failed(cut_short)
+                self._wake()
+            with anyio.CancelScope(shield=True):
+                await self.source.aclose()
+
+    def _send_gathered(self) -> None:
+        if self._gathered:
+            items, self._gathered = self._gathered, []
+            self._expect(items)
+
+    def _source_failed(self, error: BaseException) -> None:
+        """The consumer gets what the source raised after the results of what had been read."""
+        self._order.finish_with(Stop(error))
+        self._wake()
+
+    # -- sending
+
+    def _expect(self, items: list[Any]) -> None:
+        chunk = Chunk(items)
+        self._order.expect(chunk)
+        self._flying += len(items)
+        self._line_up(chunk)
+
+    def _line_up(self, chunk: Chunk) -> None:
+        """Wait for the gate, if there is one."""
+        if self._gate is None:
+            self._send(chunk, None)
+            return
+        ticket = LoopTicket(self._port, partial(self._let_in, chunk))
+        ticket.below = self._context.run(holds.get)
+        self._queue.add(ticket)
+        if self._gate.ask(ticket):
+            self._let_in(chunk, ticket)
+
+    def _let_in(self, chunk: Chunk, ticket: LoopTicket) -> None:
+        self._queue.discard(ticket)
+        self._send(chunk, ticket.hold)
+
+    def _send(self, chunk: Chunk, hold: Hold | None) -> None:
+        scope = self.scope
+        args = (chunk.items[0],) if self._single else (chunk.items,)
+        handle: TaskHandle[Any] = TaskHandle(self.name, self._fn, args, self._place, scope, self._port)
+        handle.private = True
+        handle.attempts = chunk.tries
+        if self.tracker is not None:
+            handle.listener = self.tracker.noted
+        context = self._context.copy()
+        context.run(entered, hold)
+        try:
+            context.run(scope.launch, handle, self._backend, self._timeout)
+        except SerializationError as exc:
+            self._release(hold)
+            self._cannot_travel(chunk, exc)
+        except UnifiedExecError as exc:
+            self._release(hold)
+            self._finished(chunk, [ItemFailure(exc) for _ in chunk.items])
+        else:
+            self._flights.add(handle)
+            handle.when_done(lambda: self._done(handle, chunk, hold))
+
+    def _release(self, hold: Hold | None) -> None:
+        if hold is not None and self._gate is not None:
+            self._gate.release(hold)
+
+    def _cannot_travel(self, chunk: Chunk, exc: SerializationError) -> None:
+        """One item of the chunk is to blame: send each alone."""
+        if len(chunk.items) == 1:
+            self._finished(chunk, [ItemFailure(exc)])
+            return
+        chunk.results, chunk.missing = [PENDING] * len(chunk.items), len(chunk.items)
+        for index in range(len(chunk.items)):
+            self._line_up(chunk.alone(index, chunk.tries))
+
+    # -- what comes back
+
+    def _done(self, handle: TaskHandle[Any], chunk: Chunk, hold: Hold | None) -> None:
+        """A chunk's task has ended."""
+        outcome = handle.outcome
+        assert outcome is not None
+        self._flights.discard(handle)
+        self._release(hold)
+        if outcome.is_value:
+            value = outcome.unwrap()
+            results = [value] if self._single else value.results
+            if handle.started_at is not None and handle.finished_at is not None:
+                self.chunking.measured(max(1, len(results)), handle.finished_at - handle.started_at)
+        elif outcome.cancelled:
+            self.source.exhausted = True  # its scope ends: nothing more is read
+            results = [Stop(handle.cancellation()) for _ in chunk.items]
+        else:
+            assert outcome.error is not None
+            results = [ItemFailure(outcome.error) for _ in chunk.items]
+        self._finished(chunk, results)
+
+    def _finished(self, chunk: Chunk, results: list[Any]) -> None:
+        if self.ended:
+            return
+        pending = 0
+        for index, result in enumerate(results):
+            if type(result) is ItemFailure:
+                results[index] = self._failed(chunk, index, result)
+                pending += results[index] is PENDING
+        self._flying -= len(chunk.items) - pending
+        if self.tracker is not None:
+            self.tracker.advance(len(results) - pending)
+        before = len(self.ready)
+        self._order.fill(chunk, results, pending)
+        if self._gathered and len(self._flights) < 2 * self._workers:
+            self._send_gathered()
+        self.refill()
+        if len(self.ready) != before or self._over():
+            self._wake()
+
+    def _failed(self, chunk: Chunk, index: int, failure: ItemFailure) -> Any:
+        """What stands in the place of an item that failed."""
+        retry = self._retry
+        try:
+            if retry is not None and retry.wants(failure.error, chunk.tries):
+                again = chunk.alone(index, chunk.tries + 1)
+                self._timers[again] = self._port.call_later(retry.delay(chunk.tries), self._try_again, again)
+                return PENDING
+            if self._on_error is not None:
+                self._on_error(chunk.items[index], failure.error)
+                return SKIPPED
+        except Exception as exc:  # the user's own backoff or dead letter function
+            return Stop(exc)
+        return failure
+
+    def _try_again(self, chunk: Chunk) -> None:
+        del self._timers[chunk]
+        self._line_up(chunk)
+
+    # -- the consumer
+
+    async def more(self) -> None:
+        """Wait until a result is ready.
+
+        Raises:
+            StopAsyncIteration: there will be none.
+            RuntimeError: the scope has ended before the map.
+        """
+        self.refill()
+        while not self.ready:
+            if self._over():
+                self._end()
+            if self.ended:
+                if self._unfinished:
+                    raise RuntimeError(f"the scope of this {self.name} has ended: take its results inside the block")
+                raise StopAsyncIteration
+            waiter = self._port.waiter()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+
+    _unfinished = False
+
+    def _over(self) -> bool:
+        return self.source.exhausted and not self._order.open and not self._gathered
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.wake()
+
+    def failure(self, error: BaseException, final: bool) -> BaseException:
+        """Give the error of an item to the consumer, as a value if that was asked for.
+
+        Raises:
+            BaseException: the error itself; the map ends with it.
+        """
+        if self._return_exceptions and not final:
+            return error
+        self.stop()
+        self.ready.clear()
+        try:
+            raise error
+        finally:
+            del error
+
+    # -- the end
+
+    def _end(self) -> None:
+        self.ended = True
+        self.scope._streams.discard(self)
+        if self.tracker is not None:
+            self.tracker.close()
+
+    def stop(self) -> None:
+        """End the map and cancel what is in flight, without waiting."""
+        if self.ended:
+            return
+        self._end()
+        for ticket in self._queue:
+            assert self._gate is not None
+            self._gate.withdraw(ticket)
+        for timer in self._timers.values():
+            timer.cancel()
+        self._queue.clear()
+        self._timers.clear()
+        self._order.clear()
+        for handle in list(self._flights):
+            handle.cancel("its map was left")
+        if self._feeding is not None:
+            self._feeding.cancel()
+        self.source.close()
+        self._wake()
+
+    def scope_ended(self) -> None:
+        """Called by the scope at its end: nothing more can be sent."""
+        self._unfinished = not self._over()
+        self.stop()
+
+    def abandon(self) -> None:
+        """Like `stop`, from the collector, which may run anywhere."""
+        if not self._port.ended():
+            self._port.call_threadsafe(self.stop)
+
+    async def aclose(self) -> None:
+        flights = list(self._flights)
+        self.stop()
+        self.ready.clear()
+        for handle in flights:
+            await handle.wait()
+        if self._feeding is None:
+            await self.source.aclose()

@@ -1,0 +1,95 @@
+"""joblib's ``"unified_exec"`` backend: its batches run in the workers of a `ProcessExecutor`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from threading import Lock
+from typing import Any
+
+from joblib.parallel import AutoBatchingMixin, ParallelBackendBase  # type: ignore[import-untyped, unused-ignore]
+
+from .processes import ProcessExecutor
+from .._rules.sizing import cpu_count
+
+_lock = Lock()
+_executors: dict[tuple[int, int | None], ProcessExecutor] = {}
+
+
+class UnifiedExecBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc, unused-ignore]
+    """Processes that stay warm from one `Parallel` to the next, and are stopped where joblib gives work up.
+
+    Inside a worker a nested `Parallel` uses threads, and inside those none, as with joblib's own backends; a call that
+    names this backend again gets processes of its own there.
+    """
+
+    supports_retrieve_callback = True
+    supports_inner_max_num_threads = True
+    default_n_jobs = -1
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._executor: ProcessExecutor | None = None
+        self._futures: set[Future[Any]] = set()
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """How many processes `n_jobs` means; negative numbers count down from the number of cores."""
+        if n_jobs == 0:
+            raise ValueError("n_jobs == 0 in Parallel has no meaning")
+        if n_jobs is None:
+            return 1
+        return n_jobs if n_jobs > 0 else max(cpu_count() + 1 + n_jobs, 1)
+
+    def configure(self, n_jobs: int = 1, parallel: Any = None, **options: Any) -> int:
+        """Get ready for one `Parallel`; returns the number of processes."""
+        from joblib.parallel import FallbackToBackend, SequentialBackend
+
+        n_jobs = self.effective_n_jobs(n_jobs)
+        if n_jobs == 1:
+            raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+        self.parallel = parallel
+        self._executor = _executor_of(n_jobs, self.inner_max_num_threads, self.MAX_NUM_THREADS_VARS)
+        return n_jobs
+
+    def submit(self, func: Callable[[], Any], callback: Callable[[Any], object] | None = None) -> Future[Any]:
+        """Start a batch."""
+        assert self._executor is not None
+        future = self._executor.submit(func)
+        self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
+        if callback is not None:
+            future.add_done_callback(callback)
+        return future
+
+    def retrieve_result_callback(self, future: Future[Any]) -> Any:
+        """The values of a batch that has ended."""
+        return future.result()
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        """Stop every batch, also those that run."""
+        for future in list(self._futures):
+            future.cancel()
+
+    def terminate(self) -> None:
+        """Let go of the processes: the next `Parallel` finds them warm."""
+        self._executor = None
+        self.reset_batch_stats()
+
+
+def _executor_of(n_jobs: int, inner_threads: int | None, variables: list[str]) -> ProcessExecutor:
+    key = n_jobs, inner_threads
+    with _lock:
+        executor = _executors.get(key)
+        if executor is None or executor.closed:
+            env = {} if inner_threads is None else {name: str(inner_threads) for name in variables}
+            executor = _executors[key] = ProcessExecutor(n_jobs, env=env)
+        return executor
+
+
+def shut_down() -> None:
+    """End the processes that are kept warm, and wait for them."""
+    with _lock:
+        executors = list(_executors.values())
+        _executors.clear()
+    for executor in executors:
+        executor.shutdown()
