@@ -123,6 +123,8 @@ class Verdict:
         against: the figure it was divided by; the best peer by its name.
         value: the ratio of the medians (or the median), ``None`` if it could not be measured.
         low, high: least and greatest of the rounds, each by itself.
+        calm: the ratio of each side's least figure: what a disturbed run says about an undisturbed one. No bar is held
+            against it.
     """
 
     bar: Bar
@@ -130,6 +132,7 @@ class Verdict:
     value: float | None
     low: float = 0.0
     high: float = 0.0
+    calm: float | None = None
 
     @property
     def passed(self) -> bool | None:
@@ -168,7 +171,8 @@ class Result:
         above, below = (other, ours) if bar.at_least else (ours, other)
         rounds = [a / b for a, b in zip(above.samples, below.samples, strict=False) if b]
         value = above.median / below.median if below.median else None
-        return Verdict(bar, other.name, value, min(rounds, default=0.0), max(rounds, default=0.0))
+        calm = min(above.samples) / min(below.samples) if min(below.samples) else None
+        return Verdict(bar, other.name, value, min(rounds, default=0.0), max(rounds, default=0.0), calm)
 
     def _best_peer(self) -> Figure | None:
         return min((figure for figure in self.figures.values() if figure.peer), key=lambda f: f.median, default=None)

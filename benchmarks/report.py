@@ -94,7 +94,7 @@ def describe(row: Row, verdict: Verdict) -> str:
     kind = "as fast as" if bar.at_least else "the time of" if row.unit == "s" else "of"
     return (
         f"{mark}  {bar.figure}: {verdict.value:.3g} × {kind} {against}, bar {sign} {bar.limit:g}"
-        f"  [dim](single rounds {verdict.low:.3g} to {verdict.high:.3g})[/dim]"
+        f"  [dim](single rounds {verdict.low:.3g} to {verdict.high:.3g}; best to best {verdict.calm or 0:.3g})[/dim]"
     )
 
 

@@ -12,6 +12,7 @@ Its form, which grows only by new keys while ``schema`` stays 1::
                             "median", "spread": quartile distance / median, "samples": [one for each round]}],
                "bars": [{"figure", "against": name or null (a bar on the figure itself), "at_least",
                          "limit", "value": ratio or figure or null, "low", "high": of single rounds,
+                         "calm": ratio of the least figures or null,
                          "passed": true | false | null (not measured)}],
                "missing": {contender: reason},
                "others": cores that other processes kept busy, on average,
@@ -73,5 +74,6 @@ def _bar(verdict: Verdict) -> dict[str, Any]:
         "value": verdict.value,
         "low": verdict.low,
         "high": verdict.high,
+        "calm": verdict.calm,
         "passed": verdict.passed,
     }

@@ -11,7 +11,7 @@ call(...)` and `async with TaskScope() as scope:` instead of `with SyncTaskScope
 import random
 from dataclasses import dataclass
 
-from unified_exec.sync import SyncTaskScope
+from unified_exec import SyncTaskScope
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import anyio
@@ -65,7 +65,7 @@ class Pipeline(Generic[T]):
     Example::
 
         import anyio
-        from unified_exec.streaming import Pipeline
+        from unified_exec import Pipeline
 
         async def fetch(url):
             return f"the page at {url}"
@@ -90,6 +90,7 @@ class Pipeline(Generic[T]):
         self.failures: list[Failure] = []
         self._scope: TaskScope | None = None
         self._progress: Show = None
+        self._results: Any = None
 
     def _with(self, stage: _Stage) -> Pipeline[Any]:
         longer: Pipeline[Any] = Pipeline(self._source, self.name)
@@ -200,12 +201,16 @@ class Pipeline(Generic[T]):
             scope.cancel("its pipeline could not start")
             await scope.__aexit__(type(exc), exc, exc.__traceback__)
             raise
-        return stream if isinstance(stream, AsyncIterator) else _each(stream)
+        self._results = stream if isinstance(stream, AsyncIterator) else _each(stream)
+        return self._results
 
     async def __aexit__(self, kind: Any, exc: BaseException | None, tb: Any) -> bool:
         scope, self._scope = self._scope, None
         assert scope is not None
+        results, self._results = self._results, None
         scope.cancel("its pipeline was left")  # at its natural end nothing is running any more
+        with anyio.CancelScope(shield=True):
+            await _close(results)  # each stage closes the one before it
         try:
             await scope.__aexit__(kind, exc, tb)
         except BaseExceptionGroup as group:
@@ -254,9 +259,24 @@ def _only(group: BaseExceptionGroup[Any], exc: BaseException) -> bool:
     return len(group.exceptions) == 1 and group.exceptions[0] is exc
 
 
-async def _each(items: Iterable[T]) -> AsyncIterator[T]:
-    for item in items:
-        yield item
+async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+    """The items, one by one; whatever they come from is closed at the end."""
+    try:
+        if isinstance(items, Iterable):
+            for item in items:
+                yield item
+        else:
+            async for item in items:
+                yield item
+    finally:
+        await _close(items)
+
+
+async def _close(stream: Any) -> None:
+    if hasattr(stream, "aclose"):
+        await stream.aclose()
+    elif isinstance(stream, Generator):
+        stream.close()
 
 
 class _Stage:
@@ -293,7 +313,7 @@ class _Batch(_Stage):
         self.every = every
 
     def attach(self, scope: TaskScope, stream: Any, failures: list[Failure]) -> Any:
-        source = stream if isinstance(stream, AsyncIterable) else _each(stream)
+        source = _each(stream)
         if self.every is None:
             return self._full(source)
         send, receive = anyio.create_memory_object_stream[Any](1)
@@ -302,11 +322,18 @@ class _Batch(_Stage):
 
     async def _full(self, source: AsyncIterable[Any]) -> AsyncIterator[list[Any]]:
         batch: list[Any] = []
-        async for item in source:
-            batch.append(item)
-            if len(batch) >= self.size:
+        try:
+            async for item in source:
+                batch.append(item)
+                if len(batch) >= self.size:
+                    yield batch
+                    batch = []
+        except Exception:
+            if batch:  # what came before the error is not lost with it
                 yield batch
-                batch = []
+            raise
+        finally:
+            await _close(source)
         if batch:
             yield batch
 
@@ -316,8 +343,13 @@ class _Batch(_Stage):
             try:
                 async for item in source:
                     await send.send((item, None))
+            except anyio.BrokenResourceError:
+                pass  # nobody takes the batches any more
             except Exception as exc:
                 await send.send((None, exc))
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await _close(source)
 
     async def _timed(self, receive: Any) -> AsyncIterator[list[Any]]:
         async with receive:
@@ -352,12 +384,15 @@ class _Filter(_Stage):
         self.keep = keep
 
     async def attach_to(self, stream: AsyncIterable[Any]) -> AsyncIterator[Any]:
-        async for item in stream:
-            if self.keep(item):
-                yield item
+        try:
+            async for item in stream:
+                if self.keep(item):
+                    yield item
+        finally:
+            await _close(stream)
 
     def attach(self, scope: TaskScope, stream: Any, failures: list[Failure]) -> Any:
-        return self.attach_to(stream if isinstance(stream, AsyncIterable) else _each(stream))
+        return self.attach_to(_each(stream))
 
     def __repr__(self) -> str:
         return f"filter({call_name(self.keep)})"

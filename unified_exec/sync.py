@@ -118,7 +118,7 @@ class SyncTaskScope:
 
     Example::
 
-        from unified_exec.sync import SyncTaskScope
+        from unified_exec import SyncTaskScope
 
         with SyncTaskScope() as scope:
             handle = scope.spawn(sum, range(1000), on="cpu")

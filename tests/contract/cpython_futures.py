@@ -39,6 +39,7 @@ BREAKS = "wants one crash to break the whole pool; here it costs one future"
 THREADS = "reads the private `_threads`"
 PROCESSES = "reads the private `_processes`"
 MANAGER = "reads or replaces the private manager thread"
+EXIT = f"sys.exit() while unpickling {BREAKS}, and raises the SystemExit itself"
 
 LEFT_OUT = {
     "*.ProcessPoolFork[!s]*": FORK,
@@ -49,7 +50,7 @@ LEFT_OUT = {
     "*.test_idle_thread_reuse": THREADS,
     "*.test_max_tasks_per_child": PROCESSES,
     "*.test_max_tasks_per_child_defaults_to_spawn_context": "reads the private `_mp_context`",
-    "*.test_traceback": "wants the private `_RemoteTraceback` as the cause; here the frames are in the traceback itself",
+    "*.test_traceback": "wants the private `_RemoteTraceback` as the cause; here the traceback has the frames",
     "*.test_python_finalization_error": "replaces private threading functions to starve the private queue threads",
     "*.test_hang_global_shutdown_lock": "asks for fork",
     "*.test_threads_terminate": THREADS,
@@ -63,8 +64,8 @@ LEFT_OUT = {
     "*.test_thread_names_*": THREADS,
     "*.test_shutdown_deadlock_pickle": MANAGER,
     "*.test_gh105829_should_not_deadlock_if_wakeup_pipe_full": MANAGER,
-    "*.test_exit_at_task_unpickle": f"sys.exit() while unpickling: {BREAKS}, with the SystemExit itself",
-    "*.test_exit_during_result_unpickle_in_result_handler": f"sys.exit() while unpickling: {BREAKS}, with the SystemExit",
+    "*.test_exit_at_task_unpickle": EXIT,
+    "*.test_exit_during_result_unpickle_in_result_handler": EXIT,
     "*FailingInitializer*": "reads the private `_broken` and wants a failed initializer to break the pool for good",
     "*.test_max_workers_too_large": "Windows only",
 }

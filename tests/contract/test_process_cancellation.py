@@ -17,7 +17,6 @@ from tests.contract.conftest import Folder
 from tests.waiting import until_async
 from unified_exec import (
     Collect,
-    FailFast,
     ProcessPool,
     Tally,
     TaskCancelled,
@@ -25,7 +24,6 @@ from unified_exec import (
     TaskScope,
     TaskState,
     Verdict,
-    WorkerCrashed,
     WorkerStartError,
 )
 
@@ -78,31 +76,35 @@ async def test_a_task_that_swallows_the_ask_is_killed_after_the_grace_with_its_c
 
 
 async def test_a_call_that_keeps_the_gil_is_killed_and_a_spare_worker_takes_over(folder: Folder) -> None:
-    async with ProcessPool(1, grace=0.5) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
+    def others() -> set[int]:
+        return {child.pid for child in psutil.Process().children()} - {handle.worker}
+
+    async with ProcessPool(1, grace=1.0) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
         handle = scope.spawn(stops.in_c, folder.path, "task", on="process")
         await folder.started("task")
         handle.cancel()
+        spare: set[int] = set()
+        while not (handle.done() or spare):
+            spare = others()
+            await anyio.sleep(0.01)
         await handle.wait()
-        killed = time.time()
         assert handle.cancelled()
-        successor = await scope.spawn(os.getpid, on="process")
-        assert successor != handle.worker
-        assert psutil.Process(successor).create_time() < killed, "no spare had been started for the kill"
+        assert await scope.spawn(os.getpid, on="process") in spare
 
 
 async def test_a_spare_worker_is_no_more_than_that(folder: Folder) -> None:
-    """A pool of one runs one task at a time, also while its worker is being asked."""
-    async with ProcessPool(1, grace=0.5) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
+    """A pool of one runs one task at a time, also while its worker is being asked and a spare is ready."""
+    async with ProcessPool(1, grace=1.0) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
         deaf = scope.spawn(stops.deaf, folder.path, "task", on="process")
         await folder.started("task")
-        after = [scope.spawn(stops.mark, folder.path, f"after{n}", on="process") for n in range(5)]
         deaf.cancel()
-        for handle in after:
-            await handle
-            assert deaf.done()
-            assert handle.timing.started is not None
+        await until_async(lambda: deaf.done() or len(psutil.Process().children()) > 1)
+        for n in range(3):
+            after = scope.spawn(stops.mark, folder.path, f"after{n}", on="process")
+            await after
             assert deaf.timing.finished is not None
-            assert handle.timing.started > deaf.timing.finished - 0.4
+            assert after.timing.started is not None
+            assert after.timing.started > deaf.timing.finished
 
 
 async def test_an_ask_during_an_import_retires_the_worker(folder: Folder) -> None:
@@ -242,110 +244,17 @@ async def test_every_way_of_cancelling_asks_and_tells_the_reason(
 async def test_a_worker_is_not_killed_for_an_answer_that_the_busy_loop_had_not_read(folder: Folder) -> None:
     """The grace is over, but so was the task: the worker may be at another one already."""
     async with ProcessPool(1, grace=0.05) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
-        for _ in range(100):
-            await scope.spawn(stops.maybe_hold, folder.path, "", False, on="process")
-        asked = scope.spawn(stops.in_a_finally, folder.path, "asked", 0, on="process")
-        await folder.started("asked")
-        asked.cancel()
-        after = [scope.spawn(stops.maybe_hold, folder.path, f"after{n}", False, on="process") for n in range(10)]
-        ended = folder.path / "asked.ended"
-        while not ended.exists():
-            pass  # keeps the event loop busy, as a careless body does
-        time.sleep(0.2)
-        assert {await handle for handle in after} == {asked.worker}
-        assert asked.cancelled()
-
-
-# -- coroutines in a process
-
-
-async def test_each_of_many_coroutines_in_a_worker_can_be_cancelled(folder: Folder) -> None:
-    async with ProcessPool(1, grace=NEVER) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
-        handles = [scope.spawn(stops.a_in_a_finally, folder.path, f"t{n}", on="process") for n in range(40)]
-        await folder.started(*(f"t{n}" for n in range(40)))
-        for n, handle in enumerate(handles[:20]):
-            handle.cancel(f"reason {n}")
-        for n, handle in enumerate(handles[:20]):
-            await handle.wait()
-            assert handle.cancelled()
-            assert folder.ended(f"t{n}")
-            assert (folder.path / f"t{n}.asked").read_text() == f"reason {n}"
-        assert not any(handle.done() for handle in handles[20:])
-        folder.release(*(f"t{n}" for n in range(20, 40)))
-        assert [await handle for handle in handles[20:]] == [f"t{n}" for n in range(20, 40)]
-        assert len({handle.worker for handle in handles}) == 1
-
-
-async def test_a_thousand_coroutines_are_cancelled_at_once(folder: Folder) -> None:
-    """More asks than a mailbox holds, while nobody reads it."""
-    async with ProcessPool(1, grace=NEVER) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
-        worker = await scope.spawn(stops.a_pid, on="process")
-        handles = [scope.spawn(stops.a_sleep, on="process") for _ in range(999)]
-        assert await scope.spawn(stops.a_pid, on="process") == worker
-        process = psutil.Process(worker)
-        process.suspend()
-        for handle in handles:
-            handle.cancel()
-        process.resume()
-        for handle in handles:
-            await handle.wait()
-        assert all(handle.cancelled() for handle in handles)
-        assert await scope.spawn(stops.a_pid, on="process") == worker
-
-
-async def test_a_coroutine_that_blocks_its_loop_is_interrupted_and_its_neighbours_go_on(folder: Folder) -> None:
-    async with ProcessPool(1, grace=NEVER) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
-        neighbour = scope.spawn(stops.a_in_a_finally, folder.path, "neighbour", on="process")
-        await folder.started("neighbour")
-        blocker = scope.spawn(stops.a_blocks, folder.path, "blocker", on="process")
-        other = scope.spawn(stops.a_in_a_finally, folder.path, "other", on="process")
-        await folder.started("blocker")
-        other.cancel()  # reaches its task as soon as the loop is free again
-        blocker.cancel("enough")
-        await blocker.wait()
-        await other.wait()
-        assert blocker.cancelled()
-        assert other.cancelled()
-        assert folder.ended("blocker")
-        folder.release("neighbour")
-        assert await neighbour == "neighbour"
-        assert neighbour.worker == blocker.worker
-
-
-async def test_an_ask_that_comes_before_a_coroutine_blocks_its_loop_is_not_lost(folder: Folder) -> None:
-    async with ProcessPool(1, grace=NEVER) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
-        await scope.spawn(stops.a_pid, on="process")
-        for n in range(30):
-            blocker = scope.spawn(stops.a_blocks, folder.path, f"task{n}", on="process")
-            if n % 3:
-                await running(blocker)
-            blocker.cancel()
-            await blocker.wait()
-            assert blocker.cancelled()
-
-
-@pytest.mark.parametrize("policy", [Collect(), FailFast()], ids=["collect", "fail fast"])
-async def test_the_neighbours_of_a_killed_coroutine_are_told_whose_fault_it_was(
-    policy: Collect | FailFast, folder: Folder
-) -> None:
-    async with ProcessPool(1, grace=0.2) as pool:
-        try:
-            async with TaskScope(processes=pool, policy=policy) as scope:
-                names = [f"t{n}" for n in range(3)]
-                crashed = [scope.spawn(stops.a_in_a_finally, folder.path, name, on="process") for name in names]
-                await folder.started(*names)
-                culprit = scope.spawn(stops.a_deaf, folder.path, "deaf", on="process", name="the deaf one")
-                await folder.started("deaf")
-                culprit.cancel()
-                await culprit.wait()
-        except* WorkerCrashed as group:
-            assert set(group.exceptions) == {handle.exception() for handle in crashed}
-        assert culprit.cancelled()
-        for handle in crashed:
-            assert isinstance(handle.exception(), WorkerCrashed)
-            assert "the deaf one" in str(handle.exception())
-        async with TaskScope(processes=pool) as scope:
-            assert await scope.spawn(stops.a_pid, on="process") != culprit.worker
+        worker = await scope.spawn(os.getpid, on="process")
+        for n in range(6):  # which of the two the loop looks at first is chance on trio
+            asked = scope.spawn(stops.in_a_finally, folder.path, f"asked{n}", 0, on="process")
+            await folder.started(f"asked{n}")
+            asked.cancel()
+            busy_until = time.monotonic() + 0.1
+            while time.monotonic() < busy_until or not folder.ended(f"asked{n}"):
+                pass  # keeps the event loop busy, as a careless body does
+            await asked.wait()
+            assert asked.cancelled()
+            assert await scope.spawn(os.getpid, on="process") == worker
 
 
 # -- the parent's own books, when a settled task makes its scope cancel others
@@ -368,6 +277,22 @@ async def test_a_cancellation_that_causes_others_counts_each_task_once(folder: F
                 handles = [scope.spawn(stops.maybe_hold, folder.path, "x", False, on="process") for n in range(300)]
                 handles[0].cancel()
             assert all(handle.done() for handle in handles)
+        async with TaskScope(processes=pool) as scope:
+            assert [await scope.spawn(abs, -n, on="process") for n in range(5)] == list(range(5))
+
+
+async def test_tasks_that_are_taken_back_together_count_each_once(folder: Folder) -> None:
+    async with ProcessPool(1, grace=NEVER) as pool:
+        async with TaskScope(processes=pool) as scope:
+            for _ in range(100):  # known as a short function from now on
+                await scope.spawn(stops.maybe_hold, folder.path, "", False, on="process")
+        async with TaskScope(processes=pool, policy=OneForAll()) as scope:
+            held = scope.spawn(stops.maybe_hold, folder.path, "held", True, on="process")
+            ahead = [scope.spawn(stops.maybe_hold, folder.path, "", False, on="process") for _ in range(10)]
+            await folder.started("held")
+            assert all(handle.worker is not None for handle in ahead), "they were not sent ahead"
+            scope.cancel()
+        assert all(handle.cancelled() for handle in (held, *ahead))
         async with TaskScope(processes=pool) as scope:
             assert [await scope.spawn(abs, -n, on="process") for n in range(5)] == list(range(5))
 

@@ -241,3 +241,19 @@ class AsyncSource:
 
     async def aclose(self) -> None:
         self.closed = True
+
+
+def unpicklable_items() -> Iterator[Any]:
+    yield socket.socket()
+
+
+def hold_second(folder: Path, name: str, x: int) -> int:
+    """Let item 0 pass, hold item 1."""
+    if x == 1:
+        hold(folder, name)
+    return x
+
+
+async def a_hold_first(folder: Path, name: str, x: int) -> int:
+    await a_hold(folder, name)
+    return x

@@ -1,6 +1,6 @@
 """Cancels running process tasks at random moments and checks from the outside what became of each.
 
-    python -m tests.stress.cancellations 10000 [asyncio|uvloop|trio] [seed]
+python -m tests.stress.cancellations 10000 [asyncio|uvloop|trio] [seed]
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ async def _end(handle: TaskHandle[int], number: int, dice: random.Random, report
     elif roll < 0.6:
         await anyio.sleep(dice.random() * 0.004)
     elif not handle.done():
-        while handle.state is TaskState.QUEUED:
+        while handle.state is TaskState.QUEUED:  # noqa: ASYNC110 - nothing tells when a worker begins it
             await anyio.sleep(0.0005)
         await anyio.sleep(dice.random() * 0.001)
     if not handle.done() and (endless or roll < 0.9):

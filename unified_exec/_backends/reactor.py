@@ -129,16 +129,17 @@ class ReactorPort(Port):
         finally:
             self._over = True
             for hook in self._at_end:
-                fn = hook()
-                if fn is not None:
-                    _call(fn, ())
+                end = hook()
+                if end is not None:
+                    _call(end, ())
             self.close()
 
     def _serve(self, readable: list[tuple[selectors.SelectorKey, int]]) -> None:
         for key, _ in readable:
             # One that was removed by another callback of this round is not called: its number may be reused.
-            if self._readers.get(key.fd) is key.data:
-                _call(key.data, ())
+            fn = self._readers.get(key.fd)
+            if fn is not None and fn is key.data:
+                _call(fn, ())
 
     def _patience(self) -> float | None:
         if self._ready:

@@ -79,7 +79,8 @@ class Attempt(Task):
     __slots__ = ("_attempts",)
 
     def __init__(self, handle: TaskHandle[Any], attempts: Attempts) -> None:
-        assert handle.fn is not None and handle.args is not None
+        assert handle.fn is not None
+        assert handle.args is not None
         super().__init__(handle.name, handle.fn, handle.args, handle.backend, handle.owner)
         self._attempts = attempts
         self.deadline = handle.deadline

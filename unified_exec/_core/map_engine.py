@@ -144,7 +144,8 @@ class MapEngine:
                         self._room = self._port.waiter()
                         await self._room
                         self._room = None
-                    self._gathered.append(await self.source.read_async())
+                    item = await self.source.read_async()  # what was gathered before may be gone by now
+                    self._gathered.append(item)
                     size = self.chunking.size
                     self._gathered += self.source.more_at_once(min(self._may_send(), size - len(self._gathered)))
                     if len(self._gathered) >= size or len(self._flights) < 2 * self._workers:

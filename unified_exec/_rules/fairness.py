@@ -75,13 +75,14 @@ class FairQueue(Generic[T]):
         item = self.peek()
         if item is None:
             raise IndexError("pop from an empty queue")
-        line = self._lines[self._turns[0]]
+        turns = self._turns
+        line = self._lines[turns[0]]
         line.popleft()
-        if not line:
-            del self._lines[self._turns.popleft()]
-        elif len(self._turns) > 1:
-            self._turns.rotate(-1)
         self._length -= 1
+        if not line:
+            del self._lines[turns.popleft()]
+        elif len(turns) > 1:
+            turns.rotate(-1)
         return item
 
     def forget_one(self) -> None:

@@ -51,8 +51,7 @@ class Retry:
     Example::
 
         import anyio
-        from unified_exec import TaskScope
-        from unified_exec.streaming import Retry
+        from unified_exec import Retry, TaskScope
 
         async def fetch(url):
             return f"the page at {url}"

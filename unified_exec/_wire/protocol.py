@@ -98,9 +98,8 @@ class ParentEnd:
             raise ProtocolError(f"a message of kind {kind} while it is {self.state}")
         if kind == frames.DONE:
             flags, outcome, id, started, finished, payload = frames.unpack_done(message)
-            if id not in self.owed:
+            if self.owed.pop(id, 0) is not None:
                 raise ProtocolError(f"an answer for task {id}, which it was not given")
-            del self.owed[id]
             if flags & frames.RETIRING:
                 self.state = LEAVING
             return Answer(id, outcome, started, finished, payload, bool(flags & frames.IN_SHARED))

@@ -35,7 +35,7 @@ def send(
     buffers: Sequence[memoryview] = ()
     if error is None:
         try:
-            packed = codec.encode_value(value, f"the result of {task.name}()")
+            packed = _packed(value, f"the result of {task.name}()")
             data: bytes = packed.data
             buffers = packed.buffers
         except BaseException as exc:  # also what a __reduce__ of the user's raises to end the program

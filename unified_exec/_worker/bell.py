@@ -8,17 +8,18 @@ from __future__ import annotations
 import _signal
 import os
 import sys
-from opcode import opname
 from collections.abc import Callable
+from opcode import opname
 from types import FrameType
 from typing import Any
 
-from .link import Link
-from .shared import open_block
 from .._model.current import CurrentTask
 from .._wire import frames, sharing
-from .._wire.protocol import ProtocolError, WorkerEnd
+from .._wire.frames import ProtocolError
+from .._wire.protocol import WorkerEnd
 from ..errors import Cancelled
+from .link import Link
+from .shared import open_block
 
 SIGNAL = getattr(_signal, "SIGURG", None)
 NOT_ASKED: Any = object()

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from _collections import defaultdict
-from _functools import partial
+from _collections import defaultdict  # type: ignore[import-not-found, unused-ignore]
+from _functools import partial  # type: ignore[import-not-found, unused-ignore]
 from time import monotonic
 from typing import Any
 
-from . import answers
-from .bell import Bell
-from .link import Link
-from .settings import Settings
-from .talk import WorkerTask
-from .shared import read_block
 from .._model.current import CurrentTask, current
 from .._wire import frames
 from .._wire.functions import FunctionTable, decode_call
 from ..errors import Cancelled
+from . import answers
+from .bell import Bell
+from .link import Link
+from .settings import Settings
+from .shared import read_block
+from .talk import WorkerTask
 
 _NOTHING: Any = object()
 
@@ -71,9 +71,7 @@ class CallRunner:
         now = monotonic()
         self.link.answer(frames.pack_done(task.id, frames.UNSTARTED, now, now))
 
-    def run(
-        self, task: frames.TaskMessage, fd: int | None, view: CurrentTask
-    ) -> tuple[Any, BaseException | None]:
+    def run(self, task: frames.TaskMessage, fd: int | None, view: CurrentTask) -> tuple[Any, BaseException | None]:
         """Call the function with the bell able to interrupt it: its value, or what it raised."""
         bell = self.bell
         value: Any = _NOTHING
@@ -126,9 +124,7 @@ def load(functions: FunctionTable, task: frames.TaskMessage, fd: int | None) -> 
     return decode_call(functions, task.card_id, packed, buffers, f"{task.name}()")
 
 
-def unpack(
-    functions: FunctionTable, task: frames.TaskMessage, fd: int | None
-) -> tuple[frames.Bytes, list[memoryview]]:
+def unpack(functions: FunctionTable, task: frames.TaskMessage, fd: int | None) -> tuple[frames.Bytes, list[memoryview]]:
     """Find the payload of `task`, in the message or in the shared block, and learn the function it brought.
 
     Raises:

@@ -9,16 +9,16 @@ from time import monotonic
 from types import FrameType
 from typing import Any
 
+from .._model.current import CurrentTask, current
+from .._wire import frames, sharing
+from .._wire.functions import FunctionTable
+from ..errors import Cancelled
 from . import answers, talk
 from .bell import NOT_ASKED, Bell
 from .calls import learn_only, load
 from .link import CONTROL_FD, DONTWAIT, TASKS_FD, Link
 from .settings import Settings
 from .talk import WorkerTask
-from .._model.current import CurrentTask, current
-from .._wire import frames, sharing
-from .._wire.functions import FunctionTable
-from ..errors import Cancelled
 
 _ASYNCIO = os.path.dirname(asyncio.__file__)
 _BLOCKS = 0.02
@@ -192,14 +192,16 @@ class _LoopBell(Bell):
                 view.ask(self.end.early.get(id))
                 # Until then it stays asked: if the task, or another, blocks the loop, the next bell finds it.
                 runner.loop.call_soon_threadsafe(runner.stop, id)
-            elif frame is not None and now - self.asked_at > _BLOCKS and _in_user_code(frame):
-                if task is asyncio.current_task(runner.loop):
-                    blocking = id
+            elif now - self.asked_at > _BLOCKS and self._blocked_by(task, frame):
+                blocking = id
         if blocking and (reason := self.end.early.pop(blocking, NOT_ASKED)) is not NOT_ASKED:
             self.view = runner.running[blocking][1]
             self.raise_in(frame, reason)
         if self.stop:
             runner.loop.call_soon_threadsafe(runner.leave)
+
+    def _blocked_by(self, task: asyncio.Task[None], frame: FrameType | None) -> bool:
+        return frame is not None and task is asyncio.current_task(self._runner.loop) and _in_user_code(frame)
 
     def swallowed(self, unraisable: Any) -> bool:
         """Cancel through the loop what could not be interrupted."""

@@ -4,8 +4,8 @@
         future = executor.submit(crunch, data)
         future.cancel()                             # also stops it if it runs
 
-They go wherever an executor goes: `loop.run_in_executor`, `concurrent.futures.wait`, Dask's local scheduler; joblib takes
-a backend by name, see `register_joblib`.
+They go wherever an executor goes: `loop.run_in_executor`, `concurrent.futures.wait`, Dask's local scheduler; joblib
+takes a backend by name, see `register_joblib`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def register_joblib() -> None:
         with joblib.parallel_config(backend="unified_exec"):
             joblib.Parallel(n_jobs=2)(joblib.delayed(crunch)(part) for part in parts)
     """
-    import joblib
+    import joblib  # type: ignore[import-untyped, unused-ignore]
 
     from .joblib_backend import UnifiedExecBackend
 

@@ -59,7 +59,7 @@ class Results(Iterator[Any]):
         """Cancel the calls whose values were not fetched."""
         started, self._started = self._started, deque()
         self._submit, self._calls = None, iter(())
-        for future in started:
+        for future in reversed(started):  # the last first: what is stopped makes room for the next
             future.cancel()
 
     def __del__(self) -> None:

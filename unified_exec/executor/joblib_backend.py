@@ -9,8 +9,8 @@ from typing import Any
 
 from joblib.parallel import AutoBatchingMixin, ParallelBackendBase  # type: ignore[import-untyped, unused-ignore]
 
-from .processes import ProcessExecutor
 from .._rules.sizing import cpu_count
+from .processes import ProcessExecutor
 
 _lock = Lock()
 _executors: dict[tuple[int, int | None], ProcessExecutor] = {}
@@ -30,7 +30,7 @@ class UnifiedExecBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignor
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._executor: ProcessExecutor | None = None
-        self._futures: set[Future[Any]] = set()
+        self._futures: dict[Future[Any], None] = {}
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """How many processes `n_jobs` means; negative numbers count down from the number of cores."""
@@ -55,8 +55,8 @@ class UnifiedExecBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignor
         """Start a batch."""
         assert self._executor is not None
         future = self._executor.submit(func)
-        self._futures.add(future)
-        future.add_done_callback(self._futures.discard)
+        self._futures[future] = None
+        future.add_done_callback(lambda ended: self._futures.pop(ended, None))
         if callback is not None:
             future.add_done_callback(callback)
         return future
@@ -67,7 +67,7 @@ class UnifiedExecBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignor
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Stop every batch, also those that run."""
-        for future in list(self._futures):
+        for future in reversed(list(self._futures)):  # the last first: what is stopped makes room for the next
             future.cancel()
 
     def terminate(self) -> None:

@@ -5,110 +5,23 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, InvalidStateError
+from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from . import _exit, _mapping
 from .._backends import reactor
 from .._backends.process.pool import ProcessPool
 from .._model.outcome import Outcome
-from .._model.task import Task
 from .._rules.dispatch import call_name
 from ..errors import PoolClosed
+from . import _exit, _mapping
+from ._process_future import ProcessCall, ProcessFuture
 
 if TYPE_CHECKING:
     from .._backends.process.lane import ProcessLane
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class ProcessFuture(Future[T]):
-    """The future of a call in a process. Unlike the standard library's it can stop a call that runs."""
-
-    _task: _Call | None = None
-
-    def cancel(self) -> bool:
-        """Cancel the call, also while it runs; ``False`` if it is done.
-
-        The future is cancelled at once. A call that runs is asked to stop (`Cancelled` is raised in it); when the
-        grace is over, its worker is killed and replaced.
-        """
-        if not super().cancel():
-            return False
-        self._tell_waiters()
-        task, self._task = self._task, None
-        if task is not None:
-            task.owner.stop(task)
-        return True
-
-    def running(self) -> bool:
-        """Tell whether a worker is executing the call right now."""
-        task = self._task
-        if task is None or self.done():
-            return False
-        place = task.place
-        try:
-            return place is not None and place.is_running(task)
-        except ValueError:  # its worker is buried just now
-            return False
-
-    def result(self, timeout: float | None = None) -> T:
-        self._check_can_wait()
-        try:
-            return super().result(timeout)
-        finally:
-            del self  # no cycle from the exception over its traceback to this frame
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        self._check_can_wait()
-        return super().exception(timeout)
-
-    def _check_can_wait(self) -> None:
-        task = self._task
-        if task is not None and task.owner.in_reactor() and not self.done():
-            raise RuntimeError("a done-callback cannot wait for another future: it holds the thread that completes them")
-
-    def _tell_waiters(self) -> None:
-        """Let `wait` and `as_completed` know of the cancellation, once, whoever comes first."""
-        with self._condition:
-            if self._state == "CANCELLED":
-                self.set_running_or_notify_cancel()
-
-    def complete(self, outcome: Outcome[T]) -> None:
-        """End the future, unless it was cancelled before."""
-        self._task = None
-        try:
-            if outcome.cancelled:
-                if super().cancel():
-                    self._tell_waiters()
-            elif outcome.error is not None:
-                from .errors import translate
-
-                self.set_exception(translate(outcome.error))
-            else:
-                self.set_result(outcome.unwrap())
-        except InvalidStateError:
-            pass
-
-
-class _Call(Task):
-    """A task whose outcome goes to a future. `queued` is set, in the reactor, when its lane has it."""
-
-    __slots__ = ("future", "queued")
-
-    owner: ProcessExecutor
-    future: ProcessFuture[Any] | None
-
-    def settled(self) -> None:
-        future, self.future = self.future, None
-        if future is not None and self.outcome is not None:
-            try:
-                future.complete(self.outcome)
-            finally:
-                del future
-                self.owner.ended(self)
 
 
 class ProcessExecutor(Executor):
@@ -171,7 +84,7 @@ class ProcessExecutor(Executor):
         self._gone = threading.Event()
         self._port: reactor.ReactorPort | None = None
         self._lane: ProcessLane | None = None
-        self._calls: set[_Call] = set()  # those that have not ended
+        self._calls: set[ProcessCall] = set()  # those that have not ended
         self._leaving = False
         self._finalizer: weakref.finalize[Any, Any] | None = None
 
@@ -184,7 +97,7 @@ class ProcessExecutor(Executor):
         Raises:
             RuntimeError: after `shutdown`, or as the interpreter ends.
         """
-        call = _Call(call_name(fn), partial(fn, **kwargs) if kwargs else fn, args, "process", self)
+        call = ProcessCall(call_name(fn), partial(fn, **kwargs) if kwargs else fn, args, "process", self)
         call.queued = False
         future: ProcessFuture[T] = ProcessFuture()
         call.future = future
@@ -235,10 +148,10 @@ class ProcessExecutor(Executor):
             return _mapping.Results(partial(self.submit, fn), calls, timeout, buffersize)
         from .._worker.chunks import run_star_chunk
 
-        submit = partial(self.submit, run_star_chunk, fn)
-        return _mapping.Chained(
-            _mapping.Results(submit, _mapping.in_chunks(calls, chunksize), timeout, buffersize)
-        )
+        def submit(chunk: list[tuple[Any, ...]]) -> ProcessFuture[Any]:
+            return self.submit(run_star_chunk, fn, chunk)
+
+        return _mapping.Chained(_mapping.Results(submit, _mapping.in_chunks(calls, chunksize), timeout, buffersize))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls; what was submitted still runs to its end.
@@ -296,7 +209,7 @@ class ProcessExecutor(Executor):
         self._finalizer.atexit = False
         return self._lane
 
-    def _enqueue(self, call: _Call) -> None:
+    def _enqueue(self, call: ProcessCall) -> None:
         future = call.future
         if future is None or future.cancelled():
             call.settle_cancelled()
@@ -309,21 +222,21 @@ class ProcessExecutor(Executor):
             if call.outcome is None:
                 call.settle(Outcome(error=error))
 
-    def stop(self, call: _Call) -> None:
+    def stop(self, call: ProcessCall) -> None:
         """Stop a call whose future was cancelled. In any thread."""
         port = self._port
         if port is not None:
             port.call_threadsafe(self._stop, call)
 
-    def _stop(self, call: _Call) -> None:
+    def _stop(self, call: ProcessCall) -> None:
         if call.queued and self._lane is not None:
             self._lane.cancel((call,), "its future was cancelled")
 
-    def ended(self, call: _Call) -> None:
+    def ended(self, call: ProcessCall) -> None:
         """Count out a call that has ended. In any thread."""
         self._forget(call)
 
-    def _forget(self, call: _Call) -> None:
+    def _forget(self, call: ProcessCall) -> None:
         self._calls.discard(call)
         if self._shut and not self._calls and self._port is not None:
             self._port.call_threadsafe(self._leave_if_done)
@@ -381,8 +294,8 @@ def _check_context(context: Any) -> None:
     method = context if isinstance(context, str) else context.get_start_method()
     if method not in ("spawn", "forkserver"):
         raise ValueError(
-            f"mp_context with start method {method!r}: workers of a ProcessExecutor are fresh interpreters, which inherit "
-            "nothing; leave mp_context out and hand over what they need as arguments or through initializer="
+            f"mp_context with start method {method!r}: workers of a ProcessExecutor are fresh interpreters, which "
+            "inherit nothing; leave mp_context out and hand over what they need as arguments or through initializer="
         )
 
 

@@ -11,7 +11,6 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from . import _exit, _mapping
 from .._backends.ports import Port, Timer, Waiter
 from .._backends.thread import ThreadPool
 from .._model.current import current
@@ -19,6 +18,7 @@ from .._model.task import Task
 from .._rules.dispatch import call_name
 from .._rules.sizing import cpu_count
 from ..errors import PoolClosed, WorkerStartError
+from . import _exit, _mapping
 
 if TYPE_CHECKING:
     from .._backends._thread_lane import ThreadLane
@@ -224,7 +224,7 @@ class ThreadExecutor(Executor):
         pending = sorted(self._pending, key=lambda future: future._number)
         if self._own and not any(future.running() for future in pending):
             del pending[:1]
-        for future in pending:
+        for future in reversed(pending):
             future.cancel()
 
     def idle_for_good(self) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 
-from ..ports import Port
 from ..._model.outcome import CANCELLED, Outcome
 from ..._model.task import Task
-from ..._wire import codec, frames, protocol, remote_errors
+from ..._wire import codec, frames, remote_errors
 from ...errors import SerializationError, WorkerStartError
+from ..ports import Port
 
 OFF_LOOP_MIN = 1024 * 1024
 """A pickle above this many bytes is rebuilt in a thread of its own: it would keep the loop busy too long."""
@@ -24,11 +24,9 @@ class _Ending:
 ENDING = _Ending()
 
 
-def decode(
-    port: Port, task: Task, answer: protocol.Answer, data: frames.Bytes, buffers: list[memoryview]
-) -> None:
+def decode(port: Port, task: Task, kind: int, data: frames.Bytes, buffers: list[memoryview]) -> None:
     """Settle `task` with its answer, now or, for a large one, as soon as it is rebuilt."""
-    if answer.outcome == frames.VALUE and len(data) > OFF_LOOP_MIN:
+    if kind == frames.VALUE and len(data) > OFF_LOOP_MIN:
         task.place = ENDING
 
         def work() -> None:
@@ -37,7 +35,7 @@ def decode(
 
         threading.Thread(target=work, name="unified_exec decode", daemon=True).start()
         return
-    task.settle(outcome_of(task.name, answer.outcome, data, buffers))
+    task.settle(outcome_of(task.name, kind, data, buffers))
 
 
 def outcome_of(name: str, kind: int, data: frames.Bytes, buffers: list[memoryview]) -> Outcome[object]:
@@ -47,7 +45,8 @@ def outcome_of(name: str, kind: int, data: frames.Bytes, buffers: list[memoryvie
             return Outcome(codec.decode(data, buffers))
         except Exception as exc:
             error = SerializationError(
-                f"the result of {name}()", f"rebuilding it here raised {type(exc).__name__}: {exc}",
+                f"the result of {name}()",
+                f"rebuilding it here raised {type(exc).__name__}: {exc}",
                 "check its __reduce__ or __setstate__",
             )
             error.__cause__ = exc

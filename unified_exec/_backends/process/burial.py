@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .answer import ENDING
-from .worker import Worker
 from ..._model.outcome import Outcome
 from ..._model.states import TaskState
 from ..._model.task import Task
 from ..._wire import protocol
 from ...errors import WorkerCrashed
+from .answer import ENDING
+from .worker import Worker
 
 if TYPE_CHECKING:
     from .crew import Crew

@@ -10,17 +10,17 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from .answer import ENDING, decode, decode_start_error, message_of
-from .burial import bury
-from .stopping import Stopping
-from .worker import Worker
-from ..ports import Port, Timer
 from ..._model.outcome import Outcome
 from ..._model.task import Task
 from ..._rules import ahead
 from ..._rules.fairness import FairQueue
 from ..._wire import frames, protocol
 from ...errors import UnifiedExecError, WorkerCrashed, WorkerStartError
+from ..ports import Port, Timer
+from .answer import ENDING, decode, decode_start_error, message_of
+from .burial import bury
+from .stopping import Stopping
+from .worker import Worker
 
 if TYPE_CHECKING:
     from .pool import ProcessPool
@@ -80,10 +80,10 @@ class Crew:
         if cost is None:
             return None
         for worker in self.workers:
-            if worker.stuck or worker.asked:
-                continue  # what is sent there would wait for a long task, or for a grace
-            if worker.end.state is protocol.UP and ahead.may_send(len(worker.tasks), worker.load, cost):
-                best = worker if best is None or worker.load < best.load else best
+            if worker.stuck or worker.asked or worker.end.state is not protocol.UP:
+                continue  # what is sent there would wait for a long task, for a grace, or for a start
+            if (best is None or worker.load < best.load) and ahead.may_send(len(worker.tasks), worker.load, cost):
+                best = worker
         return best
 
     def _send(self, worker: Worker, task: Task) -> bool:
@@ -244,27 +244,29 @@ class Crew:
             self._start_failed(worker, decode_start_error(event.error))
 
     def _answered(self, worker: Worker, answer: protocol.Answer, fd: int | None) -> None:
-        now = time.monotonic()
-        task = worker.answered(answer.id)
-        worker.heard = now
+        id, outcome, started, finished, payload, in_shared = answer
+        task = worker.answered(id)
+        worker.heard = time.monotonic()
         worker.stuck = False
-        stats = task.cargo.card.stats
         if not self.coroutines:
-            stats.cost = ahead.learn(stats.cost, answer.finished - answer.started)
-        task.started_at, task.finished_at = answer.started, answer.finished
+            stats = task.cargo.card.stats
+            stats.cost = ahead.learn(stats.cost, finished - started)
+        task.started_at = started if outcome != frames.UNSTARTED else None
+        task.finished_at = finished
         if not worker.end.open:
             self._give_back(worker)
         elif not worker.tasks:
             self.idle.append(worker)
-        if answer.outcome == frames.UNSTARTED:
-            task.started_at = None
-        try:
-            data, buffers = worker.payload(answer, fd)
-        except (frames.ProtocolError, OSError, ValueError) as exc:
-            task.settle(Outcome(error=WorkerCrashed(task.name, worker.pid, None, f"its answer was lost: {exc}")))
-            self._broke_protocol(worker, exc)
-            return
-        decode(self.port, task, answer, data, buffers)
+        buffers: list[memoryview] = []
+        data: frames.Bytes = payload
+        if in_shared:
+            try:
+                data, buffers = worker.payload(answer, fd)
+            except (frames.ProtocolError, OSError, ValueError) as exc:
+                task.settle(Outcome(error=WorkerCrashed(task.name, worker.pid, None, f"its answer was lost: {exc}")))
+                self._broke_protocol(worker, exc)
+                return
+        decode(self.port, task, outcome, data, buffers)
 
     def _broke_protocol(self, worker: Worker, exc: Exception) -> None:
         if not worker.buried:

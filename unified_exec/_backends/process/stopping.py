@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ..._model.task import Task
 from .answer import ENDING
 from .worker import Worker
-from ..._model.task import Task
 
 if TYPE_CHECKING:
     from .crew import Crew
@@ -70,8 +70,9 @@ class Stopping:
     def _ask(self, worker: Worker, task: Task, reason: str | None) -> None:
         crew = self._crew
         self._post(worker, task, reason)
-        over = time.monotonic() + crew.pool.grace
-        worker.asked[task.id] = crew.port.call_later(min(RING_AGAIN, crew.pool.grace), self._not_heard, worker, task, over)
+        grace = crew.pool.grace
+        over = time.monotonic() + grace
+        worker.asked[task.id] = crew.port.call_later(min(RING_AGAIN, grace), self._not_heard, worker, task, over)
 
     def _post(self, worker: Worker, task: Task, reason: str | None) -> None:
         if task.id in worker.tasks and not worker.buried and not worker.ask(task.id, reason):

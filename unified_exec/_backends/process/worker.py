@@ -207,8 +207,7 @@ class Worker:
         """Strike an answered task off the list."""
         task = self.tasks.pop(id)
         self.load = self.load - (task.cargo.card.stats.cost or 0.0) if self.tasks else 0.0
-        timer = self.asked.pop(id, None)
-        if timer is not None:
+        if self.asked and (timer := self.asked.pop(id, None)) is not None:
             timer.cancel()
         return task
 

@@ -1,0 +1,205 @@
+"""`Pipeline`: stages on different backends, joined by bounded channels."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.scope import many
+from tests.scope.many import AsyncSource, Chaos, Gone, Source
+from tests.waiting import until_async
+from unified_exec import Failure, Limit, Pipeline, ProcessPool, Retry
+
+
+async def test_items_go_through_every_backend_in_order() -> None:
+    pipeline = (
+        Pipeline(range(300))
+        .map(many.a_double, limit=10)
+        .map(many.double, on="process")
+        .filter(lambda x: x % 8 == 0)
+        .map(many.double, on="thread")
+    )
+    assert await pipeline.collect() == [8 * x for x in range(0, 300, 2)]
+    assert await pipeline.run() == 150  # a description: it can be run again
+
+
+async def test_a_pipeline_without_stages_gives_its_source() -> None:
+    assert await Pipeline(range(3)).collect() == [0, 1, 2]
+    assert await Pipeline(AsyncSource(3)).collect() == [0, 1, 2]
+    assert await Pipeline([]).map(many.double).batch(3).collect() == []
+
+
+async def test_order_may_be_given_up_per_stage() -> None:
+    assert sorted(await Pipeline(range(99)).map(many.double, on="process", ordered=False).collect()) == [
+        2 * x for x in range(99)
+    ]
+
+
+# --- batches
+
+
+async def test_batches_are_full_but_for_the_last() -> None:
+    assert await Pipeline(range(10)).batch(4).collect() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert await Pipeline(range(10)).batch(4, every=1000.0).collect() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+async def test_a_batch_is_given_on_when_its_time_is_over() -> None:
+    async def stuck() -> AsyncIterator[int]:
+        yield 1
+        yield 2
+        await anyio.sleep_forever()
+
+    async with Pipeline(stuck()).batch(100, every=0.01) as batches:
+        got = await anext(batches)
+        if got == [1]:  # the clock was quicker
+            got += await anext(batches)
+        assert got == [1, 2]
+
+
+async def test_an_error_comes_behind_the_batch_before_it() -> None:
+    for every in (None, 1000.0):
+        got = []
+        with pytest.raises(Gone):
+            async with Pipeline(Source(5, Gone())).map(many.a_double).batch(3, every=every) as batches:
+                async for batch in batches:
+                    got += batch
+        assert got[:3] == [0, 2, 4]
+
+
+# --- errors
+
+
+async def test_the_first_failure_ends_all_and_is_raised_bare() -> None:
+    source = Source()
+    with pytest.raises(ValueError, match="3"):
+        await Pipeline(source).map(many.fail_at_three, on="process").map(many.a_double).run()
+
+
+async def test_failures_can_be_left_out_with_a_report() -> None:
+    pipeline = Pipeline(range(10)).map(many.fail_odd, on="process", on_error="skip").map(many.double)
+    assert await pipeline.collect() == [0, 4, 8, 12, 16]
+    assert [(each.stage, each.item, type(each.error)) for each in pipeline.failures] == [
+        ("fail_odd", x, ValueError) for x in (1, 3, 5, 7, 9)
+    ]
+    await pipeline.run()
+    assert len(pipeline.failures) == 5
+
+
+async def test_failures_can_be_given_to_a_function() -> None:
+    letters: list[Failure] = []
+    pipeline = Pipeline(range(10)).map(many.a_fail_odd, on_error=letters.append)
+    assert await pipeline.collect() == [0, 2, 4, 6, 8]
+    assert sorted(each.item for each in letters) == [1, 3, 5, 7, 9]
+    assert pipeline.failures == []
+
+
+async def test_a_dead_letter_function_that_fails_ends_the_pipeline() -> None:
+    def broken(_: Failure) -> None:
+        raise Gone("the function itself")
+
+    with pytest.raises(Gone, match="itself"):
+        await Pipeline(range(10)).map(many.fail_odd, on_error=broken).run()
+
+
+async def test_a_stage_tries_again(tmp_path: Path) -> None:
+    chaos = Chaos(tmp_path, {3: "raise", 5: "raise"}, recover=True)
+    pipeline = Pipeline(range(9)).map(chaos.run, on="process", retry=Retry(1, on=Gone), on_error="skip")
+    assert await pipeline.collect() == list(range(9))
+    assert pipeline.failures == []
+
+
+async def test_stages_may_share_a_limit() -> None:
+    limit = Limit(2)
+    pipeline = Pipeline(range(30)).map(many.a_double, limit=limit).map(many.double, on="process", limit=limit)
+    assert await pipeline.collect() == [4 * x for x in range(30)]
+    assert limit.free == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: Pipeline(3),  # type: ignore[arg-type]
+        lambda: Pipeline([]).batch(0),
+        lambda: Pipeline([]).batch(3, every=0),
+        lambda: Pipeline([]).map(many.double, on_error="ignore"),  # type: ignore[call-overload]
+        lambda: Pipeline([]).map(many.double, limit=0),
+    ],
+)
+def test_wrong_descriptions_are_refused_at_once(wrong: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        wrong()
+
+
+async def test_a_stage_that_cannot_run_there_is_refused_and_nothing_is_left() -> None:
+    pipeline = Pipeline(range(3)).map(many.double).map(many.a_double, on="thread")
+    for _ in range(2):
+        with pytest.raises((TypeError, ExceptionGroup)):
+            await pipeline.run()
+
+
+# --- flow
+
+
+async def test_a_slow_stage_slows_its_source(tmp_path: Path) -> None:
+    source = Source()
+    stage = partial(many.a_hold, tmp_path)
+    pipeline = Pipeline(source).map(many.a_double, limit=2).map(many.double, on="process", limit=2).map(stage, limit=1)
+    async with pipeline as results:
+        async with anyio.create_task_group() as group:
+            group.start_soon(anext, results)
+            assert await until_async((tmp_path / "0.started").exists, 60)
+            before = -1
+
+            def stands() -> bool:
+                nonlocal before
+                before, now = source.read, before
+                return before == now
+
+            assert await until_async(stands, 60)
+            assert before < 300
+            group.cancel_scope.cancel()
+
+
+async def test_cancelling_ends_every_stage(tmp_path: Path) -> None:
+    pipeline = (
+        Pipeline(count())
+        .map(partial(many.hold_second, tmp_path, "thread"), on="thread", limit=2)
+        .map(partial(many.hold_second, tmp_path, "process"), on="process", limit=2)
+        .map(partial(many.a_hold_first, tmp_path, "loop"), limit=2)
+    )
+    async with anyio.create_task_group() as group:
+        group.start_soon(pipeline.run)
+        for name in ("thread", "process", "loop"):
+            assert await until_async((tmp_path / f"{name}.started").exists, 60)
+        group.cancel_scope.cancel()
+    for name in ("thread", "process", "loop"):
+        assert (tmp_path / f"{name}.ended").exists()
+
+
+async def test_leaving_early_ends_every_stage() -> None:
+    source = AsyncSource()
+    async with Pipeline(source).map(many.a_double).map(many.double, on="process").batch(2, every=9e9) as results:
+        async for batch in results:
+            assert batch == [0, 4]
+            break
+    assert source.closed
+
+
+async def test_it_runs_once_at_a_time() -> None:
+    pipeline = Pipeline(count()).map(many.a_double)
+    async with pipeline:
+        with pytest.raises(RuntimeError, match="runs already"):
+            await pipeline.run()
+    with pytest.raises(TypeError, match="async with pipeline"):
+        aiter(pipeline)
+
+
+async def test_its_pool_may_be_given() -> None:
+    async with ProcessPool(1) as pool:
+        assert await Pipeline(range(3)).map(many.double, on=pool).collect() == [0, 2, 4]

@@ -1,0 +1,102 @@
+"""The future of a call in a process, and the task behind it."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, InvalidStateError
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .._model.outcome import Outcome
+from .._model.task import Task
+
+if TYPE_CHECKING:
+    from .processes import ProcessExecutor
+
+T = TypeVar("T")
+
+
+class ProcessFuture(Future[T]):
+    """The future of a call in a process. Unlike the standard library's it can stop a call that runs."""
+
+    _task: ProcessCall | None = None
+
+    def cancel(self) -> bool:
+        """Cancel the call, also while it runs; ``False`` if it is done.
+
+        The future is cancelled at once. A call that runs is asked to stop (`Cancelled` is raised in it); when the
+        grace is over, its worker is killed and replaced.
+        """
+        if not super().cancel():
+            return False
+        self._tell_waiters()
+        task, self._task = self._task, None
+        if task is not None:
+            task.owner.stop(task)
+        return True
+
+    def running(self) -> bool:
+        """Tell whether a worker is executing the call right now."""
+        task = self._task
+        if task is None or self.done():
+            return False
+        place = task.place
+        try:
+            return place is not None and place.is_running(task)
+        except ValueError:  # its worker is buried just now
+            return False
+
+    def result(self, timeout: float | None = None) -> T:
+        self._check_can_wait()
+        try:
+            return super().result(timeout)
+        finally:
+            del self  # no cycle from the exception over its traceback to this frame
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._check_can_wait()
+        return super().exception(timeout)
+
+    def _check_can_wait(self) -> None:
+        task = self._task
+        if task is not None and task.owner.in_reactor() and not self.done():
+            raise RuntimeError("a done-callback cannot wait for a future: it holds the thread that completes them")
+
+    def _tell_waiters(self) -> None:
+        """Let `wait` and `as_completed` know of the cancellation, once, whoever comes first."""
+        with self._condition:
+            if self._state == "CANCELLED":
+                self.set_running_or_notify_cancel()
+
+    def complete(self, outcome: Outcome[T]) -> None:
+        """End the future, unless it was cancelled before."""
+        self._task = None
+        try:
+            if outcome.cancelled:
+                if super().cancel():
+                    self._tell_waiters()
+            elif outcome.error is not None:
+                from .errors import translate
+
+                self.set_exception(translate(outcome.error))
+            else:
+                self.set_result(outcome.unwrap())
+        except InvalidStateError:
+            pass
+
+
+class ProcessCall(Task):
+    """A task whose outcome goes to a future. `queued` is set, in the reactor, when its lane has it."""
+
+    __slots__ = ("future", "queued")
+
+    owner: ProcessExecutor
+    future: ProcessFuture[Any] | None
+    queued: bool
+
+    def settled(self) -> None:
+        future, self.future = self.future, None
+        if future is not None and self.outcome is not None:
+            try:
+                future.complete(self.outcome)
+            finally:
+                del future
+                self.owner.ended(self)
