@@ -162,6 +162,17 @@ def fails_in_cleanup(folder: Path, name: str) -> None:
         raise ValueError("cleanup")
 
 
+def slow_cleanup(folder: Path, name: str) -> None:
+    try:
+        (folder / f"{name}.started").touch()
+        endless_loop()
+    finally:
+        (folder / f"{name}.cleaning").touch()
+        while not (folder / f"{name}.go").exists():
+            time.sleep(0.002)
+        (folder / f"{name}.ended").touch()
+
+
 def tell_who_runs(folder: Path, name: str) -> int:
     """How many of these run at this moment, itself included."""
     own = folder / f"{name}.running"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 import weakref
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 
 from tests.contract import tasks
 from tests.contract.conftest import PLACES, Folder, Place
-from unified_exec import Collect, FailFast, Race, Tally, TaskCancelled, TaskHandle, TaskScope, Verdict
+from tests.waiting import until_async
+from unified_exec import Collect, FailFast, Race, Tally, TaskCancelled, TaskHandle, TaskScope, Verdict, check_cancelled
 
 
 def leaves(error: BaseException) -> list[BaseException]:
@@ -145,6 +147,25 @@ async def test_awaiting_a_sibling_whose_handle_was_cancelled_is_a_failure(place:
             sibling.cancel()
             await sibling
     assert [type(error) for error in leaves(caught.value)] == [TaskCancelled]
+
+
+async def test_a_handle_that_was_cancelled_before_its_scope_stays_cancelled_by_that() -> None:
+    def linger() -> None:
+        started.set()
+        go.wait()
+        check_cancelled()
+
+    started, go = threading.Event(), threading.Event()
+    with pytest.raises(ExceptionGroup) as caught:
+        async with TaskScope() as scope:
+            handle = scope.spawn(linger)
+            assert await until_async(started.is_set, 60)
+            handle.cancel("mine")
+            scope.cancel("the scope's")
+            go.set()
+            with anyio.CancelScope(shield=True):
+                await handle
+    assert [str(error) for error in leaves(caught.value)] == [f"task {handle.name!r} was cancelled: mine"]
 
 
 async def test_a_cancelled_handle_fails_nobody(place: Place, folder: Folder) -> None:

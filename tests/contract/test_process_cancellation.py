@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -202,6 +203,24 @@ async def test_an_exception_of_the_cleanup_is_the_outcome(folder: Folder) -> Non
         handle.cancel()
         with pytest.raises(ValueError, match="cleanup"):
             await handle
+
+
+async def test_a_task_is_asked_once_however_often_the_bell_rings(folder: Folder) -> None:
+    async with ProcessPool(1, grace=NEVER) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
+        handle = scope.spawn(stops.slow_cleanup, folder.path, "task", on="process")
+        await folder.started("task")
+        handle.cancel()
+        assert await until_async((folder.path / "task.cleaning").exists, 60)
+        assert handle.worker is not None
+        for _ in range(50):
+            handle.cancel()
+            os.kill(handle.worker, signal.SIGURG)
+            await anyio.sleep(0.001)
+        folder.release("task")
+        await handle.wait()
+        assert handle.cancelled()
+        assert folder.ended("task")
+        assert await scope.spawn(os.getpid, on="process") == handle.worker
 
 
 async def _handle(scope: TaskScope, handle: TaskHandle[Any]) -> None:

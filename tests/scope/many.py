@@ -247,9 +247,9 @@ def unpicklable_items() -> Iterator[Any]:
     yield socket.socket()
 
 
-def hold_second(folder: Path, name: str, x: int) -> int:
-    """Let item 0 pass, hold item 1."""
-    if x == 1:
+def hold_at(folder: Path, name: str, at: int, x: int) -> int:
+    """Let the items before `at` pass, hold that one."""
+    if x == at:
         hold(folder, name)
     return x
 

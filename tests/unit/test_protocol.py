@@ -28,13 +28,24 @@ def test_a_worker_says_ready_once_and_then_answers() -> None:
     end = ParentEnd()
     assert end.state == STARTING
     end.sent(5, 3)
-    assert end.known == {3}
+    assert not end.known
     assert end.receive(view(frames.pack_blob(frames.READY))) == protocol.Ready()
     assert end.state == UP
     event = end.receive(view(frames.pack_done(5, frames.VALUE, 1.0, 2.0, b"payload")))
     assert isinstance(event, protocol.Answer)
     assert (event.id, bytes(event.payload), event.shared) == (5, b"payload", False)
     assert not end.owed
+    assert end.known == {3}
+
+
+def test_cards_sent_before_the_worker_was_told_to_forget_do_not_count() -> None:
+    end = up()
+    end.sent(1, 7)
+    end.forget_cards()
+    end.sent(2, 8)
+    for id in (1, 2):
+        end.receive(view(frames.pack_done(id, frames.VALUE, 0.0, 0.0)))
+    assert end.known == {8}
 
 
 def test_an_answer_may_say_that_it_is_the_last() -> None:
@@ -87,7 +98,7 @@ def test_a_second_answer_for_the_same_task_ends_the_conversation() -> None:
 def test_an_answer_for_a_task_that_was_taken_back_ends_the_conversation() -> None:
     end = up()
     end.sent(1, 7)
-    end.taken_back(1, 7)
+    end.taken_back(1)
     assert not end.known
     with pytest.raises(ProtocolError):
         end.receive(view(frames.pack_done(1, frames.VALUE, 0.0, 0.0)))
@@ -161,7 +172,7 @@ class Pair:
         back = []
         while self.tasks:
             task = frames.unpack_task(view(self.tasks.popleft()))
-            self.parent.taken_back(task.id, task.card_id if task.flags & frames.NEW_CARD else None)
+            self.parent.taken_back(task.id)
             back.append(task.id)
         return back
 

@@ -51,7 +51,11 @@ class Plan:
 
 
 async def run_attempts(
-    handle: TaskHandle[Any], call: Callable[[Any, tuple[Any, ...]], Awaitable[Any]], fn: Any, args: tuple[Any, ...]
+    handle: TaskHandle[Any],
+    begin: Callable[[TaskHandle[Any]], object],
+    call: Callable[[Any, tuple[Any, ...]], Awaitable[Any]],
+    fn: Any,
+    args: tuple[Any, ...],
 ) -> Any:
     """Run a coroutine task as its plan says; the last try's value or exception is the task's."""
     __tracebackhide__ = True
@@ -60,8 +64,10 @@ async def run_attempts(
     while True:
         try:
             if plan.limit is None:
+                begin(handle)
                 return await call(fn, args)
             async with plan.limit:
+                begin(handle)
                 return await call(fn, args)
         except Exception as error:
             # A failure that comes while the task is being cancelled is what really happened.

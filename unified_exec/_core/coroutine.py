@@ -40,9 +40,8 @@ async def run_coroutine(handle: TaskHandle[Any]) -> None:
     assert fn is not None
     assert args is not None
     current.set(_LoopTask(handle))
-    if handle.state is TaskState.QUEUED:
-        handle.move(TaskState.RUNNING)
-    handle.started_at = time.monotonic()
+    if handle.plan is None:
+        begin(handle)
     try:
         call = _awaitable if handle.plan is None else _planned(handle)
         if handle.timeout is None:
@@ -69,6 +68,14 @@ async def run_coroutine(handle: TaskHandle[Any]) -> None:
         del handle, fn, args
 
 
+def begin(handle: TaskHandle[Any]) -> None:
+    """The function is about to be called."""
+    if handle.state is TaskState.QUEUED:
+        handle.move(TaskState.RUNNING)
+    if handle.started_at is None:
+        handle.started_at = time.monotonic()
+
+
 def _awaitable(fn: Any, args: tuple[Any, ...]) -> Any:
     made = fn(*args)
     if type(made) is not CoroutineType and not isinstance(made, Awaitable):
@@ -91,7 +98,7 @@ def _settle_with_group(handle: TaskHandle[Any], group: BaseExceptionGroup[BaseEx
 def _planned(handle: TaskHandle[Any]) -> Any:
     from .attempts import run_attempts
 
-    return partial(run_attempts, handle, _awaitable)
+    return partial(run_attempts, handle, begin, _awaitable)
 
 
 async def _with_timeout(name: str, seconds: float, call: Any, fn: Any, args: tuple[Any, ...]) -> Any:

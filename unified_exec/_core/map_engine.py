@@ -95,6 +95,8 @@ class MapEngine:
             workers = min(workers, limit.n)
         number = limit if isinstance(limit, int) else None
         most = 1 if self._single or self._gate is not None else 2000 if number is None else number // (2 * workers)
+        if number is not None:
+            workers = min(workers, number)
         self.chunking = Chunking(1 if most == 1 else chunk, most)
         self._workers = workers
         self._number = workers if number is None and self._backend is None else number

@@ -127,7 +127,8 @@ class FunctionTable:
 
     def learn(self, id: int, blob: bytes | bytearray | memoryview) -> None:
         """Note the pickle of function `id`; nothing is imported yet."""
-        self._blobs[id] = bytes(blob)
+        if id not in self._functions:
+            self._blobs[id] = bytes(blob)
 
     def get(self, id: int) -> Callable[..., object]:
         """Return function `id`.

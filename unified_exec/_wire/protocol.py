@@ -63,19 +63,23 @@ class Report(NamedTuple):
 Event = Answer | Ready | StartFailed | RingAgain | Leaving | Report
 
 
+_NOT_OWED = -1  # no card has this number
+
+
 class ParentEnd:
     """What the parent knows of one conversation.
 
     Attributes:
-        owed: ids of tasks sent and neither answered nor taken back, oldest first.
-        known: ids of the function cards the worker has, or will have once it claims what was sent.
+        owed: ids of tasks sent and neither answered nor taken back, oldest first, each with the number of the
+            function card that was sent with it.
+        known: numbers of the function cards the worker has learnt for certain.
     """
 
     __slots__ = ("known", "owed", "state")
 
     def __init__(self) -> None:
         self.state = STARTING
-        self.owed: dict[int, None] = {}
+        self.owed: dict[int, int | None] = {}
         self.known: set[int] = set()
 
     def receive(self, message: memoryview) -> Event:
@@ -98,8 +102,12 @@ class ParentEnd:
             raise ProtocolError(f"a message of kind {kind} while it is {self.state}")
         if kind == frames.DONE:
             flags, outcome, id, started, finished, payload = frames.unpack_done(message)
-            if self.owed.pop(id, 0) is not None:
+            card = self.owed.pop(id, _NOT_OWED)
+            if card == _NOT_OWED:
                 raise ProtocolError(f"an answer for task {id}, which it was not given")
+            # Not known before its answer: while it waits, the parent may take it back and miss those behind it.
+            if card is not None:
+                self.known.add(card)
             if flags & frames.RETIRING:
                 self.state = LEAVING
             return Answer(id, outcome, started, finished, payload, bool(flags & frames.IN_SHARED))
@@ -122,15 +130,16 @@ class ParentEnd:
 
     def sent(self, id: int, card: int | None) -> None:
         """Note that a task was sent, with function card `card` if that was included."""
-        self.owed[id] = None
-        if card is not None:
-            self.known.add(card)
+        self.owed[id] = card
 
-    def taken_back(self, id: int, card: int | None) -> None:
+    def taken_back(self, id: int) -> None:
         """Note that an unclaimed task was taken back, and with it the function card it carried."""
         self.owed.pop(id, None)
-        if card is not None:
-            self.known.discard(card)
+
+    def forget_cards(self) -> None:
+        """Note that the worker is told to forget what it has learnt, or will have learnt by then."""
+        self.known.clear()
+        self.owed = dict.fromkeys(self.owed)
 
     def dismissed(self) -> None:
         """Note that the worker was told to end."""

@@ -6,8 +6,9 @@ Everything here runs in the loop's thread. Settling a task runs the code of its 
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..._model.outcome import Outcome
@@ -33,6 +34,8 @@ BREATH = 0.001
 """Seconds to wait for what a worker does next: read some of a full socket, come out of a ``__del__``."""
 START_TRIES = 3
 """Workers that may die before they are up, one after another, before the waiting tasks fail."""
+START_PAUSE = 1.0
+"""Seconds until another try when starting fails while other workers are at work."""
 
 
 class Crew:
@@ -146,7 +149,7 @@ class Crew:
         """Get another worker if tasks wait for one; one for each turn of the loop, for each start takes a moment."""
         self._recruiting = False
         starting = sum(1 for worker in self.workers if worker.end.state == protocol.STARTING and not worker.tasks)
-        if not len(self.queue) or starting >= len(self.queue):
+        if not len(self.queue) or starting >= len(self.queue) or self.failed_starts >= START_TRIES:
             return
         try:
             worker = self.pool.recruit(self)
@@ -169,10 +172,20 @@ class Crew:
         self.workers.append(worker)
         worker.heard = time.monotonic()
         child = worker.child
-        self.port.add_reader(child.tasks.fileno(), lambda: self._on_answers(worker))
-        self.port.add_reader(child.control.fileno(), lambda: self._on_control(worker))
+        self.port.add_reader(child.tasks.fileno(), lambda: self._guarded(self._on_answers, worker))
+        self.port.add_reader(child.control.fileno(), lambda: self._guarded(self._on_control, worker))
         if child.pidfd is not None:
-            self.port.add_reader(child.pidfd, lambda: self.on_exit(worker))
+            self.port.add_reader(child.pidfd, lambda: self._guarded(self.on_exit, worker))
+
+    def _guarded(self, react: Callable[[Worker], None], worker: Worker) -> None:
+        """Have a bug of ours cost this worker: a loop calls a reader that raises again and again, or ends."""
+        try:
+            react(worker)
+        except Exception as exc:
+            logging.getLogger("unified_exec").exception("a bug: please report it; worker %d is lost", worker.pid)
+            self._broke_protocol(worker, exc)
+            if react == self.on_exit and worker in self.workers:
+                self.detach(worker)
 
     def detach(self, worker: Worker) -> None:
         """Let go of a worker: another loop may adopt it."""
@@ -307,14 +320,25 @@ class Crew:
 
     def _died_at_start(self, exitcode: int | None) -> None:
         self.failed_starts += 1
-        if self.failed_starts >= START_TRIES:
+        if self.failed_starts >= START_TRIES and not self._give_up_starting():
             self._fail_waiting(WorkerStartError("it died before it was ready", exitcode))
+
+    def _give_up_starting(self) -> bool:
+        """Start no more workers for a while if others are at work: the tasks can wait for those."""
+        if not any(worker.end.state == protocol.UP for worker in self.workers):
+            return False
+        self.port.call_later(START_PAUSE, self._start_again)
+        return True
+
+    def _start_again(self) -> None:
+        self.failed_starts = 0
+        self.pump()
 
     def _start_failed(self, worker: Worker, error: BaseException) -> None:
         worker.culprit = worker.culprit or next(iter(worker.tasks.values()), None)
         self._give_back(worker)
-        self.failed_starts += 1
-        if self.failed_starts >= START_TRIES or not any(other.end.state == protocol.UP for other in self.workers):
+        self.failed_starts = START_TRIES
+        if not self._give_up_starting():
             self._fail_waiting(error)
 
     def _fail_waiting(self, error: BaseException) -> None:

@@ -109,7 +109,7 @@ class Worker:
             blob = card.blob
             flags = frames.NEW_CARD
             if len(self.end.known) >= CARDS_MAX:  # a new lambda for each task must not fill the worker
-                self.end.known.clear()
+                self.end.forget_cards()
                 flags |= frames.FORGET_CARDS
         name = task.name.encode("utf-8", "replace")
         if not packed.buffers and len(packed.data) + len(blob) <= frames.INLINE_MAX:
@@ -188,7 +188,7 @@ class Worker:
             if not size:
                 return back
             message = frames.unpack_task(memoryview(buffer)[:size])
-            self.end.taken_back(message.id, message.card_id if message.flags & frames.NEW_CARD else None)
+            self.end.taken_back(message.id)
             task = self.tasks.pop(message.id)
             self.load -= task.cargo.card.stats.cost or 0.0
             task.place = None
