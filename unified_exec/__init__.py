@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from ._backends.process.pool import ProcessPool as ProcessPool
     from ._backends.thread import ThreadPool as ThreadPool
     from ._core.calls import call as call
-    from ._core.sharing import share as share
-    from ._wire.sharing import Shared as Shared
     from ._core.cancelled import TaskCancelled as TaskCancelled
     from ._core.defaults import shutdown_default_pools as shutdown_default_pools
     from ._core.handle import TaskHandle as TaskHandle
+    from ._core.limits import Limit as Limit
+    from ._core.limits import Rate as Rate
+    from ._core.progress import Progress as Progress
     from ._core.scope import TaskScope as TaskScope
+    from ._core.sharing import share as share
     from ._model.current import (
         CurrentTask as CurrentTask,
     )
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from ._model.current import (
         is_cancelled as is_cancelled,
     )
+    from ._model.current import report as report
     from ._model.current import (
         time_left as time_left,
     )
@@ -50,16 +53,21 @@ if TYPE_CHECKING:
     from ._rules.policies import (
         Policy as Policy,
     )
+    from ._rules.policies import Quorum as Quorum
     from ._rules.policies import (
         Race as Race,
     )
+    from ._rules.policies import Supervise as Supervise
     from ._rules.policies import (
         Tally as Tally,
     )
     from ._rules.policies import (
         Verdict as Verdict,
     )
+    from ._rules.retry import Retry as Retry
+    from ._rules.retry import exponential as exponential
     from ._rules.sizing import cpu_count as cpu_count
+    from ._wire.sharing import Shared as Shared
     from .errors import (
         Cancelled as Cancelled,
     )
@@ -84,14 +92,6 @@ if TYPE_CHECKING:
     from .errors import (
         WorkerStartError as WorkerStartError,
     )
-    from ._core.limits import Limit as Limit
-    from ._core.limits import Rate as Rate
-    from ._core.progress import Progress as Progress
-    from ._model.current import report as report
-    from ._rules.policies import Quorum as Quorum
-    from ._rules.policies import Supervise as Supervise
-    from ._rules.retry import Retry as Retry
-    from ._rules.retry import exponential as exponential
     from .streaming import Failure as Failure
     from .streaming import Pipeline as Pipeline
     from .sync import SyncTaskHandle as SyncTaskHandle

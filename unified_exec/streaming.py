@@ -201,8 +201,9 @@ class Pipeline(Generic[T]):
             scope.cancel("its pipeline could not start")
             await scope.__aexit__(type(exc), exc, exc.__traceback__)
             raise
-        self._results = stream if isinstance(stream, AsyncIterator) else _each(stream)
-        return self._results
+        results: AsyncIterator[T] = stream if isinstance(stream, AsyncIterator) else _each(stream)
+        self._results = results
+        return results
 
     async def __aexit__(self, kind: Any, exc: BaseException | None, tb: Any) -> bool:
         scope, self._scope = self._scope, None

@@ -188,7 +188,7 @@ def tell_who_runs(folder: Path, name: str) -> int:
 async def a_in_a_finally(folder: Path, name: str) -> str:
     try:
         (folder / f"{name}.started").touch()
-        while not (folder / f"{name}.go").exists():  # noqa: ASYNC110 - the file is made by another process
+        while not (folder / f"{name}.go").exists():
             await asyncio.sleep(0.01)
         return name
     except asyncio.CancelledError as ask:

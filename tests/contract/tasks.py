@@ -60,7 +60,7 @@ def hold(folder: Path, name: str) -> str:
 async def a_hold(folder: Path, name: str) -> str:
     try:
         (folder / f"{name}.started").touch()
-        while not (folder / f"{name}.go").exists():  # noqa: ASYNC110
+        while not (folder / f"{name}.go").exists():
             await anyio.sleep(0.002)
         return name
     finally:

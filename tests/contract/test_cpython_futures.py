@@ -19,6 +19,10 @@ def test_cpythons_own_tests_pass(module: str) -> None:
         pytest.skip("before 3.12 it is one module, and has run as a whole")
     ran = subprocess.run(
         [sys.executable, "-m", "tests.contract.cpython_futures", module],
-        cwd=cpython_futures.ROOT, capture_output=True, text=True, timeout=580, check=False,
+        cwd=cpython_futures.ROOT,
+        capture_output=True,
+        text=True,
+        timeout=580,
+        check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -373,10 +373,13 @@ def test_map_that_is_too_slow_times_out_and_cancels(executor: Any, held: Held) -
     assert not held.started("d")
 
 
-@pytest.mark.parametrize(("options", "error"), [
-    ({"buffersize": 0}, ValueError),
-    ({"buffersize": 1.5}, TypeError),
-])
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"buffersize": 0}, ValueError),
+        ({"buffersize": 1.5}, TypeError),
+    ],
+)
 def test_map_refuses_nonsense(executor: Any, options: Any, error: Any) -> None:
     with pytest.raises(error, match="buffersize"):
         executor.map(abs, [1], **options)

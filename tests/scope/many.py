@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from unified_exec import check_cancelled, report
 
@@ -132,7 +133,7 @@ def told(n: int) -> int:
 async def a_told(n: int) -> int:
     for done in range(n):
         report(done, n, f"step {done}")
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
     return n
 
 
@@ -177,7 +178,7 @@ async def a_count_to(folder: Path, n: int) -> AsyncIterator[int]:
         for x in range(n):
             (folder / "driven").write_text(str(x))
             yield x
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
     finally:
         (folder / "closed").touch()
 
@@ -257,3 +258,39 @@ def hold_at(folder: Path, name: str, at: int, x: int) -> int:
 async def a_hold_first(folder: Path, name: str, x: int) -> int:
     await a_hold(folder, name)
     return x
+
+
+def hold_and_fail(folder: Path, name: str) -> None:
+    """Answers the ask to stop with a failure of its own."""
+    tell_run(folder, name)
+    try:
+        hold(folder, name)
+    except BaseException:
+        raise Gone(name) from None
+
+
+async def a_hold_and_fail(folder: Path, name: str) -> None:
+    tell_run(folder, name)
+    try:
+        await a_hold(folder, name)
+    except BaseException:
+        raise Gone(name) from None
+
+
+def needs_list(folder: Path, items: list[str]) -> list[str]:
+    needs(folder, "list", 3)
+    return items
+
+
+def serve(folder: Path, name: str, failures: int) -> str:
+    """A service: fails `failures` times, then runs until the test says so."""
+    if tell_run(folder, name) <= failures:
+        raise Gone(name)
+    return hold(folder, name)
+
+
+async def a_serve(folder: Path, name: str, failures: int) -> str:
+    await anyio.lowlevel.checkpoint()
+    if tell_run(folder, name) <= failures:
+        raise Gone(name)
+    return await a_hold(folder, name)

@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import anyio.from_thread
+import anyio.lowlevel
 import pytest
 
 from tests.scope import many
@@ -70,9 +71,7 @@ async def test_who_comes_first_is_let_in_first(place: Place, tmp_path: Path) -> 
 async def test_cancelling_one_that_waits_lets_the_next_in(place: Place, tmp_path: Path) -> None:
     limit = Limit(1)
     async with TaskScope(policy=Collect()) as scope:
-        one, two, three = (
-            scope.spawn(place.fn(many.hold), tmp_path, name, on=place.on, limit=limit) for name in "abc"
-        )
+        one, two, three = (scope.spawn(place.fn(many.hold), tmp_path, name, on=place.on, limit=limit) for name in "abc")
         assert await until_async((tmp_path / "a.started").exists, 60)
         two.cancel()
         await two.wait()
@@ -155,7 +154,7 @@ async def test_coroutines_wait_in_turn() -> None:
         asked.append(n)
         async with limit:
             order.append(n)
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             assert limit.free == 0
 
     async with TaskScope() as scope:
@@ -211,7 +210,7 @@ async def test_threads_and_coroutines_share_it() -> None:
         for _ in range(20):
             async with limit:
                 inside.append(1)
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
                 assert len(inside) == 1
                 inside.pop()
 
@@ -274,7 +273,7 @@ def test_event_loops_of_several_threads_share_it() -> None:
     async def work() -> None:
         async with limit:
             order.append(1)
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             assert len(order) == 1
             order.pop()
 

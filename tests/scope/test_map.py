@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -98,7 +99,7 @@ async def test_several_consumers_share_one_map() -> None:
     async def consume() -> None:
         async for x in stream:
             got.append(x)
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
 
     async with TaskScope() as scope:
         stream = scope.map(many.double, range(100), chunk=1)
@@ -116,7 +117,7 @@ async def test_nothing_is_read_before_the_first_result_is_asked_for(place: Place
     source = kind()
     async with TaskScope() as scope:
         stream = scope.map(place.fn(many.double), source, on=place.on)
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         assert source.read == 0
         await stream.aclose()
 
@@ -262,7 +263,11 @@ async def test_a_source_that_raises_does_so_behind_its_items(place: Place, kind:
     async with TaskScope() as scope:
         with pytest.raises(Gone):
             async for x in scope.map(
-                place.fn(many.double), kind(25, Gone("the source")), on=place.on, ordered=ordered, return_exceptions=True
+                place.fn(many.double),
+                kind(25, Gone("the source")),
+                on=place.on,
+                ordered=ordered,
+                return_exceptions=True,
             ):
                 got.append(x)
     assert sorted(got) == [2 * x for x in range(25)]

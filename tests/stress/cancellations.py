@@ -169,7 +169,7 @@ async def _end(handle: TaskHandle[int], number: int, dice: random.Random, report
     elif roll < 0.6:
         await anyio.sleep(dice.random() * 0.004)
     elif not handle.done():
-        while handle.state is TaskState.QUEUED:  # noqa: ASYNC110 - nothing tells when a worker begins it
+        while handle.state is TaskState.QUEUED:
             await anyio.sleep(0.0005)
         await anyio.sleep(dice.random() * 0.001)
     if not handle.done() and (endless or roll < 0.9):

@@ -100,7 +100,7 @@ async def driver(max_workers: int | None = None, **options: Any) -> AsyncIterato
 async def comes_true(condition: Callable[[], bool]) -> None:
     """Wait for what a thread does, without blocking the loop."""
     with anyio.fail_after(30):
-        while not condition():  # noqa: ASYNC110  # nothing tells the loop
+        while not condition():  # nothing tells the loop
             await anyio.sleep(0.0005)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
-from .ports import Port
 from .._model.task import Task
+from .ports import Port
 
 
 class Capabilities:
@@ -43,7 +43,7 @@ class Lane(ABC):
             PoolClosed: the pool takes no more work.
         """
 
-    def prepare(self, task: Task) -> None:
+    def prepare(self, task: Task) -> None:  # noqa: B027  not every lane has something to prepare
         """Do what of `submit` must be done at once, in the caller: it is followed by `enqueue`, maybe much later. What
         it leaves in `cargo` may be given to another task with the same call.
 
@@ -66,7 +66,6 @@ class Lane(ABC):
 
         What a task returned all the same is kept. Tasks that are done are passed over.
         """
-
 
     def give_credit(self, task: Task, count: int) -> None:
         """Allow a running task so many more messages; 0 asks for what it has gathered.

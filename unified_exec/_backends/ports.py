@@ -51,12 +51,12 @@ class Port(ABC):
 
     @abstractmethod
     def on_end(self, fn: Callable[[], object]) -> None:
-        """Call the bound method `fn` in the loop's thread when the loop ends, where the loop tells so; else see `ended`.
+        """Call the bound method `fn` in the loop's thread when the loop ends; not every loop tells, see `ended`.
 
         Held weakly: a loop may outlive many pools.
         """
 
-    def guard(self, *classes: type) -> None:
+    def guard(self, *classes: type) -> None:  # noqa: B027  most loops need none
         """Keep Ctrl-C out of the methods of `classes`, where the loop can raise it between any two bytecodes."""
 
     @abstractmethod

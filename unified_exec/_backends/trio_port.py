@@ -11,7 +11,6 @@ import trio
 
 from .ports import Port, Timer, Waiter
 
-
 _guarded: set[type] = set()
 
 
@@ -28,7 +27,7 @@ class _TrioWaiter(Waiter):
         return self._event.wait().__await__()
 
 
-class _TrioTimer:
+class _TrioTimer(Timer):
     __slots__ = ("scope",)
 
     def __init__(self, scope: trio.CancelScope) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 from ..errors import SerializationError, WorkerCrashed
 
@@ -72,7 +73,7 @@ class Retry:
         on: type[Exception] | tuple[type[Exception], ...] = (Exception,),
         backoff: float | Callable[[int], float] = 0.0,
     ) -> None:
-        kinds = on if isinstance(on, tuple) else (on,)
+        kinds: tuple[Any, ...] = on if isinstance(on, tuple) else (on,)
         for kind in kinds:
             if not (isinstance(kind, type) and issubclass(kind, BaseException)):
                 raise TypeError(f"Retry(on=...) takes exception types, got {kind!r}")

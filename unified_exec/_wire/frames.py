@@ -22,7 +22,8 @@ STOP        the parent wants the worker to end when it is done
 
 from __future__ import annotations
 
-from _struct import Struct, error as struct_error
+from _struct import Struct
+from _struct import error as struct_error  # type: ignore[attr-defined]
 
 from ..errors import UnifiedExecError
 

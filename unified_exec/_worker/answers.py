@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from . import shared
-from .link import Link
 from .._wire import codec, frames, remote_errors
 from ..errors import SerializationError
+from . import shared
+from .link import Link
 
 
 def send(

@@ -57,7 +57,7 @@ def run_chunk(fn: Callable[[Any], Any], go_on: bool, items: Iterable[Any]) -> Ch
     results: list[Any] = []
     try:
         for item in items:
-            results.append(fn(item))
+            results.append(fn(item))  # noqa: PERF401  what was done before a failure is kept
     except Cancelled:
         raise
     except BaseException as exc:

@@ -6,9 +6,10 @@ import _socket
 import os
 from _struct import Struct
 from collections.abc import Sequence
+from mmap import mmap
 
-from . import shared
 from .._wire import frames
+from . import shared
 
 TASKS_FD, CONTROL_FD, LIFELINE_FD, STATUS_FD = 3, 4, 5, 6
 """Where a worker finds its descriptors; everything above is closed at its start."""
@@ -63,7 +64,7 @@ class Link:
     def __init__(self) -> None:
         self.tasks = _socket.socket(fileno=TASKS_FD)
         self.control = _socket.socket(fileno=CONTROL_FD)
-        self.status = shared.mmap(STATUS_FD, STATUS_SIZE) if shared.AVAILABLE else bytearray(STATUS_SIZE)
+        self.status = mmap(STATUS_FD, STATUS_SIZE) if shared.AVAILABLE else bytearray(STATUS_SIZE)
         os.close(STATUS_FD)
         self._buffer = bytearray(frames.MESSAGE_MAX)
         self._view = memoryview(self._buffer)

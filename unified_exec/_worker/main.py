@@ -9,13 +9,13 @@ import os
 import sys
 from typing import Any
 
+from .._wire import codec, frames, remote_errors, sharing
+from ..errors import WorkerStartError
 from . import answers, talk
 from .bell import Bell
 from .link import CONTROL_FD, LIFELINE_FD, STATUS_FD, TASKS_FD, Link, receive
 from .settings import Settings
 from .shared import read_block
-from .._wire import codec, frames, remote_errors, sharing
-from ..errors import WorkerStartError
 
 _DESCRIPTORS_MAX = 65536
 _EXIT_SECONDS = 1.0

@@ -46,9 +46,7 @@ def _write_at(fd: int, view: memoryview, offset: int) -> None:
         offset += written
 
 
-def read_block(
-    fd: int, table: frames.Bytes, access: int = ACCESS_COPY
-) -> tuple[memoryview, list[memoryview]]:
+def read_block(fd: int, table: frames.Bytes, access: int = ACCESS_COPY) -> tuple[memoryview, list[memoryview]]:
     """Map a block and close its descriptor: the payload and the buffers, writable and private unless said otherwise.
 
     Raises:

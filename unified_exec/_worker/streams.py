@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from time import monotonic
 from typing import Any
 
-from . import talk
 from .._model.current import current
 from ..errors import SerializationError
+from . import talk
 
 BATCH = "batch"
 BATCH_MAX = 1000
@@ -74,7 +74,8 @@ class Batches:
 def run_generator(fn: Callable[..., Iterator[Any]], args: tuple[Any, ...]) -> int:
     """Run a generator function to its end; returns how many batches were sent."""
     here, view = talk.here, current.get()
-    assert here is not None and view is not None
+    assert here is not None
+    assert view is not None
     batches = Batches(here, view.id)
     items = fn(*args)
     here.bell.flushes[view.id] = batches.flush
@@ -99,7 +100,8 @@ async def run_async_generator(fn: Callable[..., AsyncIterator[Any]], args: tuple
     import asyncio
 
     here, view = talk.here, current.get()
-    assert here is not None and view is not None
+    assert here is not None
+    assert view is not None
     batches = Batches(here, view.id)
     credited = here.bell.events[view.id] = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from .._model.current import CurrentTask
+from .._wire import codec, frames
 from . import shared
 from .bell import Bell
 from .link import CONTROL_FD, Link
-from .._model.current import CurrentTask
-from .._wire import codec, frames
 
 here: Talk | None = None
 """This worker's talk; ``None`` in any other process."""

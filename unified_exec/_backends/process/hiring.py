@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from .start import parent_settings, start
-from .worker import Worker
 from ..._rules import sizing
 from ..._wire import codec
 from ...errors import WorkerStartError
+from .start import parent_settings, start
+from .worker import Worker
 
 if TYPE_CHECKING:
     from .pool import ProcessPool

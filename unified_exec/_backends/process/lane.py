@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .crew import Crew
-from .worker import Worker
-from ..base import Lane
-from ..ports import Port
 from ..._model.task import Task
 from ..._rules.dispatch import is_async
 from ..._wire import sharing
 from ..._wire.functions import encode_call
 from ...errors import PoolClosed
+from ..base import Lane
+from ..ports import Port
+from .crew import Crew
+from .worker import Worker
 
 if TYPE_CHECKING:
     from .pool import ProcessPool
@@ -51,7 +51,8 @@ class ProcessLane(Lane):
         """
         if self.pool.closed:
             raise PoolClosed(repr(self.pool))
-        assert task.fn is not None and task.args is not None
+        assert task.fn is not None
+        assert task.args is not None
         outbox = sharing.outbox()
         outbox.clear()
         task.cargo = encode_call(task.fn, task.args)

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def check(
-    max_workers: int | None, tasks: int | None, memory: int | None, idle: float | None, grace: float
-) -> None:
+def check(max_workers: int | None, tasks: int | None, memory: int | None, idle: float | None, grace: float) -> None:
     """Check the numbers.
 
     Raises:

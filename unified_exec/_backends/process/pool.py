@@ -11,17 +11,17 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from ..._rules import sizing
+from ..._wire.protocol import STARTING
+from ...errors import PoolClosed, WorkerStartError
+from ..base import Backend, Capabilities
+from ..ports import Port
 from . import options
 from .closing import dismiss_all, drop, wait_for
 from .crew import Crew
 from .hiring import hire
 from .lane import ProcessLane
 from .worker import Worker
-from ..base import Backend, Capabilities
-from ..ports import Port
-from ..._rules import sizing
-from ..._wire.protocol import STARTING
-from ...errors import PoolClosed, WorkerStartError
 
 IDLE_TIMEOUT = 60.0
 
@@ -264,7 +264,7 @@ class ProcessPool(Backend):
 
         self.closed = True
         try:
-            while self._busy():
+            while self._busy():  # noqa: ASYNC110  the tasks may be those of other loops and threads
                 await anyio.sleep(0.005)
         finally:
             workers = dismiss_all(self)
@@ -344,5 +344,10 @@ def _kill_all() -> None:
         pool.kill()
 
 
+def _after_fork() -> None:
+    for pool in list(_pools):
+        pool.after_fork()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: [pool.after_fork() for pool in list(_pools)])
+    os.register_at_fork(after_in_child=_after_fork)

@@ -9,15 +9,15 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from .start import Child
-from ..ports import Timer
 from ..._model.task import Task
 from ..._wire import frames
 from ..._wire.frames import ProtocolError
-from ..._wire.sharing import Shared
 from ..._wire.protocol import OVER, UP, Event, ParentEnd
+from ..._wire.sharing import Shared
 from ..._worker import bell, link, shared
 from ..._worker.link import DONTWAIT
+from ..ports import Timer
+from .start import Child
 
 _SHUT_WR = 1
 CARDS_MAX = 2000
