@@ -33,7 +33,7 @@ help:
 	@echo "make format  let ruff rewrite what it can"
 	@echo "make docs    build the documentation, warnings are errors"
 	@echo "make bench   run the benchmarks against other libraries"
-	@echo "make soak    run the tests that take minutes"
+	@echo "make soak    random work, cancels and kills for as long as you like (ARGS=\"--tasks 1000000\")"
 	@echo "make clean   remove the environment and everything built"
 
 demo: $(VENV)/.stamp-demo
@@ -44,8 +44,8 @@ test: $(VENV)/.stamp-test
 	@$(BIN)/python -m pytest $(ARGS)
 
 soak: $(VENV)/.stamp-test
-	@echo "== pytest -m soak $(ARGS)"
-	@$(BIN)/python -m pytest -m soak -o timeout=0 -o faulthandler_timeout=0 $(ARGS)
+	@echo "== soak $(ARGS)"
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 lint: $(VENV)/.stamp-lint
 	@echo "== ruff check"
@@ -69,7 +69,7 @@ docs: $(VENV)/.stamp-docs
 	@echo "docs/_build/html/index.html"
 
 bench: $(VENV)/.stamp-benchmarks
-	@$(BIN)/python -m unified_exec bench $(ARGS)
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

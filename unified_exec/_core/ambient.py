@@ -28,7 +28,7 @@ def loop_time_left() -> float | None:
     except RuntimeError:
         return None  # a callback of the loop, not a task
     task = model.current.get()
-    if task is not None and task.backend != "thread" and task.deadline is not None:
+    if task is not None and task.deadline is not None:
         left = min(left, task.deadline - time.monotonic())
     return left
 

@@ -124,3 +124,19 @@ class Order:
     def clear(self) -> None:
         self._window.clear()
         self.open = self.held = 0
+
+
+def lost_with_it(items: list[Any], shown: int = 5) -> str:
+    """Name the items that a dying worker has cost."""
+    names = ", ".join(_short(item) for item in items[:shown])
+    if len(items) > shown:
+        names += f" and {len(items) - shown} more"
+    return f"it had {'item' if len(items) == 1 else f'{len(items)} items'} {names}"
+
+
+def _short(item: Any, most: int = 60) -> str:
+    try:
+        text = repr(item)
+    except Exception:
+        text = f"<{type(item).__name__}>"
+    return text if len(text) <= most else text[: most - 3] + "..."

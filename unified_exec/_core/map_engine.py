@@ -14,11 +14,11 @@ from .._rules.chunking import Chunking
 from .._rules.dispatch import call_name, is_async
 from .._rules.retry import Retry
 from .._worker.chunks import ItemFailure, run_chunk
-from ..errors import SerializationError, UnifiedExecError
+from ..errors import SerializationError, UnifiedExecError, WorkerCrashed
 from .cancelled import TaskCancelled
 from .handle import TaskHandle
 from .limits import Gate, Limit
-from .map_chunks import PENDING, SKIPPED, Chunk, Order, Stop
+from .map_chunks import PENDING, SKIPPED, Chunk, Order, Stop, lost_with_it
 from .map_source import Source
 from .tickets import Hold, LoopTicket, entered, holds
 
@@ -125,7 +125,9 @@ class MapEngine:
             return
         self._refilling = True
         try:
-            while not self.ended and not self.source.exhausted and (room := self._may_send()) > 0:
+            while (room := self._may_send()) > 0:
+                if not self._reading():  # what was sent may have ended it
+                    break
                 items = self.source.read(min(room, self.chunking.size))
                 if items:
                     self._expect(items)
@@ -253,6 +255,8 @@ class MapEngine:
             results = [Stop(handle.cancellation()) for _ in chunk.items]
         else:
             assert outcome.error is not None
+            if isinstance(outcome.error, WorkerCrashed):
+                outcome.error.detail = outcome.error.detail or lost_with_it(chunk.items)
             results = [ItemFailure(outcome.error) for _ in chunk.items]
         self._finished(chunk, results)
 
@@ -320,6 +324,9 @@ class MapEngine:
                     self._waiters.remove(waiter)
 
     _unfinished = False
+
+    def _reading(self) -> bool:
+        return not self.ended and not self.source.exhausted
 
     def _over(self) -> bool:
         return self.source.exhausted and not self._order.open and not self._gathered
