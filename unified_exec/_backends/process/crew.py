@@ -35,7 +35,7 @@ BREATH = 0.001
 START_TRIES = 3
 """Workers that may die before they are up, one after another, before the waiting tasks fail."""
 START_PAUSE = 1.0
-"""Seconds until another try when starting fails while other workers are at work."""
+"""Seconds until another try when starting fails while other workers are at work; doubled with each."""
 
 
 class Crew:
@@ -49,6 +49,7 @@ class Crew:
         self.workers: list[Worker] = []
         self.idle: list[Worker] = []  # newest last: the oldest may reach their idle time
         self.failed_starts = 0
+        self._start_pause = START_PAUSE
         self._stuck_timer: Timer | None = None
         self._room_timer: Timer | None = None
         self._recruiting = False
@@ -246,6 +247,7 @@ class Crew:
     def _on_event(self, worker: Worker, event: protocol.Event, fd: int | None = None) -> None:
         if type(event) is protocol.Ready:
             self.failed_starts = 0
+            self._start_pause = START_PAUSE
             self.rest(worker)
         elif type(event) is protocol.Leaving:
             self._give_back(worker)
@@ -327,7 +329,8 @@ class Crew:
         """Start no more workers for a while if others are at work: the tasks can wait for those."""
         if not any(worker.end.state == protocol.UP for worker in self.workers):
             return False
-        self.port.call_later(START_PAUSE, self._start_again)
+        self.port.call_later(self._start_pause, self._start_again)
+        self._start_pause *= 2
         return True
 
     def _start_again(self) -> None:
