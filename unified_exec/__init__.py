@@ -150,6 +150,7 @@ __all__ = [
     "RemoteError",
     "Retry",
     "SerializationError",
+    "Shared",
     "Supervise",
     "SyncTaskHandle",
     "SyncTaskScope",
@@ -174,6 +175,7 @@ __all__ = [
     "exponential",
     "is_cancelled",
     "report",
+    "share",
     "shutdown_default_pools",
     "time_left",
 ]
