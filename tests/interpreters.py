@@ -19,7 +19,7 @@ from pathlib import Path
 
 VARIABLE = "UNIFIED_EXEC_PYTHONS"
 WANTED = ("3.11", "3.12", "3.13", "3.14", "3.13t", "3.14t")
-LENT = ("anyio", "cloudpickle", "idna", "tblib", "typing_extensions")
+LENT = ("anyio", "cloudpickle", "idna", "typing_extensions")
 ROOT = Path(__file__).parent.parent
 
 _ASK = """
