@@ -46,7 +46,7 @@ async def test_anyio_worker_threads_are_no_leak() -> None:
 
 
 def test_another_interpreter_can_import_what_the_package_depends_on(interpreter: Interpreter) -> None:
-    imports = "import anyio, cloudpickle, tblib, typing_extensions, sys"
+    imports = "import anyio, cloudpickle, typing_extensions, sys"
     done = interpreter.run("-c", f"{imports}; print(sys.version_info[:2])")
     assert done.stdout.strip() == str(tuple(map(int, interpreter.version.rstrip("t").split("."))))
 
