@@ -90,7 +90,7 @@ async def test_a_start_that_fails_beside_a_busy_worker_is_not_tried_without_end(
             waiting = [scope.spawn(tasks.double, n, on="process") for n in range(3)]
             # Whether they wait for the busy worker or fail is open; that the tries end is not.
             await until_async(
-                lambda: all(handle.done() for handle in waiting) or len(tasks.noted(starts)) > MOST_STARTS, 5
+                lambda: all(handle.done() for handle in waiting) or len(tasks.noted(starts)) > MOST_STARTS, 20
             )
             tried = len(tasks.noted(starts))
             gate.touch()
