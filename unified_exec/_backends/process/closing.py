@@ -20,7 +20,8 @@ def dismiss_all(pool: ProcessPool) -> list[Worker]:
     """
     pool.over = True
     with pool._lock:
-        workers, pool._workers = pool._workers, set()
+        workers = set(pool._workers)
+        pool._workers.clear()
         lanes, pool._lanes = pool._lanes, {}
         pool._free = []
     for port, lane in lanes.items():
@@ -60,8 +61,15 @@ def wait_for(workers: list[Worker], grace: float) -> None:
         worker.bury()
 
 
-def drop(pool: ProcessPool) -> None:
-    """Bury the workers of a pool that nobody can close any more."""
-    for worker in pool._workers:
+def drop(workers: set[Worker], pool: str) -> None:
+    """Bury the workers of a pool that nobody can close any more.
+
+    Called through a weak reference that holds the workers, not by the pool's own finalizer: in a cycle the collector
+    finalizes their sockets and the pool in any order.
+    """
+    if not workers:
+        return
+    for worker in workers:
         worker.bury()
-    warnings.warn(f"unclosed {pool!r}: use `async with`, `with` or close()", ResourceWarning, source=pool, stacklevel=2)
+    workers.clear()
+    warnings.warn(f"unclosed {pool}: use `async with`, `with` or close()", ResourceWarning, stacklevel=2)

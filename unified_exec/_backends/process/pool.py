@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -90,13 +89,15 @@ class ProcessPool(Backend):
         self._initializer: bytes | None = None
         if initializer is not None:
             self._initializer = options.encode_initializer(initializer, initargs)
+        self._workers: set[Worker] = set()  # one set for life: the finalizer holds it
         self._reset()
         _pools.add(self)
+        weakref.finalize(self, drop, self._workers, repr(self)).atexit = False
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._lanes: dict[Port, ProcessLane] = {}
-        self._workers: set[Worker] = set()
+        self._workers.clear()
         self._free: list[Worker] = []
         self.hungry: list[Crew] = []
         self._when_gone: list[Callable[[], object]] = []
@@ -318,10 +319,6 @@ class ProcessPool(Backend):
             worker.asked.clear()  # timers of a loop that is the parent's
             worker.close()
         self._reset()
-
-    def __del__(self) -> None:
-        if getattr(self, "_workers", None) and not sys.is_finalizing():
-            drop(self)
 
     def __enter__(self) -> ProcessPool:
         return self
