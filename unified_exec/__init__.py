@@ -11,6 +11,7 @@ The names are loaded when they are first used: a worker process needs few of the
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -194,3 +195,21 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOME})
+
+
+def _start_ahead() -> None:
+    """Start a worker now if the program that imports this package is a script that will want one."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    if frame.f_globals.get("__name__") != "__main__" or "__file__" not in frame.f_globals:
+        return
+    from ._rules.foresight import names_process_work
+
+    if names_process_work(frame.f_code, not getattr(sys, "_is_gil_enabled", lambda: True)()):
+        from ._backends.process import early
+
+        early.begin()
+
+
+_start_ahead()

@@ -74,6 +74,8 @@ class Waiter(ABC):
     def __await__(self) -> Generator[Any, Any, Any]: ...
 
 
+at_first_port: Callable[[Port], object] | None = None
+"""Called once, in the thread of the first event loop that a port is made for."""
 _asyncio_ports: dict[Any, Port] = {}
 _lock = allocate_lock()
 _trio_ports: Any = None  # a trio.lowlevel.RunVar[Port]
@@ -97,6 +99,7 @@ def current_port() -> Port:
             for other in [known for known in _asyncio_ports if known.is_closed()]:
                 del _asyncio_ports[other]
             port = _asyncio_ports[loop] = AsyncioPort(loop)
+        _first(port)
     return port
 
 
@@ -113,4 +116,12 @@ def _current_trio_port() -> Port:
 
         port = TrioPort()
         _trio_ports.set(port)
+        _first(port)
     return port
+
+
+def _first(port: Port) -> None:
+    global at_first_port
+    tell, at_first_port = at_first_port, None
+    if tell is not None:
+        tell(port)

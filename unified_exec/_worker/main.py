@@ -33,6 +33,8 @@ def main() -> None:
     bell = Bell(link)
     talk.here = talk.Talk(link, bell)
     sharing.look = bell.look
+    if len(sys.argv) > 1:
+        get_ready(sys.argv.pop(1))
     settings = read_settings()
     if settings is None:
         return
@@ -107,6 +109,16 @@ def _wait_for_end() -> None:
     except OSError:
         pass
     os.killpg(os.getpgrp(), _signal.SIGKILL)
+
+
+def get_ready(folder: str) -> None:
+    """Use the time until somebody wants this worker: import what functions of a script will need."""
+    sys.path.append(folder)
+    try:
+        import cloudpickle  # noqa: F401
+    except ImportError:
+        pass  # whoever needs it is told
+    sys.path.pop()
 
 
 def read_settings() -> Settings | None:

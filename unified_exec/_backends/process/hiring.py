@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..._rules import sizing
 from ..._wire import codec
 from ...errors import WorkerStartError
+from . import early
 from .start import parent_settings, start
 from .worker import Worker
 
@@ -28,7 +29,8 @@ def hire(pool: ProcessPool, coroutines: bool) -> Worker:
     settings.max_memory = pool._max_memory
     settings.idle = pool._idle_timeout
     environment = {**os.environ, **sizing.worker_threads(dict(os.environ), pool.max_workers, sizing.cpu_count())}
-    worker = Worker(start({**environment, **pool._env}), coroutines)
+    environment.update(pool._env)
+    worker = Worker(early.take(environment) or start(environment), coroutines)
     try:
         worker.set_up(codec.encode_value(settings.as_dict()).data)
     except ConnectionError:

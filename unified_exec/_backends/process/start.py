@@ -45,8 +45,12 @@ class Child(NamedTuple):
     pidfd: int | None
 
 
-def start(environment: dict[str, str]) -> Child:
+def start(environment: dict[str, str], folder: str | None = None) -> Child:
     """Start a worker and return at once; it says READY when it is up.
+
+    Args:
+        environment: of the process.
+        folder: import cloudpickle from there before the settings come.
 
     Raises:
         WorkerStartError: the process could not be made.
@@ -55,14 +59,14 @@ def start(environment: dict[str, str]) -> Child:
         raise WorkerStartError("sys.executable is empty, so there is no Python to run it with")
     with contextlib.ExitStack() as undo:
         try:
-            child = _start(environment, undo)
+            child = _start(environment, folder, undo)
         except OSError as exc:
             raise WorkerStartError(f"{sys.executable} could not be run: {exc}") from exc
         undo.pop_all()
     return child
 
 
-def _start(environment: dict[str, str], undo: contextlib.ExitStack) -> Child:
+def _start(environment: dict[str, str], folder: str | None, undo: contextlib.ExitStack) -> Child:
     tasks, claims = _pair(socket.SOCK_SEQPACKET, undo)
     control, its_control = _pair(socket.SOCK_SEQPACKET, undo)
     lifeline, its_lifeline = _pair(socket.SOCK_STREAM, undo)
@@ -73,7 +77,8 @@ def _start(environment: dict[str, str], undo: contextlib.ExitStack) -> Child:
             os.ftruncate(status_fd, link.STATUS_SIZE)
             status = mmap.mmap(status_fd, link.STATUS_SIZE)
             undo.callback(status.close)
-            pid = _spawn(environment, [claims.fileno(), its_control.fileno(), its_lifeline.fileno(), status_fd])
+            theirs = [claims.fileno(), its_control.fileno(), its_lifeline.fileno(), status_fd]
+            pid = _spawn(environment, _command(folder), theirs)
         finally:
             os.close(status_fd)
     undo.callback(_end, pid)
@@ -98,7 +103,7 @@ def _end(pid: int) -> None:
         pass  # the application ignores SIGCHLD, so the system has reaped it
 
 
-def _spawn(environment: dict[str, str], sources: list[int]) -> int:
+def _spawn(environment: dict[str, str], command: list[str], sources: list[int]) -> int:
     targets = (link.TASKS_FD, link.CONTROL_FD, link.LIFELINE_FD, link.STATUS_FD)
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE) for fd in sources]
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
@@ -108,7 +113,7 @@ def _spawn(environment: dict[str, str], sources: list[int]) -> int:
     try:
         return os.posix_spawn(
             sys.executable,
-            _command(),
+            command,
             environment,
             file_actions=actions,
             setpgroup=0,
@@ -120,10 +125,10 @@ def _spawn(environment: dict[str, str], sources: list[int]) -> int:
             os.close(fd)
 
 
-def _command() -> list[str]:
+def _command(folder: str | None) -> list[str]:
     # -S: `site` costs half the start of an interpreter, and all it would do is told by the parent.
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    return [sys.executable, *flags, "-S", "-P", "-c", _BOOT, _ROOT]
+    return [sys.executable, *flags, "-S", "-P", "-c", _BOOT, _ROOT, *([folder] if folder else ())]
 
 
 def parent_settings() -> Settings:
