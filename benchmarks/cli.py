@@ -11,7 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from .machine import describe
+from unified_exec.cli.bench.machine import describe
+
 from .model import Result, Row, Settings
 from .report import Progress, print_machine, print_result, print_summary
 from .results import as_json

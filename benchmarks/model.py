@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+from unified_exec.cli.bench.figures import Samples
 
 OURS = "unified_exec"
 BEST_PEER = "best peer"
@@ -95,24 +96,11 @@ class Row:
 
 
 @dataclass
-class Figure:
+class Figure(Samples):
     """What one contender reached in each round."""
 
-    name: str
-    peer: bool
-    samples: list[float] = field(default_factory=list)
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.samples)
-
-    @property
-    def spread(self) -> float:
-        """Distance between the quartiles, as a share of the median."""
-        if len(self.samples) < 2 or not self.median:
-            return 0.0
-        low, _, high = statistics.quantiles(self.samples, n=4, method="inclusive")
-        return (high - low) / self.median
+    name: str = ""
+    peer: bool = True
 
 
 @dataclass

@@ -8,18 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from unified_exec.cli.bench.figures import MANY_OTHERS, WIDE_SPREAD, shown
+
 from .model import BEST_PEER, Result, Row, Verdict
-from .runner import MANY_OTHERS, WIDE_SPREAD, noise
-
-_STEPS = {"s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")), "bytes": ((1 << 20, "MiB"), (1 << 10, "KiB"))}
-
-
-def shown(value: float, unit: str) -> str:
-    """A figure with three digits and a fitting unit."""
-    for size, name in _STEPS.get(unit, ()):
-        if abs(value) >= size:
-            return f"{value / size:.3g} {name}"
-    return f"{value:.3g} {'B' if unit == 'bytes' else unit}".strip()
+from .runner import noise
 
 
 class Progress:

@@ -24,8 +24,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from unified_exec.cli.bench.figures import MANY_OTHERS, WIDE_SPREAD
+
 from .model import Result, Settings, Verdict
-from .runner import MANY_OTHERS, WIDE_SPREAD, noise
+from .runner import noise
 
 
 def as_json(machine: dict[str, Any], settings: Settings, rounds: int, results: Sequence[Result]) -> dict[str, Any]:

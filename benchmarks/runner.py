@@ -7,13 +7,10 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
-from .machine import Neighbours, missing
-from .model import Contender, Figure, Result, Row, Settings
+from unified_exec.cli.bench.figures import MANY_OTHERS, WIDE_SPREAD
+from unified_exec.cli.bench.machine import Neighbours, missing
 
-MANY_OTHERS = 0.25
-"""Cores other processes may keep busy during a row, on average, before its figures are called disturbed."""
-WIDE_SPREAD = 0.30
-"""Distance between the quartiles, as a share of the median, above which a figure is called noisy."""
+from .model import Contender, Figure, Result, Row, Settings
 
 
 class Watcher(Protocol):
@@ -44,7 +41,7 @@ def run_row(row: Row, settings: Settings, rounds: int, watcher: Watcher) -> Resu
                 continue
             result.others.append(neighbours.end())
             for name, value in reached.items():
-                result.figures.setdefault(name, Figure(name, contender.peer)).samples.append(value)
+                result.figures.setdefault(name, Figure(name=name, peer=contender.peer)).samples.append(value)
     result.seconds = time.monotonic() - began
     return result
 

@@ -32,7 +32,7 @@ PACKAGES = (
 
 def describe() -> dict[str, Any]:
     """The machine, the interpreter and the versions of all that takes part."""
-    from unified_exec import __version__, cpu_count
+    from ... import __version__, cpu_count
 
     enabled = getattr(sys, "_is_gil_enabled", None)
     return {

@@ -1,0 +1,1 @@
+"""`unified_exec bench`: models of concurrency, measured on this machine."""
