@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         time_left as time_left,
     )
     from ._model.states import TaskState as TaskState
+    from ._rules.auto import Decision as Decision
     from ._rules.dispatch import blocking as blocking
     from ._rules.dispatch import cpu_bound as cpu_bound
     from ._rules.policies import (
@@ -114,6 +115,7 @@ _HOMES = {
     "_core.scope": ("TaskScope",),
     "_model.current": ("CurrentTask", "check_cancelled", "current_task", "is_cancelled", "report", "time_left"),
     "_model.states": ("TaskState",),
+    "_rules.auto": ("Decision",),
     "_rules.dispatch": ("blocking", "cpu_bound"),
     "_rules.policies": ("Collect", "FailFast", "Policy", "Quorum", "Race", "Supervise", "Tally", "Verdict"),
     "_rules.retry": ("Retry", "exponential"),
@@ -137,6 +139,7 @@ __all__ = [
     "Cancelled",
     "Collect",
     "CurrentTask",
+    "Decision",
     "FailFast",
     "Failure",
     "Limit",

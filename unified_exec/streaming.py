@@ -301,6 +301,7 @@ class _Map(_Stage):
         take = failures.append if self.on_error == "skip" else self.on_error
         if callable(take):
             options["on_error"] = lambda item, error: take(Failure(self.name, item, error))
+        options["steering"] = route.steering(scope, self.fn, self.on)
         engine = MapEngine(scope, self.fn, stream, place, backend, name=f"stage {self.name}", **options)
         return MapStream(engine)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._core.limits import Gate
     from ._core.progress import Show
     from ._core.scope import On
+    from ._rules.auto import Decision
 
 __all__ = ["SyncTaskHandle", "SyncTaskScope"]
 
@@ -48,6 +49,11 @@ class SyncTaskHandle(Generic[T]):
     @property
     def id(self) -> int:
         return self._handle.id
+
+    @property
+    def decision(self) -> Decision | None:
+        """With ``on="auto"`` what sent it where it runs, else ``None``."""
+        return self._handle.decision
 
     @property
     def state(self) -> TaskState:

@@ -11,6 +11,7 @@ from .._model.task import Task
 
 if TYPE_CHECKING:
     from .._backends.ports import Port, Timer, Waiter
+    from .._rules.auto import Decision
     from .attempts import Plan
     from .cancelled import TaskCancelled
 
@@ -30,9 +31,21 @@ class TaskHandle(Task, Generic[T]):
         timing: when it was queued, started and finished, in seconds of `time.monotonic`.
         state: a `TaskState`.
         attempts: which try it is at, or ended with: 1 unless it was tried again.
+        decision: with ``on="auto"`` the `Decision` that sent it where it runs, else ``None``.
     """
 
-    __slots__ = ("__weakref__", "_port", "_timer", "_waiters", "attempts", "by_scope", "listener", "plan", "private")
+    __slots__ = (
+        "__weakref__",
+        "_port",
+        "_timer",
+        "_waiters",
+        "attempts",
+        "by_scope",
+        "decision",
+        "listener",
+        "plan",
+        "private",
+    )
 
     def __init__(
         self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], backend: str, owner: Any, port: Port
@@ -42,6 +55,7 @@ class TaskHandle(Task, Generic[T]):
         self.listener: Callable[[Any], object] | None = None
         self.plan: Plan | None = None
         self.attempts = 1
+        self.decision: Decision | None = None
         self.private = False  # its outcome is its spawner's affair; the policy of the scope does not see it
         self.by_scope = False  # its scope cancelled it; nobody else did
         self._timer: Timer | None = None

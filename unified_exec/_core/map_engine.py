@@ -24,6 +24,7 @@ from .tickets import Hold, LoopTicket, entered, holds
 
 if TYPE_CHECKING:
     from .._backends.ports import Timer, Waiter
+    from .auto import Steering
     from .progress import Tracker
     from .scope import TaskScope
 
@@ -31,6 +32,8 @@ LOOP_LIMIT = 100
 """Coroutines of one map at the same time, unless said otherwise."""
 AHEAD = 3
 """Chunks in flight for each worker: one runs, one waits beside it, one is on its way."""
+MAX_STEERED = 1_000_000
+"""Workers of a map whose place may change: no bound beside its limit."""
 HELD = 16
 """Finished chunks for each worker that may wait for their turn, or for the consumer."""
 
@@ -55,6 +58,7 @@ class MapEngine:
         return_exceptions: bool = False,
         on_error: Callable[[Any, BaseException], object] | None = None,
         name: str | None = None,
+        steering: Steering | None = None,
     ) -> None:
         assert scope._port is not None
         self.scope = scope
@@ -65,6 +69,7 @@ class MapEngine:
         self._port = scope._port
         self._place = place
         self._backend = backend
+        self._steering = steering
         self._timeout = timeout
         self._retry = retry
         self._on_error = on_error
@@ -91,10 +96,13 @@ class MapEngine:
 
     def _set_bounds(self, limit: int | Gate | None, chunk: int | None, buffer: int | None) -> None:
         workers = LOOP_LIMIT if self._backend is None else self._backend.max_workers  # type: ignore[attr-defined]
+        if self._steering is not None and self._backend is not None:
+            workers = self._steering.workers(self._backend)
         if isinstance(limit, Limit):
             workers = min(workers, limit.n)
         number = limit if isinstance(limit, int) else None
         most = 1 if self._single or self._gate is not None else 2000 if number is None else number // (2 * workers)
+        self._workers_most = min(limit.n if isinstance(limit, Limit) else MAX_STEERED, number or MAX_STEERED)
         if number is not None:
             workers = min(workers, number)
         self.chunking = Chunking(1 if most == 1 else chunk, most)
@@ -203,6 +211,8 @@ class MapEngine:
         self._send(chunk, ticket.hold)
 
     def _send(self, chunk: Chunk, hold: Hold | None) -> None:
+        if self._steering is not None:
+            self._steer(self._steering)
         scope = self.scope
         args = (chunk.items[0],) if self._single else (chunk.items,)
         handle: TaskHandle[Any] = TaskHandle(self.name, self._fn, args, self._place, scope, self._port)
@@ -213,7 +223,11 @@ class MapEngine:
         context = self._context.copy()
         context.run(entered, hold)
         try:
-            context.run(scope.launch, handle, self._backend, self._timeout)
+            if self._steering is None:
+                context.run(scope.launch, handle, self._backend, self._timeout)
+            else:
+                assert self._backend is not None
+                context.run(self._steering.launch, handle, self._backend, self._timeout, len(chunk.items))
         except SerializationError as exc:
             self._release(hold)
             self._cannot_travel(chunk, exc)
@@ -223,6 +237,12 @@ class MapEngine:
         else:
             self._flights.add(handle)
             handle.when_done(lambda: self._done(handle, chunk, hold))
+
+    def _steer(self, steering: Steering) -> None:
+        """Go where this chunk belongs by now; how much may be under way depends on the place."""
+        self._backend = steering.backend()
+        self._place = self._backend.kind
+        self._workers = min(self._workers_most, steering.workers(self._backend))
 
     def _release(self, hold: Hold | None) -> None:
         if hold is not None and self._gate is not None:

@@ -94,6 +94,7 @@ def make_map(
         from .progress import Tracker, check_show
 
         check_show(progress)
+    options["steering"] = route.steering(scope, fn, on)
     engine = MapEngine(scope, fn, items, place, backend, chunk=chunk if isinstance(chunk, int) else None, **options)
     if progress:
         assert scope._port is not None

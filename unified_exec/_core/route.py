@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .._backends.base import Backend
-from .._rules.dispatch import call_name, not_a_function, place_of, unknown_place, unwrap
+from .._rules.dispatch import AUTO, call_name, not_a_function, place_of, unknown_place, unwrap
 from .._rules.policies import is_policy
 from . import defaults
 
 if TYPE_CHECKING:
     from .attempts import Plan
+    from .auto import Steering
     from .scope import TaskScope
 
 
@@ -23,6 +24,12 @@ def resolve(scope: TaskScope, fn: Callable[..., Any], on: object) -> tuple[str, 
         ValueError: `on` is no place.
     """
     if on is None or isinstance(on, str):
+        if on == AUTO:
+            if not callable(fn):
+                raise TypeError(not_a_function(fn))
+            from . import auto
+
+            return auto.resolve(scope, fn)
         place = place_of(fn, on)
         if place == "loop":
             return place, None
@@ -35,6 +42,15 @@ def resolve(scope: TaskScope, fn: Callable[..., Any], on: object) -> tuple[str, 
         place_of(fn, on.kind)
         return on.kind, on
     raise ValueError(unknown_place(on))
+
+
+def steering(scope: TaskScope, fn: Callable[..., Any], on: object) -> Steering | None:
+    """Return what chooses the place of each chunk of a map; ``None`` if `on` is not ``"auto"``."""
+    if on != AUTO:
+        return None
+    from .auto import steering
+
+    return steering(scope, fn)
 
 
 def make_plan(scope: TaskScope, fn: Callable[..., Any], retry: object, limit: object) -> Plan:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .._backends.thread import ThreadPool
     from .limits import Gate
 
-    On = Literal["loop", "thread", "process", "cpu"] | ProcessPool | ThreadPool
+    On = Literal["loop", "thread", "process", "cpu", "auto"] | ProcessPool | ThreadPool
 
     class Ending(Protocol):
         """What must not outlive the scope, though it is no task."""

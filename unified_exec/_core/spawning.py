@@ -6,11 +6,12 @@ from _thread import get_ident
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
-from .._rules.dispatch import call_name
+from .._rules.dispatch import AUTO, call_name
 from . import route
 from .handle import TaskHandle
 
 if TYPE_CHECKING:
+    from .._backends.base import Backend
     from .._rules.retry import Retry
     from .limits import Gate
     from .progress import Show
@@ -75,9 +76,10 @@ class Spawning:
         Args:
             fn: a coroutine function, or any callable. Bind keyword arguments with `functools.partial`.
             args: its positional arguments; for a process they are pickled here and now.
-            on: ``"loop"``, ``"thread"``, ``"process"``, ``"cpu"`` or a pool. Without it a marker on the function
-                decides (`cpu_bound`, `blocking`), then its kind: coroutine functions go to the loop, others to a
-                thread.
+            on: ``"loop"``, ``"thread"``, ``"process"``, ``"cpu"``, ``"auto"`` or a pool. Without it a marker on the
+                function decides (`cpu_bound`, `blocking`), then its kind: coroutine functions go to the loop, others
+                to a thread. ``"auto"`` measures the first calls in a thread and goes to processes where that pays;
+                the handle's `decision` says why.
             timeout: seconds after which this task is cancelled and fails with `TaskTimeout`.
             name: shown in errors and listings; by default the function's name.
             interrupt: a thread task may be interrupted between two bytecodes when it is cancelled.
@@ -108,7 +110,7 @@ class Spawning:
             raise RuntimeError(route.not_open(scope, fn))
         place, backend = route.resolve(scope, fn, on)
         if timeout is not None or interrupt or abandon:
-            route.check_options(fn, place, timeout, interrupt, abandon)
+            route.check_options(fn, AUTO if on == AUTO else place, timeout, interrupt, abandon)
         if scope._thread != get_ident():
             raise RuntimeError(route.wrong_thread(fn))
         assert scope._port is not None
@@ -117,9 +119,23 @@ class Spawning:
         handle.abandon = abandon
         if retry is not None or limit is not None or scope._restarts:
             handle.plan = route.make_plan(scope, fn, retry, limit)
-        if progress:
-            from .progress import follow
-
-            follow(scope, handle, progress, lambda: scope.launch(handle, backend, timeout))
-            return handle
+        if on == AUTO or progress:
+            return _launch_specially(scope, handle, backend, timeout, on == AUTO, progress)
         return scope.launch(handle, backend, timeout)
+
+
+def _launch_specially(
+    scope: TaskScope, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None, auto: bool, show: Show
+) -> TaskHandle[Any]:
+    launch: Callable[[], object] = lambda: scope.launch(handle, backend, timeout)  # noqa: E731
+    if auto:
+        from .auto import launch as launch_auto
+
+        launch = lambda: launch_auto(scope, handle, backend, timeout)  # noqa: E731
+    if show:
+        from .progress import follow
+
+        follow(scope, handle, show, launch)
+    else:
+        launch()
+    return handle

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from .._backends.base import Backend
 from .._backends.ports import Waiter
 from .._model.current import check_cancelled, current
-from .._rules.dispatch import call_name, unwrap
+from .._rules.dispatch import AUTO, call_name, unwrap
 from .._worker.streams import run_async_generator, run_generator
 from . import route
 from .handle import TaskHandle
@@ -280,6 +280,8 @@ def make_stream(scope: TaskScope, fn: Callable[..., Any], args: tuple[Any, ...],
     if not callable(fn):
         raise TypeError(f"stream() takes a generator function and its arguments, got {fn!r}: write stream(fn, x)")
     is_async = isasyncgenfunction(unwrap(fn))
+    if on == AUTO:  # nothing is measured of a generator
+        on = None
     if on is None and is_async:
         on = "loop"
     if is_async and on == "loop":

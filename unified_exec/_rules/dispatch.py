@@ -12,6 +12,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 MARK = "__unified_exec_on__"
 CO_COROUTINE = 0x80  # as in inspect, whose import costs more than everything else a marked function needs
 PLACES = ("loop", "thread", "process", "cpu")
+AUTO = "auto"
+"""Decided anew for each call, from what was measured: see `auto`."""
 
 
 def cpu_bound(fn: F) -> F:
@@ -183,11 +185,11 @@ def unknown_place(on: object) -> str:
     text = f"on={on!r} is no place to run a task"
     import difflib  # slow to import, and for this message only
 
-    close = difflib.get_close_matches(on, PLACES, n=1) if isinstance(on, str) else []
+    close = difflib.get_close_matches(on, (*PLACES, AUTO), n=1) if isinstance(on, str) else []
     if close:
         text += f"; did you mean on={close[0]!r}?"
     elif isinstance(on, type):
         text += f": write on={on.__name__}(...) and enter it with `async with`."
     else:
         text += "."
-    return text + " Choose 'loop', 'thread', 'process', 'cpu', or a ProcessPool or ThreadPool object."
+    return text + " Choose 'loop', 'thread', 'process', 'cpu', 'auto', or a ProcessPool or ThreadPool object."

@@ -1,0 +1,405 @@
+"""Threads or processes for a plain function? Pure arithmetic on what its calls were seen to take.
+
+Both choices are judged by what a call costs when many of them are under way, which is where they differ: threads
+share one interpreter lock, processes share the cores but pay for the journey. A call that is alone should lose
+little by it, so a journey that is long beside the work is refused whatever it would gain.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from statistics import median
+from types import MappingProxyType
+from typing import NamedTuple
+
+CALL = 0.0002
+"""Seconds a call to a process takes more than its work, with nothing to carry."""
+THREAD_CALL = 0.00003
+"""The same for a call to a thread."""
+PER_BYTE = 6e-10
+"""Seconds for each byte that travels beside its pickling."""
+CHUNK = 0.003
+"""Seconds of work in one chunk of a map: the journey is shared by the items in it."""
+THREADS = 40
+"""Calls that wait at the same time when they run in threads."""
+WORTH = 0.0005
+"""Seconds of CPU below which a call alone is never sent: nothing about its journey needs to be known."""
+
+ENTER_GAIN, ENTER_JOURNEY = 1.25, 0.25
+"""A function goes to processes when they do at least so many times the work, and the journey is at most this share of
+the call's own time..."""
+LEAVE_GAIN, LEAVE_JOURNEY = 0.9, 0.6
+"""...and comes back below the one or above the other. Between the two nothing changes."""
+
+SEEN = 5
+"""Samples that are looked back at; medians of them are judged."""
+OTHERS = 0.15
+"""Cores that other threads of the program may keep busy during a sample that counts as undisturbed."""
+CHANGED = 4.0
+"""Times the CPU time must grow or shrink before what was seen undisturbed is held for outdated."""
+SETTLED = 3
+"""Samples that agree with the place before fewer calls are looked at."""
+RARELY = 64
+"""Then at last one call in so many is looked at; of long calls more, as the look costs them little."""
+LOOK = 0.0001
+"""Seconds a look takes."""
+SPENT = 0.02
+"""Share of its time that the calls of a settled function may be slowed down by looks."""
+CLEAR = 0.05
+"""Seconds of CPU after which one sample is enough for the first move."""
+EVIDENCE = 2
+"""Samples in a row that must speak against a place for the first move; for each further one twice as many..."""
+EVIDENCE_MOST = 128
+"""...up to this."""
+
+
+class Sample(NamedTuple):
+    """What one call was seen to take, in seconds.
+
+    Attributes:
+        cpu: CPU time of its own thread.
+        wall: time from start to end.
+        blocked: time in which another thread that wanted the interpreter could not have it, ``None`` if unknown.
+        others: CPU time of the program's other threads meanwhile.
+        weight: pickling of arguments and result, there and back, and their bytes on the way; ``None`` if unknown.
+        items: calls in it, if it was a chunk of a map.
+    """
+
+    cpu: float
+    wall: float
+    blocked: float | None = None
+    others: float = 0.0
+    weight: float | None = None
+    items: int = 1
+
+
+class Figures(NamedTuple):
+    """A call's medians, in seconds.
+
+    Attributes:
+        cpu: CPU time.
+        wait: time without CPU, as if the call were alone.
+        gil: CPU time during which it held the interpreter's lock.
+        weight: see `Sample`; ``None`` as long as nobody has weighed it.
+    """
+
+    cpu: float
+    wait: float
+    gil: float
+    weight: float | None
+
+
+class Decision(NamedTuple):
+    """Where a call with ``on="auto"`` went, and why.
+
+    Attributes:
+        place: ``"loop"``, ``"thread"`` or ``"process"``.
+        reason: one sentence.
+        figures: what was measured by then, in seconds a call: ``cpu``, ``wait``, ``gil`` (CPU time that held the
+            interpreter's lock), ``journey`` (what a process adds), ``thread`` and ``process`` (the time a call takes
+            when many are under way), and ``calls``, how many calls were measured. Empty before the first.
+
+    Example::
+
+        import anyio
+        from unified_exec import TaskScope
+
+        async def main():
+            async with TaskScope() as scope:
+                handle = scope.spawn(sum, range(1000), on="auto")
+                await handle
+                print(handle.decision.place, "because", handle.decision.reason)
+
+        anyio.run(main)
+    """
+
+    place: str
+    reason: str
+    figures: Mapping[str, float] = MappingProxyType({})
+
+
+ON_LOOP = Decision("loop", "it is an async function")
+NO_GIL = Decision("thread", "this interpreter has no GIL: threads run in parallel")
+UNKNOWN = Decision("thread", "nothing is known about it yet: its first calls run in a thread and are measured")
+
+
+class Prices(NamedTuple):
+    """What a call costs in each place when many are under way, in seconds; `journey` is what a process adds to one."""
+
+    thread: float
+    process: float
+    journey: float
+
+    @property
+    def gain(self) -> float:
+        """How many times the work processes do."""
+        return self.thread / self.process
+
+
+def prices(figures: Figures, cores: int, batched: bool = False) -> Prices:
+    """Price a call.
+
+    Args:
+        figures: what it takes.
+        cores: worker processes there would be.
+        batched: calls travel in chunks, as in a map.
+    """
+    wall = figures.cpu + figures.wait
+    thread_call, call = THREAD_CALL, CALL
+    if batched:
+        share = min(1.0, max(wall / CHUNK, 1e-3))
+        thread_call, call = thread_call * share, call * share
+    journey = call + (figures.weight or 0.0)
+    # Pickling is done by the one thread that spawns: it bounds what any number of workers can do.
+    thread = max(figures.gil, figures.cpu / cores, wall / THREADS) + thread_call
+    process = max((wall + journey) / cores, (figures.weight or 0.0) / 2)
+    return Prices(thread, process, journey)
+
+
+class Course:
+    """Where one function's calls go: a state machine fed with samples, which never flaps.
+
+    It begins in threads. It moves after several samples in a row spoke against its place, twice as many for each
+    move it has made: so many samples allow at most about their logarithm in moves.
+
+    Args:
+        cores: worker processes there would be.
+        batched: it is called for the items of a map.
+    """
+
+    __slots__ = (
+        "_against",
+        "_batched",
+        "_cores",
+        "_cpu",
+        "_for",
+        "_gap",
+        "_left",
+        "_refusal",
+        "_still",
+        "_unweighed",
+        "_weights",
+        "calls",
+        "decision",
+        "moves",
+        "pinned",
+        "place",
+    )
+
+    def __init__(self, cores: int, batched: bool = False) -> None:
+        self._cores = cores
+        self._batched = batched
+        self._cpu: deque[float] = deque(maxlen=SEEN)
+        self._still: _Shares = _Shares()
+        self._weights: deque[float] = deque(maxlen=SEEN)
+        self._against = self._for = 0
+        self._gap = self._left = 1
+        self._refusal = 0
+        self._unweighed = 0.0
+        self.place = "thread"
+        self.moves = 0
+        self.calls = 0
+        self.pinned = False
+        self.decision = UNKNOWN
+
+    def due(self) -> bool:
+        """Count a call; ``True`` if this one is to be measured."""
+        self._left -= 1
+        if self._left > 0:
+            return False
+        self._left = self._gap
+        return not self.pinned
+
+    @property
+    def settled(self) -> bool:
+        return self._for >= SETTLED or self.pinned
+
+    @property
+    def to_be_weighed(self) -> bool:
+        """Whether the next call that is measured shall be pickled too: only work that might pay is worth it."""
+        if self._cores < 2 or self._refusal or not self._cpu or not self._worth(median(self._cpu)):
+            return False
+        return len(self._weights) < EVIDENCE or median(self._weights) <= SPENT * self._unweighed
+
+    def _worth(self, cpu: float) -> bool:
+        return self._batched or cpu >= WORTH
+
+    def note(self, sample: Sample) -> None:
+        """Learn from a call, and move if the evidence is enough."""
+        self.calls += 1
+        items = max(1, sample.items)
+        cpu = sample.cpu / items
+        if self._cpu and not _alike(cpu, median(self._cpu)):
+            self._still.outdated()
+        self._cpu.append(cpu)
+        self._still.add(sample)
+        self._unweighed += sample.wall / items
+        if sample.weight is not None:
+            self._weights.append(sample.weight / items)
+            self._unweighed = 0.0
+        if not self.pinned:
+            self._judge(sample.cpu)
+
+    def figures(self) -> Figures:
+        """The medians of what was seen last."""
+        cpu = median(self._cpu)
+        wait, gil = self._still.shares()
+        return Figures(cpu, wait * cpu if cpu else wait, gil * cpu, median(self._weights) if self._weights else None)
+
+    def _judge(self, latest: float) -> None:
+        figures = self.figures()
+        price = prices(figures, self._cores, self._batched)
+        wall = figures.cpu + figures.wait
+        self._refusal = max(0, self._refusal - 1)
+        wanted = self._wanted(figures, price)
+        if wanted is None:
+            self._against = 0
+        elif wanted == self.place:
+            self._against = 0
+            self._for += 1
+            if self._for >= SETTLED:
+                self._gap = max(1, min(RARELY, 2 * self._gap, int(LOOK / SPENT / max(wall, 1e-9))))
+        else:
+            self._against += 1
+            self._gap = min(self._gap, 4)
+            self._left = min(self._left, self._gap)
+            needed = 1 if not self.moves and latest >= CLEAR else min(EVIDENCE_MOST, EVIDENCE * 2**self.moves)
+            if self._against >= needed:
+                self._move(wanted)
+        self.decision = self._explained(figures, price)
+
+    def _wanted(self, figures: Figures, price: Prices) -> str | None:
+        wall = figures.cpu + figures.wait
+        if self.place == "process":
+            stays = price.gain >= LEAVE_GAIN and price.journey <= LEAVE_JOURNEY * wall
+            return "process" if stays else "thread"
+        if self._refusal or not self._worth(figures.cpu):
+            return "thread"
+        if price.gain < ENTER_GAIN or price.journey > ENTER_JOURNEY * wall:
+            return "thread"
+        return "process" if figures.weight is not None else None  # weigh it first
+
+    def _move(self, place: str) -> None:
+        self.place = place
+        self.moves += 1
+        self._against = self._for = 0
+        self._gap = 1
+
+    def refuse(self, why: str) -> None:
+        """It cannot travel this time: back to threads, and no second try before many more samples."""
+        if self.place == "process":
+            self._move("thread")
+        self._refusal = min(EVIDENCE_MOST, EVIDENCE * 2 ** (self.moves + 1))
+        self._against = 0
+        self.decision = Decision("thread", f"it cannot travel to a process: {why}", self._table())
+
+    def pin(self, why: str) -> None:
+        """It must never leave this process."""
+        if self.place == "process":
+            self._move("thread")
+        self.pinned = True
+        self.decision = Decision("thread", why, self._table())
+
+    def _table(self) -> Mapping[str, float]:
+        if not self._cpu:
+            return MappingProxyType({})
+        figures = self.figures()
+        return _table(self.calls, figures, prices(figures, self._cores, self._batched))
+
+    def _explained(self, figures: Figures, price: Prices) -> Decision:
+        if self._refusal and self.place == "thread":
+            return self.decision
+        reason = explain(self.place, figures, price, self._cores, self._batched)
+        return Decision(self.place, reason, _table(self.calls, figures, price))
+
+
+class _Shares:
+    """Waiting and holding of the lock, as shares of the CPU time: from undisturbed calls as soon as there is one."""
+
+    __slots__ = ("_clean", "_disturbed")
+
+    def __init__(self) -> None:
+        self._clean: deque[tuple[float, float]] = deque(maxlen=SEEN)
+        self._disturbed: deque[tuple[float, float]] = deque(maxlen=SEEN)
+
+    def add(self, sample: Sample) -> None:
+        items = max(1, sample.items)
+        cpu, wall = sample.cpu / items, sample.wall / items
+        unit = cpu or 1.0  # of a call without any CPU time the waiting is kept in seconds
+        blocked = sample.wall if sample.blocked is None else sample.blocked
+        if sample.others <= OTHERS * sample.wall:
+            gil = min(1.0, blocked / sample.cpu) if sample.cpu else 0.0
+            # Who holds the lock does not wait for anything, however long a busy machine lets it wait for a core.
+            held = min(wall, blocked / items) if sample.blocked is not None else 0.0
+            self._clean.append((max(0.0, wall - max(cpu, held)) / unit, gil))
+        else:
+            # Others held the lock too. It was free for both if together they used more than one core.
+            wait = max(0.0, wall - cpu - sample.others / items) / unit
+            together = (sample.cpu + sample.others) / sample.wall if sample.wall else 1.0
+            free = blocked <= 0.5 * sample.wall or together > 1.3
+            self._disturbed.append((wait, 0.0 if free else 1.0))
+
+    def outdated(self) -> None:
+        self._clean.clear()
+        self._disturbed.clear()
+
+    def shares(self) -> tuple[float, float]:
+        seen = self._clean or self._disturbed
+        return _median(wait for wait, _ in seen), _median(gil for _, gil in seen)
+
+
+def _median(values: Iterable[float]) -> float:
+    return median(list(values) or [0.0])
+
+
+def _alike(a: float, b: float) -> bool:
+    low, high = sorted((a + 1e-6, b + 1e-6))
+    return high <= CHANGED * low
+
+
+def _table(calls: int, figures: Figures, price: Prices) -> Mapping[str, float]:
+    return MappingProxyType(
+        {
+            "calls": calls,
+            "cpu": figures.cpu,
+            "wait": figures.wait,
+            "gil": figures.gil,
+            "journey": price.journey,
+            "thread": price.thread,
+            "process": price.process,
+        }
+    )
+
+
+def explain(place: str, figures: Figures, price: Prices, cores: int, batched: bool = False) -> str:
+    """Say in a sentence why a function with these figures runs in `place`."""
+    wall = figures.cpu + figures.wait
+    shown = f"{duration(figures.cpu)} of CPU in {duration(wall)}"
+    if place == "process":
+        return (
+            f"it computes ({shown}) and holds the GIL for {duration(figures.gil)} of it: {cores} processes do "
+            f"{price.gain:.1f} times the work, and the journey takes {duration(price.journey)}"
+        )
+    if figures.cpu <= 0.5 * wall and wall >= WORTH:
+        return f"it waits most of the time ({shown}), which threads do well"
+    if cores < 2:
+        return f"there is one core: processes would not make it faster ({shown})"
+    if not batched and figures.cpu < WORTH:
+        return f"it is too short ({shown}) to pay for a journey of {duration(price.journey)}"
+    if figures.gil <= 0.5 * figures.cpu:
+        return f"it lets go of the GIL for most of its work ({shown}): threads run in parallel and carry nothing"
+    if price.journey > ENTER_JOURNEY * wall:
+        return f"its journey to a process would take {duration(price.journey)}, too much for {shown}"
+    if figures.weight is None:
+        return f"it computes ({shown}); what its journey to a process would cost is measured next"
+    return f"{cores} processes would do {price.gain:.1f} times the work ({shown}), not enough for a move"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: ``12 µs``, ``3.4 ms``, ``2.1 s``."""
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
+        value = seconds * factor
+        if value >= 1:
+            return f"{value:.3g} {unit}" if value < 100 else f"{value:.0f} {unit}"
+    return "0 µs" if seconds < 5e-8 else f"{seconds * 1e6:.1g} µs"

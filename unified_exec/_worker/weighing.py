@@ -1,0 +1,77 @@
+"""What a call would carry to a process and back, and whether it changes what it was given."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from zlib import crc32
+
+from .._wire import codec
+from . import surroundings
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+MOST = 1 << 26
+"""Bytes of arguments up to which they are compared before and after a call."""
+
+Weight = tuple[int, int, float, str, str]
+"""Bytes of the arguments, bytes of the result, seconds of pickling there and back, what the call changed that it was
+given or refers to ("" for nothing), and why it cannot travel ("" if it can)."""
+
+
+class Pickled:
+    """One pickling: its size, its time, checksums, and why it was refused."""
+
+    __slots__ = ("refusal", "seconds", "size", "sums")
+
+    def __init__(self, size: int, seconds: float, sums: tuple[int, ...] | None, refusal: str) -> None:
+        self.size = size
+        self.seconds = seconds
+        self.sums = sums
+        self.refusal = refusal
+
+
+class Before:
+    """A call's arguments and surroundings as they were before it."""
+
+    __slots__ = ("args", "pickled", "prints", "things")
+
+    def __init__(self, args: tuple[Any, ...], things: dict[str, Any]) -> None:
+        self.args = args
+        self.things = things
+        self.pickled = pickled(args, True)
+        self.prints = surroundings.fingerprints(things)
+
+
+def weigh_call(fn: Callable[..., Any], args: tuple[Any, ...], look_around: bool) -> Before:
+    """Pickle the arguments of a call that is about to begin; with `look_around` note what else it might change."""
+    return Before(args, surroundings.around(fn) if look_around else {})
+
+
+def pickled(value: Any, arguments: bool) -> Pickled:
+    """Pickle a tuple of arguments, or a result, and forget the bytes."""
+    began = perf_counter()
+    try:
+        packed = codec.encode_args(value) if arguments else codec.encode_value(value)
+    except Exception as error:
+        return Pickled(0, perf_counter() - began, None, str(error))
+    seconds = perf_counter() - began
+    size = len(packed.data) + sum(view.nbytes for view in packed.buffers)
+    if not arguments or size > MOST:
+        return Pickled(size, seconds, None, "")
+    return Pickled(size, seconds, (crc32(packed.data), *map(crc32, packed.buffers)), "")
+
+
+def compare(before: Before, result: Any) -> Weight:
+    """Weigh the result of a call, and look whether what it was given and refers to is what it was."""
+    there = before.pickled
+    if there.refusal:
+        return 0, 0, there.seconds, "", there.refusal
+    changes = surroundings.changed(before.prints, surroundings.fingerprints(before.things))
+    if there.sums is not None and pickled(before.args, True).sums != there.sums:
+        changes.append("its arguments")
+    back = pickled(result, False)
+    # Unpickling takes about as long as pickling.
+    return there.size, back.size, 2 * (there.seconds + back.seconds), " and ".join(changes), back.refusal
