@@ -13,6 +13,7 @@ import anyio.abc
 
 from unified_exec import (
     Collect,
+    Decision,
     FailFast,
     Policy,
     ProcessPool,
@@ -79,6 +80,8 @@ async def the_handle_has_the_functions_type(scope: TaskScope) -> None:
     assert_type(page.exception(), BaseException | None)
     assert_type(page.state, TaskState)
     stats = scope.spawn(crunch, b"", on="cpu", timeout=3, name="stats")
+    assert_type(await scope.spawn(crunch, b"", on="auto"), float)
+    assert_type(stats.decision, Decision | None)
     assert_type(stats, TaskHandle[float])
     assert_type(await stats, float)
     assert_type(scope.spawn(crunch, b"", 2, interrupt=True, abandon=False), TaskHandle[float])
