@@ -52,7 +52,6 @@ class Plan:
 
 async def run_attempts(
     handle: TaskHandle[Any],
-    begin: Callable[[TaskHandle[Any]], object],
     call: Callable[[Any, tuple[Any, ...]], Awaitable[Any]],
     fn: Any,
     args: tuple[Any, ...],
@@ -64,10 +63,10 @@ async def run_attempts(
     while True:
         try:
             if plan.limit is None:
-                begin(handle)
+                handle.begin()
                 return await call(fn, args)
             async with plan.limit:
-                begin(handle)
+                handle.begin()
                 return await call(fn, args)
         except Exception as error:
             # A failure that comes while the task is being cancelled is what really happened.

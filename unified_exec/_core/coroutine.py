@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable
 from functools import partial
 from types import CoroutineType
@@ -12,17 +11,25 @@ import anyio
 
 from .._model.current import CurrentTask, current
 from .._model.outcome import CANCELLED, Outcome
-from .._model.states import TaskState
 from .._rules.dispatch import not_awaitable
 from ..errors import TaskTimeout
 from .handle import TaskHandle
 
 
 class _LoopTask(CurrentTask):
+    """What `current_task` gives on the loop. One is made for each coroutine and few are looked at: so it looks up
+    what it is asked for."""
+
     __slots__ = ("_handle",)
+    backend = "loop"
+    deadline = None
+    asked = False
+    reason = None
+    id = property(lambda self: self._handle.id)
+    name = property(lambda self: self._handle.name)
+    nested = property(lambda self: self._handle.nested)
 
     def __init__(self, handle: TaskHandle[Any]) -> None:
-        super().__init__(handle.id, handle.name, "loop", None, handle.nested)
         self._handle = handle
 
     def say(self, message: object) -> None:
@@ -40,10 +47,12 @@ async def run_coroutine(handle: TaskHandle[Any]) -> None:
     assert fn is not None
     assert args is not None
     current.set(_LoopTask(handle))
-    if handle.plan is None:
-        begin(handle)
     try:
-        call = _awaitable if handle.plan is None else _planned(handle)
+        call = _awaitable
+        if handle.plan is None:
+            handle.begin()
+        else:
+            call = _planned(handle)
         if handle.timeout is None:
             value = await call(fn, args)
         else:
@@ -68,14 +77,6 @@ async def run_coroutine(handle: TaskHandle[Any]) -> None:
         del handle, fn, args
 
 
-def begin(handle: TaskHandle[Any]) -> None:
-    """The function is about to be called."""
-    if handle.state is TaskState.QUEUED:
-        handle.move(TaskState.RUNNING)
-    if handle.started_at is None:
-        handle.started_at = time.monotonic()
-
-
 def _awaitable(fn: Any, args: tuple[Any, ...]) -> Any:
     made = fn(*args)
     if type(made) is not CoroutineType and not isinstance(made, Awaitable):
@@ -98,7 +99,7 @@ def _settle_with_group(handle: TaskHandle[Any], group: BaseExceptionGroup[BaseEx
 def _planned(handle: TaskHandle[Any]) -> Any:
     from .attempts import run_attempts
 
-    return partial(run_attempts, handle, begin, _awaitable)
+    return partial(run_attempts, handle, _awaitable)
 
 
 async def _with_timeout(name: str, seconds: float, call: Any, fn: Any, args: tuple[Any, ...]) -> Any:

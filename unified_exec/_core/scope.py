@@ -14,7 +14,6 @@ from anyio.abc import TaskGroup
 from .._backends.base import Backend
 from .._backends.ports import Port, current_port
 from .._model.current import INF
-from .._model.task import Task
 from .._rules.policies import FailFast, Policy, Verdict
 from . import route
 from .ambient import enclosing_deadline, nearest, spawned_in_thread_task
@@ -22,7 +21,7 @@ from .coroutine import run_coroutine
 from .failures import final_error
 from .handle import TaskHandle
 from .spawning import Spawning
-from .standing import Standing
+from .standing import GO_ON, Standing
 from .supervisor import Supervisor
 from .verbs import Verbs
 
@@ -104,6 +103,7 @@ class TaskScope(Spawning, Verbs, TaskGroup):
         self._remote = Supervisor(self)
         self._local: set[TaskHandle[Any]] = set()
         self._inner: TaskGroup | None = None
+        self._around: Any = None  # the group's cancel scope, once the block is entered
         self._port: Port | None = None
         self._thread = 0
         self._open = False
@@ -149,6 +149,7 @@ class TaskScope(Spawning, Verbs, TaskGroup):
         port.guard(TaskScope, Spawning, Verbs, Supervisor, Standing, TaskHandle)
         group = self._group()
         await group.__aenter__()
+        self._around = group.cancel_scope
         self._port = port
         self._thread = get_ident()
         self._open = True
@@ -203,7 +204,7 @@ class TaskScope(Spawning, Verbs, TaskGroup):
 
     def launch(self, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None) -> TaskHandle[Any]:
         """Start a task that was made for this scope; ``backend`` is ``None`` for the event loop."""
-        if timeout == INF:
+        if timeout is not None and timeout == INF:
             timeout = None
         handle.nested = spawned_in_thread_task()
         if backend is None:
@@ -214,7 +215,7 @@ class TaskScope(Spawning, Verbs, TaskGroup):
         handle.timeout = timeout
         self._local.add(handle)
         try:
-            cargo = self._group().create_task(run_coroutine(handle), name=handle.name)
+            cargo = self._inner.create_task(run_coroutine(handle), name=handle.name)  # type: ignore[union-attr]
         except BaseException:
             self._local.discard(handle)
             raise
@@ -227,8 +228,10 @@ class TaskScope(Spawning, Verbs, TaskGroup):
 
     def _spawn_remote(self, handle: TaskHandle[Any], backend: Backend, timeout: float | None) -> TaskHandle[Any]:
         assert self._port is not None
-        handle.deadline = nearest(self._enclosing, self.cancel_scope.deadline, timeout)
-        if self._standing.decided is not None or self._remote.draining or self.cancel_scope.cancel_called:
+        around, enclosing = self._around, self._enclosing
+        if timeout is not None or enclosing is not None or around.deadline != INF:
+            handle.deadline = nearest(enclosing, around.deadline, timeout)
+        if self._standing.decided is not None or self._remote.draining or around.cancel_called:
             handle.stopped_by_scope(self.reason())
             handle.settle_cancelled()
             return handle
@@ -261,21 +264,23 @@ class TaskScope(Spawning, Verbs, TaskGroup):
         elif handle.cargo is not None and handle.stopping(reason):
             handle.cargo.cancel()
 
-    def task_settled(self, handle: Task) -> None:
+    def task_settled(self, handle: TaskHandle[Any]) -> None:
         """A task has its outcome: count it, and do what the policy says. Handles call it."""
-        assert isinstance(handle, TaskHandle)
-        assert handle.outcome is not None
-        if self._remote.tasks.pop(handle, None) is None:
+        remote, outcome = self._remote, handle.outcome
+        assert outcome is not None
+        if remote.tasks.pop(handle, None) is None:
             self._local.discard(handle)
-        if handle.by_scope and handle.outcome.cancelled and handle.stop_reason is not DECIDED:
+        if handle.by_scope and outcome.cancelled and handle.stop_reason is not DECIDED:
             self._cut_short = True
         if not handle.private:
-            verdict = self._standing.count(handle, handle.outcome)
-            if verdict is Verdict.CANCEL_SCOPE:
-                self._cancel_all(None)
-            elif verdict is Verdict.CANCEL_REST:
-                self._cancel_rest()
-        self._remote.note_end()
+            verdict = self._standing.count(handle, outcome)
+            if verdict is not GO_ON:
+                if verdict is Verdict.CANCEL_SCOPE:
+                    self._cancel_all(None)
+                else:
+                    self._cancel_rest()
+        if not remote.tasks:
+            remote.note_end()
 
     def _cancel_all(self, why: str | None) -> None:
         if not self.cancel_scope.cancel_called:

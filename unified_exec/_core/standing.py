@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from .._rules.policies import Policy, Tally, Verdict
+from .._rules.policies import Collect, FailFast, Policy, Tally, Verdict
 from .failures import is_own_cancellation
 
 if TYPE_CHECKING:
     from .._model.outcome import Outcome
     from .handle import TaskHandle
+
+GO_ON = Verdict.GO_ON
 
 
 class Standing:
@@ -21,10 +23,11 @@ class Standing:
         decided: the policy's verdict, once it is another than to go on.
     """
 
-    __slots__ = ("_broken", "_policy", "_restarts", "decided", "failures", "tally")
+    __slots__ = ("_broken", "_policy", "_restarts", "_values_are_fine", "decided", "failures", "tally")
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self._values_are_fine = type(policy) in (FailFast, Collect)  # no need to ask them
         self._broken: Exception | None = None
         self._restarts: deque[float] = deque(maxlen=1000)
         self.tally = Tally()
@@ -34,16 +37,27 @@ class Standing:
     def count(self, handle: TaskHandle[Any], outcome: Outcome[Any]) -> Verdict:
         """Count one task; returns what is to be done now that was not done before."""
         tally = self.tally
-        if outcome.cancelled or is_own_cancellation(outcome.error, handle.owner):
+        if outcome.cancelled:
             tally.cancelled += 1
         elif outcome.error is None:
             tally.values += 1
+            if self._values_are_fine:
+                return GO_ON
+        elif is_own_cancellation(outcome.error, handle.owner):
+            tally.cancelled += 1
         else:
             tally.errors += 1
             self.failures.append(outcome.error)
-        verdict = self._judge()
-        if verdict is Verdict.GO_ON or verdict is self.decided or self.decided is Verdict.CANCEL_SCOPE:
-            return Verdict.GO_ON
+        # A policy of the user's own may be wrong: that fails its scope, and nothing of the pool that calls this.
+        try:
+            verdict = self._policy.judge(tally)
+            if type(verdict) is not Verdict:
+                raise TypeError(f"{type(self._policy).__name__}.judge() must return a Verdict, got {verdict!r}")
+        except Exception as error:
+            self._broken = self._broken or error
+            verdict = Verdict.CANCEL_SCOPE
+        if verdict is GO_ON or verdict is self.decided or self.decided is Verdict.CANCEL_SCOPE:
+            return GO_ON
         self.decided = verdict
         return verdict
 
@@ -60,17 +74,6 @@ class Standing:
         if delay is not None:
             self._restarts.append(now)
         return delay
-
-    def _judge(self) -> Verdict:
-        # A policy of the user's own may be wrong: that fails its scope, and nothing of the pool that calls this.
-        try:
-            verdict = self._policy.judge(self.tally)
-            if type(verdict) is not Verdict:
-                raise TypeError(f"{type(self._policy).__name__}.judge() must return a Verdict, got {verdict!r}")
-        except Exception as error:
-            self._broken = self._broken or error
-            return Verdict.CANCEL_SCOPE
-        return verdict
 
     def raised(self) -> list[BaseException]:
         """The failures that the scope is to raise."""

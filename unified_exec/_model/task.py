@@ -106,6 +106,15 @@ class Task:
         if events.listeners:
             events.emit(self, old, new)
 
+    def begin(self) -> None:
+        """Note, in the thread of the owner's loop, that the function is about to be called; again with each new try."""
+        if self._state is TaskState.QUEUED:
+            self._state = TaskState.RUNNING
+            if events.listeners:
+                events.emit(self, TaskState.QUEUED, TaskState.RUNNING)
+        if self.started_at is None:
+            self.started_at = time.monotonic()
+
     @property
     def asked(self) -> bool:
         """It was asked to stop, and has not ended yet."""
@@ -125,11 +134,16 @@ class Task:
             from ..errors import TaskTimeout
 
             outcome = Outcome(error=TaskTimeout(f"task {self.name!r}", self.timeout))
+        old = self._state
+        if old is TaskState.DONE:
+            raise IllegalMove(self.name, old, TaskState.DONE)
         self.outcome = outcome
         self.cargo = self.place = self.args = self.fn = None
         if self.finished_at is None:
             self.finished_at = time.monotonic()
-        self.move(TaskState.DONE)
+        self._state = TaskState.DONE  # `move`, without the look into the table: all other states lead there
+        if events.listeners:
+            events.emit(self, old, TaskState.DONE)
         self.settled()
 
     def settle_cancelled(self) -> None:

@@ -23,17 +23,20 @@ class FairQueue(Generic[T]):
 
     Items that are done (`outcome` is set) are passed over when their turn comes; whoever ends a queued item
     says so with `forget_one`, so that the length stays true.
+
+    Attributes:
+        length: how many items wait; `len` of the queue.
     """
 
-    __slots__ = ("_length", "_lines", "_turns")
+    __slots__ = ("_lines", "_turns", "length")
 
     def __init__(self) -> None:
         self._lines: dict[int, deque[T]] = {}
         self._turns: deque[int] = deque()
-        self._length = 0
+        self.length = 0
 
     def __len__(self) -> int:
-        return self._length
+        return self.length
 
     def push(self, item: T) -> None:
         key = id(item.owner)  # safe: the queued items keep their owner alive
@@ -42,7 +45,7 @@ class FairQueue(Generic[T]):
             line = self._lines[key] = deque()
             self._turns.append(key)
         line.append(item)
-        self._length += 1
+        self.length += 1
 
     def push_front(self, items: Iterable[T]) -> None:
         """Put items that were taken from the queue back, in their order, before all others of their owners."""
@@ -53,15 +56,16 @@ class FairQueue(Generic[T]):
                 line = self._lines[key] = deque()
                 self._turns.appendleft(key)
             line.appendleft(item)
-            self._length += 1
+            self.length += 1
 
     def peek(self) -> T | None:
         """Return the item whose turn it is, ``None`` if there is none."""
         while self._turns:
             line = self._lines[self._turns[0]]
             while line:
-                if line[0].outcome is None:
-                    return line[0]
+                item = line[0]
+                if item.outcome is None:
+                    return item
                 line.popleft()
             del self._lines[self._turns.popleft()]
         return None
@@ -75,19 +79,23 @@ class FairQueue(Generic[T]):
         item = self.peek()
         if item is None:
             raise IndexError("pop from an empty queue")
+        self.drop_first()
+        return item
+
+    def drop_first(self) -> None:
+        """Take the item that `peek` has just shown."""
         turns = self._turns
         line = self._lines[turns[0]]
         line.popleft()
-        self._length -= 1
+        self.length -= 1
         if not line:
             del self._lines[turns.popleft()]
         elif len(turns) > 1:
             turns.rotate(-1)
-        return item
 
     def forget_one(self) -> None:
         """Note that a queued item was ended by somebody else."""
-        self._length -= 1
+        self.length -= 1
 
     def drain(self) -> Iterator[T]:
         """Take all items."""

@@ -122,6 +122,7 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             memoryview: reduce_view,
             io.TextIOWrapper: lambda file: _standard_stream(file),
             types.ModuleType: lambda module: _module(module),
+            types.CodeType: lambda code: _code(code),
             functools.cached_property: lambda lazy: (_cached_property, (lazy.func, lazy.attrname)),
             typing.NewType: lambda new: _by_name(new) or (_new_type, (new.__name__, new.__supertype__, new.__module__)),
             typing.ParamSpec: lambda spec: _by_name(spec) or (typing.ParamSpec, (spec.__name__,)),
@@ -208,6 +209,16 @@ def _module(module: types.ModuleType) -> typing.Any:
     if module.__name__ in _MAINS:
         raise TypeError("cannot pickle the module __main__ itself, only what is in it")
     return cloudpickle.Pickler.dispatch_table[types.ModuleType](module)
+
+
+def _code(code: types.CodeType) -> _Reduced:
+    """With the name of its file, which cloudpickle leaves out from 3.1.3 on: tracebacks show the line in it."""
+    make, args = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
+    return _code_of_file, (code.co_filename, make, args)
+
+
+def _code_of_file(name: str, make: Callable[..., types.CodeType], args: _Reduced) -> types.CodeType:
+    return make(*args).replace(co_filename=name)
 
 
 def _cached(function: Callable[..., object], parameters: dict[str, typing.Any]) -> object:

@@ -100,7 +100,7 @@ def decode(data: bytes | bytearray | memoryview, buffers: Iterable[memoryview] =
         SerializationError: it cannot be rebuilt in this process.
     """
     try:
-        return loads(data, buffers=buffers)
+        return loads(data, buffers=buffers) if buffers else loads(data)
     except SerializationError:
         raise
     except Exception as error:

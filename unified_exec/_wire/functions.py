@@ -10,6 +10,7 @@ from itertools import count
 from ..errors import SerializationError
 from .c_pickle import GLOBAL_TAIL, PROTOCOL, dumps
 from .codec import Packed, decode, encode_args, encode_call_args, found_by_name
+from .sharing import outbox
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 _numbers = count(1)
+_NO_ARGUMENTS = Packed(dumps((), PROTOCOL))
 
 
 class FunctionStats:
@@ -56,9 +58,10 @@ class FunctionCard:
         by_value: it has no importable name.
         volatile: it captures something mutable and must be pickled anew, with the arguments, at each call.
         stats: shared by all cards of the same underlying function.
+        coroutine: it is a coroutine function, noted by the engine; None while unknown.
     """
 
-    __slots__ = ("__weakref__", "_ref", "_watches", "blob", "by_value", "id", "name", "stats", "volatile")
+    __slots__ = ("__weakref__", "_ref", "_watches", "blob", "by_value", "coroutine", "id", "name", "stats", "volatile")
 
     def __init__(
         self,
@@ -76,6 +79,7 @@ class FunctionCard:
         self.by_value = by_value
         self.volatile = volatile
         self.stats = stats_for(fn)
+        self.coroutine: bool | None = None
         self._ref = ref
         self._watches = watches
 
@@ -184,7 +188,15 @@ def encode_call(fn: Callable[..., object], args: tuple[object, ...]) -> EncodedC
         SerializationError: names what cannot travel, such as ``argument 2 ('conn') of parse()``.
     """
     card = card_for(fn)
-    return EncodedCall(card, encode_call_args(fn, args) if card.volatile else encode_args(args, fn), fn)
+    if not args and not card.volatile:
+        return EncodedCall(card, _NO_ARGUMENTS, fn)
+    box = outbox()
+    box.clear()
+    call = EncodedCall(card, encode_call_args(fn, args) if card.volatile else encode_args(args, fn), fn)
+    if box:
+        call.shared = tuple(box)
+        box.clear()
+    return call
 
 
 def decode_call(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 from ..._model.outcome import CANCELLED, Outcome
 from ..._model.task import Task
@@ -25,7 +26,7 @@ ENDING = _Ending()
 
 
 def decode(port: Port, task: Task, kind: int, data: frames.Bytes, buffers: list[memoryview]) -> None:
-    """Settle `task` with its answer, now or, for a large one, as soon as it is rebuilt."""
+    """Settle `task` with an answer out of shared memory, now or, for a large one, as soon as it is rebuilt."""
     if kind == frames.VALUE and len(data) > OFF_LOOP_MIN:
         task.place = ENDING
 
@@ -38,7 +39,7 @@ def decode(port: Port, task: Task, kind: int, data: frames.Bytes, buffers: list[
     task.settle(outcome_of(task.name, kind, data, buffers))
 
 
-def outcome_of(name: str, kind: int, data: frames.Bytes, buffers: list[memoryview]) -> Outcome[object]:
+def outcome_of(name: str, kind: int, data: frames.Bytes, buffers: Sequence[memoryview]) -> Outcome[object]:
     """Rebuild an outcome. Never raises: what cannot be rebuilt is an error of the task."""
     if kind == frames.VALUE:
         try:

@@ -18,7 +18,7 @@ from ..._rules.fairness import FairQueue
 from ..._wire import frames, protocol
 from ...errors import UnifiedExecError, WorkerCrashed, WorkerStartError
 from ..ports import Port, Timer
-from .answer import ENDING, decode, decode_start_error, message_of
+from .answer import ENDING, decode, decode_start_error, message_of, outcome_of
 from .burial import bury
 from .stopping import Stopping
 from .worker import Worker
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 READ_MOST = 256
 """Answers read in one turn of the loop from one worker, so that the loop's other work gets its turn."""
+SEND_MOST = 16
+"""Tasks sent to one worker before the others are looked at again."""
 COROUTINES_MAX = 1000
 """Coroutine tasks one worker runs at the same time."""
 BREATH = 0.001
@@ -58,7 +60,7 @@ class Crew:
     # -- giving work out
 
     def submit(self, task: Task) -> None:
-        if not len(self.queue):
+        if not self.queue.length:
             worker = self.idle[-1] if self.idle else self._roomiest(task)
             if worker is not None and self._send(worker, task):
                 return
@@ -137,12 +139,25 @@ class Crew:
     def _fill(self) -> None:
         while (task := self.queue.peek()) is not None:
             worker = self.idle[-1] if self.idle else self._roomiest(task)
-            if worker is None:
+            if worker is None or not self._send_some(worker, task):
                 return
-            self.queue.pop()
+
+    def _send_some(self, worker: Worker, task: Task) -> bool:
+        """Send the first of the queue, and what follows as long as it is the same function and there is room: looking
+        for the roomiest worker costs as much as a sending. ``False`` if the socket is full."""
+        queue, stats = self.queue, task.cargo.card.stats
+        for _ in range(1 if self.coroutines else SEND_MOST):
+            queue.drop_first()
             if not self._send(worker, task) and task.outcome is None:
-                self.queue.push_front([task])
-                return
+                queue.push_front([task])
+                return False
+            following = queue.peek()
+            if following is None or following.cargo.card.stats is not stats:
+                break
+            if not ahead.may_send(len(worker.tasks), worker.load, stats.cost) or worker.asked or worker.stuck:
+                break
+            task = following
+        return True
 
     # -- workers come and go
 
@@ -209,8 +224,10 @@ class Crew:
         self.pump()
 
     def _read_answers(self, worker: Worker, most: int) -> None:
+        now = time.monotonic()
         for event in worker.read_tasks(most):
             if type(event) is protocol.Answer:
+                worker.heard = now
                 self._answered(worker, event, None)
                 if worker.buried:
                     return
@@ -236,6 +253,7 @@ class Crew:
                 return
             for event, fd in worker.read_control():
                 if type(event) is protocol.Answer:
+                    worker.heard = time.monotonic()
                     self._answered(worker, event, fd)
                 else:
                     self._on_event(worker, event, fd)
@@ -261,26 +279,25 @@ class Crew:
     def _answered(self, worker: Worker, answer: protocol.Answer, fd: int | None) -> None:
         id, outcome, started, finished, payload, in_shared = answer
         task = worker.answered(id)
-        worker.heard = time.monotonic()
         worker.stuck = False
         if not self.coroutines:
             stats = task.cargo.card.stats
             stats.cost = ahead.learn(stats.cost, finished - started)
         task.started_at = started if outcome != frames.UNSTARTED else None
         task.finished_at = finished
-        if not worker.end.open:
-            self._give_back(worker)
-        elif not worker.tasks:
+        if not worker.tasks and worker.end.open:
             self.idle.append(worker)
-        buffers: list[memoryview] = []
-        data: frames.Bytes = payload
-        if in_shared:
-            try:
-                data, buffers = worker.payload(answer, fd)
-            except (frames.ProtocolError, OSError, ValueError) as exc:
-                task.settle(Outcome(error=WorkerCrashed(task.name, worker.pid, None, f"its answer was lost: {exc}")))
-                self._broke_protocol(worker, exc)
-                return
+        elif worker.end.state is not protocol.UP:
+            self._give_back(worker)
+        if not in_shared:
+            task.settle(outcome_of(task.name, outcome, payload, ()))
+            return
+        try:
+            data, buffers = worker.payload(answer, fd)
+        except (frames.ProtocolError, OSError, ValueError) as exc:
+            task.settle(Outcome(error=WorkerCrashed(task.name, worker.pid, None, f"its answer was lost: {exc}")))
+            self._broke_protocol(worker, exc)
+            return
         decode(self.port, task, outcome, data, buffers)
 
     def _broke_protocol(self, worker: Worker, exc: Exception) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ..._model.task import Task
 from ..._rules.dispatch import is_async
-from ..._wire import sharing
 from ..._wire.functions import encode_call
 from ...errors import PoolClosed
 from ..base import Lane
@@ -51,15 +50,13 @@ class ProcessLane(Lane):
         """
         if self.pool.closed:
             raise PoolClosed(repr(self.pool))
-        assert task.fn is not None
-        assert task.args is not None
-        outbox = sharing.outbox()
-        outbox.clear()
-        task.cargo = encode_call(task.fn, task.args)
-        if outbox:
-            task.cargo.shared = tuple(outbox)
-            outbox.clear()
-        task.coroutine = is_async(task.fn)
+        fn, args = task.fn, task.args
+        assert fn is not None and args is not None  # noqa: PT018
+        call = task.cargo = encode_call(fn, args)
+        coroutine = call.card.coroutine
+        if coroutine is None:
+            coroutine = call.card.coroutine = is_async(fn)
+        task.coroutine = coroutine
 
     def enqueue(self, task: Task) -> None:
         """Send or queue a task that was prepared; in the loop's thread."""
