@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, TypeVarTuple, overload
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
-
 from ._core.ambient import on_event_loop
 from ._core.handle import TaskHandle
+from ._core.hosting import Host
 from ._core.scope import TaskScope
 from ._model.states import TaskState
 from ._rules.policies import Policy
@@ -37,9 +35,8 @@ _BATCH = 256  # results fetched from the loop's thread at a time
 class SyncTaskHandle(Generic[T]):
     """A task of a `SyncTaskScope`; every method may be called from any thread."""
 
-    def __init__(self, handle: TaskHandle[T], portal: BlockingPortal) -> None:
+    def __init__(self, handle: TaskHandle[T]) -> None:
         self._handle = handle
-        self._portal = portal
         self._ended: Future[None] = Future()
 
     @property
@@ -103,8 +100,7 @@ class SyncTaskHandle(Generic[T]):
 
     def cancel(self, reason: str | None = None) -> None:
         """Ask the task to stop; does not wait for its end."""
-        if not self._handle.done():
-            self._portal.call(self._handle.cancel, reason)
+        self._handle._port.call_threadsafe(self._handle.cancel, reason)
 
     def __repr__(self) -> str:
         return f"<Sync{repr(self._handle)[1:]}"
@@ -141,8 +137,7 @@ class SyncTaskScope:
         threads: ThreadPool | None = None,
     ) -> None:
         self._scope = TaskScope(name, policy=policy, timeout=timeout, processes=processes, threads=threads)
-        self._stack = ExitStack()
-        self._portal: BlockingPortal | None = None
+        self._host: Host | None = None
 
     def __enter__(self) -> SyncTaskScope:
         if on_event_loop():
@@ -150,23 +145,23 @@ class SyncTaskScope:
                 "SyncTaskScope would block the event loop that runs in this thread; "
                 "write `async with TaskScope() as scope:` here"
             )
-        with ExitStack() as stack:
-            self._portal = stack.enter_context(start_blocking_portal())
-            stack.enter_context(self._portal.wrap_async_context_manager(self._scope))
-            self._stack = stack.pop_all()
+        host = Host(self._scope)
+        host.open()
+        self._host = host
         return self
 
     def __exit__(self, kind: Any, exc: BaseException | None, tb: Any) -> bool:
+        host = self._open()
         try:
-            return bool(self._stack.__exit__(kind, exc, tb))
+            return host.close(exc)
         finally:
-            self._portal = None
+            self._host = None
             del exc, tb
 
-    def _open(self) -> BlockingPortal:
-        if self._portal is None:
+    def _open(self) -> Host:
+        if self._host is None:
             raise RuntimeError("this scope is not open: write `with SyncTaskScope() as scope:` and spawn inside it")
-        return self._portal
+        return self._host
 
     @overload
     def spawn(
@@ -204,14 +199,14 @@ class SyncTaskScope:
         self, fn: Callable[..., Any], /, *args: Any, **options: Any
     ) -> SyncTaskHandle[Any]:
         """Start ``fn(*args)`` and return its handle; arguments, options and errors as for `TaskScope.spawn`."""
-        portal = self._open()
+        host = self._open()
 
         def start() -> SyncTaskHandle[Any]:
-            handle = SyncTaskHandle(self._scope.spawn(fn, *args, **options), portal)
+            handle = SyncTaskHandle(self._scope.spawn(fn, *args, **options))
             handle._handle.when_done(lambda: handle._ended.set_result(None))
             return handle
 
-        return portal.call(start)
+        return host.call(start)
 
     def map(
         self,
@@ -232,8 +227,8 @@ class SyncTaskScope:
 
         Plain iterables are read in the loop's thread. Leaving the loop early cancels what is in flight.
         """
-        portal = self._open()
-        stream = portal.call(
+        host = self._open()
+        stream = host.call(
             lambda: self._scope.map(
                 fn,
                 items,
@@ -248,9 +243,9 @@ class SyncTaskScope:
                 progress=progress,
             )
         )
-        return self._iterate(portal, stream)
+        return self._iterate(host, stream)
 
-    def _iterate(self, portal: BlockingPortal, stream: Any) -> Iterator[Any]:
+    def _iterate(self, host: Host, stream: Any) -> Iterator[Any]:
         async def fetch() -> list[Any]:
             try:
                 first = await anext(stream)
@@ -259,11 +254,11 @@ class SyncTaskScope:
             return [first, *(stream.take(_BATCH) if hasattr(stream, "take") else ())]
 
         try:
-            while batch := portal.call(fetch):
+            while batch := host.call(fetch):
                 yield from batch
         finally:
-            if self._portal is not None:
-                portal.call(stream.aclose)
+            if self._host is not None and not host.here():  # the collector may come by in the loop's thread
+                host.call(stream.aclose)
 
     @overload
     def stream(self, fn: Callable[[*Ts], AsyncIterator[T]], /, *args: *Ts, on: On | None = ...) -> Iterator[T]: ...
@@ -275,9 +270,9 @@ class SyncTaskScope:
         self, fn: Callable[..., Any], /, *args: Any, on: On | None = None
     ) -> Iterator[Any]:
         """Give the items of a generator in a thread or a process; arguments and errors as for `TaskScope.stream`."""
-        portal = self._open()
-        stream: Any = portal.call(lambda: self._scope.stream(fn, *args, on=on))
-        return self._iterate(portal, stream)
+        host = self._open()
+        stream: Any = host.call(lambda: self._scope.stream(fn, *args, on=on))
+        return self._iterate(host, stream)
 
     def gather(self, *handles: SyncTaskHandle[T]) -> list[T]:
         """Wait for all handles: their values, in the order given. Raises as `TaskScope.gather` does."""

@@ -59,7 +59,13 @@ class ProcessLane(Lane):
         task.coroutine = coroutine
 
     def enqueue(self, task: Task) -> None:
-        """Send or queue a task that was prepared; in the loop's thread."""
+        """Send or queue a task that was prepared; in the loop's thread.
+
+        Raises:
+            PoolClosed: the pool was closed since.
+        """
+        if self.pool.closed:
+            raise PoolClosed(repr(self.pool))
         (self.coroutines if task.coroutine else self.calls).submit(task)
 
     def cancel(self, tasks: Iterable[Task], reason: str | None, *, running: bool = True) -> None:

@@ -1,0 +1,133 @@
+"""A scope on an event loop of its own, in a background thread: what `SyncTaskScope` stands on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, wait
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+from anyio.from_thread import BlockingPortal
+from anyio.lowlevel import checkpoint_if_cancelled
+
+if TYPE_CHECKING:
+    from .scope import TaskScope
+
+T = TypeVar("T")
+
+
+class Host:
+    """Keeps one scope open in a thread of its own until the block in the caller's thread is left."""
+
+    def __init__(self, scope: TaskScope) -> None:
+        self._scope = scope
+        self._portal: BlockingPortal | None = None
+        self._opened: Future[None] = Future()
+        self._ended: Future[None] = Future()
+        self._left: anyio.Event
+        self._error: Exception | None = None
+
+    def open(self) -> None:
+        """Start the loop and open the scope on it.
+
+        Raises:
+            RuntimeError: the scope was open before.
+        """
+        threading.Thread(target=self._run, name="unified_exec sync scope", daemon=True).start()
+        wait((self._opened, self._ended), return_when="FIRST_COMPLETED")
+        if not self._opened.done():
+            self._ended.result()
+
+    def close(self, exc: BaseException | None) -> bool:
+        """Leave the scope: its tasks end, or are cancelled if `exc` came out of the block.
+
+        The first Ctrl-C while it waits cancels the tasks; the second one is raised at once.
+
+        Returns:
+            whether `exc` was no more than a cancellation by the scope itself, and ends here.
+
+        Raises:
+            BaseException: what the scope raises; Ctrl-C and `SystemExit` bare, if no task failed.
+        """
+        interrupt = exc if not isinstance(exc, Exception) else None
+        self._tell(self._leave, exc)
+        while not self._ended.done():
+            try:
+                wait((self._ended,))
+            except KeyboardInterrupt as again:
+                if interrupt is not None:
+                    raise
+                interrupt = again
+                self._tell(self._scope.cancel, "Ctrl-C")
+        failed = self._ended.exception()
+        try:
+            if interrupt is not None and isinstance(failed, BaseExceptionGroup):
+                raise BaseExceptionGroup(failed.message, [interrupt, *failed.exceptions])
+            failed = interrupt or failed
+            if failed is not None and failed is not exc:
+                raise failed
+            return failed is None
+        finally:
+            del exc, interrupt, failed
+
+    def call(self, fn: Callable[..., Awaitable[T] | T], *args: Any) -> T:
+        """Call `fn` in the loop's thread and wait for what it returns.
+
+        Raises:
+            RuntimeError: the loop has ended.
+        """
+        assert self._portal is not None
+        return self._portal.call(fn, *args)  # type: ignore[arg-type, return-value]
+
+    def here(self) -> bool:
+        """Tell whether this is the loop's own thread."""
+        return self._scope._port is not None and not self._scope._port.elsewhere()
+
+    def _tell(self, fn: Callable[..., object], *args: Any) -> None:
+        # Without waiting: Ctrl-C has no moment to come in between.
+        assert self._scope._port is not None
+        self._scope._port.call_threadsafe(fn, *args)
+
+    def _leave(self, exc: BaseException | None) -> None:
+        if isinstance(exc, Exception):
+            self._error = exc
+        elif exc is not None:  # raised on the loop it would end that instead of the scope
+            self._scope.cancel(f"its block was left by {type(exc).__name__}")
+        self._left.set()
+
+    def _run(self) -> None:
+        try:
+            anyio.run(self._live)
+        except BaseException as exc:
+            self._ended.set_exception(exc)
+        else:
+            self._ended.set_result(None)
+
+    async def _live(self) -> None:
+        self._left = anyio.Event()
+        failed: BaseException | None = None
+        async with BlockingPortal() as self._portal:
+            try:
+                async with self._scope:
+                    self._opened.set_result(None)
+                    with anyio.CancelScope(shield=True):  # what is cancelled does not end the block
+                        await self._left.wait()
+                    await self._raise()
+            except Exception as exc:
+                failed = exc  # the portal's own group would put it into another
+        try:
+            if failed is not None:
+                raise failed
+        finally:
+            del failed
+
+    async def _raise(self) -> None:
+        """End the scope's block as the caller's block has ended."""
+        error, self._error = self._error, None
+        try:
+            if error is not None:
+                raise error
+            await checkpoint_if_cancelled()
+        finally:
+            del error
