@@ -289,7 +289,7 @@ class SyncTaskScope:
 
     def cancel(self, reason: str | None = None) -> None:
         """Cancel everything in the scope. Code of the block itself goes on until it waits for a cancelled task."""
-        self._open().call(self._scope.cancel, reason)
+        self._open().call(lambda: self._scope.cancel(reason))
 
     def __repr__(self) -> str:
         return f"<Sync{repr(self._scope)[1:]}"

@@ -54,6 +54,21 @@ async def test_a_shield_inside_the_body_does_not_protect_the_tasks(place: Place,
     assert handle.cancelled()
 
 
+async def test_what_is_spawned_into_a_cancelled_scope_is_cancelled_whenever_it_comes(
+    place: Place, folder: Folder
+) -> None:
+    async with TaskScope() as scope:
+        with anyio.CancelScope(shield=True):
+            first = place.spawn(scope, tasks.hold, folder.path, "a")
+            scope.cancel()
+            await first.wait()
+            for _ in range(5):
+                await checkpoint()
+            late = place.spawn(scope, tasks.hold, folder.path, "b")
+            await late.wait()
+    assert late.cancelled()
+
+
 async def test_cancelling_an_outer_scope_stops_the_tasks_of_inner_ones(place: Place, folder: Folder) -> None:
     async with TaskScope() as outer:
         async with TaskScope() as inner:

@@ -294,3 +294,10 @@ async def a_serve(folder: Path, name: str, failures: int) -> str:
     if tell_run(folder, name) <= failures:
         raise Gone(name)
     return await a_hold(folder, name)
+
+
+def start_second_slowly(folder: Path) -> None:
+    """An initializer of workers: the second one waits until the test says so."""
+    if tell_run(folder, "start") == 2:
+        while not (folder / "second.go").exists():
+            time.sleep(0.002)

@@ -69,6 +69,19 @@ async def test_the_generator_runs_ahead_by_a_bounded_number(remote: Any, tmp_pat
         assert (tmp_path / "closed").exists()
 
 
+async def test_a_stream_that_moves_to_another_worker_loses_nothing(tmp_path: Path) -> None:
+    async with ProcessPool(2, initializer=many.start_second_slowly, initargs=(tmp_path,)) as pool:
+        async with TaskScope(processes=pool) as scope:
+            held = scope.spawn(many.hold, tmp_path, "held", on="process")
+            assert await until_async((tmp_path / "held.started").exists, 60)
+            async with scope.stream(many.count_to, tmp_path, 3000, on="process") as stream:
+                assert await until_async(lambda: many.runs(tmp_path, "start") == 2, 60)
+                (tmp_path / "held.go").touch()
+                assert [x async for x in stream] == list(range(3000))
+            await held
+            (tmp_path / "second.go").touch()
+
+
 async def test_leaving_runs_the_finally_where_the_generator_runs(generator: Any, tmp_path: Path) -> None:
     on, fn, _ = generator
     async with TaskScope() as scope:

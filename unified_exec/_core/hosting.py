@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, wait
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import anyio
 from anyio.from_thread import BlockingPortal
@@ -71,14 +71,20 @@ class Host:
         finally:
             del exc, interrupt, failed
 
-    def call(self, fn: Callable[..., Awaitable[T] | T], *args: Any) -> T:
+    @overload
+    def call(self, fn: Callable[[], Awaitable[T]]) -> T: ...
+
+    @overload
+    def call(self, fn: Callable[[], T]) -> T: ...
+
+    def call(self, fn: Callable[[], Any]) -> Any:
         """Call `fn` in the loop's thread and wait for what it returns.
 
         Raises:
             RuntimeError: the loop has ended.
         """
         assert self._portal is not None
-        return self._portal.call(fn, *args)  # type: ignore[arg-type, return-value]
+        return self._portal.call(fn)
 
     def here(self) -> bool:
         """Tell whether this is the loop's own thread."""

@@ -224,6 +224,10 @@ class TaskScope(Spawning, Verbs, TaskGroup):
             if self._standing.decided is not None:
                 handle.stopped_by_scope(DECIDED)
                 self.stop_task(handle, DECIDED)
+            elif self._around.cancel_called:  # anyio's asyncio scope delivers no more once nobody was left to hear it
+                reason = self.reason()
+                handle.stopped_by_scope(reason)
+                self.stop_task(handle, reason)
         return handle
 
     def _spawn_remote(self, handle: TaskHandle[Any], backend: Backend, timeout: float | None) -> TaskHandle[Any]:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BATCHES_AHEAD = 4
-"""Batches a process may send before one of them has been taken."""
 ITEMS_AHEAD = 256
 """Items a thread may have ready before one of them has been taken."""
 IMPATIENT = 0.005
@@ -105,6 +103,10 @@ class _Engine:
         """Has everything come that the generator gave?"""
         return True
 
+    def ask_for_more(self) -> bool:
+        """Called before each wait, whatever the last one was ended by: is an item here, after all?"""
+        return bool(self.items)
+
     def impatient(self) -> None:
         """The consumer waits for a while now."""
 
@@ -121,7 +123,7 @@ class _Engine:
         """
         timer = self.port.call_later(IMPATIENT, self.impatient)
         try:
-            while not self.items:
+            while not self.ask_for_more():
                 if self.left:
                     raise StopAsyncIteration
                 if self.handle.done() and (self.all_here() or not self.handle.outcome.is_value):  # type: ignore[union-attr]
@@ -164,13 +166,8 @@ class _ProcessEngine(_Engine):
         run = run_async_generator if isasyncgenfunction(unwrap(fn)) else run_generator
         self.backend = backend
         self.launch(partial(run, fn), (args,), "process", backend)
-        self._give(BATCHES_AHEAD)
 
     def _give(self, count: int) -> None:
-        if self.handle.place is None and not self.handle.done():
-            # Not sent yet: there is nobody to give credit to. Once it is, this comes right behind it.
-            self.port.call_later(0.001, self._give, count)
-            return
         self.backend.lane(self.port).give_credit(self.handle, count)
 
     def impatient(self) -> None:
@@ -238,9 +235,11 @@ class _ThreadEngine(_Engine):
     def heard(self, message: Any) -> None:
         self.wake()
 
-    async def more(self) -> None:
+    def ask_for_more(self) -> bool:
+        # In this order: a generator that puts an item there after the look sees the hunger. It may still answer the
+        # hunger before with a wake-up for an item that was taken since: hence anew before each wait.
         self._channel.hungry = True
-        await super().more()
+        return bool(self.items)
 
     def taken(self) -> None:
         if len(self.items) == ITEMS_AHEAD // 2:

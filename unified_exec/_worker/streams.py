@@ -12,6 +12,9 @@ from ..errors import SerializationError
 from . import talk
 
 BATCH = "batch"
+AHEAD = 4
+"""Batches a generator may send before one of them has been taken: this credit goes along with the task, which may still
+move from worker to worker; what the parent gives later reaches a task that has begun, and so stays."""
 BATCH_MAX = 1000
 QUICK, SLOW = 0.0005, 0.002
 """A batch that took less (seconds) may grow, one that took more shrinks: a slow generator sends each item at once."""
@@ -40,8 +43,12 @@ class Batches:
 
     def flush(self) -> None:
         """Send what has been gathered if there is credit for it; else it goes with the next batch."""
-        if self._gathered and not self._sending and self._talk.bell.credit.get(self._id, 0) > self.count:
+        if self._gathered and not self._sending and self.may_send():
             self._send()
+
+    def may_send(self) -> bool:
+        """Tell whether there is credit for one more batch."""
+        return AHEAD + self._talk.bell.credit.get(self._id, 0) > self.count
 
     def send(self) -> None:
         """Wait for credit and send. Raises `Cancelled` if the task was asked to stop meanwhile."""
@@ -52,7 +59,7 @@ class Batches:
             self._size = min(2 * self._size, BATCH_MAX)
         elif now - self._began > SLOW:
             self._size = max(1, self._size // 2)
-        self._talk.wait_for_credit(self._id, self.count)
+        self._talk.wait_for_credit(self._id, self.count - AHEAD)
         if self._gathered:  # else the parent asked for it meanwhile
             self._send()
         self._began = monotonic()
@@ -108,7 +115,7 @@ async def run_async_generator(fn: Callable[..., AsyncIterator[Any]], args: tuple
     items = fn(*args)
 
     async def send() -> None:
-        while here.bell.credit.get(view.id, 0) <= batches.count:
+        while not batches.may_send():
             credited.clear()
             await credited.wait()
         batches.send()
