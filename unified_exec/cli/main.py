@@ -38,6 +38,11 @@ SUBCOMMANDS = {
         "unified_exec.cli.demo.options",
         "unified_exec.cli.demo.command",
     ),
+    "bench": Subcommand(
+        "measure models of concurrency on this machine: coroutines, threads, processes",
+        "unified_exec.cli.bench.options",
+        "unified_exec.cli.bench.command",
+    ),
 }
 
 

@@ -38,3 +38,8 @@ def shown(value: float, unit: str) -> str:
         if abs(value) >= size:
             return f"{value / size:.3g} {name}"
     return f"{value:.3g} {'B' if unit == 'bytes' else unit}".strip()
+
+
+def times(ratio: float) -> str:
+    """How many times as much, in three digits."""
+    return f"{ratio:,.0f} ×" if ratio >= 100 else f"{ratio:.3g} ×"

@@ -1,0 +1,104 @@
+"""Every model does every workload that fits it, and does it right."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unified_exec.cli.bench.hosts import Host, Ports, serving
+from unified_exec.cli.bench.models import MODELS, PEERS, Model
+from unified_exec.cli.bench.models.base import Kind, lines_of_code
+from unified_exec.cli.bench.workloads import WORKLOADS, Setting, Workload
+
+SCALE = 0.02
+PATIENCE = 100.0
+
+
+@pytest.fixture(scope="module")
+def ports() -> Iterator[Ports]:
+    with serving(0.001, 0.0) as ports:
+        yield ports
+
+
+@pytest.mark.parametrize("model", [*MODELS, *PEERS], ids=lambda model: model.key)
+def test_a_model_does_every_workload_that_fits_it_and_the_results_are_right(
+    model: Model, ports: Ports, tmp_path: Path
+) -> None:
+    if why := model.absent():
+        pytest.skip(f"{model.title}: {why}")
+    setting = Setting(True, 2, ports.http, ports.smtp, str(tmp_path), SCALE)
+    fitting = [workload for workload in WORKLOADS if workload.fits(model) and not workload.absent()]
+    assert fitting
+    host = Host(model.key)
+    try:
+        for workload in fitting:
+            order = {"do": "turn", "workload": workload.key, "workers": 0, "setting": dataclasses.asdict(setting)}
+            answer = host.ask(PATIENCE, **order)
+            assert answer["tasks"] >= answer["done"] >= 2
+            assert answer["cpu"] >= 0
+            assert answer["seconds"] >= answer["wall"] > 0
+            assert answer["latency"] == sorted(answer["latency"])
+    finally:
+        host.close()
+
+
+@pytest.mark.parametrize("key", ["sequential", "threading", "thread-pool", "mp-pool", "asyncio", "scope-process"])
+def test_a_models_own_cost_is_measured(key: str) -> None:
+    host = Host(key)
+    try:
+        found = host.ask(PATIENCE, do="profile", workers=2, quick=True)
+    finally:
+        host.close()
+    assert found["start"] > 0
+    assert found["task"] > 0
+    assert found["call"] == sorted(found["call"])
+    alone = key in ("sequential", "asyncio")
+    assert (found["worker_bytes"] is None) is alone
+    assert found["workers"] == (1 if alone else 2)
+
+
+def test_a_workload_whose_results_are_wrong_is_an_error_not_a_figure() -> None:
+    primes = next(workload for workload in WORKLOADS if workload.key == "primes")
+    assert primes.right([100, 100], [25, 25])
+    assert not primes.right([100, 100], [25, 24])
+    assert not primes.right([100, 100], [25])
+
+
+def test_lines_of_user_code_leave_out_imports_signature_docstring_and_blank_lines() -> None:
+    async def code(workers: int) -> AsyncIterator[int]:
+        """Not counted."""
+        import os
+
+        if workers:
+            # Not counted either.
+            yield os.getpid()
+
+        yield 0
+
+    assert lines_of_code(code) == 3
+    by_key = {model.key: model.lines for model in MODELS}
+    assert by_key["sequential"] == 1
+    assert by_key["thread-pool"] == 2
+
+
+def test_a_model_with_few_workers_does_a_share_of_the_tasks_and_one_for_all_does_all() -> None:
+    workload: Workload = next(workload for workload in WORKLOADS if workload.key == "http-1000")
+    setting = Setting(workers=2)
+    shares = {model.key: len(workload.share(model, setting, workload.items(setting))) for model in MODELS}
+    assert shares["sequential"] < shares["mp-pool"] < 100
+    assert shares["asyncio"] == shares["scope-loop"] == shares["thread-pool"] == 1000
+
+
+def test_a_hybrid_model_takes_part_where_there_are_stages_alone() -> None:
+    (hybrid,) = [model for model in MODELS if model.kind is Kind.HYBRID]
+    assert [workload.key for workload in WORKLOADS if workload.fits(hybrid)] == ["mixed"]
+
+
+def test_the_keys_are_unique() -> None:
+    for entries in ([*MODELS, *PEERS], WORKLOADS):
+        keys: list[Any] = [entry.key for entry in entries]  # type: ignore[attr-defined]
+        assert len(keys) == len(set(keys))

@@ -1,0 +1,134 @@
+"""What a workload is."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from ..machine import missing
+from ..models.base import Kind, Model
+
+
+class Group(StrEnum):
+    """What kind of work it is; the classic table says which model is best for which."""
+
+    PYTHON = "computing in Python"
+    RELEASING = "computing in C that releases the GIL"
+    HOLDING = "computing in C that holds the GIL"
+    IO = "waiting for I/O"
+    MIXED = "fetching, parsing, storing"
+    TINY = "many tiny tasks"
+    ARRAYS = "large arrays"
+    SHARED = "a shared counter"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How large the work is and where its servers are.
+
+    Attributes:
+        quick: small sizes, for a first look.
+        workers: workers of a model that computes.
+        http: port of the HTTP server on loopback; ``smtp``: of the mail server.
+        folder: a directory for files, emptied after the run.
+        scale: share of the usual number of items; tests set it.
+    """
+
+    quick: bool = True
+    workers: int = 2
+    http: int = 0
+    smtp: int = 0
+    folder: str = ""
+    scale: float = 1.0
+
+    def count(self, full: int, quick: int | None = None) -> int:
+        """A number of items: `full`, or `quick` of them in a quick run."""
+        number = (quick if quick is not None else max(1, full // 4)) if self.quick else full
+        return max(2, round(number * self.scale))
+
+
+def _all_same(results: Sequence[Any]) -> bool:
+    return len(results) > 0
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One kind of work.
+
+    Attributes:
+        key: what ``--workloads`` takes, and its name in the JSON file.
+        about: what one task does, in a sentence.
+        fn: the blocking function of one item.
+        afn: its coroutine twin where an async library exists for it; without one, models that want coroutines run `fn`
+            on the loop.
+        fn_apart: the function where workers share no memory.
+        stages: coroutine to fetch, function to parse, function to store: what a hybrid model is given.
+        items: the items of a run.
+        right: whether these are the results of those items.
+        workers_most: workers of a model that waits; 0 is as many as compute.
+        turns: a model whose workers are fewer than the tasks does at most so many tasks for each, and its time is
+            scaled up to all of them; 0: no limit.
+        sockets: descriptors a model needs at once.
+        needs: modules that must be importable.
+        left_out_of: kinds it makes no sense for.
+        quick: it takes part in a quick run.
+    """
+
+    key: str
+    title: str
+    group: Group
+    about: str
+    fn: Callable[[Any], Any]
+    items: Callable[[Setting], Sequence[Any]]
+    right: Callable[[Sequence[Any], Sequence[Any]], bool]
+    afn: Callable[[Any], Any] | None = None
+    fn_apart: Callable[[Any], Any] | None = None
+    stages: tuple[Callable[[Any], Any], ...] = ()
+    workers_most: int = 0
+    turns: int = 0
+    sockets: int = 0
+    needs: tuple[str, ...] = ()
+    left_out_of: frozenset[Kind] = field(default_factory=frozenset)
+    quick: bool = True
+
+    def absent(self) -> str | None:
+        """Why it cannot run here, or ``None``."""
+        lacking = missing(self.needs)
+        return f"not installed: {', '.join(lacking)}" if lacking else None
+
+    def fits(self, model: Model) -> bool:
+        """Whether a model can do it in a way that tells something."""
+        if model.kind is Kind.HYBRID:
+            return bool(self.stages)
+        return model.kind not in self.left_out_of
+
+    def workers(self, model: Model, setting: Setting) -> int:
+        """Workers the model is opened with: as many as there are cores, or threads enough to wait in."""
+        if model.kind.is_alone:
+            return 1
+        return max(self.workers_most, setting.workers) if model.kind is Kind.THREAD else setting.workers
+
+    def function(self, model: Model) -> Any:
+        """What the model is given to call."""
+        if model.kind is Kind.HYBRID:
+            return self.stages
+        if model.takes_coroutines and model.kind is Kind.LOOP and self.afn is not None:
+            return self.afn
+        fn = self.fn_apart if self.fn_apart is not None and model.kind.is_apart else self.fn
+        return functools.partial(inline, fn) if model.takes_coroutines else fn
+
+    def share(self, model: Model, setting: Setting, items: Sequence[Any]) -> Sequence[Any]:
+        """The items this model does: all, or so many that its few workers do not take for ever."""
+        waits_alone = model.kind is Kind.LOOP and self.afn is None
+        many_at_once = model.kind is Kind.HYBRID or (model.kind is Kind.LOOP and not waits_alone)
+        if not self.turns or many_at_once:
+            return items
+        return items[: max(2, self.turns // (2 if setting.quick else 1) * self.workers(model, setting))]
+
+
+async def inline(fn: Callable[[Any], Any], item: Any) -> Any:
+    """What blocking work costs a loop: it is done on it."""
+    return fn(item)
