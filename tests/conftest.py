@@ -92,6 +92,7 @@ def nothing_left_behind() -> Iterator[None]:
     try:
         with leaks.watch():
             yield
+            leaks.shared_files()  # what the workers hold is known as theirs only while they live
             _shut_down_pools()
     except leaks.LeakError as error:
         left = str(error)

@@ -2,7 +2,8 @@
 
 `watch()` compares what is there before and after a block: child processes (running, or dead and never reaped),
 processes that lost their parent, threads, file descriptors, files in /dev/shm, mappings of anonymous memory, and
-asyncio tasks that a loop had to cancel as it closed. What the system ends in its own time is waited for.
+asyncio tasks that a loop had to cancel as it closed. What the system ends in its own time is waited for. Only what
+this process and those it started own counts: a neighbour on the machine breaks no test.
 Descriptors, shared memory and orphans are looked for on Linux alone; the header of a test run says so.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
 import socket
 import stat
 import sys
@@ -161,11 +163,41 @@ def _socket_kind(number: int) -> str:
         return ""
 
 
+_held: set[tuple[str, int]] = set()  # files in /dev/shm that this process tree was seen to hold
+
+
 def shared_files() -> dict[Hashable, Any]:
+    """Files in /dev/shm that are this process tree's: held by it now or at an earlier look, or named after one of
+    its processes. The folder is the whole machine's, and neighbours come and go in it."""
     try:
-        return {(entry.name, entry.inode()): entry.path for entry in os.scandir("/dev/shm")}
+        there = {(entry.name, entry.inode()): entry.path for entry in os.scandir("/dev/shm")}
     except OSError:
         return {}
+    if not there.keys() - _held:
+        return dict(there)
+    ours = [os.getpid(), *(process.pid for process in processes().values())]
+    held = {path for pid in ours for path in _shared_paths_of(pid)}
+    numbers = {str(pid) for pid in ours}
+    for key, path in there.items():
+        if path in held or not numbers.isdisjoint(re.findall(r"\d+", key[0])):
+            _held.add(key)
+    return {key: path for key, path in there.items() if key in _held}
+
+
+def _shared_paths_of(pid: int) -> Iterator[str]:
+    """Paths in /dev/shm that a process has open or mapped."""
+    folder = Path(f"/proc/{pid}")
+    try:
+        lines = (folder / "maps").read_text(errors="replace").splitlines()
+        names = os.listdir(folder / "fd")
+    except OSError:  # it has ended
+        return
+    yield from (line[line.index("/dev/shm/") :] for line in lines if "/dev/shm/" in line)
+    for name in names:
+        try:
+            yield os.readlink(folder / "fd" / name)
+        except OSError:  # the descriptor that listed the folder
+            pass
 
 
 def describe_shared_file(path: str) -> str:
@@ -255,23 +287,11 @@ def _what_is_left(before: list[dict[Hashable, Any]], patience: float, pause: Cal
     left = []
     for kind, old in waiting:
         for key, thing in kind.look().items():
-            if key not in old and not (kind.look is shared_files and _in_foreign_use(thing)):
+            if key not in old:
                 left.append(kind.describe(thing))
                 if isinstance(thing, psutil.Process):
                     _kill(thing)
     return left
-
-
-def _in_foreign_use(path: str) -> bool:
-    """Whether a process that is none of ours has the file mapped: /dev/shm is everybody's."""
-    ours = {os.getpid()} | {process.pid for process in processes().values()}
-    for name in os.listdir("/proc"):
-        try:
-            if name.isdigit() and int(name) not in ours and f"{path}\n" in Path("/proc", name, "maps").read_text():
-                return True
-        except OSError:
-            pass
-    return False
 
 
 def _kill(process: psutil.Process) -> None:

@@ -158,6 +158,28 @@ def test_a_shared_memory_file_is_caught() -> None:
 
 
 @linux
+def test_a_shared_memory_file_that_a_child_held_is_caught_when_the_child_has_ended() -> None:
+    path = Path("/dev/shm/unified-exec-held-by-a-child")
+    holding = f"file = open({str(path)!r}, 'w'); print(flush=True); input()"
+    with leak_named(rf"shared memory file {path}") as cleanup:
+        cleanup.callback(path.unlink)
+        child = subprocess.Popen([sys.executable, "-c", holding], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        with child:
+            assert child.stdout is not None
+            child.stdout.readline()
+            leaks.shared_files()
+            child.communicate(b"\n")
+
+
+@linux
+def test_a_shared_memory_file_of_a_neighbour_is_none_of_ours() -> None:
+    path = Path("/dev/shm/unified-exec-neighbour")
+    with leaks.watch(NO_PATIENCE):
+        subprocess.run(["sh", "-c", f"echo > {path}"], check=True)
+    path.unlink()
+
+
+@linux
 def test_shared_memory_that_is_only_mapped_is_caught() -> None:
     with leak_named(r"mapped shared memory: .*memfd:forgotten-mapping") as cleanup:
         descriptor = os.memfd_create("forgotten-mapping")
