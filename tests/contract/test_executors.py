@@ -709,7 +709,8 @@ def test_threads_have_the_prefix_in_their_names() -> None:
 def test_a_manager_of_multiprocessing_can_be_handed_over() -> None:
     from multiprocessing.managers import SyncManager
 
-    manager = SyncManager()
+    # Forked: what the other ways start lives until the end of the program.
+    manager = SyncManager(ctx=multiprocessing.get_context("fork"))
     manager.start()
     try:
         with ProcessExecutor(1) as executor:

@@ -1,14 +1,12 @@
 """Raising `Cancelled` between two bytecodes of a task that runs in a thread of this process.
 
-There are two ways: at a safe point (see `_safe_points`), or as the interpreter's asynchronous exception, which 3.11,
-a build without GIL, and a process whose monitoring tools are all taken must do with. The race to win in the second:
-the raise must land in the task, never in the pool's code or in the thread's next task. So each interruptible run has
-a *shot*, which can be taken once: by the asker, who then fires, or by the finisher, after which nobody can fire any
-more. A finisher that comes second waits until the shot is fired and has landed, or takes it back, inside the `try`
-that catches it.
+There are two ways: at a safe point (see `_safe_points`), or as the interpreter's asynchronous exception, which 3.11
+and a process whose monitoring tools are all taken must do with. The race to win in the second: the raise must land in
+the task, never in the pool's code or in the thread's next task. So each interruptible run has a *shot*, which can be
+taken once: by the asker, who then fires, or by the finisher, after which nobody can fire any more. A finisher that
+comes second waits until the shot is fired and has landed, or takes it back, inside the `try` that catches it.
 
-Limits: a raise waits until a call into C returns. Without a GIL on 3.13 and later, one that lands at the back jump of
-``while condition:`` skips the `finally` around it (cpython#130279).
+A raise waits until a call into C returns, but for the wait of an event loop that the task runs (see `_inner_loops`).
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._model.current import current
 from ..errors import Cancelled
-from . import _safe_points
+from . import _inner_loops, _safe_points
 
 if TYPE_CHECKING:
     from ._thread_call import ThreadCall
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PATIENCE = 20
+UNHEARD = 6  # tries after which code that keeps its event loop busy is hit itself
 RETRY = 0.001  # seconds until the second look at a thread that could not be interrupted at once
 
 
@@ -58,14 +57,17 @@ class Shot:
         taken: acquired, without waiting, by the asker or the finisher: whoever gets it.
         fired: held until the asker has fired.
         over: the run was interrupted, or has ended.
+        told: an event loop that the task runs was told to cancel its main task.
+        tries: how often the asker has come before.
         watched: see `_safe_points`.
     """
 
-    __slots__ = ("fired", "ident", "over", "reason", "taken", "watched")
+    __slots__ = ("fired", "ident", "over", "reason", "taken", "told", "tries", "watched")
 
     def __init__(self, ident: int) -> None:
         self.ident = ident
-        self.over = False
+        self.over = self.told = False
+        self.tries = 0
         self.reason: str | None = None
         self.watched: set[CodeType] = set()
         self.taken = allocate_lock()
@@ -140,29 +142,61 @@ def fire(shot: Shot, reason: str | None, tries: int) -> bool:
 
     _watch_swallowed()
     shot.reason = reason
+    shot.tries = tries
     if not _gil():
-        shot.fire()
-        return True
+        return _fire_unseen(shot)
     # The thread cannot move until this one lets go of the GIL. If it does, no harm is done: the look was in vain.
     frame = sys._current_frames().get(shot.ident)
     if shot.over or frame is None:
         return True
-    if _bad_moment(frame, tries):
+    end = _reach(shot, frame)
+    if end is None:
         return False
     if not _safe_points.available():
         shot.fire()
         return True
-    _safe_points.aim(shot, frame, run_interruptible.__code__)
+    _safe_points.aim(shot, frame, end)
+    return shot.over
+
+
+def _fire_unseen(shot: Shot) -> bool:
+    """Interrupt a thread whose stack cannot be read while it runs: it is hailed, and reads its own."""
+    if not _safe_points.available():
+        shot.fire()
+        return True
+    if shot.over:
+        return True
+    _safe_points.hail(shot, _reach)
+    if not shot.told and shot.tries == UNHEARD:  # in C, perhaps in the selector of a loop of its own
+        cancel = _inner_loops.find_waiting(shot.ident)
+        if cancel is not None:
+            shot.told = True
+            cancel()
     return shot.over
 
 
 def fire_again(shot: Shot, reason: str | None, frame: FrameType) -> bool:
     """Interrupt `frame`, of this thread, after the finalizer it ran into; ``False`` if only the loop can."""
-    if _bad_moment(frame, PATIENCE) or not _safe_points.available():
-        return False
     shot.reason = reason
-    _safe_points.aim(shot, frame, run_interruptible.__code__)
+    shot.tries = PATIENCE
+    end = _reach(shot, frame)
+    if end is None or not _safe_points.available():
+        return False
+    _safe_points.aim(shot, frame, end)
     return True
+
+
+def _reach(shot: Shot, frame: FrameType) -> CodeType | None:
+    """Out to which function those on the stack may be hit now; ``None``: this is a bad moment."""
+    if _bad_moment(frame, shot.tries):
+        return None
+    loop = _inner_loops.find(frame, run_interruptible.__code__)
+    if loop is None:
+        return run_interruptible.__code__
+    if not shot.told:
+        shot.told = True
+        loop.cancel()
+    return loop.above if shot.tries >= UNHEARD else None
 
 
 def _gil() -> bool:
@@ -205,7 +239,7 @@ def _make_hook(previous: Callable[[sys.UnraisableHookArgs], Any]) -> Callable[[s
 
 _HOOK = _make_hook(sys.unraisablehook).__code__
 # Where code of this package runs between the function and `run_interruptible`, which nothing may hit.
-own_files = {_HOOK.co_filename, _safe_points.end.__code__.co_filename}
+own_files = {_HOOK.co_filename, _safe_points.end.__code__.co_filename, _inner_loops.find.__code__.co_filename}
 
 
 def _set_async_exc(ident: int, exc: type[BaseException] | None) -> None:

@@ -14,6 +14,7 @@ from .._model.current import CurrentTask, current
 from .._model.outcome import CANCELLED, Outcome
 from .._model.task import Task
 from ..errors import Cancelled
+from ._inner_loops import cancellations
 from ._interrupt import Shot, fire_again, own_files, run_interruptible
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ class ThreadCall(CurrentTask):
             return Outcome(error=error)
         if isinstance(exc, Exception):
             return Outcome(error=exc)
-        if self.asked and _is_cancellation(exc):
+        told = self.shot is not None and self.shot.told
+        if self.asked and _is_cancellation(exc, (Cancelled, *cancellations()) if told else (Cancelled,)):
             return CANCELLED
         from .._wire.remote_errors import as_outcome_error
 
@@ -159,9 +161,9 @@ def _run_in_context(call: ThreadCall, fn: Callable[..., Any], args: tuple[Any, .
     return fn(*args)
 
 
-def _is_cancellation(exc: BaseException) -> bool:
+def _is_cancellation(exc: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
     """Also of groups: the task may have run an event loop of its own."""
-    return isinstance(exc, Cancelled) or (isinstance(exc, BaseExceptionGroup) and exc.split(Cancelled)[1] is None)
+    return isinstance(exc, kinds) or (isinstance(exc, BaseExceptionGroup) and exc.split(kinds)[1] is None)
 
 
 def _without_own_frames(exc: BaseException) -> Any:
