@@ -7,6 +7,7 @@ import contextvars
 import gc
 import importlib.util
 import math
+import multiprocessing
 import os
 import pickle
 import signal

@@ -13,12 +13,16 @@ from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 
+_COROUTINE = 0x80 | 0x100 | 0x200  # CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR
+
+
 class InnerLoop(NamedTuple):
     """An event loop on the stack of a thread.
 
     Attributes:
         cancel: cancels its main task; in any thread.
-        above: the innermost code of the loop's libraries, above which only the user's runs; ``None`` if they run now.
+        above: the innermost code of the loop's libraries, above which a coroutine of the user's runs; ``None`` if
+            none does now.
     """
 
     cancel: Callable[[], object]
@@ -29,28 +33,36 @@ def find(frame: FrameType, end: CodeType) -> InnerLoop | None:
     """Find the innermost event loop on the stack from `frame` out to `end`."""
     machinery = _machinery()
     above: CodeType | None = None
+    in_a_coroutine = False
     at: FrameType | None = frame
     while at is not None and at.f_code is not end:
-        if at.f_code.co_filename.startswith(machinery):
-            above = above or at.f_code
+        code = at.f_code
+        if code.co_filename.startswith(machinery):
+            above = above or code
             cancel = _canceller(at)
             if cancel is not None:
-                return InnerLoop(cancel, None if above is frame.f_code else above)
+                return InnerLoop(cancel, above if in_a_coroutine else None)
+        elif above is None:
+            # What is no coroutine may be a part of the loop from elsewhere: a selector, a container.
+            in_a_coroutine |= bool(code.co_flags & _COROUTINE)
         at = at.f_back
     return None
 
 
-def find_waiting(ident: int) -> Callable[[], object] | None:
-    """Find the asyncio loop that thread `ident` runs, where its stack cannot be read; slow."""
-    if "asyncio" not in sys.modules:
-        return None
-    import asyncio
+def wake_all() -> None:
+    """Wake every event loop of this process, whose stacks cannot be read from here: each passes some code of its own.
+
+    Slow, as it looks through all objects; for a thread that was asked and has not passed any code for a while.
+    """
     import gc
 
+    asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
     for thing in gc.get_objects():
-        if isinstance(thing, asyncio.BaseEventLoop) and getattr(thing, "_thread_id", None) == ident:
-            return lambda loop=thing: _in_loop(loop, _cancel_all, loop)  # type: ignore[misc]
-    return None
+        if asyncio is not None and isinstance(thing, asyncio.AbstractEventLoop):
+            if thing.is_running():
+                _in_loop(thing, int)
+        elif trio is not None and type(thing) is trio._core._run.Runner:
+            _in_trio(thing, int)
 
 
 def cancellations() -> tuple[type[BaseException], ...]:
@@ -65,9 +77,8 @@ def cancellations() -> tuple[type[BaseException], ...]:
 
 def _machinery() -> tuple[str, ...]:
     """Folders of the libraries that event loops are made of, as far as they are loaded."""
-    names = [name for name in ("asyncio", "trio", "anyio") if name in sys.modules]
-    folders = [os.path.dirname(sys.modules[name].__file__ or "") + os.sep for name in names]
-    return tuple(folder for folder in folders if folder != os.sep)
+    found = [sys.modules[name].__file__ for name in ("asyncio", "trio", "anyio") if name in sys.modules]
+    return tuple(os.path.dirname(path) + os.sep for path in found if path)
 
 
 def _canceller(frame: FrameType) -> Callable[[], object] | None:
@@ -95,22 +106,17 @@ def _in_loop(loop: Any, fn: Callable[..., object], *args: object) -> None:
         pass  # it has just ended
 
 
-def _cancel_all(loop: Any) -> None:
-    import asyncio
-
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
-
-
 def _cancel_trio(runner: Any) -> None:
-    trio: Any = sys.modules["trio"]
-
     def cancel() -> None:
         main = runner.main_task
         if main is not None and main.parent_nursery is not None:
             main.parent_nursery.cancel_scope.cancel()
 
+    _in_trio(runner, cancel)
+
+
+def _in_trio(runner: Any, fn: Callable[[], object]) -> None:
     try:
-        runner.entry_queue.run_sync_soon(cancel)
-    except trio.RunFinishedError:
-        pass
+        runner.entry_queue.run_sync_soon(fn)
+    except RuntimeError:
+        pass  # it has just ended

@@ -168,10 +168,7 @@ def _fire_unseen(shot: Shot) -> bool:
         return True
     _safe_points.hail(shot, _reach)
     if not shot.told and shot.tries == UNHEARD:  # in C, perhaps in the selector of a loop of its own
-        cancel = _inner_loops.find_waiting(shot.ident)
-        if cancel is not None:
-            shot.told = True
-            cancel()
+        _inner_loops.wake_all()
     return shot.over
 
 
