@@ -33,6 +33,11 @@ class Subcommand(NamedTuple):
 
 
 SUBCOMMANDS = {
+    "advise": Subcommand(
+        "measure a function of yours and say where it should run",
+        "unified_exec.cli.advise.options",
+        "unified_exec.cli.advise.command",
+    ),
     "demo": Subcommand(
         "run a pipeline over coroutines, processes and threads on the standard library's own source",
         "unified_exec.cli.demo.options",

@@ -1,0 +1,158 @@
+"""From what was measured to what is advised. Pure: the rule is that of ``on="auto"``, said once in `_rules.auto`."""
+
+from __future__ import annotations
+
+import math
+
+from ..._rules.auto import (
+    CHUNK,
+    ENTER_GAIN,
+    ENTER_JOURNEY,
+    PER_BYTE,
+    THREADS,
+    WORTH,
+    Figures,
+    Prices,
+    duration,
+    explain,
+    prices,
+)
+from ..._rules.chunking import ITEMS_MAX
+
+from .facts import Advice, Facts, Warned
+
+DIRECT = 0.00005
+"""Seconds below which a call is shorter than any way to another place."""
+COROUTINES = 100
+"""Coroutines to keep under way where nothing else bounds them."""
+BLOCKS = 0.05
+"""Seconds from which holding the event loop is worth a warning."""
+SEVERAL = 0.3
+"""Cores that its own threads keep busy, from which a function counts as parallel by itself."""
+
+
+def advise(facts: Facts) -> Advice:
+    """Say where the function should run."""
+    advice = _async(facts) if facts.is_async else _plain(facts)
+    return Advice(
+        advice.backend, advice.workers, advice.chunk, advice.reason, advice.code, tuple(_warnings(facts, advice.backend))
+    )
+
+
+def figures_of(facts: Facts) -> Figures:
+    """The measurements as the rule of ``on="auto"`` takes them."""
+    travel = facts.travel
+    weight = travel.pickling + (travel.arguments + travel.result) * PER_BYTE if travel.possible else None
+    return Figures(facts.cpu, facts.wait, facts.gil, weight)
+
+
+def _plain(facts: Facts) -> Advice:
+    figures = figures_of(facts)
+    cores = max(1, round(facts.machine.cores / (1 + facts.own_threads)))
+    price = prices(figures, cores)
+    name = facts.name.rpartition(":")[2]
+    chunk = max(1, min(ITEMS_MAX, round(CHUNK / max(facts.wall, 1e-7))))
+    if facts.wall < DIRECT:
+        batched = prices(figures, cores, batched=True)
+        pays = _pays(facts, figures, batched, cores)
+        code = f'scope.map({name}, items, on="process", chunk={chunk})' if pays else f"{name}(...)"
+        reason = (
+            f"a call takes {duration(facts.wall)}, less than the way to any other place: call it where you are"
+            + (f"; for thousands of items, chunks of {chunk} in processes pay" if pays else "")
+        )
+        return Advice("direct", 1, chunk, reason, code)
+    if _pays(facts, figures, price, cores):
+        code = f'scope.map({name}, items, on="process")' if chunk > 1 else f'scope.spawn({name}, ..., on="process")'
+        return Advice("process", cores, chunk, explain("process", figures, price, cores), code)
+    workers = _threads(facts, cores)
+    return Advice("thread", workers, chunk, _why_threads(facts, figures, price, cores), f'scope.spawn({name}, ..., on="thread")')
+
+
+def _pays(facts: Facts, figures: Figures, price: Prices, cores: int) -> bool:
+    if not facts.machine.gil or cores < 2 or not facts.travel.possible or facts.rebound or facts.changed:
+        return False
+    # Chunks share the journey of the call; what each item carries it carries alone.
+    return price.gain >= ENTER_GAIN and price.journey <= ENTER_JOURNEY * facts.wall
+
+
+def _why_threads(facts: Facts, figures: Figures, price: Prices, cores: int) -> str:
+    shown = f"{duration(facts.cpu)} of CPU in {duration(facts.wall)}"
+    if not facts.machine.gil:
+        return f"this interpreter has no GIL: threads run in parallel and carry nothing ({shown})"
+    would = facts.cpu > 0.5 * facts.wall and facts.cpu >= WORTH and facts.gil > 0.5 * facts.cpu and cores > 1
+    if would and (facts.rebound or facts.changed):
+        what = " and ".join([*(f"{name!r}" for name in facts.rebound), *facts.changed])
+        return f"it computes ({shown}) and would be {price.gain:.1f} times as fast in processes, but it changes {what}"
+    if would and not facts.travel.possible:
+        return f"it computes ({shown}) and processes would do more, but it cannot travel: {facts.travel.why}"
+    return explain("thread", figures, price, cores)
+
+
+def _threads(facts: Facts, cores: int) -> int:
+    """Threads that keep the bottleneck busy: the lock, the cores, or whatever it waits for."""
+    bottleneck = max(facts.gil, facts.cpu / cores, facts.wall / THREADS)
+    return max(1, min(THREADS, math.ceil(facts.wall / bottleneck))) if bottleneck else 1
+
+
+def _async(facts: Facts) -> Advice:
+    name = facts.name.rpartition(":")[2]
+    shown = f"{duration(facts.cpu)} of CPU in {duration(facts.wall)}"
+    figures = figures_of(facts)
+    cores = facts.machine.cores
+    computes = facts.cpu >= 0.5 * facts.wall and facts.cpu >= WORTH
+    if computes and _pays(facts, figures, prices(figures._replace(gil=facts.cpu), cores), cores):
+        reason = f"it computes ({shown}), and holds the event loop meanwhile: {cores} processes run it beside the loop"
+        return Advice("process", cores, 1, reason, f'scope.spawn({name}, ..., on="process")')
+    many = max(1, min(COROUTINES, int(facts.wall / facts.cpu))) if facts.cpu else COROUTINES
+    if computes:
+        reason = f"it computes ({shown}), and holds the event loop meanwhile"
+    else:
+        reason = f"it is async and waits most of the time ({shown}): {many} at once are no load for one event loop"
+    return Advice("loop", many, 1, reason, f"scope.spawn({name}, ...)")
+
+
+def _warnings(facts: Facts, backend: str) -> list[Warned]:
+    found: list[Warned] = []
+    if not facts.travel.possible and facts.travel.why:
+        found.append(Warned("travel", f"it cannot travel to a process: {facts.travel.why}"))
+    if facts.rebound:
+        names = ", ".join(facts.rebound)
+        found.append(Warned("state", f"it assigns to {names}: in a process the program would see nothing of it"))
+    for change in facts.changed:
+        kind = "arguments" if change == "its arguments" else "state"
+        found.append(Warned(kind, f"it changes {change}: in a process it would change a copy, and threads need a lock"))
+    quiet = [name for name in facts.reads if not any(name in change for change in facts.changed)]
+    if quiet and backend == "process":
+        names = ", ".join(quiet)
+        found.append(Warned("state", f"it reads {names}: a worker sees them as they are when it imports the module"))
+    if facts.is_async and facts.blocked >= BLOCKS:
+        where = f" at {facts.blocked_at}" if facts.blocked_at else ""
+        what = "computes" if facts.cpu >= 0.5 * facts.wall else "calls something that blocks"
+        found.append(
+            Warned(
+                "loop",
+                f"it {what} and holds the event loop for {duration(facts.blocked)}{where}; "
+                "await that part with `call(...)`, which runs it in a thread, or write the function as a plain `def`",
+            )
+        )
+    if not facts.is_async and facts.blocked >= BLOCKS:
+        text = f"one call holds the GIL so that the event loop stands still for {duration(facts.blocked)}"
+        found.append(Warned("loop", text + (", in a thread; in a process it does not" if backend == "thread" else "")))
+    found += _own_threads(facts, backend)
+    if facts.made < 4:
+        found.append(Warned("runs", f"this rests on {facts.made} run(s): --runs 7 measures every place"))
+    return found
+
+
+def _own_threads(facts: Facts, backend: str) -> list[Warned]:
+    pools = {library: threads for library, threads in facts.pools.items() if threads > 1}
+    if facts.own_threads < SEVERAL:
+        return []
+    names = ", ".join(f"{library} ({threads} threads)" for library, threads in pools.items()) or "threads of its own"
+    busy = f"{1 + facts.own_threads:.1f}"
+    hint = (
+        "workers of a ProcessPool get their share of the cores by themselves"
+        if backend == "process"
+        else "several calls at once would fight for the cores: set OMP_NUM_THREADS=1, or call one after another"
+    )
+    return [Warned("threads", f"one call keeps {busy} cores busy with {names}; {hint}")]
