@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ._core.progress import Progress as Progress
     from ._core.scope import TaskScope as TaskScope
     from ._core.sharing import share as share
+    from ._core.watchdog import Stall as Stall
     from ._model.current import (
         CurrentTask as CurrentTask,
     )
@@ -113,6 +114,7 @@ _HOMES = {
     "_core.limits": ("Limit", "Rate"),
     "_core.progress": ("Progress",),
     "_core.scope": ("TaskScope",),
+    "_core.watchdog": ("Stall",),
     "_model.current": ("CurrentTask", "check_cancelled", "current_task", "is_cancelled", "report", "time_left"),
     "_model.states": ("TaskState",),
     "_rules.auto": ("Decision",),
@@ -155,6 +157,7 @@ __all__ = [
     "Retry",
     "SerializationError",
     "Shared",
+    "Stall",
     "Supervise",
     "SyncTaskHandle",
     "SyncTaskScope",

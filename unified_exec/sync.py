@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ._core.limits import Gate
     from ._core.progress import Show
     from ._core.scope import On
+    from ._core.watchdog import Stall
     from ._rules.auto import Decision
 
 __all__ = ["SyncTaskHandle", "SyncTaskScope"]
@@ -110,7 +111,7 @@ class SyncTaskScope:
     """`TaskScope` for code that is not async: the same verbs, on an event loop of its own in a background thread.
 
     Args:
-        name, policy, timeout, processes, threads: as for `TaskScope`.
+        name, policy, timeout, processes, threads, debug: as for `TaskScope`.
 
     Raises:
         RuntimeError: an event loop runs in this thread; use `TaskScope` there.
@@ -135,8 +136,9 @@ class SyncTaskScope:
         timeout: float | None = None,
         processes: ProcessPool | None = None,
         threads: ThreadPool | None = None,
+        debug: bool | Callable[[Stall], object] = False,
     ) -> None:
-        self._scope = TaskScope(name, policy=policy, timeout=timeout, processes=processes, threads=threads)
+        self._scope = TaskScope(name, policy=policy, timeout=timeout, processes=processes, threads=threads, debug=debug)
         self._host: Host | None = None
 
     def __enter__(self) -> SyncTaskScope:

@@ -119,6 +119,17 @@ def check_scope_arguments(policy: object, timeout: object, processes: object, th
             raise TypeError(f"{what} must be a {name}, got {pool!r}: write {what}={name}(max_workers=...)")
 
 
+def checked_debug(debug: object) -> Any:
+    """Return ``debug=`` of a scope as it is.
+
+    Raises:
+        TypeError: it is neither a bool nor a function.
+    """
+    if debug.__class__ is not bool and not callable(debug):
+        raise TypeError(f"debug must be True, False or a function of one Stall, got {debug!r}")
+    return debug
+
+
 def unknown_keywords(fn: object, unknown: dict[str, Any]) -> str:
     """The message for ``spawn(f, key=1)`` where the keyword was meant for `f`."""
     if not callable(fn):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from _thread import get_ident
 from collections.abc import Callable, Coroutine
 from contextvars import Context
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .._backends.process.pool import ProcessPool
     from .._backends.thread import ThreadPool
     from .limits import Gate
+    from .watchdog import Stall
 
     On = Literal["loop", "thread", "process", "cpu", "auto"] | ProcessPool | ThreadPool
 
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+DEBUG = os.environ.get("UNIFIED_EXEC_DEBUG", "").strip().lower() not in ("", "0", "false", "no", "off")
+"""Whether every scope watches its loop; asked once."""
 
 DECIDED = "the outcome of its scope is decided"
 
@@ -59,6 +64,9 @@ class TaskScope(Spawning, Verbs, TaskGroup):
         timeout: seconds after which everything in the scope is cancelled and `TaskTimeout` is raised.
         processes: the pool for ``on="process"``; by default one shared by all scopes.
         threads: the pool for ``on="thread"``; by default one shared by all scopes.
+        debug: ``True`` reports in the log, with the stack, whatever holds up the event loop for longer than 100 ms; a
+            function is also called with each `Stall`, in the watching thread. The environment variable
+            ``UNIFIED_EXEC_DEBUG=1`` does the same for every scope.
 
     Raises:
         ExceptionGroup: on exit, if tasks failed and the policy raises; each failure is in it exactly once.
@@ -92,8 +100,10 @@ class TaskScope(Spawning, Verbs, TaskGroup):
         timeout: float | None = None,
         processes: ProcessPool | None = None,
         threads: ThreadPool | None = None,
+        debug: bool | Callable[[Stall], object] = False,
     ) -> None:
         route.check_scope_arguments(policy, timeout, processes, threads)
+        self._debug = DEBUG if debug is False else route.checked_debug(debug)
         self.name = name
         self.policy: Policy = policy if policy is not None else FailFast()
         self.timeout = timeout
@@ -157,6 +167,10 @@ class TaskScope(Spawning, Verbs, TaskGroup):
         if self.timeout is not None:
             self._ends_at = anyio.current_time() + self.timeout
             group.cancel_scope.deadline = min(group.cancel_scope.deadline, self._ends_at)
+        if self._debug is not False:
+            from .watchdog import Watch
+
+            self._streams.add(Watch(port, self._thread, self._debug if callable(self._debug) else None))
         return self
 
     async def __aexit__(

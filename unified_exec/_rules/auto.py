@@ -36,6 +36,8 @@ SEEN = 5
 """Samples that are looked back at; medians of them are judged."""
 OTHERS = 0.15
 """Cores that other threads of the program may keep busy during a sample that counts as undisturbed."""
+BUSY = 5.0
+"""Times its CPU time that a call may have held the lock: on a busy machine it must wait for a core meanwhile."""
 CHANGED = 4.0
 """Times the CPU time must grow or shrink before what was seen undisturbed is held for outdated."""
 SETTLED = 3
@@ -314,6 +316,16 @@ class Course:
         return Decision(self.place, reason, _table(self.calls, figures, price))
 
 
+def waited(sample: Sample) -> float:
+    """The seconds in which a call that was alone waited for something outside: neither computing nor holding the lock.
+
+    Who holds the lock does not wait, however long a busy machine lets it wait for a core; but a lock that seems held
+    for far longer than the call has computed says more about the machine than about the call.
+    """
+    held = sample.blocked if sample.blocked is not None and sample.blocked <= BUSY * sample.cpu else 0.0
+    return max(0.0, sample.wall - max(sample.cpu, held))
+
+
 class _Shares:
     """Waiting and holding of the lock, as shares of the CPU time: from undisturbed calls as soon as there is one."""
 
@@ -330,9 +342,7 @@ class _Shares:
         blocked = sample.wall if sample.blocked is None else sample.blocked
         if sample.others <= OTHERS * sample.wall:
             gil = min(1.0, blocked / sample.cpu) if sample.cpu else 0.0
-            # Who holds the lock does not wait for anything, however long a busy machine lets it wait for a core.
-            held = min(wall, blocked / items) if sample.blocked is not None else 0.0
-            self._clean.append((max(0.0, wall - max(cpu, held)) / unit, gil))
+            self._clean.append((waited(sample) / items / unit, gil))
         else:
             # Others held the lock too. It was free for both if together they used more than one core.
             wait = max(0.0, wall - cpu - sample.others / items) / unit
@@ -383,12 +393,12 @@ def explain(place: str, figures: Figures, price: Prices, cores: int, batched: bo
         )
     if figures.cpu <= 0.5 * wall and wall >= WORTH:
         return f"it waits most of the time ({shown}), which threads do well"
+    if figures.cpu >= WORTH and figures.gil <= 0.5 * figures.cpu:
+        return f"it lets go of the GIL for most of its work ({shown}): threads run in parallel and carry nothing"
     if cores < 2:
         return f"there is one core: processes would not make it faster ({shown})"
     if not batched and figures.cpu < WORTH:
         return f"it is too short ({shown}) to pay for a journey of {duration(price.journey)}"
-    if figures.gil <= 0.5 * figures.cpu:
-        return f"it lets go of the GIL for most of its work ({shown}): threads run in parallel and carry nothing"
     if price.journey > ENTER_JOURNEY * wall:
         return f"its journey to a process would take {duration(price.journey)}, too much for {shown}"
     if figures.weight is None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 
 import anyio
 
+import unified_exec
 from unified_exec import cpu_count, shutdown_default_pools
 
+from ..._core.watchdog import LOGGER
 from .. import endings
 from .facts import Facts, as_json
 from .measure import Measuring, RunFailed
@@ -44,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _measured(arguments: argparse.Namespace) -> Facts | int:
+    logging.getLogger(LOGGER).disabled = True  # what the watchdog sees is in the report
     with _only_the_report_on_stdout():
         try:
             call = load(arguments.function, arguments.args, arguments.kwargs, arguments.setup)
@@ -58,7 +63,7 @@ def _measured(arguments: argparse.Namespace) -> Facts | int:
             if isinstance(known, BadTarget):
                 print(f"unified_exec advise: {known}", file=sys.stderr)
                 return 2
-            traceback.print_exception(known.error)
+            traceback.print_exception(known.error.with_traceback(_from_the_users(known.error.__traceback__)))
             print(f"unified_exec advise: {known}; nothing is advised", file=sys.stderr)
             return 1
         finally:
@@ -72,6 +77,14 @@ def _known(error: BaseException) -> RunFailed | BadTarget | None:
     if isinstance(error, BaseExceptionGroup):
         return next((found for inner in error.exceptions if (found := _known(inner)) is not None), None)
     return None
+
+
+def _from_the_users(tb: TracebackType | None) -> TracebackType | None:
+    """The traceback without our own lines at its outer end."""
+    package = os.path.dirname(unified_exec.__file__)
+    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(package):
+        tb = tb.tb_next
+    return tb
 
 
 @contextmanager

@@ -40,9 +40,9 @@ def rebound_names(fn: Callable[..., Any]) -> list[str]:
 
 def _walk(code: Any, names: dict[str, None], captured: frozenset[str]) -> None:
     for step in dis.get_instructions(code):
-        if step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
-            names[step.argval] = None
-        elif step.opname in ("STORE_DEREF", "DELETE_DEREF") and step.argval in captured:
+        if step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL") or (
+            step.opname in ("STORE_DEREF", "DELETE_DEREF") and step.argval in captured
+        ):
             names[step.argval] = None
     for constant in code.co_consts:
         if isinstance(constant, type(code)):

@@ -15,6 +15,7 @@ import anyio
 from unified_exec import ProcessPool, TaskHandle, TaskScope, UnifiedExecError
 
 from ..._core.defaults import gil_is_off
+from ..._rules.auto import Sample, waited
 from ..._rules.sizing import cpu_count
 from ..._wire.functions import encode_call
 from ..._worker import surroundings, weighing
@@ -104,7 +105,7 @@ class Measuring:
     def _sum_up(self) -> None:
         facts = self.facts
         facts.cpu = median(cpu for cpu, *_ in self._alone)
-        facts.wait = median(max(0.0, wall - max(cpu, blocked)) for cpu, wall, blocked, _ in self._alone)
+        facts.wait = median(waited(Sample(*seen)) for seen in self._alone)
         facts.gil = median(min(cpu, blocked) for cpu, _, blocked, _ in self._alone)
         facts.own_threads = median(others / wall if wall > 0.001 else 0.0 for _, wall, _, others in self._alone)
         facts.blocked = min(self._blocked, default=0.0)
@@ -213,13 +214,17 @@ class Measuring:
                     span = time.perf_counter() - began
                 peaks = [scope.spawn(machine.peak_memory, on=pool) for _ in range(at_once)]
                 self.facts.worker = max([peak for peak in [await peak for peak in peaks] if peak], default=None)
-        except* RunFailed as group:
-            error = group.exceptions[0]
-            cause = error.error if isinstance(error, RunFailed) else error
+        except ExceptionGroup as group:
+            failed = group.exceptions[0]
+            while isinstance(failed, ExceptionGroup):
+                failed = failed.exceptions[0]
+            if not isinstance(failed, RunFailed):
+                raise
+            cause = failed.error
             what = str(cause) if isinstance(cause, UnifiedExecError) else f"{type(cause).__name__}: {cause}"
             self.facts.travel = Travel(False, f"in a process it raised {what}")
-            return
-        self._note(steps[-1], seen, span, heart.latest)
+        else:
+            self._note(steps[-1], seen, span, heart.latest)
 
     # -- on the loop
 
@@ -247,7 +252,8 @@ class Measuring:
         self._note(step, seen, span, latest)
         if step.at_once == 1:
             least = min(figures[0] for figures in seen)
-            self._alone = [(least, wall, 0.0, 0.0) for _, wall, *_ in seen]
+            # What holds the loop and computes may be waiting for a core meanwhile, as what holds the lock.
+            self._alone = [(least, wall, min(self._blocked), 0.0) for _, wall, *_ in seen]
 
     async def _coroutines(self, at_once: int, seen: list[Any]) -> None:
         alone = at_once == 1

@@ -11,7 +11,9 @@ LONGEST = 60.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `unified_exec advise`."""
-    parser.add_argument("function", metavar="MODULE:FUNCTION", help="what to call: shop.prices:total, or prices.py:total")
+    parser.add_argument(
+        "function", metavar="MODULE:FUNCTION", help="what to call: shop.prices:total, or prices.py:total"
+    )
     parser.add_argument(
         "--args",
         nargs="*",
@@ -25,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--setup",
         metavar="MODULE:FUNCTION",
-        help="for arguments that are no literals: is called before each run and returns a tuple of the positional ones, "
-        "or a pair of that tuple and a dict",
+        help="for arguments that are no literals: is called before each run and returns a tuple of the positional "
+        "ones, or a pair of that tuple and a dict",
     )
     parser.add_argument(
         "--runs",

@@ -44,10 +44,13 @@ def in_words(name: str, steps: list[Step]) -> str:
     total = sum(step.runs for step in steps)
     parts: dict[str, int] = {}
     for step in steps:
-        how = f"{step.at_once} at once " if step.at_once > 1 else ""
         where = {"loop": "on the event loop", "thread": "in threads", "process": "in processes"}[step.place]
-        if step.place == "thread" and step.at_once == 1:
+        if step.at_once > 1:
+            where += f" ({step.at_once} at once)"
+        elif step.place == "thread":
             where = "alone in a thread"
-        parts[how + where] = parts.get(how + where, 0) + step.runs
+        parts[where] = parts.get(where, 0) + step.runs
     times = "once" if total == 1 else f"at most {total} times"
-    return f"{name} is called {times}, with all its effects: " + ", ".join(f"{runs} {what}" for what, runs in parts.items())
+    return f"{name} is called {times}, with all its effects: " + ", ".join(
+        f"{runs} {what}" for what, runs in parts.items()
+    )

@@ -7,10 +7,15 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from ..._rules.auto import duration
+from ..._rules.auto import WORTH, duration
 from .facts import Advice, Facts, Measured
 
-PLACES = {"direct": "no other place: call it where you are", "loop": "the event loop", "thread": "threads", "process": "processes"}
+PLACES = {
+    "direct": "no other place: call it where you are",
+    "loop": "the event loop",
+    "thread": "threads",
+    "process": "processes",
+}
 
 
 def render(facts: Facts, advice: Advice) -> None:
@@ -40,7 +45,7 @@ def rows(facts: Facts) -> Iterator[tuple[str, ...]]:
             str(measured.runs),
             duration(measured.seconds),
             duration(measured.cpu),
-            f"{measured.parallelism:.2f}",
+            f"{measured.parallelism:.2f}" if measured.seconds > WORTH else "-",
             duration(measured.loop_blocked),
         )
 
@@ -49,15 +54,14 @@ HEAD = ("where", "runs", "a call", "its CPU", "cores busy", "loop held up")
 
 
 def _where(measured: Measured) -> str:
-    place = {"loop": "event loop", "thread": "thread", "process": "process"}[measured.place]
     if measured.at_once > 1:
-        return f"{measured.at_once} at once, {place if measured.place == 'loop' else place + ('es' if place[-1] == 's' else 's')}"
-    return place
+        return f"{measured.at_once} at once, {PLACES[measured.place]}"
+    return {"loop": "event loop", "thread": "a thread", "process": "a process"}[measured.place]
 
 
 def facts_in_lines(facts: Facts) -> Iterator[tuple[str, str]]:
     """What else was found, each with its name."""
-    if facts.cpu and not facts.is_async:
+    if facts.cpu >= max(WORTH, 0.05 * facts.wall) and not facts.is_async:
         yield "GIL", f"held for {min(1.0, facts.gil / facts.cpu):.0%} of its CPU time"
     travel = facts.travel
     if travel.possible and facts.weighed:

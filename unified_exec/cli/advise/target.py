@@ -85,7 +85,9 @@ def find(name: str) -> Callable[..., Any]:
     """
     module_name, colon, path = name.partition(":")
     if not colon or not module_name or not path:
-        raise BadTarget(f"{name!r} names no function: write MODULE:FUNCTION, such as shop.prices:total or prices.py:total")
+        raise BadTarget(
+            f"{name!r} names no function: write MODULE:FUNCTION, such as shop.prices:total or prices.py:total"
+        )
     thing: Any = _module(module_name)
     for part in path.split("."):
         if not hasattr(thing, part):
@@ -126,7 +128,9 @@ def _near(part: str, thing: Any) -> str:
 def _check_kind(name: str, fn: Callable[..., Any]) -> None:
     inner = unwrap(fn)
     if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
-        raise BadTarget(f"{name} is a generator: calling it runs nothing. See scope.stream, or name a function that uses it")
+        raise BadTarget(
+            f"{name} is a generator: calling it runs nothing. See scope.stream, or name a function that uses it"
+        )
 
 
 def _value(text: str, option: str) -> Any:
@@ -171,6 +175,6 @@ def _arguments(setup: Callable[[], Any]) -> tuple[tuple[Any, ...], dict[str, Any
     if isinstance(made, tuple):
         return made, {}
     raise BadTarget(
-        f"--setup returned {type(made).__name__}; return a tuple of the arguments, `(x,)` for one, or a pair of a tuple "
-        "and a dict"
+        f"--setup returned {type(made).__name__}; return a tuple of the arguments, `(x,)` for one, or a pair of a "
+        "tuple and a dict"
     )

@@ -18,7 +18,6 @@ from ..._rules.auto import (
     prices,
 )
 from ..._rules.chunking import ITEMS_MAX
-
 from .facts import Advice, Facts, Warned
 
 DIRECT = 0.00005
@@ -35,7 +34,12 @@ def advise(facts: Facts) -> Advice:
     """Say where the function should run."""
     advice = _async(facts) if facts.is_async else _plain(facts)
     return Advice(
-        advice.backend, advice.workers, advice.chunk, advice.reason, advice.code, tuple(_warnings(facts, advice.backend))
+        advice.backend,
+        advice.workers,
+        advice.chunk,
+        advice.reason,
+        advice.code,
+        tuple(_warnings(facts, advice.backend)),
     )
 
 
@@ -56,16 +60,22 @@ def _plain(facts: Facts) -> Advice:
         batched = prices(figures, cores, batched=True)
         pays = _pays(facts, figures, batched, cores)
         code = f'scope.map({name}, items, on="process", chunk={chunk})' if pays else f"{name}(...)"
-        reason = (
-            f"a call takes {duration(facts.wall)}, less than the way to any other place: call it where you are"
-            + (f"; for thousands of items, chunks of {chunk} in processes pay" if pays else "")
+        reason = f"a call takes {duration(facts.wall)}, less than the way to any other place: call it where you are" + (
+            f"; for thousands of items, chunks of {chunk} in processes pay" if pays else ""
         )
         return Advice("direct", 1, chunk, reason, code)
     if _pays(facts, figures, price, cores):
         code = f'scope.map({name}, items, on="process")' if chunk > 1 else f'scope.spawn({name}, ..., on="process")'
         return Advice("process", cores, chunk, explain("process", figures, price, cores), code)
+    batched = prices(figures, cores, batched=True)
+    if chunk > 1 and _pays(facts, figures, batched, cores):
+        reason = explain("process", figures, batched, cores, True)
+        reason += f"; that holds for many items in chunks of {chunk}, a call alone is too short for the journey"
+        return Advice("process", cores, chunk, reason, f'scope.map({name}, items, on="process")')
     workers = _threads(facts, cores)
-    return Advice("thread", workers, chunk, _why_threads(facts, figures, price, cores), f'scope.spawn({name}, ..., on="thread")')
+    return Advice(
+        "thread", workers, chunk, _why_threads(facts, figures, price, cores), f'scope.spawn({name}, ..., on="thread")'
+    )
 
 
 def _pays(facts: Facts, figures: Figures, price: Prices, cores: int) -> bool:

@@ -1,0 +1,1 @@
+"""The advisor. Kept empty: workers import it."""

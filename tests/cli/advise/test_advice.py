@@ -1,0 +1,206 @@
+"""The advisor on functions of every kind: what is expected of each stands beside it."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from unified_exec import shutdown_default_pools
+from unified_exec.cli.advise import measure
+from unified_exec.cli.advise.facts import Advice, Facts
+from unified_exec.cli.advise.plan import plan
+from unified_exec.cli.advise.target import load
+from unified_exec.cli.advise.verdict import advise
+
+MODULE = "tests.cli.advise.functions"
+
+
+@pytest.fixture(autouse=True)
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "cpu_count", lambda: 2)
+
+
+class Slow(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        time.sleep(0.1)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"x" * 1000)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, int]]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as serving:
+        thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield "127.0.0.1", serving.server_port
+        finally:
+            serving.shutdown()
+            thread.join()
+
+
+def advised(name: str, *args: object, setup: str | None = None, runs: int = 10) -> tuple[Facts, Advice]:
+    call = load(f"{MODULE}:{name}", map(repr, args), (), setup and f"{MODULE}:{setup}")
+    session = measure.Measuring(call, runs, 60)
+    try:
+        facts = anyio.run(session.run, plan(call.is_async, runs, 2))
+    finally:
+        shutdown_default_pools()
+    return facts, advise(facts)
+
+
+def kinds(advice: Advice) -> set[str]:
+    return {warned.kind for warned in advice.warnings}
+
+
+COMPUTES = "holds the GIL"
+RELEASES = ("lets go of the GIL", "waits most of the time", "not enough for a move")  # the last on a busy machine
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("primes", (8_000,)),
+        ("fibonacci", (20,)),
+        ("orbit", (40_000,)),
+        ("through_json", (10_000,)),
+        ("backtrack", (16,)),
+        ("sort", (50_000,)),
+        ("fetch_and_parse", (0.001, 20_000)),
+    ],
+)
+def test_what_computes_and_holds_the_gil_goes_to_as_many_processes_as_there_are_cores(
+    name: str, args: tuple[object, ...]
+) -> None:
+    facts, advice = advised(name, *args)
+    assert advice.backend == "process", advice
+    assert advice.workers == 2
+    assert COMPUTES in advice.reason
+    assert 'on="process"' in advice.code
+    assert facts.made == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "args"), [("digest", (20_000_000,)), ("compress", (8_000_000,)), ("matrix", (600,)), ("query", ("{db}",))]
+)
+def test_what_computes_without_the_gil_goes_to_threads(name: str, args: tuple[Any, ...], tmp_path: Path) -> None:
+    path = str(tmp_path / "t.db")
+    with sqlite3.connect(path) as connection:
+        connection.execute("create table t (n)")
+        connection.executemany("insert into t values (?)", [(n,) for n in range(1000)])
+    connection.close()
+    facts, advice = advised(name, *(path if arg == "{db}" else arg for arg in args))
+    assert advice.backend == "thread", (advice, facts)
+    assert any(text in advice.reason for text in RELEASES), (advice, facts)
+
+
+def test_what_sleeps_goes_to_many_threads() -> None:
+    _, advice = advised("pause", 0.02)
+    assert (advice.backend, advice.workers) == ("thread", 40)
+    assert "waits most of the time" in advice.reason
+
+
+def test_a_request_to_a_server_goes_to_threads(server: tuple[str, int]) -> None:
+    _, advice = advised("request", "http://{}:{}/".format(*server))
+    assert advice.backend == "thread"
+    assert advice.workers > 5
+    assert "waits" in advice.reason
+
+
+def test_a_program_that_is_waited_for_goes_to_threads() -> None:
+    _, advice = advised("run_program")
+    assert advice.backend == "thread"
+    assert "waits" in advice.reason
+
+
+def test_a_function_that_waits_and_then_computes_a_little_goes_to_threads() -> None:
+    _, advice = advised("fetch_and_parse", 0.05, 2_000)
+    assert advice.backend == "thread"
+    assert advice.workers > 5
+
+
+def test_an_async_client_stays_on_the_loop(server: tuple[str, int]) -> None:
+    facts, advice = advised("request_async", *server)
+    assert advice.backend == "loop"
+    assert advice.workers > 5
+    assert "loop" not in kinds(advice)
+    assert facts.made == 8
+
+
+def test_a_coroutine_that_blocks_the_loop_is_told_so_with_the_line() -> None:
+    facts, advice = advised("naps_on_the_loop", 0.2)
+    assert advice.backend == "loop"
+    assert "loop" in kinds(advice)
+    assert facts.blocked == pytest.approx(0.2, rel=0.5)
+    assert "naps_on_the_loop" in facts.blocked_at
+
+
+def test_a_coroutine_that_computes_goes_to_processes_and_is_told_so() -> None:
+    _, advice = advised("computes_on_the_loop", 150_000)
+    assert advice.backend == "process"
+    assert "loop" in kinds(advice)
+
+
+def test_a_short_function_goes_to_processes_in_chunks() -> None:
+    _, advice = advised("primes", 500)
+    assert advice.backend == "process"
+    assert advice.chunk > 5
+    assert "scope.map" in advice.code
+
+
+def test_a_tiny_function_is_called_where_one_is() -> None:
+    _, advice = advised("add", 1, 2)
+    assert advice.backend == "direct"
+    assert "less than the way" in advice.reason
+
+
+def test_an_argument_that_cannot_travel_keeps_it_in_threads_and_is_named() -> None:
+    facts, advice = advised("with_lock", setup="lock_and_limit")
+    assert advice.backend == "thread"
+    assert "travel" in kinds(advice)
+    assert "'lock'" in facts.travel.why
+    assert "cannot travel" in advice.reason
+    assert not [measured for measured in facts.measured if measured.place == "process"]
+
+
+@pytest.mark.parametrize(("name", "what"), [("remembers", "the global 'seen'"), ("counts", "count")])
+def test_hidden_global_state_keeps_it_in_threads_and_is_named(name: str, what: str) -> None:
+    facts, advice = advised(name, 8_000)
+    assert advice.backend == "thread"
+    assert "state" in kinds(advice)
+    assert what in [*facts.changed, *facts.rebound]
+    assert "but it changes" in advice.reason
+
+
+def test_changed_arguments_keep_it_in_threads_and_are_named() -> None:
+    facts, advice = advised("fills", [], 8_000)
+    assert advice.backend == "thread"
+    assert "arguments" in kinds(advice)
+    assert facts.changed == ["its arguments"]
+
+
+def test_heavy_arguments_for_little_work_keep_it_in_threads() -> None:
+    facts, advice = advised("first_of_many", setup="many_rows")
+    assert advice.backend == "thread"
+    assert "journey" in advice.reason
+    assert facts.travel.arguments > 500_000
+
+
+@pytest.mark.parametrize(("runs", "made"), [(1, 1), (2, 2), (3, 3), (5, 5), (7, 7), (8, 7), (9, 9), (100, 9)])
+def test_it_never_calls_more_often_than_allowed(runs: int, made: int, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    facts, advice = advised("logs_itself", str(log), runs=runs)
+    assert facts.made == len(log.read_text().splitlines()) == made
+    assert ("runs" in kinds(advice)) == (made < 4)
