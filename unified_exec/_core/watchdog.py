@@ -43,7 +43,7 @@ class Stall(NamedTuple):
 
     Example::
 
-        import time
+        import logging, sys, time
 
         import anyio
         from unified_exec import TaskScope
@@ -57,6 +57,7 @@ class Stall(NamedTuple):
                 scope.spawn(rude)
             print(seen[0].kind, seen[0].task, seen[0].where)
 
+        logging.basicConfig(stream=sys.stdout)  # where the warnings go
         anyio.run(main)
     """
 
