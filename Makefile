@@ -8,6 +8,7 @@
 PYTHON ?=
 VENV ?= .venv
 ARGS ?=
+SUITE ?= --quick
 
 CANDIDATES := python3.13 python3.12 python3.11 python3 python3.14 python
 # Asked by running it: a name on the path may be a shim for a version that is not there.
@@ -24,7 +25,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench soak clean
+.PHONY: help demo test lint format docs bench bars suite soak clean
 
 help:
 	@echo "make demo    run the demonstration (options: ARGS=\"--crash\", ARGS=\"--cancel-after 2\")"
@@ -32,7 +33,9 @@ help:
 	@echo "make lint    ruff, mypy, pyright and the import floors"
 	@echo "make format  let ruff rewrite what it can"
 	@echo "make docs    build the documentation, warnings are errors"
-	@echo "make bench   run the benchmarks against other libraries"
+	@echo "make bench   both of the next two"
+	@echo "make bars    other libraries' times, ours to theirs, and the bar beside each (ARGS=\"--quick --only calls\")"
+	@echo "make suite   every model of concurrency on this machine: unified-exec bench (SUITE=\"--html report.html\")"
 	@echo "make soak    random work, cancels and kills for as long as you like (ARGS=\"--tasks 1000000\")"
 	@echo "make clean   remove the environment and everything built"
 
@@ -68,8 +71,15 @@ docs: $(VENV)/.stamp-docs
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-bench: $(VENV)/.stamp-benchmarks
+bench: bars suite
+
+bars: $(VENV)/.stamp-benchmarks
+	@echo "== benchmarks against other libraries, with their bars $(ARGS)"
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+suite: $(VENV)/.stamp-benchmarks
+	@echo "== unified-exec bench $(SUITE)"
+	@$(BIN)/python -m unified_exec bench $(SUITE)
 
 clean:
 	rm -rf $(VENV) build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

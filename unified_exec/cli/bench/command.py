@@ -23,7 +23,7 @@ from .workloads import WORKLOADS, Workload
 
 WIDTH = 160  # where the output is no terminal
 QUICK_SECONDS = 100.0  # the turn that begins last, and the report, take some of the two minutes
-FULL_SECONDS = 1800.0
+FULL_SECONDS = 1500.0
 INTERRUPTED = 130
 
 
@@ -57,7 +57,7 @@ def _measure(arguments: argparse.Namespace) -> Results:
         _workloads(arguments.workloads),
         arguments.workers or cpu_count(),
         quick,
-        arguments.rounds or (3 if quick else 5),
+        arguments.rounds or 3,
         min(arguments.rounds or 3, 2 if quick else 3),
         arguments.budget or (QUICK_SECONDS if quick else FULL_SECONDS),
         60.0 if quick else 300.0,

@@ -10,13 +10,15 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `unified_exec bench`."""
-    parser.add_argument("--quick", action="store_true", help="small sizes, three rounds: ends within two minutes")
+    parser.add_argument("--quick", action="store_true", help="small sizes: ends within two minutes")
     parser.add_argument("--peers", action="store_true", help="other libraries take part, those that are installed")
     parser.add_argument("--workloads", type=_names, metavar="A,B", help="only these (--list names them)")
     parser.add_argument("--models", type=_names, metavar="A,B", help="only these, and sequential (--list names them)")
     parser.add_argument("--workers", type=_count, metavar="N", help="workers that compute (default: the cores)")
-    parser.add_argument("--rounds", type=_count, metavar="N", help="rounds of everything (default: 3; full: 5)")
-    parser.add_argument("--budget", type=_count, metavar="S", help="begin no turn after S seconds (100; full: 1800)")
+    parser.add_argument("--rounds", type=_count, metavar="N", help="rounds of everything (default: 3)")
+    parser.add_argument(
+        "--budget", type=_count, metavar="S", help="begin no turn after S seconds (default: 1500; quick: 100)"
+    )
     parser.add_argument("--scale", type=_scale, default=1.0, help=argparse.SUPPRESS)
     parser.add_argument("--json", type=_new_file, metavar="FILE", help="write everything measured there")
     parser.add_argument("--markdown", type=_new_file, metavar="FILE", help="write the tables there")

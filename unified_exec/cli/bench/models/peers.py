@@ -75,7 +75,13 @@ def unsync(workers: int) -> Iterator[Perform]:
     from unsync import unsync as decorate
 
     decorate.thread_executor = ThreadPoolExecutor(workers)
-    yield lambda fn, items: [call.result() for call in [decorate(fn)(item) for item in items]]
+
+    def perform(fn: Fn, items: Sequence[Any]) -> list[Any]:
+        call: Any = decorate(lambda item: fn(item))
+        calls = [call(item) for item in items]
+        return [each.result() for each in calls]
+
+    yield perform
 
 
 def pypeln(workers: int) -> Iterator[Perform]:
@@ -114,7 +120,7 @@ PEERS = (
     _peer("aiomultiprocess", Kind.PROCESS, aiomultiprocess),
     _peer("trio-parallel", Kind.PROCESS, trio_parallel, "trio", "trio_parallel"),
     _peer("unsync", Kind.THREAD, unsync),
-    _peer("pypeln", Kind.PROCESS, pypeln),
+    _peer("pypeln", Kind.PROCESS, pypeln, "pypeln", "pkg_resources"),
     _peer("dask", Kind.PROCESS, dask, "distributed"),
     _peer("ray", Kind.PROCESS, ray),
 )
