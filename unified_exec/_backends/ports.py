@@ -59,6 +59,14 @@ class Port(ABC):
     def guard(self, *classes: type) -> None:  # noqa: B027  most loops need none
         """Keep Ctrl-C out of the methods of `classes`, where the loop can raise it between any two bytecodes."""
 
+    def deliver(self, fn: Callable[..., object], *args: Any) -> None:
+        """Call `fn(*args)`, which brings results, from a callback of the loop.
+
+        A loop that makes a woken task wait for its next turn may resume it right after `fn` instead. So the caller
+        must be as ready for any code of the user's as at its end. If several were woken they wait as ever.
+        """
+        fn(*args)
+
     @abstractmethod
     def waiter(self) -> Waiter:
         """Make something one task can wait on and any code in the loop's thread can wake."""

@@ -218,10 +218,12 @@ class Crew:
 
     def _on_answers(self, worker: Worker) -> None:
         try:
-            self._read_answers(worker, READ_MOST)
+            # A task that awaits the answer may go on in here: what it sends is on its way before the rest is done.
+            self.port.deliver(self._read_answers, worker, READ_MOST)
         except frames.ProtocolError as exc:
             self._broke_protocol(worker, exc)
-        self.pump()
+        finally:
+            self.pump()
 
     def _read_answers(self, worker: Worker, most: int) -> None:
         now = time.monotonic()
