@@ -26,6 +26,8 @@ from .session import Session, quick_of
 from .verdicts import counts, still_running
 
 TOKENS = 1 << 20
+TASKS_PER_KILL = 100
+"""At least, so that a machine on which starts take long gets something done."""
 SHOWN = 5
 """Violations of one epoch that are printed; the rest are counted."""
 STARTING = 3.0
@@ -154,11 +156,13 @@ class Epoch:
     async def _serve(self, name: str, index: int) -> None:
         rng = random.Random(f"{self.seed}/loop {index}")
         async with anyio.create_task_group() as group:
-            group.start_soon(self._beat, name)
-            group.start_soon(self._change_pools, rng)
-            async with anyio.create_task_group() as drivers:
-                for _ in range(rng.randint(1, 6)):
-                    drivers.start_soon(self._drive)
+            group.start_soon(self._beat, name)  # to the very end: closing a pool waits for the other loop's sessions
+            async with anyio.create_task_group() as pools:
+                pools.start_soon(self._change_pools, rng)
+                async with anyio.create_task_group() as drivers:
+                    for _ in range(rng.randint(1, 6)):
+                        drivers.start_soon(self._drive)
+                pools.cancel_scope.cancel()
             group.cancel_scope.cancel()
         self.beats.pop(name, None)
 
@@ -215,7 +219,11 @@ class Epoch:
         if not self.kill_every:
             return
         rng = random.Random(f"{self.seed}/killer")
+        spawned = 0
         while not self.over.wait(rng.expovariate(1 / self.kill_every)):
+            if self.spawned - spawned < TASKS_PER_KILL:
+                continue
+            spawned = self.spawned
             up = [pid for pid, age in _workers() if age > STARTING or rng.random() < 0.1]
             if up:
                 pid = rng.choice(up)

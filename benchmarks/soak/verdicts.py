@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import mmap
+from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
 from unified_exec import TaskCancelled, TaskHandle, TaskTimeout, WorkerCrashed, WorkerStartError
@@ -84,7 +85,7 @@ def _wrong_outcome(task: Spawned, stopped: bool, epoch: Epoch) -> str | None:
     if isinstance(error, WorkerStartError):
         return None if kind.on == PROCESS and epoch.kills >= 3 else f"{error}"
     if kind.error is None or not isinstance(error, kind.error):
-        return f"it failed with {error!r}"
+        return f"it failed with {error!r}\n{''.join(format_exception(error))}"
     if getattr(error, "token", task.token) != task.token:
         return f"it failed with the error of another task: {error!r}"
     return None if began == 1 else "it failed and did not run"

@@ -108,6 +108,15 @@ def in_an_import(folder: Path, name: str) -> None:
         (folder / f"{name}.ended").touch()
 
 
+def in_an_import_by_c(folder: Path, name: str) -> None:
+    """The ask lands where C code makes an `ImportError` of every exception."""
+    folder.joinpath("half_imported.py").write_text(
+        f"import pathlib\npathlib.Path({str(folder / name)!r} + '.started').touch()\nwhile True:\n    pass\n"
+    )
+    sys.path.insert(0, str(folder))
+    ctypes.pythonapi.PyCapsule_Import(b"half_imported.capsule", 0)
+
+
 class Grave:
     def __init__(self, path: Path) -> None:
         self.path = path

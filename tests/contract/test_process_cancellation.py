@@ -119,6 +119,22 @@ async def test_an_ask_during_an_import_retires_the_worker(folder: Folder) -> Non
         assert await scope.spawn(os.getpid, on="process") != handle.worker
 
 
+async def test_an_ask_that_c_code_turned_into_an_import_error_is_a_cancellation(folder: Folder) -> None:
+    async with ProcessPool(1, grace=NEVER) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
+        handle = scope.spawn(stops.in_an_import_by_c, folder.path, "task", on="process")
+        await folder.started("task")
+        handle.cancel()
+        await handle.wait()
+        assert handle.cancelled()
+
+
+async def test_an_import_that_fails_by_itself_is_an_error_of_the_task() -> None:
+    async with TaskScope(policy=Collect()) as scope:
+        handle = scope.spawn(__import__, "no_such_module_anywhere", on="process")
+    with pytest.raises(ModuleNotFoundError):
+        handle.result()
+
+
 async def test_an_ask_that_a_del_swallowed_is_repeated(folder: Folder) -> None:
     async with ProcessPool(1, grace=NEVER) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
         handle = scope.spawn(stops.in_a_del, folder.path, "task", on="process")

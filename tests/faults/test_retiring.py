@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.faults import tasks
-from tests.waiting import until_async
+from tests.waiting import until, until_async
 from unified_exec import ProcessPool, TaskScope
 
 
@@ -81,6 +83,31 @@ async def test_no_call_is_lost_when_it_meets_a_worker_at_its_idle_end(tmp_path: 
             if number % 4 == 0:
                 await until_async(lambda: False, 0.003 + (number % 7) / 2000)  # near the idle time, on either side
     assert list(map(int, tasks.noted(log))) == list(range(100))
+
+
+async def test_a_large_answer_is_kept_although_its_worker_ended_with_an_unread_ask(tmp_path: Path) -> None:
+    started, go = tmp_path / "started", tmp_path / "go"
+
+    def deaf() -> bytes:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGURG])
+        started.touch()
+        while not go.exists():
+            time.sleep(0.001)
+        return bytes(1_000_000)
+
+    def has_ended(pid: int) -> bool:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+    async with ProcessPool(max_workers=1, max_tasks_per_worker=1, grace=60) as pool:
+        async with TaskScope(processes=pool) as scope:
+            handle = scope.spawn(deaf, on="process")
+            assert await until_async(started.exists)
+            handle.cancel()
+            go.touch()
+            assert handle.worker is not None
+            pid = handle.worker
+            assert until(lambda: has_ended(pid))  # the loop has read nothing meanwhile
+            assert len(await handle) == 1_000_000
 
 
 async def test_a_thread_that_outlives_its_task_does_not_keep_a_worker_that_retires() -> None:

@@ -17,7 +17,7 @@ from .._model.current import CurrentTask
 from .._wire import frames, sharing
 from .._wire.frames import ProtocolError
 from .._wire.protocol import WorkerEnd
-from ..errors import Cancelled
+from ..errors import Cancelled, SerializationError
 from .link import Link
 from .shared import open_block
 
@@ -171,6 +171,10 @@ class Bell:
                 sys.settrace(None)
             self._trace = None
 
+    def stopped(self, view: CurrentTask, error: BaseException | None, *own: type[BaseException]) -> bool:
+        """Tell whether a task ended as it did because it was asked to stop; `own` are its runner's cancellations."""
+        return view.asked and (isinstance(error, (Cancelled, *own)) or (self.poisoned and of_import(error)))
+
     def watch_swallowed(self) -> None:
         """Hear of every `Cancelled` that a ``__del__`` swallows."""
         previous = sys.unraisablehook
@@ -212,6 +216,11 @@ def importing(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def of_import(error: BaseException | None) -> bool:
+    """Tell whether an import failed. C code that imports makes an `ImportError` of whatever was raised in there."""
+    return isinstance(error.__cause__ if isinstance(error, SerializationError) else error, ImportError)
 
 
 def at_back_jump(frame: FrameType) -> bool:

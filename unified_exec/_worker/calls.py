@@ -61,7 +61,7 @@ class CallRunner:
         self.done += 1
         self.bell.install()
         leaving = self.bell.poisoned or self.settings.worn_out(self.done)
-        stopped = view.asked and isinstance(error, Cancelled)
+        stopped = self.bell.stopped(view, error)
         answers.send(self.link, task, value, error, stopped, started, finished, leaving)
         return leaving
 

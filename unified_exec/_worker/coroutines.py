@@ -120,7 +120,7 @@ class CoroutineRunner:
         del self.running[task.id]
         self.end.early.pop(task.id, None)
         self.done += 1
-        stopped = view.asked and isinstance(error, (asyncio.CancelledError, Cancelled))
+        stopped = self.bell.stopped(view, error, asyncio.CancelledError)
         answers.flush()
         self.bell.install()
         if self.bell.poisoned or self.settings.worn_out(self.done):

@@ -7,6 +7,7 @@ a name, so nothing is left behind however either side dies.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from mmap import ACCESS_COPY, ACCESS_READ, mmap
 from typing import Any
@@ -15,6 +16,8 @@ from .._wire import codec, frames
 
 AVAILABLE = hasattr(os, "memfd_create")
 _PIECE = 1 << 30  # one pwrite moves at most 2 GiB - 4 KiB on Linux
+# Before 3.13 an `mmap` keeps a descriptor of its own: ten thousand live arrays would cost ten thousand.
+_UNTRACKED: Any = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
 def write_block(data: frames.Bytes, buffers: Sequence[memoryview]) -> tuple[int, bytes]:
@@ -58,11 +61,28 @@ def read_block(fd: int, table: frames.Bytes, access: int = ACCESS_COPY) -> tuple
         total = os.fstat(fd).st_size
         if offsets[-1] + sizes[-1] > total:
             raise frames.ProtocolError("a shared block is shorter than its table says")
-        view = memoryview(mmap(fd, total, access=access))
+        view = _map(fd, total, access)
     finally:
         os.close(fd)
     parts = [view[at : at + size] for at, size in zip(offsets, sizes, strict=True)]
     return parts[0], parts[1:]
+
+
+def _map(fd: int, size: int, access: int) -> memoryview:
+    """Map a block; where a mapping would hold a scarce descriptor, or there can be no more of them, copy it."""
+    if _UNTRACKED or fd < os.sysconf("SC_OPEN_MAX") // 2:
+        try:
+            return memoryview(mmap(fd, size, access=access, **_UNTRACKED))
+        except OSError:
+            pass
+    copy = memoryview(bytearray(size))
+    at = 0
+    while at < size:
+        got = os.preadv(fd, [copy[at : at + _PIECE]], at)
+        if not got:
+            raise OSError("a shared block ended early")
+        at += got
+    return copy if access == ACCESS_COPY else copy.toreadonly()
 
 
 def open_block(fd: int, table: frames.Bytes) -> Any:

@@ -243,6 +243,9 @@ class Worker:
                 size, fd = link.receive(self.child.control, buffer)
             except BlockingIOError:
                 return
+            except ConnectionResetError:
+                # It ended with something of ours unread. That is told once, before what it had sent can be read.
+                continue
             except ConnectionError:
                 size = 0
             if not size:

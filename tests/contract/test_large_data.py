@@ -1,0 +1,194 @@
+"""Large buffers travel through anonymous shared memory, in both directions, and nothing of them stays."""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from tests.waiting import until, until_async
+from unified_exec import Collect, ProcessPool, TaskScope, WorkerCrashed
+
+ROOT = str(Path(__file__).parents[2])
+LARGE = 300_000
+
+
+def block_count(pid: int) -> int:
+    """Mappings of anonymous shared memory in a process, the status pages of workers included."""
+    return sum("memfd:unified_exec" in mapping.path for mapping in psutil.Process(pid).memory_maps(grouped=False))
+
+
+def give_back(value: Any) -> Any:
+    return value
+
+
+def pid_and_blocks(value: Any) -> tuple[int, int]:
+    return os.getpid(), block_count(os.getpid())
+
+
+def blocks() -> int:
+    return block_count(os.getpid())
+
+
+def change_first(value: Any) -> Any:
+    value[0] = 7
+    return value
+
+
+class Frame:
+    """Offers its columns as pickle-5 buffers, as pandas and Arrow do."""
+
+    def __init__(self, *columns: Any) -> None:
+        self.columns = columns
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Frame, tuple(pickle.PickleBuffer(column) for column in self.columns)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Frame) and [*map(bytes, self.columns)] == [*map(bytes, other.columns)]
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+VALUES = {
+    "bytes": lambda: bytes(range(256)) * (LARGE // 256),
+    "bytearray": lambda: bytearray(range(256)) * (LARGE // 256),
+    "memoryview": lambda: memoryview(bytearray(range(256)) * (LARGE // 256)),
+    "cast memoryview": lambda: memoryview(bytearray(8 * LARGE)).cast("d", (LARGE // 10, 10)),
+    "array": lambda: np.arange(LARGE, dtype="f8"),
+    "Fortran array": lambda: np.asfortranarray(np.arange(LARGE, dtype="f8").reshape(3, -1)),
+    "strided array": lambda: np.arange(2 * LARGE, dtype="f8")[::2],
+    "structured array": lambda: np.zeros(LARGE, dtype=[("a", "f8"), ("b", "i2")]),
+    "buffers of an object": lambda: Frame(bytes(LARGE), b"\x01" * LARGE),
+    "many in one": lambda: {n: np.full(LARGE, n, "u1") for n in range(5)},
+}
+
+
+@pytest.mark.parametrize("kind", VALUES)
+async def test_a_large_value_comes_back_as_it_went(kind: str) -> None:
+    value = VALUES[kind]()
+    async with TaskScope() as scope:
+        back = await scope.spawn(give_back, value, on="process")
+    assert type(back) is type(value)
+    if isinstance(value, dict):
+        assert all(np.array_equal(back[key], value[key]) for key in value)
+    elif isinstance(value, np.ndarray):
+        assert back.dtype == value.dtype
+        assert np.array_equal(back, value)
+    else:
+        assert back == value
+
+
+@pytest.mark.parametrize("kind", ["array", "bytearray", "memoryview"])
+async def test_the_receiver_may_write_and_the_senders_data_stay(kind: str) -> None:
+    value = VALUES[kind]()
+    async with TaskScope() as scope:
+        back = await scope.spawn(change_first, value, on="process")
+    assert (value[0], back[0]) == (0, 7)
+    back[1] = 9
+    assert value[1] != 9
+
+
+@pytest.mark.parametrize("kind", ["bytes", "array", "buffers of an object"])
+async def test_the_memory_is_freed_when_the_receiver_drops_the_value(kind: str) -> None:
+    value = VALUES[kind]()
+    async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
+        before = await scope.spawn(blocks, on="process")
+        pid, _ = await scope.spawn(pid_and_blocks, value, on="process")
+        assert await scope.spawn(blocks, on="process") == before
+        here = block_count(os.getpid())
+        back = await scope.spawn(give_back, value, on="process")
+        if kind != "bytes":  # which own their memory: one copy
+            assert block_count(os.getpid()) > here
+        del back
+        gc.collect()
+        assert block_count(os.getpid()) <= here
+        assert block_count(pid) == before
+
+
+async def test_nothing_is_left_of_what_a_killed_worker_held() -> None:
+    value = np.ones(LARGE)
+    async with ProcessPool(1) as pool, TaskScope(processes=pool, policy=Collect()) as scope:
+        await scope.spawn(blocks, on="process")
+        here, descriptors = block_count(os.getpid()), len(os.listdir("/proc/self/fd"))
+        with pytest.raises(WorkerCrashed):
+            await scope.spawn(die_holding, value, on="process")
+        await scope.spawn(blocks, on="process")  # by its successor
+        assert await until_async(lambda: block_count(os.getpid()) == here)
+        assert await until_async(lambda: len(os.listdir("/proc/self/fd")) == descriptors)
+
+
+def die_holding(value: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+PARENT = """
+import os, sys, time
+import anyio, numpy as np
+from tests.contract.test_large_data import hold
+from unified_exec import TaskScope
+
+async def main():
+    values = [np.ones(1_000_000) for _ in range(20)]
+    async with TaskScope() as scope:
+        for value in values:
+            scope.spawn(hold, value, sys.argv[1], on="process")
+        await anyio.sleep_forever()
+
+anyio.run(main)
+"""
+
+
+def hold(value: Any, note: str) -> None:
+    Path(note).write_text(f"{os.getpid()}")
+    time.sleep(1000)
+
+
+def test_nothing_is_left_of_what_a_killed_parent_had_sent(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(note)], cwd=ROOT)
+    try:
+        assert until(lambda: note.exists() and note.read_text(), 30)
+        worker = psutil.Process(int(note.read_text()))
+        assert block_count(worker.pid) > 1
+    finally:
+        parent.kill()
+        parent.wait()
+    # Blocks have no name: with the last process that maps them they are gone.
+    assert until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+
+
+MANY = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+import anyio, numpy as np
+from tests.contract.test_large_data import give_back
+from unified_exec import TaskScope
+
+async def main():
+    value = np.arange(20_000, dtype="f8")
+    async with TaskScope() as scope:
+        handles = [scope.spawn(give_back, value, on="process") for _ in range(10_000)]
+        backs = [await handle for handle in handles]  # all of them live
+    assert len({back.ctypes.data for back in backs}) == 10_000
+    assert all(back[-1] == 19_999 for back in backs)
+    print("all live")
+
+anyio.run(main)
+"""
+
+
+@pytest.mark.timeout(240)
+def test_ten_thousand_queued_and_then_live_arrays_do_not_run_out_of_descriptors() -> None:
+    done = subprocess.run([sys.executable, "-c", MANY], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("all live\n", "")
