@@ -97,6 +97,17 @@ def in_c(folder: Path, name: str) -> None:
     ctypes.PyDLL(None).system(b"sleep 3600")  # unlike sleep(3), it goes on after a signal
 
 
+def import_that_changes_the_error(folder: Path) -> object:
+    (folder / "changes_the_error.py").write_text(
+        f"import os, pathlib\nfolder = pathlib.Path({str(folder)!r})\n"
+        "(folder / 'import.pid').write_text(str(os.getpid()))\n"
+        "try:\n    (folder / 'import.started').touch()\n    while True:\n        pass\n"
+        "except BaseException:\n    raise ImportError('half a module') from None\n"
+    )
+    sys.path.insert(0, str(folder))
+    return __import__("changes_the_error")
+
+
 def in_an_import(folder: Path, name: str) -> None:
     (folder / "half_imported.py").write_text(
         f"import pathlib\npathlib.Path({str(folder / name)!r} + '.started').touch()\nwhile True:\n    pass\n"

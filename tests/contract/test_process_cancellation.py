@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -133,6 +134,28 @@ async def test_an_import_that_fails_by_itself_is_an_error_of_the_task() -> None:
         handle = scope.spawn(__import__, "no_such_module_anywhere", on="process")
     with pytest.raises(ModuleNotFoundError):
         handle.result()
+
+
+class MadeByAnImport:
+    """Rebuilding it imports a module that makes an error of its own of whatever interrupts it, as NumPy's does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> Any:
+        return stops.import_that_changes_the_error, (self.folder,)
+
+
+async def test_an_import_torn_while_arguments_are_rebuilt_is_no_failure(folder: Folder) -> None:
+    async with ProcessPool(1, grace=NEVER) as pool, TaskScope(processes=pool) as scope:
+        handle = scope.spawn(id, MadeByAnImport(folder.path), on="process")
+        await folder.started("import")
+        torn = int((folder.path / "import.pid").read_text())
+        handle.cancel("enough")
+        with pytest.raises(TaskCancelled, match="enough"):
+            await handle
+        assert await scope.spawn(os.getpid, on="process") != torn
+        assert await gone(torn)
 
 
 async def test_an_ask_that_a_del_swallowed_is_repeated(folder: Folder) -> None:
