@@ -20,8 +20,8 @@ from .._wire.protocol import WorkerEnd
 from ..errors import Cancelled, SerializationError
 from .link import Link
 from .shared import open_block
+from .system import BELL as SIGNAL
 
-SIGNAL = getattr(_signal, "SIGURG", None)
 NOT_ASKED: Any = object()
 _BACK_JUMPS = frozenset(code for code, name in enumerate(opname) if "JUMP_BACKWARD" in name)
 

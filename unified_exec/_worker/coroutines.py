@@ -16,8 +16,9 @@ from ..errors import Cancelled
 from . import answers, talk
 from .bell import NOT_ASKED, Bell
 from .calls import learn_only, load
-from .link import CONTROL_FD, DONTWAIT, TASKS_FD, Link
+from .link import CONTROL_FD, TASKS_FD, Link
 from .settings import Settings
+from .system import DONTWAIT
 from .talk import WorkerTask
 
 _ASYNCIO = os.path.dirname(asyncio.__file__)

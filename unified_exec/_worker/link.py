@@ -10,6 +10,7 @@ from mmap import mmap
 
 from .._wire import frames
 from . import shared
+from .system import DONTWAIT, RECEIVED_CLOEXEC, keep_from_children, wait_for_room
 
 TASKS_FD, CONTROL_FD, LIFELINE_FD, STATUS_FD = 3, 4, 5, 6
 """Where a worker finds its descriptors; everything above is closed at its start."""
@@ -18,9 +19,7 @@ STATUS_SIZE = 4096
 STARTED = Struct("<Q")
 
 _INT = Struct("@i")
-_ANC = _socket.CMSG_SPACE(_INT.size * 4)
-_CLOEXEC = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
-DONTWAIT = getattr(_socket, "MSG_DONTWAIT", 0)
+_ANC = _socket.CMSG_SPACE(_INT.size * 4) if hasattr(_socket, "CMSG_SPACE") else 0
 
 
 def fd_message(fd: int) -> list[tuple[int, int, bytes]]:
@@ -45,10 +44,11 @@ def receive(sock: _socket.socket, buffer: bytearray, flags: int = 0) -> tuple[in
         BlockingIOError: nothing is there and the socket, or `flags`, says not to wait.
         ProtocolError: the message did not fit, or brought more than one descriptor.
     """
-    size, ancillary, got, _ = sock.recvmsg_into([buffer], _ANC, flags | _CLOEXEC)
+    size, ancillary, got, _ = sock.recvmsg_into([buffer], _ANC, flags | RECEIVED_CLOEXEC)
     if not ancillary and not got & _socket.MSG_TRUNC:
         return size, None
     fds = received_fds(ancillary)
+    keep_from_children(fds)
     if got & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC) or len(fds) > 1:
         shared.close_all(fds)
         raise frames.ProtocolError("a message was cut off")
@@ -64,31 +64,41 @@ class Link:
     def __init__(self) -> None:
         self.tasks = _socket.socket(fileno=TASKS_FD)
         self.control = _socket.socket(fileno=CONTROL_FD)
-        self.status = mmap(STATUS_FD, STATUS_SIZE) if shared.AVAILABLE else bytearray(STATUS_SIZE)
+        self.status = mmap(STATUS_FD, STATUS_SIZE)
         os.close(STATUS_FD)
         self._buffer = bytearray(frames.MESSAGE_MAX)
         self._view = memoryview(self._buffer)
 
     def next_task(self, flags: int = 0) -> tuple[memoryview, int | None] | None:
-        """Wait for the next message of the task stream; ``None`` when the parent has closed it.
+        """Wait for the next message of the task stream; ``None`` when the parent has closed it, or says so.
 
         Raises:
             BlockingIOError: nothing came within the socket's timeout.
         """
         size, fd = receive(self.tasks, self._buffer, flags)
-        return (self._view[:size], fd) if size else None
+        return (self._view[:size], fd) if size and self._buffer[0] != frames.STOP else None
 
     def mark_started(self, id: int) -> None:
         """Say, where the parent can read it after our death, that `id` is begun."""
         STARTED.pack_into(self.status, 0, id)
 
     def answer(self, message: bytes) -> None:
-        self.tasks.sendall(message)
+        while True:
+            try:
+                self.tasks.sendall(message)
+                return
+            except OSError as exc:
+                wait_for_room(exc)
 
     def answer_shared(self, message: bytes, fd: int) -> None:
         """Send an answer whose payload lies in a shared block; closes our descriptor of it."""
         try:
-            self.control.sendmsg([message], fd_message(fd))
+            while True:
+                try:
+                    self.control.sendmsg([message], fd_message(fd))
+                    return
+                except OSError as exc:
+                    wait_for_room(exc)
         finally:
             os.close(fd)
 

@@ -16,6 +16,7 @@ from .bell import Bell
 from .link import CONTROL_FD, LIFELINE_FD, STATUS_FD, TASKS_FD, Link, receive
 from .settings import Settings
 from .shared import read_block
+from .system import die_with_parent
 
 _DESCRIPTORS_MAX = 65536
 _EXIT_SECONDS = 1.0
@@ -26,7 +27,7 @@ def main() -> None:
     os.closerange(STATUS_FD + 1, min(os.sysconf("SC_OPEN_MAX"), _DESCRIPTORS_MAX))
     for fd in (TASKS_FD, CONTROL_FD):
         os.set_inheritable(fd, False)  # a program that a task starts has no business there
-    die_with_parent()
+    die_with_parent(LIFELINE_FD)
     # What Ctrl-C means for the workers is the parent's affair. A handler, unlike SIG_IGN, ends with an exec.
     _signal.signal(_signal.SIGINT, lambda signum, frame: None)
     link = Link()
@@ -73,42 +74,6 @@ def leave(code: int) -> None:
         atexit._run_exitfuncs()
     answers.flush()
     os._exit(code)
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process group when the parent is gone, in whatever call we are then.
-
-    The lifeline is a socket nothing is ever sent on: the only event it can have is the loss of its other end.
-    See fcntl(2), F_SETSIG and O_ASYNC. Elsewhere than on Linux a thread waits for the end of the lifeline.
-    """
-    import fcntl
-
-    if hasattr(fcntl, "F_SETSIG"):
-        fcntl.fcntl(LIFELINE_FD, fcntl.F_SETSIG, _signal.SIGKILL)
-        fcntl.fcntl(LIFELINE_FD, fcntl.F_SETOWN, -os.getpgrp())
-        flags = fcntl.fcntl(LIFELINE_FD, fcntl.F_GETFL)
-        fcntl.fcntl(LIFELINE_FD, fcntl.F_SETFL, flags | os.O_ASYNC)
-    else:
-        import _thread
-
-        _thread.start_new_thread(_wait_for_end, ())
-    # The parent may have gone before the lines above.
-    end = _socket.socket(fileno=os.dup(LIFELINE_FD))
-    try:
-        if end.recv(1, _socket.MSG_DONTWAIT) == b"":
-            os._exit(1)
-    except BlockingIOError:
-        pass
-    finally:
-        end.close()
-
-
-def _wait_for_end() -> None:
-    try:
-        os.read(LIFELINE_FD, 1)
-    except OSError:
-        pass
-    os.killpg(os.getpgrp(), _signal.SIGKILL)
 
 
 def get_ready(folder: str) -> None:

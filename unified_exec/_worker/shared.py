@@ -13,8 +13,8 @@ from mmap import ACCESS_COPY, ACCESS_READ, mmap
 from typing import Any
 
 from .._wire import codec, frames
+from . import system
 
-AVAILABLE = hasattr(os, "memfd_create")
 _PIECE = 1 << 30  # one pwrite moves at most 2 GiB - 4 KiB on Linux
 # Before 3.13 an `mmap` keeps a descriptor of its own: ten thousand live arrays would cost ten thousand.
 _UNTRACKED: Any = {"trackfd": False} if sys.version_info >= (3, 13) else {}
@@ -30,7 +30,7 @@ def write_block(data: frames.Bytes, buffers: Sequence[memoryview]) -> tuple[int,
         OSError: no descriptor or no memory is left.
     """
     table, offsets, total = frames.shared_layout(len(data), [buffer.nbytes for buffer in buffers])
-    fd = os.memfd_create("unified_exec", os.MFD_CLOEXEC)
+    fd = system.anonymous_memory()
     try:
         os.ftruncate(fd, total)
         for offset, part in zip(offsets, (data, *buffers), strict=True):
@@ -44,7 +44,7 @@ def write_block(data: frames.Bytes, buffers: Sequence[memoryview]) -> tuple[int,
 def _write_at(fd: int, view: memoryview, offset: int) -> None:
     while view:
         # Copying through the page cache in the kernel: no page fault per page, half the time of a mapping.
-        written = os.pwrite(fd, view[:_PIECE], offset)
+        written = system.write_at(fd, view[:_PIECE], offset)
         view = view[written:]
         offset += written
 

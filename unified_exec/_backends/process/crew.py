@@ -34,6 +34,8 @@ COROUTINES_MAX = 1000
 """Coroutine tasks one worker runs at the same time."""
 BREATH = 0.001
 """Seconds to wait for what a worker does next: read some of a full socket, come out of a ``__del__``."""
+LOOK_AFTER = 0.5
+"""Seconds between two looks at a worker whose end no descriptor tells for certain."""
 START_TRIES = 3
 """Workers that may die before they are up, one after another, before the waiting tasks fail."""
 START_PAUSE = 1.0
@@ -192,6 +194,9 @@ class Crew:
         self.port.add_reader(child.control.fileno(), lambda: self._guarded(self._on_control, worker))
         if child.pidfd is not None:
             self.port.add_reader(child.pidfd, lambda: self._guarded(self.on_exit, worker))
+        else:
+            self.port.add_reader(child.lifeline.fileno(), lambda: self._guarded(self._let_go, worker))
+            self.port.call_later(LOOK_AFTER, self._look_after, worker)
 
     def _guarded(self, react: Callable[[Worker], None], worker: Worker) -> None:
         """Have a bug of ours cost this worker: a loop calls a reader that raises again and again, or ends."""
@@ -208,8 +213,7 @@ class Crew:
         child = worker.child
         self.port.remove_reader(child.tasks.fileno())
         self.port.remove_reader(child.control.fileno())
-        if child.pidfd is not None:
-            self.port.remove_reader(child.pidfd)
+        self.port.remove_reader(child.lifeline.fileno() if child.pidfd is None else child.pidfd)
         self.workers.remove(worker)
         if worker in self.idle:
             self.idle.remove(worker)
@@ -241,10 +245,20 @@ class Crew:
         if worker.deaf and worker in self.workers:
             # Its end is closed but it may still live: a task closed all descriptors. It can do nothing more.
             self.port.remove_reader(worker.child.control.fileno())
-            if worker.child.pidfd is None:
-                worker.kill()
-                self.on_exit(worker)
         self.pump()
+
+    def _let_go(self, worker: Worker) -> None:
+        """It has closed its end of the lifeline: it has ended, or a task closed all descriptors."""
+        worker.kill()
+        self.on_exit(worker)
+
+    def _look_after(self, worker: Worker) -> None:
+        """Without a descriptor of its process: a child that a task forked may hold the lifeline after its end."""
+        if worker in self.workers:
+            if worker.has_ended():
+                self.on_exit(worker)
+            else:
+                self.port.call_later(LOOK_AFTER, self._look_after, worker)
 
     def hear(self, worker: Worker) -> None:
         """Read all it has said so far, on both sockets."""

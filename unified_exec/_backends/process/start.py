@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import mmap
 import os
 import signal
@@ -15,7 +14,9 @@ from typing import NamedTuple
 
 from ..._worker import link
 from ..._worker.settings import Settings
+from ..._worker.system import anonymous_memory
 from ...errors import WorkerStartError
+from . import system
 
 _BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from unified_exec._worker.main import main; main()"
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -55,6 +56,7 @@ def start(environment: dict[str, str], folder: str | None = None) -> Child:
     Raises:
         WorkerStartError: the process could not be made.
     """
+    system.check()
     if not sys.executable:
         raise WorkerStartError("sys.executable is empty, so there is no Python to run it with")
     with contextlib.ExitStack() as undo:
@@ -67,11 +69,11 @@ def start(environment: dict[str, str], folder: str | None = None) -> Child:
 
 
 def _start(environment: dict[str, str], folder: str | None, undo: contextlib.ExitStack) -> Child:
-    tasks, claims = _pair(socket.SOCK_SEQPACKET, undo)
-    control, its_control = _pair(socket.SOCK_SEQPACKET, undo)
-    lifeline, its_lifeline = _pair(socket.SOCK_STREAM, undo)
+    tasks, claims = _closing(system.pair_for_messages(), undo)
+    control, its_control = _closing(system.pair_for_messages(), undo)
+    lifeline, its_lifeline = _closing(socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM), undo)
     _lifelines.add(lifeline)
-    status_fd = os.memfd_create("unified_exec", os.MFD_CLOEXEC)
+    status_fd = anonymous_memory()
     with contextlib.closing(its_control), contextlib.closing(its_lifeline):
         try:
             os.ftruncate(status_fd, link.STATUS_SIZE)
@@ -84,12 +86,12 @@ def _start(environment: dict[str, str], folder: str | None, undo: contextlib.Exi
     undo.callback(_end, pid)
     tasks.setblocking(False)
     control.setblocking(False)
-    pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
-    return Child(pid, tasks, claims, control, lifeline, status, pidfd)
+    return Child(pid, tasks, claims, control, lifeline, status, system.open_pidfd(pid))
 
 
-def _pair(kind: socket.SocketKind, undo: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
-    pair = socket.socketpair(socket.AF_UNIX, kind)
+def _closing(
+    pair: tuple[socket.socket, socket.socket], undo: contextlib.ExitStack
+) -> tuple[socket.socket, socket.socket]:
     for end in pair:
         undo.callback(end.close)
     return pair
@@ -105,7 +107,7 @@ def _end(pid: int) -> None:
 
 def _spawn(environment: dict[str, str], command: list[str], sources: list[int]) -> int:
     targets = (link.TASKS_FD, link.CONTROL_FD, link.LIFELINE_FD, link.STATUS_FD)
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE) for fd in sources]
+    high = [system.duplicate_above(fd, _ABOVE) for fd in sources]
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,8 +14,9 @@ from ..._wire.frames import ProtocolError
 from ..._wire.protocol import OVER, UP, Event, ParentEnd
 from ..._wire.sharing import Shared
 from ..._worker import bell, link, shared
-from ..._worker.link import DONTWAIT
+from ..._worker.system import DONTWAIT, TELLS_END, is_full
 from ..ports import Timer
+from . import system
 from .start import Child
 
 _SHUT_WR = 1
@@ -116,8 +116,10 @@ class Worker:
             message = frames.pack_task(task.id, name, card.id, blob, packed.data, task.deadline, flags)
             try:
                 self.child.tasks.send(message)
-            except BlockingIOError:
-                return False
+            except OSError as exc:
+                if is_full(exc):
+                    return False
+                raise
         elif not self._send_shared(task, name, blob, flags):
             return False
         if not self.tasks:
@@ -137,7 +139,9 @@ class Worker:
             message = frames.pack_share(shared_object.token, shared_object.size, shared_object.table)
             try:
                 self.child.control.sendmsg([message], link.fd_message(shared_object.fileno()))
-            except BlockingIOError:
+            except OSError as exc:
+                if not is_full(exc):
+                    raise
                 self.ring()  # its mailbox is full: it shall read it
                 return False
             self.shares.add(shared_object.token)
@@ -167,8 +171,10 @@ class Worker:
                 task.id, name, task.cargo.card.id, inline_card, table, task.deadline, flags | frames.IN_SHARED
             )
             self.child.tasks.sendmsg([message], link.fd_message(fd))
-        except BlockingIOError:
-            return False
+        except OSError as exc:
+            if is_full(exc):
+                return False
+            raise
         finally:
             os.close(fd)
         return True
@@ -186,6 +192,9 @@ class Worker:
             except OSError:
                 return back
             if not size:
+                return back
+            if buffer[0] == frames.STOP:  # nothing comes behind it
+                self.child.tasks.send(frames.pack_blob(frames.STOP))
                 return back
             message = frames.unpack_task(memoryview(buffer)[:size])
             self.end.taken_back(message.id)
@@ -263,11 +272,11 @@ class Worker:
         """Put a cancellation into the mailbox and ring; ``False`` if the mailbox is full for now."""
         try:
             self.child.control.send(frames.pack_id(frames.CANCEL, id, reason))
-        except BlockingIOError:
-            self.ring()
-            return False
-        except OSError:
-            pass  # it is deaf, or has died: its end will be noticed, or the grace will be over
+        except OSError as exc:
+            if is_full(exc):
+                self.ring()
+                return False
+            # Else it is deaf, or has died: its end will be noticed, or the grace will be over
         self.ring()
         return True
 
@@ -291,24 +300,19 @@ class Worker:
             self.end.dismissed()
             try:
                 self.child.control.send(frames.pack_blob(frames.STOP))
-                self.child.tasks.shutdown(_SHUT_WR)
+                if TELLS_END:
+                    self.child.tasks.shutdown(_SHUT_WR)
+                else:
+                    self.child.tasks.send(frames.pack_blob(frames.STOP))
             except OSError:
                 pass
+            if not TELLS_END:
+                self.ring()  # the stream may have been full
 
     def kill(self) -> None:
         """Kill the worker and everything in its process group. Its end will be noticed through the kernel."""
         if not self.buried:
-            try:
-                os.killpg(self.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass
-            try:  # by itself too: a task may have moved the worker to another group
-                if self.child.pidfd is not None:
-                    signal.pidfd_send_signal(self.child.pidfd, signal.SIGKILL)
-                else:
-                    os.kill(self.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass
+            system.kill(self.pid, self.child.pidfd)
 
     def abandon(self) -> None:
         """Kill it and forget what it owes: the loop that waited for it has ended."""
@@ -318,12 +322,7 @@ class Worker:
 
     def has_ended(self) -> bool:
         """Tell whether the process has ended, without reaping it."""
-        if self.buried:
-            return True
-        try:
-            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        except ChildProcessError:
-            return True  # somebody else has reaped it
+        return self.buried or system.has_ended(self.pid, self.child.lifeline)
 
     def wait_for_end(self, until: float) -> None:
         """Wait for the end of the process, at most to the instant `until` of `time.monotonic`."""
