@@ -1,0 +1,130 @@
+"""Design §5: other systems take the same way with plain means, or say clearly what they cannot do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults import programs
+from unified_exec._worker.system import PLAIN
+
+PROCESS_TESTS = [
+    "tests/contract/test_process_dispatch.py",
+    "tests/contract/test_process_coroutines.py",
+    "tests/contract/test_process_cancellation.py",
+    "tests/contract/test_share.py",
+    "tests/faults/test_crashes.py",
+    "tests/faults/test_fault_matrix.py",
+    "tests/faults/test_hostile_tasks.py",
+]
+NEEDS_MORE = [
+    # Without a descriptor of the process, the loss of the lifeline counts as the worker's end: it is killed.
+    "test_a_task_that_closes_all_descriptors_and_goes_on_can_be_killed",
+    "uvloop",
+    "eager",
+    "trio",
+]
+
+
+@pytest.mark.skipif(PLAIN, reason="the whole run makes do with plain POSIX")
+@pytest.mark.timeout(400)
+def test_the_process_backend_keeps_its_contract_with_plain_posix_means() -> None:
+    """Datagrams, unlinked files and a watching thread in the place of SEQPACKET, memfd, pidfd and F_SETSIG."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *PROCESS_TESTS]
+        + ["-k", " and ".join(f"not {name}" for name in NEEDS_MORE)],
+        cwd=programs.ROOT,
+        env={**os.environ, "UNIFIED_EXEC_PLAIN_POSIX": "1"},
+        capture_output=True,
+        text=True,
+        timeout=380,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_plain_posix_means_are_in_use_where_they_are_asked_for(tmp_path: Path) -> None:
+    text = """
+        import os
+        import anyio
+        from unified_exec import ProcessPool, TaskScope, share
+
+        def look():
+            return open("/proc/self/maps").read()
+
+        async def main():
+            async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
+                maps = await scope.spawn(look, on="process")
+                worker = next(iter(pool._workers)).child
+                print("memfd" in maps, worker.pidfd, worker.tasks.type.name)
+                shared = share(bytes(300_000))
+                print(await scope.spawn(lambda s: len(s.value), shared, on="process"))
+
+        anyio.run(main)
+    """
+    ended = programs.run_script(tmp_path, text, UNIFIED_EXEC_PLAIN_POSIX="1", TMPDIR=str(tmp_path))
+    assert ended.check().lines == ["False None SOCK_DGRAM", "300000"]
+    assert [path.name for path in tmp_path.iterdir()] == ["script.py"]
+
+
+# What Windows has not, as far as this package and what it stands on care.
+WITHOUT_POSIX = """
+    import sys
+    if sys.platform != "win32":
+        import asyncio, multiprocessing, socket, subprocess, tempfile, anyio, trio  # these look for themselves
+        import os, select, signal, _signal, _socket
+        sys.modules["fcntl"] = None
+        for module, names in {
+            os: "fork register_at_fork posix_spawn killpg getpgrp waitid memfd_create pidfd_open pwrite pread "
+                "sched_getaffinity sysconf uname",
+            signal: "SIGURG SIGALRM setitimer pthread_sigmask",
+            _signal: "SIGURG SIGALRM setitimer pthread_sigmask",
+            socket: "CMSG_SPACE SCM_RIGHTS SOCK_SEQPACKET MSG_DONTWAIT MSG_CMSG_CLOEXEC",
+            _socket: "CMSG_SPACE SCM_RIGHTS SOCK_SEQPACKET MSG_DONTWAIT MSG_CMSG_CLOEXEC",
+            select: "poll",
+        }.items():
+            for name in names.split():
+                if hasattr(module, name):
+                    delattr(module, name)
+
+    import anyio
+    import unified_exec
+    from unified_exec import *
+    from unified_exec import Collect, ProcessPool, TaskScope, WorkerStartError, call, cpu_count
+
+    for name in unified_exec.__all__:
+        getattr(unified_exec, name)
+
+    async def fetch():
+        await anyio.sleep(0)
+        return "loop"
+
+    async def main():
+        async with TaskScope() as scope:
+            print(await scope.spawn(fetch), await scope.spawn(str, "thread"), cpu_count() > 0)
+        async with TaskScope(policy=Collect()) as scope:
+            failing = [scope.spawn(abs, n, on="process") for n in range(3)]
+            failing.append(scope.spawn(fetch, on="process"))
+        for handle in failing:
+            assert type(handle.exception()) is WorkerStartError, handle.exception()
+        print(failing[0].exception())
+        async with ProcessPool(2):
+            pass
+        print(share("an object").value)
+
+    for backend in ("asyncio", "trio"):
+        anyio.run(main, backend=backend)
+"""
+
+
+def test_a_system_without_posix_runs_coroutines_and_threads_and_says_what_to_do(tmp_path: Path) -> None:
+    lines = programs.run_script(tmp_path, WITHOUT_POSIX).check().lines
+    assert len(lines) == 6
+    assert lines[:3] == lines[3:]
+    assert lines[0] == "loop thread True"
+    assert "process tasks need a POSIX system" in lines[1]
+    assert "use on='thread'" in lines[1]
+    assert lines[2] == "an object"
