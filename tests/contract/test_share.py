@@ -37,7 +37,10 @@ async def first(shared: Shared[Any]) -> float:
 
 def block_count(pid: int) -> int:
     """Mappings of anonymous shared memory in a process, the status page of a worker included."""
-    return sum("unified_exec" in mapping.path and not mapping.path.endswith(".so") for mapping in psutil.Process(pid).memory_maps(grouped=False))
+    return sum(
+        "unified_exec" in mapping.path and not mapping.path.endswith(".so")
+        for mapping in psutil.Process(pid).memory_maps(grouped=False)
+    )
 
 
 async def test_a_shared_array_reaches_tasks_on_every_backend() -> None:

@@ -35,8 +35,15 @@ NEEDS_MORE = [
 def test_the_process_backend_keeps_its_contract_with_plain_posix_means() -> None:
     """Datagrams, unlinked files and a watching thread in the place of SEQPACKET, memfd, pidfd and F_SETSIG."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *PROCESS_TESTS]
-        + ["-k", " and ".join(f"not {name}" for name in NEEDS_MORE)],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            *PROCESS_TESTS,
+            "-k",
+            " and ".join(f"not {name}" for name in NEEDS_MORE),
+        ],
         cwd=programs.ROOT,
         env={**os.environ, "UNIFIED_EXEC_PLAIN_POSIX": "1"},
         capture_output=True,
