@@ -65,6 +65,7 @@ def _profile() -> dict[str, Any]:
         "call": [1e-4] * POINTS,
         "task": 1e-5,
         "metg": 1e-4,
+        "parent_bytes": 20 << 20,
         "worker_bytes": 1 << 20,
         "task_bytes": 500.0,
         "workers": 2,

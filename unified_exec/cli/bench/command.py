@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ... import cpu_count
+from ..endings import ending_like_ctrl_c
 from .comparison import comparison
 from .machine import describe
 from .markdown import page
@@ -65,7 +66,7 @@ def _measure(arguments: argparse.Namespace) -> Results:
     )
     machine = describe()
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    with progress(Console(stderr=True)) as bar:
+    with ending_like_ctrl_c(), progress(Console(stderr=True)) as bar:
         found = measure(options, bar)
     return as_json(found, machine, created)
 

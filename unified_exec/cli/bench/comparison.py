@@ -10,8 +10,22 @@ from .readings import beyond_noise
 from .results import Results
 from .sections import Section, titles
 
-_COSTS = {"start": "s", "task": "s", "metg": "s", "worker_bytes": "bytes", "task_bytes": "bytes"}
-_NAMES = {"start": "start", "task": "per task", "metg": "METG", "worker_bytes": "per worker", "task_bytes": "per task"}
+_COSTS = {
+    "start": "s",
+    "task": "s",
+    "metg": "s",
+    "parent_bytes": "bytes",
+    "worker_bytes": "bytes",
+    "task_bytes": "bytes",
+}
+_NAMES = {
+    "start": "start",
+    "task": "per task",
+    "metg": "METG",
+    "parent_bytes": "parent",
+    "worker_bytes": "per worker",
+    "task_bytes": "memory of a task",
+}
 _HOW = ("quick", "workers", "scale")
 
 Pair = tuple[str, str, dict[str, Any], dict[str, Any], str]
@@ -65,8 +79,9 @@ def _pairs(old: Results, new: Results) -> Iterator[Pair]:
     for profile in new["profiles"]:
         for measure, unit in _COSTS.items():
             earlier = costs.get(profile["model"], {}).get(measure)
-            if earlier and profile[measure]:
-                yield _NAMES[measure], models[profile["model"]], earlier, profile[measure], unit
+            figure = profile.get(measure)
+            if earlier and figure:
+                yield _NAMES[measure], models[profile["model"]], earlier, figure, unit
 
 
 def _key(cell: dict[str, Any]) -> tuple[Any, ...]:

@@ -240,8 +240,10 @@ def _latencies(results: Results) -> Iterator[Plot]:
 
 def _costs(results: Results) -> Iterator[Plot]:
     def of(measure: str) -> dict[str, Any]:
-        return {profile["model"]: profile[measure] for profile in results["profiles"]}
+        return {profile["model"]: profile.get(measure) for profile in results["profiles"]}
 
+    yield _bars(results, "memory-parent", "The parent", "Memory", of("parent_bytes"), "bytes",
+                about="Private bytes (USS) with its workers up.")  # fmt: skip
     yield _bars(results, "memory-worker", "One worker", "Memory", of("worker_bytes"), "bytes", log=True,
                 about="Private bytes (USS). The axis is logarithmic.")  # fmt: skip
     yield _bars(results, "memory-tasks", "1,000 tasks given out", "Memory", of("task_bytes"), "bytes", 1000, log=True,

@@ -23,7 +23,8 @@ def profile(model: Model, workers: int, quick: bool) -> dict[str, Any]:
     Returns:
         Seconds and bytes by measure; ``None`` where it could not be had. ``start``: from nothing to the first result,
         the library's import included. ``call``: quantiles of calls one after another. ``task``: per task of many given
-        out at once. ``metg``: see `smallest_efficient_task`. ``worker_bytes``: per worker. ``task_bytes``: per task
+        out at once. ``metg``: see `smallest_efficient_task`. ``parent_bytes``: of this process. ``worker_bytes``: per
+        worker. ``task_bytes``: per task
         given out.
     """
     calls, many = (60, 1_000) if quick else (300, 5_000)
@@ -43,6 +44,7 @@ def profile(model: Model, workers: int, quick: bool) -> dict[str, Any]:
             "call": quantiles(call),
             "task": seconds / many,
             "metg": smallest_efficient_task(model, ready, workers, calls),
+            "parent_bytes": own,
             "worker_bytes": _worker_bytes(model, own - before, below, workers),
             "task_bytes": _bytes_per_task(ready, fn, 5_000 if quick else 20_000),
             "workers": workers,

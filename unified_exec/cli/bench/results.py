@@ -17,7 +17,7 @@ SCHEMA = 1
 
 Results = dict[str, Any]
 
-_MEASURES = ("start", "task", "metg", "worker_bytes", "task_bytes")
+_MEASURES = ("start", "task", "metg", "parent_bytes", "worker_bytes", "task_bytes")
 
 
 class UnreadableResults(Exception):

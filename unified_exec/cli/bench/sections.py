@@ -94,7 +94,7 @@ def _costs(results: Results) -> Section:
     lines = {model["key"]: model["lines"] for model in results["models"]}
     for profile in results["profiles"]:
         if profile["error"]:
-            rows.append([names[profile["model"]], f"failed: {profile['error']}", *[NONE] * 7])
+            rows.append([names[profile["model"]], f"failed: {profile['error']}", *[NONE] * 8])
             continue
         call = profile["call"]
         rows.append(
@@ -104,6 +104,7 @@ def _costs(results: Results) -> Section:
                 of_figure(profile["task"], "s"),
                 *((shown(call[at], "s") for at in _percentiles(call)) if call else (NOISY, NOISY)),
                 NONE if profile["metg"] is None else of_figure(profile["metg"], "s"),
+                of_figure(profile.get("parent_bytes"), "bytes"),
                 of_figure(profile["worker_bytes"], "bytes"),
                 of_figure(_times_thousand(profile["task_bytes"]), "bytes"),
                 str(lines[profile["model"]]),
@@ -111,12 +112,23 @@ def _costs(results: Results) -> Section:
         )
     return Section(
         "What a model costs",
-        ("model", "start", "per task", "call, p50", "call, p97.5", "METG", "per worker", "per 1,000 tasks", "lines"),
+        (
+            "model",
+            "start",
+            "per task",
+            "call, p50",
+            "call, p97.5",
+            "METG",
+            "parent",
+            "per worker",
+            "per 1,000 tasks",
+            "lines",
+        ),
         rows,
         "Start: from nothing to the first result, the library's import included. METG: the smallest task done with "
         "half of the workers' time (Task Bench, SC20); a dash where no length reaches it, as with threads that take "
-        "turns under the GIL. Memory: private bytes (USS) of a worker, and growth of the parent by 1,000 tasks. "
-        "Lines: of user code, imports left out.",
+        "turns under the GIL. Memory: private bytes (USS) of the parent and of a worker (a forked one shares "
+        "its parent's pages), and growth of the parent by 1,000 tasks. Lines: of user code, imports left out.",
     )
 
 

@@ -24,7 +24,7 @@ class Bar:
         self._console = console
         self._progress = progress
         self._task: TaskID | None = None
-        self._said = -LINES_EVERY
+        self._turns = 0
 
     def turn(self, done: int, total: int, what: str) -> None:
         if self._progress is not None:
@@ -32,9 +32,10 @@ class Bar:
                 self._task = self._progress.add_task("", total=total, what="")
             self._progress.update(self._task, completed=done, total=total, what=what)
             self._progress.refresh()
-        elif done - self._said >= LINES_EVERY:
-            self._said = done
+            return
+        if self._turns % LINES_EVERY == 0:
             say(self._console, f"{done} of {total} turns: {what}")
+        self._turns += 1
 
 
 @contextmanager

@@ -10,10 +10,13 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
+from ..models.base import Kind
 from .base import Group, Setting, Workload
 
 PLANETS = 5
 MIB = 1 << 20
+_NO_INTERPRETERS = frozenset({Kind.INTERPRETER})
+"""NumPy can be imported in the main interpreter alone."""
 
 
 def primes(limit: int) -> int:
@@ -133,6 +136,7 @@ def _compute(
         lambda setting: [item] * setting.count(tasks, tasks * 2 // 5),
         _all_like(fn),
         needs=needs,
+        left_out_of=_NO_INTERPRETERS if "numpy" in needs else frozenset(),
     )
 
 
@@ -162,5 +166,6 @@ WORKLOADS = (
         _arrays,
         lambda items, results: [r[-1] for r in results] == [i[-1] * 0.5 for i in items],
         needs=("numpy",),
+        left_out_of=_NO_INTERPRETERS,
     ),
 )
