@@ -17,6 +17,7 @@ THEMES = (
     "coroutines",
     "queueing",
     "memory",
+    "auto",
 )
 
 

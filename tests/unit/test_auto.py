@@ -55,6 +55,13 @@ def test_a_function_begins_in_threads_with_an_open_decision() -> None:
     assert Course(2).place == "thread"
 
 
+def test_one_look_at_a_free_lock_outweighs_many_at_a_busy_machine() -> None:
+    course = fed(RELEASING, 1)
+    for _ in range(3):
+        course.note(RELEASING._replace(blocked=18 * MS))
+    assert course.place == "thread"
+
+
 def test_one_core_has_no_use_for_processes() -> None:
     course = fed(PYTHON, cores=1)
     assert course.place == "thread"
@@ -64,21 +71,27 @@ def test_one_core_has_no_use_for_processes() -> None:
 def test_nothing_is_sent_before_its_journey_was_weighed() -> None:
     course = fed(PYTHON._replace(weight=None), 20)
     assert course.place == "thread"
-    assert course.to_be_weighed
+    assert course.to_be_weighed()
     course.note(PYTHON)
     course.note(PYTHON)
     assert course.place == "process"
 
 
 def test_a_short_function_is_never_weighed() -> None:
-    assert not Course(2).to_be_weighed
-    assert not fed(SHORT).to_be_weighed
+    assert not Course(2).to_be_weighed()
+    assert not fed(SHORT).to_be_weighed()
 
 
 def test_items_of_a_map_share_the_journey_of_their_chunk() -> None:
     chunk = Sample(cpu=3 * MS, wall=3 * MS, blocked=3 * MS, weight=0.05 * MS, items=300)
     assert fed(chunk, batched=True).place == "process"
     assert fed(chunk._replace(cpu=0.01 * MS, wall=0.01 * MS, items=1)).place == "thread"
+
+
+def test_many_calls_under_way_hide_the_journey_of_each() -> None:
+    short = Sample(cpu=0.3 * MS, wall=0.3 * MS, blocked=0.3 * MS, weight=0.01 * MS)
+    assert fed(short).place == "thread"
+    assert fed(short._replace(crowd=50)).place == "process"
 
 
 def test_a_function_comes_back_when_it_stops_computing() -> None:
@@ -137,10 +150,10 @@ def test_a_settled_function_is_measured_rarely_and_one_that_changes_often() -> N
 
 def test_arguments_that_are_heavy_are_weighed_seldom() -> None:
     course = fed(HEAVY)
-    assert not course.to_be_weighed
+    assert not course.to_be_weighed()
     for _ in range(1000):
         course.note(HEAVY._replace(weight=None))
-    assert course.to_be_weighed
+    assert course.to_be_weighed()
 
 
 samples = st.sampled_from([PYTHON, RELEASING, SLEEPING, SHORT, HEAVY, MIXED, CROWDED, CROWDED_RELEASING]) | st.builds(

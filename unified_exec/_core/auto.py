@@ -37,16 +37,17 @@ class Record:
     Attributes:
         key: what stands for the function; held, so that no other takes its id.
         course: where its calls go.
+        crowd: tasks of the scope that were under way when its latest call was spawned.
         flying: its calls that are measured now.
         watched: one of them has a watch on the interpreter's lock: two would see each other.
     """
 
-    __slots__ = ("_lock", "course", "flying", "key", "watched")
+    __slots__ = ("_lock", "course", "crowd", "flying", "key", "watched")
 
     def __init__(self, fn: Callable[..., Any], key: object, batched: bool) -> None:
         self.key = key
         self.course = Course(cpu_count(), batched)
-        self.flying = 0
+        self.crowd = self.flying = 0
         self.watched = False
         self._lock = allocate_lock()
         culprit = rebinds(fn)
@@ -66,7 +67,7 @@ class Record:
                     self.course.refuse(refusal)
                 else:
                     cost = seconds + (sent + back) * PER_BYTE
-            self.course.note(Sample(cpu, wall, blocked, others, cost, items))
+            self.course.note(Sample(cpu, wall, blocked, others, cost, items, self.crowd))
 
     def refuse(self, error: SerializationError) -> None:
         with self._lock:
@@ -94,7 +95,7 @@ class Record:
         else:
             told = note
         assert handle.fn is not None
-        handle.fn = partial(run_measured, handle.fn, told, watch, course.to_be_weighed)
+        handle.fn = partial(run_measured, handle.fn, told, watch, course.to_be_weighed())
         return partial(self.landed, watch)
 
 
@@ -158,6 +159,7 @@ def start(
     """Start a task in its pool, measured if its turn has come; in a thread if it cannot travel."""
     course, fn, listener = record.course, handle.fn, handle.listener
     handle.decision = course.decision
+    record.crowd = len(scope._remote.tasks)
     landed = record.measure(handle, items) if course.due() else None
     try:
         scope.launch(handle, backend, timeout)

@@ -17,14 +17,18 @@ CALL = 0.0002
 """Seconds a call to a process takes more than its work, with nothing to carry."""
 THREAD_CALL = 0.00003
 """The same for a call to a thread."""
+CROWD_CALL, CROWD_THREAD_CALL = 0.00002, 0.000005
+"""The same when many calls are under way: their journeys overlap."""
 PER_BYTE = 6e-10
 """Seconds for each byte that travels beside its pickling."""
 CHUNK = 0.003
 """Seconds of work in one chunk of a map: the journey is shared by the items in it."""
 THREADS = 40
 """Calls that wait at the same time when they run in threads."""
-WORTH = 0.0005
-"""Seconds of CPU below which a call alone is never sent: nothing about its journey needs to be known."""
+WORTH, CROWD_WORTH = 0.0005, 0.0001
+"""Seconds of CPU below which a call, alone or in a crowd, is never sent, so that its journey needs not be known."""
+CROWD = 8
+"""Tasks of its scope that were under way before a call, from which it counts as one of many."""
 
 ENTER_GAIN, ENTER_JOURNEY = 1.25, 0.25
 """A function goes to processes when they do at least so many times the work, and the journey is at most this share of
@@ -36,7 +40,9 @@ SEEN = 5
 """Samples that are looked back at; medians of them are judged."""
 OTHERS = 0.15
 """Cores that other threads of the program may keep busy during a sample that counts as undisturbed."""
-BUSY = 5.0
+PARALLEL = 1.3
+"""Cores a program must use to prove that its threads run in parallel."""
+BUSY = 20.0
 """Times its CPU time that a call may have held the lock: on a busy machine it must wait for a core meanwhile."""
 CHANGED = 4.0
 """Times the CPU time must grow or shrink before what was seen undisturbed is held for outdated."""
@@ -66,6 +72,7 @@ class Sample(NamedTuple):
         others: CPU time of the program's other threads meanwhile.
         weight: pickling of arguments and result, there and back, and their bytes on the way; ``None`` if unknown.
         items: calls in it, if it was a chunk of a map.
+        crowd: tasks of its scope that were under way when it was spawned.
     """
 
     cpu: float
@@ -74,6 +81,7 @@ class Sample(NamedTuple):
     others: float = 0.0
     weight: float | None = None
     items: int = 1
+    crowd: int = 0
 
 
 class Figures(NamedTuple):
@@ -84,12 +92,14 @@ class Figures(NamedTuple):
         wait: time without CPU, as if the call were alone.
         gil: CPU time during which it held the interpreter's lock.
         weight: see `Sample`; ``None`` as long as nobody has weighed it.
+        crowded: most calls were among many.
     """
 
     cpu: float
     wait: float
     gil: float
     weight: float | None
+    crowded: bool = False
 
 
 class Decision(NamedTuple):
@@ -148,7 +158,7 @@ def prices(figures: Figures, cores: int, batched: bool = False) -> Prices:
         batched: calls travel in chunks, as in a map.
     """
     wall = figures.cpu + figures.wait
-    thread_call, call = THREAD_CALL, CALL
+    thread_call, call = (CROWD_THREAD_CALL, CROWD_CALL) if figures.crowded else (THREAD_CALL, CALL)
     if batched:
         share = min(1.0, max(wall / CHUNK, 1e-3))
         thread_call, call = thread_call * share, call * share
@@ -175,6 +185,7 @@ class Course:
         "_batched",
         "_cores",
         "_cpu",
+        "_crowds",
         "_for",
         "_gap",
         "_left",
@@ -193,6 +204,7 @@ class Course:
         self._cores = cores
         self._batched = batched
         self._cpu: deque[float] = deque(maxlen=SEEN)
+        self._crowds: deque[int] = deque(maxlen=SEEN)
         self._still: _Shares = _Shares()
         self._weights: deque[float] = deque(maxlen=SEEN)
         self._against = self._for = 0
@@ -217,15 +229,23 @@ class Course:
     def settled(self) -> bool:
         return self._for >= SETTLED or self.pinned
 
-    @property
-    def to_be_weighed(self) -> bool:
-        """Whether the next call that is measured shall be pickled too: only work that might pay is worth it."""
+    def to_be_weighed(self) -> int:
+        """Whether the next call that is measured shall be pickled too: 0, or the bytes that it could carry and still
+        go. Only work that might pay is worth the look."""
         if self._cores < 2 or self._refusal or not self._cpu or not self._worth(median(self._cpu)):
-            return False
-        return len(self._weights) < EVIDENCE or median(self._weights) <= SPENT * self._unweighed
+            return 0
+        if len(self._weights) >= EVIDENCE and median(self._weights) > SPENT * self._unweighed:
+            return 0
+        figures = self.figures()
+        wall = (figures.cpu + figures.wait) * (CHUNK / max(figures.cpu, 1e-6) if self._batched else 1.0)
+        return 1 + int(LEAVE_JOURNEY * wall / PER_BYTE)
+
+    @property
+    def _crowded(self) -> bool:
+        return bool(self._crowds) and median(self._crowds) >= CROWD
 
     def _worth(self, cpu: float) -> bool:
-        return self._batched or cpu >= WORTH
+        return self._batched or cpu >= (CROWD_WORTH if self._crowded else WORTH)
 
     def note(self, sample: Sample) -> None:
         """Learn from a call, and move if the evidence is enough."""
@@ -235,6 +255,7 @@ class Course:
         if self._cpu and not _alike(cpu, median(self._cpu)):
             self._still.outdated()
         self._cpu.append(cpu)
+        self._crowds.append(sample.crowd)
         self._still.add(sample)
         self._unweighed += sample.wall / items
         if sample.weight is not None:
@@ -247,7 +268,8 @@ class Course:
         """The medians of what was seen last."""
         cpu = median(self._cpu)
         wait, gil = self._still.shares()
-        return Figures(cpu, wait * cpu if cpu else wait, gil * cpu, median(self._weights) if self._weights else None)
+        weight = median(self._weights) if self._weights else None
+        return Figures(cpu, wait * cpu if cpu else wait, gil * cpu, weight, self._crowded)
 
     def _judge(self, latest: float) -> None:
         figures = self.figures()
@@ -329,34 +351,39 @@ def waited(sample: Sample) -> float:
 class _Shares:
     """Waiting and holding of the lock, as shares of the CPU time: from undisturbed calls as soon as there is one."""
 
-    __slots__ = ("_clean", "_disturbed")
+    __slots__ = ("_clean", "_disturbed", "_held", "_together")
 
     def __init__(self) -> None:
-        self._clean: deque[tuple[float, float]] = deque(maxlen=SEEN)
-        self._disturbed: deque[tuple[float, float]] = deque(maxlen=SEEN)
+        self._clean: deque[float] = deque(maxlen=SEEN)
+        self._disturbed: deque[float] = deque(maxlen=SEEN)
+        self._held: deque[float] = deque(maxlen=SEEN)
+        self._together: deque[float] = deque(maxlen=SEEN)
 
     def add(self, sample: Sample) -> None:
         items = max(1, sample.items)
-        cpu, wall = sample.cpu / items, sample.wall / items
-        unit = cpu or 1.0  # of a call without any CPU time the waiting is kept in seconds
-        blocked = sample.wall if sample.blocked is None else sample.blocked
-        if sample.others <= OTHERS * sample.wall:
-            gil = min(1.0, blocked / sample.cpu) if sample.cpu else 0.0
-            self._clean.append((waited(sample) / items / unit, gil))
+        unit = sample.cpu or 1.0  # of a call without any CPU time the waiting is kept in seconds
+        clean = sample.others <= OTHERS * sample.wall
+        if clean:
+            self._clean.append(waited(sample) / (items if unit == 1.0 else 1) / unit)
         else:
-            # Others held the lock too. It was free for both if together they used more than one core.
-            wait = max(0.0, wall - cpu - sample.others / items) / unit
-            together = (sample.cpu + sample.others) / sample.wall if sample.wall else 1.0
-            free = blocked <= 0.5 * sample.wall or together > 1.3
-            self._disturbed.append((wait, 0.0 if free else 1.0))
+            self._disturbed.append(max(0.0, sample.wall - sample.cpu - sample.others) / unit)
+        if sample.blocked is not None and sample.cpu:
+            self._held.append(min(1.0, sample.blocked / sample.cpu))
+        self._together.append((sample.cpu + sample.others) / sample.wall if sample.wall and not clean else 1.0)
 
     def outdated(self) -> None:
-        self._clean.clear()
-        self._disturbed.clear()
+        for seen in (self._clean, self._disturbed, self._held, self._together):
+            seen.clear()
 
     def shares(self) -> tuple[float, float]:
-        seen = self._clean or self._disturbed
-        return _median(wait for wait, _ in seen), _median(gil for _, gil in seen)
+        """Waiting and holding. A lock that is held is always seen so, and what waits always does; but on a busy
+        machine, where everything stands in line for a core, a free lock seems held and a computing call seems to wait.
+        So the least counts, of the waiting, which differs from call to call, the second least."""
+        held = min(self._held, default=1.0)
+        if _median(self._together) > PARALLEL:
+            held = min(held, 0.5)
+        waits = sorted(self._clean or self._disturbed)
+        return waits[min(1, (len(waits) - 1) // 2)] if waits else 0.0, held
 
 
 def _median(values: Iterable[float]) -> float:
@@ -397,7 +424,7 @@ def explain(place: str, figures: Figures, price: Prices, cores: int, batched: bo
         return f"it lets go of the GIL for most of its work ({shown}): threads run in parallel and carry nothing"
     if cores < 2:
         return f"there is one core: processes would not make it faster ({shown})"
-    if not batched and figures.cpu < WORTH:
+    if not batched and figures.cpu < (CROWD_WORTH if figures.crowded else WORTH):
         return f"it is too short ({shown}) to pay for a journey of {duration(price.journey)}"
     if price.journey > ENTER_JOURNEY * wall:
         return f"its journey to a process would take {duration(price.journey)}, too much for {shown}"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Figures = tuple[float, float, float | None, float, weighing.Weight | None]
 
-STEP = 0.0005
+STEP = 0.0003
 """Seconds between two looks whether the interpreter's lock is free."""
 SLACK = 0.0003
 """Seconds a look may be late for reasons of its own: the clock's grain, the way to a core."""
@@ -35,50 +35,57 @@ class LockWatch:
     It ends with `stop`, at the latest after `LONGEST` seconds.
     """
 
-    __slots__ = ("_began", "_bell", "_blocked", "_due")
+    __slots__ = ("_began", "_bell", "_blocked", "_due", "_ready")
 
     def __init__(self) -> None:
         self._bell = _thread.allocate_lock()
         self._bell.acquire()
+        self._ready = _thread.allocate_lock()
+        self._ready.acquire()
         self._blocked = 0.0
         self._began = self._due = perf_counter()
         _thread.start_new_thread(self._watch, ())
+        self._ready.acquire(True, LONGEST)  # a thread's start takes longer than many a call
+        self._began = perf_counter()
 
     def _watch(self) -> None:
-        # The thread's own start is the first look: a short call that holds the lock is over before it begins.
-        self._looked()
+        self._due = perf_counter() + STEP
+        self._ready.release()
         while self._due - self._began < LONGEST:
-            self._due = perf_counter() + STEP
             if self._bell.acquire(True, STEP):
                 return
-            self._looked()
+            self._blocked += _blocked(perf_counter() - self._due)
+            self._due = perf_counter() + STEP
         self._due = float("inf")
-
-    def _looked(self) -> None:
-        self._blocked += max(0.0, perf_counter() - self._due - SLACK)
 
     def stop(self) -> float | None:
         """End the watch; the share of the time in which the lock could not be had, ``None`` if it was too short."""
         now = perf_counter()
         due, watched = self._due, now - self._began
+        self._bell.release()
         if due == float("inf"):
             watched = min(watched, LONGEST)
-        blocked = self._blocked + max(0.0, now - due - SLACK if due <= now else 0.0)
-        self._bell.release()
-        if watched < 2 * SLACK:
+        if watched < 2 * (STEP + SLACK):
             return None
-        return min(1.0, (blocked + SLACK) / watched) if blocked else 0.0
+        return min(1.0, (self._blocked + _blocked(now - due)) / watched)
+
+
+def _blocked(late: float) -> float:
+    """How long the lock was held, if a look was so many seconds late: most of the time before it, too."""
+    late = max(0.0, late - SLACK)
+    return late + min(late, STEP + SLACK)
 
 
 def run_measured(
-    fn: Callable[..., Any], note: Callable[[Figures], object] | None, watch: bool, weigh: bool, *args: Any
+    fn: Callable[..., Any], note: Callable[[Figures], object] | None, watch: bool, weigh: int, *args: Any
 ) -> Any:
     """Return ``fn(*args)`` and tell what it took: `note` if there is one, else the handle of the task.
 
     Told are CPU seconds, wall seconds, seconds the interpreter's lock could not be had (if `watch`), CPU seconds of
-    other threads, and what the call weighs (if `weigh`). A call that raises tells nothing.
+    other threads, and what the call weighs (if `weigh`, the bytes up to which arguments are compared). A call that
+    raises tells nothing.
     """
-    before = weighing.weigh_call(fn, args, note is not None) if weigh else None
+    before = weighing.weigh_call(fn, args, note is not None, weigh) if weigh else None
     looking = LockWatch() if watch else None
     cpu, everybody, began = thread_time(), process_time(), perf_counter()
     # A subscript instead of a call, as in the worker's own loop: a request to stop that lands behind the function's

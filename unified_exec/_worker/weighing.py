@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-MOST = 1 << 26
-"""Bytes of arguments up to which they are compared before and after a call."""
-
 Weight = tuple[int, int, float, str, str]
 """Bytes of the arguments, bytes of the result, seconds of pickling there and back, what the call changed that it was
 given or refers to ("" for nothing), and why it cannot travel ("" if it can)."""
@@ -36,22 +33,24 @@ class Pickled:
 class Before:
     """A call's arguments and surroundings as they were before it."""
 
-    __slots__ = ("args", "pickled", "prints", "things")
+    __slots__ = ("args", "most", "pickled", "prints", "things")
 
-    def __init__(self, args: tuple[Any, ...], things: dict[str, Any]) -> None:
+    def __init__(self, args: tuple[Any, ...], things: dict[str, Any], most: int) -> None:
         self.args = args
         self.things = things
-        self.pickled = pickled(args, True)
+        self.most = most
+        self.pickled = pickled(args, True, most)
         self.prints = surroundings.fingerprints(things)
 
 
-def weigh_call(fn: Callable[..., Any], args: tuple[Any, ...], look_around: bool) -> Before:
-    """Pickle the arguments of a call that is about to begin; with `look_around` note what else it might change."""
-    return Before(args, surroundings.around(fn) if look_around else {})
+def weigh_call(fn: Callable[..., Any], args: tuple[Any, ...], look_around: bool, most: int) -> Before:
+    """Pickle the arguments of a call that is about to begin, to compare them behind it if they have at most `most`
+    bytes; with `look_around` note what else it might change."""
+    return Before(args, surroundings.around(fn) if look_around else {}, most)
 
 
-def pickled(value: Any, arguments: bool) -> Pickled:
-    """Pickle a tuple of arguments, or a result, and forget the bytes."""
+def pickled(value: Any, arguments: bool, most: int = 0) -> Pickled:
+    """Pickle a tuple of arguments, or a result, and forget the bytes; up to `most` of them get checksums."""
     began = perf_counter()
     try:
         packed = codec.encode_args(value) if arguments else codec.encode_value(value)
@@ -59,7 +58,7 @@ def pickled(value: Any, arguments: bool) -> Pickled:
         return Pickled(0, perf_counter() - began, None, str(error))
     seconds = perf_counter() - began
     size = len(packed.data) + sum(view.nbytes for view in packed.buffers)
-    if not arguments or size > MOST:
+    if size > most:
         return Pickled(size, seconds, None, "")
     return Pickled(size, seconds, (crc32(packed.data), *map(crc32, packed.buffers)), "")
 
@@ -70,7 +69,7 @@ def compare(before: Before, result: Any) -> Weight:
     if there.refusal:
         return 0, 0, there.seconds, "", there.refusal
     changes = surroundings.changed(before.prints, surroundings.fingerprints(before.things))
-    if there.sums is not None and pickled(before.args, True).sums != there.sums:
+    if there.sums is not None and pickled(before.args, True, before.most).sums != there.sums:
         changes.append("its arguments")
     back = pickled(result, False)
     # Unpickling takes about as long as pickling.

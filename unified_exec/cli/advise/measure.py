@@ -30,6 +30,10 @@ BEAT = 0.003
 """Seconds between two looks whether the event loop is free."""
 
 
+COMPARED = 1 << 28
+"""Bytes of arguments up to which they are compared before and after a call."""
+
+
 class RunFailed(Exception):
     """The function raised; there is nothing to advise."""
 
@@ -105,8 +109,9 @@ class Measuring:
     def _sum_up(self) -> None:
         facts = self.facts
         facts.cpu = median(cpu for cpu, *_ in self._alone)
-        facts.wait = median(waited(Sample(*seen)) for seen in self._alone)
-        facts.gil = median(min(cpu, blocked) for cpu, _, blocked, _ in self._alone)
+        # The least: a busy machine makes a call seem to wait and the lock seem held, nothing does the contrary.
+        facts.wait = min(waited(Sample(*seen)) for seen in self._alone)
+        facts.gil = facts.cpu * min(min(1.0, blocked / cpu) if cpu else 0.0 for cpu, _, blocked, _ in self._alone)
         facts.own_threads = median(others / wall if wall > 0.001 else 0.0 for _, wall, _, others in self._alone)
         facts.blocked = min(self._blocked, default=0.0)
 
@@ -133,7 +138,9 @@ class Measuring:
             fn, args = self.call.fresh()
             if alone:
                 self._look_at_travel(fn, args)
-            handles.append(scope.spawn(partial(run_measured, fn, seen.append, alone, alone), *args, on="thread"))
+            handles.append(
+                scope.spawn(partial(run_measured, fn, seen.append, alone, COMPARED if alone else 0), *args, on="thread")
+            )
         await self._ends(handles, "thread")
         if alone:
             cpu, wall, blocked, others, weight = seen[-1]
@@ -207,7 +214,7 @@ class Measuring:
                     began = time.perf_counter()
                     for _ in range(step.runs):
                         fn, args = self.call.fresh()
-                        handle = scope.spawn(partial(run_measured, fn, None, False, False), *args, on=pool)
+                        handle = scope.spawn(partial(run_measured, fn, None, False, 0), *args, on=pool)
                         handle.listener = partial(_heard, seen)
                         handles.append(handle)
                     await self._ends(handles, "process")
@@ -265,7 +272,7 @@ class Measuring:
                 fn, args = self.call.fresh()
                 if alone:
                     self._look_at_travel(fn, args)
-                    before = weighing.weigh_call(fn, args, True)
+                    before = weighing.weigh_call(fn, args, True, COMPARED)
                     cpu, began = time.thread_time(), time.perf_counter()
                 handles.append(scope.spawn(fn, *args, on="loop"))
             try:
