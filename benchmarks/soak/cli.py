@@ -23,7 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     mark_this_run()
     logging.getLogger("unified_exec").setLevel(logging.ERROR)  # abandoned threads are meant
     seed = options.seed if options.seed is not None else random.randrange(10**9)
-    print(f"soak: seed {seed}, {options.tasks:,} tasks at most, {options.minutes or 'no limit of'} minutes", flush=True)
+    print(
+        f"soak: seed {seed}, {options.tasks:,} tasks at least, {options.minutes or 'no limit of'} minutes, "
+        f"bursts {options.bursts:g}",
+        flush=True,
+    )
     soak = _Soak(options, seed)
     try:
         soak.run()
@@ -45,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--per-epoch", type=int, default=10_000, help="tasks in each epoch (10,000)")
     parser.add_argument("--loops", default="asyncio,trio,uvloop", help="loops, in turn (asyncio,trio,uvloop)")
     parser.add_argument("--kill-every", type=float, default=0.3, metavar="S", help="mean time between kills; 0: none")
+    parser.add_argument(
+        "--bursts", type=float, default=0.15, metavar="SHARE", help="sessions of 300 to 3,000 mostly quick tasks (0.15)"
+    )
     parser.add_argument("--only", action="append", default=[], metavar="KIND", help="e.g. process/spins, or thread")
     parser.add_argument("--without", action="append", default=[], metavar="KIND", help="leave these out")
     parser.add_argument(
@@ -81,8 +88,9 @@ class _Soak:
         loops = [self.loops[number % len(self.loops)]]
         if rng.random() < 0.25:  # two loops at once, in two threads, share the pools
             loops.append(rng.choice(self.loops))
+        options = self.options
         epoch = Epoch(
-            f"{self.seed}/{number}", tuple(loops), self.kinds, self.options.per_epoch, self.options.kill_every
+            f"{self.seed}/{number}", tuple(loops), self.kinds, options.per_epoch, options.kill_every, options.bursts
         )
         began = time.monotonic()
         self.watchdog.epoch = epoch

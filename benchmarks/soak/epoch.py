@@ -53,13 +53,16 @@ class Epoch:
         running: sessions that have not ended.
     """
 
-    def __init__(self, seed: str, loops: tuple[str, ...], kinds: tuple[Kind, ...], tasks: int, kill: float) -> None:
+    def __init__(
+        self, seed: str, loops: tuple[str, ...], kinds: tuple[Kind, ...], tasks: int, kill: float, bursts: float
+    ) -> None:
         self.seed = seed
         self.loops = loops
         self.kinds = kinds
         self.quick_kinds = quick_of(kinds)
         self.tasks = tasks
         self.kill_every = kill
+        self.bursts = bursts
         self.rng = random.Random(seed)
         self.shares_workers = any(kind.coroutine and (kind.crashes or kind.deaf) for kind in kinds)
         self.outcomes: Counter[str] = Counter()

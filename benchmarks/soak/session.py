@@ -35,7 +35,7 @@ class Session:
         self.number = number
         self.rng = rng = random.Random(f"{epoch.seed}/{number}")
         self.policy = rng.choices(tuple(POLICIES), (2, 5, 1))[0]
-        self.burst = rng.random() < 0.15
+        self.burst = rng.random() < epoch.bursts
         self.timeout = rng.uniform(0.005, 0.5) if rng.random() < 0.1 else None
         self.tasks: list[Spawned] = []
         self.stopped = False  # somebody stopped the scope
