@@ -35,10 +35,11 @@ STARTING = 3.0
 
 
 class Slot:
-    """A pool that sessions share for a while."""
+    """A pool that sessions share for a while; if it `renews`, it starts a worker for each few tasks."""
 
-    def __init__(self, pool: Any) -> None:
+    def __init__(self, pool: Any, renews: bool = False) -> None:
         self.pool = pool
+        self.renews = renews
         self.users = 0
 
 
@@ -98,11 +99,13 @@ class Epoch:
         with self._lock:
             self._ended += ended
 
-    def take(self, slots: list[Slot], rng: random.Random) -> Slot | None:
+    def take(self, slots: list[Slot], rng: random.Random, burst: bool) -> Slot | None:
         """A pool for a session; ``None`` stands for the default one."""
         if not slots or rng.random() < 0.4:
             return None
         slot = rng.choice(slots)
+        if burst and slot.renews:  # thousands of starts, for minutes, with nothing new in them
+            return None
         slot.users += 1
         return slot
 
@@ -198,7 +201,7 @@ class Epoch:
                     ((self.process_slots, _random_processes), (self.thread_slots, _random_threads))
                 )
                 if len(slots) < 2:
-                    slots.append(Slot(make(rng)))
+                    slots.append(make(rng))
                 elif rng.random() < 0.7:
                     closing.start_soon(self._close_pool, slots.pop(rng.randrange(len(slots))), rng.random() < 0.5)
                 await anyio.sleep(rng.uniform(0.05, 0.5))
@@ -258,15 +261,17 @@ def _workers() -> Iterator[tuple[int, float]]:
                 pass
 
 
-def _random_processes(rng: random.Random) -> ProcessPool:
-    return ProcessPool(
+def _random_processes(rng: random.Random) -> Slot:
+    most = rng.choice((None, None, 1, 7, 100))
+    pool = ProcessPool(
         rng.randint(1, 3),
         grace=rng.choice((0.05, 0.2, 0.5)),
-        max_tasks_per_worker=rng.choice((None, None, 1, 7, 100)),
+        max_tasks_per_worker=most,
         idle_timeout=rng.choice((None, 60.0, 0.5, 0.05)),
         max_worker_memory=rng.choice((None, None, None, 30 << 20)),
     )
+    return Slot(pool, renews=most is not None and most < 100)
 
 
-def _random_threads(rng: random.Random) -> ThreadPool:
-    return ThreadPool(rng.choice((1, 2, 5, 40)), interruptible=rng.random() < 0.2)
+def _random_threads(rng: random.Random) -> Slot:
+    return Slot(ThreadPool(rng.choice((1, 2, 5, 40)), interruptible=rng.random() < 0.2))

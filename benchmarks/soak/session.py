@@ -51,8 +51,8 @@ class Session:
     async def run(self) -> None:
         """Run the scope and check it."""
         rng = self.rng
-        processes = self.epoch.take(self.epoch.process_slots, rng)
-        threads = self.epoch.take(self.epoch.thread_slots, rng)
+        processes = self.epoch.take(self.epoch.process_slots, rng, self.burst)
+        threads = self.epoch.take(self.epoch.thread_slots, rng, self.burst)
         around = anyio.CancelScope()
         if rng.random() < 0.1:
             around.deadline = anyio.current_time() + rng.uniform(0.002, 0.5)
