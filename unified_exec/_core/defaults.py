@@ -68,6 +68,9 @@ def shutdown_default_pools() -> None:
     for pool in (_processes, _threads, _cores):
         if pool is not None and not pool.closed:
             pool.close()
+    closing = sys.modules.get("unified_exec._backends.process.closing")
+    if closing is not None:
+        closing.sweep()
     with _lock:
         _processes = _threads = _cores = None
 

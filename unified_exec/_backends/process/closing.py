@@ -6,6 +6,7 @@ import time
 import warnings
 from typing import TYPE_CHECKING
 
+from ..ports import Port
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -13,17 +14,51 @@ if TYPE_CHECKING:
     from .pool import ProcessPool
 
 
+_left_to_loops: list[tuple[Port, ProcessLane]] = []
+
+
+def after_fork() -> None:
+    """In a forked child: all of them are the parent's."""
+    for _, lane in _left_to_loops:
+        for crew in lane.crews:
+            for worker in crew.workers:
+                worker.asked.clear()
+                worker.close()
+    _left_to_loops.clear()
+
+
+def sweep() -> None:
+    """Bury the workers that were left to a loop which ended before it came to it."""
+    for entry in list(_left_to_loops):
+        port, lane = entry
+        workers = [worker for crew in lane.crews for worker in crew.workers]
+        if workers and not port.ended():
+            continue
+        try:
+            _left_to_loops.remove(entry)  # ours, if another thread was not faster
+        except ValueError:
+            continue
+        for crew in lane.crews:
+            for worker in list(crew.workers):
+                crew.detach(worker)
+        for worker in workers:
+            worker.abandon()
+            worker.bury()
+
+
 def dismiss_all(pool: ProcessPool) -> list[Worker]:
     """Tell every worker of a closed pool to end; the caller buries those that are returned.
 
     One that still runs a task is killed and stays with its crew, which tells the task.
     """
+    sweep()
     pool.over = True
     with pool._lock:
         workers = set(pool._workers)
         pool._workers.clear()
         lanes, pool._lanes = pool._lanes, {}
         pool._free = []
+    _left_to_loops.extend(lanes.items())
     for port, lane in lanes.items():
         mine = {worker for crew in lane.crews for worker in crew.workers}
         # Only its own thread may touch that loop's readers.

@@ -9,6 +9,7 @@ from ..._rules import sizing
 from ..._wire import codec
 from ...errors import WorkerStartError
 from . import early
+from .closing import sweep
 from .start import parent_settings, start
 from .worker import Worker
 
@@ -22,6 +23,7 @@ def hire(pool: ProcessPool, coroutines: bool) -> Worker:
     Raises:
         WorkerStartError: no process could be started.
     """
+    sweep()
     settings = parent_settings()
     settings.coroutines = coroutines
     settings.initializer = pool._initializer

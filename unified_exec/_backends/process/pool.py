@@ -15,7 +15,7 @@ from ..._wire.protocol import STARTING
 from ...errors import PoolClosed, WorkerStartError
 from ..base import Backend, Capabilities
 from ..ports import Port
-from . import options
+from . import closing, options
 from .closing import dismiss_all, drop, wait_for
 from .crew import Crew
 from .hiring import hire
@@ -342,6 +342,7 @@ def _kill_all() -> None:
 
 
 def _after_fork() -> None:
+    closing.after_fork()
     for pool in list(_pools):
         pool.after_fork()
 
