@@ -13,6 +13,8 @@ import pytest
 from tests.faults import tasks
 from tests.waiting import until, until_async
 from unified_exec import PoolClosed, ProcessPool, TaskScope, call, shutdown_default_pools
+from unified_exec._backends.process.hiring import hire
+from unified_exec._backends.process.worker import Worker
 
 
 async def test_a_pool_ends_its_workers_at_the_end_of_its_block() -> None:
@@ -129,6 +131,29 @@ def test_a_pool_can_be_closed_while_the_loop_it_served_is_idle_in_another_thread
     thread.join()
 
 
+def test_a_worker_left_to_a_loop_that_ends_at_that_moment_is_buried(monkeypatch: pytest.MonkeyPatch) -> None:
+    ready, over = threading.Event(), threading.Event()
+
+    async def main() -> None:
+        async with TaskScope(processes=pool) as scope:
+            await scope.spawn(tasks.pid, on="process")
+        ready.set()
+        over.wait(60)
+
+    pool = ProcessPool(max_workers=1)
+    thread = threading.Thread(target=anyio.run, args=(main,))
+    thread.start()
+    assert ready.wait(30)
+    ((port, lane),) = pool._lanes.items()
+    (worker,) = lane.calls.workers
+    monkeypatch.setattr(port, "call_threadsafe", lambda *call: True)  # the loop takes it and never comes to it
+    pool.close()
+    over.set()
+    thread.join()
+    shutdown_default_pools()
+    assert not tasks.exists(worker.pid)
+
+
 def test_a_pool_that_is_dropped_without_a_close_ends_its_workers() -> None:
     def use() -> int:
         pool = ProcessPool(max_workers=1)
@@ -149,3 +174,32 @@ def test_a_pool_that_is_dropped_without_a_close_ends_its_workers() -> None:
     for warning in caught:
         assert warning.category is ResourceWarning
         assert "ProcessPool" in str(warning.message)
+
+
+async def test_a_worker_that_is_offered_to_a_pool_that_has_ended_is_buried() -> None:
+    async with ProcessPool(max_workers=1) as pool:
+        async with TaskScope(processes=pool) as scope:
+            pid = await scope.spawn(tasks.pid, on="process")
+        (lane,) = pool._lanes.values()
+        (worker,) = lane.calls.workers
+        pool.over = True  # as when another thread ends it just before
+        pool.offer(lane.calls, worker)
+        assert not tasks.exists(pid)
+        pool.over = False
+
+
+async def test_a_spare_that_comes_up_after_the_end_of_its_pool_is_buried(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = ProcessPool(max_workers=1)
+    started = []
+
+    def end_meanwhile(coroutines: bool) -> Worker:
+        worker = hire(pool, coroutines)
+        started.append(worker.pid)
+        pool.close()
+        pool._workers.add(worker)
+        return worker
+
+    monkeypatch.setattr(pool, "_start", end_meanwhile)
+    pool.start_spare(False)
+    assert len(started) == 1
+    assert not tasks.exists(started[0])

@@ -163,8 +163,17 @@ class ProcessPool(Backend):
             worker = self._start(coroutines)
         except WorkerStartError:
             return  # whoever needs one will be told
+        self._set_free(worker)
+
+    def _set_free(self, worker: Worker) -> None:
+        """Keep a worker for whoever needs one; bury it if the pool was ended meanwhile, for nobody else will."""
         with self._lock:
-            self._free.append(worker)
+            if not self.over:
+                self._free.append(worker)
+                return
+        worker.dismiss()
+        wait_for([worker], self.grace)
+        self.forget(worker)
 
     def _lent(self, coroutines: bool) -> int:
         """How many workers of a kind the crews have. A spare waits for one of those to be killed."""
@@ -191,8 +200,8 @@ class ProcessPool(Backend):
             return
         if worker.end.open:
             crew.detach(worker)
+            self._set_free(worker)
             with self._lock:
-                self._free.append(worker)
                 waiting, self.hungry = self.hungry, []
             for other in waiting:
                 other.port.call_threadsafe(other.pump)
