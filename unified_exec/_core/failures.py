@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ..errors import TaskTimeout
-from .cancelled import TaskCancelled
 
 if TYPE_CHECKING:
     from .scope import TaskScope
@@ -80,6 +79,8 @@ def is_own_cancellation(error: BaseException | None, scope: object) -> bool:
     """Tell whether `error` is, or holds nothing but, cancellations that `scope` has caused."""
     if error is None:
         return False
+    from .cancelled import TaskCancelled  # not at the top: it brings anyio's exceptions, which few programs need
+
     return all(isinstance(leaf, TaskCancelled) and leaf.scope is scope for leaf in leaves(error))
 
 
