@@ -301,3 +301,21 @@ def start_second_slowly(folder: Path) -> None:
     if tell_run(folder, "start") == 2:
         while not (folder / "second.go").exists():
             time.sleep(0.002)
+
+
+def quick_then_waiting(folder: Path, n: int) -> Iterator[int]:
+    """After `n` quick items, one that the consumer must take before there is another."""
+    yield from range(n)
+    time.sleep(0.05)  # the consumer waits meanwhile, and asks in vain
+    yield n
+    hold(folder, "taken")
+    yield n + 1
+
+
+async def a_quick_then_waiting(folder: Path, n: int) -> AsyncIterator[int]:
+    for x in range(n):
+        yield x
+    await anyio.sleep(0.05)
+    yield n
+    await a_hold(folder, "taken")
+    yield n + 1

@@ -82,6 +82,16 @@ async def test_a_stream_that_moves_to_another_worker_loses_nothing(tmp_path: Pat
             (tmp_path / "second.go").touch()
 
 
+async def test_an_item_that_is_waited_for_comes_though_the_generator_was_quick_before(remote: Any, tmp_path: Path) -> None:
+    on, fn, _ = remote
+    fn = many.a_quick_then_waiting if fn is many.a_count_to else many.quick_then_waiting
+    async with TaskScope() as scope:
+        async for x in scope.stream(fn, tmp_path, 5000, on=on):
+            if x == 5000:
+                (tmp_path / "taken.go").touch()
+    assert x == 5001
+
+
 async def test_leaving_runs_the_finally_where_the_generator_runs(generator: Any, tmp_path: Path) -> None:
     on, fn, _ = generator
     async with TaskScope() as scope:

@@ -32,18 +32,21 @@ class Batches:
         self._id = id
         self._gathered: deque[Any] = deque()
         self._sending = False
+        self._wanted = False
         self._size = 1
         self._began = monotonic()
         self.count = 0
 
     def add(self, item: Any) -> bool:
-        """Gather an item; ``True`` if the batch is full and wants to be sent."""
+        """Gather an item; ``True`` if the batch is full or waited for, and wants to be sent."""
         self._gathered.append(item)
-        return len(self._gathered) >= self._size
+        return self._wanted or len(self._gathered) >= self._size
 
     def flush(self) -> None:
-        """Send what has been gathered if there is credit for it; else it goes with the next batch."""
-        if self._gathered and not self._sending and self.may_send():
+        """Send what has been gathered if there is credit for it; if nothing has been, the next item goes at once."""
+        if not self._gathered:
+            self._wanted = True
+        elif not self._sending and self.may_send():
             self._send()
 
     def may_send(self) -> bool:
@@ -69,6 +72,9 @@ class Batches:
         try:
             gathered = self._gathered
             items = [gathered.popleft() for _ in range(len(gathered))]
+            if not items:  # `flush` came just before the line that bars it
+                return
+            self._wanted = False
             try:
                 self._talk.say(self._id, (BATCH, self.count, items))
             except SerializationError as exc:
