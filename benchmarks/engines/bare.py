@@ -18,7 +18,8 @@ from .base import WORKERS, AsyncioEngine, Batch, Engine, Plan, perform_async, pe
 _ROOT = str(Path(__file__).parents[2])
 
 
-def _start(program: str, *args: str, fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
+def start(program: str, *args: str, fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
+    """Start a bare interpreter that can import the benchmarks."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([_ROOT, os.environ.get("PYTHONPATH", "")])}
     return subprocess.Popen(
         [sys.executable, "-c", program, *args], pass_fds=fds, env=environment, stdin=subprocess.DEVNULL
@@ -47,7 +48,7 @@ class PingPong(AsyncioEngine):
 
     async def serve(self, plan: Plan) -> float:
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        child = _start(_ANSWER, str(its.fileno()), fds=(its.fileno(),))
+        child = start(_ANSWER, str(its.fileno()), fds=(its.fileno(),))
         its.close()
         ours.setblocking(False)
         loop = asyncio.get_running_loop()
@@ -112,13 +113,13 @@ class TwoProcesses(Engine):
         (turns,) = batch.args
         take, put = os.pipe()
         read, write = os.pipe()
-        children = [_start(_SHARE, str(take), str(write), str(turns), fds=(take, write)) for _ in range(self.processes)]
+        children = [start(_SHARE, str(take), str(write), str(turns), fds=(take, write)) for _ in range(self.processes)]
         os.close(take)
         os.close(write)
-        _read(read, self.processes)
+        read_all(read, self.processes)
         began = perf_counter()
         os.write(put, b"t" * batch.calls)
-        _read(read, batch.calls)
+        read_all(read, batch.calls)
         seconds = perf_counter() - began
         os.close(put)
         for child in children:
@@ -127,7 +128,8 @@ class TwoProcesses(Engine):
         return seconds, None
 
 
-def _read(fd: int, size: int) -> None:
+def read_all(fd: int, size: int) -> None:
+    """Read so many bytes."""
     while size:
         data = os.read(fd, size)
         if not data:

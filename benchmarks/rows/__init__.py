@@ -18,6 +18,8 @@ THEMES = (
     "queueing",
     "memory",
     "auto",
+    "maps",
+    "pipelines",
 )
 
 

@@ -82,7 +82,9 @@ async def test_a_stream_that_moves_to_another_worker_loses_nothing(tmp_path: Pat
             (tmp_path / "second.go").touch()
 
 
-async def test_an_item_that_is_waited_for_comes_though_the_generator_was_quick_before(remote: Any, tmp_path: Path) -> None:
+async def test_an_item_that_is_waited_for_comes_though_the_generator_was_quick_before(
+    remote: Any, tmp_path: Path
+) -> None:
     on, fn, _ = remote
     fn = many.a_quick_then_waiting if fn is many.a_count_to else many.quick_then_waiting
     async with TaskScope() as scope:
