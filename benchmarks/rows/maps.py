@@ -151,8 +151,8 @@ ROWS = [
         "map-memory",
         f"peak memory of map: {MANY:,} items against {FEW:,}",
         "bytes",
-        f"Largest resident set of a process of its own; the first {SLOWLY:,} results are taken slowly, the rest at full "
-        "speed.",
+        f"Largest resident set of a process of its own; the first {SLOWLY:,} results are taken slowly, the rest at "
+        "full speed.",
         (Contender(OURS, _peak, peer=False),),
         (Bar(10 * MIB, figure=f"{OURS}: growth"),),
         rounds_most=1,
