@@ -40,6 +40,11 @@ async def _fetch(turns: int) -> int:
     return turns
 
 
+async def _fetch_asyncio(turns: int) -> int:
+    await asyncio.sleep(0)
+    return turns
+
+
 def _store(total: int) -> int:
     return total
 
@@ -118,7 +123,7 @@ def _pypeln_alone(items: int, turns: int) -> float:
     import pypeln
 
     began = perf_counter()
-    fetched = pypeln.task.map(_fetch, [turns] * items, workers=100, maxsize=100)
+    fetched = pypeln.task.map(_fetch_asyncio, [turns] * items, workers=100, maxsize=100)
     counted = pypeln.process.map(work.count, fetched, workers=WORKERS, maxsize=100)
     stored = pypeln.thread.map(_store, counted, workers=1, maxsize=100)
     count = sum(1 for _ in stored)
