@@ -13,6 +13,7 @@ from . import defaults
 if TYPE_CHECKING:
     from .attempts import Plan
     from .auto import Steering
+    from .handle import TaskHandle
     from .scope import TaskScope
 
 
@@ -27,9 +28,8 @@ def resolve(scope: TaskScope, fn: Callable[..., Any], on: object) -> tuple[str, 
         if on == AUTO:
             if not callable(fn):
                 raise TypeError(not_a_function(fn))
-            from . import auto
-
-            return auto.resolve(scope, fn)
+            place, backend = (_auto or _import_auto()).resolve(scope, fn)
+            return place, backend
         place = place_of(fn, on)
         if place == "loop":
             return place, None
@@ -42,6 +42,22 @@ def resolve(scope: TaskScope, fn: Callable[..., Any], on: object) -> tuple[str, 
         place_of(fn, on.kind)
         return on.kind, on
     raise ValueError(unknown_place(on))
+
+
+_auto: Any = None  # an import statement in a function costs more than all that is to be decided
+
+
+def _import_auto() -> Any:
+    global _auto
+    from . import auto
+
+    _auto = auto
+    return auto
+
+
+def launch_auto(scope: TaskScope, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None) -> None:
+    """Start a task with ``on="auto"`` in the place that `resolve` found."""
+    (_auto or _import_auto()).launch(scope, handle, backend, timeout)
 
 
 def steering(scope: TaskScope, fn: Callable[..., Any], on: object) -> Steering | None:

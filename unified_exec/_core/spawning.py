@@ -127,15 +127,16 @@ class Spawning:
 def _launch_specially(
     scope: TaskScope, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None, auto: bool, show: Show
 ) -> TaskHandle[Any]:
-    launch: Callable[[], object] = lambda: scope.launch(handle, backend, timeout)  # noqa: E731
-    if auto:
-        from .auto import launch as launch_auto
+    def launch() -> None:
+        if auto:
+            route.launch_auto(scope, handle, backend, timeout)
+        else:
+            scope.launch(handle, backend, timeout)
 
-        launch = lambda: launch_auto(scope, handle, backend, timeout)  # noqa: E731
-    if show:
+    if not show:
+        launch()
+    else:
         from .progress import follow
 
         follow(scope, handle, show, launch)
-    else:
-        launch()
     return handle

@@ -72,13 +72,13 @@ RELEASES = ("lets go of the GIL", "waits most of the time", "not enough for a mo
 @pytest.mark.parametrize(
     ("name", "args"),
     [
-        ("primes", (8_000,)),
-        ("fibonacci", (20,)),
-        ("orbit", (40_000,)),
-        ("through_json", (10_000,)),
-        ("backtrack", (16,)),
-        ("sort", (50_000,)),
-        ("fetch_and_parse", (0.001, 20_000)),
+        ("primes", (30_000,)),
+        ("fibonacci", (22,)),
+        ("orbit", (250_000,)),
+        ("through_json", (40_000,)),
+        ("backtrack", (18,)),
+        ("sort", (300_000,)),
+        ("fetch_and_parse", (0.001, 30_000)),
     ],
 )
 def test_what_computes_and_holds_the_gil_goes_to_as_many_processes_as_there_are_cores(
@@ -93,7 +93,7 @@ def test_what_computes_and_holds_the_gil_goes_to_as_many_processes_as_there_are_
 
 
 @pytest.mark.parametrize(
-    ("name", "args"), [("digest", (20_000_000,)), ("compress", (8_000_000,)), ("matrix", (600,)), ("query", ("{db}",))]
+    ("name", "args"), [("digest", (64 << 20,)), ("compress", (8_000_000,)), ("matrix", (1_500,)), ("query", ("{db}",))]
 )
 def test_what_computes_without_the_gil_goes_to_threads(name: str, args: tuple[Any, ...], tmp_path: Path) -> None:
     path = str(tmp_path / "t.db")
