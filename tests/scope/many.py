@@ -46,6 +46,10 @@ async def a_double(x: int) -> int:
     return 2 * x
 
 
+def half(x: int) -> int:
+    return x // 2
+
+
 def fail_at_three(x: int) -> int:
     if x == 3:
         raise ValueError(x)

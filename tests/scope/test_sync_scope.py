@@ -212,6 +212,34 @@ def test_ctrl_c_cancels_everything_and_comes_out_bare(where: str, tmp_path: Path
         assert (tmp_path / f"{name}.ended").exists()
 
 
+STUBBORN = """
+import sys, time
+from pathlib import Path
+from tests.scope import many
+from unified_exec import SyncTaskScope
+folder = Path(sys.argv[1])
+try:
+    with SyncTaskScope() as scope:
+        scope.spawn(many.hold, folder, "asked")
+        scope.spawn(time.sleep, 1000).result()
+except KeyboardInterrupt:
+    print("out")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system has no such signals")
+def test_a_second_ctrl_c_waits_no_more_for_a_thread_that_does_not_listen(tmp_path: Path) -> None:
+    environment: dict[str, Any] = {**os.environ, "PYTHONPATH": os.getcwd()}
+    command = [sys.executable, "-c", STUBBORN, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as run:
+        assert until((tmp_path / "asked.started").exists, 60)
+        run.send_signal(signal.SIGINT)
+        assert until((tmp_path / "asked.ended").exists, 60)
+        run.send_signal(signal.SIGINT)
+        out, _ = run.communicate(timeout=60)
+    assert out == "out\n"
+
+
 def test_the_loop_is_gone_afterwards() -> None:
     before = threading.active_count()
     with SyncTaskScope() as scope:
