@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
+UVLOOP = importlib.util.find_spec("uvloop") is not None
 
 
 class Ended:

@@ -84,7 +84,7 @@ PROGRAM = """
 """
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
+@pytest.mark.parametrize("loop", ["asyncio", *(["uvloop"] if programs.UVLOOP else []), "trio"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # a fork where threads may be
 def test_ctrl_c_runs_the_finally_blocks_and_leaves_no_child(loop: str, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(textwrap.dedent(PROGRAM))

@@ -19,6 +19,8 @@ LOOPS: dict[str, dict[str, Any]] = {
     "uvloop": {"backend": "asyncio", "backend_options": {"use_uvloop": True}},
     "trio": {"backend": "trio"},
 }
+if not programs.UVLOOP:
+    del LOOPS["uvloop"]
 
 
 async def where() -> int:

@@ -96,7 +96,7 @@ PROGRAM = """
         raise ValueError("unhandled")
 """
 CODES = {"normal": 0, "sys.exit": 5, "unhandled": 1, "os._exit": 5}
-LOOPS = ["asyncio", "uvloop", "trio"]
+LOOPS = ["asyncio", *(["uvloop"] if programs.UVLOOP else []), "trio"]
 
 
 def write(folder: Path) -> str:

@@ -77,58 +77,8 @@ def test_plain_posix_means_are_in_use_where_they_are_asked_for(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["script.py"]
 
 
-# What Windows has not, as far as this package and what it stands on care.
-WITHOUT_POSIX = """
-    import sys
-    if sys.platform != "win32":
-        import asyncio, multiprocessing, socket, subprocess, tempfile, anyio, trio  # these look for themselves
-        import os, select, signal, _signal, _socket
-        sys.modules["fcntl"] = None
-        for module, names in {
-            os: "fork register_at_fork posix_spawn killpg getpgrp waitid memfd_create pidfd_open pwrite pread "
-                "sched_getaffinity sysconf uname",
-            signal: "SIGURG SIGALRM setitimer pthread_sigmask",
-            _signal: "SIGURG SIGALRM setitimer pthread_sigmask",
-            socket: "CMSG_SPACE SCM_RIGHTS SOCK_SEQPACKET MSG_DONTWAIT MSG_CMSG_CLOEXEC",
-            _socket: "CMSG_SPACE SCM_RIGHTS SOCK_SEQPACKET MSG_DONTWAIT MSG_CMSG_CLOEXEC",
-            select: "poll",
-        }.items():
-            for name in names.split():
-                if hasattr(module, name):
-                    delattr(module, name)
-
-    import anyio
-    import unified_exec
-    from unified_exec import *
-    from unified_exec import Collect, ProcessPool, TaskScope, WorkerStartError, call, cpu_count
-
-    for name in unified_exec.__all__:
-        getattr(unified_exec, name)
-
-    async def fetch():
-        await anyio.sleep(0)
-        return "loop"
-
-    async def main():
-        async with TaskScope() as scope:
-            print(await scope.spawn(fetch), await scope.spawn(str, "thread"), cpu_count() > 0)
-        async with TaskScope(policy=Collect()) as scope:
-            failing = [scope.spawn(abs, n, on="process") for n in range(3)]
-            failing.append(scope.spawn(fetch, on="process"))
-        for handle in failing:
-            assert type(handle.exception()) is WorkerStartError, handle.exception()
-        print(failing[0].exception())
-        async with ProcessPool(2):
-            pass
-        print(share("an object").value)
-
-    for backend in ("asyncio", "trio"):
-        anyio.run(main, backend=backend)
-"""
-
-
-def test_a_system_without_posix_runs_coroutines_and_threads_and_says_what_to_do(tmp_path: Path) -> None:
-    lines = programs.run_script(tmp_path, WITHOUT_POSIX).check().lines
+def test_a_system_without_posix_runs_coroutines_and_threads_and_says_what_to_do() -> None:
+    lines = programs.run("-m", "tests.faults.without_posix").check().lines
     assert len(lines) == 6
     assert lines[:3] == lines[3:]
     assert lines[0] == "loop thread True"
