@@ -50,8 +50,8 @@ SETTLED = 3
 """Samples that agree with the place before fewer calls are looked at."""
 RARELY = 64
 """Then at last one call in so many is looked at; of long calls more, as the look costs them little."""
-LOOK = 0.0001
-"""Seconds a look takes."""
+LOOK = 0.0005
+"""Seconds a look takes: most of it is the start of the thread that watches the lock."""
 SPENT = 0.02
 """Share of its time that the calls of a settled function may be slowed down by looks."""
 CLEAR = 0.05
