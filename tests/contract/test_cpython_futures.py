@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -26,3 +27,10 @@ def test_cpythons_own_tests_pass(module: str) -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_the_documentation_names_what_is_left_out() -> None:
+    with open(os.path.join(cpython_futures.ROOT, "docs", "executors.md")) as page:
+        lines = page.read().splitlines()
+    for name, why in cpython_futures.LEFT_OUT.items():
+        assert f"| `{name}` | {why} |" in lines
