@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import os
 import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -93,8 +94,9 @@ def deaf(folder: Path, name: str) -> None:
 
 def in_c(folder: Path, name: str) -> None:
     """One C call that never looks at signals and keeps the GIL."""
-    (folder / f"{name}.started").touch()
-    ctypes.PyDLL(None).system(b"sleep 3600")  # unlike sleep(3), it goes on after a signal
+    started = shlex.quote(str(folder / f"{name}.started"))
+    # Unlike sleep(3), system(3) goes on after a signal. It tells of the start itself: no ask can come before it.
+    ctypes.PyDLL(None).system(f"touch {started}; sleep 3600".encode())
 
 
 def import_that_changes_the_error(folder: Path) -> object:
