@@ -104,16 +104,20 @@ class Task:
             raise IllegalMove(self.name, old, new)
         self._state = new
         if events.listeners:
-            events.emit(self, old, new)
+            self.moved(old, new)
 
     def begin(self) -> None:
         """Note, in the thread of the owner's loop, that the function is about to be called; again with each new try."""
         if self._state is TaskState.QUEUED:
             self._state = TaskState.RUNNING
             if events.listeners:
-                events.emit(self, TaskState.QUEUED, TaskState.RUNNING)
+                self.moved(TaskState.QUEUED, TaskState.RUNNING)
         if self.started_at is None:
             self.started_at = time.monotonic()
+
+    def moved(self, old: TaskState, new: TaskState) -> None:
+        """Tell who watches; called only if somebody does."""
+        events.emit(self, old, new)
 
     @property
     def asked(self) -> bool:
@@ -143,7 +147,7 @@ class Task:
             self.finished_at = time.monotonic()
         self._state = TaskState.DONE  # `move`, without the look into the table: all other states lead there
         if events.listeners:
-            events.emit(self, old, TaskState.DONE)
+            self.moved(old, TaskState.DONE)
         self.settled()
 
     def settle_cancelled(self) -> None:
