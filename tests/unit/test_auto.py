@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unified_exec._rules.auto import EVIDENCE, RARELY, UNKNOWN, Course, Figures, Sample, duration, prices
+from unified_exec._rules.auto import EVIDENCE, RARELY, UNKNOWN, Course, Sample
+from unified_exec._rules.prices import Figures, duration, prices
 
 MS = 0.001
 PYTHON = Sample(cpu=20 * MS, wall=20 * MS, blocked=20 * MS, weight=0.1 * MS)

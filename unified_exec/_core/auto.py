@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from .._backends import _thread_call
 from .._backends.base import Backend
-from .._rules.auto import NO_GIL, ON_LOOP, PER_BYTE, Course, Sample
+from .._rules.auto import NO_GIL, ON_LOOP, Course, Sample
 from .._rules.dispatch import is_async, unwrap
+from .._rules.prices import PER_BYTE
 from .._rules.sizing import cpu_count
 from .._worker.measured import MEASURED, run_measured
 from .._worker.surroundings import rebinds

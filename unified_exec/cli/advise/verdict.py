@@ -1,10 +1,11 @@
-"""From what was measured to what is advised. Pure: the rule is that of ``on="auto"``, said once in `_rules.auto`."""
+"""From what was measured to what is advised. Pure: the rule is that of ``on="auto"``, said once in `_rules.prices`."""
 
 from __future__ import annotations
 
 import math
 
-from ..._rules.auto import (
+from ..._rules.chunking import ITEMS_MAX
+from ..._rules.prices import (
     CHUNK,
     ENTER_GAIN,
     ENTER_JOURNEY,
@@ -17,7 +18,6 @@ from ..._rules.auto import (
     explain,
     prices,
 )
-from ..._rules.chunking import ITEMS_MAX
 from .facts import Advice, Facts, Warned
 
 DIRECT = 0.00005
