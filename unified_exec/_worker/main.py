@@ -11,12 +11,11 @@ from typing import Any
 
 from .._wire import codec, frames, remote_errors, sharing
 from ..errors import WorkerStartError
-from . import answers, talk
+from . import answers, system, talk
 from .bell import Bell
 from .link import CONTROL_FD, LIFELINE_FD, STATUS_FD, TASKS_FD, Link, receive
 from .settings import Settings
 from .shared import read_block
-from .system import die_with_parent
 
 _DESCRIPTORS_MAX = 65536
 _EXIT_SECONDS = 1.0
@@ -24,7 +23,7 @@ _EXIT_SECONDS = 1.0
 
 def main() -> None:
     """Run a worker until its parent wants no more of it."""
-    os.closerange(STATUS_FD + 1, min(os.sysconf("SC_OPEN_MAX"), _DESCRIPTORS_MAX))
+    os.closerange(STATUS_FD + 1, min(system.descriptors_max(), _DESCRIPTORS_MAX))
     for fd in (TASKS_FD, CONTROL_FD):
         os.set_inheritable(fd, False)  # a program that a task starts has no business there
     die_with_parent(LIFELINE_FD)

@@ -70,7 +70,7 @@ def read_block(fd: int, table: frames.Bytes, access: int = ACCESS_COPY) -> tuple
 
 def _map(fd: int, size: int, access: int) -> memoryview:
     """Map a block; where a mapping would hold a scarce descriptor, or there can be no more of them, copy it."""
-    if _UNTRACKED or fd < os.sysconf("SC_OPEN_MAX") // 2:
+    if _UNTRACKED or fd < system.descriptors_max() // 2:
         try:
             return memoryview(mmap(fd, size, access=access, **_UNTRACKED))
         except OSError:

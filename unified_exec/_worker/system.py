@@ -10,6 +10,7 @@ import _signal
 import _socket
 import errno
 import os
+import sys
 from time import sleep
 
 PLAIN = "UNIFIED_EXEC_PLAIN_POSIX" in os.environ
@@ -51,6 +52,12 @@ def wait_for_room(exc: OSError) -> None:
     if exc.errno != errno.ENOBUFS:
         raise exc
     sleep(_BREATH)
+
+
+def descriptors_max() -> int:
+    """How many descriptors a process may have at once; more than any has where the system names no limit."""
+    found = os.sysconf("SC_OPEN_MAX") if hasattr(os, "sysconf") else -1
+    return found if found > 0 else sys.maxsize
 
 
 def anonymous_memory() -> int:
