@@ -26,7 +26,7 @@ def main() -> None:
     os.closerange(STATUS_FD + 1, min(system.descriptors_max(), _DESCRIPTORS_MAX))
     for fd in (TASKS_FD, CONTROL_FD):
         os.set_inheritable(fd, False)  # a program that a task starts has no business there
-    die_with_parent(LIFELINE_FD)
+    system.die_with_parent(LIFELINE_FD)
     # What Ctrl-C means for the workers is the parent's affair. A handler, unlike SIG_IGN, ends with an exec.
     _signal.signal(_signal.SIGINT, lambda signum, frame: None)
     link = Link()
