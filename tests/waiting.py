@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import anyio
+import psutil
 
 PATIENCE = 5.0
 PAUSE = 0.01
@@ -38,3 +39,11 @@ async def until_async(condition: Callable[[], object], within: float = PATIENCE)
             return bool(condition())
         await anyio.sleep(PAUSE)
     return True
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Tell whether a process, of whatever parent, has ended, be it reaped or not."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.waiting import until
+from tests.waiting import has_ended, until
 from unified_exec.cli.demo.hosting import serving
 from unified_exec.cli.demo.server import POLL, SourceServer
 
@@ -134,7 +134,7 @@ def test_its_process_ends_when_its_parent_is_killed(root: Path) -> None:
         assert parent.stdout is not None
         process = psutil.Process(int(parent.stdout.readline()))
         os.kill(parent.pid, signal.SIGKILL)
-    assert until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    assert until(lambda: has_ended(process))
 
 
 def test_a_server_that_cannot_start_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.waiting import until, until_async
+from tests.waiting import has_ended, until, until_async
 from unified_exec import Collect, ProcessPool, TaskScope, WorkerCrashed
 
 ROOT = str(Path(__file__).parents[2])
@@ -165,7 +165,7 @@ def test_nothing_is_left_of_what_a_killed_parent_had_sent(tmp_path: Path) -> Non
         parent.kill()
         parent.wait()
     # Blocks have no name: with the last process that maps them they are gone.
-    assert until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+    assert until(lambda: has_ended(worker))
 
 
 MANY = """

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from tests import leaks
-from tests.waiting import until
+from tests.waiting import has_ended, until
 
 linux = pytest.mark.skipif(not leaks.LINUX, reason="watched on Linux only")
 NO_PATIENCE = 0.0
@@ -78,7 +78,7 @@ def test_a_grandchild_that_lost_its_parent_is_caught_and_killed() -> None:
 
 
 def assert_dead(process: psutil.Process) -> None:
-    assert until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    assert until(lambda: has_ended(process))
 
 
 def test_a_thread_is_caught_and_named() -> None:
