@@ -125,7 +125,7 @@ class Worker:
         if not self.tasks:
             self.heard = time.monotonic()
         self.tasks[task.id] = task
-        self.end.owed[task.id] = card.id if flags else None  # `sent`, without the call
+        self.end.sent(task.id, card.id if flags else None)
         self.load += card.stats.cost or 0.0
         task.place = self
         task.worker = self.pid

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 
+from ..arguments import count
+
 RUNS = 10
 LONGEST = 60.0
 
@@ -32,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--runs",
-        type=_count,
+        type=count,
         default=RUNS,
         metavar="N",
         help=f"call the function at most N times (default: {RUNS}; 7 are enough for every figure, 1 is enough for an "
@@ -52,12 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def needs(arguments: argparse.Namespace) -> list[str]:
     """Name the packages this run needs beyond those that unified_exec always has."""
     return ["trio"] if arguments.backend == "trio" else []
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -7,12 +7,14 @@ import argparse
 import math
 from pathlib import Path
 
+from ..arguments import count
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `unified_exec demo`."""
-    parser.add_argument("--limit", type=_count, metavar="N", help="take N files, evenly spread (default: all)")
+    parser.add_argument("--limit", type=count, metavar="N", help="take N files, evenly spread (default: all)")
     parser.add_argument("--with-tests", action="store_true", help="take the standard library's own tests too")
-    parser.add_argument("--workers", type=_count, metavar="N", help="worker processes (default: the cores)")
+    parser.add_argument("--workers", type=count, metavar="N", help="worker processes (default: the cores)")
     parser.add_argument("--db", type=Path, metavar="PATH", help="keep the results in this new SQLite file")
     parser.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio", help="the event loop")
     parser.add_argument("--no-sequential", action="store_true", help="leave the comparison out")
@@ -27,12 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def needs(arguments: argparse.Namespace) -> list[str]:
     """Name the packages this run needs beyond those that unified_exec always has."""
     return ["httpx", "rich", "trio"] if arguments.backend == "trio" else ["httpx", "rich"]
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
 
 
 def _seconds(text: str) -> float:
