@@ -48,8 +48,9 @@ class Host:
             _kill(process)
 
         timer = threading.Timer(seconds, give_up)
-        timer.start()
+        timer.daemon = True
         try:
+            timer.start()  # in here: Ctrl-C may come when the thread runs and `start` has not returned
             process.stdin.write(json.dumps(order) + "\n")
             process.stdin.flush()
             line = process.stdout.readline()
@@ -57,7 +58,8 @@ class Host:
             line = ""
         finally:
             timer.cancel()
-            timer.join()
+            if timer.is_alive():
+                timer.join()
         if not line:
             tail = self._last_words()
             self.close(kill=True)
