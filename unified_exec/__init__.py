@@ -97,6 +97,7 @@ if TYPE_CHECKING:
     )
     from .streaming import Failure as Failure
     from .streaming import Pipeline as Pipeline
+    from .streaming import StageStats as StageStats
     from .sync import SyncTaskHandle as SyncTaskHandle
     from .sync import SyncTaskScope as SyncTaskScope
 
@@ -132,7 +133,7 @@ _HOMES = {
         "WorkerCrashed",
         "WorkerStartError",
     ),
-    "streaming": ("Failure", "Pipeline"),
+    "streaming": ("Failure", "Pipeline", "StageStats"),
     "sync": ("SyncTaskHandle", "SyncTaskScope"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -157,6 +158,7 @@ __all__ = [
     "Retry",
     "SerializationError",
     "Shared",
+    "StageStats",
     "Stall",
     "Supervise",
     "SyncTaskHandle",

@@ -2,51 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import anyio
 
-from ._core import route
 from ._core.limits import Gate
-from ._core.map_engine import MapEngine
 from ._core.mapping import MapStream, check_options
 from ._core.progress import Tracker, check_show
 from ._core.scope import TaskScope
+from ._core.stage_stats import StageStats
+from ._core.stages import BatchStage, Failure, FilterStage, MapStage, close, each
 from ._rules.dispatch import call_name
 from ._rules.retry import Retry
 
 if TYPE_CHECKING:
     from ._core.progress import Show
     from ._core.scope import On
+    from ._core.stages import OnError, Stage
 
-__all__ = ["Failure", "Pipeline"]
+__all__ = ["Failure", "Pipeline", "StageStats"]
 
 T = TypeVar("T")
 U = TypeVar("U")
-
-OnError = Literal["raise", "skip"] | Callable[["Failure"], object]
-
-
-class Failure:
-    """An item that failed in a stage.
-
-    Attributes:
-        stage: name of the stage.
-        item: the item as the stage received it.
-        error: what it raised.
-    """
-
-    __slots__ = ("error", "item", "stage")
-
-    def __init__(self, stage: str, item: Any, error: BaseException) -> None:
-        self.stage = stage
-        self.item = item
-        self.error = error
-
-    def __repr__(self) -> str:
-        return f"Failure(stage={self.stage!r}, item={self.item!r}, error={self.error!r})"
 
 
 class Pipeline(Generic[T]):
@@ -61,6 +39,7 @@ class Pipeline(Generic[T]):
 
     Attributes:
         failures: what the stages with ``on_error="skip"`` left out in the last run.
+        stats: what each ``map`` stage did in the last run, or has done so far in this one.
 
     Example::
 
@@ -85,14 +64,15 @@ class Pipeline(Generic[T]):
         if not isinstance(source, (Iterable, AsyncIterable)):
             raise TypeError(f"Pipeline() takes an iterable or an async iterable of items, got {source!r}")
         self._source: Any = source
-        self._stages: tuple[_Stage, ...] = ()
+        self._stages: tuple[Stage, ...] = ()
         self.name = name
         self.failures: list[Failure] = []
+        self.stats: tuple[StageStats, ...] = ()
         self._scope: TaskScope | None = None
         self._progress: Show = None
         self._results: Any = None
 
-    def _with(self, stage: _Stage) -> Pipeline[Any]:
+    def _with(self, stage: Stage) -> Pipeline[Any]:
         longer: Pipeline[Any] = Pipeline(self._source, self.name)
         longer._stages = (*self._stages, stage)
         return longer
@@ -106,6 +86,7 @@ class Pipeline(Generic[T]):
         limit: int | Gate | None = ...,
         ordered: bool = ...,
         chunk: int | Literal["auto"] = ...,
+        buffer: int | None = ...,
         retry: Retry | None = ...,
         timeout: float | None = ...,
         on_error: OnError = ...,
@@ -121,6 +102,7 @@ class Pipeline(Generic[T]):
         limit: int | Gate | None = ...,
         ordered: bool = ...,
         chunk: int | Literal["auto"] = ...,
+        buffer: int | None = ...,
         retry: Retry | None = ...,
         timeout: float | None = ...,
         on_error: OnError = ...,
@@ -135,6 +117,7 @@ class Pipeline(Generic[T]):
         limit: int | Gate | None = None,
         ordered: bool = True,
         chunk: int | Literal["auto"] = "auto",
+        buffer: int | None = None,
         retry: Retry | None = None,
         timeout: float | None = None,
         on_error: OnError = "raise",
@@ -152,9 +135,10 @@ class Pipeline(Generic[T]):
         """
         if on_error not in ("raise", "skip") and not callable(on_error):
             raise ValueError(f"on_error must be 'raise', 'skip' or a function of one Failure, got {on_error!r}")
-        check_options(limit=limit, chunk=chunk, retry=retry, timeout=timeout)
-        options = {"limit": limit, "ordered": ordered, "chunk": chunk, "retry": retry, "timeout": timeout}
-        return self._with(_Map(fn, on, options, on_error, name or call_name(fn)))
+        check_options(limit=limit, chunk=chunk, buffer=buffer, retry=retry, timeout=timeout)
+        bounds = {"limit": limit, "ordered": ordered, "chunk": chunk, "buffer": buffer}
+        options = {**bounds, "retry": retry, "timeout": timeout}
+        return self._with(MapStage(fn, on, options, on_error, name or call_name(fn)))
 
     def batch(self, size: int, *, every: float | None = None) -> Pipeline[list[T]]:
         """Gather items into lists.
@@ -170,16 +154,16 @@ class Pipeline(Generic[T]):
             raise ValueError(f"batch(size) must be at least 1, got {size}")
         if every is not None and every <= 0:
             raise ValueError(f"batch(every=...) must be positive or None, got {every}")
-        return self._with(_Batch(size, every))
+        return self._with(BatchStage(size, every))
 
     def filter(self, keep: Callable[[T], bool]) -> Pipeline[T]:
         """Keep the items for which ``keep(item)`` is true; it runs on the event loop and must be quick."""
-        return self._with(_Filter(keep))
+        return self._with(FilterStage(keep))
 
     async def __aenter__(self) -> AsyncIterator[T]:
         if self._scope is not None:
             raise RuntimeError("this pipeline runs already: make a second one for a second run")
-        self.failures = []
+        self.failures, self.stats = [], ()
         progress, self._progress = self._progress, None
         if progress:
             check_show(progress)
@@ -191,6 +175,8 @@ class Pipeline(Generic[T]):
             for stage in self._stages:
                 stream = stage.attach(scope, stream, self.failures)
                 if isinstance(stream, MapStream):
+                    assert stream._engine.stats is not None
+                    self.stats += (stream._engine.stats,)
                     if progress:
                         assert scope._port is not None
                         stream._engine.tracker = Tracker(scope._port, repr(stage), total, progress)
@@ -201,7 +187,7 @@ class Pipeline(Generic[T]):
             scope.cancel("its pipeline could not start")
             await scope.__aexit__(type(exc), exc, exc.__traceback__)
             raise
-        results: AsyncIterator[T] = stream if isinstance(stream, AsyncIterator) else _each(stream)
+        results: AsyncIterator[T] = stream if isinstance(stream, AsyncIterator) else each(stream)
         self._results = results
         return results
 
@@ -211,7 +197,7 @@ class Pipeline(Generic[T]):
         results, self._results = self._results, None
         scope.cancel("its pipeline was left")  # at its natural end nothing is running any more
         with anyio.CancelScope(shield=True):
-            await _close(results)  # each stage closes the one before it
+            await close(results)  # each stage closes the one before it
         try:
             await scope.__aexit__(kind, exc, tb)
         except BaseExceptionGroup as group:
@@ -258,143 +244,3 @@ class Pipeline(Generic[T]):
 
 def _only(group: BaseExceptionGroup[Any], exc: BaseException) -> bool:
     return len(group.exceptions) == 1 and group.exceptions[0] is exc
-
-
-async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
-    """The items, one by one; whatever they come from is closed at the end."""
-    try:
-        if isinstance(items, Iterable):
-            for item in items:
-                yield item
-        else:
-            async for item in items:
-                yield item
-    finally:
-        await _close(items)
-
-
-async def _close(stream: Any) -> None:
-    if hasattr(stream, "aclose"):
-        await stream.aclose()
-    elif isinstance(stream, Generator):
-        stream.close()
-
-
-class _Stage:
-    def attach(self, scope: TaskScope, stream: Any, failures: list[Failure]) -> Any:
-        raise NotImplementedError
-
-
-class _Map(_Stage):
-    def __init__(
-        self, fn: Callable[[Any], Any], on: Any, options: dict[str, Any], on_error: OnError, name: str
-    ) -> None:
-        self.fn = fn
-        self.on = on
-        self.options = options
-        self.on_error = on_error
-        self.name = name
-
-    def attach(self, scope: TaskScope, stream: Any, failures: list[Failure]) -> Any:
-        place, backend = route.resolve(scope, self.fn, self.on)
-        options = {**self.options, "chunk": None if self.options["chunk"] == "auto" else self.options["chunk"]}
-        take = failures.append if self.on_error == "skip" else self.on_error
-        if callable(take):
-            options["on_error"] = lambda item, error: take(Failure(self.name, item, error))
-        options["steering"] = route.steering(scope, self.fn, self.on)
-        engine = MapEngine(scope, self.fn, stream, place, backend, name=f"stage {self.name}", **options)
-        return MapStream(engine)
-
-    def __repr__(self) -> str:
-        return f"map({self.name})"
-
-
-class _Batch(_Stage):
-    def __init__(self, size: int, every: float | None) -> None:
-        self.size = size
-        self.every = every
-
-    def attach(self, scope: TaskScope, stream: Any, failures: list[Failure]) -> Any:
-        source = _each(stream)
-        if self.every is None:
-            return self._full(source)
-        send, receive = anyio.create_memory_object_stream[Any](1)
-        scope.start_soon(self._pour, source, send, name="batch, reading its source")
-        return self._timed(receive)
-
-    async def _full(self, source: AsyncIterable[Any]) -> AsyncIterator[list[Any]]:
-        batch: list[Any] = []
-        try:
-            async for item in source:
-                batch.append(item)
-                if len(batch) >= self.size:
-                    yield batch
-                    batch = []
-        except Exception:
-            if batch:  # what came before the error is not lost with it
-                yield batch
-            raise
-        finally:
-            await _close(source)
-        if batch:
-            yield batch
-
-    async def _pour(self, source: AsyncIterable[Any], send: Any) -> None:
-        """Read the source in a task of its own: a time limit must not cancel a read half-way."""
-        async with send:
-            try:
-                async for item in source:
-                    await send.send((item, None))
-            except anyio.BrokenResourceError:
-                pass  # nobody takes the batches any more
-            except Exception as exc:
-                await send.send((None, exc))
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await _close(source)
-
-    async def _timed(self, receive: Any) -> AsyncIterator[list[Any]]:
-        async with receive:
-            batch: list[Any] = []
-            ends = math.inf
-            while True:
-                item, error, over = None, None, False
-                try:
-                    with anyio.CancelScope(deadline=ends) as clock:
-                        item, error = await receive.receive()
-                except anyio.EndOfStream:
-                    over = True
-                arrived = not over and not clock.cancelled_caught
-                if arrived and error is None:
-                    if not batch and self.every is not None:
-                        ends = anyio.current_time() + self.every
-                    batch.append(item)
-                if batch and (over or error is not None or not arrived or len(batch) >= self.size):
-                    full, batch, ends = batch, [], math.inf
-                    yield full
-                if error is not None:
-                    raise error
-                if over:
-                    return
-
-    def __repr__(self) -> str:
-        return f"batch({self.size})"
-
-
-class _Filter(_Stage):
-    def __init__(self, keep: Callable[[Any], bool]) -> None:
-        self.keep = keep
-
-    async def attach_to(self, stream: AsyncIterable[Any]) -> AsyncIterator[Any]:
-        try:
-            async for item in stream:
-                if self.keep(item):
-                    yield item
-        finally:
-            await _close(stream)
-
-    def attach(self, scope: TaskScope, stream: Any, failures: list[Failure]) -> Any:
-        return self.attach_to(_each(stream))
-
-    def __repr__(self) -> str:
-        return f"filter({call_name(self.keep)})"

@@ -151,7 +151,7 @@ def test_a_killed_worker_costs_one_file() -> None:
     found = report("--limit", "30", "--crash")
     (lost,) = found["hybrid"]["lost"]
     assert lost["error"] == "WorkerCrashed"
-    assert lost["path"] in lost["task"]
+    assert lost["path"] in lost["message"]
     assert lost["exitcode"] == -9
     assert [stage["finished"] for stage in found["hybrid"]["stages"]] == [30, 29, 29]
     assert found["hybrid"]["stages"][1]["failed"] == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from functools import partial
 from itertools import count
@@ -14,7 +15,7 @@ import pytest
 from tests.scope import many
 from tests.scope.many import AsyncSource, Chaos, Gone, Source
 from tests.waiting import until_async
-from unified_exec import Failure, Limit, Pipeline, ProcessPool, Retry
+from unified_exec import Failure, Limit, Pipeline, ProcessPool, Retry, ThreadPool
 
 
 async def test_items_go_through_every_backend_in_order() -> None:
@@ -203,3 +204,65 @@ async def test_it_runs_once_at_a_time() -> None:
 async def test_its_pool_may_be_given() -> None:
     async with ProcessPool(1) as pool:
         assert await Pipeline(range(3)).map(many.double, on=pool).collect() == [0, 2, 4]
+
+
+# --- what the stages did
+
+
+async def test_each_stage_tells_what_it_did(tmp_path: Path) -> None:
+    chaos = Chaos(tmp_path, {3: "raise", 5: "raise"}, recover=True)
+    pipeline = (
+        Pipeline(range(20))
+        .map(many.a_double, limit=3)
+        .map(many.half, on="thread", name="halve")
+        .map(chaos.run, on="process", chunk=1, retry=Retry(1, on=Gone))
+        .batch(2)
+        .map(len)
+        .map(many.fail_odd, on="process", on_error="skip")
+    )
+    assert pipeline.stats == ()
+    await pipeline.run()
+    first, second, third, fourth, fifth = pipeline.stats
+    assert [stage.name for stage in pipeline.stats] == ["a_double", "halve", "Chaos.run", "len", "fail_odd"]
+    assert [stage.backend for stage in pipeline.stats] == ["loop", "thread", "process", "thread", "process"]
+    for stage, items in ((first, 20), (second, 20), (third, 20), (fourth, 10), (fifth, 10)):
+        assert (stage.received, stage.finished, stage.failed, stage.pending) == (items, items, 0, 0)
+        assert (stage.cancelled, stage.tasks(), stage.running()) == (0, 0, 0)
+        assert stage.busy_seconds > 0
+    assert (second.retried, third.retried) == (0, 2)
+    assert third.workers
+    assert not first.workers | second.workers
+    assert os.getpid() not in third.workers
+
+
+async def test_each_run_is_counted_anew_and_failed_items_apart() -> None:
+    pipeline = Pipeline(range(10)).map(many.fail_odd, on="process", on_error="skip").map(many.a_double)
+    for _ in range(2):
+        await pipeline.run()
+        failing, doubling = pipeline.stats
+        assert (failing.received, failing.finished, failing.failed) == (10, 5, 5)
+        assert (doubling.received, doubling.finished, doubling.failed) == (5, 5, 0)
+    assert repr(failing) == "<StageStats 'fail_odd' on process: 5 finished, 5 failed, 0 cancelled, 0 pending>"
+
+
+@pytest.mark.parametrize("make_pool", [ThreadPool, ProcessPool])
+async def test_what_was_stopped_and_what_never_started_are_told_apart(tmp_path: Path, make_pool: Any) -> None:
+    hold = partial(many.hold_at, tmp_path, "held", 0)
+    async with make_pool(1) as pool:
+        pipeline = Pipeline(range(9)).map(hold, on=pool, limit=3, chunk=1)
+        async with pipeline as results, anyio.create_task_group() as group:
+            (stage,) = pipeline.stats
+            group.start_soon(anext, results)
+            assert await until_async((tmp_path / "held.started").exists, 60)
+            assert (stage.tasks(), stage.running()) == (3, 1)
+            group.cancel_scope.cancel()
+    assert (stage.received, stage.finished, stage.cancelled, stage.pending) == (3, 0, 1, 2)
+    assert (stage.tasks(), stage.running()) == (0, 0)
+
+
+async def test_a_buffer_bounds_what_waits_for_the_consumer() -> None:
+    source = Source()
+    async with Pipeline(source).map(many.a_double, limit=2, buffer=1) as results:
+        async for _ in results:
+            break
+        assert source.read <= 5  # one was taken, two may be on their way, one may wait, one takes the free place

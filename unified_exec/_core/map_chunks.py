@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._worker.chunks import ItemFailure
+from ..errors import WorkerCrashed
+
+if TYPE_CHECKING:
+    from .._model.outcome import Outcome
+    from .handle import TaskHandle
 
 PENDING: Any = object()
 """The place of an item that is tried again."""
@@ -126,7 +131,20 @@ class Order:
         self.open = self.held = 0
 
 
-def lost_with_it(items: list[Any], shown: int = 5) -> str:
+def results_of(handle: TaskHandle[Any], outcome: Outcome[Any], chunk: Chunk, single: bool) -> list[Any]:
+    """What stands in the places of a chunk's items once its task has ended; fewer if it ended at a failure."""
+    if outcome.is_value:
+        value = outcome.unwrap()
+        return [value] if single else value.results
+    if outcome.cancelled:
+        return [Stop(handle.cancellation()) for _ in chunk.items]
+    assert outcome.error is not None
+    if isinstance(outcome.error, WorkerCrashed):
+        outcome.error.detail = outcome.error.detail or _lost_with_it(chunk.items)
+    return [ItemFailure(outcome.error) for _ in chunk.items]
+
+
+def _lost_with_it(items: list[Any], shown: int = 5) -> str:
     """Name the items that a dying worker has cost."""
     names = ", ".join(_short(item) for item in items[:shown])
     if len(items) > shown:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from .._backends.base import Backend
-from .._rules.chunking import Chunking
 from .._rules.dispatch import call_name, is_async
 from .._rules.retry import Retry
 from .._worker.chunks import ItemFailure, run_chunk
-from ..errors import SerializationError, UnifiedExecError, WorkerCrashed
+from ..errors import SerializationError, UnifiedExecError
 from .cancelled import TaskCancelled
 from .handle import TaskHandle
-from .limits import Gate, Limit
-from .map_chunks import PENDING, SKIPPED, Chunk, Order, Stop, lost_with_it
+from .limits import Gate
+from .map_bounds import MapBounds
+from .map_chunks import PENDING, SKIPPED, Chunk, Order, Stop, results_of
 from .map_source import Source
 from .tickets import Hold, LoopTicket, entered, holds
 
@@ -27,15 +27,7 @@ if TYPE_CHECKING:
     from .auto import Steering
     from .progress import Tracker
     from .scope import TaskScope
-
-LOOP_LIMIT = 100
-"""Coroutines of one map at the same time, unless said otherwise."""
-AHEAD = 3
-"""Chunks in flight for each worker: one runs, one waits beside it, one is on its way."""
-MAX_STEERED = 1_000_000
-"""Workers of a map whose place may change: no bound beside its limit."""
-HELD = 16
-"""Finished chunks for each worker that may wait for their turn, or for the consumer."""
+    from .stage_stats import StageStats
 
 
 class MapEngine:
@@ -66,6 +58,7 @@ class MapEngine:
         self.ended = False
         self.low = 0
         self.tracker: Tracker | None = None
+        self.stats: StageStats | None = None
         self._port = scope._port
         self._place = place
         self._backend = backend
@@ -79,7 +72,8 @@ class MapEngine:
         self._single = backend is None or is_async(fn) or timeout is not None
         go_on = return_exceptions or retry is not None or on_error is not None
         self._fn = fn if self._single else partial(run_chunk, fn, go_on)
-        self._set_bounds(limit, chunk, buffer)
+        self._bounds = MapBounds(backend, steering, self._single, limit, chunk, buffer)
+        self.chunking = self._bounds.chunking
         self._order = Order(ordered)
         self.ready = self._order.ready
         self._flying = 0  # items on their way, waiting for the gate, or for their next try
@@ -94,31 +88,11 @@ class MapEngine:
         self._room: Waiter | None = None
         scope._streams.add(self)
 
-    def _set_bounds(self, limit: int | Gate | None, chunk: int | None, buffer: int | None) -> None:
-        workers = LOOP_LIMIT if self._backend is None else self._backend.max_workers  # type: ignore[attr-defined]
-        if self._steering is not None and self._backend is not None:
-            workers = self._steering.workers(self._backend)
-        if isinstance(limit, Limit):
-            workers = min(workers, limit.n)
-        number = limit if isinstance(limit, int) else None
-        most = 1 if self._single or self._gate is not None else 2000 if number is None else number // (2 * workers)
-        self._workers_most = min(limit.n if isinstance(limit, Limit) else MAX_STEERED, number or MAX_STEERED)
-        if number is not None:
-            workers = min(workers, number)
-        self.chunking = Chunking(1 if most == 1 else chunk, most)
-        self._workers = workers
-        self._number = workers if number is None and self._backend is None else number
-        self._buffer = buffer
-
-    # -- bounds
+    # -- reading
 
     def _may_send(self) -> int:
-        """How many items may be read and sent now."""
-        size = self.chunking.size
-        flight = self._number if self._number is not None else AHEAD * self._workers * size
-        kept = self._buffer if self._buffer is not None else max(HELD * self._workers * size, 2 * flight)
         read = self._flying + len(self._gathered)
-        return min(flight - read, flight + kept - read - self._order.held - len(self.ready))
+        return self._bounds.room(read, self._order.held + len(self.ready))
 
     def refill(self) -> None:
         """Send what the bounds allow."""
@@ -160,7 +134,7 @@ class MapEngine:
                     self._gathered.append(item)
                     size = self.chunking.size
                     self._gathered += self.source.more_at_once(min(self._may_send(), size - len(self._gathered)))
-                    if len(self._gathered) >= size or len(self._flights) < 2 * self._workers:
+                    if len(self._gathered) >= size or len(self._flights) < 2 * self._bounds.workers:
                         self._send_gathered()
         except StopAsyncIteration:
             cut_short = None
@@ -191,6 +165,8 @@ class MapEngine:
 
     def _expect(self, items: list[Any]) -> None:
         chunk = Chunk(items)
+        if self.stats is not None:
+            self.stats.received += len(items)
         self._order.expect(chunk)
         self._flying += len(items)
         self._line_up(chunk)
@@ -236,13 +212,15 @@ class MapEngine:
             self._finished(chunk, [ItemFailure(exc) for _ in chunk.items])
         else:
             self._flights.add(handle)
+            if self.stats is not None:
+                self.stats._sent(handle, len(chunk.items))
             handle.when_done(lambda: self._done(handle, chunk, hold))
 
     def _steer(self, steering: Steering) -> None:
         """Go where this chunk belongs by now; how much may be under way depends on the place."""
         self._backend = steering.backend()
         self._place = self._backend.kind
-        self._workers = min(self._workers_most, steering.workers(self._backend))
+        self._bounds.steered(steering, self._backend)
 
     def _release(self, hold: Hold | None) -> None:
         if hold is not None and self._gate is not None:
@@ -264,23 +242,19 @@ class MapEngine:
         outcome = handle.outcome
         assert outcome is not None
         self._flights.discard(handle)
+        if self.stats is not None:
+            self.stats._ended(handle)
         self._release(hold)
-        if outcome.is_value:
-            value = outcome.unwrap()
-            results = [value] if self._single else value.results
-            if handle.started_at is not None and handle.finished_at is not None:
-                self.chunking.measured(max(1, len(results)), handle.finished_at - handle.started_at)
-        elif outcome.cancelled:
+        results = results_of(handle, outcome, chunk, self._single)
+        if outcome.cancelled:
             self.source.exhausted = True  # its scope ends: nothing more is read
-            results = [Stop(handle.cancellation()) for _ in chunk.items]
-        else:
-            assert outcome.error is not None
-            if isinstance(outcome.error, WorkerCrashed):
-                outcome.error.detail = outcome.error.detail or lost_with_it(chunk.items)
-            results = [ItemFailure(outcome.error) for _ in chunk.items]
+        elif outcome.is_value and handle.started_at is not None and handle.finished_at is not None:
+            self.chunking.measured(max(1, len(results)), handle.finished_at - handle.started_at)
         self._finished(chunk, results)
 
     def _finished(self, chunk: Chunk, results: list[Any]) -> None:
+        if self.stats is not None:
+            self.stats._came(results)
         if self.ended:
             return
         pending = 0
@@ -293,7 +267,7 @@ class MapEngine:
             self.tracker.advance(len(results) - pending)
         before = len(self.ready)
         self._order.fill(chunk, results, pending)
-        if self._gathered and len(self._flights) < 2 * self._workers:
+        if self._gathered and len(self._flights) < 2 * self._bounds.workers:
             self._send_gathered()
         self.refill()
         if len(self.ready) != before or self._over():
@@ -306,6 +280,8 @@ class MapEngine:
             if retry is not None and retry.wants(failure.error, chunk.tries):
                 again = chunk.alone(index, chunk.tries + 1)
                 self._timers[again] = self._port.call_later(retry.delay(chunk.tries), self._try_again, again)
+                if self.stats is not None:
+                    self.stats._tried_again()
                 return PENDING
             if self._on_error is not None:
                 self._on_error(chunk.items[index], failure.error)

@@ -66,7 +66,9 @@ class Demonstration:
             self._introduce(files, job)
             before = Before()
             hybrid = self._run_hybrid(job, store)
-            left_over = before.left_over(hybrid.left_over_tasks, hybrid.parsing.pids)
+            left_over = before.left_over(
+                sum(stage.stats.tasks() for stage in hybrid.stages), hybrid.parsing.stats.workers
+            )
             if not (self.arguments.no_sequential or hybrid.cancelled or hybrid.lost):
                 other = stack.enter_context(new_store(folder / "one-by-one.db"))
                 self._run_sequential(job, other)
@@ -96,7 +98,7 @@ class Demonstration:
         )
         cpu = "processes" if has_gil() or job.doomed else "threads"
         way = f"{job.connections} connections -> {job.workers} {cpu} -> {job.threads} threads -> SQLite"
-        render.say(self.console, f"web server -> {way}, all in one scope on {self.arguments.backend}")
+        render.say(self.console, f"web server -> {way}, all in one pipeline on {self.arguments.backend}")
 
     def _run_hybrid(self, job: Job, store: Store) -> HybridRun:
         self.hybrid = HybridRun(job, store)

@@ -1,17 +1,18 @@
-"""The hybrid run: every file goes from a coroutine over a process to a thread, all in one scope."""
+"""The hybrid run: every file goes from a coroutine over a process to a thread, all in one pipeline."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import anyio
 import httpx
 
-from unified_exec import Collect, FailFast, ProcessPool, TaskScope, ThreadPool, WorkerCrashed
+from unified_exec import Failure, Pipeline, ProcessPool, ThreadPool, WorkerCrashed
 
 from . import metrics
 from .stages import Stage
@@ -40,11 +41,6 @@ class Job(NamedTuple):
     doomed: str | None = None
     cancel_after: float | None = None
 
-    @property
-    def in_flight(self) -> int:
-        """How many files may be on their way at once: enough that no worker waits, and no more sources in memory."""
-        return self.connections + 4 * self.workers
-
 
 class Lost(NamedTuple):
     """A file that cost a worker."""
@@ -65,17 +61,14 @@ class HybridRun:
     def __init__(self, job: Job, store: Store) -> None:
         self.job = job
         self.store = store
-        self.bytes = 0
-        self.begun = 0
         self.lost: list[Lost] = []
         self.cancelled = False
-        self.left_over_tasks = 0
+        self.most_in_flight = 0
         self.started = self.ended = 0.0
-        self.fetching = Stage("fetched", "fetching", "coroutines", job.connections)
         # A thread that kills itself takes the program along, so what is to crash must be a process.
-        self._cpu = "process" if job.doomed else "cpu"
-        in_threads = self._cpu == "cpu" and not has_gil()
-        self.parsing = Stage("parsed", "parsing", "threads" if in_threads else "processes", job.workers)
+        self._in_processes = has_gil() or job.doomed is not None
+        self.fetching = Stage("fetched", "fetching", "coroutines", job.connections)
+        self.parsing = Stage("parsed", "parsing", "processes" if self._in_processes else "threads", job.workers)
         self.storing = Stage("stored", "storing", "threads", job.threads)
         self.stages = (self.fetching, self.parsing, self.storing)
 
@@ -84,67 +77,60 @@ class HybridRun:
         """Seconds from the first file to the last, or until now."""
         return (self.ended or time.monotonic()) - self.started if self.started else 0.0
 
+    def tasks(self) -> int:
+        """How many tasks have not come to their end; a pipeline that was left promises none."""
+        return sum(stage.stats.tasks() for stage in self.stages)
+
     async def run(self, show: Callable[[], object]) -> None:
         """Do the job; call `show` now and then meanwhile."""
+        job = self.job
         async with (
-            httpx.AsyncClient(base_url=self.job.url, trust_env=False) as client,
-            ProcessPool(self.job.workers) as processes,
-            ThreadPool(self.job.threads) as threads,
+            httpx.AsyncClient(base_url=job.url, trust_env=False) as client,
+            ProcessPool(job.workers) as processes,
+            ThreadPool(job.threads) as threads,
             anyio.create_task_group() as beside,
         ):
-            # A worker that dies is one task's failure: with Collect the others go on, with FailFast they would not.
-            policy = Collect() if self.job.doomed else FailFast()
+            beside.start_soon(_each, SHOW_EVERY, show)
+            parse = partial(metrics.parse, doomed=job.doomed)
+            pipeline = (
+                Pipeline(self._paths(), "demo")
+                .map(partial(fetch, client), limit=job.connections, buffer=job.connections)
+                .map(parse, on=processes if self._in_processes else "cpu", chunk=1, on_error=self._lose)
+                .map(self.store.add, on=threads)
+            )
             self.started = time.monotonic()
             try:
-                async with TaskScope("demo", policy=policy, processes=processes, threads=threads) as scope:
-                    beside.start_soon(_each, SHOW_EVERY, show)
-                    if self.job.cancel_after is not None:
-                        beside.start_soon(self._cancel_after, scope, self.job.cancel_after)
-                    await self._feed(scope, client)
+                with anyio.move_on_after(job.cancel_after) as clock:
+                    async with pipeline as stored:
+                        self._watch(pipeline)
+                        async for _ in stored:
+                            pass
+                self.cancelled = clock.cancelled_caught
             finally:
                 self.ended = time.monotonic()
-                self.left_over_tasks = sum(stage.close() for stage in self.stages)
                 beside.cancel_scope.cancel()
 
-    async def _feed(self, scope: TaskScope, client: httpx.AsyncClient) -> None:
-        places = anyio.Semaphore(self.job.in_flight)
-        connections = anyio.Semaphore(self.job.connections)
-        for path in self.job.paths:
-            await places.acquire()
-            scope.start_soon(self._one_file, scope, client, path, connections, places)
-            self.begun += 1
+    def _watch(self, pipeline: Pipeline[Any]) -> None:
+        for stage, stats in zip(self.stages, pipeline.stats, strict=True):
+            stage.stats = stats
 
-    async def _one_file(
-        self,
-        scope: TaskScope,
-        client: httpx.AsyncClient,
-        path: str,
-        connections: anyio.Semaphore,
-        places: anyio.Semaphore,
-    ) -> None:
-        try:
-            async with connections:
-                source = await self.fetching.run(scope, fetch, client, path, name=f"fetch {path}")
-            self.bytes += len(source)
-            parse = metrics.crash if path == self.job.doomed else metrics.measure
-            measured = await self.parsing.run(scope, parse, path, source, on=self._cpu, name=f"parse {path}")
-            del source
-            await self.storing.run(scope, self.store.add, measured, name=f"store {path}")
-        except WorkerCrashed as error:
-            self.lost.append(Lost(path, error, self.storing.finished))
-        finally:
-            places.release()
+    def _paths(self) -> Iterator[str]:
+        for begun, path in enumerate(self.job.paths, 1):
+            in_flight = begun - self.storing.stats.finished - len(self.lost)
+            self.most_in_flight = max(self.most_in_flight, in_flight)
+            yield path
 
-    async def _cancel_after(self, scope: TaskScope, seconds: float) -> None:
-        await anyio.sleep(seconds)
-        self.cancelled = True
-        scope.cancel("--cancel-after")
+    def _lose(self, failure: Failure) -> None:
+        """The dead letter office of the crash: the pipeline goes on without that file."""
+        if not isinstance(failure.error, WorkerCrashed) or not self.job.doomed:
+            raise failure.error
+        self.lost.append(Lost(failure.item.path, failure.error, self.storing.stats.finished))
 
 
-async def fetch(client: httpx.AsyncClient, path: str) -> bytes:
+async def fetch(client: httpx.AsyncClient, path: str) -> metrics.Page:
     """Get one file from the server."""
     response = await client.get(f"/{quote(path)}")
-    return response.raise_for_status().content
+    return metrics.Page(path, response.raise_for_status().content)
 
 
 async def _each(seconds: float, call: Callable[[], object]) -> None:

@@ -48,6 +48,21 @@ class FileMetrics(NamedTuple):
     error: str | None = None
 
 
+class Page(NamedTuple):
+    """A file as it was fetched: its path below the root and what stands in it."""
+
+    path: str
+    source: bytes
+
+    def __repr__(self) -> str:
+        return f"{self.path} ({len(self.source):,} bytes)"
+
+
+def parse(page: Page, doomed: str | None = None) -> FileMetrics:
+    """Measure one file; at the file named `doomed`, crash."""
+    return crash(*page) if page.path == doomed else measure(*page)
+
+
 def measure(path: str, source: bytes) -> FileMetrics:
     """Parse one file and count.
 

@@ -52,7 +52,7 @@ class Bars:
 
             def show() -> None:
                 for stage, bar in bars.items():
-                    progress.update(bar, completed=stage.finished, **_facts(stage, run.seconds))
+                    progress.update(bar, completed=stage.stats.finished, **_facts(stage, run.seconds))
                 progress.refresh()
 
             try:
@@ -103,7 +103,7 @@ class Lines:
         shown = time.monotonic()
 
         def line() -> None:
-            parts = [f"{stage.verb} {stage.finished} ({_busy(stage)})" for stage in run.stages]
+            parts = [f"{stage.verb} {stage.stats.finished} ({_busy(stage)})" for stage in run.stages]
             self._print(f"{run.seconds:6.1f} s  {', '.join(parts)} of {len(run.job.paths)} files")
 
         def show() -> None:
@@ -136,11 +136,11 @@ class Lines:
 
 
 def _facts(stage: Stage, seconds: float) -> dict[str, Any]:
-    return {"backend": stage.backend, "busy": _busy(stage), "rate": _rate(stage.finished, seconds)}
+    return {"backend": stage.backend, "busy": _busy(stage), "rate": _rate(stage.stats.finished, seconds)}
 
 
 def _busy(stage: Stage) -> str:
-    return f"{stage.running()}/{stage.workers} busy"
+    return f"{stage.stats.running()}/{stage.workers} busy"
 
 
 def _rate(done: int, seconds: float) -> str:

@@ -42,12 +42,12 @@ def interrupted(run: HybridRun | None, sequential: SequentialRun | None) -> str:
         return "Interrupted before the first file."
     if sequential is not None:
         return f"Interrupted in the comparison: {sequential.done} of {len(sequential.paths)} files one after another."
-    stopped = [f"{stage.cancelled} {stage.doing}" for stage in run.stages if stage.cancelled]
-    queued = sum(stage.never_started for stage in run.stages)
+    stopped = [f"{stage.stats.cancelled} {stage.doing}" for stage in run.stages if stage.stats.cancelled]
+    queued = sum(stage.stats.pending for stage in run.stages)
     return (
-        f"Interrupted after {run.seconds:.1f} s: {run.storing.finished} of {len(run.job.paths)} files stored; "
+        f"Interrupted after {run.seconds:.1f} s: {run.storing.stats.finished} of {len(run.job.paths)} files stored; "
         f"cancelled: {', '.join(stopped) or 'nothing that ran'}; never started: {queued} tasks, "
-        f"{len(run.job.paths) - run.begun} files."
+        f"{len(run.job.paths) - run.fetching.stats.received} files."
     )
 
 
@@ -79,15 +79,15 @@ def _backends(console: Console, run: HybridRun) -> None:
         table.add_row(
             stage.backend,
             stage.verb,
-            str(stage.finished),
+            str(stage.stats.finished),
             str(stage.workers),
-            f"{stage.busy_seconds:.2f}",
+            f"{stage.stats.busy_seconds:.2f}",
             f"{stage.busy_share(run.seconds):.0%}",
         )
     _headline(console, "How busy each backend was (busy seconds of its tasks / seconds of the run x workers)")
     console.print(table)
     say(console)
-    say(console, f"At most {run.job.in_flight} files were on their way at once, whatever their number.")
+    say(console, f"At most {run.most_in_flight} files were on their way at once, whatever their number.")
 
 
 def _runs(console: Console, report: Report) -> None:
@@ -114,7 +114,7 @@ def _runs(console: Console, report: Report) -> None:
 
 
 def _timed(report: Report) -> Iterator[tuple[str, float]]:
-    yield "all in one scope", report.hybrid.seconds
+    yield "all in one pipeline", report.hybrid.seconds
     if report.sequential is not None:
         yield "one after another", report.sequential.seconds
 
@@ -127,16 +127,17 @@ def _law(console: Console, report: Report) -> None:
         _headline(console, f"A worker was killed, and all ended after {run.seconds:.2f} s")
     table = _table("<backend", "<files", "finished", "failed", "cancelled", "never started")
     for stage in run.stages:
-        counts = (stage.finished, stage.failed, stage.cancelled, stage.never_started)
+        stats = stage.stats
+        counts = (stats.finished, stats.failed, stats.cancelled, stats.pending)
         table.add_row(stage.backend, stage.verb, *map(str, counts))
     console.print(table)
     say(console)
     for loss in run.lost:
         say(console, f"Lost: {loss.path}")
         say(console, f"  {type(loss.error).__name__}: {loss.error}")
-        after = run.storing.finished - loss.stored_before
+        after = run.storing.stats.finished - loss.stored_before
         say(console, f"The pool went on: {loss.stored_before} files were stored before, {after} after it.")
-    stored, begun, all_of_them = report.totals.files, run.begun, len(run.job.paths)
+    stored, begun, all_of_them = report.totals.files, run.fetching.stats.received, len(run.job.paths)
     say(console, f"{stored} of {all_of_them} files are stored; {all_of_them - begun} were never begun.")
 
 

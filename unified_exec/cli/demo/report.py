@@ -92,7 +92,7 @@ def _broken(run: HybridRun, store: Store, left_over: LeftOver) -> list[str]:
         broken.append(f"{len(missing)} files are missing, e.g. {min(missing)}")
     if run.job.doomed:
         lost = [loss.path for loss in run.lost]
-        if lost != [run.job.doomed] or run.job.doomed not in run.lost[0].error.task:
+        if lost != [run.job.doomed] or run.job.doomed not in str(run.lost[0].error):
             broken.append(
                 f"{run.job.doomed} should have been lost, and nothing else; lost: {', '.join(lost) or 'none'}"
             )
@@ -118,8 +118,8 @@ def as_json(report: Report) -> dict[str, Any]:
             "bytes": report.totals.bytes,
             "files_per_second": report.totals.files / run.seconds,
             "bytes_per_second": report.totals.bytes / run.seconds,
-            "files_never_begun": len(run.job.paths) - run.begun,
-            "most_files_in_flight": run.job.in_flight,
+            "files_never_begun": len(run.job.paths) - run.fetching.stats.received,
+            "most_files_in_flight": run.most_in_flight,
             "stages": [_stage(stage, run.seconds) for stage in run.stages],
             "lost": [{"path": loss.path, **_crash(loss.error)} for loss in run.lost],
         },
@@ -139,11 +139,11 @@ def _stage(stage: Stage, seconds: float) -> dict[str, Any]:
         "stage": stage.verb,
         "backend": stage.backend,
         "workers": stage.workers,
-        "finished": stage.finished,
-        "failed": stage.failed,
-        "cancelled": stage.cancelled,
-        "never_started": stage.never_started,
-        "busy_seconds": stage.busy_seconds,
+        "finished": stage.stats.finished,
+        "failed": stage.stats.failed,
+        "cancelled": stage.stats.cancelled,
+        "never_started": stage.stats.pending,
+        "busy_seconds": stage.stats.busy_seconds,
         "busy_share": stage.busy_share(seconds),
     }
 
@@ -160,4 +160,4 @@ def _sequential(run: SequentialRun) -> dict[str, Any]:
 
 
 def _crash(error: WorkerCrashed) -> dict[str, Any]:
-    return {"error": type(error).__name__, "task": error.task, "pid": error.pid, "exitcode": error.exitcode}
+    return {"error": type(error).__name__, "message": str(error), "pid": error.pid, "exitcode": error.exitcode}
