@@ -87,8 +87,8 @@ class Record:
             if self.flying >= AT_ONCE:
                 return None
             self.flying += 1
-            watch = not self.watched
-            self.watched = True
+            watch = not self.watched and course.watchable
+            self.watched = self.watched or watch
         note = partial(self.note, items)
         if handle.backend == "process":
             handle.listener = partial(_heard, note, handle.listener)
@@ -136,8 +136,8 @@ def resolve(scope: TaskScope, fn: Callable[..., Any]) -> tuple[str, Backend | No
     """Return the place and the pool for the next call of `fn`, ``None`` for the event loop."""
     if is_async(fn):
         return "loop", None
-    if defaults.gil_is_off() or record_of(fn).course.place == "thread":
-        return "thread", _threads(scope)
+    if record_of(fn).course.place == "thread" or defaults.gil_is_off():
+        return "thread", scope._threads or defaults.default_threads()
     return "process", _processes(scope)
 
 
@@ -151,17 +151,30 @@ def launch(scope: TaskScope, handle: TaskHandle[Any], backend: Backend | None, t
         handle.decision = NO_GIL
         scope.launch(handle, backend, timeout)
     else:
-        start(scope, handle, backend, timeout, record_of(handle.fn), 1)
+        record = record_of(handle.fn)
+        due = record.course.due()
+        if due or handle.backend != "thread":
+            start(scope, handle, backend, timeout, record, 1, due)
+        else:  # nothing can be refused here: the short way
+            handle.decision = record.course.decision
+            record.crowd = len(scope._remote.tasks)
+            scope.launch(handle, backend, timeout)
 
 
 def start(
-    scope: TaskScope, handle: TaskHandle[Any], backend: Backend, timeout: float | None, record: Record, items: int
+    scope: TaskScope,
+    handle: TaskHandle[Any],
+    backend: Backend,
+    timeout: float | None,
+    record: Record,
+    items: int,
+    due: bool,
 ) -> None:
-    """Start a task in its pool, measured if its turn has come; in a thread if it cannot travel."""
+    """Start a task in its pool, measured if it is `due`; in a thread if it cannot travel."""
     course, fn, listener = record.course, handle.fn, handle.listener
     handle.decision = course.decision
     record.crowd = len(scope._remote.tasks)
-    landed = record.measure(handle, items) if course.due() else None
+    landed = record.measure(handle, items) if due else None
     try:
         scope.launch(handle, backend, timeout)
     except SerializationError as error:
@@ -219,7 +232,7 @@ class Steering:
         return most if self._record.course.settled or defaults.gil_is_off() else min(most, cpu_count())
 
     def launch(self, handle: TaskHandle[Any], backend: Backend, timeout: float | None, items: int) -> None:
-        start(self._scope, handle, backend, timeout, self._record, items)
+        start(self._scope, handle, backend, timeout, self._record, items, self._record.course.due())
 
 
 def steering(scope: TaskScope, fn: Callable[..., Any]) -> Steering | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from _thread import get_ident
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
 from .._rules.dispatch import AUTO, call_name
@@ -11,7 +12,6 @@ from . import route
 from .handle import TaskHandle
 
 if TYPE_CHECKING:
-    from .._backends.base import Backend
     from .._rules.retry import Retry
     from .limits import Gate
     from .progress import Show
@@ -119,24 +119,13 @@ class Spawning:
         handle.abandon = abandon
         if retry is not None or limit is not None or scope._restarts:
             handle.plan = route.make_plan(scope, fn, retry, limit)
-        if on == AUTO or progress:
-            return _launch_specially(scope, handle, backend, timeout, on == AUTO, progress)
-        return scope.launch(handle, backend, timeout)
+        if progress:
+            from .progress import follow
 
-
-def _launch_specially(
-    scope: TaskScope, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None, auto: bool, show: Show
-) -> TaskHandle[Any]:
-    def launch() -> None:
-        if auto:
+            launch = partial(route.launch_auto, scope) if on == AUTO else scope.launch
+            follow(scope, handle, progress, partial(launch, handle, backend, timeout))
+        elif on == AUTO:
             route.launch_auto(scope, handle, backend, timeout)
         else:
             scope.launch(handle, backend, timeout)
-
-    if not show:
-        launch()
-    else:
-        from .progress import follow
-
-        follow(scope, handle, show, launch)
-    return handle
+        return handle

@@ -43,8 +43,10 @@ SETTLED = 3
 """Samples that agree with the place before fewer calls are looked at."""
 RARELY = 64
 """Then at last one call in so many is looked at; of long calls more, as the look costs them little."""
-LOOK = 0.0005
-"""Seconds a look takes: most of it is the start of the thread that watches the lock."""
+LOOK, SHORT_LOOK = 0.0005, 0.00005
+"""Seconds a look takes, with and without a thread that watches the lock: its start is most of it."""
+WATCHED = 0.0008
+"""Seconds a call must have taken of late for the next to be watched: a shorter one ends before the watch sees it."""
 SPENT = 0.02
 """Share of its time that the calls of a settled function may be slowed down by looks."""
 CLEAR = 0.05
@@ -134,6 +136,7 @@ class Course:
         "_refusal",
         "_still",
         "_unweighed",
+        "_walls",
         "_weights",
         "calls",
         "decision",
@@ -146,6 +149,7 @@ class Course:
         self._cores = cores
         self._batched = batched
         self._cpu: deque[float] = deque(maxlen=SEEN)
+        self._walls: deque[float] = deque(maxlen=SEEN)
         self._crowds: deque[int] = deque(maxlen=SEEN)
         self._still: _Shares = _Shares()
         self._weights: deque[float] = deque(maxlen=SEEN)
@@ -170,6 +174,11 @@ class Course:
     @property
     def settled(self) -> bool:
         return self._for >= SETTLED or self.pinned
+
+    @property
+    def watchable(self) -> bool:
+        """Whether the next call that is measured may be long enough to see who holds the interpreter's lock."""
+        return len(self._walls) < EVIDENCE or max(self._walls) >= WATCHED
 
     def to_be_weighed(self) -> int:
         """Whether the next call that is measured shall be pickled too: 0, or the bytes that it could carry and still
@@ -197,6 +206,7 @@ class Course:
         if self._cpu and not _alike(cpu, median(self._cpu)):
             self._still.outdated()
         self._cpu.append(cpu)
+        self._walls.append(sample.wall)
         self._crowds.append(sample.crowd)
         self._still.add(sample)
         self._unweighed += sample.wall / items
@@ -225,7 +235,8 @@ class Course:
             self._against = 0
             self._for += 1
             if self._for >= SETTLED:
-                self._gap = max(1, min(RARELY, 2 * self._gap, int(LOOK / SPENT / max(wall, 1e-9))))
+                look = LOOK if self.watchable else SHORT_LOOK
+                self._gap = max(1, min(RARELY, 2 * self._gap, int(look / SPENT / max(wall, 1e-9))))
         else:
             self._against += 1
             self._gap = min(self._gap, 4)
