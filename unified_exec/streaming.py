@@ -6,7 +6,9 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import anyio
+import anyio.lowlevel
 
+from ._core.failures import is_own_cancellation
 from ._core.limits import Gate
 from ._core.mapping import MapStream, check_options
 from ._core.progress import Tracker, check_show
@@ -200,6 +202,8 @@ class Pipeline(Generic[T]):
             await close(results)  # each stage closes the one before it
         try:
             await scope.__aexit__(kind, exc, tb)
+            if is_own_cancellation(exc, scope):  # an item's end was quicker than the cancellation it comes from
+                await anyio.lowlevel.checkpoint_if_cancelled()
         except BaseExceptionGroup as group:
             if exc is not None and _only(group, exc):
                 return False

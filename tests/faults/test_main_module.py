@@ -170,7 +170,6 @@ def test_a_notebook_cell_works(tmp_path: Path) -> None:
 
 
 def test_ipython_works(tmp_path: Path) -> None:
-    pytest.importorskip("IPython")
     cell = "import anyio\nfrom unified_exec import call\ndef typed(x): return x * 2\nclass Mine(Exception): pass\n"
     cell += "def fail(): raise Mine(1)\n"
     check = "print(await call(typed, 4, on='process'))\n"

@@ -18,7 +18,8 @@ def final_error(scope: TaskScope, raised: BaseException | None) -> BaseException
     """What the scope raises, given what its inner task group raised; that itself if there is nothing to change."""
     timeout = _timeout_error(scope, raised)
     failures = scope._standing.raised()
-    if timeout is None and not failures and not scope._standing.tally.cancelled:
+    cancelled = scope._standing.tally.cancelled or scope._cut_short  # of a map's own tasks no tally is kept
+    if timeout is None and not failures and not cancelled:
         return raised
     return join_failures(scope, raised, failures, timeout)
 
