@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -261,6 +262,14 @@ def hold_at(folder: Path, name: str, at: int, x: int) -> int:
 
 async def a_hold_first(folder: Path, name: str, x: int) -> int:
     await a_hold(folder, name)
+    return x
+
+
+def slow_from(folder: Path, first: int, x: int) -> int:
+    """Quick before item `first`; from there on each takes its time and notes where it ran."""
+    if x >= first:
+        time.sleep(0.05)
+        (folder / f"{x}.where").write_text(f"{os.getpid()} {threading.get_ident()}")
     return x
 
 

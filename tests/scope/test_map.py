@@ -75,6 +75,19 @@ async def test_a_slow_item_holds_up_no_unordered_result(place: Place, tmp_path: 
             assert await anext(stream) == "slow"
 
 
+@pytest.mark.parametrize("make_pool", [ThreadPool, ProcessPool])
+@pytest.mark.parametrize("goes_on", [False, True])
+async def test_items_that_turn_slow_do_not_wait_in_one_chunk_beside_an_idle_worker(
+    make_pool: Any, goes_on: bool, tmp_path: Path
+) -> None:
+    quick, slow = 3000, 6
+    async with make_pool(2) as pool, TaskScope() as scope:
+        fn = partial(many.slow_from, tmp_path, quick)
+        results = scope.map(fn, range(quick + slow), on=pool, return_exceptions=goes_on)
+        assert [x async for x in results] == list(range(quick + slow))
+    assert len({(tmp_path / f"{x}.where").read_text() for x in range(quick, quick + slow)}) == 2
+
+
 async def test_an_empty_source_gives_nothing(place: Place) -> None:
     async with TaskScope() as scope:
         assert await collect(scope.map(place.fn(many.double), [], on=place.on)) == []

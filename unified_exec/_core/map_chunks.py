@@ -56,6 +56,18 @@ class Chunk:
             return Chunk(self.items, tries, self.home, self.index)
         return Chunk([self.items[index]], tries, self, index)
 
+    def given_back(self, results: list[Any], goes_on: bool) -> range:
+        """The places of items that were not begun because the chunk's time was over; they get their mark in `results`.
+
+        Args:
+            results: what came back.
+            goes_on: items behind a failure are begun too.
+        """
+        began = len(results)
+        if began < len(self.items) and (goes_on or type(results[-1]) is not ItemFailure):
+            results += [PENDING] * (len(self.items) - began)
+        return range(began, len(results))
+
 
 class Order:
     """Where results wait for their turn.
@@ -132,7 +144,8 @@ class Order:
 
 
 def results_of(handle: TaskHandle[Any], outcome: Outcome[Any], chunk: Chunk, single: bool) -> list[Any]:
-    """What stands in the places of a chunk's items once its task has ended; fewer if it ended at a failure."""
+    """What stands in the places of a chunk's items once its task has ended; fewer if it ended at a
+    failure, or its time was over."""
     if outcome.is_value:
         value = outcome.unwrap()
         return [value] if single else value.results

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from .._backends.base import Backend
+from .._rules.chunking import LONGEST
 from .._rules.dispatch import call_name, is_async
 from .._rules.retry import Retry
 from .._worker.chunks import ItemFailure, run_chunk
@@ -70,8 +72,9 @@ class MapEngine:
         self._context = copy_context()
         self._gate = limit if isinstance(limit, Gate) else None
         self._single = backend is None or is_async(fn) or timeout is not None
-        go_on = return_exceptions or retry is not None or on_error is not None
-        self._fn = fn if self._single else partial(run_chunk, fn, go_on)
+        self._goes_on = return_exceptions or retry is not None or on_error is not None
+        seconds = LONGEST if chunk is None else inf
+        self._fn = fn if self._single else partial(run_chunk, fn, self._goes_on, seconds)
         self._bounds = MapBounds(backend, steering, self._single, limit, chunk, buffer)
         self.chunking = self._bounds.chunking
         self._order = Order(ordered)
@@ -257,7 +260,8 @@ class MapEngine:
             self.stats._came(results)
         if self.ended:
             return
-        pending = 0
+        given_back = chunk.given_back(results, self._goes_on)
+        pending = len(given_back)
         for index, result in enumerate(results):
             if type(result) is ItemFailure:
                 results[index] = self._failed(chunk, index, result)
@@ -267,6 +271,8 @@ class MapEngine:
             self.tracker.advance(len(results) - pending)
         before = len(self.ready)
         self._order.fill(chunk, results, pending)
+        for index in given_back:
+            self._line_up(chunk.alone(index, chunk.tries))
         if self._gathered and len(self._flights) < 2 * self._bounds.workers:
             self._send_gathered()
         self.refill()

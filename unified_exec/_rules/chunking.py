@@ -4,6 +4,9 @@ from __future__ import annotations
 
 TARGET = 0.003
 """Seconds of work in one chunk: long enough to hide the journey, short enough that no idle worker waits for it."""
+LONGEST = 0.03
+"""Seconds after which a chunk gives back the items it has not begun: they have become slower than what was measured,
+and other workers may be idle."""
 ITEMS_MAX = 2000
 GROW = 8
 """A chunk is at most so many times larger than the last one: a first quick item proves little."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import inf
+from time import monotonic
 from typing import Any
 
 from .._wire import codec, remote_errors
@@ -30,7 +32,7 @@ def _arrived(data: bytes) -> ItemFailure:
 
 
 class ChunkResults:
-    """The results of a chunk, in order; shorter than the chunk if it stopped at a failure."""
+    """The results of a chunk, in order; shorter than the chunk if it stopped at a failure, or its time was over."""
 
     __slots__ = ("results",)
 
@@ -52,23 +54,28 @@ class ChunkResults:
         return ChunkResults(kept)
 
 
-def run_chunk(fn: Callable[[Any], Any], go_on: bool, items: Iterable[Any]) -> ChunkResults:
-    """Call `fn` for each item; behind a failure only if `go_on`."""
+def run_chunk(fn: Callable[[Any], Any], go_on: bool, seconds: float, items: Iterable[Any]) -> ChunkResults:
+    """Call `fn` for each item; behind a failure only if `go_on`, and none any more when so many seconds are over."""
     results: list[Any] = []
+    ends = monotonic() + seconds
     try:
         for item in items:
-            results.append(fn(item))  # noqa: PERF401  what was done before a failure is kept
+            results.append(fn(item))
+            if monotonic() > ends:
+                break
     except Cancelled:
         raise
     except BaseException as exc:
         results.append(ItemFailure(exc))
         if go_on:
-            return _run_rest(fn, results, items)
+            return _run_rest(fn, results, items, ends)
     return ChunkResults(results)
 
 
-def _run_rest(fn: Callable[[Any], Any], results: list[Any], items: Iterable[Any]) -> ChunkResults:
+def _run_rest(fn: Callable[[Any], Any], results: list[Any], items: Iterable[Any], ends: float) -> ChunkResults:
     for item in list(items)[len(results) :]:
+        if monotonic() > ends:
+            break
         try:
             results.append(fn(item))
         except Cancelled:
@@ -80,4 +87,4 @@ def _run_rest(fn: Callable[[Any], Any], results: list[Any], items: Iterable[Any]
 
 def run_star_chunk(fn: Callable[..., Any], items: Iterable[tuple[Any, ...]]) -> ChunkResults:
     """Call `fn(*item)` for each item up to the first failure."""
-    return run_chunk(lambda item: fn(*item), False, items)
+    return run_chunk(lambda item: fn(*item), False, inf, items)
