@@ -7,6 +7,8 @@ import argparse
 import os
 from pathlib import Path
 
+from ..arguments import count
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `unified_exec bench`."""
@@ -14,10 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peers", action="store_true", help="other libraries take part, those that are installed")
     parser.add_argument("--workloads", type=_names, metavar="A,B", help="only these (--list names them)")
     parser.add_argument("--models", type=_names, metavar="A,B", help="only these, and sequential (--list names them)")
-    parser.add_argument("--workers", type=_count, metavar="N", help="workers that compute (default: the cores)")
-    parser.add_argument("--rounds", type=_count, metavar="N", help="rounds of everything (default: 3)")
+    parser.add_argument("--workers", type=count, metavar="N", help="workers that compute (default: the cores)")
+    parser.add_argument("--rounds", type=count, metavar="N", help="rounds of everything (default: 3)")
     parser.add_argument(
-        "--budget", type=_count, metavar="S", help="begin no turn after S seconds (default: 1500; quick: 100)"
+        "--budget", type=count, metavar="S", help="begin no turn after S seconds (default: 1500; quick: 100)"
     )
     parser.add_argument("--scale", type=_scale, default=1.0, help=argparse.SUPPRESS)
     parser.add_argument("--json", type=_new_file, metavar="FILE", help="write everything measured there")
@@ -35,12 +37,6 @@ def needs(arguments: argparse.Namespace) -> list[str]:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
 
 
 def _scale(text: str) -> float:
