@@ -11,6 +11,7 @@ THEMES = (
     "arrays",
     "cancel",
     "balance",
+    "fairness",
     "cold_start",
     "scaling",
     "thread_calls",

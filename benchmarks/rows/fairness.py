@@ -1,0 +1,67 @@
+"""Two scopes on one pool: what the long queue of one does to a single task of the other."""
+
+from __future__ import annotations
+
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import anyio
+
+from unified_exec import ProcessPool, TaskScope, ThreadPool
+
+from .. import work
+from ..engines.base import WORKERS, on_loop
+from ..model import OURS, Bar, Contender, Row, Settings
+
+QUEUED = 100_000
+SINGLES = 15
+LENGTH = 0.001
+FEW = 5.0
+"""How many lengths of a task a single one may take: its own, those that are in its worker already, and the way."""
+
+
+def _measured(settings: Settings, make_pool: Any) -> dict[str, float]:
+    return on_loop(settings.loop, _among_many, make_pool, settings.calls(QUEUED))
+
+
+async def _among_many(make_pool: Any, queued: int) -> dict[str, float]:
+    turns = work.turns_for(LENGTH, tries=20)
+    taken: list[float] = []
+    async with make_pool(WORKERS) as pool, TaskScope() as single:
+        for _ in range(50):
+            await single.spawn(work.count, turns, on=pool)
+        began = perf_counter()
+        for _ in range(50):
+            await single.spawn(work.count, turns, on=pool)
+        alone = (perf_counter() - began) / 50
+        async with TaskScope() as crowd:
+            many = [crowd.spawn(work.count, turns, on=pool) for _ in range(queued)]
+            await many[10 * WORKERS]  # it is under way, and what was learned of its tasks has settled
+            for _ in range(SINGLES):
+                began = perf_counter()
+                await single.spawn(work.count, turns, on=pool)
+                taken.append(perf_counter() - began)
+                await anyio.sleep(0.02)
+            assert not many[-1].done()
+            crowd.cancel()
+    return {"": median(taken) / alone, "longest": max(taken) / alone}
+
+
+def _row(kind: str, workers: str, make_pool: Any, about: str, bar: float) -> Row:
+    return Row(
+        f"fairness-{kind}",
+        f"a single task beside {QUEUED:,} queued ones of another scope, {workers}",
+        "",
+        f"In times of such a task alone: median and longest of {SINGLES}. Each works for 1 ms. {about}",
+        (Contender(OURS, lambda settings: _measured(settings, make_pool)),),
+        (Bar(bar, figure=OURS),),
+        rounds_most=3,
+        in_turn=False,
+    )
+
+
+ROWS = [
+    _row("process", "processes", ProcessPool, "Two workers.", FEW),
+    _row("thread", "threads", ThreadPool, "Two threads, which take turns under the GIL at the work itself.", 2 * FEW),
+]
