@@ -25,7 +25,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench bars suite soak clean
+.PHONY: help demo test lint format docs bench bars suite soak mutants clean
 
 help:
 	@echo "make demo    run the demonstration (options: ARGS=\"--crash\", ARGS=\"--cancel-after 2\")"
@@ -37,6 +37,7 @@ help:
 	@echo "make bars    other libraries' times, ours to theirs, and the bar beside each (ARGS=\"--quick --only calls\")"
 	@echo "make suite   every model of concurrency on this machine: unified-exec bench (SUITE=\"--html report.html\")"
 	@echo "make soak    random work, cancels and kills for as long as you like (ARGS=\"--tasks 1000000\")"
+	@echo "make mutants break every clause of the contract, one place at a time, and see its tests fail (ARGS=\"--clause 3\")"
 	@echo "make clean   remove the environment and everything built"
 
 demo: $(VENV)/.stamp-demo
@@ -49,6 +50,10 @@ test: $(VENV)/.stamp-test
 soak: $(VENV)/.stamp-test
 	@echo "== soak $(ARGS)"
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+mutants: $(VENV)/.stamp-test
+	@echo "== mutants $(ARGS)"
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 lint: $(VENV)/.stamp-lint
 	@echo "== ruff check"

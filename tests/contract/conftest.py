@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio.lowlevel
 import pytest
 
 from tests.contract import tasks
@@ -29,8 +30,18 @@ class Place:
     coroutine: bool
 
     def fn(self, plain: Callable[..., Any]) -> Callable[..., Any]:
-        """The function itself, or its async twin where coroutines run."""
-        twin: Callable[..., Any] = getattr(tasks, f"a_{plain.__name__}") if self.coroutine else plain
+        """The function itself, or its async twin where coroutines run: one written for it, or else a coroutine that
+        calls it."""
+        if not self.coroutine:
+            return plain
+        written: Callable[..., Any] | None = getattr(tasks, f"a_{plain.__name__}", None)
+        if written is not None:
+            return written
+
+        async def twin(*args: Any) -> Any:
+            await anyio.lowlevel.checkpoint()
+            return plain(*args)
+
         return twin
 
     def spawn(self, scope: TaskScope, plain: Callable[..., Any], *args: Any, **options: Any) -> TaskHandle[Any]:
@@ -58,6 +69,11 @@ def place(request: pytest.FixtureRequest) -> Place:
 @pytest.fixture(params=[name for name in PLACES if name != "loop"])
 def remote_place(request: pytest.FixtureRequest) -> Place:
     """The places outside of the scope's own event loop."""
+    return PLACES[request.param]
+
+
+@pytest.fixture(params=["process", "process-coroutine"])
+def process_place(request: pytest.FixtureRequest) -> Place:
     return PLACES[request.param]
 
 

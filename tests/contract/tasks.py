@@ -67,6 +67,27 @@ async def a_hold(folder: Path, name: str) -> str:
         (folder / f"{name}.ended").touch()
 
 
+def hold_and_tell(folder: Path, name: str) -> str:
+    """Notes what it was told when it was asked to stop."""
+    try:
+        return hold(folder, name)
+    except BaseException as ask:
+        _tell(folder, name, ask)
+        raise
+
+
+async def a_hold_and_tell(folder: Path, name: str) -> str:
+    try:
+        return await a_hold(folder, name)
+    except BaseException as ask:
+        _tell(folder, name, ask)
+        raise
+
+
+def _tell(folder: Path, name: str, ask: BaseException) -> None:
+    (folder / f"{name}.asked").write_text(str(getattr(ask, "reason", ask.args[0] if ask.args else None)))
+
+
 def keep_value(folder: Path, name: str) -> str:
     """Goes on after the ask, and returns a value."""
     try:

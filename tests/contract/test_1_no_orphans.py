@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 from tests.contract import tasks
 from tests.contract.conftest import PLACES, Folder, Place
 from tests.waiting import until_async
-from unified_exec import TaskScope, TaskState
+from unified_exec import ProcessPool, TaskScope, TaskState, ThreadPool
 
 
 async def test_leaving_the_block_waits_for_every_task(place: Place, folder: Folder) -> None:
@@ -205,15 +205,12 @@ async def test_a_thread_task_that_does_not_look_is_waited_for(folder: Folder) ->
     assert handle.result() == "done"
 
 
-async def test_queued_tasks_of_a_cancelled_scope_never_start(remote_place: Place, folder: Folder) -> None:
-    if remote_place.coroutine:
-        pytest.skip("coroutines in a worker do not queue")
-    from unified_exec import ProcessPool, ThreadPool
-
+@pytest.mark.parametrize("place", [PLACES["thread"], PLACES["process"]], ids=["thread", "process"])
+async def test_queued_tasks_of_a_cancelled_scope_never_start(place: Place, folder: Folder) -> None:
     async with ProcessPool(1) as processes, ThreadPool(1) as threads:
         async with TaskScope(processes=processes, threads=threads) as scope:
-            first = remote_place.spawn(scope, tasks.hold, folder.path, "first")
-            queued = [remote_place.spawn(scope, tasks.hold, folder.path, f"queued{n}") for n in range(3)]
+            first = place.spawn(scope, tasks.hold, folder.path, "first")
+            queued = [place.spawn(scope, tasks.hold, folder.path, f"queued{n}") for n in range(3)]
             await folder.started("first")
             assert {handle.state for handle in queued} == {TaskState.QUEUED}
             scope.cancel()
@@ -245,10 +242,8 @@ async def test_a_task_spawned_under_an_outer_cancellation_is_stopped(remote_plac
 
 
 async def test_what_outlived_a_broken_supervisor_is_still_waited_for(
-    place: Place, folder: Folder, monkeypatch: pytest.MonkeyPatch
+    remote_place: Place, folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if place.on == "loop":
-        pytest.skip("has no supervisor")
     from unified_exec._core.supervisor import Supervisor
 
     async def broken(self: Supervisor) -> None:
@@ -257,7 +252,7 @@ async def test_what_outlived_a_broken_supervisor_is_still_waited_for(
     monkeypatch.setattr(Supervisor, "_watch", broken)
     with pytest.raises(ExceptionGroup):
         async with TaskScope() as scope:
-            handle = place.spawn(scope, tasks.hold, folder.path, "a")
+            handle = remote_place.spawn(scope, tasks.hold, folder.path, "a")
             await anyio.sleep_forever()
     assert handle.cancelled()
     assert folder.has_started("a") == folder.ended("a")

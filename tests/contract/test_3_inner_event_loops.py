@@ -105,6 +105,40 @@ async def test_interrupting_a_thread_task_ends_the_event_loop_it_runs(run: Calla
         assert inner.ended
 
 
+async def test_an_event_loop_that_is_being_closed_is_closed_before_its_task_is_interrupted() -> None:
+    closing, go = threading.Event(), threading.Event()
+    loops: list[SlowToClose] = []
+
+    class SlowToClose(asyncio.SelectorEventLoop):
+        def close(self) -> None:
+            if not self.is_closed():
+                loops.append(self)
+                closing.set()
+                while not go.is_set():
+                    pass
+            super().close()
+
+    def task() -> None:
+        with asyncio.Runner(loop_factory=SlowToClose) as runner:
+            runner.run(checkpoint())
+
+    async with TaskScope() as scope:
+        handle = scope.spawn(task, interrupt=True)
+        assert await until_async(closing.is_set)
+        handle.cancel()
+        # By then an interrupt would have struck: this one, of a task that runs no loop, has.
+        spinning = Inner(lambda spins: spins().send(None), "spins")
+        other = scope.spawn(spinning, interrupt=True)
+        assert await until_async(spinning.began.is_set)
+        other.cancel()
+        await other.wait()
+        assert other.cancelled()
+        go.set()
+        await handle.wait()
+    (loop,) = loops
+    assert loop.is_closed()
+
+
 async def test_what_the_event_loop_of_an_interrupted_task_returns_is_kept() -> None:
     began = threading.Event()
 

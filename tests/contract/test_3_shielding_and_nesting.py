@@ -135,25 +135,3 @@ async def test_a_value_returned_after_the_ask_is_kept(place: Place, folder: Fold
         await folder.started("b")
         scope.cancel()
     assert again.result() == "kept"
-
-
-async def test_tasks_spawned_by_tasks_nest_without_starving() -> None:
-    """Also through a coroutine that a thread task waits for."""
-    from unified_exec import ThreadPool
-
-    def in_a_thread() -> int:
-        return anyio.from_thread.run(on_the_loop)
-
-    async def on_the_loop() -> int:
-        async with TaskScope(threads=pool) as scope:
-            handle = scope.spawn(spawns_a_thread_task)
-        return handle.result()
-
-    async def spawns_a_thread_task() -> int:
-        async with TaskScope(threads=pool) as scope:
-            handle = scope.spawn(tasks.value, 3)
-        return handle.result()
-
-    async with ThreadPool(1) as pool, TaskScope(threads=pool) as scope:
-        with anyio.fail_after(60):
-            assert await scope.spawn(in_a_thread) == 3

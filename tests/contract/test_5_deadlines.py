@@ -10,7 +10,7 @@ import pytest
 
 from tests.contract import tasks
 from tests.contract.conftest import Folder, Place
-from tests.contract.test_2_failure_policies import leaves
+from tests.contract.groups import leaves
 from tests.waiting import until_async
 from unified_exec import Collect, Race, TaskScope, TaskTimeout, time_left
 

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -623,38 +622,6 @@ def test_map_keeps_no_value_it_has_given(executor: Any) -> None:
         watched = weakref.ref(value)
         del value
         assert watched() is None
-
-
-def run_program(text: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=PATIENT, check=False)
-
-
-AT_EXIT = """
-import sys, time
-from unified_exec.executor import {kind}
-def late(text):
-    time.sleep(0.2)
-    print(text, flush=True)
-    return text
-executor = {kind}(1)
-{before}
-future = executor.submit(late, "done")
-future.add_done_callback(lambda call: print("told", call.result(), flush=True))
-{after}
-"""
-
-
-@pytest.mark.parametrize("after", ["", "executor.shutdown(wait=False)", "del executor", "1 / 0"])
-def test_the_program_ends_after_what_was_submitted(kind: Any, after: str) -> None:
-    ended = run_program(AT_EXIT.format(kind=kind.__name__, before="", after=after))
-    assert ended.stdout.split() == ["done", "told", "done"]
-    assert "ZeroDivisionError" in ended.stderr if after == "1 / 0" else not ended.stderr
-
-
-def test_nothing_is_submitted_once_the_interpreter_ends(kind: Any) -> None:
-    before = "import atexit; atexit.register(lambda: executor.submit(print))"
-    ended = run_program(AT_EXIT.format(kind=kind.__name__, before=before, after=""))
-    assert "RuntimeError: cannot schedule new futures after" in ended.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")

@@ -125,21 +125,6 @@ async def test_a_task_that_moves_to_another_process_group_is_killed_all_the_same
         await handle.wait()
 
 
-async def test_stdin_of_a_task_is_empty() -> None:
-    def read() -> tuple[str, bytes]:
-        return sys.stdin.read(), os.read(0, 10)
-
-    assert await check_the_worker_goes_on(read) == ("", b"")
-
-    def ask() -> str:
-        try:
-            return input("? ")
-        except EOFError:
-            return "nobody"
-
-    assert await check_the_worker_goes_on(ask) == "nobody"
-
-
 async def test_a_task_may_change_its_folder_and_its_environment(tmp_path: Path) -> None:
     def change(path: str) -> None:
         os.chdir(path)
@@ -166,42 +151,6 @@ async def test_sys_exit_in_a_thread_of_a_task_ends_that_thread_only() -> None:
         thread.join()
 
     await check_the_worker_goes_on(start)
-
-
-async def test_grandchildren_of_a_cancelled_task_are_killed_with_their_worker(tmp_path: Path) -> None:
-    def start(path: str) -> None:
-        tasks.start_grandchild(path)
-        while True:
-            try:
-                tasks.hang()
-            except BaseException:
-                pass
-
-    log = str(tmp_path / "log")
-    async with ProcessPool(max_workers=1, grace=0.1) as pool, TaskScope(processes=pool) as scope:
-        handle = scope.spawn(start, log, on="process")
-        assert await until_async(lambda: tasks.noted(log))
-        child = int(tasks.noted(log)[0])
-        handle.cancel()
-        await handle.wait()
-        assert await until_async(lambda: not tasks.exists(child))
-
-
-async def test_a_grandchild_that_left_its_process_group_is_the_written_exception(tmp_path: Path) -> None:
-    def start(path: str) -> None:
-        import subprocess
-
-        process = subprocess.Popen(["/bin/sleep", "1000"], start_new_session=True)
-        tasks.note(path, process.pid)
-        tasks.die("exit")
-
-    log = str(tmp_path / "log")
-    async with TaskScope(policy=Collect()) as scope:
-        scope.spawn(start, log, on="process")
-    child = int(tasks.noted(log)[0])
-    assert tasks.exists(child)
-    os.kill(child, signal.SIGKILL)
-    assert await until_async(lambda: not tasks.exists(child))
 
 
 async def test_a_worker_leads_its_group_so_a_task_cannot_make_a_session() -> None:

@@ -13,12 +13,14 @@ from tests.faults import programs
 from unified_exec._worker.system import PLAIN
 
 PROCESS_TESTS = [
-    "tests/contract/test_process_dispatch.py",
-    "tests/contract/test_process_coroutines.py",
-    "tests/contract/test_process_cancellation.py",
+    "tests/contract/test_7_dispatch.py",
+    "tests/contract/test_3_coroutines_in_a_process.py",
+    "tests/contract/test_1_no_orphan_processes.py",
+    "tests/contract/test_3_process_tasks.py",
+    "tests/contract/test_3_cancelled_together.py",
     "tests/contract/test_share.py",
-    "tests/faults/test_crashes.py",
-    "tests/faults/test_fault_matrix.py",
+    "tests/contract/test_6_crashes.py",
+    "tests/contract/test_4_fault_matrix.py",
     "tests/faults/test_hostile_tasks.py",
 ]
 NEEDS_MORE = [

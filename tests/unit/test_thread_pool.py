@@ -427,22 +427,6 @@ async def test_within_a_scope_first_come_first_served() -> None:
     assert ran == list(range(200))
 
 
-async def test_nested_tasks_run_while_their_parents_hold_every_thread() -> None:
-    async with driver(2) as it:
-
-        def work(depth: int) -> int:
-            if depth == 0:
-                return 0
-            return 1 + anyio.from_thread.run(child, depth - 1)
-
-        async def child(depth: int) -> int:
-            value: int = await it.spawn(work, depth, nested=True).value()
-            return value
-
-        tops = [it.spawn(work, 5) for _ in range(6)]
-        assert [await top.value() for top in tops] == [5] * 6
-
-
 async def test_nested_tasks_of_one_parent_are_limited_like_a_pool() -> None:
     lock, running, most = threading.Lock(), 0, 0
 
@@ -464,33 +448,6 @@ async def test_nested_tasks_of_one_parent_are_limited_like_a_pool() -> None:
         await it.spawn(anyio.from_thread.run, children).value()
         assert most <= 3
         assert not it.pool.turns._nests
-
-
-def test_every_event_loop_gets_a_thread_though_another_holds_all() -> None:
-    with ThreadPool(2) as pool:
-        blockers = [Blocker() for _ in range(4)]
-
-        async def holder() -> None:
-            it = Driver(pool)
-            jobs = [it.spawn(blocker) for blocker in blockers]
-            for job in jobs:
-                await job.value()
-
-        async def other() -> int:
-            it = Driver(pool)
-            queued = [it.spawn(int, 7) for _ in range(50)]
-            return sum([await job.value() for job in queued])
-
-        background = threading.Thread(target=anyio.run, args=(holder,))
-        background.start()
-        try:
-            assert blockers[0].began.wait(30)
-            assert blockers[1].began.wait(30)
-            assert anyio.run(other) == 350
-        finally:
-            for blocker in blockers:
-                blocker.go.set()
-            background.join()
 
 
 # --- cancelling ----------------------------------------------------------------------------------------------------
@@ -997,21 +954,3 @@ def test_a_forked_child_starts_afresh() -> None:
 
     asyncio.run(hold())
     pool.close()
-
-
-def test_the_end_of_the_program_waits_for_no_thread() -> None:
-    import subprocess
-
-    program = """
-import anyio, threading
-from tests.unit.test_thread_pool import *
-async def main():
-    it = Driver(ThreadPool())
-    blocker = Blocker()
-    it.spawn(blocker)
-    await happens(blocker.began)
-anyio.run(main)
-print("done")
-"""
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "done\n", "")

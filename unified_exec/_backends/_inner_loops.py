@@ -48,6 +48,18 @@ def find(frame: FrameType, end: CodeType) -> InnerLoop | None:
     return None
 
 
+def is_between(frame: FrameType, end: CodeType) -> bool:
+    """Tell whether code of these libraries runs on the stack where `find` finds no loop: one is being made or closed,
+    and would be left open by a raise."""
+    machinery = _machinery()
+    at: FrameType | None = frame
+    while at is not None and at.f_code is not end:
+        if at.f_code.co_filename.startswith(machinery):
+            return True
+        at = at.f_back
+    return False
+
+
 def wake_all() -> None:
     """Wake every event loop of this process, whose stacks cannot be read from here: each passes some code of its own.
 

@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 PATIENCE = 20
 UNHEARD = 6  # tries after which code that keeps its event loop busy is hit itself
+BETWEEN = 60  # tries, two seconds, after which code of an event loop's library that runs without the loop is hit
 RETRY = 0.001  # seconds until the second look at a thread that could not be interrupted at once
 
 
@@ -189,6 +190,8 @@ def _reach(shot: Shot, frame: FrameType) -> CodeType | None:
         return None
     loop = _inner_loops.find(frame, run_interruptible.__code__)
     if loop is None:
+        if shot.tries < BETWEEN and _inner_loops.is_between(frame, run_interruptible.__code__):
+            return None
         return run_interruptible.__code__
     if not shot.told:
         shot.told = True

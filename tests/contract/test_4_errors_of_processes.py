@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.faults import tasks
-from unified_exec import Cancelled, Collect, RemoteError, SerializationError, TaskScope
+from unified_exec import Collect, RemoteError, SerializationError, TaskScope
 
 
 class OtherArguments(Exception):
@@ -56,51 +54,6 @@ def throw(error: BaseException) -> None:
     raise error
 
 
-@pytest.mark.parametrize(
-    "kind", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, Cancelled], ids=lambda k: k.__name__
-)
-async def test_what_would_end_a_program_arrives_as_a_remote_error(kind: type[BaseException]) -> None:
-    def task() -> None:
-        raise kind("by hand")
-
-    error = await error_of(task)
-    assert isinstance(error, RemoteError)
-    assert error.type_name.endswith(kind.__name__)
-    assert type(error.__cause__) is kind
-    assert error.__cause__.args == ("by hand",)
-
-
-@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit], ids=lambda k: k.__name__)
-async def test_what_would_end_a_program_arrives_as_a_remote_error_from_a_coroutine(kind: type[BaseException]) -> None:
-    async def task() -> None:
-        raise kind("by hand")
-
-    async def pid() -> int:
-        return tasks.pid()
-
-    async with TaskScope(policy=Collect()) as scope:
-        handle = scope.spawn(task, on="process")
-        await handle.wait()
-        assert await scope.spawn(pid, on="process") == handle.worker
-    error = handle.exception()
-    assert isinstance(error, RemoteError)
-    assert type(error.__cause__) is kind
-
-
-async def test_an_exception_group_arrives_with_its_members() -> None:
-    def task() -> None:
-        raise ExceptionGroup("several", [ValueError(1), ExceptionGroup("inner", [KeyError("k"), OSError(2, "gone")])])
-
-    error = await error_of(task)
-    assert type(error) is ExceptionGroup
-    assert repr(error.exceptions[0]) == "ValueError(1)"
-    inner = error.exceptions[1]
-    assert isinstance(inner, ExceptionGroup)
-    assert [type(member) for member in inner.exceptions] == [KeyError, FileNotFoundError]
-    assert isinstance(inner.exceptions[1], OSError)
-    assert inner.exceptions[1].errno == 2
-
-
 async def test_a_base_exception_group_arrives_as_a_remote_error() -> None:
     def task() -> None:
         raise BaseExceptionGroup("several", [SystemExit(3), ValueError(1)])
@@ -137,52 +90,6 @@ async def test_an_exception_that_cannot_be_printed_arrives() -> None:
 
     error = await error_of(task)
     assert isinstance(error, (Exploding, RemoteError))
-
-
-async def test_cause_context_and_notes_arrive() -> None:
-    def task() -> None:
-        try:
-            try:
-                raise KeyError("first")
-            except KeyError as first:
-                raise ValueError("second") from first
-        except ValueError as second:
-            second.add_note("while it was raining")
-            raise OSError("third")  # noqa: B904
-
-    error = await error_of(task)
-    assert type(error) is OSError
-    second = error.__context__
-    assert type(second) is ValueError
-    assert second.__notes__ == ["while it was raining"]
-    assert repr(second.__cause__) == "KeyError('first')"
-
-
-async def test_the_traceback_shows_the_workers_frames_with_their_source() -> None:
-    def inner() -> None:
-        raise ValueError("deep")  # the very line
-
-    def outer() -> None:
-        inner()
-
-    error = await error_of(outer)
-    text = "".join(traceback.format_exception(error))
-    assert "in outer" in text
-    assert 'raise ValueError("deep")  # the very line' in text
-    assert "unified_exec/_worker" not in text
-
-
-async def test_exceptions_from_function_bodies_are_caught_by_their_own_class() -> None:
-    class Local(Exception):
-        seen = 0
-
-    def task() -> None:
-        Local.seen = 5
-        raise Local("mine")
-
-    error = await error_of(task)
-    assert type(error) is Local
-    assert Local.seen == 0
 
 
 async def test_a_memory_error_and_a_deep_recursion_are_errors_of_the_task() -> None:

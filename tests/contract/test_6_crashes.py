@@ -179,16 +179,6 @@ async def test_every_worker_may_die_again_and_again_and_the_pool_stays_at_full_s
         assert await strength(pool, tmp_path) == 2
 
 
-async def test_the_death_of_a_worker_takes_its_grandchildren_along(tmp_path: Path) -> None:
-    log = str(tmp_path / "log")
-    async with TaskScope(policy=Collect()) as scope:
-        await scope.spawn(tasks.start_grandchild, log, on="process")
-        child = int(tasks.noted(log)[0])
-        assert tasks.exists(child)
-        scope.spawn(tasks.die, "exit", on="process")
-    assert await until_async(lambda: not tasks.exists(child))
-
-
 async def test_a_dying_coroutine_worker_fails_every_coroutine_it_ran_and_no_other(tmp_path: Path) -> None:
     async def wait(log: str) -> None:
         import asyncio

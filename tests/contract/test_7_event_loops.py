@@ -157,33 +157,6 @@ async def test_a_scope_inside_a_coroutine_inside_a_worker_works() -> None:
         assert [await handle for handle in handles] == [[0, 2, 4, 6, 8]] * 3
 
 
-async def test_killing_a_worker_with_workers_of_its_own_leaves_none(tmp_path: Path) -> None:
-    log = str(tmp_path / "log")
-
-    def nested(path: str) -> None:
-        async def main() -> None:
-            async with TaskScope() as scope:
-                tasks.note(path, await scope.spawn(tasks.pid, on="process"))
-                scope.spawn(tasks.hang, on="process")
-                await anyio.sleep_forever()
-
-        while True:
-            try:
-                anyio.run(main)
-            except BaseException:
-                pass
-
-    from tests.waiting import until_async
-
-    async with ProcessPool(max_workers=1, grace=0.1) as pool, TaskScope(processes=pool) as scope:
-        handle = scope.spawn(nested, log, on="process")
-        assert await until_async(lambda: tasks.noted(log))
-        handle.cancel()
-        await handle.wait()
-    for pid in set(tasks.noted(log)):
-        assert await until_async(lambda pid=pid: not os.path.exists(f"/proc/{pid}"), 2)
-
-
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_loop_that_ended_without_waiting_costs_its_own_tasks_only(loop: str, tmp_path: Path) -> None:
     text = f"""

@@ -6,7 +6,6 @@ import hashlib
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,10 @@ from tests.waiting import until_async
 from unified_exec import (
     Collect,
     ProcessPool,
-    Tally,
     TaskCancelled,
     TaskHandle,
     TaskScope,
     TaskState,
-    Verdict,
-    WorkerStartError,
 )
 
 NEVER = 600.0
@@ -196,19 +192,6 @@ async def test_a_task_cancelled_while_its_worker_starts_never_starts(folder: Fol
         assert not folder.has_started("second")
 
 
-async def test_a_queued_task_never_starts(folder: Folder) -> None:
-    async with ProcessPool(1, grace=NEVER) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
-        first = scope.spawn(stops.in_a_finally, folder.path, "first", 0, on="process")
-        await folder.started("first")
-        queued = [scope.spawn(stops.mark, folder.path, f"queued{n}", on="process") for n in range(10)]
-        for handle in queued:
-            handle.cancel()
-        assert all(handle.cancelled() for handle in queued)
-        first.cancel()
-        await scope.spawn(os.getpid, on="process")
-        assert not list(folder.path.glob("queued*"))
-
-
 async def test_tasks_that_were_sent_ahead_are_taken_back(folder: Folder) -> None:
     async with ProcessPool(1, grace=NEVER) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
         for _ in range(100):  # known as a short function from now on
@@ -262,43 +245,6 @@ async def test_a_task_is_asked_once_however_often_the_bell_rings(folder: Folder)
         assert await scope.spawn(os.getpid, on="process") == handle.worker
 
 
-async def _handle(scope: TaskScope, handle: TaskHandle[Any]) -> None:
-    handle.cancel("by handle")
-
-
-async def _scope(scope: TaskScope, handle: TaskHandle[Any]) -> None:
-    scope.cancel("by scope")
-
-
-async def _cancel_scope(scope: TaskScope, handle: TaskHandle[Any]) -> None:
-    scope.cancel_scope.cancel()
-
-
-async def _failure(scope: TaskScope, handle: TaskHandle[Any]) -> None:
-    raise LookupError
-
-
-WAYS = {_handle: "by handle", _scope: "by scope", _cancel_scope: "its scope was cancelled", _failure: "cancelled"}
-
-
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-async def test_every_way_of_cancelling_asks_and_tells_the_reason(
-    way: Callable[[TaskScope, TaskHandle[Any]], Awaitable[None]], folder: Folder
-) -> None:
-    async with ProcessPool(1, grace=NEVER) as pool:
-        try:
-            async with TaskScope(processes=pool) as scope:
-                handle = scope.spawn(stops.in_a_finally, folder.path, "task", 0, on="process")
-                await folder.started("task")
-                await way(scope, handle)
-        except* LookupError:
-            pass
-        assert handle.cancelled()
-        assert (folder.path / "task.asked").read_text().endswith(WAYS[way])
-        async with TaskScope(processes=pool) as scope:
-            assert await scope.spawn(os.getpid, on="process") == handle.worker
-
-
 async def test_a_worker_is_not_killed_for_an_answer_that_the_busy_loop_had_not_read(folder: Folder) -> None:
     """The grace is over, but so was the task: the worker may be at another one already."""
     async with ProcessPool(1, grace=0.05) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
@@ -313,58 +259,3 @@ async def test_a_worker_is_not_killed_for_an_answer_that_the_busy_loop_had_not_r
             await asked.wait()
             assert asked.cancelled()
             assert await scope.spawn(os.getpid, on="process") == worker
-
-
-# -- the parent's own books, when a settled task makes its scope cancel others
-
-
-class OneForAll:
-    """Everything ends with the first task that ends."""
-
-    def judge(self, tally: Tally) -> Verdict:
-        return Verdict.CANCEL_REST
-
-    def raises(self, tally: Tally) -> bool:
-        return False
-
-
-async def test_a_cancellation_that_causes_others_counts_each_task_once(folder: Folder) -> None:
-    async with ProcessPool(1, grace=NEVER) as pool:
-        for _ in range(3):
-            async with TaskScope(processes=pool, policy=OneForAll()) as scope:
-                handles = [scope.spawn(stops.maybe_hold, folder.path, "x", False, on="process") for n in range(300)]
-                handles[0].cancel()
-            assert all(handle.done() for handle in handles)
-        async with TaskScope(processes=pool) as scope:
-            assert [await scope.spawn(abs, -n, on="process") for n in range(5)] == list(range(5))
-
-
-async def test_tasks_that_are_taken_back_together_count_each_once(folder: Folder) -> None:
-    async with ProcessPool(1, grace=NEVER) as pool:
-        async with TaskScope(processes=pool) as scope:
-            for _ in range(100):  # known as a short function from now on
-                await scope.spawn(stops.maybe_hold, folder.path, "", False, on="process")
-        async with TaskScope(processes=pool, policy=OneForAll()) as scope:
-            held = scope.spawn(stops.maybe_hold, folder.path, "held", True, on="process")
-            ahead = [scope.spawn(stops.maybe_hold, folder.path, "", False, on="process") for _ in range(10)]
-            await folder.started("held")
-            assert all(handle.worker is not None for handle in ahead), "they were not sent ahead"
-            scope.cancel()
-        assert all(handle.cancelled() for handle in (held, *ahead))
-        async with TaskScope(processes=pool) as scope:
-            assert [await scope.spawn(abs, -n, on="process") for n in range(5)] == list(range(5))
-
-
-def refuse() -> None:
-    raise RuntimeError("no")
-
-
-async def test_tasks_that_fail_together_count_each_once() -> None:
-    """A failing start fails all that wait; the first failure makes the scope cancel the rest meanwhile."""
-    async with ProcessPool(1, initializer=refuse) as pool:
-        for _ in range(3):
-            with pytest.raises(ExceptionGroup) as caught:
-                async with TaskScope(processes=pool) as scope:
-                    handles = [scope.spawn(abs, n, on="process") for n in range(5)]
-            assert {type(error) for error in caught.value.exceptions} == {WorkerStartError}
-            assert all(handle.done() for handle in handles)

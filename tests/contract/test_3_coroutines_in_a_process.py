@@ -7,7 +7,7 @@ import pytest
 
 from tests.contract import stops
 from tests.contract.conftest import Folder
-from tests.contract.test_process_cancellation import NEVER, running
+from tests.contract.test_3_process_tasks import NEVER, running
 from unified_exec import Collect, FailFast, ProcessPool, TaskScope, WorkerCrashed
 
 

@@ -1,0 +1,57 @@
+"""``python -m tests.mutants``: break every clause of the contract, one place at a time, and see its tests fail."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from tests.mutants.catalogue import CLAUSES, MUTANTS
+from tests.mutants.hunt import Verdict, copy_of_the_project, hunt
+from tests.mutants.mutant import Mutant
+
+
+def main() -> int:
+    """Returns 0 if every chosen mutant was killed, 1 if one survived, or could not be tried."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("--clause", type=int, choices=CLAUSES, help="those of one clause")
+    parser.add_argument("--only", default="", metavar="TEXT", help="those whose description, place or file has TEXT")
+    parser.add_argument("--patience", type=float, default=60.0, metavar="S", help="seconds for the tests of a mutant")
+    chosen = parser.parse_args()
+    mutants = [
+        mutant
+        for mutant in MUTANTS
+        if chosen.clause in (None, mutant.clause)
+        and chosen.only in f"{mutant.breaks} {mutant.place} {mutant.file} {' '.join(mutant.tests)}"
+    ]
+    verdicts: list[tuple[Mutant, Verdict]] = []
+    with tempfile.TemporaryDirectory() as folder, copy_of_the_project(Path(folder)) as copy:
+        for mutant in mutants:
+            verdict = hunt(mutant, copy, chosen.patience)
+            verdicts.append((mutant, verdict))
+            print(row(mutant, verdict), flush=True)
+    print()
+    for line in summary(verdicts):
+        print(line)
+    return 0 if verdicts and all(verdict.killed for _, verdict in verdicts) else 1
+
+
+def row(mutant: Mutant, verdict: Verdict) -> str:
+    """One mutant and what became of it."""
+    what = "killed" if verdict.killed else ("SURVIVED" if verdict.valid else "NOT TRIED")
+    head = f"{mutant.clause}  {mutant.place:<17}  {what:<9}  {verdict.seconds:5.1f} s"
+    return f"{head}  {mutant.breaks} ({mutant.file})\n{'':<41}{'by' if verdict.killed else 'tests:'} {verdict.by}"
+
+
+def summary(verdicts: list[tuple[Mutant, Verdict]]) -> list[str]:
+    """Killed ones of each clause, out of all."""
+    tried = Counter(mutant.clause for mutant, _ in verdicts)
+    killed = Counter(mutant.clause for mutant, verdict in verdicts if verdict.killed)
+    lines = [f"{number}. {CLAUSES[number]}: {killed[number]} of {tried[number]} killed" for number in sorted(tried)]
+    return [*lines, f"all: {killed.total()} of {tried.total()} killed"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""All mutants, by the clauses they break."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+from tests.mutants.of_cancelling import CANCELLATION
+from tests.mutants.of_errors import ERROR_STORY
+from tests.mutants.of_processes import CRASH, HEAD_OF_LINE, SAFE
+from tests.mutants.of_scopes import DEADLINE, FAILURE_POLICY, NO_ORPHANS
+
+CLAUSES = {
+    1: "no orphans",
+    2: "one failure policy",
+    3: "one cancellation",
+    4: "one error story",
+    5: "one deadline",
+    6: "a crash is one task's problem",
+    7: "no head-of-line blocking",
+    8: "safe by default",
+}
+MUTANTS: tuple[Mutant, ...] = (
+    *NO_ORPHANS,
+    *FAILURE_POLICY,
+    *CANCELLATION,
+    *ERROR_STORY,
+    *DEADLINE,
+    *CRASH,
+    *HEAD_OF_LINE,
+    *SAFE,
+)

@@ -1,0 +1,107 @@
+"""Seeing whether the tests notice a mutant: each is put into a copy of the project, and its tests run there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults import programs
+from tests.mutants.mutant import ROOT, Mutant
+
+COPIED = ("unified_exec", "tests", "pyproject.toml")
+HANGS = 20
+"""Seconds after which a single test counts as hanging, which is a failure too."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a mutant.
+
+    Attributes:
+        killed: a test has failed, or hung.
+        by: that test; or why there is no verdict.
+        seconds: how long it took.
+        valid: the tests ran as they should.
+    """
+
+    killed: bool
+    by: str
+    seconds: float
+    valid: bool = True
+
+
+@contextmanager
+def copy_of_the_project(folder: Path) -> Iterator[Path]:
+    """A copy to break; removed afterwards."""
+    copy = folder / "project"
+    ignored = shutil.ignore_patterns("__pycache__", "_build")
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, copy / name, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, copy / name)
+    try:
+        yield copy
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+
+
+def hunt(mutant: Mutant, copy: Path, patience: float) -> Verdict:
+    """Break the copy, run the tests of the mutant, and mend it.
+
+    Args:
+        mutant: the change.
+        copy: from `copy_of_the_project`.
+        patience: seconds after which the tests are killed; then the mutant was noticed.
+    """
+    path = copy / mutant.path
+    whole = path.read_text()
+    try:
+        path.write_text(mutant.applied(whole))
+    except LookupError as error:
+        return Verdict(False, str(error), 0.0, valid=False)
+    try:
+        _forget_compiled(path)
+        return run(mutant, copy, patience)
+    finally:
+        path.write_text(whole)
+        _forget_compiled(path)
+
+
+def _forget_compiled(path: Path) -> None:
+    """The change may be as long as what it replaces, and come in the same second: it would not be seen."""
+    for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
+        compiled.unlink()
+
+
+def run(mutant: Mutant, copy: Path, patience: float) -> Verdict:
+    """Run the tests of a mutant in the copy as it is."""
+    options = ["-x", "-v", "-p", "no:cacheprovider", "--tb=no", f"--timeout={HANGS}", "--timeout-method=thread"]
+    only = ["-k", mutant.only] if mutant.only else []
+    began = time.monotonic()
+    with programs.started(
+        "-m", "pytest", *options, *only, *mutant.selection, cwd=copy, PYTHONPATH=str(copy)
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:  # a test that has failed may hang in its teardown, where no timeout counts
+            for pid in programs.session(process.pid):
+                os.kill(pid, signal.SIGKILL)
+            out, err = process.communicate()
+    seconds = time.monotonic() - began
+    failed = re.search(r"::(.+) (?:FAILED|ERROR)", out)
+    if failed:
+        return Verdict(True, failed[1], seconds)
+    if "+ Timeout +" in out + err:
+        hung = re.findall(r"::(\S.*)", out)
+        return Verdict(True, f"{hung[-1].strip() if hung else 'a test'}, which hung", seconds)
+    lines = [line for line in (out + err).splitlines() if line.strip()]
+    return Verdict(False, lines[-1] if lines else "no output", seconds, valid=process.returncode == 0)

@@ -1,0 +1,53 @@
+"""One change of the source that breaks a clause of the contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+CONTRACT = "tests/contract"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A promise, and how to break it.
+
+    Attributes:
+        clause: number of the clause in the contract.
+        place: where the broken code works: "loop", "thread", "process", "process-coroutine", or "scope" for all.
+        breaks: what no longer holds.
+        file: path in the package.
+        old: text that occurs in the file exactly once.
+        new: what stands there instead.
+        tests: those of which at least one must fail, as ``file::function`` under ``tests/contract``.
+        only: pytest's ``-k`` for their parameters.
+    """
+
+    clause: int
+    place: str
+    breaks: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    only: str = "not trio and not uvloop and not eager"
+
+    @property
+    def path(self) -> Path:
+        return Path("unified_exec", self.file)
+
+    @property
+    def selection(self) -> list[str]:
+        return [f"{CONTRACT}/{test}" for test in self.tests]
+
+    def applied(self, text: str) -> str:
+        """The text of the file with the change.
+
+        Raises:
+            LookupError: the old text is not in it exactly once.
+        """
+        found = text.count(self.old)
+        if found != 1:
+            raise LookupError(f"{self.path} has the text to replace {found} times")
+        return text.replace(self.old, self.new)

@@ -1,0 +1,147 @@
+"""Clause 4: one error story."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+STORY = "test_4_one_error_story.py"
+ERRORS = "test_4_errors_of_processes.py"
+VALUES = "test_4_values.py"
+FAULTS = "test_4_fault_matrix.py"
+END_A_PROGRAM = f"{STORY}::test_what_would_end_a_program_arrives_as_a_remote_error"
+
+ERROR_STORY = (
+    Mutant(
+        clause=4,
+        place="loop",
+        breaks="a coroutine's own exception arrives",
+        file="_core/coroutine.py",
+        old="    except Exception as exc:\n        handle.settle(Outcome(error=exc))",
+        new="    except Exception as exc:\n        handle.settle(Outcome(error=type(exc)(*exc.args)))",
+        tests=(f"{STORY}::test_cause_context_and_notes_arrive",),
+        only="loop and not trio and not uvloop and not eager",
+    ),
+    Mutant(
+        clause=4,
+        place="thread",
+        breaks="the traceback shows the frames of a thread task",
+        file="_backends/_thread_call.py",
+        old="exc.__traceback__ = _without_own_frames(exc)",
+        new="exc.__traceback__ = None",
+        tests=(f"{STORY}::test_the_traceback_shows_the_frames_of_the_task_with_their_source",),
+    ),
+    Mutant(
+        clause=4,
+        place="thread",
+        breaks="what would end the program arrives as a RemoteError from a thread",
+        file="_backends/_thread_call.py",
+        old="        return Outcome(error=as_outcome_error(exc))",
+        new="        return Outcome(error=exc)",
+        tests=(END_A_PROGRAM,),
+    ),
+    Mutant(
+        clause=4,
+        place="process",
+        breaks="what would end the program arrives as a RemoteError from a process",
+        file="_backends/process/answer.py",
+        old="error=remote_errors.as_outcome_error(remote_errors.decode_error(bytes(data)))",
+        new="error=remote_errors.decode_error(bytes(data))",
+        tests=(END_A_PROGRAM,),
+    ),
+    Mutant(
+        clause=4,
+        place="process",
+        breaks="what would end the program does not end the worker",
+        file="_worker/calls.py",
+        old="            except BaseException as exc:\n                error = exc\n                bell.running = 0",
+        new="            except Exception as exc:\n                error = exc\n                bell.running = 0",
+        tests=(END_A_PROGRAM,),
+    ),
+    Mutant(
+        clause=4,
+        place="process-coroutine",
+        breaks="what would end the program does not end a worker with coroutines",
+        file="_worker/coroutines.py",
+        old="            except BaseException as exc:\n                error = exc",
+        new="            except Exception as exc:\n                error = exc",
+        tests=(END_A_PROGRAM,),
+        only="coroutine and not trio and not uvloop and not eager",
+    ),
+    Mutant(
+        clause=4,
+        place="process",
+        breaks="the context of an exception arrives",
+        file="_wire/remote_errors.py",
+        old='self.number(_slot["__context__"](exc))',
+        new="None",
+        tests=(f"{STORY}::test_cause_context_and_notes_arrive",),
+    ),
+    Mutant(
+        clause=4,
+        place="process",
+        breaks="the notes of an exception arrive",
+        file="_wire/remote_errors.py",
+        old='        return tuple([str(note) for note in getattr(exc, "__notes__", ())])',
+        new="        return ()",
+        tests=(f"{STORY}::test_cause_context_and_notes_arrive",),
+    ),
+    Mutant(
+        clause=4,
+        place="process",
+        breaks="the attributes of an exception arrive",
+        file="_wire/remote_errors.py",
+        old='dict(_slot["__dict__"](exc))',
+        new="{}",
+        tests=(f"{STORY}::test_an_exception_arrives_with_its_type_arguments_and_attributes",),
+    ),
+    Mutant(
+        clause=4,
+        place="process",
+        breaks="the traceback shows the worker's own frames",
+        file="_wire/remote_errors.py",
+        old='frames = tracebacks.frames_of(_slot["__traceback__"](exc), skip)',
+        new="frames = ()",
+        tests=(f"{STORY}::test_the_traceback_shows_the_frames_of_the_task_with_their_source",),
+    ),
+    Mutant(
+        clause=4,
+        place="process",
+        breaks="what the parent sent by value comes back as the parent's own object",
+        file="_wire/identity.py",
+        old="        if _record_of(fresh) is None:",
+        new="        if False:",
+        tests=(f"{STORY}::test_an_exception_of_a_class_in_a_function_body_is_caught_by_that_class",),
+    ),
+    Mutant(
+        clause=4,
+        place="process",
+        breaks="what cannot be rebuilt arrives as a RemoteError",
+        file="_wire/remote_errors.py",
+        old="        return build(loads(data))\n    except BaseException as error:",
+        new="        return build(loads(data))\n    except ZeroDivisionError as error:",
+        tests=(f"{ERRORS}::test_an_exception_that_cannot_travel_arrives_as_a_remote_error",),
+    ),
+    Mutant(
+        clause=4,
+        place="process",
+        breaks="arguments are pickled inside of spawn",
+        file="_backends/process/lane.py",
+        old="        self.prepare(task)\n        self.enqueue(task)",
+        new="        try:\n            self.prepare(task)\n        except Exception as exc:\n"
+        "            from ..._model.outcome import Outcome\n\n            task.settle(Outcome(error=exc))\n"
+        "            return\n        self.enqueue(task)",
+        tests=(f"{STORY}::test_an_argument_that_cannot_travel_is_an_error_of_spawn_before_a_worker_is_touched",),
+    ),
+    Mutant(
+        clause=4,
+        place="process",
+        breaks="a result that cannot travel is an error of its task",
+        file="_worker/answers.py",
+        old="        except BaseException as exc:  # also what a __reduce__ of the user's raises to end the program",
+        new="        except ZeroDivisionError as exc:",
+        tests=(
+            f"{VALUES}::test_a_result_that_cannot_travel_is_an_error_that_names_the_task",
+            f"{FAULTS}::test_a_fault_while_the_result_is_pickled_costs_one_task",
+        ),
+    ),
+)

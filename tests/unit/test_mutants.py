@@ -1,0 +1,36 @@
+"""The list of mutants stays true to the source, without running one."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+
+import pytest
+
+from tests.mutants.catalogue import CLAUSES, MUTANTS
+from tests.mutants.mutant import CONTRACT, ROOT, Mutant
+
+
+def name(mutant: Mutant) -> str:
+    return f"{mutant.clause}-{mutant.breaks}"
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=name)
+def test_what_a_mutant_changes_is_in_its_file_once_and_stays_python(mutant: Mutant) -> None:
+    changed = mutant.applied((ROOT / mutant.path).read_text())
+    ast.parse(changed)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=name)
+def test_the_tests_of_a_mutant_exist_and_are_its_clauses(mutant: Mutant) -> None:
+    for test in mutant.tests:
+        file, function = test.split("::")
+        assert file.startswith(f"test_{mutant.clause}_")
+        assert re.search(rf"^(async )?def {function}\(", (ROOT / CONTRACT / file).read_text(), re.MULTILINE)
+
+
+def test_every_clause_is_broken_more_than_once_and_no_mutant_is_listed_twice() -> None:
+    assert min(Counter(mutant.clause for mutant in MUTANTS)[clause] for clause in CLAUSES) >= 2
+    assert len({name(mutant) for mutant in MUTANTS}) == len(MUTANTS)
+    assert len({(mutant.file, mutant.old, mutant.new) for mutant in MUTANTS}) == len(MUTANTS)
