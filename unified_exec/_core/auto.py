@@ -28,7 +28,8 @@ REMEMBERED = 1000
 AT_ONCE = 4
 """Calls of a function that are measured at the same time."""
 
-_records: dict[tuple[int, bool], Record] = {}
+_records: dict[int, Record] = {}
+_batched: dict[int, Record] = {}
 _thread_call._OWN_CODE.add(run_measured.__code__)  # no line of ours in the tracebacks of users
 
 
@@ -110,12 +111,13 @@ def _heard(note: Callable[[Any], object], listener: Callable[[Any], object] | No
 def record_of(fn: Callable[..., Any], batched: bool = False) -> Record:
     """The record of a function, whatever partial, method or closure it is called through."""
     key: object = fn.__code__ if type(fn) is FunctionType else _what_stands_for(fn)
-    record = _records.get((id(key), batched))
+    records = _batched if batched else _records
+    record = records.get(id(key))
     if record is None:
         record = Record(fn, key, batched)
-        while len(_records) >= REMEMBERED:
-            _records.pop(next(iter(_records)), None)
-        _records[id(key), batched] = record
+        while len(records) >= REMEMBERED:
+            records.pop(next(iter(records)), None)
+        records[id(key)] = record
     return record
 
 
@@ -130,6 +132,7 @@ def _what_stands_for(fn: Any) -> object:
 def forget() -> None:
     """Begin anew, as in a fresh process."""
     _records.clear()
+    _batched.clear()
 
 
 def resolve(scope: TaskScope, fn: Callable[..., Any]) -> tuple[str, Backend | None]:

@@ -48,16 +48,16 @@ _auto: Any = None  # an import statement in a function costs more than all that 
 
 
 def _import_auto() -> Any:
-    global _auto
+    global _auto, launch_auto
     from . import auto
 
-    _auto = auto
+    _auto, launch_auto = auto, auto.launch
     return auto
 
 
 def launch_auto(scope: TaskScope, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None) -> None:
     """Start a task with ``on="auto"`` in the place that `resolve` found."""
-    (_auto or _import_auto()).launch(scope, handle, backend, timeout)
+    _import_auto().launch(scope, handle, backend, timeout)  # which puts `auto.launch` itself in this one's place
 
 
 def steering(scope: TaskScope, fn: Callable[..., Any], on: object) -> Steering | None:
