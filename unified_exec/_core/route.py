@@ -47,17 +47,17 @@ def resolve(scope: TaskScope, fn: Callable[..., Any], on: object) -> tuple[str, 
 _auto: Any = None  # an import statement in a function costs more than all that is to be decided
 
 
+def launch_auto(scope: TaskScope, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None) -> None:
+    """Start a task with ``on="auto"`` in the place that `resolve` found."""
+    _import_auto().launch(scope, handle, backend, timeout)  # which puts `auto.launch` itself in this one's place
+
+
 def _import_auto() -> Any:
     global _auto, launch_auto
     from . import auto
 
     _auto, launch_auto = auto, auto.launch
     return auto
-
-
-def launch_auto(scope: TaskScope, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None) -> None:
-    """Start a task with ``on="auto"`` in the place that `resolve` found."""
-    _import_auto().launch(scope, handle, backend, timeout)  # which puts `auto.launch` itself in this one's place
 
 
 def steering(scope: TaskScope, fn: Callable[..., Any], on: object) -> Steering | None:
