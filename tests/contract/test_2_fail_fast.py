@@ -58,6 +58,14 @@ async def test_a_failure_that_the_body_awaited_is_in_the_group_once(place: Place
     assert leaves(caught.value) == [handle.exception()]
 
 
+async def test_a_failure_that_the_body_awaited_and_ended_with_is_in_the_group_once(place: Place) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        async with TaskScope() as scope:
+            handle = place.spawn(scope, tasks.fail, "once")
+            await handle
+    assert leaves(caught.value) == [handle.exception()]
+
+
 async def test_a_failure_that_a_child_task_awaited_is_in_the_group_once(place: Place) -> None:
     async def child() -> None:
         await handle

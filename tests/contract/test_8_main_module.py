@@ -288,6 +288,7 @@ def test_nothing_is_left_in_shared_memory_in_temporary_folders_or_listening(tmp_
     (tmp_path / "tmp").mkdir()
     text = """
         import os
+        os.dup2(os.open("/dev/null", os.O_RDONLY), 50)  # inherited by whatever is started
         import anyio
         from unified_exec import TaskScope
 
@@ -324,7 +325,6 @@ def test_nothing_is_left_in_shared_memory_in_temporary_folders_or_listening(tmp_
                 print([fd for fd in fds if fd > 6])
                 print(named_memory())
 
-        os.dup2(os.open("/dev/null", os.O_RDONLY), 50)  # inherited by whatever is started
         anyio.run(main)
     """
     ended = programs.run_script(tmp_path, text, TMPDIR=str(tmp_path / "tmp"))

@@ -101,7 +101,7 @@ def run(mutant: Mutant, copy: Path, patience: float) -> Verdict:
     if failed:
         return Verdict(True, failed[1], seconds)
     if "+ Timeout +" in out + err:
-        hung = re.findall(r"::(\S.*)", out)
+        hung = re.findall(r"::(\S.*?)(?: \++ Timeout|$)", out, re.MULTILINE)
         return Verdict(True, f"{hung[-1].strip() if hung else 'a test'}, which hung", seconds)
     lines = [line for line in (out + err).splitlines() if line.strip()]
     return Verdict(False, lines[-1] if lines else "no output", seconds, valid=process.returncode == 0)

@@ -72,11 +72,9 @@ CANCELLATION = (
         clause=3,
         place="thread",
         breaks="a task that does not allow it is never interrupted",
-        file="_backends/_thread_lane.py",
-        old="            if task.interrupt or pool.interruptible:\n                self.fire(call)",
-        new="            from ._interrupt import Shot\n"
-        "            call.shot = call.shot or Shot(task.worker or 0)\n"
-        "            self.fire(call)",
+        file="_core/spawning.py",
+        old="        handle.interrupt = interrupt\n",
+        new="        handle.interrupt = True\n",
         tests=(f"{THREADS}::test_a_task_that_does_not_look_is_not_interrupted_unless_that_was_allowed",),
     ),
     Mutant(
@@ -122,8 +120,8 @@ CANCELLATION = (
         place="process",
         breaks="a task hears why it was asked",
         file="_worker/bell.py",
-        old="            self.view.ask(reason)",
-        new="            self.view.ask(None)",
+        old="        self.raise_in(frame, reason)\n\n    def",
+        new="        self.raise_in(frame, None)\n\n    def",
         tests=(EVERY_WAY,),
         only="process and by_handle and not coroutine and not trio and not uvloop and not eager",
     ),
@@ -158,9 +156,9 @@ CANCELLATION = (
         clause=3,
         place="process",
         breaks="an ask that a __del__ swallowed is repeated",
-        file="_backends/process/crew.py",
-        old="            self.port.call_later(BREATH, worker.ring)",
-        new="            pass",
+        file="_worker/bell.py",
+        old="        self.running = view.id\n",
+        new="",
         tests=(f"{PROCESSES}::test_an_ask_that_a_del_swallowed_is_repeated",),
     ),
     Mutant(

@@ -12,6 +12,7 @@ THREADS = "test_7_threads.py"
 STREAMS = "test_8_streams.py"
 WORKERS = "test_8_workers_and_exit.py"
 PARENT = "test_8_parent_death.py"
+FORK = "test_8_fork.py"
 MAIN = "test_8_main_module.py"
 SENT_AHEAD = f"{CRASHES}::test_of_tasks_sent_ahead_only_the_one_that_had_started_fails_and_none_runs_twice"
 
@@ -202,11 +203,11 @@ SAFE = (
     Mutant(
         clause=8,
         place="process",
-        breaks="a fork of the parent does not keep its workers alive",
+        breaks="a fork of the parent keeps no worker alive",
         file="_backends/process/start.py",
         old="        lifeline.close()",
         new="        pass",
-        tests=(f"{PARENT}::test_a_fork_of_the_parent_does_not_keep_its_workers_alive",),
+        tests=(f"{FORK}::test_a_fork_in_the_midst_of_a_start_does_not_keep_that_worker_alive",),
         only="",
     ),
     Mutant(

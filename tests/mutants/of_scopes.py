@@ -125,7 +125,7 @@ FAILURE_POLICY = (
         file="_core/failures.py",
         old="known = {id(leaf) for leaf in leaves(kept)}",
         new="known: set[int] = set()",
-        tests=(f"{FAIL_FAST}::test_a_failure_that_the_body_awaited_is_in_the_group_once",),
+        tests=(f"{FAIL_FAST}::test_a_failure_that_the_body_awaited_and_ended_with_is_in_the_group_once",),
     ),
     Mutant(
         clause=2,
