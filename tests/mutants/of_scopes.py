@@ -47,6 +47,16 @@ NO_ORPHANS = (
     Mutant(
         clause=1,
         place="scope",
+        breaks="no number of asyncio's own cancellations makes an orphan",
+        file="_core/supervisor.py",
+        old="except anyio.get_cancelled_exc_class() as exc:",
+        new="except ZeroDivisionError as exc:",
+        tests=(f"{ORPHANS}::test_no_number_of_asyncio_cancels_makes_an_orphan",),
+        only="",
+    ),
+    Mutant(
+        clause=1,
+        place="scope",
         breaks="tasks are waited for although the supervisor itself was hit",
         file="_core/scope.py",
         old="if self._remote.tasks:  # the supervisor itself was hit",
@@ -223,6 +233,16 @@ DEADLINE = (
         new="            pass",
         tests=(f"{DEADLINES}::test_a_tasks_own_timeout_is_that_tasks_failure",),
         only="not loop and not trio and not uvloop and not eager",
+    ),
+    Mutant(
+        clause=5,
+        place="scope",
+        breaks="the timeout of a task outside of the loop strikes on trio",
+        file="_backends/trio_port.py",
+        old="                await trio.sleep(delay)\n                fn(*args)",
+        new="                await trio.sleep(delay)",
+        tests=(f"{DEADLINES}::test_a_tasks_own_timeout_is_that_tasks_failure",),
+        only="trio and thread",
     ),
     Mutant(
         clause=5,

@@ -11,6 +11,18 @@ import pytest
 from tests.mutants.catalogue import CLAUSES, MUTANTS
 from tests.mutants.mutant import CONTRACT, ROOT, Mutant
 
+EVERYWHERE = {"loop", "thread", "process", "process-coroutine"}
+OWN_CODE = {
+    1: EVERYWHERE,
+    2: {"scope", "loop"},
+    3: EVERYWHERE,
+    4: EVERYWHERE,
+    5: EVERYWHERE,
+    6: {"process", "process-coroutine"},
+    7: EVERYWHERE - {"loop"},
+    8: EVERYWHERE - {"loop"},
+}
+
 
 def name(mutant: Mutant) -> str:
     return f"{mutant.clause}-{mutant.breaks}"
@@ -28,6 +40,12 @@ def test_the_tests_of_a_mutant_exist_and_are_its_clauses(mutant: Mutant) -> None
         file, function = test.split("::")
         assert file.startswith(f"test_{mutant.clause}_")
         assert re.search(rf"^(async )?def {function}\(", (ROOT / CONTRACT / file).read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("clause", CLAUSES)
+def test_a_clause_is_broken_at_each_place_that_has_code_of_its_own_for_it(clause: int) -> None:
+    broken = {mutant.place for mutant in MUTANTS if mutant.clause == clause}
+    assert broken >= OWN_CODE[clause]
 
 
 def test_every_clause_is_broken_more_than_once_and_no_mutant_is_listed_twice() -> None:
