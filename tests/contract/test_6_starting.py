@@ -19,7 +19,7 @@ from unified_exec import (
     WorkerStartError,
     shutdown_default_pools,
 )
-from unified_exec._backends.process import hiring, start
+from unified_exec._backends.process import crew, hiring, start
 
 MOST_STARTS = 12
 
@@ -61,18 +61,29 @@ async def test_a_pool_whose_initializer_fails_once_is_whole_again_afterwards(tmp
             assert await scope.spawn(tasks.double, 1, on="process") == 2
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["known as short", "unknown"])
 @pytest.mark.parametrize("how", tasks.DEATHS)
-async def test_a_death_while_starting_fails_the_waiting_tasks_and_ends_the_tries(how: str, tmp_path: Path) -> None:
+async def test_a_death_while_starting_fails_the_waiting_tasks_and_ends_the_tries(
+    how: str, known: bool, tmp_path: Path
+) -> None:
+    """Also those that were sent ahead to another worker that is starting."""
+
+    def double(number: int) -> int:
+        return number * 2
+
+    async with TaskScope() as scope:
+        for n in range(50 if known else 0):
+            await scope.spawn(double, n, on="process")
     log = str(tmp_path / "log")
     pool = ProcessPool(max_workers=2, initializer=tasks.note_and_die, initargs=(log, "x", how))
     async with pool, TaskScope(policy=Collect(), processes=pool) as scope:
-        handles = [scope.spawn(tasks.double, n, on="process") for n in range(20)]
+        handles = [scope.spawn(double, n, on="process") for n in range(20)]
     codes = {"exit": 7, "segfault": -11, "abort": -6, "kill": -9}
     for handle in handles:
         error = handle.exception()
         assert isinstance(error, WorkerStartError), error
         assert error.exitcode == codes[how]
-    assert 1 <= len(tasks.noted(log)) <= MOST_STARTS
+    assert 1 <= len(tasks.noted(log)) <= crew.START_TRIES + pool.max_workers
 
 
 async def test_a_start_that_fails_beside_a_busy_worker_is_not_tried_without_end(tmp_path: Path) -> None:

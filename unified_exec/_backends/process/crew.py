@@ -379,6 +379,10 @@ class Crew:
 
     def _fail_waiting(self, error: BaseException) -> None:
         self.failed_starts = 0
+        for worker in self.workers:
+            if worker.end.state is protocol.STARTING:  # what waits for that one would have three more tries
+                self.requeue(worker.take_back())
+                self.rest(worker)
         waiting = list(self.queue.drain())
         for task in waiting:
             task.place = ENDING  # settling one may cancel the others
