@@ -86,6 +86,15 @@ CRASH = (
     Mutant(
         clause=6,
         place="process",
+        breaks="workers that die while they start fail what was sent ahead to another",
+        file="_backends/process/crew.py",
+        old="            if worker.end.state is protocol.STARTING:  # what waits",
+        new="            if False:  # what waits",
+        tests=(f"{STARTING}::test_a_death_while_starting_fails_the_waiting_tasks_and_ends_the_tries",),
+    ),
+    Mutant(
+        clause=6,
+        place="process",
         breaks="a failing initializer fails the waiting tasks",
         file="_backends/process/crew.py",
         old="        self.failed_starts = START_TRIES\n",
