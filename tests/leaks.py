@@ -19,13 +19,14 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 
+from tests import holders
 from tests.waiting import PATIENCE, until
 
 LINUX = sys.platform == "linux"
@@ -214,6 +215,15 @@ def describe_mapping(line: str) -> str:
     return f"mapped shared memory: {line}"
 
 
+def who_holds(mapped: Iterable[Hashable]) -> list[str]:
+    """What keeps shared memory mapped, by the keys of `mappings`."""
+    sizes: set[int] = set()
+    for line in mapped:
+        start, end = str(line).split()[0].split("-")
+        sizes.add(int(end, 16) - int(start, 16))
+    return [f"mapped shared memory, held: {way}" for way in holders.of_mappings(sizes)] if sizes else []
+
+
 KINDS = (
     Kind(processes, describe_process),
     Kind(threads, describe_thread),
@@ -282,8 +292,19 @@ def _what_is_left(before: list[dict[Hashable, Any]], patience: float, pause: Cal
     waiting = [(kind, old) for kind, old in zip(KINDS, before, strict=True) if kind.look().keys() - old.keys()]
     if not waiting:
         return []
-    gc.collect()  # a cycle, such as an exception with its traceback, may hold the last reference
-    until(lambda: not any(kind.look().keys() - old.keys() for kind, old in waiting), patience, pause=pause)
+    seen: list[set[Hashable]] = []
+
+    def gone() -> bool:
+        now = [kind.look().keys() - old.keys() for kind, old in waiting]
+        if now != seen:
+            # A cycle, such as an exception with its traceback, may hold the last reference; and what has ended since
+            # (a thread) may have held the cycle until then.
+            gc.collect()
+            seen[:] = now
+            now = [kind.look().keys() - old.keys() for kind, old in waiting]
+        return not any(now)
+
+    until(gone, patience, pause=pause)
     left = []
     for kind, old in waiting:
         for key, thing in kind.look().items():
@@ -291,6 +312,8 @@ def _what_is_left(before: list[dict[Hashable, Any]], patience: float, pause: Cal
                 left.append(kind.describe(thing))
                 if isinstance(thing, psutil.Process):
                     _kill(thing)
+        if kind.look is mappings:
+            left += who_holds(kind.look().keys() - old.keys())
     return left
 
 

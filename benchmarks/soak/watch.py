@@ -12,8 +12,9 @@ import time
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from tests.leaks import KINDS
+from tests.leaks import KINDS, mappings, who_holds
 from tests.waiting import until
 from unified_exec import TaskHandle
 
@@ -33,7 +34,8 @@ class Watchdog:
     def __init__(self, seconds: float = HANGS) -> None:
         self.seconds = seconds
         self.epoch: Epoch | None = None
-        self._moved: dict[Session, tuple[tuple[int, int], float]] = {}
+        # Weak: a session of an epoch that is over, and the results in it, must not live until the next look.
+        self._moved: WeakKeyDictionary[Session, tuple[tuple[int, int], float]] = WeakKeyDictionary()
         threading.Thread(target=self._watch, name="soak watchdog", daemon=True).start()
 
     def _watch(self) -> None:
@@ -43,7 +45,6 @@ class Watchdog:
             faulthandler.dump_traceback_later(2 * self.seconds, exit=True)
             epoch = self.epoch
             if epoch is None:
-                self._moved.clear()
                 continue
             now = time.monotonic()
             hanging = self._hanging(epoch, now)
@@ -55,7 +56,7 @@ class Watchdog:
 
     def _hanging(self, epoch: Epoch, now: float) -> list[Session]:
         """The sessions in which nothing was spawned and nothing has ended for too long."""
-        moved: dict[Session, tuple[tuple[int, int], float]] = {}
+        moved: WeakKeyDictionary[Session, tuple[tuple[int, int], float]] = WeakKeyDictionary()
         for session in list(epoch.running):
             at = (len(session.tasks), sum(1 for task in list(session.tasks) if task.handle.done()))
             before, since = self._moved.get(session, (at, now))
@@ -137,10 +138,10 @@ class Ground:
         self.memory: list[tuple[int, int]] = []
 
     def left(self, patience: float = 15.0) -> list[str]:
-        """What is left behind, once the system had its time to end it."""
-        gc.collect()
+        """What is left behind, and who holds it, once the system had its time to end it."""
 
         def new() -> bool:
+            gc.collect()  # with each look: what ends in its own time may have held a cycle until now
             if any(kind.look().keys() - old.keys() for kind, old in zip(KINDS, self._before, strict=True)):
                 return True
             return _handles() > 0
@@ -149,6 +150,8 @@ class Ground:
         if not until(lambda: not new(), patience):
             for kind, old in zip(KINDS, self._before, strict=True):
                 left += [kind.describe(thing) for key, thing in kind.look().items() if key not in old]
+                if kind.look is mappings:
+                    left += who_holds(kind.look().keys() - old.keys())
             left.append(f"{_handles()} task handles")
         if left:
             left += _workers_that_live()

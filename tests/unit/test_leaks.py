@@ -19,7 +19,7 @@ import anyio
 import psutil
 import pytest
 
-from tests import leaks
+from tests import leaks, waiting
 from tests.waiting import has_ended, until
 
 linux = pytest.mark.skipif(not leaks.LINUX, reason="watched on Linux only")
@@ -186,6 +186,45 @@ def test_shared_memory_that_is_only_mapped_is_caught() -> None:
         os.ftruncate(descriptor, mmap.PAGESIZE)
         # A mapping of Python's own keeps a duplicate of the descriptor; the raw one stands in for C code.
         cleanup.enter_context(mapped_without_a_descriptor(descriptor))
+        os.close(descriptor)
+
+
+@linux
+def test_who_holds_mapped_shared_memory_is_named() -> None:
+    way = r"mmap.* <- dict of 1 <- .*<- <module 'tests\.waiting'"
+    with leak_named(r"mapped shared memory: .*memfd:held", way) as cleanup:
+        descriptor = os.memfd_create("held")
+        os.ftruncate(descriptor, 3 * mmap.PAGESIZE)
+        waiting.until.holds = {"block": mmap.mmap(descriptor, 0)}  # type: ignore[attr-defined]
+        os.close(descriptor)
+        cleanup.callback(delattr, waiting.until, "holds")
+
+
+@linux
+def test_what_a_thread_that_ends_in_time_held_in_a_cycle_is_no_leak() -> None:
+    """A garbage collection while the thread still holds it frees nothing."""
+    stop = threading.Event()
+
+    def hold() -> None:
+        failure = ValueError()
+        failure.__context__ = circle = RuntimeError()
+        circle.block = mmap.mmap(descriptor, 0)  # type: ignore[attr-defined]
+        circle.__cause__ = failure
+        ready.set()
+        stop.wait()
+
+    ready = threading.Event()
+    descriptor = os.memfd_create("held")
+    os.ftruncate(descriptor, mmap.PAGESIZE)
+    thread = threading.Thread(target=hold)
+
+    def pause(seconds: float) -> None:
+        stop.set()
+        thread.join()
+
+    with leaks.watch(pause=pause):
+        thread.start()
+        ready.wait()
         os.close(descriptor)
 
 

@@ -39,8 +39,11 @@ class MapStream(AsyncIterator[T], Generic[T]):
         if len(ready) == self._engine.low:
             self._engine.refill()
         if type(item) in NO_RESULT:
-            failure: Any = self._engine.failure(item.error, type(item) is Stop)
-            return failure  # type: ignore[no-any-return]
+            error, final = item.error, type(item) is Stop
+            try:
+                return self._engine.failure(error, final)  # type: ignore[return-value]
+            finally:
+                del item, error  # no cycle from the error over its traceback to this frame
         return item  # type: ignore[no-any-return]
 
     def take(self, most: int) -> list[T]:
