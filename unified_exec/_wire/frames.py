@@ -38,6 +38,7 @@ NEW_CARD = 2  # the function's bytes are included; learn them
 RETIRING = 4  # DONE: the worker ends after this answer
 CARD_IN_SHARED = 8  # the function's bytes are the first buffer of the shared block
 FORGET_CARDS = 16  # TASK: forget every function learnt before this one
+AFTER_STREAM = 32  # DONE, REPORT in the mailbox: this task has sent reports on the other socket before
 
 INLINE_MAX = 32 * 1024
 """A payload above this many bytes travels in shared memory instead of in the message."""
@@ -113,6 +114,16 @@ def unpack_task(message: memoryview) -> TaskMessage:
 
 def pack_done(id: int, outcome: int, started: float, finished: float, payload: Bytes = b"", flags: int = 0) -> bytes:
     return _DONE.pack(DONE, flags, outcome, id, started, finished) + payload
+
+
+def after_stream(message: bytes) -> bytes:
+    """The same DONE or REPORT, with the note that what its task has sent on the other socket came before."""
+    return bytes((message[0], message[1] | AFTER_STREAM)) + message[2:]
+
+
+def is_after_stream(message: Bytes) -> bool:
+    """Tell whether a message in the mailbox carries that note."""
+    return len(message) > 1 and message[0] in (DONE, REPORT) and message[1] & AFTER_STREAM != 0
 
 
 def unpack_done(message: memoryview) -> tuple[int, int, int, float, float, memoryview]:

@@ -29,7 +29,7 @@ def send(
     """
     flags = frames.RETIRING if leaving else 0
     if stopped:
-        link.answer(frames.pack_done(task.id, frames.STOPPED, started, finished, b"", flags))
+        link.done(task.id, frames.pack_done(task.id, frames.STOPPED, started, finished, b"", flags))
         return
     kind = frames.VALUE
     buffers: Sequence[memoryview] = ()
@@ -43,16 +43,16 @@ def send(
     if error is not None:
         kind, data = frames.ERROR, remote_errors.encode_error(error)
     if not buffers and len(data) <= frames.INLINE_MAX:
-        link.answer(frames.pack_done(task.id, kind, started, finished, data, flags))
+        link.done(task.id, frames.pack_done(task.id, kind, started, finished, data, flags))
         return
     try:
         fd, table = shared.write_block(data, buffers)
     except (OSError, MemoryError) as exc:
         why = SerializationError(f"the result of {task.name}()", f"no shared memory for {len(data)} bytes: {exc}")
         data = remote_errors.encode_error(why)
-        link.answer(frames.pack_done(task.id, frames.ERROR, started, finished, data, flags))
+        link.done(task.id, frames.pack_done(task.id, frames.ERROR, started, finished, data, flags))
         return
-    link.answer_shared(frames.pack_done(task.id, kind, started, finished, table, flags | frames.IN_SHARED), fd)
+    link.done(task.id, frames.pack_done(task.id, kind, started, finished, table, flags | frames.IN_SHARED), fd)
 
 
 def _packed(value: Any, what: str) -> codec.Packed:

@@ -18,6 +18,8 @@ TASKS_FD, CONTROL_FD, LIFELINE_FD, STATUS_FD = 3, 4, 5, 6
 STATUS_SIZE = 4096
 STARTED = Struct("<Q")
 
+STREAMED, MAILED = 1, 2
+
 _INT = Struct("@i")
 _ANC = _socket.CMSG_SPACE(_INT.size * 4) if hasattr(_socket, "CMSG_SPACE") else 0
 
@@ -57,9 +59,17 @@ def receive(sock: _socket.socket, buffer: bytearray, flags: int = 0) -> tuple[in
 
 class Link:
     """The worker's end of the conversation. Sends whole messages and waits for room: an answer has left, or lies
-    in shared memory, when `answer` returns."""
+    in shared memory, when `answer` returns.
 
-    __slots__ = ("_buffer", "_view", "control", "status", "tasks")
+    The reports of a task and its answer arrive in the order they were sent, though there are two sockets: from its
+    first large one on all go into the mailbox, with the note that the parent shall read the other socket first if the
+    task has sent something there before.
+
+    Attributes:
+        said: the tasks that have reported something, each with the sockets it was sent on (`STREAMED`, `MAILED`).
+    """
+
+    __slots__ = ("_buffer", "_view", "control", "said", "status", "tasks")
 
     def __init__(self) -> None:
         self.tasks = _socket.socket(fileno=TASKS_FD)
@@ -68,6 +78,7 @@ class Link:
         os.close(STATUS_FD)
         self._buffer = bytearray(frames.MESSAGE_MAX)
         self._view = memoryview(self._buffer)
+        self.said: dict[int, int] = {}
 
     def next_task(self, flags: int = 0) -> tuple[memoryview, int | None] | None:
         """Wait for the next message of the task stream; ``None`` when the parent has closed it, or says so.
@@ -90,17 +101,35 @@ class Link:
             except OSError as exc:
                 wait_for_room(exc)
 
-    def answer_shared(self, message: bytes, fd: int) -> None:
-        """Send an answer whose payload lies in a shared block; closes our descriptor of it."""
+    def done(self, id: int, message: bytes, fd: int | None = None) -> None:
+        """Send the answer of a task, with the shared block it lies in; closes our descriptor of that."""
+        if fd is None and not self.said:
+            self.answer(message)
+        else:
+            self._tell(message, fd, self.said.pop(id, 0))
+
+    def report(self, id: int, message: bytes, fd: int | None = None) -> None:
+        """Send what a running task says, with the shared block it lies in; closes our descriptor of that."""
+        said = self.said.get(id, 0)
+        self.said[id] = said | (MAILED if fd is not None or said & MAILED else STREAMED)
+        self._tell(message, fd, said)
+
+    def _tell(self, message: bytes, fd: int | None, said: int) -> None:
+        if fd is None and not said & MAILED:
+            self.answer(message)
+            return
+        if said & STREAMED:
+            message = frames.after_stream(message)
         try:
             while True:
                 try:
-                    self.control.sendmsg([message], fd_message(fd))
+                    self.control.sendmsg([message], fd_message(fd) if fd is not None else ())
                     return
                 except OSError as exc:
                     wait_for_room(exc)
         finally:
-            os.close(fd)
+            if fd is not None:
+                os.close(fd)
 
     def control_messages(self, buffer: bytearray) -> list[tuple[bytes, int | None]]:
         """Take what lies in the mailbox, without waiting, and the descriptors that came with it."""

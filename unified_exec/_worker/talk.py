@@ -33,10 +33,10 @@ class Talk:
         """
         packed = codec.encode_value(message, "the message")
         if not packed.buffers and len(packed.data) <= frames.INLINE_MAX:
-            self.link.answer(frames.pack_report(id, packed.data))
+            self.link.report(id, frames.pack_report(id, packed.data))
             return
         fd, table = shared.write_block(packed.data, packed.buffers)
-        self.link.answer_shared(frames.pack_report(id, table, frames.IN_SHARED), fd)
+        self.link.report(id, frames.pack_report(id, table, frames.IN_SHARED), fd)
 
     def wait_for_credit(self, id: int, used: int) -> None:
         """Wait until the parent has given the task more credit than it has used.

@@ -288,7 +288,9 @@ class Crew:
         elif type(event) is protocol.RingAgain:
             self.port.call_later(BREATH, worker.ring)
         elif type(event) is protocol.Report:
-            worker.tasks[event.id].said(message_of(*worker.payload(event, fd)))
+            message = message_of(*worker.payload(event, fd))
+            if event.id in worker.tasks:
+                worker.tasks[event.id].said(message)
         elif type(event) is protocol.StartFailed:
             self._start_failed(worker, decode_start_error(event.error))
 

@@ -243,6 +243,8 @@ class Worker:
     def read_control(self) -> Iterator[tuple[Event, int | None]]:
         """Read what came on the mailbox, with the descriptor each message brought; the caller closes it.
 
+        What a task has said on the other socket before comes first.
+
         Raises:
             ProtocolError: the worker talks nonsense.
         """
@@ -260,9 +262,13 @@ class Worker:
             if not size:
                 self.deaf = True
                 return
+            message = memoryview(buffer)[:size]
             try:
-                event = self.end.receive(memoryview(buffer)[:size])
-            except ProtocolError:
+                if frames.is_after_stream(message):
+                    for earlier in self.read_tasks(1 << 30):
+                        yield earlier, None
+                event = self.end.receive(message)
+            except (ProtocolError, GeneratorExit):
                 if fd is not None:
                     os.close(fd)
                 raise
