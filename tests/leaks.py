@@ -94,10 +94,14 @@ def mark_this_run() -> None:
 
 def _marked() -> Iterator[psutil.Process]:
     mark = os.environ.get(MARK)
-    if not LINUX or mark is None:
-        return
-    wanted = f"{MARK}={mark}".encode()
-    for name in os.listdir("/proc"):
+    if mark is not None:
+        yield from with_environment(f"{MARK}={mark}")
+
+
+def with_environment(setting: str) -> Iterator[psutil.Process]:
+    """The other processes that have `setting` in their environment, as those have that inherited it."""
+    wanted = setting.encode()
+    for name in os.listdir("/proc") if LINUX else ():
         if not name.isdigit() or int(name) == os.getpid():
             continue
         try:

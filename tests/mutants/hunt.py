@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,12 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
+from tests import leaks
 from tests.faults import programs
 from tests.mutants.mutant import ROOT, Mutant
 
 COPIED = ("unified_exec", "tests", "pyproject.toml")
 HANGS = 20
 """Seconds after which a single test counts as hanging, which is a failure too."""
+
+MARK = "UNIFIED_EXEC_MUTANT"
+"""Whatever the tests of a mutant start inherits this."""
 
 
 @dataclass(frozen=True)
@@ -83,19 +87,20 @@ def _forget_compiled(path: Path) -> None:
 
 
 def run(mutant: Mutant, copy: Path, patience: float) -> Verdict:
-    """Run the tests of a mutant in the copy as it is."""
+    """Run the tests of a mutant in the copy as it is, and end all that is left of them."""
     options = ["-x", "-v", "-p", "no:cacheprovider", "--tb=no", f"--timeout={HANGS}", "--timeout-method=thread"]
     only = ["-k", mutant.only] if mutant.only else []
+    command = ["-m", "pytest", *options, *only, *mutant.selection]
     began = time.monotonic()
-    with programs.started(
-        "-m", "pytest", *options, *only, *mutant.selection, cwd=copy, PYTHONPATH=str(copy)
-    ) as process:
-        try:
-            out, err = process.communicate(timeout=patience)
-        except subprocess.TimeoutExpired:  # a test that has failed may hang in its teardown, where no timeout counts
-            for pid in programs.session(process.pid):
-                os.kill(pid, signal.SIGKILL)
-            out, err = process.communicate()
+    try:
+        with programs.started(*command, cwd=copy, PYTHONPATH=str(copy), **{MARK: str(copy)}) as process:
+            try:
+                out, err = process.communicate(timeout=patience)
+            except subprocess.TimeoutExpired:  # what has failed may hang in its teardown, where no timeout counts
+                _end_what_is_left(copy)
+                out, err = process.communicate()
+    finally:
+        _end_what_is_left(copy)
     seconds = time.monotonic() - began
     failed = re.search(r"::(.+) (?:FAILED|ERROR)", out)
     if failed:
@@ -105,3 +110,12 @@ def run(mutant: Mutant, copy: Path, patience: float) -> Verdict:
         return Verdict(True, f"{hung[-1].strip() if hung else 'a test'}, which hung", seconds)
     lines = [line for line in (out + err).splitlines() if line.strip()]
     return Verdict(False, lines[-1] if lines else "no output", seconds, valid=process.returncode == 0)
+
+
+def _end_what_is_left(copy: Path) -> None:
+    """The tests start programs in sessions of their own, and a mutant may keep them from ending those."""
+    for process in leaks.with_environment(f"{MARK}={copy}"):
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            pass
