@@ -46,7 +46,11 @@ class GeneratorStream(AsyncIterator[T], Generic[T]):
 
     async def __anext__(self) -> T:
         if not self._items:
-            await self._engine.more()
+            try:
+                await self._engine.more()
+            except BaseException:
+                del self  # no cycle from the error over its traceback to this frame
+                raise
         item: T = self._items.popleft()
         self._engine.taken()
         return item
@@ -111,6 +115,8 @@ class _Engine:
         """The consumer waits for a while now."""
 
     def wake(self) -> None:
+        if self.handle.done():
+            self.handle.listener = None  # no cycle of the two, which would keep what was not taken
         if self._waiter is not None:
             self._waiter.wake()
 
@@ -135,6 +141,7 @@ class _Engine:
         finally:
             self._waiter = None
             timer.cancel()
+            del self  # no cycle from the error over its traceback to this frame
 
     def stop(self) -> None:
         self.left = True

@@ -197,7 +197,10 @@ class Verbs:
 
         Cancelling it cancels no task. For coroutine objects without a scope there is `anyio.gather`.
         """
-        return [await handle for handle in handles]
+        try:
+            return [await handle for handle in handles]
+        finally:
+            del handles  # no cycle from a failure over its traceback to this frame
 
     async def as_completed(self, handles: Iterable[TaskHandle[T]]) -> AsyncIterator[TaskHandle[T]]:
         """Give the handles as they end, the first to end first.
