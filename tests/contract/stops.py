@@ -84,9 +84,9 @@ def deaf(folder: Path, name: str) -> None:
     """Swallows every ask, and has a child of its own."""
     child = subprocess.Popen(["sleep", "3600"])
     (folder / f"{name}.child").write_text(str(child.pid))
-    (folder / f"{name}.started").touch()
     while True:
         try:
+            (folder / f"{name}.started").touch()  # in here: an ask that follows at once is swallowed too
             time.sleep(3600)
         except BaseException:
             pass
@@ -226,9 +226,9 @@ async def a_blocks(folder: Path, name: str) -> None:
 
 
 async def a_deaf(folder: Path, name: str) -> None:
-    (folder / f"{name}.started").touch()
     while True:
         try:
+            (folder / f"{name}.started").touch()
             time.sleep(3600)
         except BaseException:
             pass
