@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import sys
 import os
+import sys
 import threading
 from typing import Any
 
