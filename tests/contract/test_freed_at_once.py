@@ -103,12 +103,12 @@ async def a_map_that_is_left() -> None:
 
 
 async def a_map_that_fails() -> None:
-    try:
-        async with TaskScope() as scope:
+    async with TaskScope() as scope:
+        try:  # inside: an error that leaves the block with something to cancel makes a cycle of trio's own
             async for _ in scope.map(give, [LARGE, LARGE, 0, LARGE], on="process"):
                 pass
-    except ExceptionGroup:
-        pass
+        except ValueError:
+            pass
 
 
 def stream_left(fn: Any) -> Callable[[], Coroutine[Any, Any, None]]:
@@ -122,12 +122,12 @@ def stream_left(fn: Any) -> Callable[[], Coroutine[Any, Any, None]]:
 
 def stream_failed(fn: Any) -> Callable[[], Coroutine[Any, Any, None]]:
     async def run() -> None:
-        try:
-            async with TaskScope() as scope:
+        async with TaskScope() as scope:
+            try:
                 async for _ in scope.stream(fn, LARGE, 0, on="process"):
                     pass
-        except ExceptionGroup:
-            pass
+            except ValueError:
+                pass
 
     return run
 
