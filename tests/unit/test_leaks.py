@@ -191,7 +191,7 @@ def test_shared_memory_that_is_only_mapped_is_caught() -> None:
 
 @linux
 def test_who_holds_mapped_shared_memory_is_named() -> None:
-    way = r"mmap.* <- dict of 1 <- .*<- <module 'tests\.waiting'"
+    way = r"mmap.* <- dict of 1 <- .*<- <module 'tests\."
     with leak_named(r"mapped shared memory: .*memfd:held", way) as cleanup:
         descriptor = os.memfd_create("held")
         os.ftruncate(descriptor, 3 * mmap.PAGESIZE)

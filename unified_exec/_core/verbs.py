@@ -197,10 +197,14 @@ class Verbs:
 
         Cancelling it cancels no task. For coroutine objects without a scope there is `anyio.gather`.
         """
+        values: list[T] = []
+        handle: TaskHandle[T] | None = None
         try:
-            return [await handle for handle in handles]
+            for handle in handles:
+                values.append(await handle)  # not a comprehension: before 3.12 its frame could not let go
+            return values
         finally:
-            del handles  # no cycle from a failure over its traceback to this frame
+            del handles, handle, values  # no cycle from a failure over its traceback to this frame
 
     async def as_completed(self, handles: Iterable[TaskHandle[T]]) -> AsyncIterator[TaskHandle[T]]:
         """Give the handles as they end, the first to end first.
