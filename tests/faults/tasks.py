@@ -83,6 +83,15 @@ def hang() -> None:
         time.sleep(1000)
 
 
+def hang_whatever_is_asked() -> None:
+    """Hang, and swallow each ask to stop: only killing its worker ends it."""
+    while True:
+        try:
+            hang()
+        except BaseException:
+            pass
+
+
 def hold_the_gil(path: str) -> None:
     """Stay in one C call that never lets go of the GIL."""
     note(path, os.getpid())

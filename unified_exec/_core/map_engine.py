@@ -62,7 +62,7 @@ class MapEngine:
         self.tracker: Tracker | None = None
         self.stats: StageStats | None = None
         self._port = scope._port
-        self._place = place
+        self.place = place
         self._backend = backend
         self._steering = steering
         self._timeout = timeout
@@ -194,7 +194,7 @@ class MapEngine:
             self._steer(self._steering)
         scope = self.scope
         args = (chunk.items[0],) if self._single else (chunk.items,)
-        handle: TaskHandle[Any] = TaskHandle(self.name, self._fn, args, self._place, scope, self._port)
+        handle: TaskHandle[Any] = TaskHandle(self.name, self._fn, args, self.place, scope, self._port)
         handle.private = True
         handle.attempts = chunk.tries
         if self.tracker is not None:
@@ -222,7 +222,7 @@ class MapEngine:
     def _steer(self, steering: Steering) -> None:
         """Go where this chunk belongs by now; how much may be under way depends on the place."""
         self._backend = steering.backend()
-        self._place = self._backend.kind
+        self.place = self._backend.kind
         self._bounds.steered(steering, self._backend)
 
     def _release(self, hold: Hold | None) -> None:

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import anyio
 
 from .._rules.dispatch import call_name
-from . import route
-from .map_engine import MapEngine
-from .mapping import MapStream
+from .mapping import make_map
 from .stage_stats import StageStats
 
 if TYPE_CHECKING:
@@ -78,15 +76,13 @@ class MapStage(Stage):
         self.name = name
 
     def attach(self, scope: TaskScope, stream: Any, failures: list[Failure]) -> Any:
-        place, backend = route.resolve(scope, self.fn, self.on)
-        options = {**self.options, "chunk": None if self.options["chunk"] == "auto" else self.options["chunk"]}
+        options = {**self.options, "name": f"stage {self.name}"}
         take = failures.append if self.on_error == "skip" else self.on_error
         if callable(take):
             options["on_error"] = lambda item, error: take(Failure(self.name, item, error))
-        options["steering"] = route.steering(scope, self.fn, self.on)
-        engine = MapEngine(scope, self.fn, stream, place, backend, name=f"stage {self.name}", **options)
-        engine.stats = StageStats(self.name, place)
-        return MapStream(engine)
+        results = make_map(scope, self.fn, stream, self.on, **options)
+        results._engine.stats = StageStats(self.name, results._engine.place)
+        return results
 
     def __repr__(self) -> str:
         return f"map({self.name})"
