@@ -113,7 +113,7 @@ class MapEngine:
             while (room := self._may_send()) > 0:
                 if not self._reading():  # what was sent may have ended it
                     break
-                items = self.source.read(min(room, self.chunking.size))
+                items = self.source.read(min(room, self._next_size()))
                 if items:
                     self._expect(items)
                 if self.source.error is not None:
@@ -121,6 +121,9 @@ class MapEngine:
         finally:
             self._refilling = False
         self.low = len(self.ready) // 2
+
+    def _next_size(self) -> int:
+        return self.chunking.next_size(self.source.left, self._bounds.workers)
 
     async def _feed(self, around: anyio.CancelScope) -> None:
         """Read an async source as far as the bounds allow; it ends with the source or the map."""

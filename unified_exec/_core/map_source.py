@@ -15,6 +15,7 @@ class Source:
         exhausted: nothing more will come.
         error: what it raised behind its last item.
         total: how many items there are, if it can say so.
+        left: how many of them are still to be read.
     """
 
     def __init__(self, items: Iterable[Any] | AsyncIterable[Any], context: Context) -> None:
@@ -22,10 +23,11 @@ class Source:
         self.exhausted = False
         self.error: BaseException | None = None
         self.total: int | None = None
+        self.left: int | None = None
         self._context = context
         if isinstance(items, Iterable):
             try:
-                self.total = len(items)  # type: ignore[arg-type]
+                self.total = self.left = len(items)  # type: ignore[arg-type]
             except TypeError:
                 pass
             self._items: Any = iter(items)
@@ -39,6 +41,8 @@ class Source:
             self._context.run(taken.extend, islice(self._items, most))
         except BaseException as exc:  # what is no `Exception` too: this may run in a callback of the loop
             self.error = exc
+        if self.left is not None:
+            self.left = max(0, self.left - len(taken))
         if len(taken) < most:
             self.exhausted = True
         return taken

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-TARGET = 0.003
-"""Seconds of work in one chunk: long enough to hide the journey, short enough that no idle worker waits for it."""
+TARGET = 0.008
+"""Seconds of work in one chunk: long enough that the parent's part (some 0.2 ms where workers keep every core busy)
+is small against it, short enough that nobody waits long for its first result."""
+LEAST = 0.001
+"""Seconds of work below which a chunk is not made smaller so that the workers end together."""
 LONGEST = 0.03
 """Seconds after which a chunk gives back the items it has not begun: they have become slower than what was measured,
 and other workers may be idle."""
@@ -28,6 +31,19 @@ class Chunking:
         self._most = max(1, min(most, ITEMS_MAX))
         self._seconds: float | None = None  # for each item
         self.size = min(fixed, self._most) if fixed is not None else 1
+
+    def next_size(self, left: int | None, workers: int) -> int:
+        """How many items the next chunk has: towards the end of the items fewer, so that the workers end together
+        (guided self-scheduling: Polychronopoulos and Kuck, IEEE Trans. Computers C-36, 1987).
+
+        Args:
+            left: items that are still to be read, ``None`` if nobody knows.
+            workers: how many chunks run at once.
+        """
+        if left is None or self._seconds is None:
+            return self.size
+        fair = -(-left // (2 * workers))
+        return min(self.size, max(1, fair, int(LEAST / max(self._seconds, 1e-9))))
 
     def measured(self, items: int, seconds: float) -> None:
         """Learn that a chunk of `items` took `seconds`."""
