@@ -35,7 +35,22 @@ def test_what_workers_use_stays_light(name: str) -> None:
 def test_a_scope_loads_no_event_loop_and_no_engine() -> None:
     loaded = loaded_after("from unified_exec import TaskScope")
     assert not loaded & {"asyncio", "trio", "cloudpickle", "multiprocessing", "subprocess"}
-    assert not any(each.startswith("unified_exec._backends.process") for each in loaded)
+    assert not any(each.startswith("unified_exec._backends") for each in loaded)
+
+
+def test_time_left_knows_the_deadline_of_a_program_that_has_opened_no_scope_yet() -> None:
+    code = """if True:
+        import anyio
+        from unified_exec import TaskScope, time_left
+
+        async def main():
+            with anyio.fail_after(60):
+                print(0 < time_left() <= 60)
+
+        anyio.run(main)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
 
 
 def test_every_public_name_is_there() -> None:

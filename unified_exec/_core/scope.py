@@ -6,32 +6,33 @@ import os
 from _thread import get_ident
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from math import inf as INF
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
-from .._backends.base import Backend
-from .._backends.ports import Port, current_port
-from .._model.current import INF
-from .._rules.policies import FailFast, Policy, Verdict
-from . import route
+from . import spawning
 from .ambient import enclosing_deadline, nearest, spawned_in_thread_task
-from .coroutine import run_coroutine
-from .failures import final_error
-from .handle import TaskHandle
 from .spawning import Spawning
-from .standing import GO_ON, Standing
-from .supervisor import Supervisor
 from .verbs import Verbs
 
 if TYPE_CHECKING:
     from anyio import CancelScope
 
+    from .._backends.base import Backend
+    from .._backends.ports import Port, current_port
     from .._backends.process.pool import ProcessPool
     from .._backends.thread import ThreadPool
+    from .._rules.policies import FailFast, Policy, Verdict
+    from . import route
+    from .coroutine import run_coroutine
+    from .failures import final_error
+    from .handle import TaskHandle
     from .limits import Gate
+    from .standing import GO_ON, Standing
+    from .supervisor import Supervisor
     from .watchdog import Stall
 
     On = Literal["loop", "thread", "process", "cpu", "auto"] | ProcessPool | ThreadPool
@@ -48,6 +49,25 @@ DEBUG = os.environ.get("UNIFIED_EXEC_DEBUG", "").strip().lower() not in ("", "0"
 """Whether every scope watches its loop; asked once."""
 
 DECIDED = "the outcome of its scope is decided"
+
+_loaded = False
+
+
+def _load() -> None:
+    """Load what a scope needs once there is one: its name alone shall cost little more than `import anyio`."""
+    from .._backends.ports import current_port
+    from .._rules.policies import FailFast, Verdict
+    from . import route
+    from .coroutine import run_coroutine
+    from .failures import final_error
+    from .handle import TaskHandle
+    from .standing import GO_ON, Standing
+    from .supervisor import Supervisor
+
+    vars(spawning).update(TaskHandle=TaskHandle, route=route)
+    globals().update(FailFast=FailFast, Verdict=Verdict, current_port=current_port, route=route, GO_ON=GO_ON)
+    globals().update(run_coroutine=run_coroutine, final_error=final_error, TaskHandle=TaskHandle)
+    globals().update(Standing=Standing, Supervisor=Supervisor, _loaded=True)
 
 
 class TaskScope(Spawning, Verbs, TaskGroup):
@@ -102,6 +122,8 @@ class TaskScope(Spawning, Verbs, TaskGroup):
         threads: ThreadPool | None = None,
         debug: bool | Callable[[Stall], object] = False,
     ) -> None:
+        if not _loaded:
+            _load()
         route.check_scope_arguments(policy, timeout, processes, threads)
         self._debug = DEBUG if debug is False else route.checked_debug(debug)
         self.name = name

@@ -8,11 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
 from .._rules.dispatch import AUTO, call_name
-from . import route
-from .handle import TaskHandle
 
 if TYPE_CHECKING:
     from .._rules.retry import Retry
+    from . import route  # this and `TaskHandle` come with the first scope, see `scope`
+    from .handle import TaskHandle
     from .limits import Gate
     from .progress import Show
     from .scope import On, TaskScope
