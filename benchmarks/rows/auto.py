@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from statistics import median
 from typing import Any
 
 from unified_exec import ProcessPool, TaskScope, ThreadPool
@@ -19,6 +20,8 @@ from ..engines.base import WORKERS, on_loop
 from ..model import BEST_PEER, OURS, Bar, Contender, Row, Settings
 
 WARM_UP_MOST = 12
+TIMES, ENOUGH = 15, 0.3
+"""So many times the items are taken through, or for so many seconds, once it is warm."""
 CALLS = 10_000
 PLACES: tuple[Any, ...] = ("auto", "thread", "process")
 
@@ -35,21 +38,24 @@ def _contender(workload: Workload, on: Any) -> Contender:
 
 
 async def _timed(fn: Callable[[Any], Any], items: Sequence[Any], on: Any) -> float:
-    """Seconds for all items, spawned at once, when everything is warm and ``auto`` has settled."""
+    """Seconds for all items, spawned at once, when everything is warm and ``auto`` has settled: the median of some
+    times, for some of the workloads end within milliseconds."""
     settled = 0
-    seconds = 0.0
+    seconds: list[float] = []
     forget()
     async with ProcessPool(WORKERS) as processes, ThreadPool() as threads:
-        for _ in range(WARM_UP_MOST + 2):
+        for warm_up in range(WARM_UP_MOST + TIMES):
             began = time.perf_counter()
             async with TaskScope(processes=processes, threads=threads) as scope:
                 for item in items:
                     scope.spawn(fn, item, on=on)
-            seconds = time.perf_counter() - began
+            taken = time.perf_counter() - began
             settled += on != "auto" or record_of(fn).course.settled
-            if settled > 2:  # at least two rounds to warm up, and none that was still being measured closely
-                break
-    return seconds
+            if settled > 2 or warm_up >= WARM_UP_MOST:  # two rounds to warm up, and none that is measured closely
+                seconds.append(taken)
+                if len(seconds) == TIMES or sum(seconds) > ENOUGH:
+                    break
+    return median(seconds)
 
 
 async def _spawned(calls: int) -> dict[str, float]:

@@ -100,11 +100,17 @@ def test_this_machine_has_a_core() -> None:
 
 @pytest.mark.parametrize(("workers", "cores", "share"), [(2, 8, "4"), (8, 8, "1"), (16, 8, "1"), (0, 8, "8")])
 def test_workers_share_the_cores(workers: int, cores: int, share: str) -> None:
-    wanted = sizing.worker_threads({}, workers, cores)
-    assert wanted == dict.fromkeys([*sizing.THREAD_VARIABLES, sizing.CORES_VARIABLE], share)
+    wanted = sizing.worker_environment({}, workers, cores)
+    shares = dict.fromkeys([*sizing.THREAD_VARIABLES, sizing.CORES_VARIABLE], share)
+    assert wanted == shares | sizing.MEMORY_VARIABLES
 
 
 def test_what_the_user_has_set_stays() -> None:
-    wanted = sizing.worker_threads({"OMP_NUM_THREADS": "3"}, 2, 8)
+    wanted = sizing.worker_environment({"OMP_NUM_THREADS": "3"}, 2, 8)
     assert "OMP_NUM_THREADS" not in wanted
     assert wanted["MKL_NUM_THREADS"] == "4"
+
+
+@pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"])
+def test_who_tunes_the_memory_allocator_has_all_of_it_as_it_was(name: str) -> None:
+    assert not sizing.MEMORY_VARIABLES.keys() & sizing.worker_environment({name: "1"}, 2, 8).keys()

@@ -137,9 +137,12 @@ def forget() -> None:
 
 def resolve(scope: TaskScope, fn: Callable[..., Any]) -> tuple[str, Backend | None]:
     """Return the place and the pool for the next call of `fn`, ``None`` for the event loop."""
-    if is_async(fn):
-        return "loop", None
-    if record_of(fn).course.place == "thread" or defaults.gil_is_off():
+    record = _records.get(id(fn.__code__)) if type(fn) is FunctionType and not fn.__dict__ else None
+    if record is None:  # else it was looked at before
+        if is_async(fn):
+            return "loop", None
+        record = record_of(fn)
+    if record.course.place == "thread" or defaults.gil_is_off():
         return "thread", scope._threads or defaults.default_threads()
     return "process", _processes(scope)
 
@@ -154,7 +157,10 @@ def launch(scope: TaskScope, handle: TaskHandle[Any], backend: Backend | None, t
         handle.decision = NO_GIL
         scope.launch(handle, backend, timeout)
     else:
-        record = record_of(handle.fn)
+        fn = handle.fn
+        record = _records.get(id(fn.__code__)) if type(fn) is FunctionType else None
+        if record is None:
+            record = record_of(fn)
         due = record.course.due()
         if due or handle.backend != "thread":
             start(scope, handle, backend, timeout, record, 1, due)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .._backends.process.pool import ProcessPool
     from .._backends.thread import ThreadPool
 
+_CAN_BE_OFF = "free-threading build" in sys.version  # said there from CPython 3.13 on
 _lock = allocate_lock()
 _processes: ProcessPool | None = None
 _threads: ThreadPool | None = None
@@ -53,9 +54,8 @@ def default_cores() -> ThreadPool:
 
 
 def gil_is_off() -> bool:
-    """Tell whether threads of this interpreter run Python code in parallel."""
-    enabled = getattr(sys, "_is_gil_enabled", None)
-    return enabled is not None and not enabled()
+    """Tell whether threads of this interpreter run Python code in parallel; an extension module may end that."""
+    return _CAN_BE_OFF and not sys._is_gil_enabled()  # type: ignore[attr-defined, unused-ignore]
 
 
 def shutdown_default_pools() -> None:

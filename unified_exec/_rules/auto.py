@@ -41,7 +41,7 @@ CHANGED = 4.0
 """Times the CPU time must grow or shrink before what was seen undisturbed is held for outdated."""
 SETTLED = 3
 """Samples that agree with the place before fewer calls are looked at."""
-RARELY = 64
+RARELY = 256
 """Then at last one call in so many is looked at; of long calls more, as the look costs them little."""
 LOOK, SHORT_LOOK = 0.0005, 0.00005
 """Seconds a look takes, with and without a thread that watches the lock: its start is most of it."""
@@ -333,8 +333,9 @@ class _Shares:
         machine, where everything stands in line for a core, a free lock seems held and a computing call seems to wait.
         So the least counts, of the waiting, which differs from call to call, the second least."""
         held = min(self._held, default=1.0)
-        if _median(self._together) > PARALLEL:
-            held = min(held, 0.5)
+        together = _median(self._together)
+        if together > PARALLEL:
+            held = min(held, 1 / together)  # what the lock costs where it is passed on again and again is in it
         waits = sorted(self._clean or self._disturbed)
         return waits[min(1, (len(waits) - 1) // 2)] if waits else 0.0, held
 

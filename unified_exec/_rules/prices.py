@@ -25,7 +25,7 @@ WORTH, CROWD_WORTH = 0.0005, 0.0001
 CROWD = 8
 """Tasks of its scope that were under way before a call, from which it counts as one of many."""
 
-ENTER_GAIN, ENTER_JOURNEY = 1.25, 0.25
+ENTER_GAIN, ENTER_JOURNEY = 1.1, 0.25
 """A function goes to processes when they do at least so many times the work, and the journey is at most this share of
 the call's own time..."""
 LEAVE_GAIN, LEAVE_JOURNEY = 0.9, 0.6
@@ -94,7 +94,7 @@ def explain(place: str, figures: Figures, price: Prices, cores: int, batched: bo
         )
     if figures.cpu <= 0.5 * wall and wall >= WORTH:
         return f"it waits most of the time ({shown}), which threads do well"
-    if figures.cpu >= WORTH and figures.gil <= 0.5 * figures.cpu:
+    if figures.cpu >= WORTH and figures.gil <= 0.6 * figures.cpu:
         return f"it lets go of the GIL for most of its work ({shown}): threads run in parallel and carry nothing"
     if cores < 2:
         return f"there is one core: processes would not make it faster ({shown})"

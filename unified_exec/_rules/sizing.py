@@ -16,6 +16,10 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
 )
 """What numerical libraries read, once, when they are loaded."""
+MEMORY_VARIABLES = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
+"""What glibc reads at the start of a process: see mallopt(3). It begins with small values and raises them with what
+is freed, up to these; until then a task that makes and drops arrays of about a mebibyte gives its memory back to the
+kernel and takes it again, page by page, in every call."""
 
 
 def cpu_count() -> int:
@@ -87,12 +91,15 @@ def _read(path: str) -> str | None:
         return None
 
 
-def worker_threads(environment: dict[str, str], workers: int, cores: int) -> dict[str, str]:
-    """Return the environment variables that keep `workers` processes from using more threads than `cores`.
+def worker_environment(environment: dict[str, str], workers: int, cores: int) -> dict[str, str]:
+    """Return the environment variables that `workers` processes get beside the parent's: they keep them from using
+    more threads than `cores`, and let them keep the memory that their tasks use again and again.
 
     What the user has set stays.
     """
     share = str(max(1, cores // max(1, workers)))
     wanted = {name: share for name in THREAD_VARIABLES if name not in environment}
     wanted[CORES_VARIABLE] = share
+    if "GLIBC_TUNABLES" not in environment and not any(name.startswith("MALLOC_") for name in environment):
+        wanted |= MEMORY_VARIABLES
     return wanted

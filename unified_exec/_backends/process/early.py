@@ -33,7 +33,7 @@ def begin() -> None:
     if inherited is None or _waiting:
         return
     cores = sizing.cpu_count()
-    environment = {**os.environ, **sizing.worker_threads(dict(os.environ), cores, cores)}
+    environment = {**os.environ, **sizing.worker_environment(dict(os.environ), cores, cores)}
     try:
         child = start(environment, _folder_of_cloudpickle())
     except WorkerStartError:

@@ -30,7 +30,7 @@ def hire(pool: ProcessPool, coroutines: bool) -> Worker:
     settings.max_tasks = pool._max_tasks
     settings.max_memory = pool._max_memory
     settings.idle = pool._idle_timeout
-    environment = {**os.environ, **sizing.worker_threads(dict(os.environ), pool.max_workers, sizing.cpu_count())}
+    environment = {**os.environ, **sizing.worker_environment(dict(os.environ), pool.max_workers, sizing.cpu_count())}
     environment.update(pool._env)
     worker = Worker(early.take(environment) or start(environment), coroutines)
     try:
