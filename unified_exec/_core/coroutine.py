@@ -48,8 +48,8 @@ async def run_coroutine(handle: TaskHandle[Any]) -> None:
     assert args is not None
     current.set(_LoopTask(handle))
     try:
-        call = _awaitable
         if handle.plan is None:
+            call = _awaitable
             handle.begin()
         else:
             call = _planned(handle)

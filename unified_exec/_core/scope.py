@@ -308,7 +308,8 @@ class TaskScope(Spawning, Verbs, TaskGroup):
         """A task has its outcome: count it, and do what the policy says. Handles call it."""
         remote, outcome = self._remote, handle.outcome
         assert outcome is not None
-        if remote.tasks.pop(handle, None) is None:
+        was_remote = remote.tasks.pop(handle, None) is not None
+        if not was_remote:
             self._local.discard(handle)
         if handle.by_scope and outcome.cancelled and handle.stop_reason is not DECIDED:
             self._cut_short = True
@@ -319,7 +320,7 @@ class TaskScope(Spawning, Verbs, TaskGroup):
                     self._cancel_all(None)
                 else:
                     self._cancel_rest()
-        if not remote.tasks:
+        if was_remote and not remote.tasks:
             remote.note_end()
 
     def _cancel_all(self, why: str | None) -> None:

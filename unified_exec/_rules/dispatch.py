@@ -177,7 +177,7 @@ def call_name(fn: Callable[..., Any]) -> str:
     if name is None:
         inner = unwrap(fn)
         name = getattr(inner, "__qualname__", None) or type(inner).__qualname__
-    return str(name)
+    return name if type(name) is str else str(name)
 
 
 def unknown_place(on: object) -> str:
