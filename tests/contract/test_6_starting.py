@@ -19,7 +19,7 @@ from unified_exec import (
     WorkerStartError,
     shutdown_default_pools,
 )
-from unified_exec._backends.process import crew, hiring, start
+from unified_exec._backends.process import hiring, start, starting
 
 MOST_STARTS = 12
 
@@ -83,10 +83,13 @@ async def test_a_death_while_starting_fails_the_waiting_tasks_and_ends_the_tries
         error = handle.exception()
         assert isinstance(error, WorkerStartError), error
         assert error.exitcode == codes[how]
-    assert 1 <= len(tasks.noted(log)) <= crew.START_TRIES + pool.max_workers
+    assert 1 <= len(tasks.noted(log)) <= starting.TRIES + pool.max_workers
 
 
-async def test_a_start_that_fails_beside_a_busy_worker_is_not_tried_without_end(tmp_path: Path) -> None:
+async def test_a_start_that_fails_beside_a_busy_worker_is_not_tried_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(starting, "PAUSE", 0.05)  # doubled with each try: seven of them within the time of this test
     log, gate, starts = str(tmp_path / "log"), tmp_path / "gate", str(tmp_path / "starts")
 
     def initializer() -> None:
@@ -101,7 +104,7 @@ async def test_a_start_that_fails_beside_a_busy_worker_is_not_tried_without_end(
             waiting = [scope.spawn(tasks.double, n, on="process") for n in range(3)]
             # Whether they wait for the busy worker or fail is open; that the tries end is not.
             await until_async(
-                lambda: all(handle.done() for handle in waiting) or len(tasks.noted(starts)) > MOST_STARTS, 20
+                lambda: all(handle.done() for handle in waiting) or len(tasks.noted(starts)) > MOST_STARTS, 3
             )
             tried = len(tasks.noted(starts))
             gate.touch()

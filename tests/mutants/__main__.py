@@ -9,12 +9,12 @@ from collections import Counter
 from pathlib import Path
 
 from tests.mutants.catalogue import CLAUSES, MUTANTS
-from tests.mutants.hunt import Verdict, copy_of_the_project, hunt
+from tests.mutants.hunt import Verdict, copy_of_the_project, failing_unbroken, hunt
 from tests.mutants.mutant import Mutant
 
 
 def main() -> int:
-    """Returns 0 if every chosen mutant was killed, 1 if one survived, or could not be tried."""
+    """0 if every chosen mutant was killed, 1 if one survived or could not be tried, 2 if its tests fail anyway."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("--clause", type=int, choices=CLAUSES, help="those of one clause")
     parser.add_argument("--only", default="", metavar="TEXT", help="those whose description, place or file has TEXT")
@@ -28,6 +28,10 @@ def main() -> int:
     ]
     verdicts: list[tuple[Mutant, Verdict]] = []
     with tempfile.TemporaryDirectory() as folder, copy_of_the_project(Path(folder)) as copy:
+        failing = failing_unbroken(mutants, copy)
+        if failing is not None:
+            print(f"nothing can be proved: without any mutant fails {failing}")
+            return 2
         for mutant in mutants:
             verdict = hunt(mutant, copy, chosen.patience)
             verdicts.append((mutant, verdict))

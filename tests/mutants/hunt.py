@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from tests.faults import programs
 from tests.mutants.mutant import ROOT, Mutant
 
 COPIED = ("unified_exec", "tests", "pyproject.toml")
+WHOLE = 900.0
+"""Seconds for the tests of all mutants together, unbroken."""
 HANGS = 20
 """Seconds after which a single test counts as hanging, which is a failure too."""
 
@@ -74,10 +76,26 @@ def hunt(mutant: Mutant, copy: Path, patience: float) -> Verdict:
         return Verdict(False, str(error), 0.0, valid=False)
     try:
         _forget_compiled(path)
-        return run(mutant, copy, patience)
+        return run(mutant.selection, mutant.only, copy, patience)
     finally:
         path.write_text(whole)
         _forget_compiled(path)
+
+
+def failing_unbroken(mutants: Iterable[Mutant], copy: Path) -> str | None:
+    """Run the tests of all the mutants once in the unbroken copy: what fails there proves nothing of a mutant.
+
+    Returns:
+        the first test that fails, ``None`` if all pass.
+    """
+    tests: dict[str, set[str]] = {}
+    for mutant in mutants:
+        tests.setdefault(mutant.only, set()).update(mutant.selection)
+    for only, selection in tests.items():
+        verdict = run(sorted(selection), only, copy, WHOLE)
+        if verdict.killed or not verdict.valid:
+            return verdict.by
+    return None
 
 
 def _forget_compiled(path: Path) -> None:
@@ -86,11 +104,11 @@ def _forget_compiled(path: Path) -> None:
         compiled.unlink()
 
 
-def run(mutant: Mutant, copy: Path, patience: float) -> Verdict:
-    """Run the tests of a mutant in the copy as it is, and end all that is left of them."""
+def run(selection: list[str], chosen: str, copy: Path, patience: float) -> Verdict:
+    """Run tests in the copy as it is, those with `chosen` parameters, and end all that is left of them."""
     options = ["-x", "-v", "-p", "no:cacheprovider", "--tb=no", f"--timeout={HANGS}", "--timeout-method=thread"]
-    only = ["-k", mutant.only] if mutant.only else []
-    command = ["-m", "pytest", *options, *only, *mutant.selection]
+    only = ["-k", chosen] if chosen else []
+    command = ["-m", "pytest", *options, *only, *selection]
     began = time.monotonic()
     try:
         with programs.started(*command, cwd=copy, PYTHONPATH=str(copy), **{MARK: str(copy)}) as process:

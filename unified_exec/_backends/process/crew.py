@@ -18,8 +18,9 @@ from ..._rules.fairness import FairQueue
 from ..._wire import frames, protocol
 from ...errors import UnifiedExecError, WorkerCrashed, WorkerStartError
 from ..ports import Port, Timer
-from .answer import ENDING, decode, decode_start_error, message_of, outcome_of
+from .answer import decode, decode_start_error, message_of, outcome_of
 from .burial import bury
+from .starting import Starting
 from .stopping import Stopping
 from .worker import Worker
 
@@ -36,10 +37,6 @@ BREATH = 0.001
 """Seconds to wait for what a worker does next: read some of a full socket, come out of a ``__del__``."""
 LOOK_AFTER = 0.5
 """Seconds between two looks at a worker whose end no descriptor tells for certain."""
-START_TRIES = 3
-"""Workers that may die before they are up, one after another, before the waiting tasks fail."""
-START_PAUSE = 1.0
-"""Seconds until another try when starting fails while other workers are at work; doubled with each."""
 
 
 class Crew:
@@ -52,11 +49,10 @@ class Crew:
         self.queue: FairQueue[Task] = FairQueue()
         self.workers: list[Worker] = []
         self.idle: list[Worker] = []  # newest last: the oldest may reach their idle time
-        self.failed_starts = 0
-        self._start_pause = START_PAUSE
         self._stuck_timer: Timer | None = None
         self._room_timer: Timer | None = None
         self._recruiting = False
+        self._starting = Starting(self)
         self._stopping = Stopping(self)
 
     # -- giving work out
@@ -167,13 +163,13 @@ class Crew:
         """Get another worker if tasks wait for one; one for each turn of the loop, for each start takes a moment."""
         self._recruiting = False
         starting = sum(1 for worker in self.workers if worker.end.state == protocol.STARTING and not worker.tasks)
-        if not len(self.queue) or starting >= len(self.queue) or self.failed_starts >= START_TRIES:
+        if not len(self.queue) or starting >= len(self.queue) or self._starting.is_hopeless:
             return
         try:
             worker = self.pool.recruit(self)
         except WorkerStartError as exc:
             if not self.workers:  # descriptors may be short for now: those we have will do
-                self._fail_waiting(exc)
+                self._starting.fail_waiting(exc)
             return
         if worker is None:
             return
@@ -280,11 +276,10 @@ class Crew:
 
     def _on_event(self, worker: Worker, event: protocol.Event, fd: int | None = None) -> None:
         if type(event) is protocol.Ready:
-            self.failed_starts = 0
-            self._start_pause = START_PAUSE
+            self._starting.succeeded()
             self.rest(worker)
         elif type(event) is protocol.Leaving:
-            self._give_back(worker)
+            self.give_back(worker)
         elif type(event) is protocol.RingAgain:
             self.port.call_later(BREATH, worker.ring)
         elif type(event) is protocol.Report:
@@ -292,7 +287,7 @@ class Crew:
             if event.id in worker.tasks:
                 worker.tasks[event.id].said(message)
         elif type(event) is protocol.StartFailed:
-            self._start_failed(worker, decode_start_error(event.error))
+            self._starting.refused(worker, decode_start_error(event.error))
 
     def _answered(self, worker: Worker, answer: protocol.Answer, fd: int | None) -> None:
         id, outcome, started, finished, payload, in_shared = answer
@@ -306,7 +301,7 @@ class Crew:
         if not worker.tasks and worker.end.open:
             self.idle.append(worker)
         elif worker.end.state is not protocol.UP:
-            self._give_back(worker)
+            self.give_back(worker)
         if not in_shared:
             task.settle(outcome_of(task.name, outcome, payload, ()))
             return
@@ -326,7 +321,7 @@ class Crew:
                 self.idle.remove(worker)
             worker.kill()
 
-    def _give_back(self, worker: Worker) -> None:
+    def give_back(self, worker: Worker) -> None:
         """The worker takes no more tasks: what it has not claimed runs elsewhere."""
         if worker in self.idle:
             self.idle.remove(worker)
@@ -352,44 +347,8 @@ class Crew:
         was_starting = worker.end.state == protocol.STARTING
         exitcode = bury(self, worker)
         if was_starting and worker.culprit is None:
-            self._died_at_start(exitcode)
+            self._starting.died(exitcode)
         self.pump()
-
-    def _died_at_start(self, exitcode: int | None) -> None:
-        self.failed_starts += 1
-        if self.failed_starts >= START_TRIES and not self._give_up_starting():
-            self._fail_waiting(WorkerStartError("it died before it was ready", exitcode))
-
-    def _give_up_starting(self) -> bool:
-        """Start no more workers for a while if others are at work: the tasks can wait for those."""
-        if not any(worker.end.state == protocol.UP for worker in self.workers):
-            return False
-        self.port.call_later(self._start_pause, self._start_again)
-        self._start_pause *= 2
-        return True
-
-    def _start_again(self) -> None:
-        self.failed_starts = 0
-        self.pump()
-
-    def _start_failed(self, worker: Worker, error: BaseException) -> None:
-        worker.culprit = worker.culprit or next(iter(worker.tasks.values()), None)
-        self._give_back(worker)
-        self.failed_starts = START_TRIES
-        if not self._give_up_starting():
-            self._fail_waiting(error)
-
-    def _fail_waiting(self, error: BaseException) -> None:
-        self.failed_starts = 0
-        for worker in self.workers:
-            if worker.end.state is protocol.STARTING:  # what waits for that one would have three more tries
-                self.requeue(worker.take_back())
-                self.rest(worker)
-        waiting = list(self.queue.drain())
-        for task in waiting:
-            task.place = ENDING  # settling one may cancel the others
-        for task in waiting:
-            task.settle(Outcome(error=error))
 
     # -- taking back what waits behind a long task
 
