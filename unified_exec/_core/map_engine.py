@@ -8,19 +8,17 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-import anyio
-
 from .._backends.base import Backend
 from .._rules.chunking import LONGEST
 from .._rules.dispatch import call_name, is_async
 from .._rules.retry import Retry
 from .._worker.chunks import ItemFailure, run_chunk
 from ..errors import SerializationError, UnifiedExecError
-from .cancelled import TaskCancelled
 from .handle import TaskHandle
 from .limits import Gate
 from .map_bounds import MapBounds
 from .map_chunks import PENDING, SKIPPED, Chunk, Order, Stop, results_of
+from .map_feed import Feed
 from .map_source import Source
 from .tickets import Hold, LoopTicket, entered, holds
 
@@ -61,7 +59,7 @@ class MapEngine:
         self.low = 0
         self.tracker: Tracker | None = None
         self.stats: StageStats | None = None
-        self._port = scope._port
+        self.port = scope._port
         self.place = place
         self._backend = backend
         self._steering = steering
@@ -85,39 +83,34 @@ class MapEngine:
         self._timers: dict[Chunk, Timer] = {}
         self._waiters: list[Waiter] = []
         self.source = Source(items, self._context.copy())
-        self._gathered: list[Any] = []  # read from an async source, not sent yet
-        self._feeding: anyio.CancelScope | None = None
+        self._feed = Feed() if self.source.is_async else None
         self._refilling = False
-        self._room: Waiter | None = None
         scope._streams.add(self)
 
     # -- reading
 
-    def _may_send(self) -> int:
-        read = self._flying + len(self._gathered)
+    def may_send(self) -> int:
+        """How many items may be read and sent now."""
+        read = self._flying + (len(self._feed.gathered) if self._feed is not None else 0)
         return self._bounds.room(read, self._order.held + len(self.ready))
 
     def refill(self) -> None:
         """Send what the bounds allow."""
         if self.ended or self.source.exhausted or self._refilling:
             return
-        if self.source.is_async:
-            if self._feeding is None:
-                self._feeding = anyio.CancelScope()
-                self.scope.create_task(self._feed(self._feeding), name=f"{self.name}, reading its source")
-            elif self._room is not None:
-                self._room.wake()
+        if self._feed is not None:
+            self._feed.go_on(self)
             return
         self._refilling = True
         try:
-            while (room := self._may_send()) > 0:
+            while (room := self.may_send()) > 0:
                 if not self._reading():  # what was sent may have ended it
                     break
                 items = self.source.read(min(room, self._next_size()))
                 if items:
-                    self._expect(items)
+                    self.expect(items)
                 if self.source.error is not None:
-                    self._source_failed(self.source.error)
+                    self.source_failed(self.source.error)
         finally:
             self._refilling = False
         self.low = len(self.ready) // 2
@@ -125,51 +118,20 @@ class MapEngine:
     def _next_size(self) -> int:
         return self.chunking.next_size(self.source.left, self._bounds.workers)
 
-    async def _feed(self, around: anyio.CancelScope) -> None:
-        """Read an async source as far as the bounds allow; it ends with the source or the map."""
-        cut_short: BaseException | None = TaskCancelled(self.name, "the reading of its source was cancelled")
-        cut_short.scope = self.scope  # type: ignore[union-attr]
-        try:
-            with around:
-                while True:
-                    while self._may_send() <= 0:  # `stop` cancels this wait too
-                        self._room = self._port.waiter()
-                        await self._room
-                        self._room = None
-                    item = await self.source.read_async()  # what was gathered before may be gone by now
-                    self._gathered.append(item)
-                    size = self.chunking.size
-                    self._gathered += self.source.more_at_once(min(self._may_send(), size - len(self._gathered)))
-                    if len(self._gathered) >= size or len(self._flights) < 2 * self._bounds.workers:
-                        self._send_gathered()
-        except StopAsyncIteration:
-            cut_short = None
-        except Exception as exc:
-            cut_short = exc
-        finally:
-            self._room = None
-            self.source.exhausted = True
-            if not self.ended:
-                self._send_gathered()
-                if cut_short is not None:
-                    self._source_failed(cut_short)
-                self._wake()
-            with anyio.CancelScope(shield=True):
-                await self.source.aclose()
+    @property
+    def is_short_of_work(self) -> bool:
+        """Some worker may be idle soon: a chunk goes even if it is not full."""
+        return len(self._flights) < 2 * self._bounds.workers
 
-    def _send_gathered(self) -> None:
-        if self._gathered:
-            items, self._gathered = self._gathered, []
-            self._expect(items)
-
-    def _source_failed(self, error: BaseException) -> None:
+    def source_failed(self, error: BaseException) -> None:
         """The consumer gets what the source raised after the results of what had been read."""
         self._order.finish_with(Stop(error))
-        self._wake()
+        self.wake()
 
     # -- sending
 
-    def _expect(self, items: list[Any]) -> None:
+    def expect(self, items: list[Any]) -> None:
+        """Send items that were read."""
         chunk = Chunk(items)
         if self.stats is not None:
             self.stats.received += len(items)
@@ -182,7 +144,7 @@ class MapEngine:
         if self._gate is None:
             self._send(chunk, None)
             return
-        ticket = LoopTicket(self._port, partial(self._let_in, chunk))
+        ticket = LoopTicket(self.port, partial(self._let_in, chunk))
         ticket.below = self._context.run(holds.get)
         self._queue.add(ticket)
         if self._gate.ask(ticket):
@@ -197,7 +159,7 @@ class MapEngine:
             self._steer(self._steering)
         scope = self.scope
         args = (chunk.items[0],) if self._single else (chunk.items,)
-        handle: TaskHandle[Any] = TaskHandle(self.name, self._fn, args, self.place, scope, self._port)
+        handle: TaskHandle[Any] = TaskHandle(self.name, self._fn, args, self.place, scope, self.port)
         handle.private = True
         handle.attempts = chunk.tries
         if self.tracker is not None:
@@ -276,11 +238,11 @@ class MapEngine:
         self._order.fill(chunk, results, pending)
         for index in given_back:
             self._line_up(chunk.alone(index, chunk.tries))
-        if self._gathered and len(self._flights) < 2 * self._bounds.workers:
-            self._send_gathered()
+        if self._feed is not None and self.is_short_of_work:
+            self._feed.send_gathered(self)
         self.refill()
         if len(self.ready) != before or self._over():
-            self._wake()
+            self.wake()
 
     def _failed(self, chunk: Chunk, index: int, failure: ItemFailure) -> Any:
         """What stands in the place of an item that failed."""
@@ -288,7 +250,7 @@ class MapEngine:
         try:
             if retry is not None and retry.wants(failure.error, chunk.tries):
                 again = chunk.alone(index, chunk.tries + 1)
-                self._timers[again] = self._port.call_later(retry.delay(chunk.tries), self._try_again, again)
+                self._timers[again] = self.port.call_later(retry.delay(chunk.tries), self._try_again, again)
                 if self.stats is not None:
                     self.stats._tried_again()
                 return PENDING
@@ -320,7 +282,7 @@ class MapEngine:
                 if self._unfinished:
                     raise RuntimeError(f"the scope of this {self.name} has ended: take its results inside the block")
                 raise StopAsyncIteration
-            waiter = self._port.waiter()
+            waiter = self.port.waiter()
             self._waiters.append(waiter)
             try:
                 await waiter
@@ -334,9 +296,10 @@ class MapEngine:
         return not self.ended and not self.source.exhausted
 
     def _over(self) -> bool:
-        return self.source.exhausted and not self._order.open and not self._gathered
+        return self.source.exhausted and not self._order.open and not (self._feed is not None and self._feed.gathered)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Wake the consumers: there is something to take, or the end."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.wake()
@@ -379,10 +342,10 @@ class MapEngine:
         self._order.clear()
         for handle in list(self._flights):
             handle.cancel("its map was left")
-        if self._feeding is not None:
-            self._feeding.cancel()
+        if self._feed is not None:
+            self._feed.stop()
         self.source.close()
-        self._wake()
+        self.wake()
 
     def scope_ended(self) -> None:
         """Called by the scope at its end: nothing more can be sent."""
@@ -391,8 +354,8 @@ class MapEngine:
 
     def abandon(self) -> None:
         """Like `stop`, from the collector, which may run anywhere."""
-        if not self._port.ended():
-            self._port.call_threadsafe(self.stop)
+        if not self.port.ended():
+            self.port.call_threadsafe(self.stop)
 
     async def aclose(self) -> None:
         flights = list(self._flights)
@@ -400,5 +363,5 @@ class MapEngine:
         self.ready.clear()
         for handle in flights:
             await handle.wait()
-        if self._feeding is None:
+        if self._feed is None or not self._feed.runs:
             await self.source.aclose()
