@@ -106,7 +106,10 @@ class MapEngine:
             while (room := self.may_send()) > 0:
                 if not self._reading():  # what was sent may have ended it
                     break
-                items = self.source.read(min(room, self._next_size()))
+                size = self._next_size()
+                if room < size and not self.is_short_of_work:
+                    break  # soon there is room for a whole chunk
+                items = self.source.read(min(room, size))
                 if items:
                     self.expect(items)
                 if self.source.error is not None:

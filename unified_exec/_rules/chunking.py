@@ -11,7 +11,7 @@ LONGEST = 0.03
 """Seconds after which a chunk gives back the items it has not begun: they have become slower than what was measured,
 and other workers may be idle."""
 ITEMS_MAX = 2000
-GROW = 8
+GROW = 64
 """A chunk is at most so many times larger than the last one: a first quick item proves little."""
 FORGET = 0.3
 
