@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import inspect
+import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -41,6 +42,9 @@ LOOPS["trio"] = ("trio", {})
 
 def pytest_configure() -> None:
     leaks.mark_this_run()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts what it puts into the background so; the programs that the tests interrupt would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if importlib.util.find_spec("uvloop"):
         # The first loop opens a pipe that libuv keeps for the life of the process: no leak of the first test.
         import uvloop
