@@ -183,7 +183,8 @@ async def test_leaving_the_loop_cancels_and_reaps_what_is_in_flight(place: Place
                 break
         stream = None  # type: ignore[assignment]
     started = {path.stem for path in tmp_path.glob("*.started")}
-    assert started == {path.stem for path in tmp_path.glob("*.ended")}
+    # Not `==`: a worker interrupts the third item at any instruction, also before its first, which notes the start.
+    assert {"0", "1"} <= started <= {path.stem for path in tmp_path.glob("*.ended")}
 
 
 async def test_leaving_touches_no_other_task_of_the_scope() -> None:
