@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -48,13 +50,45 @@ async def _among_many(make_pool: Any, queued: int) -> dict[str, float]:
     return {"": median(taken) / alone, "longest": max(taken) / alone}
 
 
-def _row(kind: str, workers: str, make_pool: Any, about: str, bar: float) -> Row:
+def _apart(settings: Settings, make_executor: Any) -> dict[str, float]:
+    return asyncio.run(_with_a_worker_of_its_own(make_executor, settings.calls(QUEUED)))
+
+
+async def _with_a_worker_of_its_own(make_executor: Any, queued: int) -> dict[str, float]:
+    turns, loop = work.turns_for(LENGTH, tries=20), asyncio.get_running_loop()
+    taken: list[float] = []
+    with make_executor(WORKERS) as crowd, make_executor(1) as single:
+        for _ in range(50):
+            await loop.run_in_executor(single, work.count, turns)
+        began = perf_counter()
+        for _ in range(50):
+            await loop.run_in_executor(single, work.count, turns)
+        alone = (perf_counter() - began) / 50
+        many = [crowd.submit(work.count, turns) for _ in range(queued)]
+        await asyncio.wrap_future(many[10 * WORKERS])
+        for _ in range(SINGLES):
+            began = perf_counter()
+            await loop.run_in_executor(single, work.count, turns)
+            taken.append(perf_counter() - began)
+            await asyncio.sleep(0.02)
+        assert not many[-1].done()
+        crowd.shutdown(wait=False, cancel_futures=True)
+    return {"": median(taken) / alone, "longest": max(taken) / alone}
+
+
+def _row(kind: str, workers: str, make_pool: Any, make_executor: Any, about: str, bar: float) -> Row:
     return Row(
         f"fairness-{kind}",
         f"a single task beside {QUEUED:,} queued ones of another scope, {workers}",
         "",
-        f"In times of such a task alone: median and longest of {SINGLES}. Each works for 1 ms. {about}",
-        (Contender(OURS, lambda settings: _measured(settings, make_pool)),),
+        f"In times of such a task alone: median and longest of {SINGLES}. Each works for 1 ms. {about} "
+        "The standard library has no turns: its single task has an executor and a worker for itself alone.",
+        (
+            Contender(OURS, lambda settings: _measured(settings, make_pool)),
+            Contender(
+                "run_in_executor, worker apart", lambda settings: _apart(settings, make_executor), loops=("asyncio",)
+            ),
+        ),
         (Bar(bar, figure=OURS),),
         rounds_most=3,
         in_turn=False,
@@ -62,6 +96,13 @@ def _row(kind: str, workers: str, make_pool: Any, about: str, bar: float) -> Row
 
 
 ROWS = [
-    _row("process", "processes", ProcessPool, "Two workers.", FEW),
-    _row("thread", "threads", ThreadPool, "Two threads, which take turns under the GIL at the work itself.", 2 * FEW),
+    _row("process", "processes", ProcessPool, ProcessPoolExecutor, "Two workers.", FEW),
+    _row(
+        "thread",
+        "threads",
+        ThreadPool,
+        ThreadPoolExecutor,
+        "Two threads, which take turns under the GIL at the work itself.",
+        2 * FEW,
+    ),
 ]

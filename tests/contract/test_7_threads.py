@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections import deque
+from collections.abc import Iterator
 
 import anyio
 import anyio.from_thread
+import anyio.lowlevel
+import pytest
 
 from tests.contract import tasks
 from tests.contract.conftest import Folder
-from unified_exec import TaskScope, ThreadPool
+from unified_exec import Collect, PoolClosed, TaskScope, ThreadPool
 
 
 async def test_short_tasks_do_not_wait_behind_a_long_one_while_another_thread_is_free(folder: Folder) -> None:
@@ -95,3 +100,55 @@ async def test_tasks_spawned_by_tasks_nest_without_starving() -> None:
     async with ThreadPool(1) as pool, TaskScope(threads=pool) as scope:
         with anyio.fail_after(60):
             assert await scope.spawn(in_a_thread) == 3
+
+
+@pytest.fixture
+def hasty() -> Iterator[None]:
+    """The GIL goes round as often as can be, so that whoever holds a lock is often found holding it."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_burst_of_tasks_beside_another_loop_that_cancels_loses_none() -> None:
+    ran = deque[int]()
+
+    async def burst(numbers: range) -> tuple[int, int]:
+        async with TaskScope(threads=pool, policy=Collect()) as scope:
+            handles = [scope.spawn(ran.append, n) for n in numbers]
+            for handle in handles[::3]:
+                handle.cancel()
+        return len([handle for handle in handles if handle.cancelled()]), len(handles)
+
+    def another_loop() -> tuple[int, int]:
+        return anyio.run(burst, range(3000, 6000))
+
+    with ThreadPool(8) as pool, ThreadPool(1) as beside:
+        async with TaskScope(threads=beside) as scope:
+            other = scope.spawn(another_loop)
+            cancelled, spawned = await burst(range(3000))
+        cancelled, spawned = cancelled + other.result()[0], spawned + other.result()[1]
+    assert len(ran) == len(set(ran)) == spawned - cancelled
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_pool_that_closes_during_a_burst_runs_a_task_or_refuses_it() -> None:
+    async with ThreadPool(1) as beside:
+        for _ in range(20):
+            ran, refused = deque[int](), False
+            pool = ThreadPool(4)
+            with anyio.fail_after(60):
+                async with TaskScope(threads=beside) as closing, TaskScope(threads=pool) as scope:
+                    closing.spawn(pool.close)
+                    handles = []
+                    while not refused:
+                        try:
+                            handles.append(scope.spawn(ran.append, len(handles)))
+                        except PoolClosed:
+                            refused = True
+                        if not len(handles) % 100:
+                            await anyio.lowlevel.checkpoint()
+            assert [handle.result() for handle in handles] == [None] * len(handles)
+            assert sorted(ran) == list(range(len(handles)))

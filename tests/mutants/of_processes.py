@@ -173,6 +173,15 @@ HEAD_OF_LINE = (
     Mutant(
         clause=7,
         place="thread",
+        breaks="a call that comes while another thread holds the pool's lock is run",
+        file="_backends/_thread_lane.py",
+        old="        pool.inbox.append(entry)",
+        new="        pass",
+        tests=(f"{THREADS}::test_a_burst_of_tasks_beside_another_loop_that_cancels_loses_none",),
+    ),
+    Mutant(
+        clause=7,
+        place="thread",
         breaks="every event loop that has work gets a thread",
         file="_backends/_thread_turns.py",
         old="        if not lane.running and self.busy >= self.max_workers:\n            self._starving.append(lane)",

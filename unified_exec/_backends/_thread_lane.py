@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .._model.current import current
@@ -30,20 +32,47 @@ class ThreadLane(Lane):
         self.queue: FairQueue[ThreadCall] = FairQueue()
         self.listed = False  # in the pool's `turns`
         self.running = 0
-        self.done: list[ThreadCall] = []
+        self.done: deque[ThreadCall] = deque()
         self.rung = False
+        self.calling = False  # `_call_again` is on its way
 
     def submit(self, task: Task) -> None:
         pool = self.pool
         call = ThreadCall(task, self)
-        with pool.lock:
+        parent = current.get() if task.nested else None
+        if not pool.lock.acquire(False):
+            self._hand_in(task, call, parent)
+            return
+        try:
             if pool.closed:
                 raise PoolClosed(pool.name)
             task.cargo = task.place = call
-            pool.turns.add(call, current.get() if task.nested else None)
+            pool.take_in()
+            pool.turns.add(call, parent)
             seat = pool.summon()
+        finally:
+            pool.lock.release()
         if seat is not None and not pool.wake(seat):
             self._no_thread(call)
+
+    def _hand_in(self, task: Task, call: ThreadCall, parent: object) -> None:
+        """Leave the call to whoever holds the lock. Waiting for it would give the GIL to threads that compute:
+        they keep it for 5 ms, and each spawn would take as long."""
+        pool = self.pool
+        entry = call, parent
+        task.cargo = task.place = call
+        pool.inbox.append(entry)
+        if pool.closed:  # read after the append: who closes looks into the inbox after saying so
+            try:
+                pool.inbox.remove(entry)
+            except ValueError:
+                pass  # taken in before the end
+            else:
+                task.cargo = task.place = None
+                raise PoolClosed(pool.name)
+        if not self.calling:
+            self.calling = True
+            self.port.call_soon(self._call_again)
 
     def _no_thread(self, call: ThreadCall) -> None:
         """The system refused a thread: try again later if others are at work, else give up."""
@@ -57,7 +86,9 @@ class ThreadLane(Lane):
         raise WorkerStartError("the system has no room for another thread")
 
     def _call_again(self) -> None:
+        self.calling = False
         with self.pool.lock:
+            self.pool.take_in()
             seat = self.pool.summon()
         if seat is not None and not self.pool.wake(seat):
             self.port.call_later(10 * RETRY, self._call_again)
@@ -70,6 +101,7 @@ class ThreadLane(Lane):
     def _cancel(self, task: Task, call: ThreadCall, reason: str | None) -> None:
         pool, seat, ended = self.pool, None, None
         with pool.lock:
+            pool.take_in()
             state, left = call.state, False
             if state == QUEUED:
                 pool.turns.forget(call)
@@ -112,11 +144,14 @@ class ThreadLane(Lane):
 
     def drain(self) -> None:
         """Settle what has ended since the last ring."""
-        # No lost wake-up: both sides hold the lock. A thread that finds `rung` set put its call into the very
-        # list that is taken here; one that comes after finds it cleared, and rings again.
-        with self.pool.lock:
-            done, self.done, self.rung = self.done, [], False
-        calls = iter(done)
+        # Without the pool's lock, for the reason in `_hand_in`. No lost wake-up: a thread appends its call, then
+        # reads `rung`. What is appended after the last `popleft` here comes after `rung` was cleared, and rings.
+        self.rung = False
+        ended: list[ThreadCall] = []
+        with suppress(IndexError):
+            while True:
+                ended.append(self.done.popleft())
+        calls = iter(ended)
         try:
             for call in calls:
                 task, outcome = call.task, call.outcome
@@ -127,5 +162,5 @@ class ThreadLane(Lane):
         finally:  # a broken handle costs no other task its result
             rest = list(calls)
             if rest:
-                self.done[:0] = rest
+                self.done.extendleft(reversed(rest))
                 self.port.call_soon(self.drain)

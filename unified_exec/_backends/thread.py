@@ -7,6 +7,7 @@ import sys
 import threading
 import weakref
 from _thread import allocate_lock, start_new_thread
+from collections import deque
 from collections.abc import Callable
 
 from .._model.current import current
@@ -96,6 +97,8 @@ class ThreadPool(Backend):
         self._threads = 0  # but for those of abandoned calls
         self._summoning = False
         self._at_end: list[Callable[[], object]] = []
+        # Calls, and what spawned them, that came while the lock was held: appended without it, taken in with it.
+        self.inbox: deque[tuple[ThreadCall, object]] = deque()
 
     def lane(self, port: Port) -> ThreadLane:
         if self.closed:
@@ -104,6 +107,7 @@ class ThreadPool(Backend):
         if lane is None:
             made = ThreadLane(self, port)
             with self.lock:
+                self.take_in()
                 for ended in [known for known in self._lanes if known.ended()]:
                     for call in self._lanes.pop(ended).queue.drain():
                         call.state = OVER
@@ -139,18 +143,24 @@ class ThreadPool(Backend):
         """Close; ``False`` if nothing is left to wait for, else `tell` is called when the last thread ends."""
         with self.lock:
             self.closed = True
+            self.take_in()
+            called = self.summon()
             idle, self._idle = self._idle, []
             waiting = self._threads > 0
             if waiting:
                 self._at_end.append(tell)
         for seat in idle:
             seat.bell.release()
+        if called is not None:
+            self.wake(called)
         return waiting
 
     def _check_closable(self) -> None:
         call = current.get()
         if isinstance(call, ThreadCall) and call.lane.pool is self and call.state == RUNNING:
             raise RuntimeError(f"{self.name} cannot be closed by one of its own tasks: it would wait for itself")
+        with self.lock:
+            self.take_in()
         for port, lane in list(self._lanes.items()):
             if (lane.running or len(lane.queue)) and not port.ended() and not port.elsewhere():
                 raise RuntimeError(f"{self.name} still runs tasks of this event loop: use `await pool.aclose()`")
@@ -172,6 +182,23 @@ class ThreadPool(Backend):
         return f"<ThreadPool: {self.name}, {state}>"
 
     # --- threads ---
+
+    def take_in(self) -> None:
+        """Queue the calls in the inbox, with the lock held."""
+        inbox = self.inbox
+        while inbox:
+            self.turns.add(*inbox.popleft())
+
+    def look_again(self) -> None:
+        """Take in what came while the caller held the lock, unless another holds it now, who will look too."""
+        while self.inbox and self.lock.acquire(False):
+            try:
+                self.take_in()
+                seat = self.summon()
+            finally:
+                self.lock.release()
+            if seat is not None:
+                self.wake(seat)
 
     def summon(self) -> Seat | None:
         """Choose a thread to look for work, if there is some and no other is on its way. With the lock held.
@@ -233,6 +260,7 @@ class ThreadPool(Backend):
                     enter(token)
                 call.run()
             elif seat.over or (not seat.bell.acquire(True, IDLE_SECONDS) and self._retire(seat)):
+                self.look_again()
                 return
 
     def _next(self, seat: Seat, ended: ThreadCall | None) -> ThreadCall | None:
@@ -265,6 +293,8 @@ class ThreadPool(Backend):
             self.wake(other)
         if at_end:
             _tell(at_end)
+        if self.inbox:
+            self.look_again()
         return call
 
     def _retire(self, seat: Seat) -> bool:

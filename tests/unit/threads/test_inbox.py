@@ -1,0 +1,93 @@
+"""Calls that come while another thread holds the pool's lock: they wait for nobody, and none is lost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.unit.threads.driving import Blocker, Driver, Job, driver, happens
+from unified_exec._backends import thread
+from unified_exec._backends.thread import ThreadPool
+from unified_exec.errors import PoolClosed
+
+
+def locked_out(it: Driver, fn: Callable[..., Any], *args: Any, **options: Any) -> Job:
+    """Spawn as somebody does who comes while the lock is held."""
+    with it.pool.lock:
+        return it.spawn(fn, *args, **options)
+
+
+async def test_it_runs_though_no_other_call_comes() -> None:
+    async with driver() as it:
+        assert await locked_out(it, int, "5").value() == 5
+
+
+async def test_first_come_first_served() -> None:
+    ran: list[int] = []
+    async with driver(1) as it:
+        blocker = Blocker()
+        it.spawn(blocker)
+        await happens(blocker.began)
+        for n in range(10):
+            (it.spawn if n % 3 else lambda *call: locked_out(it, *call))(ran.append, n)
+        blocker.go.set()
+    assert ran == list(range(10))
+
+
+async def test_a_thread_that_comes_free_takes_it_while_the_loop_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thread, "IDLE_SECONDS", 60.0)  # nor looks one again because it retires
+    second = threading.Event()
+    async with driver(1) as it:
+        blocker = Blocker()
+        it.spawn(blocker)
+        await happens(blocker.began)
+        locked_out(it, second.set)
+        blocker.go.set()
+        assert second.wait(30)
+
+
+async def test_cancelled_before_anybody_took_it_in_it_never_starts() -> None:
+    ran: list[int] = []
+    async with driver(1) as it:
+        job = locked_out(it, ran.append, 1)
+        it.cancel(job)
+        assert job.outcome is not None
+        assert job.outcome.cancelled
+        await it.spawn(ran.append, 2).value()
+        assert len(it.lane.queue) == 0
+    assert ran == [2]
+
+
+async def test_its_end_and_that_of_an_abandoned_call_are_counted_once() -> None:
+    async with driver(1) as it:
+        blocker = Blocker()
+        running = it.spawn(blocker, abandon=True)
+        await happens(blocker.began)
+        it.cancel(locked_out(it, int), running)
+        assert await it.spawn(int, 3).value() == 3
+        blocker.go.set()
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+async def test_a_pool_that_closes_runs_what_it_has_not_taken_in_yet(threads: int) -> None:
+    ran: list[int] = []
+    pool = ThreadPool(1)
+    it = Driver(pool)
+    for _ in range(threads):
+        await it.spawn(int).value()
+    job = locked_out(it, ran.append, 1)
+    await pool.aclose()
+    assert ran == [1]
+    await job.value()
+
+
+async def test_a_closed_pool_refuses_it() -> None:
+    pool = ThreadPool(1)
+    it = Driver(pool)
+    await pool.aclose()
+    with pytest.raises(PoolClosed):
+        locked_out(it, int)
+    assert not pool.inbox

@@ -1,0 +1,57 @@
+"""Whose turn it is: fairness between scopes, and nested calls, on every event loop."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+
+from tests.unit.threads.driving import Blocker, Owner, driver, happens
+
+
+async def test_a_scope_with_many_queued_tasks_does_not_delay_another() -> None:
+    ran: list[str] = []
+    async with driver(1) as it:
+        blocker = Blocker()
+        it.spawn(blocker)
+        await happens(blocker.began)
+        for _ in range(20_000):
+            it.spawn(ran.append, "many", owner=it)
+        last = it.spawn(ran.append, "single", owner=Owner())
+        blocker.go.set()
+        await last.value()
+        assert ran.index("single") <= 2
+
+
+async def test_within_a_scope_first_come_first_served() -> None:
+    ran: list[int] = []
+    async with driver(1) as it:
+        for n in range(200):
+            it.spawn(ran.append, n)
+    assert ran == list(range(200))
+
+
+async def test_nested_tasks_of_one_parent_are_limited_like_a_pool() -> None:
+    lock, running, most = threading.Lock(), 0, 0
+
+    def work() -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.0002)
+        with lock:
+            running -= 1
+
+    async with driver(3) as it:
+
+        async def children() -> None:
+            for job in [it.spawn(work, nested=True) for _ in range(100)]:
+                await job.value()
+
+        await it.spawn(anyio.from_thread.run, children).value()
+        assert most <= 3
+        assert not it.pool.turns._nests
