@@ -51,9 +51,9 @@ CRASH = (
         clause=6,
         place="process",
         breaks="the error says how the worker died",
-        file="_backends/process/worker.py",
-        old="code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])",
-        new="code = os.waitpid(self.pid, 0)[1] and None",
+        file="_backends/process/child.py",
+        old="return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])",
+        new="return os.waitpid(self.pid, 0)[1] and None",
         tests=(f"{CRASHES}::test_the_death_of_a_worker_fails_its_task_and_says_how",),
     ),
     Mutant(

@@ -92,7 +92,8 @@ def wait_for(workers: list[Worker], grace: float) -> None:
     """Bury workers that were told to end; those that have not within `grace` seconds are killed."""
     end = time.monotonic() + grace
     for worker in workers:
-        worker.wait_for_end(end)
+        if not worker.buried:
+            worker.child.wait_for_end(end)
         worker.bury()
 
 

@@ -251,7 +251,7 @@ class Crew:
     def _look_after(self, worker: Worker) -> None:
         """Without a descriptor of its process: a child that a task forked may hold the lifeline after its end."""
         if worker in self.workers:
-            if worker.has_ended():
+            if worker.child.has_ended():
                 self.on_exit(worker)
             else:
                 self.port.call_later(LOOK_AFTER, self._look_after, worker)

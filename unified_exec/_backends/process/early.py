@@ -14,8 +14,8 @@ from importlib.util import find_spec
 from ..._rules import sizing
 from ...errors import WorkerStartError
 from .. import ports
-from .start import Child, start
-from .worker import Worker
+from .child import Child
+from .start import start
 
 UNCLAIMED_SECONDS = 5.0
 """After so many seconds of its first event loop a program that has not used the process gets rid of it."""
@@ -63,7 +63,8 @@ def discard() -> None:
         child, _ = _waiting.pop()
     except IndexError:
         return
-    Worker(child, False).bury()
+    child.reap()
+    child.close()
 
 
 def _give_notice(port: ports.Port) -> None:
@@ -72,7 +73,7 @@ def _give_notice(port: ports.Port) -> None:
 
 def _after_fork() -> None:
     while _waiting:
-        Worker(_waiting.pop()[0], False).close()
+        _waiting.pop()[0].close()
 
 
 def _inherited() -> tuple[object, ...] | None:

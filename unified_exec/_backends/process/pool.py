@@ -238,7 +238,7 @@ class ProcessPool(Backend):
         """Free the workers of loops that have ended and bury the free ones that are dead. Under the lock."""
         for port in [port for port in self._lanes if port.ended()]:
             self._release(port)
-        for worker in [worker for worker in self._free if worker.has_ended()]:
+        for worker in [worker for worker in self._free if worker.child.has_ended()]:
             self._free.remove(worker)
             self._workers.discard(worker)
             worker.bury()

@@ -10,40 +10,19 @@ import socket
 import subprocess
 import sys
 import weakref
-from typing import NamedTuple
 
 from ..._worker import link
 from ..._worker.settings import Settings
 from ..._worker.system import anonymous_memory
 from ...errors import WorkerStartError
 from . import system
+from .child import Child
 
 _BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from unified_exec._worker.main import main; main()"
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 _ABOVE = 20  # sources lie above every target, so that no dup2 in the child overwrites one still needed
 _STANDARD_FINDERS = 3
 _lifelines: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-
-
-class Child(NamedTuple):
-    """The parent's ends of a new worker.
-
-    Attributes:
-        tasks: our end of the task stream.
-        claims: a second hold on the worker's end: whoever receives a task from it owns it.
-        control: our end of the mailbox.
-        lifeline: its loss kills the worker.
-        status: memory shared with the worker.
-        pidfd: readable when the process has ended, ``None`` where the system has none.
-    """
-
-    pid: int
-    tasks: socket.socket
-    claims: socket.socket
-    control: socket.socket
-    lifeline: socket.socket
-    status: mmap.mmap
-    pidfd: int | None
 
 
 def start(environment: dict[str, str], folder: str | None = None) -> Child:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,8 +15,7 @@ from ..._wire.sharing import Shared
 from ..._worker import bell, link, shared
 from ..._worker.system import DONTWAIT, TELLS_END, is_full
 from ..ports import Timer
-from . import system
-from .start import Child
+from .child import Child
 
 _SHUT_WR = 1
 CARDS_MAX = 2000
@@ -316,9 +314,9 @@ class Worker:
                 self.ring()  # the stream may have been full
 
     def kill(self) -> None:
-        """Kill the worker and everything in its process group. Its end will be noticed through the kernel."""
+        """Kill the worker and everything in its process group, unless it is over."""
         if not self.buried:
-            system.kill(self.pid, self.child.pidfd)
+            self.child.kill()
 
     def abandon(self) -> None:
         """Kill it and forget what it owes: the loop that waited for it has ended."""
@@ -326,36 +324,11 @@ class Worker:
         self.tasks.clear()
         self.kill()
 
-    def has_ended(self) -> bool:
-        """Tell whether the process has ended, without reaping it."""
-        return self.buried or system.has_ended(self.pid, self.child.lifeline)
-
-    def wait_for_end(self, until: float) -> None:
-        """Wait for the end of the process, at most to the instant `until` of `time.monotonic`."""
-        if self.buried:
-            return
-        pidfd = self.child.pidfd
-        if pidfd is not None:
-            poll = select.poll()
-            poll.register(pidfd, select.POLLIN)
-            poll.poll(max(0.0, until - time.monotonic()) * 1000)
-            return
-        while not self.has_ended() and time.monotonic() < until:
-            time.sleep(0.001)
-
     def bury(self) -> int | None:
-        """Kill what is left of its group, reap it and close everything: the exit code, negative for a signal.
-
-        ``None`` if somebody else has reaped it. Waits for the process, which must be dead or about to be.
-        """
+        """Reap its process, which must be dead or about to be, and close everything: the exit code, if we got it."""
         if self.buried:
             return None
-        self.kill()  # before reaping: until then nobody else can have its number
-        code: int | None
-        try:
-            code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        except ChildProcessError:
-            code = None
+        code = self.child.reap()
         self.close()
         return code
 
@@ -365,12 +338,7 @@ class Worker:
         for timer in self.asked.values():
             timer.cancel()
         self.asked.clear()
-        child = self.child
-        for sock in (child.tasks, child.claims, child.control, child.lifeline):
-            sock.close()
-        child.status.close()
-        if child.pidfd is not None:
-            os.close(child.pidfd)
+        self.child.close()
 
     def payload(self, event: Any, fd: int | None) -> tuple[frames.Bytes, list[memoryview]]:
         """The payload of an answer, out of the message or out of the shared block that came with it.
