@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import threading
+import weakref
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -301,3 +303,18 @@ def test_a_handle_may_be_cancelled_in_any_thread_and_at_any_time(tmp_path: Path)
         with pytest.raises(TaskCancelled, match="from afar"):
             held.result()
     held.cancel()
+
+
+def test_what_failed_is_freed_with_the_last_reference_to_it(place: Place) -> None:
+    """Its traceback shows the loop and the scope, which must not lead back to it."""
+    gc.collect()
+    gc.disable()
+    try:
+        try:
+            with SyncTaskScope() as scope:
+                scope.spawn(place.fn(many.fail_odd), 1, on=place.on)
+        except ExceptionGroup as group:
+            failed = weakref.ref(group)
+        assert failed() is None
+    finally:
+        gc.enable()

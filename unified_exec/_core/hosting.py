@@ -27,6 +27,7 @@ class Host:
         self._ended: Future[None] = Future()
         self._left: anyio.Event
         self._error: Exception | None = None
+        self._failed: BaseException | None = None
 
     def open(self) -> None:
         """Start the loop and open the scope on it.
@@ -61,6 +62,7 @@ class Host:
                 interrupt = again
                 self._tell(self._scope.cancel, "Ctrl-C")
         failed = self._ended.exception()
+        self._ended = Future()  # or what is raised here would lead to itself
         try:
             if interrupt is not None and isinstance(failed, BaseExceptionGroup):
                 raise BaseExceptionGroup(failed.message, [interrupt, *failed.exceptions])
@@ -103,16 +105,23 @@ class Host:
         self._left.set()
 
     def _run(self) -> None:
+        failed: BaseException | None = None
         try:
             anyio.run(self._live)
+            failed, self._failed = self._failed, None
         except BaseException as exc:
-            self._ended.set_exception(exc)
-        else:
-            self._ended.set_result(None)
+            failed = exc
+        try:
+            if failed is not None:
+                self._ended.set_exception(failed)
+            else:
+                self._ended.set_result(None)
+        finally:
+            del failed
 
     async def _live(self) -> None:
+        """Keep the scope open. What it raises is not the outcome of this loop's task, or it would lead to itself."""
         self._left = anyio.Event()
-        failed: BaseException | None = None
         async with BlockingPortal() as self._portal:
             try:
                 async with self._scope:
@@ -121,12 +130,7 @@ class Host:
                         await self._left.wait()
                     await self._raise()
             except Exception as exc:
-                failed = exc  # the portal's own group would put it into another
-        try:
-            if failed is not None:
-                raise failed
-        finally:
-            del failed
+                self._failed = exc  # the portal's own group would put it into another
 
     async def _raise(self) -> None:
         """End the scope's block as the caller's block has ended."""
