@@ -35,12 +35,13 @@ class ThreadLane(Lane):
         self.done: deque[ThreadCall] = deque()
         self.rung = False
         self.calling = False  # `_call_again` is on its way
+        self.may_wait = port.elsewhere()  # who submits is no event loop: an executor's caller
 
     def submit(self, task: Task) -> None:
         pool = self.pool
         call = ThreadCall(task, self)
         parent = current.get() if task.nested else None
-        if not pool.lock.acquire(False):
+        if not pool.lock.acquire(self.may_wait):
             self._hand_in(task, call, parent)
             return
         try:
