@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 from unified_exec import Cancelled, is_cancelled
 
 
@@ -202,6 +204,16 @@ def tell_who_runs(folder: Path, name: str) -> int:
     seen = len(list(folder.glob("*.running")))
     own.unlink()
     return seen
+
+
+def in_a_task_group(folder: Path, name: str, backend: str) -> None:
+    """Is asked in the task group of an event loop of its own."""
+
+    async def main() -> None:
+        async with anyio.create_task_group():
+            in_a_finally(folder, name, 0)
+
+    anyio.run(main, backend=backend)
 
 
 # -- coroutines

@@ -10,7 +10,7 @@ from contextvars import Context, copy_context
 from types import CoroutineType, FrameType
 from typing import TYPE_CHECKING, Any
 
-from .._model.current import CurrentTask, current
+from .._model.current import CurrentTask, consists_of, current
 from .._model.outcome import CANCELLED, Outcome
 from .._model.task import Task
 from ..errors import Cancelled
@@ -116,7 +116,7 @@ class ThreadCall(CurrentTask):
         if isinstance(exc, Exception):
             return Outcome(error=exc)
         told = self.shot is not None and self.shot.told
-        if self.asked and _is_cancellation(exc, (Cancelled, *cancellations()) if told else (Cancelled,)):
+        if self.asked and consists_of(exc, (Cancelled, *cancellations()) if told else (Cancelled,)):
             return CANCELLED
         from .._wire.remote_errors import as_outcome_error
 
@@ -159,11 +159,6 @@ def _run_in_context(call: ThreadCall, fn: Callable[..., Any], args: tuple[Any, .
     if "sniffio" in sys.modules:
         sys.modules["sniffio"].current_async_library_cvar.set(None)
     return fn(*args)
-
-
-def _is_cancellation(exc: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
-    """Also of groups: the task may have run an event loop of its own."""
-    return isinstance(exc, kinds) or (isinstance(exc, BaseExceptionGroup) and exc.split(kinds)[1] is None)
 
 
 def _without_own_frames(exc: BaseException) -> Any:

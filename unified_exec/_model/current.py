@@ -55,6 +55,12 @@ class CurrentTask:
         return f"<CurrentTask {self.name!r} id={self.id} on {self.backend}>"
 
 
+def consists_of(exc: BaseException | None, kinds: tuple[type[BaseException], ...]) -> bool:
+    """Tell whether an exception is one of `kinds`, or a group of nothing else: a task that runs an event loop of its
+    own is stopped in there, and a task group makes a group of that."""
+    return isinstance(exc, kinds) or (isinstance(exc, BaseExceptionGroup) and exc.split(kinds)[1] is None)
+
+
 current: ContextVar[CurrentTask | None] = ContextVar("unified_exec_current_task", default=None)
 
 # Set by the loop's side of the package once it is imported; a worker never needs it.

@@ -13,7 +13,7 @@ from opcode import opname
 from types import FrameType
 from typing import Any
 
-from .._model.current import CurrentTask
+from .._model.current import CurrentTask, consists_of
 from .._wire import frames, sharing
 from .._wire.frames import ProtocolError
 from .._wire.protocol import WorkerEnd
@@ -173,7 +173,12 @@ class Bell:
 
     def stopped(self, view: CurrentTask, error: BaseException | None, *own: type[BaseException]) -> bool:
         """Tell whether a task ended as it did because it was asked to stop; `own` are its runner's cancellations."""
-        return view.asked and (isinstance(error, (Cancelled, *own)) or (self.poisoned and of_import(error)))
+        if not view.asked:
+            return False
+        if self.poisoned:  # C code that imports makes an `ImportError` of whatever was raised in there
+            error = error.__cause__ if isinstance(error, SerializationError) else error
+            own = (*own, ImportError)
+        return consists_of(error, (Cancelled, *own))
 
     def watch_swallowed(self) -> None:
         """Hear of every `Cancelled` that a ``__del__`` swallows."""
@@ -216,11 +221,6 @@ def importing(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
-
-
-def of_import(error: BaseException | None) -> bool:
-    """Tell whether an import failed. C code that imports makes an `ImportError` of whatever was raised in there."""
-    return isinstance(error.__cause__ if isinstance(error, SerializationError) else error, ImportError)
 
 
 def at_back_jump(frame: FrameType) -> bool:
