@@ -206,14 +206,20 @@ def tell_who_runs(folder: Path, name: str) -> int:
     return seen
 
 
-def in_a_task_group(folder: Path, name: str, backend: str) -> None:
-    """Is asked in the task group of an event loop of its own."""
+def in_a_group(folder: Path, name: str, by: str) -> None:
+    """Is asked inside of what gathers errors into groups: a task group of an event loop of its own, or plain code."""
 
     async def main() -> None:
         async with anyio.create_task_group():
             in_a_finally(folder, name, 0)
 
-    anyio.run(main, backend=backend)
+    if by != "hand":
+        anyio.run(main, backend=by)
+        return
+    try:
+        in_a_finally(folder, name, 0)
+    except BaseException as error:
+        raise BaseExceptionGroup("gathered", [error]) from None
 
 
 # -- coroutines

@@ -1,50 +1,21 @@
-"""Design §1, clause 3: a thread task that runs an event loop of its own can be interrupted, whatever that loop does."""
+"""Design §1, clause 3: a task that runs an event loop of its own can be stopped, whatever that loop does."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
+from tests.contract import inner_loops
+from tests.contract.conftest import Folder
+from tests.contract.inner_loops import RUNNERS, Main, with_anyio, with_trio
+from tests.contract.test_3_process_tasks import NEVER
 from tests.waiting import until_async
-from unified_exec import Cancelled, Collect, RemoteError, TaskScope
-
-Main = Callable[[], Any]
-
-
-def with_asyncio(main: Main) -> None:
-    asyncio.run(main())
-
-
-def with_anyio(main: Main) -> None:
-    anyio.run(main, backend="asyncio")
-
-
-def with_trio(main: Main) -> None:
-    anyio.run(main, backend="trio")
-
-
-def with_a_bare_loop(main: Main) -> None:
-    loop = asyncio.new_event_loop()
-    try:
-        loop.run_until_complete(main())
-    finally:
-        loop.close()
-
-
-def with_uvloop(main: Main) -> None:
-    anyio.run(main, backend="asyncio", backend_options={"use_uvloop": True})
-
-
-RUNNERS = [with_asyncio, with_anyio, with_trio, with_a_bare_loop]
-if importlib.util.find_spec("uvloop"):
-    RUNNERS.append(with_uvloop)
+from unified_exec import Cancelled, Collect, ProcessPool, RemoteError, TaskCancelled, TaskScope
 
 
 class Inner:
@@ -170,3 +141,39 @@ async def test_a_cancellation_of_its_own_in_the_event_loop_of_a_task_is_a_failur
             handle = scope.spawn(lambda fn=fn: asyncio.run(fn()), on="thread", interrupt=True)
         assert not handle.cancelled()
         assert type(handle.exception()) is RemoteError
+
+
+@pytest.mark.parametrize("what", ["waits", "spins", "goes_round", "waits_for_children"])
+@pytest.mark.parametrize("run", RUNNERS, ids=lambda run: run.__name__)
+async def test_asking_a_process_task_ends_the_event_loop_it_runs_and_harms_no_later_one(
+    run: Callable[[Main], None], what: str, folder: Folder
+) -> None:
+    async with ProcessPool(1, grace=NEVER) as pool, TaskScope(processes=pool) as scope:
+        workers = set()
+        for n in range(5):
+            handle = scope.spawn(inner_loops.Inner(folder.path, f"{n}", run, what), on="process")
+            await folder.started(f"{n}")
+            workers.add(handle.worker)
+            handle.cancel("enough")
+            with pytest.raises(TaskCancelled, match="enough"):
+                await handle
+            assert folder.ended(f"{n}")
+            after = scope.spawn(inner_loops.Inner(folder.path, "after", run, "returns"), on="process")
+            assert await after == "after"
+        assert len(workers) == 1
+
+
+async def test_what_the_event_loop_of_an_asked_process_task_returns_is_kept(folder: Folder) -> None:
+    async with ProcessPool(1, grace=NEVER) as pool, TaskScope(processes=pool) as scope:
+        inner = inner_loops.Inner(folder.path, "task", inner_loops.with_asyncio, "keeps_its_value")
+        handle = scope.spawn(inner, on="process")
+        await folder.started("task")
+        handle.cancel()
+        assert await handle == "kept"
+
+
+async def test_a_cancellation_of_its_own_in_the_event_loop_of_a_process_task_is_a_failure(folder: Folder) -> None:
+    async with TaskScope(policy=Collect()) as scope:
+        inner = inner_loops.Inner(folder.path, "task", inner_loops.with_asyncio, "cancels_itself")
+        handle = scope.spawn(inner, on="process")
+    assert type(handle.exception()) is RemoteError

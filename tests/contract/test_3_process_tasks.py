@@ -218,12 +218,10 @@ async def test_a_c_function_that_returned_after_the_ask_keeps_its_value() -> Non
         assert len(await handle) == 32
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-async def test_an_ask_that_a_task_group_of_the_task_put_into_a_group_is_a_cancellation(
-    backend: str, folder: Folder
-) -> None:
+@pytest.mark.parametrize("by", ["asyncio", "trio", "hand"])
+async def test_an_ask_that_the_task_has_put_into_a_group_is_a_cancellation(by: str, folder: Folder) -> None:
     async with ProcessPool(1, grace=NEVER) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
-        handle = scope.spawn(stops.in_a_task_group, folder.path, "task", backend, on="process")
+        handle = scope.spawn(stops.in_a_group, folder.path, "task", by, on="process")
         await folder.started("task")
         handle.cancel("enough")
         with pytest.raises(TaskCancelled, match="enough"):

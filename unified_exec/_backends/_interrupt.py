@@ -6,7 +6,7 @@ the task, never in the pool's code or in the thread's next task. So each interru
 taken once: by the asker, who then fires, or by the finisher, after which nobody can fire any more. A finisher that
 comes second waits until the shot is fired and has landed, or takes it back, inside the `try` that catches it.
 
-A raise waits until a call into C returns, but for the wait of an event loop that the task runs (see `_inner_loops`).
+A raise waits until a call into C returns, but for the wait of an event loop that the task runs (see `inner_loops`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._model.current import current
+from .._worker import inner_loops
 from ..errors import Cancelled
-from . import _inner_loops, _safe_points
+from . import _safe_points
 
 if TYPE_CHECKING:
     from ._thread_call import ThreadCall
@@ -169,7 +170,7 @@ def _fire_unseen(shot: Shot) -> bool:
         return True
     _safe_points.hail(shot, _reach)
     if not shot.told and shot.tries == UNHEARD:  # in C, perhaps in the selector of a loop of its own
-        _inner_loops.wake_all()
+        inner_loops.wake_all()
     return shot.over
 
 
@@ -188,9 +189,9 @@ def _reach(shot: Shot, frame: FrameType) -> CodeType | None:
     """Out to which function those on the stack may be hit now; ``None``: this is a bad moment."""
     if _bad_moment(frame, shot.tries):
         return None
-    loop = _inner_loops.find(frame, run_interruptible.__code__)
+    loop = inner_loops.find(frame, run_interruptible.__code__)
     if loop is None:
-        if shot.tries < BETWEEN and _inner_loops.is_between(frame, run_interruptible.__code__):
+        if shot.tries < BETWEEN and inner_loops.is_between(frame, run_interruptible.__code__):
             return None
         return run_interruptible.__code__
     if not shot.told:
@@ -239,7 +240,7 @@ def _make_hook(previous: Callable[[sys.UnraisableHookArgs], Any]) -> Callable[[s
 
 _HOOK = _make_hook(sys.unraisablehook).__code__
 # Where code of this package runs between the function and `run_interruptible`, which nothing may hit.
-own_files = {_HOOK.co_filename, _safe_points.end.__code__.co_filename, _inner_loops.find.__code__.co_filename}
+own_files = {_HOOK.co_filename, _safe_points.end.__code__.co_filename, inner_loops.find.__code__.co_filename}
 
 
 def _set_async_exc(ident: int, exc: type[BaseException] | None) -> None:

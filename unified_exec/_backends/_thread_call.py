@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from .._model.current import CurrentTask, consists_of, current
 from .._model.outcome import CANCELLED, Outcome
 from .._model.task import Task
+from .._worker.inner_loops import cancellations
 from ..errors import Cancelled
-from ._inner_loops import cancellations
 from ._interrupt import Shot, fire_again, own_files, run_interruptible
 
 if TYPE_CHECKING:

@@ -123,19 +123,12 @@ class Bell:
             self.events[id].set()
 
     def deliver(self, frame: FrameType | None) -> None:
-        """Raise in `frame` if the task that runs there was asked to stop.
+        """Stop the task that runs in `frame` if it was asked to stop; how is the affair of each kind of worker.
 
         Raises:
-            Cancelled: it was. At most once per ask: the id is cleared before.
+            Cancelled: it was, and is hit now.
         """
-        id = self.running
-        reason = self.end.early.pop(id, NOT_ASKED) if id else NOT_ASKED
-        if reason is NOT_ASKED:
-            return
-        self.running = 0
-        if self.view is not None:
-            self.view.ask(reason)
-        self.raise_in(frame, reason)
+        raise NotImplementedError
 
     def raise_in(self, frame: FrameType | None, reason: str | None) -> None:
         """Raise `Cancelled` in the code that `frame` runs.
@@ -190,16 +183,20 @@ class Bell:
 
         sys.unraisablehook = hook
 
+    def want_another(self, view: CurrentTask) -> None:
+        """Let the parent ring again in a moment."""
+        try:
+            self._link.control.send(frames.pack_id(frames.AGAIN, view.id))
+        except OSError:
+            pass
+
     def swallowed(self, unraisable: Any) -> bool:
         """Handle a `Cancelled` that a ``__del__`` swallowed: ask the parent to ring again."""
         view = self.view
         if not isinstance(unraisable.exc_value, Cancelled) or view is None:
             return False
         self.end.early[view.id] = view.reason
-        try:
-            self._link.control.send(frames.pack_id(frames.AGAIN, view.id))
-        except OSError:
-            pass
+        self.want_another(view)
         # Last: a bell that rang in here would raise where it is swallowed again.
         self.running = view.id
         return True

@@ -12,7 +12,7 @@ from .._wire import frames
 from .._wire.functions import FunctionTable, decode_call
 from ..errors import Cancelled
 from . import answers
-from .bell import Bell
+from .call_bell import CallBell
 from .link import Link
 from .settings import Settings
 from .shared import read_block
@@ -26,10 +26,11 @@ class CallRunner:
 
     __slots__ = ("bell", "done", "functions", "link", "settings")
 
-    def __init__(self, link: Link, settings: Settings, bell: Bell) -> None:
+    def __init__(self, link: Link, settings: Settings, bell: CallBell) -> None:
         self.link = link
         self.settings = settings
         self.bell = bell
+        bell.outermost = CallRunner.run.__code__
         self.functions = FunctionTable()
         self.done = 0
 
@@ -82,6 +83,7 @@ class CallRunner:
                 # Before a raise may land: the parent counts on it that what came with the task is learnt.
                 packed, buffers = unpack(self.functions, task, fd)
                 bell.view = view
+                bell.told = False
                 bell.running = task.id  # inside the try: from here on a raise may land at any instruction
                 if bell.end.early:
                     bell.deliver(None)
@@ -99,6 +101,8 @@ class CallRunner:
             if error is None and value is _NOTHING:
                 error = late.__context__ or late
         bell.end_trace()
+        if bell.told:
+            bell.end.early.pop(task.id, None)
         bell.view = None
         current.reset(token)
         if value is not _NOTHING:

@@ -12,7 +12,7 @@ from typing import Any
 from .._wire import codec, frames, remote_errors, sharing
 from ..errors import WorkerStartError
 from . import answers, system, talk
-from .bell import Bell
+from .call_bell import CallBell
 from .link import CONTROL_FD, LIFELINE_FD, STATUS_FD, TASKS_FD, Link, receive
 from .settings import Settings
 from .shared import read_block
@@ -30,7 +30,7 @@ def main() -> None:
     # What Ctrl-C means for the workers is the parent's affair. A handler, unlike SIG_IGN, ends with an exec.
     _signal.signal(_signal.SIGINT, lambda signum, frame: None)
     link = Link()
-    bell = Bell(link)
+    bell = CallBell(link)
     talk.here = talk.Talk(link, bell)
     sharing.look = bell.look
     if len(sys.argv) > 1:

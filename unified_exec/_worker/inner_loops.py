@@ -1,4 +1,4 @@
-"""Event loops that a thread task runs itself (`anyio.run`, `asyncio.run`, `trio.run`), and how to stop them.
+"""Event loops that a task runs itself (`anyio.run`, `asyncio.run`, `trio.run`), and how to stop them.
 
 A raise that lands in the loop's own code would be logged and lost, or leave the loop in pieces; one aimed at a loop
 that waits in the selector never lands. So the loop's main task is cancelled through the loop, in the loop's own way.
@@ -10,12 +10,12 @@ import os
 import sys
 from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 _COROUTINE = 0x80 | 0x100 | 0x200  # CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR
 
 
-class InnerLoop(NamedTuple):
+class InnerLoop:
     """An event loop on the stack of a thread.
 
     Attributes:
@@ -24,11 +24,14 @@ class InnerLoop(NamedTuple):
             none does now.
     """
 
-    cancel: Callable[[], object]
-    above: CodeType | None
+    __slots__ = ("above", "cancel")
+
+    def __init__(self, cancel: Callable[[], object], above: CodeType | None) -> None:
+        self.cancel = cancel
+        self.above = above
 
 
-def find(frame: FrameType, end: CodeType) -> InnerLoop | None:
+def find(frame: FrameType, end: CodeType | None) -> InnerLoop | None:
     """Find the innermost event loop on the stack from `frame` out to `end`."""
     machinery = _machinery()
     above: CodeType | None = None
@@ -48,7 +51,7 @@ def find(frame: FrameType, end: CodeType) -> InnerLoop | None:
     return None
 
 
-def is_between(frame: FrameType, end: CodeType) -> bool:
+def is_between(frame: FrameType, end: CodeType | None) -> bool:
     """Tell whether code of these libraries runs on the stack where `find` finds no loop: one is being made or closed,
     and would be left open by a raise."""
     machinery = _machinery()
