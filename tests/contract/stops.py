@@ -58,6 +58,19 @@ def endless_match() -> None:
     re.match(r"(a+)+b", "a" * 60)
 
 
+def endless_finalizers() -> None:
+    """Nearly all the time is spent where a raise is swallowed."""
+
+    def items() -> Iterator[int]:
+        try:
+            yield 1
+        finally:
+            time.sleep(0.002)
+
+    while True:
+        next(items())
+
+
 BODIES: list[Callable[[], None]] = [
     endless_loop,
     endless_generator,
@@ -65,6 +78,7 @@ BODIES: list[Callable[[], None]] = [
     endless_sleep,
     endless_lock,
     endless_match,
+    endless_finalizers,
 ]
 
 

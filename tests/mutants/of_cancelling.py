@@ -176,9 +176,9 @@ CANCELLATION = (
         clause=3,
         place="process",
         breaks="an ask that a __del__ swallowed is repeated",
-        file="_worker/bell.py",
-        old="        self.running = view.id\n",
-        new="",
+        file="_worker/call_bell.py",
+        old="            self.raise_at_next_opcode(frame, Cancelled(view.reason))",
+        new="            pass",
         tests=(f"{PROCESSES}::test_an_ask_that_a_del_swallowed_is_repeated",),
     ),
     Mutant(

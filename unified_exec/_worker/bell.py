@@ -139,11 +139,11 @@ class Bell:
         if importing(frame):
             self.poisoned = True
         if frame is not None and sys.gettrace() is None and at_back_jump(frame):
-            self._raise_at_next_opcode(frame, Cancelled(reason))
+            self.raise_at_next_opcode(frame, Cancelled(reason))
             return
         raise Cancelled(reason)
 
-    def _raise_at_next_opcode(self, frame: FrameType, error: Cancelled) -> None:
+    def raise_at_next_opcode(self, frame: FrameType, error: Cancelled) -> None:
         def trace(here: FrameType, event: str, arg: object) -> Any:
             if event == "opcode" or event == "call":
                 frame.f_trace = None
@@ -183,23 +183,9 @@ class Bell:
 
         sys.unraisablehook = hook
 
-    def want_another(self, view: CurrentTask) -> None:
-        """Let the parent ring again in a moment."""
-        try:
-            self._link.control.send(frames.pack_id(frames.AGAIN, view.id))
-        except OSError:
-            pass
-
     def swallowed(self, unraisable: Any) -> bool:
-        """Handle a `Cancelled` that a ``__del__`` swallowed: ask the parent to ring again."""
-        view = self.view
-        if not isinstance(unraisable.exc_value, Cancelled) or view is None:
-            return False
-        self.end.early[view.id] = view.reason
-        self.want_another(view)
-        # Last: a bell that rang in here would raise where it is swallowed again.
-        self.running = view.id
-        return True
+        """Stop the task all the same if a finalizer swallowed its `Cancelled`; ``False`` if none did."""
+        raise NotImplementedError
 
 
 def note_shared(message: bytes, fd: int | None) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from time import monotonic
 from types import CodeType, FrameType
+from typing import Any
 
 from .._model.current import CurrentTask
+from .._wire import frames
+from ..errors import Cancelled
 from . import inner_loops
 from .bell import Bell
 from .link import Link
@@ -66,6 +70,34 @@ class CallBell(Bell):
             loop.cancel()
             return True
         return loop.above is None or waited < UNHEARD
+
+    def want_another(self, view: CurrentTask) -> None:
+        """Let the parent ring again in a moment."""
+        try:
+            self._link.control.send(frames.pack_id(frames.AGAIN, view.id))
+        except OSError:
+            pass
+
+    def swallowed(self, unraisable: Any) -> bool:
+        """Raise again behind the finalizer that swallowed it, or ask the parent to ring again."""
+        view = self.view
+        if not isinstance(unraisable.exc_value, Cancelled) or view is None:
+            return False
+        frame = sys._getframe(2)  # what runs the finalizer; between are this method and the hook
+        if self._is_in_the_task(frame) and sys.gettrace() is None:
+            self.raise_at_next_opcode(frame, Cancelled(view.reason))
+            return True
+        self.end.early[view.id] = view.reason
+        self.want_another(view)
+        # Last: a bell that rang in here would raise where it is swallowed again.
+        self.running = view.id
+        return True
+
+    def _is_in_the_task(self, frame: FrameType) -> bool:
+        at: FrameType | None = frame.f_back
+        while at is not None and at.f_code is not self.outermost:
+            at = at.f_back
+        return at is not None
 
     def stopped(self, view: CurrentTask, error: BaseException | None, *own: type[BaseException]) -> bool:
         return super().stopped(view, error, *own, *(inner_loops.cancellations() if self.told else ()))
