@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import warnings
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from tests.faults import tasks
 from tests.waiting import until, until_async
-from unified_exec import PoolClosed, ProcessPool, TaskScope, call, shutdown_default_pools
+from unified_exec import Collect, PoolClosed, ProcessPool, TaskHandle, TaskScope, call, shutdown_default_pools
 from unified_exec._backends.process.hiring import hire
 from unified_exec._backends.process.worker import Worker
 
@@ -129,6 +132,79 @@ def test_a_pool_can_be_closed_while_the_loop_it_served_is_idle_in_another_thread
     assert until(lambda: all(not tasks.exists(worker.pid) for worker in workers))
     over.set()
     thread.join()
+
+
+def close_as_soon_as_it_may(pool: ProcessPool) -> None:
+    while True:
+        try:
+            pool.close()
+        except RuntimeError:
+            continue
+        return
+
+
+def spawn_until_closed(pool: ProcessPool, handles: list[TaskHandle[int]]) -> None:
+    async def main() -> None:
+        async with TaskScope(policy=Collect(), processes=pool) as scope:
+            with pytest.raises(PoolClosed):
+                while True:
+                    handles.append(scope.spawn(tasks.double, len(handles), on="process"))
+                    if len(handles) > 20:
+                        await handles[-20].wait()
+
+    anyio.run(main)
+
+
+@pytest.mark.parametrize("how", ["close", "aclose"])
+def test_closing_a_pool_under_the_tasks_of_another_loop_costs_none_of_them(how: str) -> None:
+    """Also one that is on its way from the queue to a worker at that moment."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(20):
+            pool, handles = ProcessPool(2), list[TaskHandle[int]]()
+            thread = threading.Thread(target=spawn_until_closed, args=(pool, handles))
+            thread.start()
+            assert until(partial(handles.__getitem__, slice(100, None)), 30)
+            close_as_soon_as_it_may(pool) if how == "close" else anyio.run(pool.aclose)
+            thread.join()
+            assert [handle.result() for handle in handles] == [2 * n for n in range(len(handles))]
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_a_task_on_its_way_to_a_worker_keeps_its_pool_from_being_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    sending, go = threading.Event(), threading.Event()
+    send = Worker.send
+    values: list[int] = []
+
+    def pause(worker: Worker, task: Any) -> bool:
+        sending.set()
+        assert go.wait(30)
+        return send(worker, task)
+
+    async def main() -> None:
+        async with TaskScope(processes=pool) as scope:
+            values.append(await scope.spawn(tasks.double, 1, on="process"))
+            monkeypatch.setattr(Worker, "send", pause)
+            values.append(await scope.spawn(tasks.double, 2, on="process"))
+
+    def close() -> None:
+        with pytest.raises(RuntimeError, match="still runs tasks"):
+            pool.close()
+        values.append(3)
+
+    pool = ProcessPool(1, grace=60)
+    threads = [threading.Thread(target=anyio.run, args=(main,)), threading.Thread(target=close)]
+    threads[0].start()
+    assert sending.wait(30)
+    threads[1].start()
+    assert until(lambda: pool.closed)
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert sorted(values) == [2, 3, 4]
+    pool.close()
 
 
 def test_a_worker_left_to_a_loop_that_ends_at_that_moment_is_buried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,39 @@ def sweep() -> None:
             worker.bury()
 
 
+def has_tasks(lane: ProcessLane) -> bool:
+    """Tell whether tasks wait or run there. Certain in the loop's own thread only: see `Confirmation`."""
+    return any(len(crew.queue) or any(worker.tasks for worker in crew.workers) for crew in lane.crews)
+
+
+class Confirmation:
+    """Asks the loops of other threads, each in its own thread, whether they have tasks in a pool that looks idle: from
+    here a task on its way from the queue to a worker is seen in neither. Made after the pool was marked as closed."""
+
+    def __init__(self, pool: ProcessPool) -> None:
+        self._until = time.monotonic() + pool.grace
+        self._asked: list[tuple[Port, list[bool]]] = []
+        with pool._lock:
+            lanes = list(pool._lanes.items())
+        for port, lane in lanes:
+            if port.elsewhere():
+                answer: list[bool] = []
+                if port.call_threadsafe(_confirm, lane, answer):
+                    self._asked.append((port, answer))
+
+    def is_due(self) -> bool:
+        """Tell whether an answer is still to come. A loop that is blocked for long moves no task: none is awaited."""
+        late = time.monotonic() >= self._until
+        return not late and any(not answer and not port.ended() for port, answer in self._asked)
+
+    def is_idle(self) -> bool:
+        return not any(answer == [True] for _, answer in self._asked)
+
+
+def _confirm(lane: ProcessLane, answer: list[bool]) -> None:
+    answer.append(has_tasks(lane))
+
+
 def dismiss_all(pool: ProcessPool) -> list[Worker]:
     """Tell every worker of a closed pool to end; the caller buries those that are returned.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from types import TracebackType
@@ -16,7 +17,7 @@ from ...errors import PoolClosed, WorkerStartError
 from ..base import Backend, Capabilities
 from ..ports import Port
 from . import closing, options
-from .closing import dismiss_all, drop, wait_for
+from .closing import Confirmation, dismiss_all, drop, has_tasks, wait_for
 from .crew import Crew
 from .hiring import hire
 from .lane import ProcessLane
@@ -260,9 +261,16 @@ class ProcessPool(Backend):
         Raises:
             RuntimeError: tasks still run in this pool; leave their scopes first, or use `aclose`.
         """
-        if self._busy():
+        busy = self._busy()
+        if not busy:
+            before, self.closed = self.closed, True
+            confirmation = Confirmation(self)
+            while confirmation.is_due():
+                time.sleep(0.0005)
+            busy = not confirmation.is_idle()
+            self.closed = before or not busy
+        if busy:
             raise RuntimeError(f"{self!r} still runs tasks: leave their scopes before closing it, or await aclose()")
-        self.closed = True
         wait_for(dismiss_all(self), self.grace)
 
     async def aclose(self) -> None:
@@ -274,8 +282,14 @@ class ProcessPool(Backend):
 
         self.closed = True
         try:
-            while self._busy():  # noqa: ASYNC110  the tasks may be those of other loops and threads
-                await anyio.sleep(0.005)
+            idle = False
+            while not idle:
+                while self._busy():  # noqa: ASYNC110  the tasks may be those of other loops and threads
+                    await anyio.sleep(0.005)
+                confirmation = Confirmation(self)
+                while confirmation.is_due():  # noqa: ASYNC110  as above
+                    await anyio.sleep(0.0005)
+                idle = confirmation.is_idle()
         finally:
             workers = dismiss_all(self)
             with anyio.CancelScope(shield=True):
@@ -314,8 +328,8 @@ class ProcessPool(Backend):
     def _busy(self) -> bool:
         with self._lock:
             self._sweep()
-            crews = [crew for lane in self._lanes.values() for crew in lane.crews]
-        return any(len(crew.queue) or any(worker.tasks for worker in crew.workers) for crew in crews)
+            lanes = list(self._lanes.values())
+        return any(has_tasks(lane) for lane in lanes)
 
     def kill(self) -> None:
         """End every worker at once."""
