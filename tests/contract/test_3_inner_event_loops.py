@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 
 import anyio
 import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from anyio.lowlevel import checkpoint
 
 from tests.contract import inner_loops
@@ -16,6 +18,7 @@ from tests.contract.inner_loops import RUNNERS, Main, with_anyio, with_trio
 from tests.contract.test_3_process_tasks import NEVER
 from tests.waiting import until_async
 from unified_exec import Cancelled, Collect, ProcessPool, RemoteError, TaskCancelled, TaskScope
+from unified_exec._backends import _interrupt
 
 
 class Inner:
@@ -108,6 +111,33 @@ async def test_an_event_loop_that_is_being_closed_is_closed_before_its_task_is_i
         await handle.wait()
     (loop,) = loops
     assert loop.is_closed()
+
+
+async def test_a_task_that_waits_for_the_event_loop_of_another_thread_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It runs code of the loop's library, and no loop."""
+    monkeypatch.setattr(_interrupt, "BETWEEN", 1 << 30)  # it is not hit for lack of patience
+    waiting, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        waiting.set()
+        while not go.is_set():
+            time.sleep(0.001)
+
+    def task(portal: BlockingPortal) -> None:
+        while True:
+            portal.call(hold if not waiting.is_set() else int)
+
+    with start_blocking_portal() as portal:
+        async with TaskScope() as scope:
+            handle = scope.spawn(task, portal, on="thread", interrupt=True)
+            assert await until_async(waiting.is_set)
+            handle.cancel()
+            go.set()
+            with anyio.fail_after(30, shield=True):
+                await handle.wait()
+    assert handle.cancelled()
 
 
 async def test_what_the_event_loop_of_an_interrupted_task_returns_is_kept() -> None:

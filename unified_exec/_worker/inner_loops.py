@@ -12,6 +12,8 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
+_WAITING = (os.path.join("anyio", "from_thread.py"), os.path.join("trio", "_threads.py"))
+"""Files of these libraries in which a thread waits for a loop of another thread."""
 _COROUTINE = 0x80 | 0x100 | 0x200  # CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR
 
 
@@ -57,7 +59,8 @@ def is_between(frame: FrameType, end: CodeType | None) -> bool:
     machinery = _machinery()
     at: FrameType | None = frame
     while at is not None and at.f_code is not end:
-        if at.f_code.co_filename.startswith(machinery):
+        name = at.f_code.co_filename
+        if name.startswith(machinery) and not name.endswith(_WAITING):
             return True
         at = at.f_back
     return False
