@@ -144,7 +144,10 @@ class ThreadLane(Lane):
             self.port.call_later(RETRY * min(tries + 1, 100), self.fire, call, tries + 1)
 
     def drain(self) -> None:
-        """Settle what has ended since the last ring."""
+        """Settle what has ended since the last ring. A task that awaits it may go on in here."""
+        self.port.deliver(self._settle_ended)
+
+    def _settle_ended(self) -> None:
         # Without the pool's lock, for the reason in `_hand_in`. No lost wake-up: a thread appends its call, then
         # reads `rung`. What is appended after the last `popleft` here comes after `rung` was cleared, and rings.
         self.rung = False
