@@ -332,3 +332,7 @@ async def a_quick_then_waiting(folder: Path, n: int) -> AsyncIterator[int]:
     yield n
     await a_hold(folder, "taken")
     yield n + 1
+
+
+async def collect(stream: Any) -> list[Any]:
+    return [each async for each in stream]

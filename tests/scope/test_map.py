@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import tempfile
-from collections.abc import AsyncIterator
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -17,37 +16,17 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.scope import many
-from tests.scope.many import PLACES, AsyncSource, Chaos, Gone, Place, Source
+from tests.scope.many import PLACES, AsyncSource, Chaos, Gone, Place, Source, collect
 from tests.waiting import until_async
 from unified_exec import (
     Collect,
     ProcessPool,
     Retry,
-    SerializationError,
     TaskScope,
     ThreadPool,
     WorkerCrashed,
     current_task,
 )
-
-
-@pytest.fixture(params=list(PLACES))
-def place(request: pytest.FixtureRequest) -> Place:
-    return PLACES[request.param]
-
-
-@pytest.fixture(params=["thread", "process"])
-def chunked(request: pytest.FixtureRequest) -> str:
-    """The places where items may travel together."""
-    on: str = request.param
-    return on
-
-
-async def collect(stream: Any) -> list[Any]:
-    return [each async for each in stream]
-
-
-# --- order and completeness
 
 
 @pytest.mark.parametrize("options", [{}, {"limit": 3}, {"limit": 1}, {"chunk": 1}, {"chunk": 7}, {"buffer": 0}])
@@ -122,9 +101,6 @@ async def test_several_consumers_share_one_map() -> None:
     assert sorted(got) == [2 * x for x in range(100)]
 
 
-# --- laziness
-
-
 @pytest.mark.parametrize("kind", [Source, AsyncSource])
 async def test_nothing_is_read_before_the_first_result_is_asked_for(place: Place, kind: type[Source]) -> None:
     source = kind()
@@ -161,201 +137,6 @@ async def _release(folder: Path, x: int) -> None:
     (folder / f"{x}.go").touch()
 
 
-# --- leaving early
-
-
-@pytest.mark.parametrize("how", ["break", "raise", "aclose"])
-async def test_leaving_the_loop_cancels_and_reaps_what_is_in_flight(place: Place, how: str, tmp_path: Path) -> None:
-    (tmp_path / "0.go").touch()
-    fn = partial(place.fn(many.hold), tmp_path)
-    async with ProcessPool(2) as processes, TaskScope(policy=Collect(), processes=processes) as scope:
-        with pytest.raises(Gone) if how == "raise" else anyio.CancelScope():
-            stream = scope.map(fn, count(), on=place.on, limit=2)
-            async for x in stream:
-                assert x == 0
-                assert await until_async((tmp_path / "1.started").exists, 60)
-                if how == "raise":
-                    del stream
-                    raise Gone
-                if how == "aclose":
-                    await stream.aclose()
-                    assert (tmp_path / "1.ended").exists()
-                break
-        stream = None  # type: ignore[assignment]
-    started = {path.stem for path in tmp_path.glob("*.started")}
-    # Not `==`: a worker interrupts the third item at any instruction, also before its first, which notes the start.
-    assert {"0", "1"} <= started <= {path.stem for path in tmp_path.glob("*.ended")}
-
-
-async def test_leaving_touches_no_other_task_of_the_scope() -> None:
-    async with TaskScope() as scope:
-        other = scope.spawn(many.double, 4)
-        async for _ in scope.map(many.double, count()):
-            break
-        assert await other == 8
-
-
-async def test_leaving_ends_the_reading_of_a_source_that_never_answers() -> None:
-    closed = anyio.Event()
-
-    async def stuck() -> AsyncIterator[int]:
-        try:
-            yield 1
-            await anyio.sleep_forever()
-        finally:
-            closed.set()
-
-    async with TaskScope() as scope:
-        async for x in scope.map(many.a_double, stuck(), limit=2):
-            assert x == 2
-            break
-    assert closed.is_set()
-
-
-async def test_leaving_closes_a_generator() -> None:
-    closed = []
-
-    def numbers() -> Any:
-        try:
-            yield from count()
-        finally:
-            closed.append(True)
-
-    async with TaskScope() as scope:
-        async with scope.map(many.double, numbers()) as stream:
-            assert await anext(stream) == 0
-        assert closed == [True]
-
-
-async def test_a_map_that_outlives_its_scope_says_so() -> None:
-    async with TaskScope() as scope:
-        stream = scope.map(many.double, count())
-        assert await anext(stream) == 0
-    with pytest.raises(RuntimeError, match="scope of this map of double has ended"):
-        await collect(stream)
-
-
-async def test_cancelling_the_scope_ends_the_map(place: Place, tmp_path: Path) -> None:
-    fn = partial(place.fn(many.hold), tmp_path)
-    async with TaskScope() as scope:
-        scope.start_soon(_cancel_when_started, scope, tmp_path)
-        await collect(scope.map(fn, count(), on=place.on, limit=1))
-        raise AssertionError("unreachable")
-    assert (tmp_path / "0.ended").exists()
-
-
-async def _cancel_when_started(scope: TaskScope, folder: Path) -> None:
-    assert await until_async((folder / "0.started").exists, 60)
-    scope.cancel()
-
-
-# --- errors
-
-
-@pytest.mark.parametrize("chunk", [1, 10])
-async def test_the_first_failure_comes_behind_the_results_before_it(place: Place, chunk: int) -> None:
-    got = []
-    async with TaskScope() as scope:
-        with pytest.raises(ValueError, match="3"):
-            async for x in scope.map(place.fn(many.fail_at_three), count(), on=place.on, chunk=chunk):
-                got.append(x)
-        assert got == [0, 1, 2]
-
-
-async def test_exceptions_can_be_had_as_values(place: Place) -> None:
-    async with TaskScope() as scope:
-        stream = scope.map(place.fn(many.fail_odd), range(50), on=place.on, return_exceptions=True)
-        got = await collect(stream)
-    assert [x if isinstance(x, int) else x.args[0] for x in got] == list(range(50))
-    assert [isinstance(x, ValueError) for x in got] == [bool(x % 2) for x in range(50)]
-
-
-@pytest.mark.parametrize("ordered", [True, False])
-@pytest.mark.parametrize("kind", [Source, AsyncSource])
-async def test_a_source_that_raises_does_so_behind_its_items(place: Place, kind: type[Source], ordered: bool) -> None:
-    got = []
-    async with TaskScope() as scope:
-        with pytest.raises(Gone):
-            async for x in scope.map(
-                place.fn(many.double),
-                kind(25, Gone("the source")),
-                on=place.on,
-                ordered=ordered,
-                return_exceptions=True,
-            ):
-                got.append(x)
-    assert sorted(got) == [2 * x for x in range(25)]
-
-
-async def test_an_item_that_cannot_travel_fails_alone() -> None:
-    items: list[Any] = [*range(10)]
-    items[4] = (x for x in range(3))  # a generator
-    async with TaskScope() as scope:
-        got = await collect(scope.map(many.double, items, on="process", chunk=5, return_exceptions=True))
-    assert isinstance(got.pop(4), SerializationError)
-    assert got == [2 * x for x in range(10) if x != 4]
-
-
-async def test_a_result_that_cannot_travel_fails_alone() -> None:
-    async with TaskScope() as scope:
-        got = await collect(scope.map(many.unpicklable, range(10), on="process", chunk=5, return_exceptions=True))
-    assert isinstance(got.pop(3), SerializationError)
-    assert got == [x for x in range(10) if x != 3]
-
-
-async def test_each_item_has_its_timeout(place: Place, tmp_path: Path) -> None:
-    (tmp_path / "0.go").touch()
-    fn = partial(place.fn(many.hold), tmp_path)
-    async with TaskScope() as scope:
-        # A thread's task ends at its next `check_cancelled`; it is slow to start, hence no shorter timeout.
-        got = await collect(scope.map(fn, [0, 1], on=place.on, timeout=2.0, return_exceptions=True))
-    assert got[0] == 0
-    assert isinstance(got[1], TimeoutError)
-
-
-async def test_a_dying_worker_costs_its_chunk_by_name() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        chaos = Chaos(Path(folder), {4: "kill"})
-        async with ProcessPool(1) as pool, TaskScope() as scope:
-            got = await collect(scope.map(chaos.run, range(9), on=pool, chunk=3, return_exceptions=True))
-    assert got[:3] == [0, 1, 2]
-    assert got[6:] == [6, 7, 8]
-    assert all(isinstance(error, WorkerCrashed) and "run" in error.task for error in got[3:6])
-
-
-async def test_a_closed_pool_is_said() -> None:
-    pool = ThreadPool(1)
-    pool.close()
-    async with TaskScope() as scope:
-        with pytest.raises(Exception, match="closed"):
-            await collect(scope.map(many.double, [1], on=pool))
-
-
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        ({"limit": 0}, ValueError),
-        ({"limit": "3"}, TypeError),
-        ({"chunk": 0}, ValueError),
-        ({"chunk": "big"}, ValueError),
-        ({"buffer": -1}, ValueError),
-        ({"retry": 3}, TypeError),
-        ({"timeout": -1}, ValueError),
-        ({"on": "nowhere"}, ValueError),
-        ({"progress": "yes"}, TypeError),
-    ],
-)
-async def test_wrong_options_are_refused_at_once(options: dict[str, Any], error: type[Exception]) -> None:
-    async with TaskScope() as scope:
-        with pytest.raises(error):
-            scope.map(many.double, [1], **options)
-        with pytest.raises(TypeError, match="iterable"):
-            scope.map(many.double, 3)  # type: ignore[call-overload]
-
-
-# --- context
-
-
 async def test_items_see_the_context_variables_of_the_map(place: Place) -> None:
     if place.on == "process":
         pytest.skip("context variables stay in their process")
@@ -376,9 +157,6 @@ def context(_: int) -> str:
 
 async def a_context(x: int) -> str:
     return context(x)
-
-
-# --- retry
 
 
 async def test_failed_items_are_tried_again(place: Place, tmp_path: Path) -> None:
@@ -407,9 +185,6 @@ async def test_items_that_wait_for_their_next_try_bound_the_reading(chunked: str
         assert await until_async(lambda: all(many.runs(tmp_path, x) for x in range(4)), 60)
         assert source.read == 4
         scope.cancel()
-
-
-# --- whatever happens
 
 
 @given(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.scope import many
-from tests.scope.many import PLACES, Gone, Place
+from tests.scope.many import Gone, Place
 from tests.waiting import until_async
 from unified_exec import (
     Collect,
@@ -23,12 +23,6 @@ from unified_exec import (
     Verdict,
     WorkerCrashed,
 )
-
-
-@pytest.fixture(params=list(PLACES))
-def place(request: pytest.FixtureRequest) -> Place:
-    return PLACES[request.param]
-
 
 # --- Quorum
 

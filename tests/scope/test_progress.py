@@ -11,15 +11,10 @@ from typing import Any
 import pytest
 
 from tests.scope import many
-from tests.scope.many import PLACES, Place
+from tests.scope.many import Place
 from unified_exec import Pipeline, Progress, SyncTaskScope, TaskScope, report
 from unified_exec._core import progress as module
 from unified_exec._rules.pace import Pace, short, span
-
-
-@pytest.fixture(params=list(PLACES))
-def place(request: pytest.FixtureRequest) -> Place:
-    return PLACES[request.param]
 
 
 async def test_reports_of_a_task_reach_the_function(place: Place) -> None:

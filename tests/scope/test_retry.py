@@ -30,11 +30,6 @@ from unified_exec._model import events
 FOREVER = 9e8  # seconds
 
 
-@pytest.fixture(params=list(PLACES))
-def place(request: pytest.FixtureRequest) -> Place:
-    return PLACES[request.param]
-
-
 async def test_a_failed_call_is_tried_again(place: Place, tmp_path: Path) -> None:
     async with TaskScope() as scope:
         handle = scope.spawn(place.fn(many.needs), tmp_path, "x", 3, on=place.on, retry=Retry(5, on=Gone))

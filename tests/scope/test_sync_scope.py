@@ -17,7 +17,7 @@ import anyio
 import pytest
 
 from tests.scope import many
-from tests.scope.many import PLACES, Gone, Place, Source
+from tests.scope.many import Gone, Place, Source
 from tests.waiting import until
 from unified_exec import (
     Collect,
@@ -29,11 +29,6 @@ from unified_exec import (
     TaskTimeout,
     ThreadPool,
 )
-
-
-@pytest.fixture(params=list(PLACES))
-def place(request: pytest.FixtureRequest) -> Place:
-    return PLACES[request.param]
 
 
 def test_tasks_run_everywhere(place: Place, tmp_path: Path) -> None:
