@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.unit.wire_child import Child, run_script
+from tests.unit.wire_child import Child
 from unified_exec import errors
 from unified_exec._wire import functions
 from unified_exec._wire.functions import FunctionTable, card_for, decode_call, encode_call, stats_for
@@ -24,12 +24,6 @@ from unified_exec._wire.functions import FunctionTable, card_for, decode_call, e
 LIMIT = 10
 TABLE = {"a": 1}
 log = logging.getLogger(__name__)
-
-
-@pytest.fixture(scope="module")
-def child() -> Iterator[Child]:
-    with Child() as child:
-        yield child
 
 
 def add(a: int, b: int = 1) -> int:
@@ -417,23 +411,3 @@ def test_a_module_registered_with_cloudpickle_goes_by_value(child: Child) -> Non
     finally:
         cloudpickle.unregister_pickle_by_value(module)
         functions._cards.clear()
-
-
-SCRIPT = """
-import threading
-FACTOR = 2
-class Job:
-    def __init__(self, n): self.n = n
-    def run(self): return self.n * FACTOR
-def call(job): return job.run()
-with Child() as child:
-    print(child.run(call, Job(3)), child.run(Job(4).run), child.run(Job, 5).n)
-    FACTOR = 10
-    print(child.run(call, Job(3)))
-    print(child.run(lambda: [type(n).__name__ for n in (FACTOR, Job(1))]))
-"""
-
-
-@pytest.mark.parametrize("command", [False, True])
-def test_functions_of_a_script_use_its_other_functions_classes_and_globals(tmp_path: Any, command: bool) -> None:
-    assert run_script(SCRIPT, tmp_path, command=command).split("\n")[:3] == ["6 8 5", "30", "['int', 'Job']"]

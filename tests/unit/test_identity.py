@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import abc
 import enum
 import functools
 import gc
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import pytest
 
-from tests.unit.wire_child import Child, run_script
+from tests.unit.class_makers import MAKERS, instances, plain_class, slots_class
+from tests.unit.wire_child import Child
 from unified_exec import errors
 from unified_exec._wire import codec, identity
 
 T = TypeVar("T")
-
-
-@pytest.fixture(scope="module")
-def child() -> Iterator[Child]:
-    with Child() as child:
-        yield child
 
 
 def same(value: Any) -> Any:
@@ -39,120 +31,6 @@ def nested(value: Any) -> Any:
 def is_same_as_before(key: str, value: Any) -> bool:
     kept = sys.__dict__.setdefault("_unified_exec_test", {})
     return kept.setdefault(key, value) is value
-
-
-def instances(cls: Any, *args: Any) -> Any:
-    made = cls(*args)
-    return cls, made, type(made) is cls
-
-
-def plain_class() -> Any:
-    class Plain:
-        def __init__(self, x: int) -> None:
-            self.x = x
-
-        def twin(self) -> Any:
-            return type(self)(self.x), __class__  # type: ignore[name-defined]
-
-        def __eq__(self, other: object) -> bool:
-            return isinstance(other, Plain) and other.x == self.x
-
-        __hash__ = None  # type: ignore[assignment]
-
-    return Plain
-
-
-def slots_class() -> Any:
-    class Slotted:
-        __slots__ = ("__hidden", "x")
-
-        def __init__(self, x: int) -> None:
-            self.x = x
-            self.__hidden = -x
-
-        def hidden(self) -> int:
-            return self.__hidden
-
-    return Slotted
-
-
-def data_class() -> Any:
-    @dataclass(frozen=True, slots=True)
-    class Data:
-        x: int
-        items: list[int] = field(default_factory=list)
-
-    return Data
-
-
-def abstract_class() -> Any:
-    class Base(abc.ABC):
-        def __init__(self, x: int) -> None:
-            self.x = x
-
-        @abc.abstractmethod
-        def area(self) -> int: ...
-
-    class Square(Base):
-        def area(self) -> int:
-            return self.x * self.x
-
-    return Square
-
-
-def generic_class() -> Any:
-    class Box(Generic[T]):
-        def __init__(self, x: T) -> None:
-            self.x = x
-
-    return Box
-
-
-def named_tuple() -> Any:
-    class Point(NamedTuple):
-        x: int
-        y: int = 2
-
-    return Point
-
-
-def generic_named_tuple() -> Any:
-    class Pair(NamedTuple, Generic[T]):
-        x: T
-        y: int = 2
-
-    return Pair
-
-
-def own_metaclass() -> Any:
-    class Meta(type):
-        def __call__(cls, *args: Any) -> Any:
-            made = super().__call__(*args)
-            made.registered = cls.kind
-            return made
-
-    class Registered(metaclass=Meta):
-        kind = "k"
-
-        def __init__(self, x: int) -> None:
-            self.x = x
-
-    return Registered
-
-
-def exception_class() -> Any:
-    class Custom(Exception):
-        def __init__(self, x: int) -> None:
-            super().__init__(x)
-            self.x = x
-
-    return Custom
-
-
-MAKERS = [
-    plain_class, slots_class, data_class, abstract_class, generic_class, named_tuple, generic_named_tuple,
-    own_metaclass, exception_class,
-]  # fmt: skip
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -409,67 +287,3 @@ def test_the_class_tables_forget_the_dead(child: Child) -> None:
         child.run(same, plain_class()(1))
     gc.collect()
     assert (len(identity._records), len(identity._by_token)) == before
-
-
-SCRIPT = """
-from dataclasses import dataclass
-from enum import Enum
-from typing import NewType
-import functools, pickle
-
-UserId = NewType("UserId", int)
-LIMIT = 3
-
-class Color(Enum):
-    RED = 1
-
-@dataclass
-class Item:
-    n: int
-    color: Color = Color.RED
-
-class Broken(Exception):
-    def __init__(self, item, *, code):
-        super().__init__("broken")
-        self.item, self.code = item, code
-
-@functools.lru_cache
-def fib(n):
-    return n if n < 2 else fib(n - 1) + fib(n - 2)
-
-def helper(item: Item) -> Item:
-    return Item(item.n * LIMIT, Color.RED)
-
-def work(item, user: UserId):
-    class Local:
-        limit = LIMIT
-    assert Local.limit == LIMIT
-    if item.n < 0:
-        raise Broken(item, code=7)
-    return [helper(item), fib, work, Item, fib(20), user]
-
-def ids(n):
-    yield from range(n)
-
-print("started")
-with Child() as child:
-    result = child.run(work, Item(2), UserId(5))
-    assert type(result[0]) is Item and result[0] == Item(6) and result[0].color is Color.RED
-    assert result[1] is fib and result[2] is work and result[3] is Item, result
-    assert result[4:] == [6765, 5]
-    LIMIT = 4
-    assert child.run(work, Item(2), 0)[0].n == 8
-    try:
-        child.run(work, Item(-1), 0)
-    except Broken as e:
-        assert type(e.item) is Item and e.code == 7 and e.args == ("broken",)
-    else:
-        raise AssertionError
-    assert child.run(lambda: list(ids(3))) == [0, 1, 2]
-print("done")
-"""
-
-
-@pytest.mark.parametrize("command", [False, True])
-def test_what_a_script_defines_in_main_works_and_the_script_runs_once(tmp_path: Path, command: bool) -> None:
-    assert run_script(SCRIPT, tmp_path, command=command) == "started\ndone\n"

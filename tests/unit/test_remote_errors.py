@@ -10,22 +10,15 @@ import sys
 import threading
 import traceback
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from tests.unit.wire_child import Child, run_script
+from tests.unit.wire_child import Child
 from unified_exec import errors
 from unified_exec._wire.remote_errors import as_outcome_error, decode_error, encode_error
-
-
-@pytest.fixture(scope="module")
-def child() -> Iterator[Child]:
-    with Child() as child:
-        yield child
 
 
 def there_and_back(error: BaseException) -> Any:
@@ -427,28 +420,3 @@ def test_what_is_no_exception_cannot_end_the_program(error: BaseException) -> No
 def test_an_exception_stays_itself() -> None:
     error = ExceptionGroup("g", [ValueError()])
     assert as_outcome_error(error) is error
-
-
-SCRIPT = """
-import traceback
-class Problem(Exception):
-    def __init__(self, *, code):
-        super().__init__("problem")
-        self.code = code
-def fail():
-    raise Problem(code=3)  # the mark
-with Child() as child:
-    try:
-        child.run(fail)
-    except Problem as error:
-        print(type(error) is Problem, error.code, error.args)
-        print("in fail" in "".join(traceback.format_exception(error)))
-        print("# the mark" in "".join(traceback.format_exception(error)))
-"""
-
-
-@pytest.mark.parametrize("command", [False, True])
-def test_an_error_class_of_a_script_arrives_as_itself(tmp_path: Any, command: bool) -> None:
-    lines = run_script(SCRIPT, tmp_path, command=command).splitlines()
-    assert lines[:2] == ["True 3 ('problem',)", "True"]
-    assert lines[2] == "True" or command
