@@ -7,6 +7,8 @@ import ctypes
 import os
 import re
 import shlex
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -218,6 +220,19 @@ def tell_who_runs(folder: Path, name: str) -> int:
     seen = len(list(folder.glob("*.running")))
     own.unlink()
     return seen
+
+
+def beside_a_closed_pipe(folder: Path, name: str) -> None:
+    """As while an event loop closes: signals are to be written where nobody reads any more."""
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    far.close()
+    signal.set_wakeup_fd(near.fileno())
+    try:
+        in_a_finally(folder, name, 0)
+    finally:
+        signal.set_wakeup_fd(-1)
+        near.close()
 
 
 def in_a_group(folder: Path, name: str, by: str) -> None:

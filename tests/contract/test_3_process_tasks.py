@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,21 @@ async def test_a_c_function_that_returned_after_the_ask_keeps_its_value() -> Non
         await running(handle)
         handle.cancel()
         assert len(await handle) == 32
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 13), reason="the interpreter prints a line by itself, before it asks anybody"
+)
+async def test_an_ask_prints_nothing_while_an_event_loop_of_the_task_closes(
+    folder: Folder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with ProcessPool(1, grace=NEVER) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
+        handle = scope.spawn(stops.beside_a_closed_pipe, folder.path, "task", on="process")
+        await folder.started("task")
+        handle.cancel()
+        await handle.wait()
+    assert handle.cancelled()
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("by", ["asyncio", "trio", "hand"])

@@ -178,7 +178,9 @@ class Bell:
         previous = sys.unraisablehook
 
         def hook(unraisable: Any) -> None:
-            if not self.swallowed(unraisable):
+            # A bell that rings while an event loop of the task closes finds the far end of that loop's pipe closed.
+            of_a_closing_loop = "signal wakeup fd" in (unraisable.err_msg or "")
+            if not of_a_closing_loop and not self.swallowed(unraisable):
                 previous(unraisable)
 
         sys.unraisablehook = hook
