@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from .._model.current import current
@@ -35,13 +35,16 @@ class ThreadLane(Lane):
         self.done: deque[ThreadCall] = deque()
         self.rung = False
         self.calling = False  # `_call_again` is on its way
+        self.inside = False  # the loop's thread has the pool's lock, or is about to: see `_cancel`
         self.may_wait = port.elsewhere()  # who submits is no event loop: an executor's caller
 
     def submit(self, task: Task) -> None:
         pool = self.pool
         call = ThreadCall(task, self)
         parent = current.get() if task.nested else None
+        before, self.inside = self.inside, True
         if not pool.lock.acquire(self.may_wait):
+            self.inside = before
             self._hand_in(task, call, parent)
             return
         try:
@@ -53,8 +56,18 @@ class ThreadLane(Lane):
             seat = pool.summon()
         finally:
             pool.lock.release()
+            self.inside = before
         if seat is not None and not pool.wake(seat):
             self._no_thread(call)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.inside = True
+        try:
+            with self.pool.lock:
+                yield
+        finally:
+            self.inside = False
 
     def _hand_in(self, task: Task, call: ThreadCall, parent: object) -> None:
         """Leave the call to whoever holds the lock. Waiting for it would give the GIL to threads that compute:
@@ -77,7 +90,7 @@ class ThreadLane(Lane):
 
     def _no_thread(self, call: ThreadCall) -> None:
         """The system refused a thread: try again later if others are at work, else give up."""
-        with self.pool.lock:
+        with self._locked():
             if not self.pool.alone():
                 self.port.call_later(RETRY, self._call_again)
                 return
@@ -88,7 +101,7 @@ class ThreadLane(Lane):
 
     def _call_again(self) -> None:
         self.calling = False
-        with self.pool.lock:
+        with self._locked():
             self.pool.take_in()
             seat = self.pool.summon()
         if seat is not None and not self.pool.wake(seat):
@@ -100,8 +113,11 @@ class ThreadLane(Lane):
                 self._cancel(task, task.cargo, reason)
 
     def _cancel(self, task: Task, call: ThreadCall, reason: str | None) -> None:
+        if self.inside:  # in a finalizer that the collector ran in there: this thread would wait for itself
+            self.port.call_soon(self.cancel, [task], reason)
+            return
         pool, seat, ended = self.pool, None, None
-        with pool.lock:
+        with self._locked():
             pool.take_in()
             state, left = call.state, False
             if state == QUEUED:
@@ -138,7 +154,7 @@ class ThreadLane(Lane):
 
     def fire(self, call: ThreadCall, tries: int = 0) -> None:
         """Interrupt the function as soon as that is possible; in vain, and harmless, if it has ended."""
-        with self.pool.lock:
+        with self._locked():
             shot = call.shot  # none yet: the thread sees `asked` when it arms
         if shot is not None and not fire(shot, call.reason, tries):
             self.port.call_later(RETRY * min(tries + 1, 100), self.fire, call, tries + 1)

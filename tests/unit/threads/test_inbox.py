@@ -71,6 +71,32 @@ async def test_its_end_and_that_of_an_abandoned_call_are_counted_once() -> None:
         blocker.go.set()
 
 
+async def test_a_finalizer_may_cancel_and_spawn_whatever_the_loop_was_about_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The collector may run it while the loop's own thread has the lock."""
+    finalizers: list[Callable[[], object]] = []
+    async with driver(1) as it:
+        blocker = Blocker()
+        it.spawn(blocker)
+        await happens(blocker.began)
+        queued = [it.spawn(int) for _ in range(3)]
+        add = it.pool.turns.add
+
+        def collect_and_add(*call: Any) -> None:
+            while finalizers:
+                finalizers.pop()()
+            add(*call)
+
+        monkeypatch.setattr(it.pool.turns, "add", collect_and_add)
+        finalizers += [lambda: it.spawn(int), lambda: it.cancel(*queued)]
+        last = it.spawn(int, 4)
+        for job in queued:
+            assert (await job.wait()).cancelled
+        blocker.go.set()
+        assert await last.value() == 4
+
+
 @pytest.mark.parametrize("threads", [0, 1])
 async def test_a_pool_that_closes_runs_what_it_has_not_taken_in_yet(threads: int) -> None:
     ran: list[int] = []
