@@ -14,7 +14,7 @@ import anyio
 import psutil
 import pytest
 
-from tests.contract import stops
+from tests.contract import stops, tasks
 from tests.contract.conftest import Folder
 from tests.waiting import until_async
 from unified_exec import (
@@ -25,6 +25,8 @@ from unified_exec import (
     TaskScope,
     TaskState,
 )
+from unified_exec._backends.process.worker import Worker
+from unified_exec._rules import ahead
 
 NEVER = 600.0
 """A grace so long that only the ask can end a task."""
@@ -208,6 +210,31 @@ async def test_tasks_that_were_sent_ahead_are_taken_back(folder: Folder) -> None
         folder.release("held")
         assert await ahead[9] == await held
         assert all(handle.timing.started is None for handle in ahead[:9])
+
+
+async def test_a_finalizer_may_cancel_a_task_while_another_is_being_sent(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The collector may run it when that other lies in the socket and the sending has not returned."""
+    send = Worker._send_shared
+
+    def send_and_collect(worker: Worker, task: Any, *message: Any) -> None:
+        send(worker, task, *message)
+        before.cancel()
+
+    async with ProcessPool(1) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
+        monkeypatch.setattr(ahead, "BUDGET", NEVER)
+        assert await scope.spawn(len, bytes(100_000), on="process") == 100_000  # measured: it is sent ahead from now on
+        held = scope.spawn(tasks.hold, folder.path, "held", on="process")
+        await folder.started("held")
+        before = scope.spawn(len, bytes(100_000), on="process")
+        with monkeypatch.context() as patch:
+            patch.setattr(Worker, "_send_shared", send_and_collect)
+            handle = scope.spawn(len, bytes(100_000), on="process")
+        assert before.cancelled()
+        folder.release("held")
+        assert await held == "held"
+        assert await handle == 100_000
 
 
 async def test_a_c_function_that_returned_after_the_ask_keeps_its_value() -> None:

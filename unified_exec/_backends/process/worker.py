@@ -110,24 +110,35 @@ class Worker:
                 self.end.forget_cards()
                 flags |= frames.FORGET_CARDS
         name = task.name.encode("utf-8", "replace")
-        if not packed.buffers and len(packed.data) + len(blob) <= frames.INLINE_MAX:
-            message = frames.pack_task(task.id, name, card.id, blob, packed.data, task.deadline, flags)
-            try:
-                self.child.tasks.send(message)
-            except OSError as exc:
-                if is_full(exc):
-                    return False
-                raise
-        elif not self._send_shared(task, name, blob, flags):
-            return False
         if not self.tasks:
             self.heard = time.monotonic()
+        # Owed from here on: a finalizer that the collector runs behind the sending may take back what is not claimed.
         self.tasks[task.id] = task
         self.end.sent(task.id, card.id if flags else None)
         self.load += card.stats.cost or 0.0
         task.place = self
         task.worker = self.pid
-        return True
+        sent = False
+        try:
+            if not packed.buffers and len(packed.data) + len(blob) <= frames.INLINE_MAX:
+                self.child.tasks.send(frames.pack_task(task.id, name, card.id, blob, packed.data, task.deadline, flags))
+            else:
+                self._send_shared(task, name, blob, flags)
+            sent = True
+        except OSError as exc:
+            if not is_full(exc):
+                raise
+        finally:
+            if not sent:
+                self._no_longer_owed(task)
+        return sent
+
+    def _no_longer_owed(self, task: Task) -> None:
+        self.end.taken_back(task.id)
+        self.tasks.pop(task.id, None)
+        self.load -= task.cargo.card.stats.cost or 0.0
+        task.place = None
+        task.worker = None
 
     def _send_shares(self, objects: tuple[Shared[Any], ...]) -> bool:
         """Send the shared objects the worker has not got; it looks for them when it rebuilds the arguments."""
@@ -156,7 +167,7 @@ class Worker:
                 return  # full, or over: the memory goes with the worker
             self.ring()
 
-    def _send_shared(self, task: Task, name: bytes, blob: bytes, flags: int) -> bool:
+    def _send_shared(self, task: Task, name: bytes, blob: bytes, flags: int) -> None:
         packed = task.cargo.packed
         inline_card = blob if len(blob) <= frames.INLINE_MAX else b""
         # A function too large for a message travels as the first buffer behind the arguments.
@@ -169,13 +180,8 @@ class Worker:
                 task.id, name, task.cargo.card.id, inline_card, table, task.deadline, flags | frames.IN_SHARED
             )
             self.child.tasks.sendmsg([message], link.fd_message(fd))
-        except OSError as exc:
-            if is_full(exc):
-                return False
-            raise
         finally:
             os.close(fd)
-        return True
 
     def take_back(self) -> list[Task]:
         """Take every task the worker has not claimed; each is ours again, and it will never start there."""
@@ -195,11 +201,8 @@ class Worker:
                 self.child.tasks.send(frames.pack_blob(frames.STOP))
                 return back
             message = frames.unpack_task(memoryview(buffer)[:size])
-            self.end.taken_back(message.id)
-            task = self.tasks.pop(message.id)
-            self.load -= task.cargo.card.stats.cost or 0.0
-            task.place = None
-            task.worker = None
+            task = self.tasks[message.id]
+            self._no_longer_owed(task)
             back.append(task)
 
     def started(self) -> int:
