@@ -29,6 +29,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setenv("FORCE_COLOR", "1")  # what is no terminal gets no control characters even so
+    monkeypatch.setenv("PYTHON_COLORS", "0")  # but for the help: that is argparse's, and obeys
     monkeypatch.chdir(ROOT)
     yield folder
     assert list(folder.iterdir()) == []

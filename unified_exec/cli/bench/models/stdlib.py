@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from .base import Kind, Model, Perform, PerformAsync
@@ -173,7 +174,9 @@ def interpreter_pool(workers: int) -> Iterator[Perform]:
     from concurrent.futures import InterpreterPoolExecutor  # type: ignore[attr-defined, unused-ignore]
 
     with InterpreterPoolExecutor(workers) as pool:
-        yield lambda fn, items: list(pool.map(fn, items))
+        # A bare function may be copied without its module's globals (those that only a generator in it uses); what is
+        # pickled is imported there.
+        yield lambda fn, items: list(pool.map(partial(fn), items))
 
 
 STDLIB = (
