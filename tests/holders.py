@@ -19,6 +19,8 @@ _short = Repr()
 _short.maxother = _short.maxstring = 100
 
 
+SHOWN = 20
+"""Things at each end of a long way that are told."""
 MOST = 5
 """Blocks whose holders are told; the heap is looked through once for all of them."""
 
@@ -76,23 +78,25 @@ class Heap:
         Without such a way a circle of references is all that holds it, which a garbage collection ends, or something
         that cannot be seen from Python.
         """
-        way: tuple[Any, ...] = (thing,)
-        ways, seen = deque([way]), {id(thing)}
-        while ways:
-            known = ways.popleft()
-            for holder in self._holders.get(id(known[-1]), ()):
-                if id(holder) in seen:
+        found = [thing]
+        held_by_it: dict[int, Any] = {id(thing): None}  # of each thing found; ways themselves would fill the memory
+        for known in found:
+            for holder in self._holders.get(id(known), ()):
+                if id(holder) in held_by_it:
                     continue
-                seen.add(id(holder))
-                way = (*known, holder)
+                held_by_it[id(holder)] = known
                 if isinstance(holder, ModuleType) or id(holder) in self._frames:
-                    return _told(way)
-                ways.append(way)
-        return f"{_told(way)}, and no further: a circle of references, or what Python cannot see"
+                    return _told(holder, held_by_it)
+                found.append(holder)
+        return f"{_told(found[-1], held_by_it)}, and no further: a circle of references, or what Python cannot see"
 
 
-def _told(way: tuple[Any, ...]) -> str:
-    return " <- ".join(_named(thing) for thing in way)
+def _told(last: Any, held_by_it: dict[int, Any]) -> str:
+    way = [last]
+    while (thing := held_by_it[id(way[-1])]) is not None:
+        way.append(thing)
+    shown = way[::-1] if len(way) <= 2 * SHOWN else [*way[: -SHOWN - 1 : -1], "...", *way[SHOWN - 1 :: -1]]
+    return " <- ".join(_named(thing) for thing in shown)
 
 
 def _named(thing: Any) -> str:
