@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 
-from unified_exec import ProcessPool, TaskHandle, TaskScope, UnifiedExecError
+from unified_exec import Collect, ProcessPool, TaskHandle, TaskScope, UnifiedExecError
 
 from ..._core.defaults import gil_is_off
 from ..._rules.auto import Sample, waited
@@ -122,7 +122,7 @@ class Measuring:
         heart = Heart()
         began = time.perf_counter()
         rounds = step.runs // step.at_once
-        async with TaskScope("advise") as scope, heart.beating():
+        async with TaskScope("advise", policy=Collect()) as scope, heart.beating():
             for _ in range(rounds):
                 if seen and time.perf_counter() > self.ends:
                     break
@@ -153,7 +153,6 @@ class Measuring:
     async def _ends(self, handles: list[TaskHandle[Any]], place: str) -> None:
         for handle in handles:
             await handle.wait()
-        for handle in handles:
             self.facts.made += 1
             error = handle.exception()
             if error is not None:
@@ -205,7 +204,11 @@ class Measuring:
         at_once = steps[0].at_once
         seen: list[Any] = []
         try:
-            async with ProcessPool(at_once, name="advise") as pool, TaskScope("advise") as scope, heart.beating():
+            async with (
+                ProcessPool(at_once, name="advise") as pool,
+                TaskScope("advise", policy=Collect()) as scope,
+                heart.beating(),
+            ):
                 for step in steps:  # the last one is what counts: before it the workers import
                     if seen and time.perf_counter() > self.ends:
                         break
@@ -266,7 +269,7 @@ class Measuring:
         alone = at_once == 1
         handles: list[TaskHandle[Any]] = []
         before: weighing.Before | None = None
-        async with TaskScope("advise", debug=self._seen_blocking) as scope:
+        async with TaskScope("advise", policy=Collect(), debug=self._seen_blocking) as scope:
             cpu, began = time.thread_time(), time.perf_counter()
             for _ in range(at_once):
                 fn, args = self.call.fresh()
