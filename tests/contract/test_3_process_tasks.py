@@ -291,7 +291,7 @@ async def test_a_task_is_asked_once_however_often_the_bell_rings(folder: Folder)
         for _ in range(50):
             handle.cancel()
             os.kill(handle.worker, signal.SIGURG)
-            await anyio.sleep(0.001)
+            await anyio.sleep(0.001)  # the asks are spread over the cleaning, and not merged into one
         folder.release("task")
         await handle.wait()
         assert handle.cancelled()

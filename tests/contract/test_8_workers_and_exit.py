@@ -90,7 +90,7 @@ AT_EXIT = """
 import sys, time
 from unified_exec.executor import {kind}
 def late(text):
-    time.sleep(0.2)
+    time.sleep(0.2)  # so that the exit comes first
     print(text, flush=True)
     return text
 executor = {kind}(1)

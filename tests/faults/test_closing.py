@@ -149,9 +149,9 @@ def spawn_until_closed(pool: ProcessPool, handles: list[TaskHandle[int]]) -> Non
             with pytest.raises(PoolClosed):
                 while True:
                     handles.append(scope.spawn(tasks.double, len(handles), on="process"))
-                    if len(handles) % 4 == 0:  # now and then it is idle: `close` refuses while there are tasks
-                        for handle in handles[-4:]:
-                            await handle.wait()
+                    await handles[-1].wait()  # for an instant nothing is left: `close` refuses while there are tasks
+                    if len(handles) == 3000:  # it never came at such an instant
+                        await until_async(lambda: pool.closed, 60)
 
     anyio.run(main)
 
@@ -166,9 +166,13 @@ def test_closing_a_pool_under_the_tasks_of_another_loop_costs_none_of_them(how: 
             pool, handles = ProcessPool(2), list[TaskHandle[int]]()
             thread = threading.Thread(target=spawn_until_closed, args=(pool, handles))
             thread.start()
-            assert until(partial(handles.__getitem__, slice(100, None)), 30)
-            close_as_soon_as_it_may(pool) if how == "close" else anyio.run(pool.aclose)
-            thread.join()
+            try:
+                assert until(partial(handles.__getitem__, slice(100, None)), 30)
+                if how == "close":
+                    close_as_soon_as_it_may(pool)
+            finally:  # also if that fails: the thread would go on spawning
+                anyio.run(pool.aclose)
+                thread.join()
             assert [handle.result() for handle in handles] == [2 * n for n in range(len(handles))]
     finally:
         sys.setswitchinterval(before)

@@ -328,7 +328,7 @@ def quick_then_waiting(folder: Path, n: int) -> Iterator[int]:
 async def a_quick_then_waiting(folder: Path, n: int) -> AsyncIterator[int]:
     for x in range(n):
         yield x
-    await anyio.sleep(0.05)
+    await anyio.sleep(0.05)  # as above
     yield n
     await a_hold(folder, "taken")
     yield n + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import re
 import sqlite3
 import subprocess
@@ -169,6 +170,17 @@ async def computes_on_the_loop(limit: int) -> int:
 
 def fails(message: str) -> None:
     raise ValueError(message)
+
+
+async def fails_on_the_loop(message: str) -> None:
+    raise ValueError(message)
+
+
+def fails_elsewhere(home: int) -> int:
+    """Fails in any process but the one numbered `home`; computes there."""
+    if os.getpid() != home:
+        raise ValueError("not at home")
+    return primes(20_000)
 
 
 def prints(*, level: int) -> None:

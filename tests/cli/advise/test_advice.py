@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -172,6 +173,13 @@ def test_an_argument_that_cannot_travel_keeps_it_in_threads_and_is_named() -> No
     assert "travel" in kinds(advice)
     assert "'lock'" in facts.travel.why
     assert "cannot travel" in advice.reason
+    assert not [measured for measured in facts.measured if measured.place == "process"]
+
+
+def test_a_function_that_raises_in_processes_alone_is_kept_in_threads_with_the_reason() -> None:
+    facts, advice = advised("fails_elsewhere", os.getpid())
+    assert advice.backend == "thread"
+    assert facts.travel.why == "in a process it raised ValueError: not at home"
     assert not [measured for measured in facts.measured if measured.place == "process"]
 
 

@@ -75,10 +75,11 @@ def test_a_file_will_do(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["travel"]["possible"]
 
 
-def test_a_function_that_raises_ends_it_with_its_own_traceback() -> None:
-    done = run(f"{MODULE}:fails", "--args", "'no'", code=1)
+@pytest.mark.parametrize(("name", "place"), [("fails", "thread"), ("fails_on_the_loop", "coroutine")])
+def test_a_function_that_raises_ends_it_with_its_own_traceback(name: str, place: str) -> None:
+    done = run(f"{MODULE}:{name}", "--args", "'no'", code=1)
     assert "raise ValueError(message)" in done.stderr
-    assert "raised ValueError in run 1, in a thread: no; nothing is advised" in done.stderr
+    assert f"raised ValueError in run 1, in a {place}: no; nothing is advised" in done.stderr
     assert "run_measured" not in done.stderr
     assert done.stdout == ""
 

@@ -151,6 +151,7 @@ class Measuring:
                 self.facts.growth = max(0, (machine.peak_memory() or 0) - peak)
 
     async def _ends(self, handles: list[TaskHandle[Any]], place: str) -> None:
+        """Raise the first failure as `RunFailed`: for it the scopes collect, else the bare error would end them."""
         for handle in handles:
             await handle.wait()
             self.facts.made += 1
