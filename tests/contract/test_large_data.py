@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.waiting import has_ended, until, until_async
-from unified_exec import Collect, ProcessPool, TaskScope, WorkerCrashed
+from unified_exec import Collect, ProcessPool, TaskScope, TaskState, WorkerCrashed
 
 ROOT = str(Path(__file__).parents[2])
 LARGE = 300_000
@@ -114,6 +114,30 @@ async def test_the_memory_is_freed_when_the_receiver_drops_the_value(kind: str) 
         gc.collect()
         assert block_count(os.getpid()) <= here
         assert block_count(pid) == before
+
+
+def refuse(value: Any) -> Any:
+    raise ValueError(len(value))
+
+
+def never_end(value: Any) -> Any:
+    while True:
+        time.sleep(0.001)
+
+
+async def test_the_arguments_of_a_task_that_fails_or_is_stopped_are_freed_with_it() -> None:
+    value = np.ones(LARGE)
+    async with ProcessPool(1) as pool, TaskScope(processes=pool, policy=Collect()) as scope:
+        await scope.spawn(gc.disable, on="process")
+        before = await scope.spawn(blocks, on="process")
+        with pytest.raises(ValueError, match=str(LARGE)):
+            await scope.spawn(refuse, value, on="process")
+        assert await scope.spawn(blocks, on="process") == before
+        handle = scope.spawn(never_end, value, on="process")
+        assert await until_async(lambda: handle.state is TaskState.RUNNING)
+        handle.cancel()
+        await handle.wait()
+        assert await scope.spawn(blocks, on="process") == before
 
 
 async def test_nothing_is_left_of_what_a_killed_worker_held() -> None:

@@ -46,7 +46,7 @@ def send(
         link.done(task.id, frames.pack_done(task.id, kind, started, finished, data, flags))
         return
     try:
-        fd, table = shared.write_block(data, buffers)
+        fd, table = shared.write_block(data, buffers, link.blocks)
     except (OSError, MemoryError) as exc:
         why = SerializationError(f"the result of {task.name}()", f"no shared memory for {len(data)} bytes: {exc}")
         data = remote_errors.encode_error(why)

@@ -12,6 +12,7 @@ from .._wire import frames
 from .._wire.functions import FunctionTable, decode_call
 from ..errors import Cancelled
 from . import answers
+from .blocks import KEEP, Blocks
 from .call_bell import CallBell
 from .link import Link
 from .settings import Settings
@@ -24,7 +25,7 @@ _NOTHING: Any = object()
 class CallRunner:
     """Takes tasks off the stream until it is closed, the worker retires, or nothing came for the idle time."""
 
-    __slots__ = ("bell", "done", "functions", "link", "settings")
+    __slots__ = ("bell", "blocks", "done", "functions", "link", "settings")
 
     def __init__(self, link: Link, settings: Settings, bell: CallBell) -> None:
         self.link = link
@@ -32,15 +33,24 @@ class CallRunner:
         self.bell = bell
         bell.outermost = CallRunner.run.__code__
         self.functions = FunctionTable()
+        self.blocks = link.blocks = Blocks()
         self.done = 0
 
     def serve(self) -> None:
         """Answer each task before the next is begun, so that a death costs only the one that was."""
+        waits = None
         while not self.bell.stop:
+            wait = KEEP if self.blocks else self.settings.idle
+            if wait != waits:
+                self.link.wait_at_most(wait)
+                waits = wait
             try:
                 received = self.link.next_task()
-            except BlockingIOError:  # the idle time is over; what is sent right now will be taken back
-                break
+            except BlockingIOError:
+                if self.blocks:
+                    self.blocks.forget()
+                    continue
+                break  # the idle time is over; what is sent right now will be taken back
             if received is None:
                 break
             if self.handle(*received):
@@ -64,6 +74,7 @@ class CallRunner:
         leaving = self.bell.poisoned or self.settings.worn_out(self.done)
         stopped = self.bell.stopped(view, error)
         answers.send(self.link, task, value, error, stopped, started, finished, leaving)
+        del error  # as in `run`, which had this frame behind it
         return leaving
 
     def refuse(self, task: frames.TaskMessage, fd: int | None) -> None:
@@ -81,7 +92,7 @@ class CallRunner:
         try:
             try:
                 # Before a raise may land: the parent counts on it that what came with the task is learnt.
-                packed, buffers = unpack(self.functions, task, fd)
+                packed, buffers = unpack(self.functions, task, fd, self.blocks)
                 bell.view = view
                 bell.told = False
                 bell.running = task.id  # inside the try: from here on a raise may land at any instruction
@@ -105,9 +116,10 @@ class CallRunner:
             bell.end.early.pop(task.id, None)
         bell.view = None
         current.reset(token)
-        if value is not _NOTHING:
-            return value, None
-        return None, error
+        try:
+            return (value, None) if value is not _NOTHING else (None, error)
+        finally:
+            del error  # no cycle over its traceback to this frame: it would hold the arguments
 
 
 def learn_only(functions: FunctionTable, task: frames.TaskMessage, fd: int | None) -> None:
@@ -128,7 +140,9 @@ def load(functions: FunctionTable, task: frames.TaskMessage, fd: int | None) -> 
     return decode_call(functions, task.card_id, packed, buffers, f"{task.name}()")
 
 
-def unpack(functions: FunctionTable, task: frames.TaskMessage, fd: int | None) -> tuple[frames.Bytes, list[memoryview]]:
+def unpack(
+    functions: FunctionTable, task: frames.TaskMessage, fd: int | None, blocks: Blocks | None = None
+) -> tuple[frames.Bytes, list[memoryview]]:
     """Find the payload of `task`, in the message or in the shared block, and learn the function it brought.
 
     Raises:
@@ -141,7 +155,7 @@ def unpack(functions: FunctionTable, task: frames.TaskMessage, fd: int | None) -
     if task.flags & frames.IN_SHARED:
         if fd is None:
             raise frames.ProtocolError("a task in shared memory came without it")
-        packed, buffers = read_block(fd, task.payload)
+        packed, buffers = read_block(fd, task.payload, blocks=blocks)
         if task.flags & frames.CARD_IN_SHARED:
             card = buffers.pop(0)
     if task.flags & frames.FORGET_CARDS:

@@ -10,6 +10,7 @@ from mmap import mmap
 
 from .._wire import frames
 from . import shared
+from .blocks import Blocks
 from .system import DONTWAIT, RECEIVED_CLOEXEC, keep_from_children, wait_for_room
 
 TASKS_FD, CONTROL_FD, LIFELINE_FD, STATUS_FD = 3, 4, 5, 6
@@ -21,6 +22,7 @@ STARTED = Struct("<Q")
 STREAMED, MAILED = 1, 2
 
 _INT = Struct("@i")
+_TIMEVAL = Struct("@ll")
 _ANC = _socket.CMSG_SPACE(_INT.size * 4) if hasattr(_socket, "CMSG_SPACE") else 0
 
 
@@ -67,9 +69,10 @@ class Link:
 
     Attributes:
         said: the tasks that have reported something, each with the sockets it was sent on (`STREAMED`, `MAILED`).
+        blocks: what large answers may be written into.
     """
 
-    __slots__ = ("_buffer", "_view", "control", "said", "status", "tasks")
+    __slots__ = ("_buffer", "_view", "blocks", "control", "said", "status", "tasks")
 
     def __init__(self) -> None:
         self.tasks = _socket.socket(fileno=TASKS_FD)
@@ -79,6 +82,7 @@ class Link:
         self._buffer = bytearray(frames.MESSAGE_MAX)
         self._view = memoryview(self._buffer)
         self.said: dict[int, int] = {}
+        self.blocks: Blocks | None = None
 
     def next_task(self, flags: int = 0) -> tuple[memoryview, int | None] | None:
         """Wait for the next message of the task stream; ``None`` when the parent has closed it, or says so.
@@ -88,6 +92,12 @@ class Link:
         """
         size, fd = receive(self.tasks, self._buffer, flags)
         return (self._view[:size], fd) if size and self._buffer[0] != frames.STOP else None
+
+    def wait_at_most(self, seconds: float | None) -> None:
+        """Limit how long `next_task` waits; ``None`` for no limit."""
+        limit = seconds or 0.0
+        data = _TIMEVAL.pack(int(limit), int(limit % 1 * 1e6))
+        self.tasks.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, data)
 
     def mark_started(self, id: int) -> None:
         """Say, where the parent can read it after our death, that `id` is begun."""

@@ -125,22 +125,12 @@ def apply(settings: Settings) -> None:
         from multiprocessing import process
 
         process.current_process().authkey = settings.authkey
-    if settings.idle is not None and not settings.coroutines:
-        _receive_timeout(settings.idle)
     if settings.initializer is not None:
         call: Any = codec.decode(settings.initializer, (), "the initializer")
         try:
             call[0](*call[1])
         except BaseException as exc:
             raise WorkerStartError(f"its initializer raised {type(exc).__name__}: {exc}") from exc
-
-
-def _receive_timeout(seconds: float) -> None:
-    from _struct import pack
-
-    sock = _socket.socket(fileno=TASKS_FD)
-    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, pack("@ll", int(seconds), int(seconds % 1 * 1e6)))
-    sock.detach()
 
 
 def _add_site_builtins() -> None:

@@ -1,27 +1,25 @@
 """Blocks of anonymous shared memory: written once by the sender, mapped privately by the receiver.
 
-Only the receiver's mapping keeps a block alive; it goes when the last object built on it is dropped. Nothing has
-a name, so nothing is left behind however either side dies.
+Only the receiver keeps a block alive; when the last object built on it is dropped it goes, or serves once more (see
+`blocks`). Nothing has a name, so nothing is left behind however either side dies.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from mmap import ACCESS_COPY, ACCESS_READ, mmap
 from typing import Any
 
 from .._wire import codec, frames
 from . import system
+from .blocks import Blocks
 
 _PIECE = 1 << 30  # one pwrite moves at most 2 GiB - 4 KiB on Linux
-# Before 3.13 an `mmap` keeps a descriptor of its own: ten thousand live arrays would cost ten thousand.
-_UNTRACKED: Any = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
-def write_block(data: frames.Bytes, buffers: Sequence[memoryview]) -> tuple[int, bytes]:
-    """Write a payload and its buffers into a new block.
+def write_block(data: frames.Bytes, buffers: Sequence[memoryview], blocks: Blocks | None = None) -> tuple[int, bytes]:
+    """Write a payload and its buffers into a block: one of `blocks`, or a new one.
 
     Returns:
         the block's descriptor, which the caller closes, and the table that `read_block` needs.
@@ -30,7 +28,9 @@ def write_block(data: frames.Bytes, buffers: Sequence[memoryview]) -> tuple[int,
         OSError: no descriptor or no memory is left.
     """
     table, offsets, total = frames.shared_layout(len(data), [buffer.nbytes for buffer in buffers])
-    fd = system.anonymous_memory()
+    fd = blocks.take(total) if blocks is not None else None
+    if fd is None:
+        fd = system.anonymous_memory()
     try:
         os.ftruncate(fd, total)
         for offset, part in zip(offsets, (data, *buffers), strict=True):
@@ -49,30 +49,39 @@ def _write_at(fd: int, view: memoryview, offset: int) -> None:
         offset += written
 
 
-def read_block(fd: int, table: frames.Bytes, access: int = ACCESS_COPY) -> tuple[memoryview, list[memoryview]]:
+def read_block(
+    fd: int, table: frames.Bytes, access: int = ACCESS_COPY, blocks: Blocks | None = None
+) -> tuple[memoryview, list[memoryview]]:
     """Map a block and close its descriptor: the payload and the buffers, writable and private unless said otherwise.
+
+    Args:
+        blocks: where the block goes when nothing is built on it any more.
 
     Raises:
         ProtocolError: the table does not fit the block.
         OSError: no memory is left.
     """
+    kept = None
     try:
         offsets, sizes = frames.read_layout(table)
-        total = os.fstat(fd).st_size
-        if offsets[-1] + sizes[-1] > total:
+        found = os.fstat(fd)
+        if offsets[-1] + sizes[-1] > found.st_size:
             raise frames.ProtocolError("a shared block is shorter than its table says")
-        view = _map(fd, total, access)
+        if blocks is not None:
+            kept = blocks.map(fd, found)
+        view = _map(fd, found.st_size, access) if kept is None else memoryview(kept)
     finally:
-        os.close(fd)
+        if kept is None:
+            os.close(fd)
     parts = [view[at : at + size] for at, size in zip(offsets, sizes, strict=True)]
     return parts[0], parts[1:]
 
 
 def _map(fd: int, size: int, access: int) -> memoryview:
     """Map a block; where a mapping would hold a scarce descriptor, or there can be no more of them, copy it."""
-    if _UNTRACKED or fd < system.descriptors_max() // 2:
+    if system.UNTRACKED or fd < system.descriptors_max() // 2:
         try:
-            return memoryview(mmap(fd, size, access=access, **_UNTRACKED))
+            return memoryview(mmap(fd, size, access=access, **system.UNTRACKED))
         except OSError:
             pass
     copy = memoryview(bytearray(size))

@@ -35,7 +35,7 @@ class Talk:
         if not packed.buffers and len(packed.data) <= frames.INLINE_MAX:
             self.link.report(id, frames.pack_report(id, packed.data))
             return
-        fd, table = shared.write_block(packed.data, packed.buffers)
+        fd, table = shared.write_block(packed.data, packed.buffers, self.link.blocks)
         self.link.report(id, frames.pack_report(id, table, frames.IN_SHARED), fd)
 
     def wait_for_credit(self, id: int, used: int) -> None:

@@ -20,6 +20,7 @@ from ...errors import UnifiedExecError, WorkerCrashed, WorkerStartError
 from ..ports import Port, Timer
 from .answer import decode, decode_start_error, message_of, outcome_of
 from .burial import bury
+from .passing import PassingBlocks
 from .starting import Starting
 from .stopping import Stopping
 from .worker import Worker
@@ -54,6 +55,7 @@ class Crew:
         self._recruiting = False
         self._starting = Starting(self)
         self._stopping = Stopping(self)
+        self.blocks = PassingBlocks(port)
 
     # -- giving work out
 
@@ -185,6 +187,7 @@ class Crew:
             self.idle.insert(0, worker)  # else it gets work when it is up: the others are faster
         self.workers.append(worker)
         worker.heard = time.monotonic()
+        worker.blocks = self.blocks
         child = worker.child
         self.port.add_reader(child.tasks.fileno(), lambda: self._guarded(self._on_answers, worker))
         self.port.add_reader(child.control.fileno(), lambda: self._guarded(self._on_control, worker))
@@ -206,6 +209,7 @@ class Crew:
 
     def detach(self, worker: Worker) -> None:
         """Let go of a worker: another loop may adopt it."""
+        worker.blocks = None
         child = worker.child
         self.port.remove_reader(child.tasks.fileno())
         self.port.remove_reader(child.control.fileno())

@@ -13,6 +13,7 @@ from ..._wire.frames import ProtocolError
 from ..._wire.protocol import OVER, UP, Event, ParentEnd
 from ..._wire.sharing import Shared
 from ..._worker import bell, link, shared
+from ..._worker.blocks import Blocks
 from ..._worker.system import DONTWAIT, TELLS_END, is_full
 from ..ports import Timer
 from .child import Child
@@ -31,6 +32,7 @@ class Worker:
         heard: instant of its last answer, or of the moment it last became busy.
         stuck: it has not answered for so long that tasks were taken back from it.
         asked: timers of the tasks that were asked to stop, by task id.
+        blocks: what large arguments may be written into.
         deaf: it has closed its end of the mailbox.
         culprit: the task for whose sake it was killed.
         detail: what else is known about its death.
@@ -41,6 +43,7 @@ class Worker:
         "_buffer",
         "_view",
         "asked",
+        "blocks",
         "buried",
         "child",
         "coroutines",
@@ -71,6 +74,7 @@ class Worker:
         self.buried = False
         self.deaf = False
         self.shares: set[bytes] = set()
+        self.blocks: Blocks | None = None
         self._buffer = bytearray(frames.MESSAGE_MAX)
         self._view = memoryview(self._buffer)
 
@@ -174,7 +178,7 @@ class Worker:
         extra = [] if inline_card or not blob else [memoryview(blob)]
         if extra:
             flags |= frames.CARD_IN_SHARED
-        fd, table = shared.write_block(packed.data, [*extra, *packed.buffers])
+        fd, table = shared.write_block(packed.data, [*extra, *packed.buffers], self.blocks)
         try:
             message = frames.pack_task(
                 task.id, name, task.cargo.card.id, inline_card, table, task.deadline, flags | frames.IN_SHARED
@@ -354,4 +358,4 @@ class Worker:
             return event.payload, []
         if fd is None:
             raise ProtocolError("an answer in shared memory came without it")
-        return shared.read_block(fd, event.payload)
+        return shared.read_block(fd, event.payload, blocks=self.blocks)

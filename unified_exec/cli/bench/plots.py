@@ -128,7 +128,7 @@ def _times(results: Results) -> Iterator[Plot]:
         medians = [figure["median"] for figure in values.values() if figure and figure["median"]]
         log = bool(medians) and max(medians) > 30 * min(medians)
         scaled = any(cell["done"] != cell["tasks"] for cell in results["cells"] if cell["workload"] == workload["key"])
-        about = f"{workload['group'].capitalize()}. {workload['about']}" + (
+        about = f"{workload['group'][0].upper()}{workload['group'][1:]}. {workload['about']}" + (
             " Where workers are few, scaled up from a part of the tasks." if scaled else ""
         )
         yield _bars(

@@ -1,0 +1,43 @@
+"""The blocks of shared memory that pass through one event loop, freed a moment after the last one came."""
+
+from __future__ import annotations
+
+import os
+import time
+from mmap import mmap
+
+from ..._worker.blocks import KEEP, Block, Blocks
+from ..ports import Port, Timer
+
+
+class PassingBlocks(Blocks):
+    """What answers came in, for the arguments that are sent next."""
+
+    __slots__ = ("_came", "_port", "_timer")
+
+    def __init__(self, port: Port) -> None:
+        super().__init__()
+        self._port = port
+        self._timer: Timer | None = None
+        self._came = 0.0
+
+    def map(self, fd: int, found: os.stat_result) -> mmap | None:
+        block = super().map(fd, found)
+        if block is not None:
+            self._came = time.monotonic()
+            if self._timer is None:
+                self._timer = self._port.call_later(KEEP, self._look)
+        return block
+
+    def dropped(self, block: Block) -> None:
+        super().dropped(block)
+        if self._port.ended():
+            self.forget()
+
+    def _look(self) -> None:
+        rest = self._came + KEEP - time.monotonic()
+        if rest > 0:
+            self._timer = self._port.call_later(rest, self._look)
+        else:
+            self._timer = None
+            self.forget()
