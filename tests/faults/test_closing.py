@@ -204,12 +204,49 @@ def test_a_task_on_its_way_to_a_worker_keeps_its_pool_from_being_closed(monkeypa
     threads[0].start()
     assert sending.wait(30)
     threads[1].start()
-    assert until(lambda: pool.closed)
+    assert until(lambda: pool.guarded)
     go.set()
     for thread in threads:
         thread.join()
     assert sorted(values) == [2, 3, 4]
     pool.close()
+
+
+def test_work_that_comes_while_the_pool_asks_other_loops_keeps_it_open() -> None:
+    blocked, go, over = threading.Event(), threading.Event(), threading.Event()
+    values: list[int] = []
+
+    async def block() -> None:
+        async with TaskScope(processes=pool) as scope:
+            values.append(await scope.spawn(tasks.double, 1, on="process"))
+            blocked.set()
+            assert go.wait(30)  # this loop does not answer
+            await until_async(over.is_set, 30)
+
+    async def spawn() -> None:
+        async with TaskScope(processes=pool) as scope:
+            assert await until_async(lambda: pool.guarded)
+            values.append(await scope.spawn(tasks.double, 2, on="process"))
+
+    def close() -> None:
+        with pytest.raises(RuntimeError, match="still runs tasks"):
+            pool.close()
+        values.append(3)
+
+    pool = ProcessPool(2, grace=60)
+    threads = [threading.Thread(target=anyio.run, args=(block,)), threading.Thread(target=close)]
+    threads[0].start()
+    assert blocked.wait(30)
+    threads[1].start()
+    anyio.run(spawn)
+    threads[1].join()
+    go.set()
+    over.set()
+    threads[0].join()
+    assert sorted(values) == [2, 3, 4]
+    assert not pool.closed
+    pool.close()
+    assert pool.closed
 
 
 def test_a_worker_left_to_a_loop_that_ends_at_that_moment_is_buried(monkeypatch: pytest.MonkeyPatch) -> None:

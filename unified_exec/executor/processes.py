@@ -170,7 +170,7 @@ class ProcessExecutor(Executor):
                 self._leaving = True
                 self._gone.set()
                 if self._own:
-                    self._pool.closed = True
+                    self._pool.refuse_work()
         if port is not None:
             port.call_threadsafe(self._leave, cancel_futures)
         if wait:

@@ -53,13 +53,21 @@ def has_tasks(lane: ProcessLane) -> bool:
 
 class Confirmation:
     """Asks the loops of other threads, each in its own thread, whether they have tasks in a pool that looks idle: from
-    here a task on its way from the queue to a worker is seen in neither. Made after the pool was marked as closed."""
+    here a task on its way from the queue to a worker is seen in neither. The pool is guarded, or closed, meanwhile.
+
+    Attributes:
+        refused: work was let in since.
+    """
 
     def __init__(self, pool: ProcessPool) -> None:
+        self._pool = pool
         self._until = time.monotonic() + pool.grace
         self._asked: list[tuple[Port, list[bool]]] = []
-        with pool._lock:
-            lanes = list(pool._lanes.items())
+        self.refused = False
+
+    def ask(self) -> None:
+        with self._pool._lock:
+            lanes = list(self._pool._lanes.items())
         for port, lane in lanes:
             if port.elsewhere():
                 answer: list[bool] = []
@@ -68,11 +76,11 @@ class Confirmation:
 
     def is_due(self) -> bool:
         """Tell whether an answer is still to come. A loop that is blocked for long moves no task: none is awaited."""
-        late = time.monotonic() >= self._until
-        return not late and any(not answer and not port.ended() for port, answer in self._asked)
+        over = self.refused or time.monotonic() >= self._until
+        return not over and any(not answer and not port.ended() for port, answer in self._asked)
 
     def is_idle(self) -> bool:
-        return not any(answer == [True] for _, answer in self._asked)
+        return not self.refused and not any(answer == [True] for _, answer in self._asked)
 
 
 def _confirm(lane: ProcessLane, answer: list[bool]) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from ..._model.task import Task
 from ..._rules.dispatch import is_async
 from ..._wire.functions import encode_call
-from ...errors import PoolClosed
 from ..base import Lane
 from ..ports import Port
 from .crew import Crew
@@ -48,8 +47,8 @@ class ProcessLane(Lane):
             PoolClosed: the pool takes no more work.
             SerializationError: the function or an argument cannot travel.
         """
-        if self.pool.closed:
-            raise PoolClosed(repr(self.pool))
+        if self.pool.guarded:
+            self.pool.admit()
         fn, args = task.fn, task.args
         assert fn is not None and args is not None  # noqa: PT018
         call = task.cargo = encode_call(fn, args)
@@ -64,8 +63,8 @@ class ProcessLane(Lane):
         Raises:
             PoolClosed: the pool was closed since.
         """
-        if self.pool.closed:
-            raise PoolClosed(repr(self.pool))
+        if self.pool.guarded:
+            self.pool.admit()
         (self.coroutines if task.coroutine else self.calls).submit(task)
 
     def cancel(self, tasks: Iterable[Task], reason: str | None, *, running: bool = True) -> None:

@@ -1,10 +1,9 @@
-"""The pool: which workers exist, which loop has them, and how they end."""
+"""The pool as its users see it: what it is made of, how it admits work, and how it ends."""
 
 from __future__ import annotations
 
 import atexit
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -13,14 +12,14 @@ from typing import Any
 
 from ..._rules import sizing
 from ..._wire.protocol import STARTING
-from ...errors import PoolClosed, WorkerStartError
-from ..base import Backend, Capabilities
+from ...errors import PoolClosed
+from ..base import Capabilities
 from ..ports import Port
 from . import closing, options
 from .closing import Confirmation, dismiss_all, drop, has_tasks, wait_for
-from .crew import Crew
 from .hiring import hire
 from .lane import ProcessLane
+from .staff import Staff
 from .worker import Worker
 
 IDLE_TIMEOUT = 60.0
@@ -28,7 +27,7 @@ IDLE_TIMEOUT = 60.0
 _pools: weakref.WeakSet[ProcessPool] = weakref.WeakSet()
 
 
-class ProcessPool(Backend):
+class ProcessPool(Staff):
     """Worker processes that any number of scopes and event loops share.
 
     Workers are started when work comes and stay warm from scope to scope and from one event loop to the next.
@@ -90,26 +89,42 @@ class ProcessPool(Backend):
         self._initializer: bytes | None = None
         if initializer is not None:
             self._initializer = options.encode_initializer(initializer, initargs)
-        self._workers: set[Worker] = set()  # one set for life: the finalizer holds it
-        self._reset()
+        super().__init__()
         _pools.add(self)
         weakref.finalize(self, drop, self._workers, repr(self)).atexit = False
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
-        self._lanes: dict[Port, ProcessLane] = {}
-        self._workers.clear()
-        self._free: list[Worker] = []
-        self.hungry: list[Crew] = []
-        self._when_gone: list[Callable[[], object]] = []
-        self.closed = False
-        self.over = False  # closed, and nobody waits for the tasks any more
+        super()._reset()
+        self._closed = False
+        self._asking: set[Confirmation] = set()
+        self.guarded = False  # closed, or about to be: whoever brings work asks `admit`
 
     def __repr__(self) -> str:
         name = f" {self.name!r}" if self.name else ""
         return f"<ProcessPool{name} max_workers={self.max_workers}{' closed' if self.closed else ''}>"
 
-    # -- lanes and workers; crews call these in their loops' threads
+    @property
+    def closed(self) -> bool:
+        """It takes no more work."""
+        return self._closed
+
+    def admit(self) -> None:
+        """Let work in; who is about to close the pool will not.
+
+        Raises:
+            PoolClosed: the pool is closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise PoolClosed(repr(self))
+            for confirmation in self._asking:
+                confirmation.refused = True
+
+    def refuse_work(self) -> None:
+        """From now on nothing is admitted."""
+        self._closed = self.guarded = True
+
+    # -- work comes
 
     def lane(self, port: Port) -> ProcessLane:
         """Return this pool as the loop behind `port` sees it.
@@ -117,8 +132,8 @@ class ProcessPool(Backend):
         Raises:
             PoolClosed: the pool is closed.
         """
-        if self.closed:
-            raise PoolClosed(repr(self))
+        if self.guarded:
+            self.admit()
         lane = self._lanes.get(port)
         if lane is None:
             with self._lock:
@@ -128,130 +143,8 @@ class ProcessPool(Backend):
                     port.on_end(lane.loop_ended)
         return lane
 
-    def recruit(self, crew: Crew) -> Worker | None:
-        """Find or start a worker for a crew; ``None`` if it must wait for one.
-
-        Raises:
-            WorkerStartError: no process could be started.
-        """
-        if self.over:
-            raise WorkerStartError("its pool was closed")
-        with self._lock:
-            self._sweep()
-            if crew.workers and self._lent(crew.coroutines) >= self.max_workers:
-                if crew not in self.hungry:
-                    self.hungry.append(crew)
-                self._ask_others(crew)
-                return None
-            for worker in reversed(self._free):
-                if worker.coroutines == crew.coroutines and worker.end.open:
-                    self._free.remove(worker)
-                    return worker
-        return self._start(crew.coroutines)
-
-    def _start(self, coroutines: bool) -> Worker:
-        worker = hire(self, coroutines)
-        with self._lock:
-            self._workers.add(worker)
-        return worker
-
-    def start_spare(self, coroutines: bool) -> None:
-        """Have one worker ready beside the others: one of those may soon be killed."""
-        with self._lock:
-            if self.closed or any(worker.coroutines == coroutines for worker in self._free):
-                return
-        try:
-            worker = self._start(coroutines)
-        except WorkerStartError:
-            return  # whoever needs one will be told
-        self._set_free(worker)
-
-    def _set_free(self, worker: Worker) -> None:
-        """Keep a worker for whoever needs one; bury it if the pool was ended meanwhile, for nobody else will."""
-        with self._lock:
-            if not self.over:
-                self._free.append(worker)
-                return
-        worker.dismiss()
-        wait_for([worker], self.grace)
-        self.forget(worker)
-
-    def _lent(self, coroutines: bool) -> int:
-        """How many workers of a kind the crews have. A spare waits for one of those to be killed."""
-        return sum(1 for worker in self._workers if worker.coroutines == coroutines and worker not in self._free)
-
-    def too_many(self, crew: Crew) -> bool:
-        return len(self._workers) > self.max_workers and self._lent(crew.coroutines) > self.max_workers
-
-    def wants_some_of(self, crew: Crew) -> bool:
-        """Tell whether a crew shall offer its idle workers."""
-        if not self.hungry and len(self._workers) <= self.max_workers:
-            return False
-        if any(other is not crew and other.coroutines == crew.coroutines for other in self.hungry):
-            return True
-        return self.too_many(crew)
-
-    def offer(self, crew: Crew, worker: Worker) -> None:
-        """Take an idle worker from a crew: another loop waits for it, or there are too many."""
-        if worker.tasks or worker not in crew.workers:
-            return
-        if self.too_many(crew) and not self.hungry:
-            crew.idle.remove(worker)
-            worker.dismiss()
-            return
-        if worker.end.open:
-            crew.detach(worker)
-            self._set_free(worker)
-            with self._lock:
-                waiting, self.hungry = self.hungry, []
-            for other in waiting:
-                other.port.call_threadsafe(other.pump)
-
-    def _ask_others(self, crew: Crew) -> None:
-        for port, lane in self._lanes.items():
-            for other in lane.crews:
-                if other is not crew and other.coroutines == crew.coroutines and other.idle:
-                    port.call_threadsafe(other.pump)
-
-    def forget(self, worker: Worker) -> None:
-        with self._lock:
-            self._workers.discard(worker)
-            if worker in self._free:
-                self._free.remove(worker)
-            waiting, self.hungry = self.hungry, []
-            gone = self._take_when_gone()
-        for crew in waiting:
-            crew.port.call_threadsafe(crew.pump)
-        for tell in gone:
-            tell()
-
-    def _take_when_gone(self) -> list[Callable[[], object]]:
-        if self._workers:
-            return []
-        gone, self._when_gone = self._when_gone, []
-        return gone
-
-    def loop_ended(self, port: Port) -> None:
-        with self._lock:
-            self._release(port)
-
-    def _sweep(self) -> None:
-        """Free the workers of loops that have ended and bury the free ones that are dead. Under the lock."""
-        for port in [port for port in self._lanes if port.ended()]:
-            self._release(port)
-        for worker in [worker for worker in self._free if worker.child.has_ended()]:
-            self._free.remove(worker)
-            self._workers.discard(worker)
-            worker.bury()
-
-    def _release(self, port: Port) -> None:
-        lane = self._lanes.pop(port, None)
-        for crew in lane.crews if lane is not None else ():
-            for worker in list(crew.workers):
-                crew.detach(worker)
-                if worker.tasks:  # its loop ended without waiting: nobody is left to answer to
-                    worker.abandon()
-                self._free.append(worker)  # also one that ends just now: somebody must bury it
+    def _hire(self, coroutines: bool) -> Worker:
+        return hire(self, coroutines)
 
     # -- the end
 
@@ -261,17 +154,27 @@ class ProcessPool(Backend):
         Raises:
             RuntimeError: tasks still run in this pool; leave their scopes first, or use `aclose`.
         """
-        busy = self._busy()
-        if not busy:
-            before, self.closed = self.closed, True
-            confirmation = Confirmation(self)
-            while confirmation.is_due():
-                time.sleep(0.0005)
-            busy = not confirmation.is_idle()
-            self.closed = before or not busy
-        if busy:
+        if self._busy() or not self._close_if_idle():
             raise RuntimeError(f"{self!r} still runs tasks: leave their scopes before closing it, or await aclose()")
         wait_for(dismiss_all(self), self.grace)
+
+    def _close_if_idle(self) -> bool:
+        """Close the pool unless a loop has tasks in it, or one gets some before all have answered."""
+        confirmation = Confirmation(self)
+        with self._lock:
+            self._asking.add(confirmation)
+            self.guarded = True
+        try:
+            confirmation.ask()
+            while confirmation.is_due():
+                time.sleep(0.0005)
+        finally:
+            with self._lock:
+                self._asking.discard(confirmation)
+                idle = confirmation.is_idle()
+                self._closed = self._closed or idle
+                self.guarded = self._closed or bool(self._asking)
+        return idle
 
     async def aclose(self) -> None:
         """Refuse new work, wait for the tasks that are here, then end the workers.
@@ -280,13 +183,14 @@ class ProcessPool(Backend):
         """
         import anyio
 
-        self.closed = True
+        self.refuse_work()
         try:
             idle = False
             while not idle:
                 while self._busy():  # noqa: ASYNC110  the tasks may be those of other loops and threads
                     await anyio.sleep(0.005)
                 confirmation = Confirmation(self)
+                confirmation.ask()
                 while confirmation.is_due():  # noqa: ASYNC110  as above
                     await anyio.sleep(0.0005)
                 idle = confirmation.is_idle()
@@ -300,7 +204,7 @@ class ProcessPool(Backend):
 
         Its tasks must have ended. When the last worker is gone, `tell()` is called in that thread.
         """
-        self.closed = True
+        self.refuse_work()
         with self._lock:
             free, self._free = self._free, []
             lane = self._lanes.get(port)
