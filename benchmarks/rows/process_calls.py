@@ -8,7 +8,7 @@ from ..engines.ours import OurCoroutineWorkers, OurProcesses
 from ..model import Bar, Row
 from .plans import all_at_once, one_by_one
 
-_ONE = one_by_one(300, least=100)
+_ONE = one_by_one(1000, least=100)
 _MANY = all_at_once(10_000)
 
 ROWS = [
@@ -16,7 +16,7 @@ ROWS = [
         "process-call",
         "process call, no-op, one after another",
         "s",
-        "300 calls of a function without arguments, each awaited before the next, two warm workers; time of one call.",
+        "1,000 calls of a function without arguments, each awaited before the next, two warm workers; time of one.",
         (
             *[engine.contender(_ONE) for engine in (OurProcesses(), *processes.PEERS, PingPong())],
             OurCoroutineWorkers().contender(_ONE),

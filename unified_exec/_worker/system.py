@@ -29,6 +29,7 @@ RECEIVED_CLOEXEC = 0 if PLAIN else getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
 ROOM = 512 * 1024
 """Bytes a socket for datagrams shall hold; macOS gives it 2 KiB, and no message may be longer than that."""
 _BREATH = 0.0005
+sched_yield = getattr(os, "sched_yield", int)
 
 UNTRACKED: Any = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 """For `mmap`: before 3.13 it keeps a descriptor of its own, and ten thousand live arrays would cost ten thousand."""

@@ -15,6 +15,7 @@ from ..._model.outcome import Outcome
 from ..._model.task import Task
 from ..._rules import ahead
 from ..._rules.fairness import FairQueue
+from ..._rules.sizing import cpu_count
 from ..._wire import frames, protocol
 from ...errors import UnifiedExecError, WorkerCrashed, WorkerStartError
 from ..ports import Port, Timer
@@ -55,6 +56,7 @@ class Crew:
         self._recruiting = False
         self._starting = Starting(self)
         self._stopping = Stopping(self)
+        self._cores = cpu_count()
         self.blocks = PassingBlocks(port)
 
     # -- giving work out
@@ -96,7 +98,7 @@ class Crew:
         """Send `task`; ``False`` if it could not be sent, or could not travel at all and has failed."""
         was_idle = not worker.tasks
         try:
-            sent = worker.send(task)
+            sent = worker.send(task, was_idle and self._has_cores_to_spare())
         except (OSError, MemoryError) as exc:
             if any(other.tasks for other in self.workers):
                 return False  # descriptors or memory are short for now; what runs will give some back
@@ -111,6 +113,10 @@ class Crew:
             # Its socket is full: no answer may come for long, but the worker will soon have read some.
             self._room_timer = self.port.call_later(BREATH, self._room_again)
         return sent
+
+    def _has_cores_to_spare(self) -> bool:
+        """Is there a core for this loop, for each busy worker and for one more?"""
+        return len(self.workers) - len(self.idle) + 2 <= self._cores
 
     def _room_again(self) -> None:
         self._room_timer = None

@@ -94,8 +94,11 @@ class Worker:
         finally:
             os.close(fd)
 
-    def send(self, task: Task) -> bool:
+    def send(self, task: Task, linger: bool = False) -> bool:
         """Send a task ahead; ``False`` if there is no room in its socket.
+
+        Args:
+            linger: there are cores to spare; the worker may look for its next task before it goes to sleep.
 
         Raises:
             OSError: no descriptor or no memory is left for the task's large arguments.
@@ -119,6 +122,8 @@ class Worker:
         # Owed from here on: a finalizer that the collector runs behind the sending may take back what is not claimed.
         self.tasks[task.id] = task
         self.end.sent(task.id, card.id if flags else None)
+        if linger:
+            flags |= frames.LINGER
         self.load += card.stats.cost or 0.0
         task.place = self
         task.worker = self.pid
