@@ -24,6 +24,7 @@ from .burial import bury
 from .passing import PassingBlocks
 from .starting import Starting
 from .stopping import Stopping
+from .taking_back import TakingBack
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -51,11 +52,11 @@ class Crew:
         self.queue: FairQueue[Task] = FairQueue()
         self.workers: list[Worker] = []
         self.idle: list[Worker] = []  # newest last: the oldest may reach their idle time
-        self._stuck_timer: Timer | None = None
         self._room_timer: Timer | None = None
         self._recruiting = False
         self._starting = Starting(self)
         self._stopping = Stopping(self)
+        self._taking_back = TakingBack(self)
         self._cores = cpu_count()
         self.blocks = PassingBlocks(port)
 
@@ -108,7 +109,7 @@ class Crew:
             if worker in self.idle:
                 self.idle.remove(worker)
         elif sent and not self.coroutines:
-            self._watch_stuck()
+            self._taking_back.watch()
         elif not sent and self._room_timer is None:
             # Its socket is full: no answer may come for long, but the worker will soon have read some.
             self._room_timer = self.port.call_later(BREATH, self._room_again)
@@ -359,25 +360,6 @@ class Crew:
         if was_starting and worker.culprit is None:
             self._starting.died(exitcode)
         self.pump()
-
-    # -- taking back what waits behind a long task
-
-    def _watch_stuck(self) -> None:
-        if self._stuck_timer is None:
-            self._stuck_timer = self.port.call_later(ahead.STUCK, self._free_stuck)
-
-    def _free_stuck(self) -> None:
-        self._stuck_timer = None
-        if self.idle or len(self.workers) < self.pool.max_workers:
-            now = time.monotonic()
-            for worker in self.workers:
-                if len(worker.tasks) > 1 and now - worker.heard >= ahead.STUCK:
-                    worker.stuck = True  # or they would be sent there again
-                    self.requeue(worker.take_back())
-                    self.rest(worker)  # it had not claimed a single one: no answer will come to free it
-            self.pump()
-        if any(len(worker.tasks) > 1 for worker in self.workers):
-            self._watch_stuck()
 
     def describe(self) -> dict[str, Any]:
         return {"queued": len(self.queue), "workers": len(self.workers), "idle": len(self.idle)}
