@@ -183,10 +183,10 @@ def test_a_task_on_its_way_to_a_worker_keeps_its_pool_from_being_closed(monkeypa
     send = Worker.send
     values: list[int] = []
 
-    def pause(worker: Worker, task: Any) -> bool:
+    def pause(worker: Worker, *args: Any) -> bool:
         sending.set()
         assert go.wait(30)
-        return send(worker, task)
+        return send(worker, *args)
 
     async def main() -> None:
         async with TaskScope(processes=pool) as scope:
