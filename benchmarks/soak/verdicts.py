@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from unified_exec import TaskCancelled, TaskHandle, TaskTimeout, WorkerCrashed, WorkerStartError
 
+from . import jobs
 from .kinds import PROCESS, THREAD, Kind
 
 if TYPE_CHECKING:
@@ -82,6 +83,11 @@ def _wrong_outcome(task: Spawned, stopped: bool, epoch: Epoch) -> str | None:
         return None if task.timeout else "it timed out without a timeout"
     if isinstance(error, WorkerCrashed):
         return _wrong_crash(task, error, epoch)
+    if isinstance(error, ExceptionGroup) and kind.fn is jobs.nested:
+        # Its own scope had a worker of this process, which may have been killed.
+        _, error = error.split(lambda inner: isinstance(inner, WorkerCrashed) and inner.pid in epoch.killed)
+        if error is None:
+            return None
     if isinstance(error, WorkerStartError):
         return None if kind.on == PROCESS and epoch.kills >= 3 else f"{error}"
     if kind.error is None or not isinstance(error, kind.error):
