@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from tests.waiting import until
 from unified_exec._worker import blocks, shared
-from unified_exec._worker.blocks import FREE_MAX, KEEP, SIZE_MAX, SIZE_MIN, Blocks
+from unified_exec._worker.blocks import FREE_MAX, KEEP, LIVE_MAX, SIZE_MAX, SIZE_MIN, Blocks
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="looks at memfd descriptors")
 
@@ -67,6 +67,9 @@ class HitAtLine:
         if event == "line":
             self.left -= 1
             if not self.left:
+                sys.settrace(
+                    None
+                )  # or 3.11 ends it, and in a finalizer may spin for ever
                 raise Hit
         return self
 
@@ -117,7 +120,7 @@ class TwoEnds(RuleBasedStateMachine):
             cycle: list[Any] = [self.alive.pop()]
             cycle.append(cycle)
             del cycle
-            gc.collect()
+            gc.collect(0)  # all of it is young, and the rest of a test run takes long to look through
 
     @rule(end=st.integers(0, 1))
     def time_passes(self, end: int) -> None:
@@ -144,7 +147,7 @@ class TwoEnds(RuleBasedStateMachine):
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_what_is_alive_keeps_its_contents() -> None:
-    run_state_machine_as_test(TwoEnds, settings=settings(max_examples=40, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(TwoEnds, settings=settings(max_examples=30, stateful_step_count=30, deadline=None))
 
 
 def there_and_back(rounds: int, size: int = SIZE_MIN) -> list[int]:
@@ -177,9 +180,8 @@ def test_nothing_is_kept_of_what_only_comes_in() -> None:
 def test_nothing_huge_is_kept() -> None:
     here, there = Blocks(), Blocks()
     here.take(SIZE_MIN)
-    before = descriptors()
     view = send(bytes(SIZE_MAX + 1), there, here)
-    assert descriptors() == before
+    assert not here
     del view
     assert not here
 
@@ -208,14 +210,13 @@ def test_a_forked_child_keeps_what_it_sees() -> None:
 def test_a_descriptor_that_was_closed_and_is_a_file_now_is_left_alone(tmp_path: Any) -> None:
     here, there = Blocks(), Blocks()
     here.take(SIZE_MIN)
-    before = descriptors()
     view = send(b"x" * SIZE_MIN, there, here)
-    (kept,) = descriptors() - before
-    os.close(int(kept))
+    (kept,) = here._live
+    os.close(kept)
     path = tmp_path / "precious"
     path.write_bytes(b"precious")
     file = os.open(path, os.O_RDWR)
-    assert file == int(kept)
+    assert file == kept
     del view
     assert here.take(SIZE_MIN) is None
     send(b"y" * SIZE_MIN, here, there)
@@ -258,8 +259,8 @@ def test_a_block_that_is_held_is_not_waited_for() -> None:
         return send(bytes(SIZE_MIN), there, here)
 
     held = [come() for _ in range(20)]
-    assert 0 < len(descriptors() - before) < len(held)
-    assert until(lambda: come() and len(descriptors() - before) <= FREE_MAX + 1, within=20 * KEEP)
+    assert len(here._live) == LIVE_MAX
+    assert until(lambda: come() and len(here._live) + len(here._free) <= FREE_MAX + 1, within=20 * KEEP)
     del held
     here.forget()
     assert descriptors() == before
