@@ -67,9 +67,7 @@ class HitAtLine:
         if event == "line":
             self.left -= 1
             if not self.left:
-                sys.settrace(
-                    None
-                )  # or 3.11 ends it, and in a finalizer may spin for ever
+                sys.settrace(None)  # or 3.11 ends it, and in a finalizer may spin for ever
                 raise Hit
         return self
 
