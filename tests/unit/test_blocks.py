@@ -71,14 +71,7 @@ class HitAtLine:
         return self
 
 
-TRACES = sys.version_info >= (3, 12)
-"""CPython 3.11 may spin for ever in a finalizer whose trace function raises."""
-
-
 def drop_and_be_hit(views: list[Any], which: int, line: int) -> None:
-    if not TRACES:
-        del views[which]
-        return
     hook, trace = sys.unraisablehook, sys.gettrace()
     sys.unraisablehook = lambda unraisable: None
     sys.settrace(HitAtLine(line))
@@ -240,9 +233,6 @@ def test_a_descriptor_that_is_another_block_by_now_is_not_taken_for_the_first() 
     assert (second[0], third[0]) == (ord("b"), ord("c"))
 
 
-@pytest.mark.skipif(
-    not TRACES, reason="hits the finalizer by a trace function, with which CPython 3.11 may spin for ever"
-)
 @pytest.mark.parametrize("line", range(1, 16))
 def test_what_was_taken_stays_open_whatever_hit_the_one_who_dropped_it(line: int) -> None:
     here, there = Blocks(), Blocks()

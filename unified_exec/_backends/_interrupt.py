@@ -4,7 +4,8 @@ There are two ways: at a safe point (see `_safe_points`), or as the interpreter'
 and a process whose monitoring tools are all taken must do with. The race to win in the second: the raise must land in
 the task, never in the pool's code or in the thread's next task. So each interruptible run has a *shot*, which can be
 taken once: by the asker, who then fires, or by the finisher, after which nobody can fire any more. A finisher that
-comes second waits until the shot is fired and has landed, or takes it back, inside the `try` that catches it.
+comes second waits, inside the `try` that catches it, until the shot is fired and has landed. It is never taken back:
+of an asynchronous exception set to NULL 3.11 keeps the flag, with which a function that is traced spins for ever.
 
 A raise waits until a call into C returns, but for the wait of an event loop that the task runs (see `inner_loops`).
 """
@@ -81,7 +82,7 @@ class Shot:
         if not self.taken.acquire(False):
             return False
         try:
-            _set_async_exc(self.ident, Interrupt)
+            _interrupt(self.ident)
         finally:
             self.fired.release()
         return True
@@ -93,8 +94,7 @@ class Shot:
             Interrupt: anywhere in here. Then the asker had the shot and has fired it: nothing is left to close.
         """
         if not self.taken.acquire(False):
-            self.fired.acquire()
-            _set_async_exc(self.ident, None)
+            self.fired.acquire()  # behind a call the interpreter looks: what has not landed before lands here
         _safe_points.end(self)
 
 
@@ -243,8 +243,7 @@ _HOOK = _make_hook(sys.unraisablehook).__code__
 own_files = {_HOOK.co_filename, _safe_points.end.__code__.co_filename, inner_loops.find.__code__.co_filename}
 
 
-def _set_async_exc(ident: int, exc: type[BaseException] | None) -> None:
+def _interrupt(ident: int) -> None:
     import ctypes  # not at the top: few programs interrupt
 
-    argument = None if exc is None else ctypes.py_object(exc)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), argument)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(Interrupt))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 import time
@@ -43,6 +44,40 @@ async def test_an_interrupted_task_runs_its_finally_block_and_hears_why() -> Non
             it.cancel(job, reason="enough")
             assert (await job.wait()).cancelled
             assert heard == [("Cancelled", "enough"), "finally"]
+
+
+TRACED_AFTERWARDS = """
+import sys, threading
+import anyio
+from unified_exec import TaskScope
+
+began = threading.Event()
+
+def spin():
+    began.set()
+    while True:
+        pass
+
+async def main():
+    async with TaskScope() as scope:
+        task = scope.spawn(spin, on="thread", interrupt=True)
+        await anyio.to_thread.run_sync(began.wait)
+        task.cancel()
+
+def traced():
+    return "traced"
+
+anyio.run(main)
+sys.settrace(lambda *about: None)
+said = traced()
+sys.settrace(None)
+print(said)
+"""
+
+
+def test_a_program_can_be_traced_after_an_interrupt() -> None:
+    done = subprocess.run([sys.executable, "-c", TRACED_AFTERWARDS], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("traced\n", "")
 
 
 async def test_a_pool_may_be_interruptible_as_a_whole() -> None:
