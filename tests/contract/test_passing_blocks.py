@@ -13,6 +13,7 @@ import pytest
 from tests.leaks import LINUX
 from tests.waiting import until_async
 from unified_exec import ProcessPool, TaskCancelled, TaskScope
+from unified_exec._worker.blocks import KEEP
 
 pytestmark = pytest.mark.skipif(not LINUX, reason="looks at descriptors in /proc")
 MIB = 1024 * 1024
@@ -89,7 +90,7 @@ async def test_cancelled_tasks_do_no_harm_to_the_others_arrays() -> None:
         async with TaskScope(processes=pool) as scope:
             for _ in range(60):
                 handles = [scope.spawn(negative, value, on="process") for _ in range(3)]
-                await anyio.sleep(chance.random() * 0.004)
+                await anyio.sleep(chance.random() * 0.004)  # the cancellations are spread over the whole of a task
                 handles[chance.randrange(3)].cancel()
                 for handle in handles:
                     try:
@@ -117,6 +118,19 @@ async def test_the_memory_is_given_back_soon_after_the_last_array() -> None:
         assert await until_async(lambda: blocks_held(os.getpid()) == before)
         assert await until_async(lambda: not blocks_held(pid))
         assert await scope.spawn(pow, 2, 3, on="process") == 8
+
+
+async def test_the_memory_is_given_back_though_small_tasks_leave_no_pause() -> None:
+    value = np.ones(MIB, "i1")
+    async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
+        for _ in range(3):
+            pid, back = await scope.spawn(pid_of, value, on="process")
+            del back
+        assert blocks_held(pid)
+        over = anyio.current_time() + 10 * KEEP
+        while blocks_held(pid) and anyio.current_time() < over:
+            assert await scope.spawn(pow, 2, 3, on="process") == 8
+        assert not blocks_held(pid)
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")

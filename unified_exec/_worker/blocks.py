@@ -64,16 +64,20 @@ class Blocks:
     changes its place: the rest is done when the next block comes, or by `forget`.
     """
 
-    __slots__ = ("__weakref__", "_free", "_live", "_wanted")
+    __slots__ = ("__weakref__", "_came", "_free", "_live", "_wanted")
 
     def __init__(self) -> None:
         self._live: dict[int, Kept] = {}
         self._free: dict[int, Kept] = {}
-        self._wanted = -KEEP
+        self._came = self._wanted = -KEEP
         _all.add(self)
 
     def __bool__(self) -> bool:
         return bool(self._live or self._free)
+
+    def keeps_for(self) -> float:
+        """Seconds until what is here is to be forgotten, unless another block comes."""
+        return self._came + KEEP - monotonic()
 
     def map(self, fd: int, found: os.stat_result) -> mmap | None:
         """Map a block that came, privately, and see to its descriptor.
@@ -94,6 +98,7 @@ class Blocks:
         block = Block(fd, found.st_size, access=ACCESS_COPY, **UNTRACKED)
         self._live[fd] = block.kept = Kept(fd, found)
         block.blocks = ref(self)
+        self._came = now
         if forks != _forks:
             let_go(self._live, fd)
         return block

@@ -45,17 +45,21 @@ class CallRunner:
 
     def serve(self) -> None:
         """Answer each task before the next is begun, so that a death costs only the one that was."""
-        waits = None
+        blocks, waits = self.blocks, None
         while not self.bell.stop:
-            wait = KEEP if self.blocks else self.settings.idle
+            wait = self.settings.idle
+            if blocks:
+                if blocks.keeps_for() > 0:
+                    wait = KEEP
+                else:  # looked at here, for small tasks may leave no time to wait
+                    blocks.forget()
             if wait != waits:
                 self.link.wait_at_most(wait)
                 waits = wait
             try:
                 received = self.next_task()
             except BlockingIOError:
-                if self.blocks:
-                    self.blocks.forget()
+                if blocks:
                     continue
                 break  # the idle time is over; what is sent right now will be taken back
             if received is None:

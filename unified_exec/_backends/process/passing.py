@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from mmap import mmap
 
 from ..._worker.blocks import KEEP, Block, Blocks
@@ -13,20 +12,17 @@ from ..ports import Port, Timer
 class PassingBlocks(Blocks):
     """What answers came in, for the arguments that are sent next."""
 
-    __slots__ = ("_came", "_port", "_timer")
+    __slots__ = ("_port", "_timer")
 
     def __init__(self, port: Port) -> None:
         super().__init__()
         self._port = port
         self._timer: Timer | None = None
-        self._came = 0.0
 
     def map(self, fd: int, found: os.stat_result) -> mmap | None:
         block = super().map(fd, found)
-        if block is not None:
-            self._came = time.monotonic()
-            if self._timer is None:
-                self._timer = self._port.call_later(KEEP, self._look)
+        if block is not None and self._timer is None:
+            self._timer = self._port.call_later(KEEP, self._look)
         return block
 
     def dropped(self, block: Block) -> None:
@@ -35,9 +31,9 @@ class PassingBlocks(Blocks):
             self.forget()
 
     def _look(self) -> None:
-        rest = self._came + KEEP - time.monotonic()
-        if rest > 0:
-            self._timer = self._port.call_later(rest, self._look)
+        seconds = self.keeps_for()
+        if seconds > 0:
+            self._timer = self._port.call_later(seconds, self._look)
         else:
             self._timer = None
             self.forget()
