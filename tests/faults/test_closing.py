@@ -6,6 +6,7 @@ import gc
 import sys
 import threading
 import warnings
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,23 @@ def test_closing_a_pool_under_the_tasks_of_another_loop_costs_none_of_them(how: 
         sys.setswitchinterval(before)
 
 
+def close_beside(
+    main: Callable[[], Awaitable[None]], begun: threading.Event, pool: ProcessPool, values: list[int]
+) -> list[threading.Thread]:
+    """Run `main` in one thread and, once it has begun, close the pool in another: refused, which adds 3 to `values`."""
+
+    def close() -> None:
+        with pytest.raises(RuntimeError, match="still runs tasks"):
+            pool.close()
+        values.append(3)
+
+    threads = [threading.Thread(target=anyio.run, args=(main,)), threading.Thread(target=close)]
+    threads[0].start()
+    assert begun.wait(30)
+    threads[1].start()
+    return threads
+
+
 def test_a_task_on_its_way_to_a_worker_keeps_its_pool_from_being_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     sending, go = threading.Event(), threading.Event()
     send = Worker.send
@@ -194,16 +212,8 @@ def test_a_task_on_its_way_to_a_worker_keeps_its_pool_from_being_closed(monkeypa
             monkeypatch.setattr(Worker, "send", pause)
             values.append(await scope.spawn(tasks.double, 2, on="process"))
 
-    def close() -> None:
-        with pytest.raises(RuntimeError, match="still runs tasks"):
-            pool.close()
-        values.append(3)
-
     pool = ProcessPool(1, grace=60)
-    threads = [threading.Thread(target=anyio.run, args=(main,)), threading.Thread(target=close)]
-    threads[0].start()
-    assert sending.wait(30)
-    threads[1].start()
+    threads = close_beside(main, sending, pool, values)
     assert until(lambda: pool.guarded)
     go.set()
     for thread in threads:
@@ -213,7 +223,7 @@ def test_a_task_on_its_way_to_a_worker_keeps_its_pool_from_being_closed(monkeypa
 
 
 def test_work_that_comes_while_the_pool_asks_other_loops_keeps_it_open() -> None:
-    blocked, go, over = threading.Event(), threading.Event(), threading.Event()
+    blocked, go = threading.Event(), threading.Event()
     values: list[int] = []
 
     async def block() -> None:
@@ -221,27 +231,17 @@ def test_work_that_comes_while_the_pool_asks_other_loops_keeps_it_open() -> None
             values.append(await scope.spawn(tasks.double, 1, on="process"))
             blocked.set()
             assert go.wait(30)  # this loop does not answer
-            await until_async(over.is_set, 30)
 
     async def spawn() -> None:
         async with TaskScope(processes=pool) as scope:
             assert await until_async(lambda: pool.guarded)
             values.append(await scope.spawn(tasks.double, 2, on="process"))
 
-    def close() -> None:
-        with pytest.raises(RuntimeError, match="still runs tasks"):
-            pool.close()
-        values.append(3)
-
     pool = ProcessPool(2, grace=60)
-    threads = [threading.Thread(target=anyio.run, args=(block,)), threading.Thread(target=close)]
-    threads[0].start()
-    assert blocked.wait(30)
-    threads[1].start()
+    threads = close_beside(block, blocked, pool, values)
     anyio.run(spawn)
     threads[1].join()
     go.set()
-    over.set()
     threads[0].join()
     assert sorted(values) == [2, 3, 4]
     assert not pool.closed
