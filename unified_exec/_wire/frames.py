@@ -38,8 +38,8 @@ NEW_CARD = 2  # the function's bytes are included; learn them
 RETIRING = 4  # DONE: the worker ends after this answer
 CARD_IN_SHARED = 8  # the function's bytes are the first buffer of the shared block
 FORGET_CARDS = 16  # TASK: forget every function learnt before this one
-LINGER = 64  # TASK: there are cores to spare; look for the next task a moment before going to sleep
 AFTER_STREAM = 32  # DONE, REPORT in the mailbox: this task has sent reports on the other socket before
+LINGER = 64  # TASK: there are cores to spare; look for the next task a moment before going to sleep
 
 INLINE_MAX = 32 * 1024
 """A payload above this many bytes travels in shared memory instead of in the message."""

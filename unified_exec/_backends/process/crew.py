@@ -15,7 +15,6 @@ from ..._model.outcome import Outcome
 from ..._model.task import Task
 from ..._rules import ahead
 from ..._rules.fairness import FairQueue
-from ..._rules.sizing import cpu_count
 from ..._wire import frames, protocol
 from ...errors import UnifiedExecError, WorkerCrashed, WorkerStartError
 from ..ports import Port, Timer
@@ -57,7 +56,6 @@ class Crew:
         self._starting = Starting(self)
         self._stopping = Stopping(self)
         self._taking_back = TakingBack(self)
-        self._cores = cpu_count()
         self.blocks = PassingBlocks(port)
 
     # -- giving work out
@@ -117,7 +115,7 @@ class Crew:
 
     def _has_cores_to_spare(self) -> bool:
         """Is there a core for this loop, for each busy worker and for one more?"""
-        return len(self.workers) - len(self.idle) + 2 <= self._cores
+        return len(self.workers) - len(self.idle) + 2 <= self.pool.cores
 
     def _room_again(self) -> None:
         self._room_timer = None
@@ -224,6 +222,8 @@ class Crew:
         self.workers.remove(worker)
         if worker in self.idle:
             self.idle.remove(worker)
+        if not self.workers:
+            self.blocks.forget()
 
     # -- answers
 

@@ -86,6 +86,4 @@ class ProcessLane(Lane):
                 task.place.ring()
 
     def loop_ended(self) -> None:
-        for crew in self.crews:
-            crew.blocks.forget()
         self.pool.loop_ended(self.port)

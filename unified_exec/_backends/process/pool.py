@@ -79,7 +79,8 @@ class ProcessPool(Staff):
         name: str | None = None,
     ) -> None:
         options.check(max_workers, max_tasks_per_worker, max_worker_memory, idle_timeout, grace)
-        self.max_workers = max_workers or sizing.cpu_count()
+        self.cores = sizing.cpu_count()
+        self.max_workers = max_workers or self.cores
         self.grace = grace
         self.name = name
         self._env = dict(env or {})
@@ -168,13 +169,14 @@ class ProcessPool(Staff):
             confirmation.ask()
             while confirmation.is_due():
                 time.sleep(0.0005)
+            with self._lock:
+                idle = confirmation.is_idle()
+                self._closed = self._closed or idle
+            return idle
         finally:
             with self._lock:
                 self._asking.discard(confirmation)
-                idle = confirmation.is_idle()
-                self._closed = self._closed or idle
                 self.guarded = self._closed or bool(self._asking)
-        return idle
 
     async def aclose(self) -> None:
         """Refuse new work, wait for the tasks that are here, then end the workers.
