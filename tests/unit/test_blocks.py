@@ -13,23 +13,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from tests import leaks
 from tests.waiting import until
 from unified_exec._worker import blocks, shared
 from unified_exec._worker.blocks import FREE_MAX, KEEP, LIVE_MAX, SIZE_MAX, SIZE_MIN, Blocks
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="looks at memfd descriptors")
+pytestmark = pytest.mark.skipif(not leaks.LINUX, reason="looks at descriptors in /proc")
 
 
-def descriptors() -> set[str]:
-    found = set()
-    for fd in os.listdir("/proc/self/fd"):
-        try:
-            target = os.readlink(f"/proc/self/fd/{fd}")
-        except OSError:
-            continue  # the one that listed them
-        if "memfd:unified_exec" in target:
-            found.add(fd)
-    return found
+def descriptors() -> set[int]:
+    return {fd for fd, target in leaks.descriptors().values() if "memfd:unified_exec" in target}
 
 
 def send(data: bytes, sender: Blocks, receiver: Blocks) -> memoryview:
