@@ -16,7 +16,7 @@ import pytest
 
 from unified_exec import shutdown_default_pools
 from unified_exec.cli.advise import measure
-from unified_exec.cli.advise.facts import Advice, Facts
+from unified_exec.cli.advise.facts import Advice, Facts, Machine, Travel
 from unified_exec.cli.advise.plan import plan
 from unified_exec.cli.advise.target import load
 from unified_exec.cli.advise.verdict import advise
@@ -155,10 +155,18 @@ def test_a_coroutine_that_computes_goes_to_processes_and_is_told_so() -> None:
 
 
 def test_a_short_function_goes_to_processes_in_chunks() -> None:
-    _, advice = advised("primes", 500)
+    _, advice = advised("primes", 400)
     assert advice.backend == "process"
-    assert advice.chunk > 5
+    assert advice.chunk > 1
+    assert f"in chunks of {advice.chunk}" in advice.reason
     assert "scope.map" in advice.code
+
+
+@pytest.mark.parametrize(("wall", "chunk"), [(0.00006, 50), (0.0003, 10), (0.001, 3), (0.1, 1)])
+def test_a_chunk_is_about_three_milliseconds_of_work(wall: float, chunk: int) -> None:
+    facts = Facts("m:f", Machine("3.13", True, 2), False, 7, 7, cpu=wall, gil=wall, travel=Travel(True))
+    advice = advise(facts)
+    assert (advice.backend, advice.chunk) == ("process", chunk)
 
 
 def test_a_tiny_function_is_called_where_one_is() -> None:
