@@ -51,9 +51,10 @@ class ThreadLane(Lane):
             if pool.closed:
                 raise PoolClosed(pool.name)
             task.cargo = task.place = call
-            pool.take_in()
+            if pool.inbox:
+                pool.take_in()
             pool.turns.add(call, parent)
-            seat = pool.summon()
+            seat = None if pool.summoning else pool.summon()
         finally:
             pool.lock.release()
             self.inside = before

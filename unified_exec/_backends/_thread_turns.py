@@ -74,7 +74,7 @@ class Turns:
     def take(self) -> ThreadCall | None:
         """Take the call whose turn it is. Nested and other calls alternate while there is room for both."""
         room = self.busy < self.max_workers
-        call = self._take_nested() if self._nested_first or not room else None
+        call = self._take_nested() if self._startable and (self._nested_first or not room) else None
         if call is None:
             call = self._take_queued() if room else self._take_starving()
         if call is None:
@@ -98,7 +98,7 @@ class Turns:
         if nest is not None:
             nest.running -= 1
             self._list(nest)
-        if not lane.running and len(lane.queue) and self.busy >= self.max_workers:
+        if not lane.running and lane.queue.length and self.busy >= self.max_workers:
             self._starving.append(lane)
 
     def _list(self, nest: Nest) -> None:
@@ -126,8 +126,8 @@ class Turns:
         lanes = self._lanes
         while lanes:
             lane = lanes[0]
-            call = _pop(lane)
-            if call is None or not len(lane.queue):
+            call = lane.queue.take()
+            if call is None or not lane.queue.length:
                 lanes.popleft()
                 lane.listed = False
             elif len(lanes) > 1:
@@ -139,14 +139,7 @@ class Turns:
     def _take_starving(self) -> ThreadCall | None:
         while self._starving:
             lane = self._starving.popleft()
-            call = None if lane.running else _pop(lane)
+            call = None if lane.running else lane.queue.take()
             if call is not None:
                 return call
-        return None
-
-
-def _pop(lane: ThreadLane) -> ThreadCall | None:
-    try:
-        return lane.queue.pop()
-    except IndexError:
         return None

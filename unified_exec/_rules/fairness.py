@@ -70,16 +70,11 @@ class FairQueue(Generic[T]):
             del self._lines[self._turns.popleft()]
         return None
 
-    def pop(self) -> T:
-        """Take the item that `peek` shows; its owner goes to the end of the line.
-
-        Raises:
-            IndexError: the queue is empty.
-        """
+    def take(self) -> T | None:
+        """Take the item that `peek` shows, ``None`` if there is none; its owner goes to the end of the line."""
         item = self.peek()
-        if item is None:
-            raise IndexError("pop from an empty queue")
-        self.drop_first()
+        if item is not None:
+            self.drop_first()
         return item
 
     def drop_first(self) -> None:
@@ -99,5 +94,5 @@ class FairQueue(Generic[T]):
 
     def drain(self) -> Iterator[T]:
         """Take all items."""
-        while self.peek() is not None:
-            yield self.pop()
+        while (item := self.take()) is not None:
+            yield item
