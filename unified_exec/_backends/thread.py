@@ -6,9 +6,10 @@ import os
 import sys
 import threading
 import weakref
-from _thread import allocate_lock, start_new_thread
+from _thread import LockType, allocate_lock, start_new_thread
 from collections import deque
 from collections.abc import Callable
+from time import sleep
 
 from .._model.current import current
 from ..errors import PoolClosed
@@ -21,6 +22,8 @@ from .ports import Port, current_port
 
 MAX_WORKERS = 40
 IDLE_SECONDS = 10.0
+LOOKS = 100
+"""How often a thread looks whether the pool's lock is free before it sleeps until it is."""
 
 _pools: weakref.WeakSet[ThreadPool] = weakref.WeakSet()
 
@@ -265,8 +268,10 @@ class ThreadPool(Backend):
 
     def _next(self, seat: Seat, ended: ThreadCall | None) -> ThreadCall | None:
         """Hand over what has ended and take the next call; without one the thread is idle, or `seat.over`."""
-        lane, at_end = None, None
-        with self.lock:
+        lane, at_end, lock = None, None, self.lock
+        if not lock.acquire(False):
+            _wait_for(lock)
+        try:
             if seat.summoned:
                 seat.summoned = self.summoning = False
             if ended is not None:
@@ -287,6 +292,8 @@ class ThreadPool(Backend):
                 else:
                     self._idle.append(seat)
             other = None if self.summoning or not self.turns.waiting() else self.summon()
+        finally:
+            lock.release()
         if lane is not None and not lane.port.call_threadsafe(lane.drain):
             lane.done.clear()  # the loop has ended: nobody waits
         if other is not None:
@@ -310,6 +317,16 @@ class ThreadPool(Backend):
             return False
         _tell(at_end)
         return True
+
+
+def _wait_for(lock: LockType) -> None:
+    """Acquire the pool's lock by looking again. Who waits inside of `acquire` has the lock before it has the GIL, and
+    whoever has the GIL then waits for the lock: a convoy, in which each step of each thread takes two switches."""
+    for _ in range(LOOKS):
+        sleep(0)  # the GIL goes to another thread, in the end to the one that has the lock
+        if lock.acquire(False):
+            return
+    lock.acquire()  # it is busy in there: a finalizer, say
 
 
 def _nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -117,3 +118,53 @@ async def test_a_closed_pool_refuses_it() -> None:
     with pytest.raises(PoolClosed):
         locked_out(it, int)
     assert not pool.inbox
+
+
+class WatchedLock:
+    """A lock that tells when somebody sleeps in it."""
+
+    def __init__(self) -> None:
+        self.lock, self.slept_in = threading.Lock(), threading.Event()
+
+    def acquire(self, blocking: bool = True) -> bool:
+        if self.lock.acquire(False):
+            return True
+        if not blocking:
+            return False
+        self.slept_in.set()
+        return self.lock.acquire()
+
+    def release(self) -> None:
+        self.lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
+
+
+@pytest.mark.parametrize("looks", [3, 10**9])
+async def test_a_thread_with_a_result_waits_for_the_lock(looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By looking again, and after enough looks asleep."""
+    monkeypatch.setattr(thread, "LOOKS", looks)
+    looked, lock = threading.Semaphore(0), WatchedLock()
+
+    def look(seconds: float) -> None:
+        looked.release()
+        time.sleep(seconds)
+
+    monkeypatch.setattr(thread, "sleep", look)
+    async with driver(1) as it:
+        monkeypatch.setattr(it.pool, "lock", lock)
+        blocker = Blocker()
+        job = it.spawn(blocker)
+        await happens(blocker.began)
+        with lock:
+            blocker.go.set()
+            for _ in range(3):
+                assert looked.acquire(timeout=30)
+            assert looks > 3 or lock.slept_in.wait(30)
+        assert await job.value() == "let go"
+        assert await it.spawn(int, "5").value() == 5
+        assert lock.slept_in.is_set() == (looks == 3)
