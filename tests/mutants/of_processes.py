@@ -166,7 +166,7 @@ HEAD_OF_LINE = (
         place="thread",
         breaks="a task does not wait behind another while there is room for a thread",
         file="_backends/thread.py",
-        old="            other = None if self.summoning or not self.turns.waiting() else self.summon()",
+        old="            other = self.summon()",
         new="            other = None",
         tests=(f"{THREADS}::test_as_many_tasks_run_at_once_as_the_pool_has_threads",),
     ),

@@ -54,7 +54,7 @@ class ThreadLane(Lane):
             if pool.inbox:
                 pool.take_in()
             pool.turns.add(call, parent)
-            seat = None if pool.summoning else pool.summon()
+            seat = pool.summon()
         finally:
             pool.lock.release()
             self.inside = before

@@ -98,7 +98,7 @@ class ThreadPool(Backend):
         self.turns = Turns(self.max_workers)
         self._idle: list[Seat] = []  # the newest last: it is the next to work, so that the oldest can retire
         self._threads = 0  # but for those of abandoned calls
-        self.summoning = False
+        self._summoning = False
         self._at_end: list[Callable[[], object]] = []
         # Calls, and what spawned them, that came while the lock was held: appended without it, taken in with it.
         self.inbox: deque[tuple[ThreadCall, object]] = deque()
@@ -209,9 +209,9 @@ class ThreadPool(Backend):
         One at a time: it calls the next before it begins its own call if there is more to do. So a thousand
         calls of a microsecond each do not start forty threads, and forty that block run at once.
         """
-        if self.summoning or not self.turns.waiting():
+        if self._summoning or not self.turns.waiting():
             return None
-        self.summoning = True
+        self._summoning = True
         if self._idle:
             seat = self._idle.pop()
             seat.summoned = True
@@ -228,7 +228,7 @@ class ThreadPool(Backend):
             start_new_thread(self._thread, (seat,))  # threading.Thread.start would wait for it
         except (RuntimeError, MemoryError):
             with self.lock:
-                self.summoning = False
+                self._summoning = False
                 at_end = self.thread_ended()
             _tell(at_end)
             return False
@@ -273,7 +273,7 @@ class ThreadPool(Backend):
             _wait_for(lock)
         try:
             if seat.summoned:
-                seat.summoned = self.summoning = False
+                seat.summoned = self._summoning = False
             if ended is not None:
                 if ended.state == LEFT:  # counted out when it was abandoned
                     seat.over = True
@@ -291,7 +291,7 @@ class ThreadPool(Backend):
                     at_end = self.thread_ended()
                 else:
                     self._idle.append(seat)
-            other = None if self.summoning or not self.turns.waiting() else self.summon()
+            other = self.summon()
         finally:
             lock.release()
         if lane is not None and not lane.port.call_threadsafe(lane.drain):
