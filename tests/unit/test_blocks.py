@@ -137,7 +137,7 @@ class TwoEnds(RuleBasedStateMachine):
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_what_is_alive_keeps_its_contents() -> None:
-    run_state_machine_as_test(TwoEnds, settings=settings(max_examples=30, stateful_step_count=30, deadline=None))
+    run_state_machine_as_test(TwoEnds, settings=settings(max_examples=40, stateful_step_count=40, deadline=None))
 
 
 def there_and_back(rounds: int, size: int = SIZE_MIN) -> list[int]:

@@ -29,7 +29,7 @@ def test_owners_take_turns_and_each_ones_items_stay_in_order(owners: list[str]) 
     queue: FairQueue[Item] = FairQueue()
     for number, owner in enumerate(owners):
         queue.push(Item(owner, number))
-    taken = [item for _ in owners if (item := queue.take())]
+    taken = list(queue.drain())
     assert len(taken) == len(owners)
     for owner in OWNERS:
         mine = [item.number for item in taken if item.owner == owner]
