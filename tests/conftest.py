@@ -106,7 +106,7 @@ def nothing_left_behind() -> Iterator[None]:
 
 def _shut_down_pools() -> None:
     # Tests that never touched the engine pay nothing.
-    if any(name.startswith(("unified_exec._backends", "unified_exec._core")) for name in sys.modules):
+    if any(name.startswith(("unified_exec._pools", "unified_exec._scope")) for name in sys.modules):
         import unified_exec
 
         if hasattr(unified_exec, "shutdown_default_pools"):

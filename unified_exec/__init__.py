@@ -15,36 +15,18 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._backends.process.pool import ProcessPool as ProcessPool
-    from ._backends.thread import ThreadPool as ThreadPool
-    from ._core.calls import call as call
-    from ._core.cancelled import TaskCancelled as TaskCancelled
-    from ._core.defaults import shutdown_default_pools as shutdown_default_pools
-    from ._core.handle import TaskHandle as TaskHandle
-    from ._core.limits import Limit as Limit
-    from ._core.limits import Rate as Rate
-    from ._core.progress import Progress as Progress
-    from ._core.scope import TaskScope as TaskScope
-    from ._core.sharing import share as share
-    from ._core.watchdog import Stall as Stall
-    from ._model.current import (
-        CurrentTask as CurrentTask,
-    )
-    from ._model.current import (
-        check_cancelled as check_cancelled,
-    )
-    from ._model.current import (
-        current_task as current_task,
-    )
-    from ._model.current import (
-        is_cancelled as is_cancelled,
-    )
-    from ._model.current import report as report
-    from ._model.current import (
-        time_left as time_left,
-    )
-    from ._model.states import TaskState as TaskState
-    from ._rules.auto import Decision as Decision
+    from ._auto.placement_model import Decision as Decision
+    from ._blocking.scope import SyncTaskHandle as SyncTaskHandle
+    from ._blocking.scope import SyncTaskScope as SyncTaskScope
+    from ._handles.cancelled import TaskCancelled as TaskCancelled
+    from ._handles.handle import TaskHandle as TaskHandle
+    from ._pipeline.pipeline import Failure as Failure
+    from ._pipeline.pipeline import Pipeline as Pipeline
+    from ._pipeline.pipeline import StageStats as StageStats
+    from ._platform.cpu_count import cpu_count as cpu_count
+    from ._pools.default_pools import shutdown_default_pools as shutdown_default_pools
+    from ._pools.process.pool import ProcessPool as ProcessPool
+    from ._pools.thread.pool import ThreadPool as ThreadPool
     from ._rules.dispatch import blocking as blocking
     from ._rules.dispatch import cpu_bound as cpu_bound
     from ._rules.policies import (
@@ -69,8 +51,19 @@ if TYPE_CHECKING:
     )
     from ._rules.retry import Retry as Retry
     from ._rules.retry import exponential as exponential
-    from ._rules.sizing import cpu_count as cpu_count
-    from ._wire.sharing import Shared as Shared
+    from ._scope.call import call as call
+    from ._scope.scope import TaskScope as TaskScope
+    from ._scope.share import share as share
+    from ._sync.limit import Limit as Limit
+    from ._sync.limit import Rate as Rate
+    from ._tasks.current import CurrentTask as CurrentTask
+    from ._tasks.current import check_cancelled as check_cancelled
+    from ._tasks.current import current_task as current_task
+    from ._tasks.current import is_cancelled as is_cancelled
+    from ._tasks.current import report as report
+    from ._tasks.current import time_left as time_left
+    from ._tasks.states import TaskState as TaskState
+    from ._wire.shared_object import Shared as Shared
     from .errors import (
         Cancelled as Cancelled,
     )
@@ -95,34 +88,31 @@ if TYPE_CHECKING:
     from .errors import (
         WorkerStartError as WorkerStartError,
     )
-    from .streaming import Failure as Failure
-    from .streaming import Pipeline as Pipeline
-    from .streaming import StageStats as StageStats
-    from .sync import SyncTaskHandle as SyncTaskHandle
-    from .sync import SyncTaskScope as SyncTaskScope
+    from .observe.progress.tracker import Progress as Progress
+    from .observe.watchdog import Stall as Stall
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "_backends.process.pool": ("ProcessPool",),
-    "_backends.thread": ("ThreadPool",),
-    "_core.calls": ("call",),
-    "_core.sharing": ("share",),
-    "_wire.sharing": ("Shared",),
-    "_core.defaults": ("shutdown_default_pools",),
-    "_core.cancelled": ("TaskCancelled",),
-    "_core.handle": ("TaskHandle",),
-    "_core.limits": ("Limit", "Rate"),
-    "_core.progress": ("Progress",),
-    "_core.scope": ("TaskScope",),
-    "_core.watchdog": ("Stall",),
-    "_model.current": ("CurrentTask", "check_cancelled", "current_task", "is_cancelled", "report", "time_left"),
-    "_model.states": ("TaskState",),
-    "_rules.auto": ("Decision",),
+    "_pools.process.pool": ("ProcessPool",),
+    "_pools.thread.pool": ("ThreadPool",),
+    "_scope.call": ("call",),
+    "_scope.share": ("share",),
+    "_wire.shared_object": ("Shared",),
+    "_pools.default_pools": ("shutdown_default_pools",),
+    "_handles.cancelled": ("TaskCancelled",),
+    "_handles.handle": ("TaskHandle",),
+    "_sync.limit": ("Limit", "Rate"),
+    "observe.progress.tracker": ("Progress",),
+    "_scope.scope": ("TaskScope",),
+    "observe.watchdog": ("Stall",),
+    "_tasks.current": ("CurrentTask", "check_cancelled", "current_task", "is_cancelled", "report", "time_left"),
+    "_tasks.states": ("TaskState",),
+    "_auto.placement_model": ("Decision",),
     "_rules.dispatch": ("blocking", "cpu_bound"),
     "_rules.policies": ("Collect", "FailFast", "Policy", "Quorum", "Race", "Supervise", "Tally", "Verdict"),
     "_rules.retry": ("Retry", "exponential"),
-    "_rules.sizing": ("cpu_count",),
+    "_platform.cpu_count": ("cpu_count",),
     "errors": (
         "Cancelled",
         "PoolClosed",
@@ -133,8 +123,8 @@ _HOMES = {
         "WorkerCrashed",
         "WorkerStartError",
     ),
-    "streaming": ("Failure", "Pipeline", "StageStats"),
-    "sync": ("SyncTaskHandle", "SyncTaskScope"),
+    "_pipeline.pipeline": ("Failure", "Pipeline", "StageStats"),
+    "_blocking.scope": ("SyncTaskHandle", "SyncTaskScope"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -215,9 +205,9 @@ def _start_ahead() -> None:
     from ._rules.foresight import names_process_work
 
     if names_process_work(frame.f_code, not getattr(sys, "_is_gil_enabled", lambda: True)()):
-        from ._backends.process import early
+        from ._pools.process import prestart
 
-        early.begin()
+        prestart.begin()
 
 
 _start_ahead()

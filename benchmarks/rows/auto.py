@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from unified_exec import ProcessPool, TaskScope, ThreadPool
-from unified_exec._core.auto import forget, record_of
+from unified_exec._auto.placer import forget, record_of
 from unified_exec.cli.bench.hosts import serving
 from unified_exec.cli.bench.workloads import WORKLOADS, Setting, Workload
 

@@ -94,10 +94,10 @@ class Watchdog:
 
 
 def _pools() -> list[Any]:
-    from unified_exec._backends import thread
-    from unified_exec._backends.process import pool
+    from unified_exec._pools.process import pool as processes
+    from unified_exec._pools.thread import pool as threads
 
-    return [*pool._pools, *thread._pools]
+    return [*processes._pools, *threads._pools]
 
 
 def _state(pid: int) -> str:

@@ -13,13 +13,13 @@ import pytest
 from tests.contract import tasks
 from tests.waiting import until_async
 from unified_exec import TaskHandle, TaskScope, call
-from unified_exec._rules import sizing
+from unified_exec._platform import cpu_count
 
 
 @pytest.fixture(autouse=True)
 def room_for_four(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many workers as a test holds tasks at the same time, on any machine."""
-    monkeypatch.setattr(sizing, "cpu_count", lambda: 4)
+    monkeypatch.setattr(cpu_count, "cpu_count", lambda: 4)
 
 
 @dataclass(frozen=True)

@@ -244,12 +244,12 @@ async def test_a_task_spawned_under_an_outer_cancellation_is_stopped(remote_plac
 async def test_what_outlived_a_broken_supervisor_is_still_waited_for(
     remote_place: Place, folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from unified_exec._core.supervisor import Supervisor
+    from unified_exec._scope.remote_tasks import RemoteTasks
 
-    async def broken(self: Supervisor) -> None:
+    async def broken(self: RemoteTasks) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(Supervisor, "_watch", broken)
+    monkeypatch.setattr(RemoteTasks, "_watch", broken)
     with pytest.raises(ExceptionGroup):
         async with TaskScope() as scope:
             handle = remote_place.spawn(scope, tasks.hold, folder.path, "a")

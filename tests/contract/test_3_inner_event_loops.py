@@ -18,7 +18,7 @@ from tests.contract.inner_loops import RUNNERS, Main, with_anyio, with_trio
 from tests.contract.test_3_process_tasks import NEVER
 from tests.waiting import until_async
 from unified_exec import Cancelled, Collect, ProcessPool, RemoteError, TaskCancelled, TaskScope
-from unified_exec._backends import _interrupt
+from unified_exec._pools.thread import interrupt
 
 
 class Inner:
@@ -117,7 +117,7 @@ async def test_a_task_that_waits_for_the_event_loop_of_another_thread_is_interru
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It runs code of the loop's library, and no loop."""
-    monkeypatch.setattr(_interrupt, "BETWEEN", 1 << 30)  # it is not hit for lack of patience
+    monkeypatch.setattr(interrupt, "BETWEEN", 1 << 30)  # it is not hit for lack of patience
     waiting, go = threading.Event(), threading.Event()
 
     def hold() -> None:

@@ -25,8 +25,8 @@ from unified_exec import (
     TaskScope,
     TaskState,
 )
-from unified_exec._backends.process.worker import Worker
-from unified_exec._rules import ahead
+from unified_exec._pools.process.worker import Worker
+from unified_exec._rules import prefetch
 
 NEVER = 600.0
 """A grace so long that only the ask can end a task."""
@@ -200,16 +200,16 @@ async def test_tasks_that_were_sent_ahead_are_taken_back(folder: Folder) -> None
         for _ in range(100):  # known as a short function from now on
             await scope.spawn(stops.maybe_hold, folder.path, "", False, on="process")
         held = scope.spawn(stops.maybe_hold, folder.path, "held", True, on="process")
-        ahead = [scope.spawn(stops.maybe_hold, folder.path, f"ahead{n}", False, on="process") for n in range(10)]
-        assert any(handle.worker is not None for handle in ahead), "nothing was sent ahead"
+        prefetch = [scope.spawn(stops.maybe_hold, folder.path, f"ahead{n}", False, on="process") for n in range(10)]
+        assert any(handle.worker is not None for handle in prefetch), "nothing was sent ahead"
         await folder.started("held")
-        for handle in ahead[:9]:
+        for handle in prefetch[:9]:
             handle.cancel()
-        assert all(handle.cancelled() for handle in ahead[:9])
+        assert all(handle.cancelled() for handle in prefetch[:9])
         assert not held.done()
         folder.release("held")
-        assert await ahead[9] == await held
-        assert all(handle.timing.started is None for handle in ahead[:9])
+        assert await prefetch[9] == await held
+        assert all(handle.timing.started is None for handle in prefetch[:9])
 
 
 async def test_a_finalizer_may_cancel_a_task_while_another_is_being_sent(
@@ -223,7 +223,7 @@ async def test_a_finalizer_may_cancel_a_task_while_another_is_being_sent(
         before.cancel()
 
     async with ProcessPool(1) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
-        monkeypatch.setattr(ahead, "BUDGET", NEVER)
+        monkeypatch.setattr(prefetch, "BUDGET", NEVER)
         assert await scope.spawn(len, bytes(100_000), on="process") == 100_000  # measured: it is sent ahead from now on
         held = scope.spawn(tasks.hold, folder.path, "held", on="process")
         await folder.started("held")

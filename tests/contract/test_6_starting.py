@@ -19,7 +19,7 @@ from unified_exec import (
     WorkerStartError,
     shutdown_default_pools,
 )
-from unified_exec._backends.process import hiring, start, starting
+from unified_exec._pools.process import start_retry, start_worker, worker_spec
 
 MOST_STARTS = 12
 
@@ -83,13 +83,13 @@ async def test_a_death_while_starting_fails_the_waiting_tasks_and_ends_the_tries
         error = handle.exception()
         assert isinstance(error, WorkerStartError), error
         assert error.exitcode == codes[how]
-    assert 1 <= len(tasks.noted(log)) <= starting.TRIES + pool.max_workers
+    assert 1 <= len(tasks.noted(log)) <= start_retry.TRIES + pool.max_workers
 
 
 async def test_a_start_that_fails_beside_a_busy_worker_is_not_tried_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(starting, "PAUSE", 0.05)  # doubled with each try: seven of them within the time of this test
+    monkeypatch.setattr(start_retry, "PAUSE", 0.05)  # doubled with each try: seven of them within the time of this test
     log, gate, starts = str(tmp_path / "log"), tmp_path / "gate", str(tmp_path / "starts")
 
     def initializer() -> None:
@@ -133,13 +133,13 @@ async def test_an_interpreter_that_does_not_run_is_a_clear_error(
 async def test_an_interpreter_that_dies_before_it_is_told_anything_is_a_clear_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def start_and_wait(environment: dict[str, str]) -> start.Child:
-        child = start.start(environment)
+    def start_and_wait(environment: dict[str, str]) -> start_worker.Child:
+        child = start_worker.start(environment)
         assert child.pidfd is not None
         assert until(lambda: select.select([child.pidfd], [], [], 0)[0])
         return child
 
-    monkeypatch.setattr(hiring, "start", start_and_wait)
+    monkeypatch.setattr(worker_spec, "start", start_and_wait)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     async with ProcessPool(max_workers=2) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
         handle = scope.spawn(tasks.double, 1, on="process")

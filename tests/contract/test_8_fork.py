@@ -139,7 +139,7 @@ def test_multiprocessing_by_fork_works_beside_a_pool(tmp_path: Path) -> None:
 
 def test_a_fork_in_the_midst_of_a_start_does_not_keep_that_worker_alive(tmp_path: Path) -> None:
     body = """
-    from unified_exec._backends.process import start
+    from unified_exec._pools.process import start_worker as start
 
     spawn, forked = start._spawn, []
 

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 import unified_exec
-from unified_exec import executor, streaming, sync
+from unified_exec import executor
+from unified_exec._blocking import scope
+from unified_exec._pipeline import pipeline
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-@pytest.mark.parametrize("module", [unified_exec, streaming, sync, executor], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [unified_exec, pipeline, scope, executor], ids=lambda module: module.__name__)
 def test_the_reference_has_every_public_name(module: object) -> None:
     text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\.\. auto\w+:: (?:[\w.]+\.)?(\w+)$", text, re.MULTILINE))

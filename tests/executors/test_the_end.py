@@ -19,7 +19,7 @@ from unified_exec import (
     ProcessPool,
     TaskScope,
 )
-from unified_exec._backends import reactor
+from unified_exec._loops import reactor
 from unified_exec.executor import ProcessExecutor, ThreadExecutor
 
 

@@ -17,8 +17,8 @@ import pytest
 from tests.faults import tasks
 from tests.waiting import until, until_async
 from unified_exec import Collect, PoolClosed, ProcessPool, TaskHandle, TaskScope, call, shutdown_default_pools
-from unified_exec._backends.process.hiring import hire
-from unified_exec._backends.process.worker import Worker
+from unified_exec._pools.process.worker import Worker
+from unified_exec._pools.process.worker_spec import hire
 
 
 async def test_a_pool_ends_its_workers_at_the_end_of_its_block() -> None:

@@ -111,7 +111,7 @@ print(anyio.run(own))
 @pytest.mark.parametrize("loop", ["asyncio", "trio"])
 def test_a_process_that_nobody_wants_is_gone_soon_after_the_loop_began(loop: str, tmp_path: Path) -> None:
     code = f"""
-from unified_exec._backends.process import early
+from unified_exec._pools.process import prestart as early
 early.UNCLAIMED_SECONDS = 0
 async def unused():
     assert len(children()) == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import programs
-from unified_exec._worker.system import PLAIN
+from unified_exec._platform.posix import PLAIN
 
 PROCESS_TESTS = [
     "tests/contract/test_7_dispatch.py",

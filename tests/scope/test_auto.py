@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 
 from unified_exec import Decision, Retry, SyncTaskScope, TaskHandle, TaskScope, call
-from unified_exec._core import auto
-from unified_exec._core.defaults import gil_is_off
-from unified_exec._rules import auto as rule
+from unified_exec._auto import placement_model as rule
+from unified_exec._auto import placer
+from unified_exec._pools.default_pools import gil_is_off
 
 pytestmark = pytest.mark.skipif(gil_is_off(), reason="without a GIL everything stays in threads")
 
 
 @pytest.fixture(autouse=True)
 def two_cores_and_no_past(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(auto, "cpu_count", lambda: 2)  # where there is one, nothing would ever move
-    auto.forget()
+    monkeypatch.setattr(placer, "cpu_count", lambda: 2)  # where there is one, nothing would ever move
+    placer.forget()
     yield
-    auto.forget()
+    placer.forget()
 
 
 def compute(turns: int) -> int:
@@ -273,26 +273,26 @@ async def test_generators_are_streamed_from_a_thread() -> None:
 
 async def test_a_cancelled_measured_call_does_not_stop_the_measuring() -> None:
     async with TaskScope() as scope:
-        for _ in range(3 * auto.AT_ONCE):
+        for _ in range(3 * placer.AT_ONCE):
             handle = scope.spawn(time.sleep, 0.01, on="auto")
             handle.cancel()
             await handle.wait()
-        record = auto.record_of(time.sleep)
+        record = placer.record_of(time.sleep)
         assert record.flying == 0
         await one_by_one(scope, 4, time.sleep, 0.001)
     assert record.course.calls > 0
 
 
 def test_functions_made_anew_forever_take_no_memory_forever() -> None:
-    for number in range(auto.REMEMBERED + 50):
+    for number in range(placer.REMEMBERED + 50):
         namespace: dict[str, Any] = {}
         exec(f"def made(): return {number}", namespace)
-        auto.record_of(namespace["made"])
-    assert len(auto._records) == auto.REMEMBERED
+        placer.record_of(namespace["made"])
+    assert len(placer._records) == placer.REMEMBERED
 
 
 async def test_without_a_gil_it_is_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unified_exec._core.defaults.gil_is_off", lambda: True)
+    monkeypatch.setattr("unified_exec._pools.default_pools.gil_is_off", lambda: True)
     async with TaskScope() as scope:
         handles = await one_by_one(scope, 6, compute, TURNS)
     assert {handle.backend for handle in handles} == {"thread"}

@@ -12,7 +12,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from unified_exec import ProcessPool, TaskScope, ThreadPool, blocking, cpu_bound, current_task
-from unified_exec._core import defaults
+from unified_exec._pools import default_pools
 
 
 def place() -> str:
@@ -136,7 +136,7 @@ async def test_the_pools_of_the_scope_are_used() -> None:
         async with TaskScope(threads=threads, processes=processes) as scope:
             idents = {await scope.spawn(threading.get_ident) for _ in range(3)}
             pids = {await scope.spawn(os.getpid, on="process") for _ in range(3)}
-            other = await scope.spawn(threading.get_ident, on=defaults.default_threads())
+            other = await scope.spawn(threading.get_ident, on=default_pools.default_threads())
     assert len(idents) == len(pids) == 1
     assert other not in idents
 
@@ -145,7 +145,7 @@ async def test_the_pools_of_the_scope_are_used() -> None:
 async def test_cpu_is_processes_or_threads_where_there_is_no_gil(
     monkeypatch: pytest.MonkeyPatch, free: bool, expected: str
 ) -> None:
-    monkeypatch.setattr(defaults, "gil_is_off", lambda: free)
+    monkeypatch.setattr(default_pools, "gil_is_off", lambda: free)
     assert await runs_in(place, on="cpu") == expected
     assert await runs_in(marked_cpu) == expected
 
@@ -158,12 +158,12 @@ async def test_without_a_gil_cpu_tasks_are_interruptible_and_limited_to_the_core
         while True:
             pass
 
-    monkeypatch.setattr(defaults, "gil_is_off", lambda: True)
-    monkeypatch.setattr("unified_exec._rules.sizing.cpu_count", lambda: 3)
+    monkeypatch.setattr(default_pools, "gil_is_off", lambda: True)
+    monkeypatch.setattr("unified_exec._platform.cpu_count.cpu_count", lambda: 3)
     started = threading.Event()
     async with TaskScope() as scope:
         handle = scope.spawn(spin, on="cpu")
         await scope.spawn(started.wait)
         scope.cancel()
     assert handle.cancelled()
-    assert defaults.default_cores().max_workers == 3
+    assert default_pools.default_cores().max_workers == 3

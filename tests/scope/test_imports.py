@@ -35,7 +35,7 @@ def test_what_workers_use_stays_light(name: str) -> None:
 def test_a_scope_loads_no_event_loop_and_no_engine() -> None:
     loaded = loaded_after("from unified_exec import TaskScope")
     assert not loaded & {"asyncio", "trio", "cloudpickle", "multiprocessing", "subprocess"}
-    assert not any(each.startswith("unified_exec._backends") for each in loaded)
+    assert not any(each.startswith("unified_exec._pools") for each in loaded)
 
 
 def test_time_left_knows_the_deadline_of_a_program_that_has_opened_no_scope_yet() -> None:

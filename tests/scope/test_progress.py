@@ -13,8 +13,8 @@ import pytest
 from tests.scope import many
 from tests.scope.many import Place
 from unified_exec import Pipeline, Progress, SyncTaskScope, TaskScope, report
-from unified_exec._core import progress as module
-from unified_exec._rules.pace import Pace, short, span
+from unified_exec.observe.progress import tracker as module
+from unified_exec.observe.progress.rate import RateEstimator, short, span
 
 
 async def test_reports_of_a_task_reach_the_function(place: Place) -> None:
@@ -184,7 +184,7 @@ def test_a_notebook_gets_tqdms_bar(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 
 def test_there_is_no_rate_before_something_is_known() -> None:
-    pace = Pace(100.0)
+    pace = RateEstimator(100.0)
     assert pace.rate(100.1) is pace.left(100.1, 10) is None
     pace.note(101.0, 0.0)
     assert pace.rate(101.0) is None
@@ -195,7 +195,7 @@ def test_there_is_no_rate_before_something_is_known() -> None:
 
 
 def test_the_rate_sinks_while_nothing_is_done() -> None:
-    pace = Pace(0.0)
+    pace = RateEstimator(0.0)
     pace.note(10.0, 100.0)
     assert pace.rate(10.0) == 10.0
     assert pace.rate(100.0) == 1.0
@@ -203,7 +203,7 @@ def test_the_rate_sinks_while_nothing_is_done() -> None:
 
 
 def test_the_rate_is_that_of_the_last_half_minute() -> None:
-    pace = Pace(0.0)
+    pace = RateEstimator(0.0)
     done = 0.0
     for second in range(1, 200):
         done += 100.0 if second < 100 else 1.0

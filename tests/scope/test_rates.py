@@ -10,7 +10,7 @@ import pytest
 from tests.scope import many
 from tests.waiting import until
 from unified_exec import Cancelled, Limit, Rate, SyncTaskScope, TaskScope
-from unified_exec._core import limits as module
+from unified_exec._sync import limit as module
 
 
 class Clock:
@@ -22,7 +22,7 @@ class Clock:
 
 
 def asked(rate: Rate) -> Any:
-    from unified_exec._core.tickets import ThreadTicket
+    from unified_exec._sync.waiters import ThreadTicket
 
     ticket = ThreadTicket()
     rate.ask(ticket)

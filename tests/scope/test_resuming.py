@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from unified_exec._backends.ports import Port, Waiter, current_port
+from unified_exec._loops.adapter import LoopAdapter, Waiter, current_port
 
 pytestmark = pytest.mark.asyncio
 
@@ -24,7 +24,7 @@ async def _waiting(*waiters: Waiter, log: list[str]) -> list[asyncio.Task[None]]
     return tasks
 
 
-async def _in_a_callback(port: Port, log: list[str], *waiters: Waiter) -> None:
+async def _in_a_callback(port: LoopAdapter, log: list[str], *waiters: Waiter) -> None:
     """Wake the waiters from a callback of the loop, and wait for it."""
     over = asyncio.get_running_loop().create_future()
 

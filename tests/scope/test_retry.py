@@ -25,7 +25,7 @@ from unified_exec import (
     call,
     exponential,
 )
-from unified_exec._model import events
+from unified_exec._tasks import events
 
 FOREVER = 9e8  # seconds
 

@@ -14,8 +14,8 @@ import anyio.lowlevel
 import pytest
 
 from unified_exec import Stall, SyncTaskScope, TaskScope
-from unified_exec._core import watchdog
-from unified_exec._core.defaults import gil_is_off
+from unified_exec._pools.default_pools import gil_is_off
+from unified_exec.observe import watchdog
 
 told = threading.Event()
 
@@ -68,7 +68,7 @@ async def test_a_coroutine_that_holds_the_loop_is_reported_with_its_stack_while_
     assert "rude" in stall.where or "wait" in stall.where
     assert "told.wait(30)" in stall.stack
     assert "in rude" in stall.stack
-    assert "unified_exec/_core" not in stall.stack.replace("\\", "/")
+    assert "unified_exec/_scope" not in stall.stack.replace("\\", "/")
 
 
 async def test_a_plain_function_on_the_loop_is_reported_as_that() -> None:

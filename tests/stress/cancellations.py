@@ -20,7 +20,7 @@ import anyio
 
 from tests.stress import victims
 from unified_exec import Collect, ProcessPool, TaskHandle, TaskScope, TaskState
-from unified_exec._model import events
+from unified_exec._tasks import events
 
 WORKERS = 2
 AT_ONCE = 24

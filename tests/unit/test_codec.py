@@ -15,7 +15,7 @@ from hypothesis import given
 
 from tests.unit.wire_child import ROOT, Child
 from unified_exec import errors
-from unified_exec._wire import codec
+from unified_exec._wire.pickling import codec
 
 PLAIN = st.recursive(
     st.none()
@@ -182,8 +182,9 @@ def test_importing_the_codec_stays_light() -> None:
     heavy = {"cloudpickle", "pickle", "traceback", "re", "enum", "inspect", "typing", "tblib", "dis", "anyio"}
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); import unified_exec; before = set(sys.modules)\n"
-        "from unified_exec._wire import codec, functions, identity, remote_errors\n"
-        "codec.decode(codec.encode_args((1, [2])).data); remote_errors.encode_error(ValueError(1))\n"
+        "from unified_exec._wire.errors import encode\n"
+        "from unified_exec._wire.pickling import codec, functions, identity\n"
+        "codec.decode(codec.encode_args((1, [2])).data); encode.encode_error(ValueError(1))\n"
         f"print(sorted((set(sys.modules) - before) & {heavy!r}))"
     )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=30)

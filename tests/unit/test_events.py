@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from unified_exec import TaskState
-from unified_exec._model import events
-from unified_exec._model.outcome import Outcome
-from unified_exec._model.task import Task
+from unified_exec._tasks import events
+from unified_exec._tasks.outcome import Outcome
+from unified_exec._tasks.task import Task
 
 
 @pytest.fixture(autouse=True)

@@ -18,8 +18,8 @@ import pytest
 
 from tests.unit.wire_child import Child
 from unified_exec import errors
-from unified_exec._wire import functions
-from unified_exec._wire.functions import FunctionTable, card_for, decode_call, encode_call, stats_for
+from unified_exec._wire.pickling import functions
+from unified_exec._wire.pickling.functions import FunctionTable, card_for, decode_call, encode_call, stats_for
 
 LIMIT = 10
 TABLE = {"a": 1}

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.class_makers import MAKERS, instances, plain_class, slots_class
 from tests.unit.wire_child import Child
 from unified_exec import errors
-from unified_exec._wire import codec, identity
+from unified_exec._wire.pickling import codec, identity
 
 T = TypeVar("T")
 
@@ -182,7 +182,7 @@ def test_a_class_made_over_there_arrives_by_value_and_stays_one_class(child: Chi
 
 def test_the_token_alone_goes_up(child: Child) -> None:
     def size(thing: Any) -> int:
-        from unified_exec._wire import codec
+        from unified_exec._wire.pickling import codec
 
         return len(codec.encode_value([thing]).data)
 

@@ -9,8 +9,8 @@ from mmap import mmap
 
 import pytest
 
-from unified_exec._backends.process.child import Child
-from unified_exec._backends.process.worker import Worker
+from unified_exec._pools.process.child import Child
+from unified_exec._pools.process.worker import Worker
 from unified_exec._wire import frames, protocol
 
 

@@ -11,21 +11,21 @@ from hypothesis import strategies as st
 
 from unified_exec._wire import frames, protocol
 from unified_exec._wire.frames import ProtocolError
-from unified_exec._wire.protocol import LEAVING, OVER, STARTING, UP, ParentEnd, WorkerEnd
+from unified_exec._wire.protocol import LEAVING, OVER, STARTING, UP, ParentConnection, WorkerConnectionState
 
 
 def view(message: bytes) -> memoryview:
     return memoryview(message)
 
 
-def up() -> ParentEnd:
-    end = ParentEnd()
+def up() -> ParentConnection:
+    end = ParentConnection()
     end.receive(view(frames.pack_blob(frames.READY)))
     return end
 
 
 def test_a_worker_says_ready_once_and_then_answers() -> None:
-    end = ParentEnd()
+    end = ParentConnection()
     assert end.state == STARTING
     end.sent(5, 3)
     assert not end.known
@@ -111,7 +111,7 @@ def test_a_dismissed_worker_may_still_answer_and_a_dead_one_stays_dead() -> None
     assert end.state == LEAVING
     end.receive(view(frames.pack_done(1, frames.VALUE, 0.0, 0.0)))
     end.receive(view(frames.pack_blob(frames.RETIRED)))
-    dead = ParentEnd()
+    dead = ParentConnection()
     dead.receive(view(frames.pack_blob(frames.FAILED, b"why")))
     dead.dismissed()
     assert dead.state == OVER
@@ -132,7 +132,7 @@ MESSAGES = st.one_of(
 def test_garbage_truncated_and_reordered_raises_protocol_errors_and_nothing_else(
     messages: list[tuple[bytes, int]],
 ) -> None:
-    end = ParentEnd()
+    end = ParentConnection()
     answered: set[int] = set()
     for number in range(10):
         end.sent(number, None)
@@ -155,7 +155,7 @@ class Pair:
     """A parent's end and a worker's end with two queues between them, as the two sockets are."""
 
     def __init__(self) -> None:
-        self.parent, self.worker = ParentEnd(), WorkerEnd()
+        self.parent, self.worker = ParentConnection(), WorkerConnectionState()
         self.tasks: deque[bytes] = deque()
         self.control: deque[bytes] = deque()
         self.answers: deque[bytes] = deque([frames.pack_blob(frames.READY)])
@@ -225,12 +225,12 @@ def test_two_ends_that_send_take_back_and_cancel_in_any_order_agree(seed: int) -
 
 
 def test_a_cancellation_that_overtakes_its_task_is_remembered_and_the_memory_is_bounded() -> None:
-    end = WorkerEnd()
+    end = WorkerConnectionState()
     end.cancelled(5, "why")
     assert end.claim(4)
     assert not end.claim(5)
     assert end.claim(5)
-    for id in range(3 * WorkerEnd.EARLY_MAX):
+    for id in range(3 * WorkerConnectionState.EARLY_MAX):
         end.cancelled(id, None)
-    assert len(end.early) <= WorkerEnd.EARLY_MAX
-    assert not end.claim(3 * WorkerEnd.EARLY_MAX - 1)
+    assert len(end.early) <= WorkerConnectionState.EARLY_MAX
+    assert not end.claim(3 * WorkerConnectionState.EARLY_MAX - 1)

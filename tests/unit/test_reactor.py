@@ -12,22 +12,22 @@ import pytest
 
 from tests.waiting import until
 from unified_exec import ProcessPool, TaskScope
-from unified_exec._backends import reactor
-from unified_exec._backends.asyncio_port import AsyncioPort
-from unified_exec._backends.reactor import ReactorPort
+from unified_exec._loops import reactor
+from unified_exec._loops.asyncio_loop import AsyncioAdapter
+from unified_exec._loops.reactor import ReactorAdapter
 
 PATIENT = 30.0
 
 
 @pytest.fixture
-def port() -> Iterator[ReactorPort]:
+def port() -> Iterator[ReactorAdapter]:
     lent = reactor.acquire()
     yield lent
     reactor.release(lent)
     lent.join()
 
 
-def run_inside(port: ReactorPort, fn: object, *args: object) -> object:
+def run_inside(port: ReactorAdapter, fn: object, *args: object) -> object:
     """Call `fn` in the reactor's thread and return its value."""
     box: list[object] = []
     done = threading.Event()
@@ -41,7 +41,7 @@ def run_inside(port: ReactorPort, fn: object, *args: object) -> object:
     return box[0]
 
 
-def test_no_wake_up_is_lost_when_many_threads_call_in(port: ReactorPort) -> None:
+def test_no_wake_up_is_lost_when_many_threads_call_in(port: ReactorAdapter) -> None:
     ran: list[int] = []
 
     def call_in(start: int) -> None:
@@ -60,12 +60,12 @@ def test_no_wake_up_is_lost_when_many_threads_call_in(port: ReactorPort) -> None
         assert mine == sorted(mine)
 
 
-def test_one_call_after_another_each_wakes_it(port: ReactorPort) -> None:
+def test_one_call_after_another_each_wakes_it(port: ReactorAdapter) -> None:
     for n in range(500):
         assert run_inside(port, abs, -n) == n
 
 
-def test_timers_run_in_their_order_and_not_when_cancelled(port: ReactorPort) -> None:
+def test_timers_run_in_their_order_and_not_when_cancelled(port: ReactorAdapter) -> None:
     ran: list[str] = []
     done = threading.Event()
 
@@ -80,7 +80,7 @@ def test_timers_run_in_their_order_and_not_when_cancelled(port: ReactorPort) -> 
     assert ran == ["first", "second"]
 
 
-def test_a_reader_is_called_until_it_is_removed(port: ReactorPort) -> None:
+def test_a_reader_is_called_until_it_is_removed(port: ReactorAdapter) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         got: list[bytes] = []
@@ -94,7 +94,7 @@ def test_a_reader_is_called_until_it_is_removed(port: ReactorPort) -> None:
         assert got == [b"a", b"b"]
 
 
-def test_a_reader_removed_by_another_in_the_same_round_is_not_called(port: ReactorPort) -> None:
+def test_a_reader_removed_by_another_in_the_same_round_is_not_called(port: ReactorAdapter) -> None:
     pairs = [socket.socketpair() for _ in range(2)]
     try:
         called: list[int] = []
@@ -121,7 +121,7 @@ def test_a_reader_removed_by_another_in_the_same_round_is_not_called(port: React
 
 
 def test_a_callback_that_fails_is_logged_and_the_rest_goes_on(
-    port: ReactorPort, caplog: pytest.LogCaptureFixture
+    port: ReactorAdapter, caplog: pytest.LogCaptureFixture
 ) -> None:
     port.call_threadsafe(lambda: 1 / 0)
     assert run_inside(port, abs, -2) == 2
@@ -178,7 +178,7 @@ def test_users_share_one_and_the_last_ends_it() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_forked_child_has_one_of_its_own(port: ReactorPort) -> None:
+def test_a_forked_child_has_one_of_its_own(port: ReactorAdapter) -> None:
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -213,7 +213,7 @@ def test_a_loop_without_readers_runs_processes_all_the_same() -> None:
 
 def test_a_lent_reader_is_called_until_it_is_removed() -> None:
     async def main() -> None:
-        port = AsyncioPort(asyncio.get_running_loop())
+        port = AsyncioAdapter(asyncio.get_running_loop())
         ours, theirs = socket.socketpair()
         with ours, theirs:
             got: asyncio.Queue[bytes] = asyncio.Queue()

@@ -18,7 +18,7 @@ from hypothesis import given
 
 from tests.unit.wire_child import Child
 from unified_exec import errors
-from unified_exec._wire.remote_errors import as_outcome_error, decode_error, encode_error
+from unified_exec._wire.errors.encode import as_outcome_error, decode_error, encode_error
 
 
 def there_and_back(error: BaseException) -> Any:

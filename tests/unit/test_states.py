@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from unified_exec import TaskState, TaskTimeout
-from unified_exec._model.outcome import CANCELLED, Outcome
-from unified_exec._model.states import NEXT, IllegalMove
-from unified_exec._model.task import Task
+from unified_exec._tasks.outcome import CANCELLED, Outcome
+from unified_exec._tasks.states import NEXT, IllegalMove
+from unified_exec._tasks.task import Task
 
 MOVES = [
     (TaskState.QUEUED, TaskState.RUNNING),

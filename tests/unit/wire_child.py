@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from unified_exec._wire import codec, functions, remote_errors
+from unified_exec._wire.errors import encode
+from unified_exec._wire.pickling import codec, functions
 
 ROOT = Path(__file__).resolve().parents[2]
 _BOOT = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.unit.wire_child import serve; serve()"
@@ -54,7 +55,7 @@ class Child:
         _write(self._process.stdin, head, blob, call.packed.data, *call.packed.buffers)
         kind, data, *buffers = _read(self._process.stdout)
         if kind == b"error":
-            raise remote_errors.decode_error(data)
+            raise encode.decode_error(data)
         return codec.decode(data, [memoryview(bytearray(buffer)) for buffer in buffers])
 
 
@@ -77,7 +78,7 @@ def _answer(learnt: functions.FunctionTable, head: bytes, blob: bytes, data: byt
         fn, args = functions.decode_call(learnt, int(head), data, shared)
         packed = codec.encode_value(fn(*args))
     except BaseException as error:
-        return [b"error", remote_errors.encode_error(error, skip_frames=1)]
+        return [b"error", encode.encode_error(error, skip_frames=1)]
     return [b"value", packed.data, *packed.buffers]
 
 

@@ -67,7 +67,7 @@ _NOT_OWED = -1  # no card has this number
 _new_tuple = tuple.__new__
 
 
-class ParentEnd:
+class ParentConnection:
     """What the parent knows of one conversation.
 
     Attributes:
@@ -151,7 +151,7 @@ class ParentEnd:
         return self.state is STARTING or self.state is UP
 
 
-class WorkerEnd:
+class WorkerConnectionState:
     """What a worker knows of cancellations.
 
     A CANCEL travels beside the tasks and can come before its task, or after the task's end. Ids grow along the

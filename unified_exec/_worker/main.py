@@ -9,13 +9,16 @@ import os
 import sys
 from typing import Any
 
-from .._wire import codec, frames, remote_errors, sharing
+from .._platform import posix
+from .._platform.shared_memory import read_block
+from .._wire import frames, shared_object
+from .._wire.errors import encode
+from .._wire.pickling import codec
 from ..errors import WorkerStartError
-from . import answers, system, talk
-from .call_bell import CallBell
-from .link import CONTROL_FD, LIFELINE_FD, STATUS_FD, TASKS_FD, Link, receive
+from . import messages, send_result
+from .call_cancel_signal import CallCancelSignal
+from .connection import CONTROL_FD, LIFELINE_FD, STATUS_FD, TASKS_FD, WorkerConnection, receive
 from .settings import Settings
-from .shared import read_block
 
 _DESCRIPTORS_MAX = 65536
 _EXIT_SECONDS = 1.0
@@ -23,16 +26,16 @@ _EXIT_SECONDS = 1.0
 
 def main() -> None:
     """Run a worker until its parent wants no more of it."""
-    os.closerange(STATUS_FD + 1, min(system.descriptors_max(), _DESCRIPTORS_MAX))
+    os.closerange(STATUS_FD + 1, min(posix.descriptors_max(), _DESCRIPTORS_MAX))
     for fd in (TASKS_FD, CONTROL_FD):
         os.set_inheritable(fd, False)  # a program that a task starts has no business there
-    system.die_with_parent(LIFELINE_FD)
+    posix.die_with_parent(LIFELINE_FD)
     # What Ctrl-C means for the workers is the parent's affair. A handler, unlike SIG_IGN, ends with an exec.
     _signal.signal(_signal.SIGINT, lambda signum, frame: None)
-    link = Link()
-    bell = CallBell(link)
-    talk.here = talk.Talk(link, bell)
-    sharing.look = bell.look
+    link = WorkerConnection()
+    bell = CallCancelSignal(link)
+    messages.here = messages.TaskMessenger(link, bell)
+    shared_object.look = bell.look
     if len(sys.argv) > 1:
         get_ready(sys.argv.pop(1))
     settings = read_settings()
@@ -42,18 +45,18 @@ def main() -> None:
     try:
         apply(settings)
     except BaseException as exc:
-        link.answer(frames.pack_blob(frames.FAILED, _cut(remote_errors.encode_error(exc), exc)))
+        link.answer(frames.pack_blob(frames.FAILED, _cut(encode.encode_error(exc), exc)))
         leave(0)
     bell.install()
     link.answer(frames.pack_blob(frames.READY))
     bell.look()
     try:
         if settings.coroutines:
-            from .coroutines import CoroutineRunner
+            from .run_coroutines import CoroutineRunner
 
             CoroutineRunner(link, settings, bell).serve()
         else:
-            from .calls import CallRunner
+            from .run_calls import CallRunner
 
             CallRunner(link, settings, bell).serve()
     except (OSError, frames.ProtocolError):
@@ -71,7 +74,7 @@ def leave(code: int) -> None:
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGALRM})
         _signal.setitimer(_signal.ITIMER_REAL, _EXIT_SECONDS)
         atexit._run_exitfuncs()
-    answers.flush()
+    send_result.flush()
     os._exit(code)
 
 
@@ -147,4 +150,4 @@ def _cut(blob: bytes, exc: BaseException) -> bytes:
     if len(blob) <= frames.INLINE_MAX:
         return blob
     cause = exc.__cause__ or exc
-    return remote_errors.encode_error(WorkerStartError(f"its start raised {type(cause).__name__}"))
+    return encode.encode_error(WorkerStartError(f"its start raised {type(cause).__name__}"))

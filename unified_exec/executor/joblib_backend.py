@@ -9,7 +9,7 @@ from typing import Any
 
 from joblib.parallel import AutoBatchingMixin, ParallelBackendBase  # type: ignore[import-untyped, unused-ignore]
 
-from .._rules.sizing import cpu_count
+from .._platform.cpu_count import cpu_count
 from .processes import ProcessExecutor
 
 _lock = Lock()

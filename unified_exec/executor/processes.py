@@ -9,16 +9,16 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from .._backends import reactor
-from .._backends.process.pool import ProcessPool
-from .._model.outcome import Outcome
+from .._loops import reactor
+from .._pools.process.pool import ProcessPool
 from .._rules.dispatch import call_name
+from .._tasks.outcome import Outcome
 from ..errors import PoolClosed
-from . import _exit, _mapping
+from . import _atexit, _map
 from ._process_future import ProcessCall, ProcessFuture
 
 if TYPE_CHECKING:
-    from .._backends.process.lane import ProcessLane
+    from .._pools.process.lane import ProcessLane
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -76,13 +76,13 @@ class ProcessExecutor(Executor):
         self._pool = pool
         self._max_workers = pool.max_workers  # Dask asks for it by this name
         self._start_afresh()
-        _exit.join_at_exit(self)
+        _atexit.join_at_exit(self)
 
     def _start_afresh(self) -> None:
         self._lock = threading.RLock()  # reentrant: a finalizer may come in while its own thread is inside
         self._shut = False
         self._gone = threading.Event()
-        self._port: reactor.ReactorPort | None = None
+        self._port: reactor.ReactorAdapter | None = None
         self._lane: ProcessLane | None = None
         self._calls: set[ProcessCall] = set()  # those that have not ended
         self._leaving = False
@@ -103,7 +103,7 @@ class ProcessExecutor(Executor):
         call.future = future
         future._task = call
         with self._lock:
-            _exit.check_open(self._shut)
+            _atexit.check_open(self._shut)
             lane = self._lane or self._start()
             self._calls.add(call)
         try:
@@ -142,16 +142,16 @@ class ProcessExecutor(Executor):
         Closing the iterator, dropping it half-way, a timeout and a failure cancel the calls that are left, also those
         that run.
         """
-        _mapping.check(chunksize, buffersize)
+        _map.check(chunksize, buffersize)
         calls = zip(*iterables)  # noqa: B905 -- as the standard library's
         if chunksize == 1:
-            return _mapping.Results(partial(self.submit, fn), calls, timeout, buffersize)
-        from .._worker.chunks import run_star_chunk
+            return _map.Results(partial(self.submit, fn), calls, timeout, buffersize)
+        from .._worker.run_chunk import run_star_chunk
 
         def submit(chunk: list[tuple[Any, ...]]) -> ProcessFuture[Any]:
             return self.submit(run_star_chunk, fn, chunk)
 
-        return _mapping.Chained(_mapping.Results(submit, _mapping.in_chunks(calls, chunksize), timeout, buffersize))
+        return _map.Chained(_map.Results(submit, _map.in_chunks(calls, chunksize), timeout, buffersize))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls; what was submitted still runs to its end.
@@ -274,7 +274,7 @@ class ProcessExecutor(Executor):
             self._gone.set()
 
 
-def _retire(port: reactor.ReactorPort, pool: ProcessPool, own: bool, gone: threading.Event | None) -> None:
+def _retire(port: reactor.ReactorAdapter, pool: ProcessPool, own: bool, gone: threading.Event | None) -> None:
     """End the pool if it is the executor's own, and give the reactor back."""
 
     def give_back() -> None:

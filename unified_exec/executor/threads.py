@@ -11,17 +11,17 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from .._backends.ports import Port, Timer, Waiter
-from .._backends.thread import ThreadPool
-from .._model.current import current
-from .._model.task import Task
+from .._loops.adapter import LoopAdapter, Timer, Waiter
+from .._platform.cpu_count import cpu_count
+from .._pools.thread.pool import ThreadPool
 from .._rules.dispatch import call_name
-from .._rules.sizing import cpu_count
+from .._tasks.current import current
+from .._tasks.task import Task
 from ..errors import PoolClosed, WorkerStartError
-from . import _exit, _mapping
+from . import _atexit, _map
 
 if TYPE_CHECKING:
-    from .._backends._thread_lane import ThreadLane
+    from .._pools.thread.lane import ThreadLane
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class ThreadFuture(Future[T]):
         return True
 
 
-class _InlinePort(Port):
+class _InlinePort(LoopAdapter):
     """No loop: what a lane wants to be called, is called at once, in the thread of the pool that ended a call."""
 
     def __init__(self, executor: ThreadExecutor) -> None:
@@ -127,7 +127,7 @@ class ThreadExecutor(Executor):
         self._start_afresh()
         if self._own:
             weakref.finalize(self, _close_elsewhere, self._pool).atexit = False
-        _exit.join_at_exit(self)
+        _atexit.join_at_exit(self)
 
     def _start_afresh(self) -> None:
         self._lock = threading.RLock()  # reentrant: a finalizer may come in while its own thread is inside
@@ -150,7 +150,7 @@ class ThreadExecutor(Executor):
         future._executor = self
         task = Task(call_name(fn), _run, ([future],), "thread", self)
         with self._lock:
-            _exit.check_open(self._shut)
+            _atexit.check_open(self._shut)
             lane = self._lane or self._start()
             self._submitted = future._number = self._submitted + 1
             self._pending.add(future)
@@ -190,9 +190,9 @@ class ThreadExecutor(Executor):
 
         Closing the iterator, dropping it half-way, a timeout and a failure cancel the calls that have not begun.
         """
-        _mapping.check(max(1, chunksize), buffersize)
+        _map.check(max(1, chunksize), buffersize)
         calls = zip(*iterables)  # noqa: B905 -- as the standard library's
-        return _mapping.Results(partial(self.submit, fn), calls, timeout, buffersize)
+        return _map.Results(partial(self.submit, fn), calls, timeout, buffersize)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls; what was submitted still runs to its end.

@@ -11,9 +11,9 @@ import anyio
 import anyio.from_thread
 import anyio.lowlevel
 
-from unified_exec._backends.ports import Port, Waiter, current_port
-from unified_exec._backends.thread import ThreadPool
-from unified_exec._model.task import Task
+from unified_exec._loops.adapter import LoopAdapter, Waiter, current_port
+from unified_exec._pools.thread.pool import ThreadPool
+from unified_exec._tasks.task import Task
 
 
 class Owner:
@@ -25,7 +25,7 @@ class Job(Task):
 
     __slots__ = ("__weakref__", "port", "settlements", "waiters", "where")
 
-    port: Port
+    port: LoopAdapter
     settlements: int
     waiters: list[Waiter]
     where: int

@@ -13,8 +13,8 @@ import anyio.lowlevel
 import pytest
 
 from tests.unit.threads.driving import Blocker, comes_true, driver, happens
-from unified_exec._model.current import check_cancelled, is_cancelled
-from unified_exec._model.states import TaskState
+from unified_exec._tasks.current import check_cancelled, is_cancelled
+from unified_exec._tasks.states import TaskState
 from unified_exec.errors import Cancelled, RemoteError
 
 

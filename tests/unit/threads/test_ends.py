@@ -14,7 +14,7 @@ import anyio.lowlevel
 import pytest
 
 from tests.unit.threads.driving import Blocker, Driver, driver, happens
-from unified_exec._backends.thread import ThreadPool
+from unified_exec._pools.thread.pool import ThreadPool
 from unified_exec.errors import PoolClosed
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.unit.threads.driving import Blocker, Driver, Job, driver, happens
-from unified_exec._backends import thread
-from unified_exec._backends.thread import ThreadPool
+from unified_exec._pools.thread import pool
+from unified_exec._pools.thread.pool import ThreadPool
 from unified_exec.errors import PoolClosed
 
 
@@ -39,7 +39,7 @@ async def test_first_come_first_served() -> None:
 
 
 async def test_a_thread_that_comes_free_takes_it_while_the_loop_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thread, "IDLE_SECONDS", 60.0)  # nor looks one again because it retires
+    monkeypatch.setattr(pool, "IDLE_SECONDS", 60.0)  # nor looks one again because it retires
     second = threading.Event()
     async with driver(1) as it:
         blocker = Blocker()
@@ -147,14 +147,14 @@ class WatchedLock:
 @pytest.mark.parametrize("looks", [3, 10**9])
 async def test_a_thread_with_a_result_waits_for_the_lock(looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """By looking again, and after enough looks asleep."""
-    monkeypatch.setattr(thread, "LOOKS", looks)
+    monkeypatch.setattr(pool, "LOOKS", looks)
     looked, lock = threading.Semaphore(0), WatchedLock()
 
     def look(seconds: float) -> None:
         looked.release()
         time.sleep(seconds)
 
-    monkeypatch.setattr(thread, "sleep", look)
+    monkeypatch.setattr(pool, "sleep", look)
     async with driver(1) as it:
         monkeypatch.setattr(it.pool, "lock", lock)
         blocker = Blocker()

@@ -16,7 +16,7 @@ import anyio.lowlevel
 import pytest
 
 from tests.unit.threads.driving import driver, happens
-from unified_exec._backends import _interrupt, _thread_call
+from unified_exec._pools.thread import call, interrupt
 from unified_exec.errors import Cancelled
 
 
@@ -228,15 +228,15 @@ async def test_an_interrupt_hits_its_own_task_or_none(ending: str) -> None:
 @pytest.mark.parametrize("error", [None, LookupError("own")])
 async def test_a_late_shot_changes_nothing(error: Exception | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The asker wins the race, but the function has ended: what it returned or raised is what counts."""
-    disarm = _thread_call.ThreadCall.disarm
+    disarm = call.ThreadCall.disarm
 
-    def late(call: _thread_call.ThreadCall) -> None:
+    def late(call: call.ThreadCall) -> None:
         assert call.shot is not None
         call.ask("late")
         call.shot.fire()  # pending for this very thread: lands at the next chance, in here or below
         disarm(call)
 
-    monkeypatch.setattr(_thread_call.ThreadCall, "disarm", late)
+    monkeypatch.setattr(call.ThreadCall, "disarm", late)
 
     def work() -> str:
         if error is not None:
@@ -257,5 +257,5 @@ def test_the_finisher_has_no_hole_in_its_try() -> None:
     """What closes a shot jumps back nowhere: a raise lands inside the `try` (cpython#130279)."""
     import dis
 
-    for fn in (_interrupt.Shot.close, _thread_call.ThreadCall.disarm):
+    for fn in (interrupt.InterruptToken.close, call.ThreadCall.disarm):
         assert not [i.opname for i in dis.get_instructions(fn) if i.opname == "JUMP_BACKWARD"]

@@ -17,8 +17,8 @@ import anyio.lowlevel
 import pytest
 
 from tests.unit.threads.driving import Blocker, driver, happens
-from unified_exec._model.current import current_task
-from unified_exec._model.states import TaskState
+from unified_exec._tasks.current import current_task
+from unified_exec._tasks.states import TaskState
 from unified_exec.errors import Cancelled, RemoteError
 
 

@@ -14,9 +14,9 @@ import anyio.lowlevel
 import pytest
 
 from tests.unit.threads.driving import Blocker, Driver, Job, comes_true, driver, happens
-from unified_exec._backends import thread
-from unified_exec._backends.ports import current_port
-from unified_exec._backends.thread import ThreadPool
+from unified_exec._loops.adapter import current_port
+from unified_exec._pools.thread import pool
+from unified_exec._pools.thread.pool import ThreadPool
 from unified_exec.errors import WorkerStartError
 
 
@@ -72,7 +72,7 @@ async def test_threads_are_daemons_with_a_name() -> None:
 
 
 async def test_idle_threads_retire_and_new_ones_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thread, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(pool, "IDLE_SECONDS", 0.01)
     async with driver() as it:
         barrier = threading.Barrier(5)
         for _ in range(3):
@@ -118,7 +118,7 @@ async def test_a_broken_handle_costs_no_other_task_its_result(caplog: pytest.Log
             super().settled()
             raise LookupError("broken handle")
 
-    if current_port().__class__.__name__ == "TrioPort":
+    if current_port().__class__.__name__ == "TrioAdapter":
         pytest.skip("trio ends the run for a callback that raises")
     loop = asyncio.get_running_loop()
     seen: list[Any] = []
@@ -143,7 +143,7 @@ async def test_without_room_for_a_thread_submit_says_so(monkeypatch: pytest.Monk
 
     async with driver() as it:
         with monkeypatch.context() as patch:
-            patch.setattr(thread, "start_new_thread", refuse)
+            patch.setattr(pool, "start_new_thread", refuse)
             with pytest.raises(WorkerStartError, match="no room"):
                 it.spawn(int)
         assert await it.spawn(int, 3).value() == 3
@@ -158,7 +158,7 @@ async def test_a_task_that_finds_no_room_for_a_thread_waits_for_those_at_work(mo
         it.spawn(blocker)
         await happens(blocker.began)
         with monkeypatch.context() as patch:
-            patch.setattr(thread, "start_new_thread", refuse)
+            patch.setattr(pool, "start_new_thread", refuse)
             job = it.spawn(int, 3)
             await anyio.lowlevel.checkpoint()
         assert await job.value() == 3  # tried again

@@ -17,7 +17,7 @@ import anyio
 import unified_exec
 from unified_exec import cpu_count, shutdown_default_pools
 
-from ..._core.watchdog import LOGGER
+from ...observe.watchdog import LOGGER
 from .. import endings
 from .facts import Facts, as_json
 from .measure import Measuring, RunFailed

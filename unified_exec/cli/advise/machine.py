@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ..._worker.surroundings import functions_in
+from ..._auto.captured_state import functions_in
 
 
 def peak_memory() -> int | None:

@@ -14,12 +14,12 @@ import anyio
 
 from unified_exec import Collect, ProcessPool, TaskHandle, TaskScope, UnifiedExecError
 
-from ..._core.defaults import gil_is_off
-from ..._rules.auto import Sample, waited
-from ..._rules.sizing import cpu_count
-from ..._wire.functions import encode_call
-from ..._worker import surroundings, weighing
-from ..._worker.measured import MEASURED, run_measured
+from ..._auto import captured_state, payload
+from ..._auto.placement_model import Sample, waited
+from ..._auto.profile_call import MEASURED, run_measured
+from ..._platform.cpu_count import cpu_count
+from ..._pools.default_pools import gil_is_off
+from ..._wire.pickling.functions import encode_call
 from ...errors import SerializationError
 from . import machine
 from .facts import Facts, Machine, Measured, Travel
@@ -93,7 +93,7 @@ class Measuring:
         """
         facts = self.facts
         facts.rebound = machine.rebound_names(self.call.fn)
-        facts.reads = sorted(name for name in surroundings.around(self.call.fn) if name.startswith("the global"))
+        facts.reads = sorted(name for name in captured_state.around(self.call.fn) if name.startswith("the global"))
         for number, step in enumerate(steps):
             if number and time.perf_counter() > self.ends:
                 break
@@ -169,7 +169,7 @@ class Measuring:
         else:
             self.facts.travel = Travel(True)
 
-    def _weigh(self, weight: weighing.Weight) -> None:
+    def _weigh(self, weight: payload.Weight) -> None:
         facts = self.facts
         sent, back, seconds, changed, refusal = weight
         facts.weighed = True
@@ -269,14 +269,14 @@ class Measuring:
     async def _coroutines(self, at_once: int, seen: list[Any]) -> None:
         alone = at_once == 1
         handles: list[TaskHandle[Any]] = []
-        before: weighing.Before | None = None
+        before: payload.Before | None = None
         async with TaskScope("advise", policy=Collect(), debug=self._seen_blocking) as scope:
             cpu, began = time.thread_time(), time.perf_counter()
             for _ in range(at_once):
                 fn, args = self.call.fresh()
                 if alone:
                     self._look_at_travel(fn, args)
-                    before = weighing.weigh_call(fn, args, True, COMPARED)
+                    before = payload.weigh_call(fn, args, True, COMPARED)
                     cpu, began = time.thread_time(), time.perf_counter()
                 handles.append(scope.spawn(fn, *args, on="loop"))
             try:
@@ -285,7 +285,7 @@ class Measuring:
                 wall, own = time.perf_counter() - began, time.thread_time() - cpu
         seen += [(own / at_once, wall, 0.0, 0.0, None)] * at_once
         if before is not None:
-            self._weigh(weighing.compare(before, handles[0].result()))
+            self._weigh(payload.compare(before, handles[0].result()))
 
     def _seen_blocking(self, report: Any) -> None:
         if report.where:

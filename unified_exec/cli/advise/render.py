@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from ..._rules.prices import WORTH, duration
+from ..._auto.cost_model import WORTH, duration
 from .facts import Advice, Facts, Measured
 
 PLACES = {

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..._rules.chunking import ITEMS_MAX
-from ..._rules.prices import (
+from ..._auto.cost_model import (
     CHUNK,
     ENTER_GAIN,
     ENTER_JOURNEY,
@@ -18,6 +17,7 @@ from ..._rules.prices import (
     explain,
     prices,
 )
+from ..._rules.chunking import ITEMS_MAX
 from .facts import Advice, Facts, Warned
 
 DIRECT = 0.00005

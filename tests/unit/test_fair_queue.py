@@ -1,0 +1,119 @@
+"""The fair queue against a plain model of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import given
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from unified_exec._rules.fair_queue import FairQueue
+
+
+class Item:
+    def __init__(self, owner: object, number: int) -> None:
+        self.owner = owner
+        self.number = number
+        self.outcome: object | None = None
+
+    def __repr__(self) -> str:
+        return f"{self.owner}{self.number}"
+
+
+OWNERS = ("a", "b", "c")
+
+
+@given(st.lists(st.sampled_from(OWNERS), max_size=40))
+def test_owners_take_turns_and_each_ones_items_stay_in_order(owners: list[str]) -> None:
+    queue: FairQueue[Item] = FairQueue()
+    for number, owner in enumerate(owners):
+        queue.push(Item(owner, number))
+    taken = list(queue.drain())
+    assert len(taken) == len(owners)
+    for owner in OWNERS:
+        mine = [item.number for item in taken if item.owner == owner]
+        assert mine == sorted(mine)
+        # Until its line is empty, nobody gets two turns while it waits for one.
+        for before, after in zip([-1, *(taken.index(i) for i in taken if i.owner == owner)], mine, strict=False):
+            position = next(n for n, item in enumerate(taken) if item.number == after)
+            others = [item.owner for item in taken[before + 1 : position]]
+            assert len(others) == len(set(others))
+    assert len(queue) == 0
+
+
+def test_a_small_scope_does_not_wait_for_a_large_one() -> None:
+    queue: FairQueue[Item] = FairQueue()
+    for number in range(1000):
+        queue.push(Item("large", number))
+    queue.push(Item("small", 0))
+    assert "small" in [item.owner for _ in range(2) if (item := queue.take())]
+
+
+def test_an_empty_queue_has_nothing() -> None:
+    queue: FairQueue[Item] = FairQueue()
+    assert queue.peek() is None
+    assert queue.take() is None
+
+
+class Model(RuleBasedStateMachine):
+    """Every operation, in any order: nothing is lost, nothing doubled, the length is true."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue: FairQueue[Item] = FairQueue()
+        self.waiting: list[Item] = []
+        self.taken: list[Item] = []
+        self.number = 0
+
+    @rule(owner=st.sampled_from(OWNERS))
+    def push(self, owner: str) -> None:
+        item = Item(owner, self.number)
+        self.number += 1
+        self.queue.push(item)
+        self.waiting.append(item)
+
+    @precondition(lambda self: self.waiting)
+    @rule()
+    def take(self) -> None:
+        shown = self.queue.peek()
+        item = self.queue.take()
+        assert item is shown
+        assert item is not None
+        assert item.outcome is None
+        first = next(each for each in self.waiting if each.owner == item.owner)
+        assert item is first
+        self.waiting.remove(item)
+        self.taken.append(item)
+
+    @precondition(lambda self: self.taken)
+    @rule(data=st.data())
+    def give_back(self, data: Any) -> None:
+        count = data.draw(st.integers(1, len(self.taken)))
+        back, self.taken = self.taken[-count:], self.taken[:-count]
+        self.queue.push_front(iter(back))
+        self.waiting[:0] = back
+        shown = self.queue.peek()
+        assert shown is not None
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def end_one_that_waits(self, data: Any) -> None:
+        item = data.draw(st.sampled_from(self.waiting))
+        item.outcome = "cancelled"
+        self.queue.forget_one()
+        self.waiting.remove(item)
+
+    @rule()
+    def drain(self) -> None:
+        drained = list(self.queue.drain())
+        assert sorted(item.number for item in drained) == sorted(item.number for item in self.waiting)
+        self.waiting.clear()
+
+    @invariant()
+    def the_length_is_true(self) -> None:
+        assert len(self.queue) == len(self.waiting)
+        assert (self.queue.peek() is None) == (not self.waiting)
+
+
+TestModel = Model.TestCase

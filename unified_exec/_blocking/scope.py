@@ -1,0 +1,297 @@
+"""The scope without async: for plain scripts and threads."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, TypeVarTuple, overload
+
+from .._handles.handle import TaskHandle
+from .._loops.deadlines import on_event_loop
+from .._rules.policies import Policy
+from .._rules.retry import Retry
+from .._scope.scope import TaskScope
+from .._tasks.states import TaskState
+from .loop_thread import Host
+
+if TYPE_CHECKING:
+    from .._auto.placement_model import Decision
+    from .._pools.process.pool import ProcessPool
+    from .._pools.thread.pool import ThreadPool
+    from .._scope.scope import On
+    from .._sync.limit import Gate
+    from ..observe.progress.tracker import Show
+    from ..observe.watchdog import Stall
+
+__all__ = ["SyncTaskHandle", "SyncTaskScope"]
+
+T = TypeVar("T")
+A = TypeVar("A")
+Ts = TypeVarTuple("Ts")
+
+_BATCH = 256  # results fetched from the loop's thread at a time
+
+
+class SyncTaskHandle(Generic[T]):
+    """A task of a `SyncTaskScope`; every method may be called from any thread."""
+
+    def __init__(self, handle: TaskHandle[T]) -> None:
+        self._handle = handle
+        self._ended: Future[None] = Future()
+
+    @property
+    def name(self) -> str:
+        return self._handle.name
+
+    @property
+    def id(self) -> int:
+        return self._handle.id
+
+    @property
+    def decision(self) -> Decision | None:
+        """With ``on="auto"`` what sent it where it runs, else ``None``."""
+        return self._handle.decision
+
+    @property
+    def state(self) -> TaskState:
+        return self._handle.state
+
+    def done(self) -> bool:
+        """Tell whether the task has ended."""
+        return self._handle.done()
+
+    def cancelled(self) -> bool:
+        """Tell whether the task has ended by being cancelled."""
+        return self._handle.cancelled()
+
+    @property
+    def attempts(self) -> int:
+        """Which try it is at, or ended with."""
+        return self._handle.attempts
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end of the task, however it ends; ``False`` if `timeout` seconds were not enough."""
+        try:
+            self._ended.result(timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for the task and return its value.
+
+        Args:
+            timeout: seconds to wait; the task goes on when they are over.
+
+        Raises:
+            TimeoutError: the task did not end in time.
+            TaskCancelled: the task was cancelled.
+            Exception: the task's own exception.
+        """
+        if not self.wait(timeout):
+            raise TimeoutError(f"task {self.name!r} has not ended within {timeout} s; it goes on")
+        return self._handle.result()
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the task and return its exception, ``None`` if it returned a value. Raises as `result` does."""
+        if not self.wait(timeout):
+            raise TimeoutError(f"task {self.name!r} has not ended within {timeout} s; it goes on")
+        return self._handle.exception()
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Ask the task to stop; does not wait for its end."""
+        self._handle._port.call_threadsafe(self._handle.cancel, reason)
+
+    def __repr__(self) -> str:
+        return f"<Sync{repr(self._handle)[1:]}"
+
+
+class SyncTaskScope:
+    """`TaskScope` for code that is not async: the same verbs, on an event loop of its own in a background thread.
+
+    Args:
+        name, policy, timeout, processes, threads, debug: as for `TaskScope`.
+
+    Raises:
+        RuntimeError: an event loop runs in this thread; use `TaskScope` there.
+        ExceptionGroup: on exit, as `TaskScope` does.
+
+    Ctrl-C, or any exception in the block, cancels every task and waits for it.
+
+    Example::
+
+        from unified_exec import SyncTaskScope
+
+        with SyncTaskScope() as scope:
+            handle = scope.spawn(sum, range(1000), on="cpu")
+            print(handle.result())
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        policy: Policy | None = None,
+        timeout: float | None = None,
+        processes: ProcessPool | None = None,
+        threads: ThreadPool | None = None,
+        debug: bool | Callable[[Stall], object] = False,
+    ) -> None:
+        self._scope = TaskScope(name, policy=policy, timeout=timeout, processes=processes, threads=threads, debug=debug)
+        self._host: Host | None = None
+
+    def __enter__(self) -> SyncTaskScope:
+        if on_event_loop():
+            raise RuntimeError(
+                "SyncTaskScope would block the event loop that runs in this thread; "
+                "write `async with TaskScope() as scope:` here"
+            )
+        host = Host(self._scope)
+        host.open()
+        self._host = host
+        return self
+
+    def __exit__(self, kind: Any, exc: BaseException | None, tb: Any) -> bool:
+        host = self._open()
+        try:
+            return host.close(exc)
+        finally:
+            self._host = None
+            del exc, tb
+
+    def _open(self) -> Host:
+        if self._host is None:
+            raise RuntimeError("this scope is not open: write `with SyncTaskScope() as scope:` and spawn inside it")
+        return self._host
+
+    @overload
+    def spawn(
+        self,
+        fn: Callable[[*Ts], Awaitable[T]],
+        /,
+        *args: *Ts,
+        on: On | None = ...,
+        timeout: float | None = ...,
+        name: str | None = ...,
+        interrupt: bool = ...,
+        abandon: bool = ...,
+        retry: Retry | None = ...,
+        limit: int | Gate | None = ...,
+        progress: Show = ...,
+    ) -> SyncTaskHandle[T]: ...
+
+    @overload
+    def spawn(
+        self,
+        fn: Callable[[*Ts], T],
+        /,
+        *args: *Ts,
+        on: On | None = ...,
+        timeout: float | None = ...,
+        name: str | None = ...,
+        interrupt: bool = ...,
+        abandon: bool = ...,
+        retry: Retry | None = ...,
+        limit: int | Gate | None = ...,
+        progress: Show = ...,
+    ) -> SyncTaskHandle[T]: ...
+
+    def spawn(  # type: ignore[misc]  # mypy: *args: *Ts "may" be an option
+        self, fn: Callable[..., Any], /, *args: Any, **options: Any
+    ) -> SyncTaskHandle[Any]:
+        """Start ``fn(*args)`` and return its handle; arguments, options and errors as for `TaskScope.spawn`."""
+        host = self._open()
+
+        def start() -> SyncTaskHandle[Any]:
+            handle = SyncTaskHandle(self._scope.spawn(fn, *args, **options))
+            handle._handle.when_done(lambda: handle._ended.set_result(None))
+            return handle
+
+        return host.call(start)
+
+    def map(
+        self,
+        fn: Callable[[A], Any],
+        items: Iterable[A],
+        *,
+        on: On | None = None,
+        limit: int | Gate | None = None,
+        ordered: bool = True,
+        chunk: int | Literal["auto"] = "auto",
+        buffer: int | None = None,
+        retry: Retry | None = None,
+        timeout: float | None = None,
+        return_exceptions: bool = False,
+        progress: Show = None,
+    ) -> Iterator[Any]:
+        """Give the results of `fn` for each item; arguments and errors as for `TaskScope.map`.
+
+        Plain iterables are read in the loop's thread. Leaving the loop early cancels what is in flight.
+        """
+        host = self._open()
+        stream = host.call(
+            lambda: self._scope.map(
+                fn,
+                items,
+                on=on,
+                limit=limit,
+                ordered=ordered,
+                chunk=chunk,
+                buffer=buffer,
+                retry=retry,
+                timeout=timeout,
+                return_exceptions=return_exceptions,
+                progress=progress,
+            )
+        )
+        return self._iterate(host, stream)
+
+    def _iterate(self, host: Host, stream: Any) -> Iterator[Any]:
+        async def fetch() -> list[Any]:
+            try:
+                first = await anext(stream)
+            except StopAsyncIteration:
+                return []
+            return [first, *(stream.take(_BATCH) if hasattr(stream, "take") else ())]
+
+        try:
+            while batch := host.call(fetch):
+                yield from batch
+        finally:
+            if self._host is not None and not host.here():  # the collector may come by in the loop's thread
+                host.call(stream.aclose)
+
+    @overload
+    def stream(self, fn: Callable[[*Ts], AsyncIterator[T]], /, *args: *Ts, on: On | None = ...) -> Iterator[T]: ...
+
+    @overload
+    def stream(self, fn: Callable[[*Ts], Iterator[T]], /, *args: *Ts, on: On | None = ...) -> Iterator[T]: ...
+
+    def stream(  # type: ignore[misc]  # mypy: *args: *Ts "may" be an option
+        self, fn: Callable[..., Any], /, *args: Any, on: On | None = None
+    ) -> Iterator[Any]:
+        """Give the items of a generator in a thread or a process; arguments and errors as for `TaskScope.stream`."""
+        host = self._open()
+        stream: Any = host.call(lambda: self._scope.stream(fn, *args, on=on))
+        return self._iterate(host, stream)
+
+    def gather(self, *handles: SyncTaskHandle[T]) -> list[T]:
+        """Wait for all handles: their values, in the order given. Raises as `TaskScope.gather` does."""
+        return [handle.result() for handle in handles]
+
+    def as_completed(self, handles: Iterable[SyncTaskHandle[T]]) -> Iterator[SyncTaskHandle[T]]:
+        """Give the handles as they end, the first to end first."""
+        ended: SimpleQueue[SyncTaskHandle[T]] = SimpleQueue()
+        each = list(dict.fromkeys(handles))
+        for handle in each:
+            handle._ended.add_done_callback(lambda _, handle=handle: ended.put(handle))  # type: ignore[misc]
+        for _ in each:
+            yield ended.get()
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Cancel everything in the scope. Code of the block itself goes on until it waits for a cancelled task."""
+        self._open().call(lambda: self._scope.cancel(reason))
+
+    def __repr__(self) -> str:
+        return f"<Sync{repr(self._scope)[1:]}"

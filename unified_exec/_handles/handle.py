@@ -1,0 +1,244 @@
+"""The user's side of a task: wait for it, stop it, look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from .._tasks.outcome import Outcome
+from .._tasks.states import TaskState
+from .._tasks.task import Task
+
+if TYPE_CHECKING:
+    from .._auto.placement_model import Decision
+    from .._loops.adapter import LoopAdapter, Timer, Waiter
+    from .._scope.retrying import Plan
+    from .cancelled import TaskCancelled
+
+T = TypeVar("T")
+
+
+class TaskHandle(Task, Generic[T]):
+    """A task that `spawn` started. Await it for its value or its exception.
+
+    A handle belongs to the event loop it was spawned on.
+
+    Attributes:
+        name: name of the task.
+        id: number of the task, unique in this process.
+        backend: ``"loop"``, ``"thread"`` or ``"process"``.
+        worker: process id of its worker, or thread id; ``None`` before it is known and for coroutines.
+        timing: when it was queued, started and finished, in seconds of `time.monotonic`.
+        state: a `TaskState`.
+        attempts: which try it is at, or ended with: 1 unless it was tried again.
+        decision: with ``on="auto"`` the `Decision` that sent it where it runs, else ``None``.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_port",
+        "_timer",
+        "_waiters",
+        "attempts",
+        "by_scope",
+        "decision",
+        "listener",
+        "plan",
+        "private",
+    )
+
+    def __init__(
+        self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], backend: str, owner: Any, port: LoopAdapter
+    ) -> None:
+        super().__init__(name, fn, args, backend, owner)
+        self._port = port
+        self.listener: Callable[[Any], object] | None = None
+        self.plan: Plan | None = None
+        self.attempts = 1
+        self.decision: Decision | None = None
+        self.private = False  # its outcome is its spawner's affair; the policy of the scope does not see it
+        self.by_scope = False  # its scope cancelled it; nobody else did
+        self._timer: Timer | None = None
+        self._waiters: Waiter | _Callback | list[Waiter | _Callback] | None = None
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        """Wait for the end of the task: its value, or its own exception.
+
+        Raises:
+            TaskCancelled: the task was cancelled.
+            TaskTimeout: the task did not end within its own timeout.
+
+        Cancelling the waiter does not cancel the task.
+        """
+        try:
+            if self.outcome is None:
+                waiter = self._waiter()
+                try:
+                    yield from waiter.__await__()
+                except BaseException:
+                    self._forget(waiter)
+                    raise
+            else:
+                yield from _checkpoint().__await__()
+            return self.result()
+        finally:
+            del self  # no cycle from the task's exception over its traceback to this frame
+
+    async def wait(self) -> None:
+        """Wait for the end of the task, however it ends; raises nothing of it.
+
+        Cancelling the waiter does not cancel the task.
+        """
+        if self.outcome is None:
+            waiter = self._waiter()
+            try:
+                await waiter
+            except BaseException:
+                self._forget(waiter)
+                raise
+        else:
+            await _checkpoint()
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Ask the task to stop; see "What cancelling means" in the documentation. Does nothing if it is done.
+
+        Args:
+            reason: shown to the task and to who awaits it.
+        """
+        if self.outcome is None:
+            self.owner.stop_task(self, reason)
+
+    def done(self) -> bool:
+        """Tell whether the task has ended."""
+        return self.outcome is not None
+
+    def result(self) -> T:
+        """Return the value of a task that has ended.
+
+        Raises:
+            anyio.TaskNotFinished: it has not ended.
+            TaskCancelled: it was cancelled.
+            Exception: the task's own exception.
+        """
+        outcome = self._finished()
+        try:
+            if outcome.cancelled:
+                raise self.cancellation()
+            return cast("T", outcome.unwrap())
+        finally:
+            del self, outcome  # no cycle from the exception over its traceback to this frame
+
+    def exception(self) -> BaseException | None:
+        """Return the exception of a task that has ended, ``None`` if it returned a value.
+
+        Raises:
+            anyio.TaskNotFinished: it has not ended.
+            TaskCancelled: it was cancelled.
+        """
+        outcome = self._finished()
+        if outcome.cancelled:
+            raise self.cancellation()
+        return outcome.error
+
+    def cancelled(self) -> bool:
+        """Tell whether the task has ended by being cancelled."""
+        return self.outcome is not None and self.outcome.cancelled
+
+    def cancellation(self) -> TaskCancelled:
+        """What awaiting this task raises if it was cancelled."""
+        from .cancelled import TaskCancelled
+
+        error = TaskCancelled(self.name, self.stop_reason)
+        if self.by_scope:
+            error.scope = self.owner
+        return error
+
+    def _finished(self) -> Outcome[Any]:
+        if self.outcome is None:
+            import anyio
+
+            raise anyio.TaskNotFinished(f"task {self.name!r} has not finished yet: `await` the handle first")
+        return self.outcome
+
+    def _waiter(self) -> Waiter:
+        waiter = self._port.waiter()
+        if self._waiters is None:
+            self._waiters = waiter
+        elif isinstance(self._waiters, list):
+            self._waiters.append(waiter)
+        else:
+            self._waiters = [self._waiters, waiter]
+        return waiter
+
+    def _forget(self, waiter: Waiter) -> None:
+        if self._waiters is waiter:
+            self._waiters = None
+        elif isinstance(self._waiters, list) and waiter in self._waiters:
+            self._waiters.remove(waiter)
+
+    def stopped_by_scope(self, reason: str | None) -> None:
+        """Called before the scope stops the task; a task whose handle was cancelled before stays stopped by that."""
+        if not self.asked:
+            self.by_scope = True
+            self.stop_reason = reason
+
+    def when_done(self, fn: Callable[[], object]) -> None:
+        """Call `fn()` in the loop's thread when the task has ended; at once if it has."""
+        if self.outcome is not None:
+            fn()
+        elif self._waiters is None:
+            self._waiters = _Callback(fn)
+        elif isinstance(self._waiters, list):
+            self._waiters.append(_Callback(fn))
+        else:
+            self._waiters = [self._waiters, _Callback(fn)]
+
+    def start_clock(self, seconds: float) -> None:
+        """Let the task's own timeout run from now."""
+        self.timeout = seconds
+        self._timer = self._port.call_later(max(0.0, seconds), self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self.outcome is None and not self.asked:
+            self.expired = True
+            self.cancel(f"its timeout of {self.timeout:g} s is over")
+
+    def said(self, message: Any) -> None:
+        if self.listener is not None:
+            self.listener(message)
+
+    def settled(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        # Who awaits it first: cancelling the scope before would hide the failure from them.
+        waiters, self._waiters = self._waiters, None
+        if isinstance(waiters, list):
+            for waiter in waiters:
+                waiter.wake()
+        elif waiters is not None:
+            waiters.wake()
+        self.owner.task_settled(self)
+
+    def __repr__(self) -> str:
+        state = self.state
+        text = state.value
+        if state is TaskState.DONE and self.outcome is not None:
+            text = "cancelled" if self.outcome.cancelled else ("failed" if self.outcome.error else "finished")
+        return f"<TaskHandle {self.name!r} id={self.id} on {self.backend}: {text}>"
+
+
+class _Callback:
+    __slots__ = ("wake",)
+
+    def __init__(self, fn: Callable[[], object]) -> None:
+        self.wake = fn
+
+
+def _checkpoint() -> Awaitable[None]:
+    global _checkpoint
+    from anyio.lowlevel import checkpoint_if_cancelled
+
+    _checkpoint = checkpoint_if_cancelled
+    return checkpoint_if_cancelled()

@@ -1,0 +1,147 @@
+"""asyncio's face, and that of every loop that speaks its language (uvloop, winloop)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from .adapter import LoopAdapter, Timer, Waiter
+
+if TYPE_CHECKING:
+    from .reader_thread import ReaderThread
+
+
+class _Future(asyncio.Future[None]):
+    """Remembers how the task that awaits it is resumed."""
+
+    resume: tuple[Callable[[Any], object], Context | None] | None = None
+
+    def add_done_callback(self, fn: Callable[[Any], object], /, *, context: Context | None = None) -> None:
+        self.resume = (fn, context) if self.resume is None else None
+        super().add_done_callback(fn, context=context)
+
+
+class _FutureWaiter(Waiter):
+    __slots__ = ("_future", "_port")
+
+    def __init__(self, port: AsyncioAdapter) -> None:
+        self._port = port
+        self._future = _Future(loop=port.loop)
+
+    def wake(self) -> None:
+        woken = self._port.woken
+        if woken is None:
+            self.finish()
+        else:
+            woken.append(self)
+
+    def finish(self) -> None:
+        """Have the loop resume the waiting task at its next turn."""
+        # No `done()` before: the SIGINT handler of `asyncio.Runner` may cancel the future between two bytecodes.
+        try:
+            self._future.set_result(None)
+        except asyncio.InvalidStateError:
+            pass
+
+    def resume(self) -> None:
+        """Resume the waiting task here and now. Only from a callback of the loop, outside of any task."""
+        future = self._future
+        if future.resume is None or future.done():
+            self.finish()
+            return
+        fn, context = future.resume
+        resuming = False
+        try:
+            future.remove_done_callback(fn)
+            future.set_result(None)
+            resuming = True
+            # No signal is looked for between here and the first instruction of the task.
+            if context is None:
+                fn(future)
+            else:
+                context.run(fn, future)
+        finally:
+            if not resuming:  # Ctrl-C in between: the loop does it
+                future.remove_done_callback(fn)
+                future.add_done_callback(fn, context=context)
+                self.finish()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._future.__await__()
+
+
+class AsyncioAdapter(LoopAdapter):
+    """asyncio and whatever speaks its language (uvloop, winloop)."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.woken: list[_FutureWaiter] | None = None  # by the callback that `deliver` runs
+        self._lent: ReaderThread | None = None
+        self.call_soon = loop.call_soon  # type: ignore[method-assign, assignment]
+        self.call_later = loop.call_later  # type: ignore[method-assign, assignment]
+
+    def call_soon(self, fn: Callable[..., object], *args: Any) -> None:
+        raise NotImplementedError
+
+    def call_later(self, delay: float, fn: Callable[..., object], *args: Any) -> Timer:
+        raise NotImplementedError
+
+    def call_threadsafe(self, fn: Callable[..., object], *args: Any) -> bool:
+        try:
+            self.loop.call_soon_threadsafe(fn, *args)
+        except RuntimeError:
+            if self.loop.is_closed():
+                return False
+            raise
+        return True
+
+    def add_reader(self, fd: int, fn: Callable[[], object]) -> None:
+        if self._lent is None:
+            try:
+                self.loop.add_reader(fd, fn)
+                return
+            except NotImplementedError:  # Windows' Proactor
+                from .reader_thread import ReaderThread
+
+                self._lent = ReaderThread(self)
+        self._lent.add(fd, fn)
+
+    def remove_reader(self, fd: int) -> None:
+        if self._lent is not None:
+            self._lent.remove(fd)
+        elif not self.loop.is_closed():
+            self.loop.remove_reader(fd)
+
+    def ended(self) -> bool:
+        return self.loop.is_closed()
+
+    def elsewhere(self) -> bool:
+        if not self.loop.is_running():
+            return False
+        try:
+            return asyncio.get_running_loop() is not self.loop
+        except RuntimeError:
+            return True
+
+    def on_end(self, fn: Callable[[], object]) -> None:
+        pass  # asyncio does not tell
+
+    def waiter(self) -> Waiter:
+        return _FutureWaiter(self)
+
+    def deliver(self, fn: Callable[..., object], *args: Any) -> None:
+        if self.woken is not None or asyncio.current_task(self.loop) is not None:
+            fn(*args)
+            return
+        woken = self.woken = []
+        try:
+            fn(*args)
+        finally:
+            self.woken = None
+            if len(woken) == 1:
+                woken[0].resume()
+            else:
+                for waiter in woken:
+                    waiter.finish()

@@ -1,0 +1,133 @@
+"""`scope.map`: a function over many items, lazily, bounded, in order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from .._rules.retry import Retry
+from .._scope import placement
+from .._sync.limit import Gate, as_gate
+from .chunks import NO_RESULT, Stop
+from .engine import MapEngine
+
+if TYPE_CHECKING:
+    from .._scope.scope import TaskScope
+    from ..observe.progress.tracker import Show
+
+T = TypeVar("T")
+
+
+class MapStream(AsyncIterator[T], Generic[T]):
+    """The results of `TaskScope.map`: iterate it with ``async for``.
+
+    Leaving the loop early cancels what is in flight; the scope waits for its end. `aclose` waits at once.
+    """
+
+    def __init__(self, engine: MapEngine) -> None:
+        self._engine = engine
+        self._ready = engine.ready
+
+    def __aiter__(self) -> MapStream[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        ready = self._ready
+        if not ready:
+            await self._engine.more()
+        item = ready.popleft()
+        if len(ready) == self._engine.low:
+            self._engine.refill()
+        if type(item) in NO_RESULT:
+            error, final = item.error, type(item) is Stop
+            try:
+                return self._engine.failure(error, final)  # type: ignore[return-value]
+            finally:
+                del item, error  # no cycle from the error over its traceback to this frame
+        return item  # type: ignore[no-any-return]
+
+    def take(self, most: int) -> list[T]:
+        """Take up to `most` results that are ready now, without waiting; it stops before a failure."""
+        ready = self._ready
+        taken: list[T] = []
+        while ready and len(taken) < most and type(ready[0]) not in NO_RESULT:
+            taken.append(ready.popleft())
+        if len(ready) <= self._engine.low:
+            self._engine.refill()
+        return taken
+
+    async def aclose(self) -> None:
+        """Cancel what is in flight and wait for its end. Does nothing if the stream has ended."""
+        await self._engine.aclose()
+
+    async def __aenter__(self) -> MapStream[T]:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        if not self._engine.ended:
+            self._engine.abandon()
+
+
+def make_map(
+    scope: TaskScope,
+    fn: Callable[[Any], Any],
+    items: Iterable[Any] | AsyncIterable[Any],
+    on: Any,
+    *,
+    progress: Show = None,
+    **options: Any,
+) -> MapStream[Any]:
+    """Check the arguments of `TaskScope.map` and make its stream; the options are those of `MapEngine`.
+
+    Raises:
+        RuntimeError: the scope is not open.
+        TypeError, ValueError: an argument does not fit.
+    """
+    if not scope._open:
+        raise RuntimeError(placement.not_open(scope, fn))
+    place, backend = placement.resolve(scope, fn, on)
+    if not isinstance(items, (Iterable, AsyncIterable)):
+        raise TypeError(f"map() takes an iterable or an async iterable of items, got {items!r}")
+    check_options(**options)
+    chunk = options.pop("chunk")
+    if progress:
+        from ..observe.progress.tracker import Tracker, check_show
+
+        check_show(progress)
+    options["steering"] = placement.steering(scope, fn, on)
+    engine = MapEngine(scope, fn, items, place, backend, chunk=chunk if isinstance(chunk, int) else None, **options)
+    if progress:
+        assert scope._port is not None
+        engine.tracker = Tracker(scope._port, engine.name, engine.source.total, progress)
+    return MapStream(engine)
+
+
+def check_options(
+    *,
+    limit: int | Gate | None = None,
+    chunk: int | str = "auto",
+    buffer: int | None = None,
+    retry: Retry | None = None,
+    timeout: float | None = None,
+    **_: Any,
+) -> None:
+    """Check the options of a map.
+
+    Raises:
+        TypeError, ValueError: one of them does not fit.
+    """
+    if chunk != "auto" and (type(chunk) is not int or chunk < 1):
+        raise ValueError(f"chunk must be 'auto' or a number of at least 1, got {chunk!r}")
+    number = limit if type(limit) is int else None
+    if number is None:
+        as_gate(limit, "limit")
+    for what, value, least in (("limit", number, 1), ("buffer", buffer, 0)):
+        if value is not None and (type(value) is not int or value < least):
+            raise ValueError(f"{what} must be a whole number of at least {least} or None, got {value!r}")
+    if retry is not None and not isinstance(retry, Retry):
+        raise TypeError(f"retry must be a Retry, got {retry!r}: write retry=Retry(3)")
+    if timeout is not None:
+        placement.check_seconds("timeout", timeout)

@@ -1,0 +1,250 @@
+"""Pipelines: stages on different backends, joined by bounded channels."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+
+import anyio
+import anyio.lowlevel
+
+from .._map.stats import StageStats
+from .._map.stream import MapStream, check_options
+from .._rules.dispatch import call_name
+from .._rules.retry import Retry
+from .._scope.exit_errors import is_own_cancellation
+from .._scope.scope import TaskScope
+from .._sync.limit import Gate
+from ..observe.progress.tracker import Tracker, check_show
+from .stages import BatchStage, Failure, FilterStage, MapStage, close, each
+
+if TYPE_CHECKING:
+    from .._scope.scope import On
+    from ..observe.progress.tracker import Show
+    from .stages import OnError, Stage
+
+__all__ = ["Failure", "Pipeline", "StageStats"]
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class Pipeline(Generic[T]):
+    """Items from a source through stages, each on the backend that suits it.
+
+    A pipeline is a description and changes nothing until it is run; each method returns a new one. Between stages
+    only a bounded number of items waits, so a slow stage slows its source.
+
+    Args:
+        source: a plain or async iterable; endless ones are fine.
+        name: shown in errors.
+
+    Attributes:
+        failures: what the stages with ``on_error="skip"`` left out in the last run.
+        stats: what each ``map`` stage did in the last run, or has done so far in this one.
+
+    Example::
+
+        import anyio
+        from unified_exec import Pipeline
+
+        async def fetch(url):
+            return f"the page at {url}"
+
+        async def main():
+            pipeline = Pipeline(["/a", "/b", "/c"]).map(fetch, limit=100).map(len, on="cpu").batch(500, every=1.0)
+            print(await pipeline.run(), "batches")
+
+            async with pipeline as results:
+                async for batch in results:
+                    print(batch)
+
+        anyio.run(main)
+    """
+
+    def __init__(self, source: Iterable[T] | AsyncIterable[T], name: str | None = None) -> None:
+        if not isinstance(source, (Iterable, AsyncIterable)):
+            raise TypeError(f"Pipeline() takes an iterable or an async iterable of items, got {source!r}")
+        self._source: Any = source
+        self._stages: tuple[Stage, ...] = ()
+        self.name = name
+        self.failures: list[Failure] = []
+        self.stats: tuple[StageStats, ...] = ()
+        self._scope: TaskScope | None = None
+        self._progress: Show = None
+        self._results: Any = None
+
+    def _with(self, stage: Stage) -> Pipeline[Any]:
+        longer: Pipeline[Any] = Pipeline(self._source, self.name)
+        longer._stages = (*self._stages, stage)
+        return longer
+
+    @overload
+    def map(
+        self,
+        fn: Callable[[T], Awaitable[U]],
+        *,
+        on: On | None = ...,
+        limit: int | Gate | None = ...,
+        ordered: bool = ...,
+        chunk: int | Literal["auto"] = ...,
+        buffer: int | None = ...,
+        retry: Retry | None = ...,
+        timeout: float | None = ...,
+        on_error: OnError = ...,
+        name: str | None = ...,
+    ) -> Pipeline[U]: ...
+
+    @overload
+    def map(
+        self,
+        fn: Callable[[T], U],
+        *,
+        on: On | None = ...,
+        limit: int | Gate | None = ...,
+        ordered: bool = ...,
+        chunk: int | Literal["auto"] = ...,
+        buffer: int | None = ...,
+        retry: Retry | None = ...,
+        timeout: float | None = ...,
+        on_error: OnError = ...,
+        name: str | None = ...,
+    ) -> Pipeline[U]: ...
+
+    def map(
+        self,
+        fn: Callable[[Any], Any],
+        *,
+        on: On | None = None,
+        limit: int | Gate | None = None,
+        ordered: bool = True,
+        chunk: int | Literal["auto"] = "auto",
+        buffer: int | None = None,
+        retry: Retry | None = None,
+        timeout: float | None = None,
+        on_error: OnError = "raise",
+        name: str | None = None,
+    ) -> Pipeline[Any]:
+        """Add a stage that calls `fn` for each item; the options are those of `TaskScope.map`.
+
+        Args:
+            on_error: ``"raise"`` ends the pipeline with the item's exception; ``"skip"`` leaves the item out and
+                notes it in `failures`; a function gets each `Failure` (a dead letter) and the item is left out.
+            name: name of the stage, by default the function's.
+
+        Raises:
+            TypeError, ValueError: an option is out of its range.
+        """
+        if on_error not in ("raise", "skip") and not callable(on_error):
+            raise ValueError(f"on_error must be 'raise', 'skip' or a function of one Failure, got {on_error!r}")
+        check_options(limit=limit, chunk=chunk, buffer=buffer, retry=retry, timeout=timeout)
+        bounds = {"limit": limit, "ordered": ordered, "chunk": chunk, "buffer": buffer}
+        options = {**bounds, "retry": retry, "timeout": timeout}
+        return self._with(MapStage(fn, on, options, on_error, name or call_name(fn)))
+
+    def batch(self, size: int, *, every: float | None = None) -> Pipeline[list[T]]:
+        """Gather items into lists.
+
+        Args:
+            size: items in a full list.
+            every: seconds after which a list is given on although it is not full; ``None`` to wait.
+
+        Raises:
+            ValueError: `size` or `every` is out of its range.
+        """
+        if size < 1:
+            raise ValueError(f"batch(size) must be at least 1, got {size}")
+        if every is not None and every <= 0:
+            raise ValueError(f"batch(every=...) must be positive or None, got {every}")
+        return self._with(BatchStage(size, every))
+
+    def filter(self, keep: Callable[[T], bool]) -> Pipeline[T]:
+        """Keep the items for which ``keep(item)`` is true; it runs on the event loop and must be quick."""
+        return self._with(FilterStage(keep))
+
+    async def __aenter__(self) -> AsyncIterator[T]:
+        if self._scope is not None:
+            raise RuntimeError("this pipeline runs already: make a second one for a second run")
+        self.failures, self.stats = [], ()
+        progress, self._progress = self._progress, None
+        if progress:
+            check_show(progress)
+        scope = self._scope = TaskScope(self.name or "pipeline")
+        await scope.__aenter__()
+        stream: Any = self._source
+        try:
+            total = len(stream) if hasattr(stream, "__len__") else None
+            for stage in self._stages:
+                stream = stage.attach(scope, stream, self.failures)
+                if isinstance(stream, MapStream):
+                    assert stream._engine.stats is not None
+                    self.stats += (stream._engine.stats,)
+                    if progress:
+                        assert scope._port is not None
+                        stream._engine.tracker = Tracker(scope._port, repr(stage), total, progress)
+                else:
+                    total = None
+        except BaseException as exc:  # a stage that cannot run where it shall
+            self._scope = None
+            scope.cancel("its pipeline could not start")
+            await scope.__aexit__(type(exc), exc, exc.__traceback__)
+            raise
+        results: AsyncIterator[T] = stream if isinstance(stream, AsyncIterator) else each(stream)
+        self._results = results
+        return results
+
+    async def __aexit__(self, kind: Any, exc: BaseException | None, tb: Any) -> bool:
+        scope, self._scope = self._scope, None
+        assert scope is not None
+        results, self._results = self._results, None
+        scope.cancel("its pipeline was left")  # at its natural end nothing is running any more
+        with anyio.CancelScope(shield=True):
+            await close(results)  # each stage closes the one before it
+        try:
+            await scope.__aexit__(kind, exc, tb)
+            if is_own_cancellation(exc, scope):  # an item's end was quicker than the cancellation it comes from
+                await anyio.lowlevel.checkpoint_if_cancelled()
+        except BaseExceptionGroup as group:
+            if exc is not None and _only(group, exc):
+                return False
+            raise
+        finally:
+            del exc, tb
+        return False
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        raise TypeError(
+            "a pipeline is iterated inside its own block, so that leaving the loop ends its stages: "
+            "`async with pipeline as results:` and then `async for result in results:`"
+        )
+
+    async def run(self, *, progress: Show = None) -> int:
+        """Run the pipeline to its end and drop the results: how many there were.
+
+        Args:
+            progress: shows each stage, as that of `TaskScope.map` does.
+
+        Raises:
+            Exception: the first item's failure in a stage with ``on_error="raise"``.
+
+        Cancelling it ends every stage.
+        """
+        count = 0
+        self._progress = progress
+        async with self as results:
+            async for _ in results:
+                count += 1
+        return count
+
+    async def collect(self) -> list[T]:
+        """Run the pipeline to its end and return all results. Raises as `run` does."""
+        async with self as results:
+            return [result async for result in results]
+        raise AssertionError("unreachable")
+
+    def __repr__(self) -> str:
+        return f"<Pipeline {' -> '.join(['source', *(repr(stage) for stage in self._stages)])}>"
+
+
+def _only(group: BaseExceptionGroup[Any], exc: BaseException) -> bool:
+    return len(group.exceptions) == 1 and group.exceptions[0] is exc

@@ -1,0 +1,84 @@
+"""The pools that scopes share when none is given: made at the first use, warm until `shutdown_default_pools`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from _thread import allocate_lock
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .process.pool import ProcessPool
+    from .thread.pool import ThreadPool
+
+_CAN_BE_OFF = "free-threading build" in sys.version  # said there from CPython 3.13 on
+_lock = allocate_lock()
+_processes: ProcessPool | None = None
+_threads: ThreadPool | None = None
+_cores: ThreadPool | None = None
+
+
+def default_processes() -> ProcessPool:
+    global _processes
+    if _processes is None or _processes.closed:
+        from .process.pool import ProcessPool
+
+        with _lock:
+            if _processes is None or _processes.closed:
+                _processes = ProcessPool(name="default")
+    return _processes
+
+
+def default_threads() -> ThreadPool:
+    global _threads
+    if _threads is None or _threads.closed:
+        from .thread.pool import ThreadPool
+
+        with _lock:
+            if _threads is None or _threads.closed:
+                _threads = ThreadPool(name="default")
+    return _threads
+
+
+def default_cores() -> ThreadPool:
+    """The threads that take CPU work where there is no GIL: one for each core, interrupted when they are cancelled."""
+    global _cores
+    if _cores is None or _cores.closed:
+        from .._platform.cpu_count import cpu_count
+        from .thread.pool import ThreadPool
+
+        with _lock:
+            if _cores is None or _cores.closed:
+                _cores = ThreadPool(cpu_count(), name="cpu", interruptible=True)
+    return _cores
+
+
+def gil_is_off() -> bool:
+    """Tell whether threads of this interpreter run Python code in parallel; an extension module may end that."""
+    return _CAN_BE_OFF and not sys._is_gil_enabled()  # type: ignore[attr-defined, unused-ignore]
+
+
+def shutdown_default_pools() -> None:
+    """End the shared pools and wait for their workers. The next scope that needs one makes a new one.
+
+    Raises:
+        RuntimeError: a scope still runs tasks in them.
+    """
+    global _processes, _threads, _cores
+    for pool in (_processes, _threads, _cores):
+        if pool is not None and not pool.closed:
+            pool.close()
+    closing = sys.modules.get("unified_exec._pools.process.shutdown")
+    if closing is not None:
+        closing.sweep()
+    with _lock:
+        _processes = _threads = _cores = None
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = allocate_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

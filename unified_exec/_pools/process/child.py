@@ -1,0 +1,70 @@
+"""A worker's process, and the parent's ends of what connects it: its end is noticed, waited for and made here."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import select
+import socket
+import time
+from typing import NamedTuple
+
+from ..._platform import process_control
+
+
+class Child(NamedTuple):
+    """The parent's ends of a new worker.
+
+    Attributes:
+        tasks: our end of the task stream.
+        claims: a second hold on the worker's end: whoever receives a task from it owns it.
+        control: our end of the mailbox.
+        lifeline: its loss kills the worker.
+        status: memory shared with the worker.
+        pidfd: readable when the process has ended, ``None`` where the system has none.
+    """
+
+    pid: int
+    tasks: socket.socket
+    claims: socket.socket
+    control: socket.socket
+    lifeline: socket.socket
+    status: mmap.mmap
+    pidfd: int | None
+
+    def kill(self) -> None:
+        """Kill the process and everything in its group. Its end will be noticed through the kernel."""
+        process_control.kill(self.pid, self.pidfd)
+
+    def has_ended(self) -> bool:
+        """Tell whether the process has ended, without reaping it."""
+        return process_control.has_ended(self.pid, self.lifeline)
+
+    def wait_for_end(self, until: float) -> None:
+        """Wait for the end of the process, at most to the instant `until` of `time.monotonic`."""
+        if self.pidfd is not None:
+            poll = select.poll()
+            poll.register(self.pidfd, select.POLLIN)
+            poll.poll(max(0.0, until - time.monotonic()) * 1000)
+            return
+        while not self.has_ended() and time.monotonic() < until:
+            time.sleep(0.001)
+
+    def reap(self) -> int | None:
+        """Kill what is left of its group and reap it: the exit code, negative for a signal.
+
+        ``None`` if somebody else has reaped it. Waits for the process, which must be dead or about to be.
+        """
+        self.kill()  # before reaping: until then nobody else can have its number
+        try:
+            return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        except ChildProcessError:
+            return None
+
+    def close(self) -> None:
+        """Close our descriptors."""
+        for sock in (self.tasks, self.claims, self.control, self.lifeline):
+            sock.close()
+        self.status.close()
+        if self.pidfd is not None:
+            os.close(self.pidfd)

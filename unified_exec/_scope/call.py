@@ -1,0 +1,90 @@
+"""One call without a scope of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
+
+from .._handles.handle import TaskHandle
+from .._rules.policies import Collect
+from .scope import TaskScope
+
+if TYPE_CHECKING:
+    from .._rules.retry import Retry
+    from .._sync.limit import Gate
+    from ..observe.progress.tracker import Show
+    from .scope import On
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+@overload
+async def call(
+    fn: Callable[[*Ts], Awaitable[T]],
+    /,
+    *args: *Ts,
+    on: On | None = ...,
+    timeout: float | None = ...,
+    name: str | None = ...,
+    interrupt: bool = ...,
+    abandon: bool = ...,
+    retry: Retry | None = ...,
+    limit: Gate | None = ...,
+    progress: Show = ...,
+) -> T: ...
+
+
+@overload
+async def call(
+    fn: Callable[[*Ts], T],
+    /,
+    *args: *Ts,
+    on: On | None = ...,
+    timeout: float | None = ...,
+    name: str | None = ...,
+    interrupt: bool = ...,
+    abandon: bool = ...,
+    retry: Retry | None = ...,
+    limit: Gate | None = ...,
+    progress: Show = ...,
+) -> T: ...
+
+
+async def call(  # type: ignore[misc]  # mypy: *args: *Ts "may" be an option
+    fn: Callable[..., Any], /, *args: Any, **options: Any
+) -> Any:
+    """Run ``fn(*args)`` where it belongs and wait for its value.
+
+    Args:
+        fn: a coroutine function, or any callable.
+        args: its positional arguments.
+        options: as for `TaskScope.spawn`.
+
+    Raises:
+        Exception: the call's own exception, not in a group.
+
+    Cancelling the caller cancels the call and waits for its end.
+
+    Example::
+
+        import anyio
+        from unified_exec import call
+
+        async def main():
+            assert await call(sum, range(1000), on="cpu") == 499500
+
+        anyio.run(main)
+    """
+    refused: Exception | None = None
+    async with TaskScope("call", policy=Collect()) as scope:
+        try:
+            handle: TaskHandle[Any] = scope.spawn(fn, *args, **options)
+        except Exception as error:
+            refused = error  # raised outside of the scope, which would put it into a group
+    if refused is not None:
+        try:
+            raise refused
+        finally:
+            del refused
+    return handle.result()

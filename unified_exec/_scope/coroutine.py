@@ -1,0 +1,108 @@
+"""Running one coroutine task of a scope on the event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from functools import partial
+from types import CoroutineType
+from typing import Any
+
+import anyio
+
+from .._handles.handle import TaskHandle
+from .._rules.dispatch import not_awaitable
+from .._tasks.current import CurrentTask, current
+from .._tasks.outcome import CANCELLED, Outcome
+from ..errors import TaskTimeout
+
+
+class _LoopTask(CurrentTask):
+    """What `current_task` gives on the loop. One is made for each coroutine and few are looked at: so it looks up
+    what it is asked for."""
+
+    __slots__ = ("_handle",)
+    backend = "loop"
+    deadline = None
+    asked = False
+    reason = None
+    id = property(lambda self: self._handle.id)
+    name = property(lambda self: self._handle.name)
+    nested = property(lambda self: self._handle.nested)
+
+    def __init__(self, handle: TaskHandle[Any]) -> None:
+        self._handle = handle
+
+    def say(self, message: object) -> None:
+        if self._handle.outcome is None:
+            self._handle.said(message)
+
+
+async def run_coroutine(handle: TaskHandle[Any]) -> None:
+    """Run the coroutine function of `handle` and settle it with what really happened.
+
+    Failures stay in the handle: its scope raises them. What is no `Exception` goes on as in anyio.
+    """
+    __tracebackhide__ = True
+    fn, args = handle.fn, handle.args
+    assert fn is not None
+    assert args is not None
+    current.set(_LoopTask(handle))
+    try:
+        if handle.plan is None:
+            call = _awaitable
+            handle.begin()
+        else:
+            call = _planned(handle)
+        if handle.timeout is None:
+            value = await call(fn, args)
+        else:
+            value = await _with_timeout(handle.name, handle.timeout, call, fn, args)
+    except anyio.get_cancelled_exc_class():
+        if not handle.asked:
+            handle.stopped_by_scope(handle.owner.reason())
+        handle.settle(CANCELLED)
+        raise
+    except BaseExceptionGroup as group:
+        cancelled = _settle_with_group(handle, group)
+        if cancelled is not None:
+            raise cancelled from None
+    except Exception as exc:
+        handle.settle(Outcome(error=exc))
+    except BaseException as exc:
+        handle.settle(Outcome(error=exc))
+        raise
+    else:
+        handle.settle(Outcome(value))
+    finally:
+        del handle, fn, args
+
+
+def _awaitable(fn: Any, args: tuple[Any, ...]) -> Any:
+    made = fn(*args)
+    if type(made) is not CoroutineType and not isinstance(made, Awaitable):
+        raise TypeError(not_awaitable(fn, made))
+    return made
+
+
+def _settle_with_group(handle: TaskHandle[Any], group: BaseExceptionGroup[BaseException]) -> BaseException | None:
+    """Keep the failures of a group in the handle; returns what must go on: trio's cancellations, which belong to an
+    enclosing scope, and what is no `Exception`."""
+    cancelled, failed = group.split(anyio.get_cancelled_exc_class())
+    if failed is None:
+        handle.stopped_by_scope(handle.owner.reason())
+        handle.settle(CANCELLED)
+        return group
+    handle.settle(Outcome(error=failed))
+    return cancelled if isinstance(failed, Exception) else group
+
+
+def _planned(handle: TaskHandle[Any]) -> Any:
+    from .retrying import run_attempts
+
+    return partial(run_attempts, handle, _awaitable)
+
+
+async def _with_timeout(name: str, seconds: float, call: Any, fn: Any, args: tuple[Any, ...]) -> Any:
+    with anyio.CancelScope(deadline=anyio.current_time() + seconds):
+        return await call(fn, args)
+    raise TaskTimeout(f"task {name!r}", seconds)

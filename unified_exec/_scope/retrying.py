@@ -1,0 +1,228 @@
+"""A task that may need more than one plain try: it waits for a limit, is tried again, is restarted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from .._rules.retry import Retry
+from .._sync.limit import Gate
+from .._sync.waiters import Hold, LoopTicket, entered, holds
+from .._tasks.outcome import Outcome
+from .._tasks.states import TaskState
+from .._tasks.task import Task
+from ..abc import Lane
+from .exit_errors import is_own_cancellation
+
+if TYPE_CHECKING:
+    from .._handles.handle import TaskHandle
+    from .._loops.adapter import LoopAdapter, Timer
+
+
+class Plan:
+    """What a task was given beside one plain try.
+
+    Attributes:
+        retry: when its caller wants it tried again.
+        limit: what each try waits for.
+    """
+
+    __slots__ = ("limit", "retry")
+
+    def __init__(self, retry: Retry | None, limit: Gate | None) -> None:
+        self.retry = retry
+        self.limit = limit
+
+    def delay(self, handle: TaskHandle[Any], error: BaseException) -> float | None:
+        """Seconds until the task is to be tried again after it failed with `error`; ``None`` if it is not."""
+        scope = handle.owner
+        if not isinstance(error, Exception) or handle.asked or is_own_cancellation(error, scope):
+            return None
+        if scope._standing.decided is not None:
+            return None
+        if self.retry is not None and self.retry.wants(error, handle.attempts):
+            return self.retry.delay(handle.attempts)
+        restart: float | None = scope._standing.restart(error, time.monotonic())
+        return restart
+
+
+async def run_attempts(
+    handle: TaskHandle[Any],
+    call: Callable[[Any, tuple[Any, ...]], Awaitable[Any]],
+    fn: Any,
+    args: tuple[Any, ...],
+) -> Any:
+    """Run a coroutine task as its plan says; the last try's value or exception is the task's."""
+    __tracebackhide__ = True
+    plan = handle.plan
+    assert plan is not None
+    while True:
+        try:
+            if plan.limit is None:
+                handle.begin()
+                return await call(fn, args)
+            async with plan.limit:
+                handle.begin()
+                return await call(fn, args)
+        except Exception as error:
+            # A failure that comes while the task is being cancelled is what really happened.
+            cancelled = anyio.current_effective_deadline() == float("-inf")
+            delay = None if cancelled else plan.delay(handle, error)
+            if delay is None:
+                raise
+        await anyio.sleep(delay)
+        handle.attempts += 1
+
+
+class Attempt(Task):
+    """One try of a task in a pool; its handle hears of it, nobody else."""
+
+    __slots__ = ("_attempts",)
+
+    def __init__(self, handle: TaskHandle[Any], attempts: Attempts) -> None:
+        assert handle.fn is not None
+        assert handle.args is not None
+        super().__init__(handle.name, handle.fn, handle.args, handle.backend, handle.owner)
+        self._attempts = attempts
+        self.deadline = handle.deadline
+        self.interrupt = handle.interrupt
+        self.abandon = handle.abandon
+        self.nested = handle.nested
+
+    def moved(self, old: TaskState, new: TaskState) -> None:
+        pass  # who watches sees the moves of the handle
+
+    def said(self, message: Any) -> None:
+        self._attempts.said(message)
+
+    def settled(self) -> None:
+        self._attempts.ended(self)
+
+
+class Attempts(Lane):
+    """The lane of one task that has a plan: between its scope and the lane of its pool."""
+
+    __slots__ = ("_attempt", "_context", "_handle", "_hold", "_lane", "_plan", "_port", "_ready", "_ticket", "_timer")
+
+    def __init__(self, handle: TaskHandle[Any], lane: Lane, port: LoopAdapter) -> None:
+        assert handle.plan is not None
+        self._handle = handle
+        self._plan = handle.plan
+        self._lane = lane
+        self._port = port
+        self._context = copy_context()
+        self._ready: tuple[Any, bool] = (None, False)
+        self._attempt: Attempt | None = None
+        self._ticket: LoopTicket | None = None
+        self._hold: Hold | None = None
+        self._timer: Timer | None = None
+
+    def submit(self, task: Task) -> None:
+        """Pickle the call here and now, and let it through as soon as its limit allows.
+
+        Raises:
+            PoolClosed: the pool takes no more work.
+            SerializationError: the call cannot travel.
+        """
+        attempt = Attempt(self._handle, self)
+        self._lane.prepare(attempt)
+        self._ready = attempt.cargo, attempt.coroutine
+        task.place = self
+        self._line_up(attempt)
+
+    def is_running(self, task: Task) -> bool:
+        return self._attempt is not None and self._attempt.state is TaskState.RUNNING
+
+    def cancel(self, tasks: Iterable[Task], reason: str | None) -> None:
+        handle = self._handle
+        if handle.outcome is not None:
+            return
+        if self._attempt is not None:
+            self._lane.cancel([self._attempt], reason)
+            if handle.outcome is None:  # it was running: its end is on its way
+                handle.stopping(reason)
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._ticket is not None and self._plan.limit is not None:
+            self._plan.limit.withdraw(self._ticket)
+        handle.settle_cancelled()
+
+    def said(self, message: Any) -> None:
+        if self._handle.outcome is None:
+            self._handle.said(message)
+
+    def _line_up(self, attempt: Attempt) -> None:
+        limit = self._plan.limit
+        if limit is None:
+            self._send(attempt)
+            return
+        ticket = self._ticket = LoopTicket(self._port, lambda _: self._try(self._let_in, attempt))
+        ticket.below = self._context.run(holds.get)
+        if limit.ask(ticket):
+            self._let_in(attempt)
+
+    def _let_in(self, attempt: Attempt) -> None:
+        assert self._ticket is not None
+        self._hold, self._ticket = self._ticket.hold, None
+        try:
+            self._send(attempt)
+        except BaseException:
+            self._release()
+            raise
+
+    def _send(self, attempt: Attempt) -> None:
+        context = self._context.copy()
+        context.run(entered, self._hold)
+        self._attempt = attempt
+        try:
+            context.run(self._lane.enqueue, attempt)
+        except BaseException:
+            self._attempt = None
+            raise
+
+    def _release(self) -> None:
+        hold, self._hold = self._hold, None
+        if hold is not None and self._plan.limit is not None:
+            self._plan.limit.release(hold)
+
+    def _again(self) -> None:
+        self._timer = None
+        self._handle.attempts += 1
+        attempt = Attempt(self._handle, self)
+        attempt.cargo, attempt.coroutine = self._ready
+        self._try(self._line_up, attempt)
+
+    def _try(self, fn: Callable[[Attempt], object], attempt: Attempt) -> None:
+        """Go on from a callback of the loop: what goes wrong is the task's failure."""
+        if self._handle.outcome is None:
+            try:
+                fn(attempt)
+            except Exception as error:
+                self._handle.settle(Outcome(error=error))
+
+    def ended(self, attempt: Attempt) -> None:
+        """A try has its outcome: it is the task's unless there is to be another."""
+        handle, outcome = self._handle, attempt.outcome
+        assert outcome is not None
+        stopped = handle.asked or attempt.stop_reason is not None
+        self._attempt = None
+        self._release()
+        handle.worker = attempt.worker
+        if handle.started_at is None:
+            handle.started_at = attempt.started_at
+        delay = None
+        if outcome.error is not None and not stopped:
+            try:
+                delay = self._plan.delay(handle, outcome.error)
+            except Exception as error:  # the user's own backoff or policy
+                outcome = Outcome(error=error)
+        if delay is None:
+            handle.finished_at = attempt.finished_at
+            handle.settle(outcome)
+        else:
+            self._timer = self._port.call_later(delay, self._again)

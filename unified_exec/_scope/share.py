@@ -1,0 +1,46 @@
+"""Placing an object in shared memory."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, TypeVar
+
+from .._platform.shared_memory import open_block, write_block
+from .._wire import shared_object
+from .._wire.pickling import codec, pickle_errors
+from .._wire.pickling.views import marked
+from .._wire.shared_object import Shared
+
+T = TypeVar("T")
+
+
+def share(obj: T) -> Shared[T]:
+    """Place `obj` once in anonymous shared memory, to hand it to any number of tasks.
+
+    Args:
+        obj: anything that can be pickled; NumPy arrays and other objects with large buffers are mapped in the
+            tasks without a copy.
+
+    Returns:
+        a handle: pass it as an argument (or inside one) and read its ``value`` in the task. The value is rebuilt
+        once in each process and must not be changed; its large buffers are read-only. The memory is freed when the
+        handle is dropped here and the value is dropped in the workers.
+
+    Raises:
+        SerializationError: `obj` cannot travel.
+        OSError: no memory or no descriptor is left.
+
+    Example:
+        table = share(numpy.arange(1e8))
+        async for total in scope.map(partial(sum_slice, table), slices, on="process"):
+            ...
+    """
+    try:
+        packed = codec.pack(marked(obj), False)
+    except Exception as error:
+        raise pickle_errors.refused("the shared object", obj, error) from error
+    fd, layout = write_block(packed.data, packed.buffers)
+    size = len(packed.data) + sum(view.nbytes for view in packed.buffers)
+    shared: Shared[Any] = Shared(secrets.token_bytes(16), fd, layout, size, open_block)
+    shared_object.own(shared)
+    return shared

@@ -1,0 +1,155 @@
+"""Values on their way between two processes, in both directions.
+
+Plain C pickling first. Only what it refuses, or what it would look up in ``__main__`` (which is another module in
+each process), is pickled again by value. Results and errors go up, arguments go down: see `identity`.
+"""
+
+from __future__ import annotations
+
+from sys import modules
+from types import FunctionType
+
+from ...errors import SerializationError
+from .c_pickle import PROTOCOL, PickleBuffer, dumps, loads
+from .views import OOB_MIN, marked
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["OOB_MIN", "Packed", "decode", "encode_args", "encode_call_args", "encode_value", "found_by_name", "pack"]
+
+_ATOMS = frozenset({int, float, str, bool, complex, type(None)})
+_FLAT = frozenset({bytes, bytearray, memoryview})
+
+
+class Packed:
+    """One value as bytes.
+
+    Attributes:
+        data: the pickle.
+        buffers: contiguous views of the sender's own memory that belong to the pickle, in order.
+        keep: the classes and functions that went by value. Hold them until the answer has been decoded, or what
+            comes back as a token finds no original.
+    """
+
+    __slots__ = ("buffers", "data", "keep")
+
+    def __init__(self, data: bytes, buffers: tuple[memoryview, ...] = (), keep: tuple[object, ...] = ()) -> None:
+        self.data = data
+        self.buffers = buffers
+        self.keep = keep
+
+
+def encode_args(args: tuple[object, ...], fn: Callable[..., object] | None = None) -> Packed:
+    """Pack the arguments of a call, on their way down; `fn` only names the culprit in the error.
+
+    Raises:
+        SerializationError: one of them cannot travel; says which one, where in it, and why.
+    """
+    for arg in args:
+        kind = type(arg)
+        if kind not in _ATOMS and (kind is not bytes or len(arg) >= OOB_MIN):  # type: ignore[arg-type]
+            break
+    else:
+        return Packed(dumps(args, PROTOCOL))
+    try:
+        return pack(args if _FLAT.isdisjoint(map(type, args)) else tuple([marked(arg) for arg in args]), False)
+    except Exception as error:
+        from . import pickle_errors
+
+        raise pickle_errors.refused_args(fn, args, error) from error
+
+
+def encode_call_args(fn: Callable[..., object], args: tuple[object, ...]) -> Packed:
+    """Pack a function together with its arguments, which may share objects with it; decodes to ``(fn, args)``.
+
+    Raises:
+        SerializationError: the function or an argument cannot travel.
+    """
+    try:
+        # Were this function importable it would have travelled alone: no use in looking for its name.
+        return pack((fn, tuple([marked(arg) for arg in args])), False, plainly=type(fn) is not FunctionType)
+    except Exception as error:
+        from . import pickle_errors
+
+        raise pickle_errors.refused_call(fn, args, error) from error
+
+
+def encode_value(value: object, what: str = "the result") -> Packed:
+    """Pack a result, on its way up; `what` names it in the error.
+
+    Raises:
+        SerializationError: it cannot travel.
+    """
+    kind = type(value)
+    if kind in _ATOMS:
+        return Packed(dumps(value, PROTOCOL))
+    try:
+        return pack(marked(value), True)
+    except Exception as error:
+        from . import pickle_errors
+
+        raise pickle_errors.refused(what, value, error) from error
+
+
+def decode(data: bytes | bytearray | memoryview, buffers: Iterable[memoryview] = (), what: str = "the value") -> object:
+    """Unpack what `encode_args`, `encode_call_args` or `encode_value` packed; `what` names it in the error.
+
+    Raises:
+        SerializationError: it cannot be rebuilt in this process.
+    """
+    try:
+        return loads(data, buffers=buffers) if buffers else loads(data)
+    except SerializationError:
+        raise
+    except Exception as error:
+        from . import pickle_errors
+
+        raise pickle_errors.not_rebuilt(what, error) from error
+
+
+def pack(value: object, upward: bool, plainly: bool = True) -> Packed:
+    """Pack `value` as it is, by name where possible (if `plainly`), by value where not; raises what pickling raises."""
+    buffers: list[memoryview] = []
+
+    def stays_inside(buffer: PickleBuffer) -> bool:
+        view = buffer.raw()
+        if view.nbytes < OOB_MIN:
+            return True
+        buffers.append(view)
+        return False
+
+    try:
+        if plainly:
+            data = dumps(value, PROTOCOL, buffer_callback=stays_inside)
+            if found_by_name(data):
+                return Packed(data, tuple(buffers)) if buffers else Packed(data)
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:  # a second try by value tells whether it really cannot travel
+        pass
+    from . import by_value
+
+    buffers.clear()
+    data, keep = by_value.dumps(value, upward=upward, buffer_callback=stays_inside)
+    return Packed(data, tuple(buffers), keep)
+
+
+def found_by_name(data: bytes) -> bool:
+    """Tell whether every name in this plain pickle means the same thing in another process.
+
+    ``__main__`` does not, nor ``__mp_main__``, nor a module that was registered with cloudpickle to go by value.
+    A mere string of that kind also makes it False, which costs time and nothing else.
+    """
+    if data.find(b"_main__") >= 0:  # `in` raises and clears a TypeError inside, which takes three times as long
+        return False
+    cloudpickle = modules.get("cloudpickle")
+    if cloudpickle is None:
+        return True
+    registry = getattr(cloudpickle, "list_registry_pickle_by_value", None)  # not there yet while it is imported
+    if registry is not None:
+        for name in registry():
+            if data.find(name.encode()) >= 0:
+                return False
+    return True

@@ -1,0 +1,91 @@
+"""Several items in one task: what runs them, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import inf
+from time import monotonic
+from typing import Any
+
+from .._wire.errors import encode
+from .._wire.pickling import codec
+from ..errors import Cancelled
+
+
+class ItemFailure:
+    """Stands for the result of an item that failed.
+
+    Args:
+        error: what the item raised; it travels as every error of a task does.
+    """
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = encode.as_outcome_error(error)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (encode.encode_error(self.error, 1),)
+
+
+def _arrived(data: bytes) -> ItemFailure:
+    return ItemFailure(encode.decode_error(data))
+
+
+class ChunkResults:
+    """The results of a chunk, in order; shorter than the chunk if it stopped at a failure, or its time was over."""
+
+    __slots__ = ("results",)
+
+    def __init__(self, results: list[Any]) -> None:
+        self.results = results
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ChunkResults, (self.results,)
+
+    def salvaged(self, what: str) -> ChunkResults:
+        """The same, with each result that cannot travel replaced by its error."""
+        kept: list[Any] = []
+        for result in self.results:
+            try:
+                codec.encode_value(result, what)
+            except Exception as exc:
+                result = ItemFailure(exc)
+            kept.append(result)
+        return ChunkResults(kept)
+
+
+def run_chunk(fn: Callable[[Any], Any], go_on: bool, seconds: float, items: Iterable[Any]) -> ChunkResults:
+    """Call `fn` for each item; behind a failure only if `go_on`, and none any more when so many seconds are over."""
+    results: list[Any] = []
+    ends = monotonic() + seconds
+    try:
+        for item in items:
+            results.append(fn(item))
+            if monotonic() > ends:
+                break
+    except Cancelled:
+        raise
+    except BaseException as exc:
+        results.append(ItemFailure(exc))
+        if go_on:
+            return _run_rest(fn, results, items, ends)
+    return ChunkResults(results)
+
+
+def _run_rest(fn: Callable[[Any], Any], results: list[Any], items: Iterable[Any], ends: float) -> ChunkResults:
+    for item in list(items)[len(results) :]:
+        if monotonic() > ends:
+            break
+        try:
+            results.append(fn(item))
+        except Cancelled:
+            raise
+        except BaseException as exc:
+            results.append(ItemFailure(exc))
+    return ChunkResults(results)
+
+
+def run_star_chunk(fn: Callable[..., Any], items: Iterable[tuple[Any, ...]]) -> ChunkResults:
+    """Call `fn(*item)` for each item up to the first failure."""
+    return run_chunk(lambda item: fn(*item), False, inf, items)

@@ -1,0 +1,144 @@
+"""Running a generator in a worker: its items leave in batches, as far as the parent has given credit."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from time import monotonic
+from typing import Any
+
+from .._tasks.current import current
+from ..errors import SerializationError
+from . import messages
+
+BATCH = "batch"
+AHEAD = 4
+"""Batches a generator may send before one of them has been taken: this credit goes along with the task, which may still
+move from worker to worker; what the parent gives later reaches a task that has begun, and so stays."""
+BATCH_MAX = 1000
+QUICK, SLOW = 0.0005, 0.002
+"""A batch that took less (seconds) may grow, one that took more shrinks: a slow generator sends each item at once."""
+
+
+class Batches:
+    """Gathers items and sends them in numbered batches.
+
+    The parent may ask for what has been gathered (`flush`), through a signal handler: an item is taken off the
+    deque only to be sent, and `_sending` keeps the handler out of a sending that it interrupted.
+    """
+
+    def __init__(self, messages: messages.TaskMessenger, id: int) -> None:
+        self._talk = messages
+        self._id = id
+        self._gathered: deque[Any] = deque()
+        self._sending = False
+        self._wanted = False
+        self._size = 1
+        self._began = monotonic()
+        self.count = 0
+
+    def add(self, item: Any) -> bool:
+        """Gather an item; ``True`` if the batch is full or waited for, and wants to be sent."""
+        self._gathered.append(item)
+        return self._wanted or len(self._gathered) >= self._size
+
+    def flush(self) -> None:
+        """Send what has been gathered if there is credit for it; if nothing has been, the next item goes at once."""
+        if not self._gathered:
+            self._wanted = True
+        elif not self._sending and self.may_send():
+            self._send()
+
+    def may_send(self) -> bool:
+        """Tell whether there is credit for one more batch."""
+        return AHEAD + self._talk.bell.credit.get(self._id, 0) > self.count
+
+    def send(self) -> None:
+        """Wait for credit and send. Raises `Cancelled` if the task was asked to stop meanwhile."""
+        if not self._gathered:
+            return
+        now = monotonic()
+        if now - self._began < QUICK:
+            self._size = min(2 * self._size, BATCH_MAX)
+        elif now - self._began > SLOW:
+            self._size = max(1, self._size // 2)
+        self._talk.wait_for_credit(self._id, self.count - AHEAD)
+        if self._gathered:  # else the parent asked for it meanwhile
+            self._send()
+        self._began = monotonic()
+
+    def _send(self) -> None:
+        self._sending = True
+        try:
+            gathered = self._gathered
+            items = [gathered.popleft() for _ in range(len(gathered))]
+            if not items:  # `flush` came just before the line that bars it
+                return
+            self._wanted = False
+            try:
+                self._talk.say(self._id, (BATCH, self.count, items))
+            except SerializationError as exc:
+                raise SerializationError("an item of the generator", exc.why, exc.hint) from exc
+            self.count += 1
+        finally:
+            self._sending = False
+
+
+def run_generator(fn: Callable[..., Iterator[Any]], args: tuple[Any, ...]) -> int:
+    """Run a generator function to its end; returns how many batches were sent."""
+    here, view = messages.here, current.get()
+    assert here is not None
+    assert view is not None
+    batches = Batches(here, view.id)
+    items = fn(*args)
+    here.bell.flushes[view.id] = batches.flush
+    try:
+        for item in items:
+            if batches.add(item):
+                batches.send()
+        batches.send()
+    except Exception:
+        batches.send()
+        raise
+    finally:
+        here.bell.flushes.pop(view.id, None)
+        here.bell.credit.pop(view.id, None)
+        if hasattr(items, "close"):
+            items.close()
+    return batches.count
+
+
+async def run_async_generator(fn: Callable[..., AsyncIterator[Any]], args: tuple[Any, ...]) -> int:
+    """The same for an async generator function, in a worker with an event loop."""
+    import asyncio
+
+    here, view = messages.here, current.get()
+    assert here is not None
+    assert view is not None
+    batches = Batches(here, view.id)
+    credited = here.bell.events[view.id] = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    items = fn(*args)
+
+    async def send() -> None:
+        while not batches.may_send():
+            credited.clear()
+            await credited.wait()
+        batches.send()
+
+    try:
+        async for item in items:
+            if batches.add(item):
+                await send()
+            else:
+                loop.call_later(SLOW, batches.flush)
+        await send()
+    except Exception:
+        await send()
+        raise
+    finally:
+        here.bell.events.pop(view.id, None)
+        here.bell.credit.pop(view.id, None)
+        if hasattr(items, "aclose"):
+            await items.aclose()
+    return batches.count

@@ -1,0 +1,126 @@
+"""`Executor.map`: results in order, and what is not fetched is cancelled."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from itertools import islice
+from typing import Any
+
+
+class Results(Iterator[Any]):
+    """Iterates over the values of calls; the calls go on ahead of it.
+
+    Args:
+        submit: starts one call.
+        calls: the arguments of each.
+        timeout: seconds from now for all of them together.
+        ahead: how many calls may be begun and not yet asked for; ``None`` for all at once.
+    """
+
+    def __init__(
+        self,
+        submit: Callable[..., Future[Any]],
+        calls: Iterable[tuple[Any, ...]],
+        timeout: float | None,
+        ahead: int | None,
+    ) -> None:
+        self._until = None if timeout is None else timeout + time.monotonic()
+        self._started: deque[Future[Any]] = deque()
+        self._asked = False
+        self._submit: Callable[..., Future[Any]] | None = None
+        self._calls: Iterator[tuple[Any, ...]] = iter(())
+        try:
+            if ahead is not None:
+                self._submit, self._calls = submit, iter(calls)
+                calls = islice(self._calls, ahead)
+            self._started.extend(submit(*args) for args in calls)
+        except BaseException:
+            self.close()
+            raise
+
+    def __next__(self) -> Any:
+        self._asked = True
+        if not self._started:
+            raise StopIteration
+        try:
+            if self._submit is not None:
+                for args in self._calls:
+                    self._started.append(self._submit(*args))
+                    break
+            return _take(self._started.popleft(), self._until)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Cancel the calls whose values were not fetched."""
+        started, self._started = self._started, deque()
+        self._submit, self._calls = None, iter(())
+        for future in reversed(started):  # the last first: what is stopped makes room for the next
+            future.cancel()
+
+    def __del__(self) -> None:
+        # As a generator: dropped half-way it cancels the rest; one that nobody ever asked for a value lets them run.
+        if self._asked:
+            self.close()
+
+
+def _take(future: Future[Any], until: float | None) -> Any:
+    try:
+        return future.result(None if until is None else until - time.monotonic())
+    except BaseException:
+        future.cancel()
+        raise
+    finally:
+        del future  # no cycle from its exception over the traceback to this frame
+
+
+class Chained(Iterator[Any]):
+    """The values out of `Results` of chunks. The values before a failure in a chunk are not lost with it."""
+
+    def __init__(self, chunks: Results) -> None:
+        self._chunks = chunks
+        self._values: deque[Any] = deque()
+
+    def __next__(self) -> Any:
+        from .._worker.run_chunk import ItemFailure
+
+        while not self._values:
+            self._values.extend(next(self._chunks).results)
+        value = self._values.popleft()
+        if type(value) is not ItemFailure:
+            return value
+        self.close()
+        try:
+            raise value.error
+        finally:
+            del value
+
+    def close(self) -> None:
+        """Cancel the calls whose values were not fetched."""
+        self._values.clear()
+        self._chunks.close()
+
+
+def check(chunksize: int, buffersize: int | None) -> None:
+    """Check the numbers that `map` was given.
+
+    Raises:
+        TypeError, ValueError: one is no whole number above 0.
+    """
+    if chunksize < 1:
+        raise ValueError(f"chunksize must be >= 1, got {chunksize}")
+    if buffersize is not None and not isinstance(buffersize, int):
+        raise TypeError(f"buffersize must be an integer or None, got {buffersize!r}")
+    if buffersize is not None and buffersize < 1:
+        raise ValueError(f"buffersize must be None or > 0, got {buffersize}")
+
+
+def in_chunks(calls: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[list[tuple[Any, ...]]]]:
+    """The calls in lists of `size`, each as the one argument of a call of its own."""
+    rest = iter(calls)
+    while chunk := list(islice(rest, size)):
+        yield (chunk,)
