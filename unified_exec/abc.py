@@ -45,7 +45,7 @@ class Lane(ABC):
 
     def prepare(self, task: Task) -> None:  # noqa: B027  not every lane has something to prepare
         """Do what of `submit` must be done at once, in the caller: it is followed by `enqueue`, maybe much later. What
-        it leaves in `cargo` may be given to another task with the same call.
+        it leaves in `backend_data` may be given to another task with the same call.
 
         Raises:
             PoolClosed: the pool takes no more work.

@@ -71,7 +71,7 @@ class Watchdog:
             for task in session.tasks:
                 handle = task.handle
                 if not handle.done():
-                    place = handle.place
+                    place = handle.location
                     print(
                         f"    {handle!r} kind {task.kind.name!r} asked {task.asked} reason {handle.stop_reason!r} "
                         f"worker {handle.worker} place {place!r} running {place and place.is_running(handle)} "

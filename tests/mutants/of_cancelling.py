@@ -17,7 +17,7 @@ CANCELLATION = (
         place="loop",
         breaks="cancelling a handle cancels its coroutine",
         file="_scope/scope.py",
-        old="            handle.cargo.cancel()",
+        old="            handle.backend_data.cancel()",
         new="            pass",
         tests=(EVERY_WAY,),
         only="loop and by_handle and not trio and not uvloop and not eager",
@@ -55,7 +55,7 @@ CANCELLATION = (
         place="thread",
         breaks="a running thread task is asked",
         file="_pools/thread/lane.py",
-        old="                call.ask(reason)",
+        old="                call.request_cancel(reason)",
         new="                pass",
         tests=(f"{THREADS}::test_check_cancelled_raises_in_a_task_that_was_asked_and_tells_why",),
     ),
@@ -102,7 +102,8 @@ CANCELLATION = (
         breaks="a value that was returned after the ask is kept",
         file="_pools/thread/call.py",
         old="            outcome = Outcome(value) if type(value) is not CoroutineType",
-        new="            outcome = CANCELLED if self.asked else Outcome(value) if type(value) is not CoroutineType",
+        new="            stopped = self.cancel_requested\n"
+        "            outcome = CANCELLED if stopped else Outcome(value) if type(value) is not CoroutineType",
         tests=(f"{THREADS}::test_is_cancelled_tells_a_task_that_was_asked_and_its_value_is_kept",),
     ),
     Mutant(

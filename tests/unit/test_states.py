@@ -51,13 +51,13 @@ def test_only_the_moves_of_the_table_are_made(old: TaskState, new: TaskState) ->
 
 def test_a_task_is_asked_once() -> None:
     made = task()
-    assert made.stopping("first")
-    assert made.asked
-    assert not made.stopping("second")
+    assert made.mark_stopping("first")
+    assert made.cancel_requested
+    assert not made.mark_stopping("second")
     assert made.stop_reason == "first"
     made.settle_cancelled()
-    assert not made.asked
-    assert not made.stopping("third")
+    assert not made.cancel_requested
+    assert not made.mark_stopping("third")
 
 
 def test_a_task_is_settled_once() -> None:
@@ -69,9 +69,9 @@ def test_a_task_is_settled_once() -> None:
 
 def test_a_settled_task_lets_go_of_its_call() -> None:
     made = task()
-    made.cargo = made.place = object()
+    made.backend_data = made.location = object()
     made.settle(Outcome(None))
-    assert (made.fn, made.args, made.cargo, made.place) == (None, None, None, None)
+    assert (made.fn, made.args, made.backend_data, made.location) == (None, None, None, None)
     assert made.timing.queued <= (made.timing.finished or 0)
 
 
@@ -91,7 +91,7 @@ def test_a_value_beats_the_timeout() -> None:
     assert made.outcome.unwrap() == 1
 
 
-class Place:
+class Worker:
     def __init__(self, running: bool) -> None:
         self.running = running
 
@@ -100,9 +100,9 @@ class Place:
 
 
 @pytest.mark.parametrize(("running", "state"), [(True, TaskState.RUNNING), (False, TaskState.QUEUED)])
-def test_the_place_of_a_queued_task_may_know_better(running: bool, state: TaskState) -> None:
+def test_the_location_of_a_queued_task_may_know_better(running: bool, state: TaskState) -> None:
     made = task()
-    made.place = Place(running)
+    made.location = Worker(running)
     assert made.state is state
 
 

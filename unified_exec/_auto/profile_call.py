@@ -102,7 +102,7 @@ def run_measured(
         if note is not None:
             note(figures)
         elif (task := current.get()) is not None:
-            task.say((MEASURED, *figures))
+            task.send((MEASURED, *figures))
     except Cancelled:
         if not box:
             raise

@@ -178,7 +178,7 @@ class TaskHandle(Task, Generic[T]):
 
     def stopped_by_scope(self, reason: str | None) -> None:
         """Called before the scope stops the task; a task whose handle was cancelled before stays stopped by that."""
-        if not self.asked:
+        if not self.cancel_requested:
             self.by_scope = True
             self.stop_reason = reason
 
@@ -200,11 +200,11 @@ class TaskHandle(Task, Generic[T]):
 
     def _expire(self) -> None:
         self._timer = None
-        if self.outcome is None and not self.asked:
+        if self.outcome is None and not self.cancel_requested:
             self.expired = True
             self.cancel(f"its timeout of {self.timeout:g} s is over")
 
-    def said(self, message: Any) -> None:
+    def on_message(self, message: Any) -> None:
         if self.listener is not None:
             self.listener(message)
 

@@ -222,7 +222,7 @@ class _Channel:
                 self.items.append(item)
                 if self.hungry:
                     self.hungry = False
-                    view.say(None)
+                    view.send(None)
                 while len(self.items) >= ITEMS_AHEAD:
                     check_cancelled()
                     with self.room:

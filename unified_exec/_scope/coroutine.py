@@ -23,7 +23,7 @@ class _LoopTask(CurrentTask):
     __slots__ = ("_handle",)
     backend = "loop"
     deadline = None
-    asked = False
+    cancel_requested = False
     reason = None
     id = property(lambda self: self._handle.id)
     name = property(lambda self: self._handle.name)
@@ -32,9 +32,9 @@ class _LoopTask(CurrentTask):
     def __init__(self, handle: TaskHandle[Any]) -> None:
         self._handle = handle
 
-    def say(self, message: object) -> None:
+    def send(self, message: object) -> None:
         if self._handle.outcome is None:
-            self._handle.said(message)
+            self._handle.on_message(message)
 
 
 async def run_coroutine(handle: TaskHandle[Any]) -> None:
@@ -58,7 +58,7 @@ async def run_coroutine(handle: TaskHandle[Any]) -> None:
         else:
             value = await _with_timeout(handle.name, handle.timeout, call, fn, args)
     except anyio.get_cancelled_exc_class():
-        if not handle.asked:
+        if not handle.cancel_requested:
             handle.stopped_by_scope(handle.owner.reason())
         handle.settle(CANCELLED)
         raise

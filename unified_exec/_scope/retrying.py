@@ -40,7 +40,7 @@ class Plan:
     def delay(self, handle: TaskHandle[Any], error: BaseException) -> float | None:
         """Seconds until the task is to be tried again after it failed with `error`; ``None`` if it is not."""
         scope = handle.owner
-        if not isinstance(error, Exception) or handle.asked or is_own_cancellation(error, scope):
+        if not isinstance(error, Exception) or handle.cancel_requested or is_own_cancellation(error, scope):
             return None
         if scope._standing.decided is not None:
             return None
@@ -96,8 +96,8 @@ class Attempt(Task):
     def moved(self, old: TaskState, new: TaskState) -> None:
         pass  # who watches sees the moves of the handle
 
-    def said(self, message: Any) -> None:
-        self._attempts.said(message)
+    def on_message(self, message: Any) -> None:
+        self._attempts.on_message(message)
 
     def settled(self) -> None:
         self._attempts.ended(self)
@@ -130,8 +130,8 @@ class Attempts(Lane):
         """
         attempt = Attempt(self._handle, self)
         self._lane.prepare(attempt)
-        self._ready = attempt.cargo, attempt.coroutine
-        task.place = self
+        self._ready = attempt.backend_data, attempt.coroutine
+        task.location = self
         self._line_up(attempt)
 
     def is_running(self, task: Task) -> bool:
@@ -144,7 +144,7 @@ class Attempts(Lane):
         if self._attempt is not None:
             self._lane.cancel([self._attempt], reason)
             if handle.outcome is None:  # it was running: its end is on its way
-                handle.stopping(reason)
+                handle.mark_stopping(reason)
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -152,9 +152,9 @@ class Attempts(Lane):
             self._plan.limit.withdraw(self._ticket)
         handle.settle_cancelled()
 
-    def said(self, message: Any) -> None:
+    def on_message(self, message: Any) -> None:
         if self._handle.outcome is None:
-            self._handle.said(message)
+            self._handle.on_message(message)
 
     def _line_up(self, attempt: Attempt) -> None:
         limit = self._plan.limit
@@ -194,7 +194,7 @@ class Attempts(Lane):
         self._timer = None
         self._handle.attempts += 1
         attempt = Attempt(self._handle, self)
-        attempt.cargo, attempt.coroutine = self._ready
+        attempt.backend_data, attempt.coroutine = self._ready
         self._try(self._line_up, attempt)
 
     def _try(self, fn: Callable[[Attempt], object], attempt: Attempt) -> None:
@@ -209,7 +209,7 @@ class Attempts(Lane):
         """A try has its outcome: it is the task's unless there is to be another."""
         handle, outcome = self._handle, attempt.outcome
         assert outcome is not None
-        stopped = handle.asked or attempt.stop_reason is not None
+        stopped = handle.cancel_requested or attempt.stop_reason is not None
         self._attempt = None
         self._release()
         handle.worker = attempt.worker

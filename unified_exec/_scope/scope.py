@@ -251,12 +251,12 @@ class TaskScope(Spawning, Verbs, TaskGroup):
         handle.timeout = timeout
         self._local.add(handle)
         try:
-            cargo = self._inner.create_task(run_coroutine(handle), name=handle.name)  # type: ignore[union-attr]
+            task = self._inner.create_task(run_coroutine(handle), name=handle.name)  # type: ignore[union-attr]
         except BaseException:
             self._local.discard(handle)
             raise
         if handle.outcome is None:  # else the task factory is an eager one
-            handle.cargo = cargo
+            handle.backend_data = task
             if self._standing.decided is not None:
                 handle.stopped_by_scope(DECIDED)
                 self.stop_task(handle, DECIDED)
@@ -298,11 +298,11 @@ class TaskScope(Spawning, Verbs, TaskGroup):
             raise RuntimeError(placement.wrong_thread_to_cancel(handle))
         lane = self._remote.tasks.get(handle)
         if lane is not None:
-            if not handle.asked:
+            if not handle.cancel_requested:
                 handle.stop_reason = reason
             lane.cancel([handle], reason)
-        elif handle.cargo is not None and handle.stopping(reason):
-            handle.cargo.cancel()
+        elif handle.backend_data is not None and handle.mark_stopping(reason):
+            handle.backend_data.cancel()
 
     def task_settled(self, handle: TaskHandle[Any]) -> None:
         """A task has its outcome: count it, and do what the policy says. Handles call it."""

@@ -22,7 +22,7 @@ class CurrentTask:
         nested: a thread task may be waiting for it; see `Task.nested`.
     """
 
-    __slots__ = ("__weakref__", "asked", "backend", "deadline", "id", "name", "nested", "reason")
+    __slots__ = ("__weakref__", "backend", "cancel_requested", "deadline", "id", "name", "nested", "reason")
 
     def __init__(self, id: int, name: str, backend: str, deadline: float | None, nested: bool = False) -> None:
         self.id = id
@@ -30,22 +30,22 @@ class CurrentTask:
         self.backend = backend
         self.deadline = deadline
         self.nested = nested
-        self.asked = False
+        self.cancel_requested = False
         self.reason: str | None = None
 
-    def ask(self, reason: str | None) -> None:
-        """Note that the task shall stop. `reason` is set first: readers in other threads look at `asked`."""
+    def request_cancel(self, reason: str | None) -> None:
+        """Note that the task shall stop. `reason` is set first: readers in other threads look at `cancel_requested`."""
         self.reason = reason
-        self.asked = True
+        self.cancel_requested = True
 
-    def say(self, message: object) -> None:
+    def send(self, message: object) -> None:
         """Send `message` to the listener of the task's handle; backends bring the way."""
 
     def is_cancelled(self) -> bool:
-        return self.asked
+        return self.cancel_requested
 
     def check_cancelled(self) -> None:
-        if self.asked:
+        if self.cancel_requested:
             raise Cancelled(self.reason)
 
     def time_left(self) -> float:
@@ -126,7 +126,7 @@ def report(done: float, total: float | None = None, text: str | None = None) -> 
     """
     task = current.get()
     if task is not None:
-        task.say(("report", done, total, text))
+        task.send(("report", done, total, text))
 
 
 def _here(verb: str) -> CurrentTask:

@@ -20,14 +20,14 @@ _ids = itertools.count(1)
 class Task:
     """A call on its way: made by a scope, run by a backend, settled exactly once.
 
-    A backend reads `fn`, `args`, `deadline`, `interrupt` and `abandon`, keeps its own data in `cargo` and
-    `place`, and ends the task with `settle`. Everything here happens in the thread of the owner's loop.
+    A backend reads `fn`, `args`, `deadline`, `interrupt` and `abandon`, keeps its own data in `backend_data` and
+    `location`, and ends the task with `settle`. Everything here happens in the thread of the owner's loop.
 
     Attributes:
         owner: the scope (or other owner) the task belongs to; backends share their workers fairly between owners.
-        cargo: the backend's own data about the call (the pickled call, the thread's token, ...).
+        backend_data: the backend's own data about the call (the pickled call, the thread's token, ...).
         coroutine: `fn` is a coroutine function (a backend that runs both kinds notes it).
-        place: where the backend put the task (a worker), or ``None`` while it waits.
+        location: where the backend put the task (a worker), or ``None`` while it waits.
         deadline: instant of `time.monotonic` at which the task will be cancelled, ``None`` for never.
         timeout: the task's own timeout in seconds, ``None`` for none.
         expired: ``True`` once the task's own timeout has struck.
@@ -40,7 +40,7 @@ class Task:
         "abandon",
         "args",
         "backend",
-        "cargo",
+        "backend_data",
         "coroutine",
         "deadline",
         "expired",
@@ -48,11 +48,11 @@ class Task:
         "fn",
         "id",
         "interrupt",
+        "location",
         "name",
         "nested",
         "outcome",
         "owner",
-        "place",
         "queued_at",
         "started_at",
         "stop_reason",
@@ -67,8 +67,8 @@ class Task:
         self.args: tuple[Any, ...] | None = args
         self.backend = backend
         self.owner = owner
-        self.cargo: Any = None
-        self.place: Any = None
+        self.backend_data: Any = None
+        self.location: Any = None
         self.worker: int | None = None
         self.deadline: float | None = None
         self.timeout: float | None = None
@@ -86,8 +86,8 @@ class Task:
 
     @property
     def state(self) -> TaskState:
-        """The state as far as it is known here; a backend's `place` may know better whether it runs."""
-        if self._state is TaskState.QUEUED and self.place is not None and self.place.is_running(self):
+        """The state as far as it is known here; a backend's `location` may know better whether it runs."""
+        if self._state is TaskState.QUEUED and self.location is not None and self.location.is_running(self):
             return TaskState.RUNNING
         return self._state
 
@@ -120,11 +120,11 @@ class Task:
         events.emit(self, old, new)
 
     @property
-    def asked(self) -> bool:
+    def cancel_requested(self) -> bool:
         """It was asked to stop, and has not ended yet."""
         return self._state is TaskState.STOPPING
 
-    def stopping(self, reason: str | None) -> bool:
+    def mark_stopping(self, reason: str | None) -> bool:
         """Note that the task was asked to stop; ``False`` if it had been asked before or is done."""
         if self._state is TaskState.STOPPING or self._state is TaskState.DONE:
             return False
@@ -142,7 +142,7 @@ class Task:
         if old is TaskState.DONE:
             raise IllegalMove(self.name, old, TaskState.DONE)
         self.outcome = outcome
-        self.cargo = self.place = self.args = self.fn = None
+        self.backend_data = self.location = self.args = self.fn = None
         if self.finished_at is None:
             self.finished_at = time.monotonic()
         self._state = TaskState.DONE  # `move`, without the look into the table: all other states lead there
@@ -153,7 +153,7 @@ class Task:
     def settle_cancelled(self) -> None:
         self.settle(CANCELLED)
 
-    def said(self, message: Any) -> None:
+    def on_message(self, message: Any) -> None:
         """Called in the loop's thread with each message of the running task; handles pass it on."""
 
     def settled(self) -> None:

@@ -47,9 +47,9 @@ class CallCancelSignal(CancelSignal):
         if not id or view is None or id not in self.end.early:
             return
         reason = self.end.early[id]
-        if not view.asked:
+        if not view.cancel_requested:
             self._asked_at = monotonic()
-            view.ask(reason)
+            view.request_cancel(reason)
         if frame is not None and self._is_bad_moment(frame, view):
             return
         self.running = 0

@@ -166,7 +166,7 @@ class CancelSignal:
 
     def stopped(self, view: CurrentTask, error: BaseException | None, *own: type[BaseException]) -> bool:
         """Tell whether a task ended as it did because it was asked to stop; `own` are its runner's cancellations."""
-        if not view.asked:
+        if not view.cancel_requested:
             return False
         if self.poisoned:  # C code that imports makes an `ImportError` of whatever was raised in there
             error = error.__cause__ if isinstance(error, SerializationError) else error

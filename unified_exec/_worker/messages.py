@@ -25,7 +25,7 @@ class TaskMessenger:
         self.link = link
         self.bell = bell
 
-    def say(self, id: int, message: Any) -> None:
+    def send(self, id: int, message: Any) -> None:
         """Send `message` for the handle of task `id`; returns when it has left.
 
         Raises:
@@ -62,6 +62,6 @@ class WorkerTask(CurrentTask):
 
     __slots__ = ()
 
-    def say(self, message: object) -> None:
+    def send(self, message: object) -> None:
         if here is not None:
-            here.say(self.id, message)
+            here.send(self.id, message)

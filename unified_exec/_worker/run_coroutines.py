@@ -188,9 +188,9 @@ class _LoopBell(CancelSignal):
             if entry is None:
                 continue
             task, view = entry
-            if not view.asked:
+            if not view.cancel_requested:
                 self.asked_at = now
-                view.ask(self.end.early.get(id))
+                view.request_cancel(self.end.early.get(id))
                 # Until then it stays asked: if the task, or another, blocks the loop, the next bell finds it.
                 runner.loop.call_soon_threadsafe(runner.stop, id)
             elif now - self.asked_at > _BLOCKS and self._blocked_by(task, frame):

@@ -76,7 +76,7 @@ class Batches:
                 return
             self._wanted = False
             try:
-                self._talk.say(self._id, (BATCH, self.count, items))
+                self._talk.send(self._id, (BATCH, self.count, items))
             except SerializationError as exc:
                 raise SerializationError("an item of the generator", exc.why, exc.hint) from exc
             self.count += 1

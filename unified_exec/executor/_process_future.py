@@ -38,7 +38,7 @@ class ProcessFuture(Future[T]):
         task = self._task
         if task is None or self.done():
             return False
-        place = task.place
+        place = task.location
         try:
             return place is not None and place.is_running(task)
         except ValueError:  # its worker is buried just now

@@ -232,7 +232,7 @@ async def test_a_late_shot_changes_nothing(error: Exception | None, monkeypatch:
 
     def late(call: call.ThreadCall) -> None:
         assert call.shot is not None
-        call.ask("late")
+        call.request_cancel("late")
         call.shot.fire()  # pending for this very thread: lands at the next chance, in here or below
         disarm(call)
 

@@ -40,7 +40,7 @@ class TaskCanceller:
         for task in tasks:
             if task.outcome is not None:
                 continue
-            place = task.place
+            place = task.location
             if place is None:
                 crew.queue.forget_one()
                 task.settle_cancelled()
@@ -58,11 +58,11 @@ class TaskCanceller:
         back = worker.take_back()
         ended = [task for task in back if task.id in wanted]
         for task in ended:
-            task.place = ENDING  # no longer in a worker and not in the queue: nobody may count it there
+            task.location = ENDING  # no longer in a worker and not in the queue: nobody may count it there
         self._crew.requeue([task for task in back if task.id not in wanted])
         self._crew.rest(worker)
         for task in chosen if running else ():
-            if task.id in worker.tasks and task.stopping(reason):
+            if task.id in worker.tasks and task.mark_stopping(reason):
                 self._ask(worker, task, reason)
         for task in ended:
             task.settle_cancelled()

@@ -30,7 +30,7 @@ ENDING = _Ending()
 def decode(port: LoopAdapter, task: Task, kind: int, data: frames.Bytes, buffers: list[memoryview]) -> None:
     """Settle `task` with an answer out of shared memory, now or, for a large one, as soon as it is rebuilt."""
     if kind == frames.VALUE and len(data) > OFF_LOOP_MIN:
-        task.place = ENDING
+        task.location = ENDING
 
         def work() -> None:
             outcome = outcome_of(task.name, frames.VALUE, data, buffers)

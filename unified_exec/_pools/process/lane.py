@@ -51,7 +51,7 @@ class ProcessLane(Lane):
             self.pool.admit()
         fn, args = task.fn, task.args
         assert fn is not None and args is not None  # noqa: PT018
-        call = task.cargo = encode_call(fn, args)
+        call = task.backend_data = encode_call(fn, args)
         coroutine = call.card.coroutine
         if coroutine is None:
             coroutine = call.card.coroutine = is_async(fn)
@@ -80,10 +80,10 @@ class ProcessLane(Lane):
             self.coroutines.cancel(loops, reason, running)
 
     def give_credit(self, task: Task, count: int) -> None:
-        if isinstance(task.place, Worker):
-            task.place.give_credit(task.id, count)
+        if isinstance(task.location, Worker):
+            task.location.give_credit(task.id, count)
             if not count:
-                task.place.ring()
+                task.location.ring()
 
     def loop_ended(self) -> None:
         self.pool.loop_ended(self.port)

@@ -33,8 +33,8 @@ def reap_worker(crew: Dispatcher, worker: Worker) -> int | None:
     stopped = [task for task in unclaimed if task.state is TaskState.STOPPING or task.expired]
     # Settling one of them may cancel the others; they are in no queue and in no worker.
     for task in (*lost, *stopped):
-        task.place = ENDING
-    crew.requeue([task for task in unclaimed if task.place is not ENDING])
+        task.location = ENDING
+    crew.requeue([task for task in unclaimed if task.location is not ENDING])
     for task in stopped:
         task.settle_cancelled()
     for task in lost:

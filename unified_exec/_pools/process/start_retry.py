@@ -81,6 +81,6 @@ class StartFailures:
                 crew.rest(worker)
         waiting = list(crew.queue.drain())
         for task in waiting:
-            task.place = ENDING  # settling one may cancel the others
+            task.location = ENDING  # settling one may cancel the others
         for task in waiting:
             task.settle(Outcome(error=error))

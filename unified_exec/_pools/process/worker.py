@@ -104,7 +104,7 @@ class Worker:
         Raises:
             OSError: no descriptor or no memory is left for the task's large arguments.
         """
-        call = task.cargo
+        call = task.backend_data
         if call.shared and not self._send_shares(call.shared):
             return False
         card = call.card
@@ -126,7 +126,7 @@ class Worker:
         if linger:
             flags |= frames.LINGER
         self.load += card.stats.cost or 0.0
-        task.place = self
+        task.location = self
         task.worker = self.pid
         sent = False
         try:
@@ -146,8 +146,8 @@ class Worker:
     def _no_longer_owed(self, task: Task) -> None:
         self.end.taken_back(task.id)
         self.tasks.pop(task.id, None)
-        self.load -= task.cargo.card.stats.cost or 0.0
-        task.place = None
+        self.load -= task.backend_data.card.stats.cost or 0.0
+        task.location = None
         task.worker = None
 
     def _send_shares(self, objects: tuple[Shared[Any], ...]) -> bool:
@@ -178,7 +178,7 @@ class Worker:
             self.ring()
 
     def _send_shared(self, task: Task, name: bytes, blob: bytes, flags: int) -> None:
-        packed = task.cargo.packed
+        packed = task.backend_data.packed
         inline_card = blob if len(blob) <= frames.INLINE_MAX else b""
         # A function too large for a message travels as the first buffer behind the arguments.
         extra = [] if inline_card or not blob else [memoryview(blob)]
@@ -187,7 +187,7 @@ class Worker:
         fd, table = shared_memory.write_block(packed.data, [*extra, *packed.buffers], self.blocks)
         try:
             message = frames.pack_task(
-                task.id, name, task.cargo.card.id, inline_card, table, task.deadline, flags | frames.IN_SHARED
+                task.id, name, task.backend_data.card.id, inline_card, table, task.deadline, flags | frames.IN_SHARED
             )
             self.child.tasks.sendmsg([message], connection.fd_message(fd))
         finally:
@@ -226,7 +226,7 @@ class Worker:
     def answered(self, id: int) -> Task:
         """Strike an answered task off the list."""
         task = self.tasks.pop(id)
-        self.load = self.load - (task.cargo.card.stats.cost or 0.0) if self.tasks else 0.0
+        self.load = self.load - (task.backend_data.card.stats.cost or 0.0) if self.tasks else 0.0
         if self.asked and (timer := self.asked.pop(id, None)) is not None:
             timer.cancel()
         return task

@@ -60,7 +60,7 @@ class ThreadCall(CurrentTask):
         self.name = task.name
         self.backend = "thread"
         self.deadline = task.deadline
-        self.asked = False
+        self.cancel_requested = False
         self.reason = None
         self.task: Task | None = task
         self.owner: object = task.owner
@@ -74,7 +74,7 @@ class ThreadCall(CurrentTask):
         self.serving: set[anyio.CancelScope] | None = None
         self.finished_at = 0.0
 
-    def say(self, message: object) -> None:
+    def send(self, message: object) -> None:
         task = self.task
         if task is not None:
             self.lane.port.call_threadsafe(_heard, task, message)
@@ -116,7 +116,7 @@ class ThreadCall(CurrentTask):
         if isinstance(exc, Exception):
             return Outcome(error=exc)
         told = self.shot is not None and self.shot.told
-        if self.asked and consists_of(exc, (Cancelled, *cancellations()) if told else (Cancelled,)):
+        if self.cancel_requested and consists_of(exc, (Cancelled, *cancellations()) if told else (Cancelled,)):
             return CANCELLED
         from ..._wire.errors.encode import as_outcome_error
 
@@ -184,7 +184,7 @@ _OWN_CODE = {ThreadCall.run.__code__, run_interruptible.__code__, _run_in_contex
 
 def _heard(task: Task, message: object) -> None:
     if task.outcome is None:
-        task.said(message)
+        task.on_message(message)
 
 
 own_files.add(ThreadCall.arm.__code__.co_filename)

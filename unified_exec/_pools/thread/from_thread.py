@@ -42,7 +42,7 @@ class FromThread:
             with anyio.CancelScope() as scope:
                 scopes.add(scope)  # in the loop's thread, as is the cancelling
                 try:
-                    if call.asked:
+                    if call.cancel_requested:
                         scope.cancel()
                     value = await func(*args)
                     done = True

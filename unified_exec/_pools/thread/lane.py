@@ -50,7 +50,7 @@ class ThreadLane(Lane):
         try:
             if pool.closed:
                 raise PoolClosed(pool.name)
-            task.cargo = task.place = call
+            task.backend_data = task.location = call
             if pool.inbox:
                 pool.take_in()
             pool.turns.add(call, parent)
@@ -75,7 +75,7 @@ class ThreadLane(Lane):
         they keep it for 5 ms, and each spawn would take as long."""
         pool = self.pool
         entry = call, parent
-        task.cargo = task.place = call
+        task.backend_data = task.location = call
         pool.inbox.append(entry)
         if pool.closed:  # read after the append: who closes looks into the inbox after saying so
             try:
@@ -83,7 +83,7 @@ class ThreadLane(Lane):
             except ValueError:
                 pass  # taken in before the end
             else:
-                task.cargo = task.place = None
+                task.backend_data = task.location = None
                 raise PoolClosed(pool.name)
         if not self.calling:
             self.calling = True
@@ -97,7 +97,7 @@ class ThreadLane(Lane):
                 return
             self.pool.turns.forget(call)
         if call.task is not None:
-            call.task.cargo = call.task.place = None
+            call.task.backend_data = call.task.location = None
         raise WorkerStartError("the system has no room for another thread")
 
     def _call_again(self) -> None:
@@ -110,8 +110,8 @@ class ThreadLane(Lane):
 
     def cancel(self, tasks: Iterable[Task], reason: str | None) -> None:
         for task in tasks:
-            if task.outcome is None and task.cargo is not None:
-                self._cancel(task, task.cargo, reason)
+            if task.outcome is None and task.backend_data is not None:
+                self._cancel(task, task.backend_data, reason)
 
     def _cancel(self, task: Task, call: ThreadCall, reason: str | None) -> None:
         if self.inside:  # in a finalizer that the collector ran in there: this thread would wait for itself
@@ -124,9 +124,9 @@ class ThreadLane(Lane):
             if state == QUEUED:
                 pool.turns.forget(call)
             elif state == RUNNING:
-                if call.asked:
+                if call.cancel_requested:
                     return
-                call.ask(reason)
+                call.request_cancel(reason)
                 if task.abandon:
                     left = True
                     call.state = LEFT
@@ -137,7 +137,7 @@ class ThreadLane(Lane):
             call.context = call.task = None
             task.settle_cancelled()
         elif state == RUNNING:
-            task.stopping(reason)
+            task.mark_stopping(reason)
             for scope in call.serving or ():
                 scope.cancel(reason)
             if task.interrupt or pool.interruptible:
