@@ -1,0 +1,101 @@
+"""Rules of the code that no linter checks: private names, names bound at run time, sizes of files and functions."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "unified_exec"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+LINES_MAX = 350
+FUNCTION_MAX = 60
+
+FOREIGN = {
+    "_getframe": "sys._getframe: there is no public name for it",
+    "_current_frames": "sys._current_frames, likewise",
+    "_exit": "os._exit, a public function despite its name",
+    "_is_gil_enabled": "sys._is_gil_enabled, likewise",
+}
+"""Private names of other projects that the package reads, and why. Everything else private stays in its folder."""
+
+
+def tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
+def private_names_of_folders() -> dict[Path, set[str]]:
+    """The private attributes that the classes and modules of each folder define."""
+    found: dict[Path, set[str]] = defaultdict(set)
+    for file in FILES:
+        for node in ast.walk(tree(file)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                found[file.parent].add(node.name)
+            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                found[file.parent].add(node.attr)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                found[file.parent].add(node.id)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found[file.parent].add(node.value)  # slots
+    return {folder: {name for name in names if is_private(name)} for folder, names in found.items()}
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name != "_"
+
+
+def reads_of_private_names(file: Path) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Attribute) and is_private(node.attr) and ast.unparse(node.value) not in ("self", "cls"):
+            yield node.lineno, node.attr
+
+
+def test_no_private_attribute_is_read_outside_of_its_folder() -> None:
+    own = private_names_of_folders()
+    everywhere = set().union(*own.values())
+    wrong = [
+        f"{file.relative_to(ROOT)}:{line}: {name}"
+        for file in FILES
+        for line, name in reads_of_private_names(file)
+        if name in everywhere and name not in own[file.parent] and name not in FOREIGN
+    ]
+    assert not wrong, "private names of another folder:\n" + "\n".join(wrong)
+
+
+def test_no_function_rebinds_itself_and_no_namespace_is_updated() -> None:
+    """`globals().update`, `vars(module).update` and functions that replace themselves hide what really runs."""
+    wrong = []
+    for file in FILES:
+        module = tree(file)
+        functions = {node.name for node in module.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
+        for node in ast.walk(module):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "update":
+                inner = node.func.value
+                if isinstance(inner, ast.Call) and ast.unparse(inner.func) in ("globals", "vars"):
+                    wrong.append(f"{file.relative_to(ROOT)}:{node.lineno}: {ast.unparse(inner)}.update")
+            elif isinstance(node, ast.Global) and functions & set(node.names):
+                wrong.append(f"{file.relative_to(ROOT)}:{node.lineno}: rebinds the function {node.names}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_files_and_functions_stay_short() -> None:
+    wrong = []
+    for file in FILES:
+        text = file.read_text()
+        if text.count("\n") > LINES_MAX:
+            wrong.append(f"{file.relative_to(ROOT)} has {text.count(chr(10))} lines: split it by meaning")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and code_lines(node) > FUNCTION_MAX:
+                wrong.append(f"{file.relative_to(ROOT)}:{node.lineno}: {node.name}() has {code_lines(node)} lines")
+    assert not wrong, "\n".join(wrong)
+
+
+def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function without its docstring."""
+    first = function.body[0]
+    docstring = ast.get_docstring(function, clean=False) is not None
+    described = (first.end_lineno or 0) - first.lineno + 1 if docstring else 0
+    return (function.end_lineno or 0) - function.lineno + 1 - described
