@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from ._scope.scope import TaskScope as TaskScope
     from ._scope.share import share as share
     from ._sync.limit import Limit as Limit
-    from ._sync.limit import Rate as Rate
+    from ._sync.rate import Rate as Rate
     from ._tasks.current import CurrentTask as CurrentTask
     from ._tasks.current import check_cancelled as check_cancelled
     from ._tasks.current import current_task as current_task
@@ -102,7 +102,8 @@ _HOMES = {
     "_pools.default_pools": ("shutdown_default_pools",),
     "_handles.cancelled": ("TaskCancelled",),
     "_handles.handle": ("TaskHandle",),
-    "_sync.limit": ("Limit", "Rate"),
+    "_sync.limit": ("Limit",),
+    "_sync.rate": ("Rate",),
     "observe.progress.tracker": ("Progress",),
     "_scope.scope": ("TaskScope",),
     "observe.watchdog": ("Stall",),

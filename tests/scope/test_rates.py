@@ -10,7 +10,7 @@ import pytest
 from tests.scope import many
 from tests.waiting import until
 from unified_exec import Cancelled, Limit, Rate, SyncTaskScope, TaskScope
-from unified_exec._sync import limit as module
+from unified_exec._sync import rate as module
 
 
 class Clock:
@@ -21,31 +21,31 @@ class Clock:
         return self.now
 
 
-def asked(rate: Rate) -> Any:
-    from unified_exec._sync.waiters import ThreadTicket
+def queued(rate: Rate) -> Any:
+    from unified_exec._sync.waiters import ThreadWaiter
 
-    ticket = ThreadTicket()
-    rate.ask(ticket)
-    return ticket
+    waiter = ThreadWaiter()
+    rate.acquire_nowait_or_enqueue(waiter)
+    return waiter
 
 
 def test_a_rate_allows_so_many_starts_in_any_window() -> None:
     rate = Rate(2, per=10.0)
     clock = rate._clock = Clock()
-    tickets = [asked(rate) for _ in range(5)]
-    assert [each.granted for each in tickets] == [True, True, False, False, False]
+    waiters = [queued(rate) for _ in range(5)]
+    assert [each.granted for each in waiters] == [True, True, False, False, False]
     clock.now = 9.99
-    rate._look()
-    assert not tickets[2].granted
+    rate._admit()
+    assert not waiters[2].granted
     clock.now = 10.0
-    rate._look()
-    assert [each.granted for each in tickets] == [True, True, True, True, False]
-    rate.withdraw(tickets[4])
+    rate._admit()
+    assert [each.granted for each in waiters] == [True, True, True, True, False]
+    rate.cancel(waiters[4])
     clock.now = 15.0
-    late = asked(rate)
+    late = queued(rate)
     assert not late.granted
     clock.now = 20.0
-    rate._look()
+    rate._admit()
     assert late.granted
 
 

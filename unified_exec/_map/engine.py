@@ -13,7 +13,7 @@ from .._rules.chunking import LONGEST
 from .._rules.dispatch import call_name, is_async
 from .._rules.retry import Retry
 from .._sync.limit import Gate
-from .._sync.waiters import Hold, LoopTicket, entered, holds
+from .._sync.waiters import LoopWaiter, Permit, enter, newest_permit
 from .._worker.run_chunk import ItemFailure, run_chunk
 from ..abc import Backend
 from ..errors import SerializationError, UnifiedExecError
@@ -79,7 +79,7 @@ class MapEngine:
         self.ready = self._order.ready
         self._flying = 0  # items on their way, waiting for the gate, or for their next try
         self._flights: set[TaskHandle[Any]] = set()
-        self._queue: set[LoopTicket] = set()
+        self._queue: set[LoopWaiter] = set()
         self._timers: dict[Chunk, Timer] = {}
         self._waiters: list[Waiter] = []
         self.source = Source(items, self._context.copy())
@@ -147,17 +147,17 @@ class MapEngine:
         if self._gate is None:
             self._send(chunk, None)
             return
-        ticket = LoopTicket(self.port, partial(self._let_in, chunk))
-        ticket.below = self._context.run(holds.get)
-        self._queue.add(ticket)
-        if self._gate.ask(ticket):
-            self._let_in(chunk, ticket)
+        waiter = LoopWaiter(self.port, partial(self._let_in, chunk))
+        waiter.outer = self._context.run(newest_permit.get)
+        self._queue.add(waiter)
+        if self._gate.acquire_nowait_or_enqueue(waiter):
+            self._let_in(chunk, waiter)
 
-    def _let_in(self, chunk: Chunk, ticket: LoopTicket) -> None:
-        self._queue.discard(ticket)
-        self._send(chunk, ticket.hold)
+    def _let_in(self, chunk: Chunk, waiter: LoopWaiter) -> None:
+        self._queue.discard(waiter)
+        self._send(chunk, waiter.permit)
 
-    def _send(self, chunk: Chunk, hold: Hold | None) -> None:
+    def _send(self, chunk: Chunk, permit: Permit | None) -> None:
         if self._steering is not None:
             self._steer(self._steering)
         scope = self.scope
@@ -168,7 +168,7 @@ class MapEngine:
         if self.tracker is not None:
             handle.listener = self.tracker.noted
         context = self._context.copy()
-        context.run(entered, hold)
+        context.run(enter, permit)
         try:
             if self._steering is None:
                 context.run(scope.launch, handle, self._backend, self._timeout)
@@ -176,16 +176,16 @@ class MapEngine:
                 assert self._backend is not None
                 context.run(self._steering.launch, handle, self._backend, self._timeout, len(chunk.items))
         except SerializationError as exc:
-            self._release(hold)
+            self._release(permit)
             self._cannot_travel(chunk, exc)
         except UnifiedExecError as exc:
-            self._release(hold)
+            self._release(permit)
             self._finished(chunk, [ItemFailure(exc) for _ in chunk.items])
         else:
             self._flights.add(handle)
             if self.stats is not None:
                 self.stats._sent(handle, len(chunk.items))
-            handle.when_done(lambda: self._done(handle, chunk, hold))
+            handle.when_done(lambda: self._done(handle, chunk, permit))
 
     def _steer(self, steering: Steering) -> None:
         """Go where this chunk belongs by now; how much may be under way depends on the place."""
@@ -193,9 +193,9 @@ class MapEngine:
         self.place = self._backend.kind
         self._bounds.steered(steering, self._backend)
 
-    def _release(self, hold: Hold | None) -> None:
-        if hold is not None and self._gate is not None:
-            self._gate.release(hold)
+    def _release(self, permit: Permit | None) -> None:
+        if permit is not None and self._gate is not None:
+            self._gate.release(permit)
 
     def _cannot_travel(self, chunk: Chunk, exc: SerializationError) -> None:
         """One item of the chunk is to blame: send each alone."""
@@ -208,14 +208,14 @@ class MapEngine:
 
     # -- what comes back
 
-    def _done(self, handle: TaskHandle[Any], chunk: Chunk, hold: Hold | None) -> None:
+    def _done(self, handle: TaskHandle[Any], chunk: Chunk, permit: Permit | None) -> None:
         """A chunk's task has ended."""
         outcome = handle.outcome
         assert outcome is not None
         self._flights.discard(handle)
         if self.stats is not None:
             self.stats._ended(handle)
-        self._release(hold)
+        self._release(permit)
         results = results_of(handle, outcome, chunk, self._single)
         if outcome.cancelled:
             self.source.exhausted = True  # its scope ends: nothing more is read
@@ -335,9 +335,9 @@ class MapEngine:
         if self.ended:
             return
         self._end()
-        for ticket in self._queue:
+        for waiter in self._queue:
             assert self._gate is not None
-            self._gate.withdraw(ticket)
+            self._gate.cancel(waiter)
         for timer in self._timers.values():
             timer.cancel()
         self._queue.clear()

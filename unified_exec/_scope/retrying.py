@@ -11,7 +11,7 @@ import anyio
 
 from .._rules.retry import Retry
 from .._sync.limit import Gate
-from .._sync.waiters import Hold, LoopTicket, entered, holds
+from .._sync.waiters import LoopWaiter, Permit, enter, newest_permit
 from .._tasks.outcome import Outcome
 from .._tasks.states import TaskState
 from .._tasks.task import Task
@@ -106,7 +106,7 @@ class Attempt(Task):
 class Attempts(Lane):
     """The lane of one task that has a plan: between its scope and the lane of its pool."""
 
-    __slots__ = ("_attempt", "_context", "_handle", "_hold", "_lane", "_plan", "_port", "_ready", "_ticket", "_timer")
+    __slots__ = ("_attempt", "_context", "_handle", "_lane", "_permit", "_plan", "_port", "_ready", "_timer", "_waiter")
 
     def __init__(self, handle: TaskHandle[Any], lane: Lane, port: LoopAdapter) -> None:
         assert handle.plan is not None
@@ -117,8 +117,8 @@ class Attempts(Lane):
         self._context = copy_context()
         self._ready: tuple[Any, bool] = (None, False)
         self._attempt: Attempt | None = None
-        self._ticket: LoopTicket | None = None
-        self._hold: Hold | None = None
+        self._waiter: LoopWaiter | None = None
+        self._permit: Permit | None = None
         self._timer: Timer | None = None
 
     def submit(self, task: Task) -> None:
@@ -148,8 +148,8 @@ class Attempts(Lane):
             return
         if self._timer is not None:
             self._timer.cancel()
-        if self._ticket is not None and self._plan.limit is not None:
-            self._plan.limit.withdraw(self._ticket)
+        if self._waiter is not None and self._plan.limit is not None:
+            self._plan.limit.cancel(self._waiter)
         handle.settle_cancelled()
 
     def on_message(self, message: Any) -> None:
@@ -161,14 +161,14 @@ class Attempts(Lane):
         if limit is None:
             self._send(attempt)
             return
-        ticket = self._ticket = LoopTicket(self._port, lambda _: self._try(self._let_in, attempt))
-        ticket.below = self._context.run(holds.get)
-        if limit.ask(ticket):
+        waiter = self._waiter = LoopWaiter(self._port, lambda _: self._try(self._let_in, attempt))
+        waiter.outer = self._context.run(newest_permit.get)
+        if limit.acquire_nowait_or_enqueue(waiter):
             self._let_in(attempt)
 
     def _let_in(self, attempt: Attempt) -> None:
-        assert self._ticket is not None
-        self._hold, self._ticket = self._ticket.hold, None
+        assert self._waiter is not None
+        self._permit, self._waiter = self._waiter.permit, None
         try:
             self._send(attempt)
         except BaseException:
@@ -177,7 +177,7 @@ class Attempts(Lane):
 
     def _send(self, attempt: Attempt) -> None:
         context = self._context.copy()
-        context.run(entered, self._hold)
+        context.run(enter, self._permit)
         self._attempt = attempt
         try:
             context.run(self._lane.enqueue, attempt)
@@ -186,9 +186,9 @@ class Attempts(Lane):
             raise
 
     def _release(self) -> None:
-        hold, self._hold = self._hold, None
-        if hold is not None and self._plan.limit is not None:
-            self._plan.limit.release(hold)
+        permit, self._permit = self._permit, None
+        if permit is not None and self._plan.limit is not None:
+            self._plan.limit.release(permit)
 
     def _again(self) -> None:
         self._timer = None

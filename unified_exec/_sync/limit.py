@@ -1,8 +1,7 @@
-"""`Limit` and `Rate`: how much runs at once, how often something starts; for coroutines, threads and whole tasks."""
+"""`Limit`: how much runs at once, for coroutines, threads and whole tasks; and `Gate`, what it shares with `Rate`."""
 
 from __future__ import annotations
 
-import time
 from _thread import allocate_lock
 from abc import ABC, abstractmethod
 from collections import deque
@@ -11,56 +10,56 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from .._loops.adapter import current_port
 from .._loops.deadlines import on_event_loop
 from .._tasks.current import current
-from .waiters import Hold, LoopTicket, ThreadTicket, Ticket, entered, holds, live
+from .waiters import LoopWaiter, Permit, ThreadWaiter, Waiter, enter, newest_active, newest_permit
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 POLL = 0.02
-"""Seconds between two looks of a waiting thread whether its task was cancelled."""
+"""Seconds between two checks of a waiting thread for the cancellation of its task."""
 
 
 class Gate(ABC):
-    """What work passes before it starts. Any thread may call every method; who comes first is let in first."""
+    """Something that work must pass before it starts. Any thread may call every method; first come, first served."""
 
     def __init__(self) -> None:
-        self._lock = allocate_lock()  # guards the queue and everything that decides who may pass
-        self._queue: deque[Ticket] = deque()
+        self._lock = allocate_lock()  # guards the queue and everything that decides which waiter may pass
+        self._queue: deque[Waiter] = deque()
 
     @abstractmethod
-    def ask(self, ticket: Ticket, *, wait: bool = True) -> bool:
-        """Let the ticket in now if that is possible; else, with `wait`, tell it later."""
+    def acquire_nowait_or_enqueue(self, waiter: Waiter, *, enqueue: bool = True) -> bool:
+        """Let the waiter pass now and return ``True``; if that is impossible, put it into the queue if `enqueue`."""
 
     @abstractmethod
-    def withdraw(self, ticket: Ticket) -> None:
-        """The ticket does not want in any more; if it was let in meanwhile, that is given back."""
+    def cancel(self, waiter: Waiter) -> None:
+        """Take the waiter out of the queue; if it was granted a permit meanwhile, release that."""
 
     @abstractmethod
-    def release(self, hold: Hold | None) -> None:
-        """Give back what a ticket was given."""
+    def release(self, permit: Permit | None) -> None:
+        """Release what a waiter was granted."""
 
-    def _trim(self) -> None:
-        """Drop those at the head of the queue that have left it. With the lock held."""
-        while self._queue and self._queue[0].void:
+    def _drop_cancelled(self) -> None:
+        """Drop cancelled waiters at the head of the queue. With the lock held."""
+        while self._queue and self._queue[0].cancelled:
             self._queue.popleft()
 
     async def __aenter__(self) -> Self:
         from anyio.lowlevel import checkpoint_if_cancelled
 
         await checkpoint_if_cancelled()
-        port = current_port()
-        port.guard(Gate, type(self))
-        ticket = LoopTicket(port, _nothing)
-        if not self.ask(ticket, wait=False):
-            waiter = port.waiter()
-            ticket.fn = lambda _: waiter.wake()
+        loop = current_port()
+        loop.guard(Gate, type(self))
+        waiter = LoopWaiter(loop, _ignore)
+        if not self.acquire_nowait_or_enqueue(waiter, enqueue=False):
+            wakeup = loop.waiter()
+            waiter.on_granted = lambda _: wakeup.wake()
             try:
-                if not self.ask(ticket):
-                    await waiter
+                if not self.acquire_nowait_or_enqueue(waiter):
+                    await wakeup
             except BaseException:
-                self.withdraw(ticket)
+                self.cancel(waiter)
                 raise
-        entered(ticket.hold)
+        enter(waiter.permit)
         return self
 
     async def __aexit__(
@@ -73,56 +72,59 @@ class Gate(ABC):
             raise RuntimeError(
                 f"`with` would block the event loop that runs in this thread; write `async with {self!r}:` here"
             )
-        ticket = ThreadTicket()
+        waiter = ThreadWaiter()
         try:
-            if not self.ask(ticket):
-                self._wait_in_thread(ticket)
+            if not self.acquire_nowait_or_enqueue(waiter):
+                self._wait_in_thread(waiter)
         except BaseException:
-            self.withdraw(ticket)
+            self.cancel(waiter)
             raise
-        entered(ticket.hold)
+        enter(waiter.permit)
         return self
 
-    def _wait_in_thread(self, ticket: ThreadTicket) -> None:
+    def _wait_in_thread(self, waiter: ThreadWaiter) -> None:
         task = current.get()
-        while not ticket.granted:
+        while not waiter.granted:
             if task is not None:
                 task.check_cancelled()
-            ticket.wait(POLL if task is not None else None)
+            waiter.wait(POLL if task is not None else None)
 
     def __exit__(self, *exc: object) -> None:
         self._leave()
 
     @abstractmethod
     def _leave(self) -> None:
-        """Give back what this context has entered last."""
+        """Release what this context has entered last."""
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            f"{self!r} lives in one process: give it to the work from outside, spawn(f, ..., limit=limit), "
-            "instead of sending it along"
+            f"{self!r} lives in one process: apply it where the work is started, spawn(f, ..., limit=limit), "
+            "instead of passing it to the function"
         )
 
 
 class Limit(Gate):
-    """At most `n` at once, wherever they run.
+    """Allows at most `n` holders at the same time, wherever they run.
 
-    One limit may be shared by scopes, pools, threads and event loops. Who waits first is let in first. Work that
-    is started by a holder of the limit and needs it too never waits for that holder: if no other place is free it
-    runs, one at a time, in the holder's own place, which is taken to wait for it.
+    Scopes, pools, threads and event loops may share one limit. Waiters are served first come, first served. Work
+    that a holder of the limit starts, and that needs the same limit, never waits for that holder: if no other permit
+    is free it shares the holder's own, one at a time. The holder is assumed to wait for such work.
 
     Args:
-        n: how many, at least 1.
+        n: the number of holders, at least 1.
 
     Raises:
-        TypeError, ValueError: `n` is no whole number of at least 1.
+        TypeError: `n` is not an int.
+        ValueError: `n` is less than 1.
+
+    Cancelling a task that waits for the limit takes it out of the queue.
 
     Example:
         connections = Limit(10)
 
         async with connections: ...                       # in a coroutine
         with connections: ...                             # in a thread
-        scope.spawn(fetch, url, limit=connections)        # waits before it starts, wherever it runs
+        scope.spawn(fetch, url, limit=connections)        # the task waits before it starts, wherever it runs
     """
 
     def __init__(self, n: int) -> None:
@@ -136,183 +138,94 @@ class Limit(Gate):
 
     @property
     def free(self) -> int:
-        """How many places are free now."""
+        """How many permits are free now."""
         return self._free
 
-    def ask(self, ticket: Ticket, *, wait: bool = True) -> bool:
+    def acquire_nowait_or_enqueue(self, waiter: Waiter, *, enqueue: bool = True) -> bool:
         with self._lock:
-            self._trim()
+            self._drop_cancelled()
             if self._free and not self._queue:
                 self._free -= 1
-                ticket.hold = Hold(self, ticket.below)
+                waiter.permit = Permit(self, waiter.outer)
             else:
-                holder = live(ticket.below, self)
-                if holder is not None and holder.lent is None:
-                    self._lend(holder, ticket)
-            if ticket.hold is not None:
-                ticket.granted = True
+                holder = newest_active(waiter.outer, self)
+                if holder is not None and holder.borrower is None:
+                    self._lend(holder, waiter)
+            if waiter.permit is not None:
+                waiter.granted = True
                 return True
-            if wait:
-                self._queue.append(ticket)
+            if enqueue:
+                self._queue.append(waiter)
             return False
 
-    def withdraw(self, ticket: Ticket) -> None:
+    def cancel(self, waiter: Waiter) -> None:
         with self._lock:
-            hold, ticket.hold = ticket.hold, None
-            ticket.void = True
-        if hold is not None:
-            self.release(hold)
+            permit, waiter.permit = waiter.permit, None
+            waiter.cancelled = True
+        if permit is not None:
+            self.release(permit)
 
-    def release(self, hold: Hold | None) -> None:
-        """Give a place back; the first in the queue gets it."""
-        while hold is not None:
+    def release(self, permit: Permit | None) -> None:
+        """Release a permit; the first waiter in the queue gets it."""
+        while permit is not None:
             with self._lock:
-                ticket = self._give_back(hold) if hold.active else None
-            # A loop that has ended meanwhile takes nothing: on to the next.
-            hold = None if ticket is None or ticket.tell() else ticket.hold
+                waiter = self._end(permit) if permit.active else None
+            # A waiter whose loop has ended meanwhile cannot take it: on to the next.
+            permit = None if waiter is None or waiter.notify() else waiter.permit
 
-    def _lend(self, holder: Hold, ticket: Ticket) -> None:
-        ticket.hold = holder.lent = Hold(self, ticket.below)
-        ticket.hold.lender = holder
+    def _lend(self, holder: Permit, waiter: Waiter) -> None:
+        waiter.permit = holder.borrower = Permit(self, waiter.outer)
+        waiter.permit.lender = holder
 
-    def _give_back(self, hold: Hold) -> Ticket | None:
-        """End a hold, with the lock held; returns who is let in now."""
-        hold.end()
-        lender = hold.lender
-        if hold.lent is not None:  # who borrowed the place keeps it
-            hold.lent.lender = lender
+    def _end(self, permit: Permit) -> Waiter | None:
+        """End a permit, with the lock held; returns the waiter that passes now."""
+        permit.end()
+        lender = permit.lender
+        if permit.borrower is not None:  # the borrower keeps the unit
+            permit.borrower.lender = lender
             if lender is not None:
-                lender.lent = hold.lent
+                lender.borrower = permit.borrower
             return None
         if lender is not None:
-            lender.lent = None
-            for ticket in self._queue:
-                if not ticket.void and live(ticket.below, self) is lender:
-                    self._queue.remove(ticket)
-                    self._lend(lender, ticket)
-                    ticket.granted = True
-                    return ticket
+            lender.borrower = None
+            for waiter in self._queue:
+                if not waiter.cancelled and newest_active(waiter.outer, self) is lender:
+                    self._queue.remove(waiter)
+                    self._lend(lender, waiter)
+                    waiter.granted = True
+                    return waiter
             return None
-        self._trim()
+        self._drop_cancelled()
         if not self._queue:
             self._free += 1
             return None
-        ticket = self._queue.popleft()
-        ticket.hold = Hold(self, ticket.below)
-        ticket.granted = True
-        return ticket
+        waiter = self._queue.popleft()
+        waiter.permit = Permit(self, waiter.outer)
+        waiter.granted = True
+        return waiter
 
     def _leave(self) -> None:
-        hold = live(holds.get(), self)
-        if hold is None:
-            raise RuntimeError(f"{self!r} is left by a task that has not entered it")
-        if holds.get() is hold:
-            holds.set(hold.below)
-        self.release(hold)
+        permit = newest_active(newest_permit.get(), self)
+        if permit is None:
+            raise RuntimeError(f"{self!r} is released by a task that has not acquired it")
+        if newest_permit.get() is permit:
+            newest_permit.set(permit.outer)
+        self.release(permit)
 
     def __repr__(self) -> str:
         return f"Limit({self.n})"
 
 
-class Rate(Gate):
-    """At most `n` starts within any `per` seconds, wherever they happen.
-
-    Counts starts, not what runs: leaving it gives nothing back. One rate may be shared as a `Limit` may. Work for a
-    pool counts when it is sent.
-
-    Args:
-        n: how many starts, at least 1.
-        per: seconds.
-
-    Raises:
-        TypeError, ValueError: an argument is out of its range.
-
-    Example:
-        async for page in scope.map(fetch, urls, limit=Rate(10, per=1.0)): ...
-    """
-
-    def __init__(self, n: int, per: float = 1.0) -> None:
-        super().__init__()
-        if type(n) is not int:
-            raise TypeError(f"Rate(n) needs a whole number, got {n!r}")
-        if n < 1 or not 0 < per < float("inf"):
-            raise ValueError(f"Rate(n, per) needs n >= 1 and per > 0, got n={n}, per={per}")
-        self.n = n
-        self.per = per
-        self._starts: deque[float] = deque(maxlen=n)
-        self._clock = time.monotonic
-
-    def ask(self, ticket: Ticket, *, wait: bool = True) -> bool:
-        with self._lock:
-            self._trim()
-            if not self._queue and self._due() <= 0:
-                self._starts.append(self._clock())
-                ticket.granted = True
-                return True
-            if not wait:
-                return False
-            self._queue.append(ticket)
-        self._look()
-        return ticket.granted and not ticket.told
-
-    def withdraw(self, ticket: Ticket) -> None:
-        with self._lock:
-            ticket.void = True
-        self._look()
-
-    def release(self, hold: Hold | None) -> None:
-        pass  # a start is not taken back
-
-    def _leave(self) -> None:
-        pass
-
-    def _due(self) -> float:
-        """Seconds until one more may start. With the lock held."""
-        if len(self._starts) < self.n:
-            return 0.0
-        return self._starts[0] + self.per - self._clock()
-
-    def _look(self, rung: Ticket | None = None) -> None:
-        """Let in who may; have the first of the others look again when it may. `rung`: whose clock has rung."""
-        if rung is not None:
-            rung.armed = False
-        while True:
-            with self._lock:
-                self._trim()
-                if not self._queue:
-                    return
-                ticket, due = self._queue[0], self._due()
-                if due <= 0:
-                    self._queue.popleft()
-                    self._starts.append(self._clock())
-                    ticket.granted = ticket.told = True
-                elif ticket.armed:
-                    return
-                else:
-                    ticket.armed = True
-            if due <= 0:
-                if not ticket.tell():
-                    with self._lock:
-                        self._starts.pop()
-            elif ticket.later(due, self._look):
-                return
-            else:
-                ticket.void = True  # its loop has ended
-
-    def __repr__(self) -> str:
-        return f"Rate({self.n}, per={self.per:g})"
-
-
 def as_gate(limit: Any, what: str) -> Gate | None:
-    """Check a ``limit=`` that is no number.
+    """Check a ``limit=`` that is not a number.
 
     Raises:
-        TypeError: it is no limit.
+        TypeError: it is not a limit.
     """
     if limit is None or isinstance(limit, Gate):
         return limit
     raise TypeError(f"{what} must be a number, a Limit or a Rate, got {limit!r}: write limit=Limit(10)")
 
 
-def _nothing(ticket: Ticket) -> None:
+def _ignore(waiter: Waiter) -> None:
     pass

@@ -1,4 +1,4 @@
-"""Who waits before a limit, and what was let in: the small change of `Limit` and `Rate`."""
+"""The queue entries and permits of `Limit` and `Rate`."""
 
 from __future__ import annotations
 
@@ -10,143 +10,143 @@ from contextvars import ContextVar
 from .._loops.adapter import LoopAdapter
 
 
-class Hold:
-    """A place in a limit, from when it is given until it is given back.
+class Permit:
+    """One unit of a limit, from when it is acquired until it is released.
 
     Attributes:
         gate: the limit.
-        below: the hold that was the newest in the context where this one was asked for.
-        lender: the hold whose place this one uses, ``None`` for a place of its own.
-        lent: the hold that uses this one's place.
+        outer: the newest permit of the context in which this one was requested.
+        lender: the permit whose unit this one shares, ``None`` if it has a unit to itself.
+        borrower: the permit that shares this one's unit.
     """
 
-    __slots__ = ("active", "below", "gate", "lender", "lent")
+    __slots__ = ("active", "borrower", "gate", "lender", "outer")
 
-    def __init__(self, gate: object, below: Hold | None) -> None:
+    def __init__(self, gate: object, outer: Permit | None) -> None:
         self.gate = gate
-        self.below = live(below)
-        self.lender: Hold | None = None
-        self.lent: Hold | None = None
+        self.outer = newest_active(outer)
+        self.lender: Permit | None = None
+        self.borrower: Permit | None = None
         self.active = True
 
     def end(self) -> None:
         self.active = False
-        self.below = live(self.below)  # what has ended is let go of: a chain of tasks may be endless
+        self.outer = newest_active(self.outer)  # drop ended permits: a chain of tasks may be endless
 
 
-holds: ContextVar[Hold | None] = ContextVar("unified_exec_holds", default=None)
-"""The newest hold of the calling context; a task inherits its starter's."""
+newest_permit: ContextVar[Permit | None] = ContextVar("unified_exec_newest_permit", default=None)
+"""The newest permit of the calling context; a task inherits that of the code that started it."""
 
 
-def live(hold: Hold | None, gate: object = None) -> Hold | None:
-    """The newest hold from `hold` down that has not ended, of `gate` if one is given."""
-    while hold is not None and not (hold.active and (gate is None or hold.gate is gate)):
-        hold = hold.below
-    return hold
+def newest_active(permit: Permit | None, gate: object = None) -> Permit | None:
+    """Return the first active permit from `permit` outwards, of `gate` if one is given."""
+    while permit is not None and not (permit.active and (gate is None or permit.gate is gate)):
+        permit = permit.outer
+    return permit
 
 
-def entered(hold: Hold | None) -> None:
-    """Note in the calling context that it holds a place."""
-    if hold is not None:
-        holds.set(hold)
+def enter(permit: Permit | None) -> None:
+    """Make `permit` the newest of the calling context."""
+    if permit is not None:
+        newest_permit.set(permit)
 
 
-class Ticket(ABC):
-    """One who asks to be let in.
+class Waiter(ABC):
+    """One request to pass a gate. It knows no gate and no event loop: subclasses say how it is notified.
 
     Attributes:
-        below: the newest hold of the context that asks.
-        hold: what it was given, where there is something to give back.
-        granted: it was let in.
-        told: `tell` was or will be called.
-        void: it does not wait any more.
-        armed: it was asked to look again later.
+        outer: the newest permit of the requesting context.
+        permit: what it was granted, if there is something to release.
+        granted: the request was granted.
+        notified: `notify` was or will be called.
+        cancelled: it does not wait any more.
+        timer_set: `call_later` was called and the call has not come yet.
     """
 
-    __slots__ = ("armed", "below", "granted", "hold", "told", "void")
+    __slots__ = ("cancelled", "granted", "notified", "outer", "permit", "timer_set")
 
     def __init__(self) -> None:
-        self.below = holds.get()
-        self.hold: Hold | None = None
-        self.granted = self.told = self.void = self.armed = False
+        self.outer = newest_permit.get()
+        self.permit: Permit | None = None
+        self.granted = self.notified = self.cancelled = self.timer_set = False
 
     @abstractmethod
-    def tell(self) -> bool:
-        """It was let in; ``False`` if nobody is there to hear it. From any thread."""
+    def notify(self) -> bool:
+        """Tell the requester that it may pass; ``False`` if it is gone. From any thread."""
 
     @abstractmethod
-    def later(self, seconds: float, look: Callable[[Ticket], object]) -> bool:
-        """Call ``look(self)`` in some seconds; ``False`` if nobody will. From any thread."""
+    def call_later(self, seconds: float, fn: Callable[[Waiter], object]) -> bool:
+        """Call ``fn(self)`` after `seconds`; ``False`` if that is impossible. From any thread."""
 
 
-class LoopTicket(Ticket):
-    """Calls `fn(ticket)` in its loop's thread once it was let in, unless it has withdrawn by then."""
+class LoopWaiter(Waiter):
+    """Calls ``on_granted(self)`` in the thread of its event loop, unless it has been cancelled by then."""
 
-    __slots__ = ("_port", "_thread", "fn")
+    __slots__ = ("_loop", "_thread", "on_granted")
 
-    def __init__(self, port: LoopAdapter, fn: Callable[[LoopTicket], object]) -> None:
+    def __init__(self, loop: LoopAdapter, on_granted: Callable[[LoopWaiter], object]) -> None:
         super().__init__()
-        self._port = port
+        self._loop = loop
         self._thread = get_ident()
-        self.fn = fn
+        self.on_granted = on_granted
 
-    def tell(self) -> bool:
-        return self._call(self._told)
+    def notify(self) -> bool:
+        return self._call(self._granted)
 
-    def _told(self) -> None:
-        if not self.void:
-            self.fn(self)
+    def _granted(self) -> None:
+        if not self.cancelled:
+            self.on_granted(self)
 
-    def later(self, seconds: float, look: Callable[[Ticket], object]) -> bool:
-        return self._call(lambda: self._port.call_later(seconds, look, self))
+    def call_later(self, seconds: float, fn: Callable[[Waiter], object]) -> bool:
+        return self._call(lambda: self._loop.call_later(seconds, fn, self))
 
     def _call(self, fn: Callable[[], object]) -> bool:
-        if self._port.ended():
+        if self._loop.ended():
             return False
         if get_ident() == self._thread:
-            self._port.call_soon(fn)
+            self._loop.call_soon(fn)
             return True
-        return self._port.call_threadsafe(fn)
+        return self._loop.call_threadsafe(fn)
 
 
-class ThreadTicket(Ticket):
-    """Waits in a thread."""
+class ThreadWaiter(Waiter):
+    """Blocks a thread until it is notified. Timed calls run in that thread, from `wait`."""
 
-    __slots__ = ("_bell", "_look", "_seconds")
+    __slots__ = ("_seconds", "_timed_call", "_wakeup")
 
     def __init__(self) -> None:
         super().__init__()
-        self._bell = allocate_lock()
-        self._bell.acquire()
-        self._look: Callable[[Ticket], object] | None = None
+        self._wakeup = allocate_lock()
+        self._wakeup.acquire()
+        self._timed_call: Callable[[Waiter], object] | None = None
         self._seconds = 0.0
 
-    def tell(self) -> bool:
-        self._ring()
+    def notify(self) -> bool:
+        self._wake()
         return True
 
-    def later(self, seconds: float, look: Callable[[Ticket], object]) -> bool:
-        self._seconds, self._look = seconds, look
-        self._ring()
+    def call_later(self, seconds: float, fn: Callable[[Waiter], object]) -> bool:
+        self._seconds, self._timed_call = seconds, fn
+        self._wake()
         return True
 
-    def _ring(self) -> None:
+    def _wake(self) -> None:
         try:
-            self._bell.release()
+            self._wakeup.release()
         except RuntimeError:
-            pass  # it rings already
+            pass  # it is released already
 
-    def wait(self, most: float | None) -> None:
-        """Wait for what comes first: that it was let in, that it shall look, or `most` seconds."""
-        look = self._look
-        if look is None:
-            self._bell.acquire(True, -1 if most is None else most)
+    def wait(self, timeout: float | None) -> None:
+        """Block until the waiter is notified, a timed call is due, or `timeout` seconds have passed."""
+        timed_call = self._timed_call
+        if timed_call is None:
+            self._wakeup.acquire(True, -1 if timeout is None else timeout)
             return
-        seconds = self._seconds if most is None else min(most, self._seconds)
-        rung = self._bell.acquire(True, max(0.0, seconds))
-        if rung:
+        seconds = self._seconds if timeout is None else min(timeout, self._seconds)
+        woken = self._wakeup.acquire(True, max(0.0, seconds))
+        if woken:
             return
         self._seconds -= seconds
         if self._seconds <= 0:
-            self._look = None
-            look(self)
+            self._timed_call = None
+            timed_call(self)
