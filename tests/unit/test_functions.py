@@ -81,7 +81,7 @@ def twin(fn: Any) -> Any:
     call = encode_call(fn, ())
     if not call.card.volatile:
         table.learn(call.card.id, call.card.blob)
-    return decode_call(table, call.card.id, call.packed.data)[0]
+    return decode_call(table, call.card.id, call.data)[0]
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_the_arrays_of_a_bound_method_stay_outside_the_pickle() -> None:
         def predict(self) -> float:
             return float(self.weights.sum())
 
-    packed = encode_call(Model().predict, ()).packed
+    packed = encode_call(Model().predict, ())
     assert [view.nbytes for view in packed.buffers] == [800_000]
     assert len(packed.data) < 20_000
 

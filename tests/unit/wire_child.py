@@ -52,7 +52,7 @@ class Child:
         self._learnt.add(card.id)
         self.cards.append(card.id)
         head = str(card.id).encode()
-        _write(self._process.stdin, head, blob, call.packed.data, *call.packed.buffers)
+        _write(self._process.stdin, head, blob, call.data, *call.buffers)
         kind, data, *buffers = _read(self._process.stdout)
         if kind == b"error":
             raise encode.decode_error(data)

@@ -14,6 +14,7 @@ from ..._platform.shm_cache import BlockCache
 from ..._tasks.task import Task
 from ..._wire import frames
 from ..._wire.frames import ProtocolError
+from ..._wire.pickling.functions import EncodedCall
 from ..._wire.protocol import OVER, UP, Event, ParentConnection
 from ..._wire.shared_object import Shared
 from ..._worker import cancel_signal, connection
@@ -104,11 +105,10 @@ class Worker:
         Raises:
             OSError: no descriptor or no memory is left for the task's large arguments.
         """
-        call = task.backend_data
+        call: EncodedCall = task.backend_data
         if call.shared and not self._send_shares(call.shared):
             return False
         card = call.card
-        packed = call.packed
         flags = 0
         blob: bytes = b""
         if card.id and card.id not in self.end.known:
@@ -130,8 +130,8 @@ class Worker:
         task.worker = self.pid
         sent = False
         try:
-            if not packed.buffers and len(packed.data) + len(blob) <= frames.INLINE_MAX:
-                self.child.tasks.send(frames.pack_task(task.id, name, card.id, blob, packed.data, task.deadline, flags))
+            if not call.buffers and len(call.data) + len(blob) <= frames.INLINE_MAX:
+                self.child.tasks.send(frames.pack_task(task.id, name, card.id, blob, call.data, task.deadline, flags))
             else:
                 self._send_shared(task, name, blob, flags)
             sent = True
@@ -178,16 +178,16 @@ class Worker:
             self.ring()
 
     def _send_shared(self, task: Task, name: bytes, blob: bytes, flags: int) -> None:
-        packed = task.backend_data.packed
+        call: EncodedCall = task.backend_data
         inline_card = blob if len(blob) <= frames.INLINE_MAX else b""
         # A function too large for a message travels as the first buffer behind the arguments.
         extra = [] if inline_card or not blob else [memoryview(blob)]
         if extra:
             flags |= frames.CARD_IN_SHARED
-        fd, table = shared_memory.write_block(packed.data, [*extra, *packed.buffers], self.blocks)
+        fd, table = shared_memory.write_block(call.data, [*extra, *call.buffers], self.blocks)
         try:
             message = frames.pack_task(
-                task.id, name, task.backend_data.card.id, inline_card, table, task.deadline, flags | frames.IN_SHARED
+                task.id, name, call.card.id, inline_card, table, task.deadline, flags | frames.IN_SHARED
             )
             self.child.tasks.sendmsg([message], connection.fd_message(fd))
         finally:

@@ -17,7 +17,17 @@ TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["OOB_MIN", "Packed", "decode", "encode_args", "encode_call_args", "encode_value", "found_by_name", "pack"]
+__all__ = [
+    "OOB_MIN",
+    "Packed",
+    "are_atoms",
+    "decode",
+    "encode_args",
+    "encode_call_args",
+    "encode_value",
+    "found_by_name",
+    "pack",
+]
 
 _ATOMS = frozenset({int, float, str, bool, complex, type(None)})
 _FLAT = frozenset({bytes, bytearray, memoryview})
@@ -47,11 +57,7 @@ def encode_args(args: tuple[object, ...], fn: Callable[..., object] | None = Non
     Raises:
         SerializationError: one of them cannot travel; says which one, where in it, and why.
     """
-    for arg in args:
-        kind = type(arg)
-        if kind not in _ATOMS and (kind is not bytes or len(arg) >= OOB_MIN):  # type: ignore[arg-type]
-            break
-    else:
+    if are_atoms(args):
         return Packed(dumps(args, PROTOCOL))
     try:
         return pack(args if _FLAT.isdisjoint(map(type, args)) else tuple([marked(arg) for arg in args]), False)
@@ -59,6 +65,15 @@ def encode_args(args: tuple[object, ...], fn: Callable[..., object] | None = Non
         from . import pickle_errors
 
         raise pickle_errors.refused_args(fn, args, error) from error
+
+
+def are_atoms(args: tuple[object, ...]) -> bool:
+    """Tell whether plain pickling is right for all of them, and cannot fail."""
+    for arg in args:
+        kind = type(arg)
+        if kind not in _ATOMS and (kind is not bytes or len(arg) >= OOB_MIN):  # type: ignore[arg-type]
+            return False
+    return True
 
 
 def encode_call_args(fn: Callable[..., object], args: tuple[object, ...]) -> Packed:

@@ -6,11 +6,12 @@ import types
 from _functools import _lru_cache_wrapper, partial  # type: ignore[import-not-found, unused-ignore]
 from _weakref import ref as weak
 from itertools import count
+from typing import NamedTuple
 
 from ...errors import SerializationError
 from ..shared_object import outbox
 from .c_pickle import GLOBAL_TAIL, PROTOCOL, dumps
-from .codec import Packed, decode, encode_args, encode_call_args, found_by_name
+from .codec import are_atoms, decode, encode_args, encode_call_args, found_by_name
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ __all__ = [
 ]
 
 _numbers = count(1)
-_NO_ARGUMENTS = Packed(dumps((), PROTOCOL))
+_NO_ARGUMENTS = dumps((), PROTOCOL)
+new_tuple = tuple.__new__  # what `EncodedCall(...)` does, without a Python call
 
 
 class FunctionStats:
@@ -101,23 +103,22 @@ class FunctionEntry:
         return fn is None or _cards.get(id(fn)) is not self
 
 
-class EncodedCall:
-    """One call, ready to travel.
+class EncodedCall(NamedTuple):
+    """One call, ready to travel. Keep it, and the function, until the answer has been decoded.
 
     Attributes:
         card: how the function travels; send ``card.blob`` to a worker once, before its ``card.id`` is used.
-        packed: the arguments, or function and arguments if ``card.volatile`` (then ``card.id`` is 0).
+        data: the pickled arguments, or function and arguments if ``card.volatile`` (then ``card.id`` is 0).
+        buffers: contiguous views of the caller's own memory that belong to the pickle, in order.
+        keep: the classes and functions that went by value; see `codec.Packed`.
         shared: the shared objects among the arguments, which the worker must have first.
-        fn: the function itself. Keep the whole object until the answer has been decoded.
     """
 
-    __slots__ = ("card", "fn", "packed", "shared")
-
-    def __init__(self, card: FunctionEntry, packed: Packed, fn: Callable[..., object]) -> None:
-        self.card = card
-        self.packed = packed
-        self.fn = fn
-        self.shared: tuple[Any, ...] = ()
+    card: FunctionEntry
+    data: bytes
+    buffers: tuple[memoryview, ...]
+    keep: tuple[object, ...]
+    shared: tuple[Any, ...]
 
 
 class FunctionTable:
@@ -188,15 +189,17 @@ def encode_call(fn: Callable[..., object], args: tuple[object, ...]) -> EncodedC
         SerializationError: names what cannot travel, such as ``argument 2 ('conn') of parse()``.
     """
     card = card_for(fn)
-    if not args and not card.volatile:
-        return EncodedCall(card, _NO_ARGUMENTS, fn)
+    if not card.volatile:
+        if not args:
+            return new_tuple(EncodedCall, (card, _NO_ARGUMENTS, (), (), ()))
+        if are_atoms(args):
+            return new_tuple(EncodedCall, (card, dumps(args, PROTOCOL), (), (), ()))
     box = outbox()
     box.clear()
-    call = EncodedCall(card, encode_call_args(fn, args) if card.volatile else encode_args(args, fn), fn)
-    if box:
-        call.shared = tuple(box)
-        box.clear()
-    return call
+    packed = encode_call_args(fn, args) if card.volatile else encode_args(args, fn)
+    shared = tuple(box)
+    box.clear()
+    return EncodedCall(card, packed.data, packed.buffers, packed.keep, shared)
 
 
 def decode_call(
