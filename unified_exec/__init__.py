@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from ._tasks.current import is_cancelled as is_cancelled
     from ._tasks.current import report as report
     from ._tasks.current import time_left as time_left
-    from ._tasks.states import TaskState as TaskState
+    from ._tasks.types import TaskState as TaskState
     from ._wire.shared_object import Shared as Shared
     from .errors import (
         Cancelled as Cancelled,
@@ -108,7 +108,7 @@ _HOMES = {
     "_scope.scope": ("TaskScope",),
     "observe.watchdog": ("Stall",),
     "_tasks.current": ("CurrentTask", "check_cancelled", "current_task", "is_cancelled", "report", "time_left"),
-    "_tasks.states": ("TaskState",),
+    "_tasks.types": ("TaskState",),
     "_auto.placement_model": ("Decision",),
     "_rules.dispatch": ("blocking", "cpu_bound"),
     "_rules.policies": ("Collect", "FailFast", "Policy", "Quorum", "Race", "Supervise", "Tally", "Verdict"),

@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 from tests.contract import tasks
 from tests.contract.conftest import Folder, Place
 from unified_exec import Collect, TaskCancelled, TaskHandle, TaskScope, TaskState, call, current_task
-from unified_exec._tasks.states import NEXT
+from unified_exec._tasks.types import NEXT
 
 
 async def test_awaiting_gives_the_value_any_number_of_times(place: Place) -> None:

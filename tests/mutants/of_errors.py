@@ -44,8 +44,8 @@ ERROR_STORY = (
         place="process",
         breaks="what would end the program arrives as a RemoteError from a process",
         file="_pools/process/decode_result.py",
-        old="error=encode.as_outcome_error(encode.decode_error(bytes(data)))",
-        new="error=encode.decode_error(bytes(data))",
+        old="error=as_outcome_error(decode_error(bytes(data)))",
+        new="error=decode_error(bytes(data))",
         tests=(END_A_PROGRAM,),
     ),
     Mutant(
@@ -128,7 +128,7 @@ ERROR_STORY = (
         file="_pools/process/lane.py",
         old="        self.prepare(task)\n        self.enqueue(task)",
         new="        try:\n            self.prepare(task)\n        except Exception as exc:\n"
-        "            from ..._tasks.outcome import Outcome\n\n            task.settle(Outcome(error=exc))\n"
+        "            from ..._tasks.types import Outcome\n\n            task.settle(Outcome(error=exc))\n"
         "            return\n        self.enqueue(task)",
         tests=(f"{STORY}::test_an_argument_that_cannot_travel_is_an_error_of_spawn_before_a_worker_is_touched",),
     ),

@@ -21,6 +21,7 @@ import anyio
 from tests.stress import victims
 from unified_exec import Collect, ProcessPool, TaskHandle, TaskScope, TaskState
 from unified_exec._tasks import events
+from unified_exec._tasks.task import TaskMoved
 
 WORKERS = 2
 AT_ONCE = 24
@@ -124,7 +125,7 @@ async def storm(count: int, seed: int, folder: Path) -> Report:
     journal.touch()
     (folder / "an_endless_module.py").write_text(victims.MODULE)
 
-    def settled(move: events.TaskMoved) -> None:
+    def settled(move: TaskMoved) -> None:
         if move.new is TaskState.DONE:
             report.ends[move.task.name] += 1
 

@@ -9,8 +9,9 @@ import pytest
 
 from unified_exec import TaskState
 from unified_exec._tasks import events
-from unified_exec._tasks.outcome import Outcome
-from unified_exec._tasks.task import Task
+from unified_exec._tasks import task as task_module
+from unified_exec._tasks.task import Task, TaskMoved
+from unified_exec._tasks.types import Outcome
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +28,8 @@ def run_one() -> Task:
 
 
 def test_each_move_is_told_to_every_listener() -> None:
-    seen: list[events.TaskMoved] = []
-    again: list[events.TaskMoved] = []
+    seen: list[TaskMoved] = []
+    again: list[TaskMoved] = []
     ends = [events.watch(seen.append), events.watch(again.append)]
     task = run_one()
     for end in ends:
@@ -42,17 +43,17 @@ def test_each_move_is_told_to_every_listener() -> None:
 
 
 def test_nothing_is_built_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "TaskMoved", None)  # building one would raise
+    monkeypatch.setattr(task_module, "TaskMoved", None)  # building one would raise
     run_one()
 
 
 def test_a_listener_that_raises_is_logged_and_dropped(caplog: pytest.LogCaptureFixture) -> None:
-    def broken(event: events.TaskMoved) -> None:
+    def broken(event: TaskMoved) -> None:
         calls.append(event)
         raise ValueError("listener")
 
-    calls: list[events.TaskMoved] = []
-    seen: list[events.TaskMoved] = []
+    calls: list[TaskMoved] = []
+    seen: list[TaskMoved] = []
     events.watch(broken)
     end = events.watch(seen.append)
     with caplog.at_level(logging.ERROR, "unified_exec"):
@@ -64,11 +65,11 @@ def test_a_listener_that_raises_is_logged_and_dropped(caplog: pytest.LogCaptureF
 
 
 def test_watching_may_be_ended_twice_and_while_it_is_told() -> None:
-    def once(event: events.TaskMoved) -> None:
+    def once(event: TaskMoved) -> None:
         seen.append(event)
         end()
 
-    seen: list[events.TaskMoved] = []
+    seen: list[TaskMoved] = []
     end = events.watch(once)
     run_one()
     end()

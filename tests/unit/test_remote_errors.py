@@ -18,7 +18,9 @@ from hypothesis import given
 
 from tests.unit.wire_child import Child
 from unified_exec import errors
-from unified_exec._wire.errors.encode import as_outcome_error, decode_error, encode_error
+from unified_exec._wire.errors.decode import decode_error
+from unified_exec._wire.errors.encode import encode_error
+from unified_exec._wire.errors.nodes import as_outcome_error
 
 
 def there_and_back(error: BaseException) -> Any:

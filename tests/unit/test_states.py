@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from unified_exec import TaskState, TaskTimeout
-from unified_exec._tasks.outcome import CANCELLED, Outcome
-from unified_exec._tasks.states import NEXT, IllegalMove
 from unified_exec._tasks.task import Task
+from unified_exec._tasks.types import CANCELLED, NEXT, IllegalMove, Outcome
 
 MOVES = [
     (TaskState.QUEUED, TaskState.RUNNING),

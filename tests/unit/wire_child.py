@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from unified_exec._wire.errors import encode
+from unified_exec._wire.errors.decode import decode_error
+from unified_exec._wire.errors.encode import encode_error
 from unified_exec._wire.pickling import codec, functions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +56,7 @@ class Child:
         _write(self._process.stdin, head, blob, call.data, *call.buffers)
         kind, data, *buffers = _read(self._process.stdout)
         if kind == b"error":
-            raise encode.decode_error(data)
+            raise decode_error(data)
         return codec.decode(data, [memoryview(bytearray(buffer)) for buffer in buffers])
 
 
@@ -78,7 +79,7 @@ def _answer(learnt: functions.FunctionTable, head: bytes, blob: bytes, data: byt
         fn, args = functions.decode_call(learnt, int(head), data, shared)
         packed = codec.encode_value(fn(*args))
     except BaseException as error:
-        return [b"error", encode.encode_error(error, skip_frames=1)]
+        return [b"error", encode_error(error, skip_frames=1)]
     return [b"value", packed.data, *packed.buffers]
 
 

@@ -12,12 +12,13 @@ from .._platform.cpu_count import cpu_count
 from .._pools import default_pools
 from .._pools.thread import call
 from .._rules.dispatch import is_async, unwrap
+from .._tasks.messages import Measurement
 from ..abc import Backend
 from ..errors import SerializationError
 from .captured_state import rebinds
 from .cost_model import PER_BYTE
 from .placement_model import NO_GIL, ON_LOOP, PlacementModel, Sample
-from .profile_call import MEASURED, run_measured
+from .profile_call import run_measured
 
 if TYPE_CHECKING:
     from .._handles.handle import TaskHandle
@@ -102,8 +103,8 @@ class Record:
 
 
 def _heard(note: Callable[[Any], object], listener: Callable[[Any], object] | None, message: Any) -> None:
-    if type(message) is tuple and message and message[0] == MEASURED:
-        note(message[1:])
+    if type(message) is Measurement:
+        note(message.figures)
     elif listener is not None:
         listener(message)
 

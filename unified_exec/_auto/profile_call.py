@@ -8,6 +8,7 @@ from _functools import partial  # type: ignore[import-not-found, unused-ignore]
 from time import perf_counter, process_time, thread_time
 
 from .._tasks.current import current
+from .._tasks.messages import Measurement
 from ..errors import Cancelled
 from . import payload
 
@@ -24,9 +25,6 @@ SLACK = 0.0003
 """Seconds a look may be late for reasons of its own: the clock's grain, the way to a core."""
 LONGEST = 0.25
 """Seconds of a call that are looked at; the rest is taken to be alike."""
-
-MEASURED = "measured"
-"""The first word of what a measured process task says to its handle."""
 
 
 class LockWatch:
@@ -102,7 +100,7 @@ def run_measured(
         if note is not None:
             note(figures)
         elif (task := current.get()) is not None:
-            task.send((MEASURED, *figures))
+            task.send(Measurement(figures))
     except Cancelled:
         if not box:
             raise

@@ -12,7 +12,7 @@ from .._loops.deadlines import on_event_loop
 from .._rules.policies import Policy
 from .._rules.retry import Retry
 from .._scope.scope import TaskScope
-from .._tasks.states import TaskState
+from .._tasks.types import TaskState
 from .loop_thread import Host
 
 if TYPE_CHECKING:

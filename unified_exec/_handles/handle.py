@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from .._tasks.outcome import Outcome
-from .._tasks.states import TaskState
 from .._tasks.task import Task
+from .._tasks.types import Outcome, TaskState
 
 if TYPE_CHECKING:
     from .._auto.placement_model import Decision
@@ -46,6 +45,8 @@ class TaskHandle(Task, Generic[T]):
         "plan",
         "private",
     )
+
+    owner: Any
 
     def __init__(
         self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], backend: str, owner: Any, port: LoopAdapter

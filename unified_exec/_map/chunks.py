@@ -10,7 +10,7 @@ from ..errors import WorkerCrashed
 
 if TYPE_CHECKING:
     from .._handles.handle import TaskHandle
-    from .._tasks.outcome import Outcome
+    from .._tasks.types import Outcome
 
 PENDING: Any = object()
 """The place of an item that is tried again."""

@@ -184,8 +184,7 @@ class _ProcessEngine(_Engine):
         if isinstance(message, Exception):
             self.handle.cancel("a batch could not be rebuilt")
             return
-        _, number, items = message
-        self._early[number] = items
+        self._early[message.number] = message.items
         while self._next in self._early:
             items = self._early.pop(self._next)
             self._next += 1

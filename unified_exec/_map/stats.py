@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._tasks.states import TaskState
+from .._tasks.types import TaskState
 from .._worker.run_chunk import ItemFailure
 from .chunks import Stop
 

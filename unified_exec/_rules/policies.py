@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any, Protocol, TypeVar
 
-    from .._tasks.outcome import Outcome
+    from .._tasks.types import Outcome
 
     T = TypeVar("T")
     T_co = TypeVar("T_co", covariant=True)

@@ -12,7 +12,7 @@ import anyio
 from .._handles.handle import TaskHandle
 from .._rules.dispatch import not_awaitable
 from .._tasks.current import CurrentTask, current
-from .._tasks.outcome import CANCELLED, Outcome
+from .._tasks.types import CANCELLED, Outcome
 from ..errors import TaskTimeout
 
 

@@ -10,7 +10,7 @@ from .exit_errors import is_own_cancellation
 
 if TYPE_CHECKING:
     from .._handles.handle import TaskHandle
-    from .._tasks.outcome import Outcome
+    from .._tasks.types import Outcome
 
 GO_ON = Verdict.GO_ON
 

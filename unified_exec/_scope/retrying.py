@@ -12,9 +12,8 @@ import anyio
 from .._rules.retry import Retry
 from .._sync.limit import Gate
 from .._sync.waiters import LoopWaiter, Permit, enter, newest_permit
-from .._tasks.outcome import Outcome
-from .._tasks.states import TaskState
 from .._tasks.task import Task
+from .._tasks.types import Outcome, TaskState
 from ..abc import Lane
 from .exit_errors import is_own_cancellation
 
@@ -39,7 +38,7 @@ class Plan:
 
     def delay(self, handle: TaskHandle[Any], error: BaseException) -> float | None:
         """Seconds until the task is to be tried again after it failed with `error`; ``None`` if it is not."""
-        scope = handle.owner
+        scope: Any = handle.owner
         if not isinstance(error, Exception) or handle.cancel_requested or is_own_cancellation(error, scope):
             return None
         if scope._standing.decided is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 
 from ..errors import Cancelled
+from .messages import Report
 
 INF = float("inf")
 
@@ -126,7 +127,7 @@ def report(done: float, total: float | None = None, text: str | None = None) -> 
     """
     task = current.get()
     if task is not None:
-        task.send(("report", done, total, text))
+        task.send(Report(done, total, text))
 
 
 def _here(verb: str) -> CurrentTask:

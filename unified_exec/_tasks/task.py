@@ -7,12 +7,19 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..errors import TaskTimeout
 from . import events
-from .outcome import CANCELLED, Outcome
-from .states import NEXT, IllegalMove, TaskState
+from .types import CANCELLED, NEXT, IllegalMove, Outcome, TaskState, Timing
 
 if TYPE_CHECKING:
-    from .timing import Timing
+    from typing import Protocol
+
+    class Location(Protocol):
+        """Where a backend has put a task."""
+
+        def is_running(self, task: Task) -> bool:
+            """Tell whether the function of `task` is being called there right now."""
+
 
 _ids = itertools.count(1)
 
@@ -24,7 +31,8 @@ class Task:
     `location`, and ends the task with `settle`. Everything here happens in the thread of the owner's loop.
 
     Attributes:
-        owner: the scope (or other owner) the task belongs to; backends share their workers fairly between owners.
+        owner: the scope or executor the task belongs to. Here it is only compared by identity: backends share their
+            workers fairly between owners.
         backend_data: the backend's own data about the call (the pickled call, the thread's token, ...).
         coroutine: `fn` is a coroutine function (a backend that runs both kinds notes it).
         location: where the backend put the task (a worker), or ``None`` while it waits.
@@ -60,15 +68,15 @@ class Task:
         "worker",
     )
 
-    def __init__(self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], backend: str, owner: Any) -> None:
+    def __init__(self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], backend: str, owner: object) -> None:
         self.id = next(_ids)
         self.name = name
         self.fn: Callable[..., Any] | None = fn
         self.args: tuple[Any, ...] | None = args
         self.backend = backend
-        self.owner = owner
+        self.owner: object = owner
         self.backend_data: Any = None
-        self.location: Any = None
+        self.location: Location | None = None
         self.worker: int | None = None
         self.deadline: float | None = None
         self.timeout: float | None = None
@@ -93,8 +101,6 @@ class Task:
 
     @property
     def timing(self) -> Timing:
-        from .timing import Timing  # a named tuple takes a while to make
-
         return Timing(self.queued_at, self.started_at, self.finished_at)
 
     def move(self, new: TaskState) -> None:
@@ -116,8 +122,8 @@ class Task:
             self.started_at = time.monotonic()
 
     def moved(self, old: TaskState, new: TaskState) -> None:
-        """Tell who watches; called only if somebody does."""
-        events.emit(self, old, new)
+        """Emit the move; called only if there is a listener."""
+        events.emit(TaskMoved(self, old, new))
 
     @property
     def cancel_requested(self) -> bool:
@@ -135,8 +141,6 @@ class Task:
     def settle(self, outcome: Outcome[Any]) -> None:
         """End the task with what really happened. Called once, by the backend, in the loop's thread."""
         if outcome.cancelled and self.expired and self.timeout is not None:
-            from ..errors import TaskTimeout
-
             outcome = Outcome(error=TaskTimeout(f"task {self.name!r}", self.timeout))
         old = self._state
         if old is TaskState.DONE:
@@ -158,3 +162,17 @@ class Task:
 
     def settled(self) -> None:
         """Called once after the outcome is set; handles wake their waiters and tell their scope."""
+
+
+class TaskMoved:
+    """An event: a task went from one state to another."""
+
+    __slots__ = ("new", "old", "task")
+
+    def __init__(self, task: Task, old: TaskState, new: TaskState) -> None:
+        self.task = task
+        self.old = old
+        self.new = new
+
+    def __repr__(self) -> str:
+        return f"TaskMoved({self.task.name!r}, {self.old.value} -> {self.new.value})"

@@ -12,7 +12,7 @@ from typing import Any
 from .._platform import posix
 from .._platform.shared_memory import read_block
 from .._wire import frames, shared_object
-from .._wire.errors import encode
+from .._wire.errors.encode import encode_error
 from .._wire.pickling import codec
 from ..errors import WorkerStartError
 from . import messages, send_result
@@ -45,7 +45,7 @@ def main() -> None:
     try:
         apply(settings)
     except BaseException as exc:
-        link.answer(frames.pack_blob(frames.FAILED, _cut(encode.encode_error(exc), exc)))
+        link.answer(frames.pack_blob(frames.FAILED, _cut(encode_error(exc), exc)))
         leave(0)
     bell.install()
     link.answer(frames.pack_blob(frames.READY))
@@ -150,4 +150,4 @@ def _cut(blob: bytes, exc: BaseException) -> bytes:
     if len(blob) <= frames.INLINE_MAX:
         return blob
     cause = exc.__cause__ or exc
-    return encode.encode_error(WorkerStartError(f"its start raised {type(cause).__name__}"))
+    return encode_error(WorkerStartError(f"its start raised {type(cause).__name__}"))

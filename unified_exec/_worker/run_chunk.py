@@ -7,7 +7,8 @@ from math import inf
 from time import monotonic
 from typing import Any
 
-from .._wire.errors import encode
+from .._wire.errors.encode import encode_error
+from .._wire.errors.nodes import as_outcome_error
 from .._wire.pickling import codec
 from ..errors import Cancelled
 
@@ -22,14 +23,16 @@ class ItemFailure:
     __slots__ = ("error",)
 
     def __init__(self, error: BaseException) -> None:
-        self.error = encode.as_outcome_error(error)
+        self.error = as_outcome_error(error)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _arrived, (encode.encode_error(self.error, 1),)
+        return _arrived, (encode_error(self.error, 1),)
 
 
 def _arrived(data: bytes) -> ItemFailure:
-    return ItemFailure(encode.decode_error(data))
+    from .._wire.errors.decode import decode_error  # runs in the parent only
+
+    return ItemFailure(decode_error(data))
 
 
 class ChunkResults:

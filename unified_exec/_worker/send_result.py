@@ -8,7 +8,7 @@ from typing import Any
 
 from .._platform import shared_memory
 from .._wire import frames
-from .._wire.errors import encode
+from .._wire.errors.encode import encode_error
 from .._wire.pickling import codec
 from ..errors import SerializationError
 from .connection import WorkerConnection
@@ -43,7 +43,7 @@ def send(
         except BaseException as exc:  # also what a __reduce__ of the user's raises to end the program
             error = exc
     if error is not None:
-        kind, data = frames.ERROR, encode.encode_error(error)
+        kind, data = frames.ERROR, encode_error(error)
     if not buffers and len(data) <= frames.INLINE_MAX:
         link.done(task.id, frames.pack_done(task.id, kind, started, finished, data, flags))
         return
@@ -51,7 +51,7 @@ def send(
         fd, table = shared_memory.write_block(data, buffers, link.blocks)
     except (OSError, MemoryError) as exc:
         why = SerializationError(f"the result of {task.name}()", f"no shared memory for {len(data)} bytes: {exc}")
-        data = encode.encode_error(why)
+        data = encode_error(why)
         link.done(task.id, frames.pack_done(task.id, frames.ERROR, started, finished, data, flags))
         return
     link.done(task.id, frames.pack_done(task.id, kind, started, finished, table, flags | frames.IN_SHARED), fd)

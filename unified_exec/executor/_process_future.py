@@ -5,8 +5,8 @@ from __future__ import annotations
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .._tasks.outcome import Outcome
 from .._tasks.task import Task
+from .._tasks.types import Outcome
 
 if TYPE_CHECKING:
     from .processes import ProcessExecutor

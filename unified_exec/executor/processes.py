@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from .._loops import reactor
 from .._pools.process.pool import ProcessPool
 from .._rules.dispatch import call_name
-from .._tasks.outcome import Outcome
+from .._tasks.types import Outcome
 from ..errors import PoolClosed
 from . import _atexit, _map
 from ._process_future import ProcessCall, ProcessFuture

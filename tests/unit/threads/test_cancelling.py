@@ -14,7 +14,7 @@ import pytest
 
 from tests.unit.threads.driving import Blocker, comes_true, driver, happens
 from unified_exec._tasks.current import check_cancelled, is_cancelled
-from unified_exec._tasks.states import TaskState
+from unified_exec._tasks.types import TaskState
 from unified_exec.errors import Cancelled, RemoteError
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from tests.unit.threads.driving import Blocker, driver, happens
 from unified_exec._tasks.current import current_task
-from unified_exec._tasks.states import TaskState
+from unified_exec._tasks.types import TaskState
 from unified_exec.errors import Cancelled, RemoteError
 
 

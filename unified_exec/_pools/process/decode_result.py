@@ -6,10 +6,11 @@ import threading
 from collections.abc import Sequence
 
 from ..._loops.adapter import LoopAdapter
-from ..._tasks.outcome import CANCELLED, Outcome
 from ..._tasks.task import Task
+from ..._tasks.types import CANCELLED, Outcome
 from ..._wire import frames
-from ..._wire.errors import encode
+from ..._wire.errors.decode import decode_error
+from ..._wire.errors.nodes import as_outcome_error
 from ..._wire.pickling import codec
 from ...errors import SerializationError, WorkerStartError
 
@@ -55,15 +56,15 @@ def outcome_of(name: str, kind: int, data: frames.Bytes, buffers: Sequence[memor
             error.__cause__ = exc
             return Outcome(error=error)
         except BaseException as exc:
-            return Outcome(error=encode.as_outcome_error(exc))
+            return Outcome(error=as_outcome_error(exc))
     if kind == frames.ERROR:
-        return Outcome(error=encode.as_outcome_error(encode.decode_error(bytes(data))))
+        return Outcome(error=as_outcome_error(decode_error(bytes(data))))
     return CANCELLED
 
 
 def decode_start_error(data: frames.Bytes) -> BaseException:
     """The reason why a worker could not start."""
-    error = encode.decode_error(bytes(data))
+    error = decode_error(bytes(data))
     if isinstance(error, WorkerStartError):
         return error
     wrapped = WorkerStartError(f"{type(error).__name__}: {error}")

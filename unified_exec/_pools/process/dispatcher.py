@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ..._loops.adapter import LoopAdapter, Timer
 from ..._rules import prefetch
 from ..._rules.fair_queue import FairQueue
-from ..._tasks.outcome import Outcome
 from ..._tasks.task import Task
+from ..._tasks.types import Outcome
 from ..._wire import frames, protocol
 from ...errors import UnifiedExecError, WorkerCrashed, WorkerStartError
 from .cancellation import TaskCanceller

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..._tasks.outcome import Outcome
-from ..._tasks.states import TaskState
 from ..._tasks.task import Task
+from ..._tasks.types import Outcome, TaskState
 from ..._wire import protocol
 from ...errors import WorkerCrashed
 from .decode_result import ENDING

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..._tasks.outcome import Outcome
+from ..._tasks.types import Outcome
 from ..._wire import protocol
 from ...errors import WorkerStartError
 from .decode_result import ENDING

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..._tasks.current import CurrentTask, consists_of, current
 from ..._tasks.inner_loops import cancellations
-from ..._tasks.outcome import CANCELLED, Outcome
 from ..._tasks.task import Task
+from ..._tasks.types import CANCELLED, Outcome
 from ...errors import Cancelled
 from .interrupt import InterruptToken, fire_again, own_files, run_interruptible
 
@@ -118,7 +118,7 @@ class ThreadCall(CurrentTask):
         told = self.shot is not None and self.shot.told
         if self.cancel_requested and consists_of(exc, (Cancelled, *cancellations()) if told else (Cancelled,)):
             return CANCELLED
-        from ..._wire.errors.encode import as_outcome_error
+        from ..._wire.errors.nodes import as_outcome_error
 
         return Outcome(error=as_outcome_error(exc))
 

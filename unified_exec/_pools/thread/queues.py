@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ..._tasks.outcome import CANCELLED
+from ..._tasks.types import CANCELLED
 from .call import OVER, QUEUED, RUNNING, ThreadCall
 
 if TYPE_CHECKING:

@@ -1,22 +1,19 @@
-"""The other side of `remote_errors`: nodes become exceptions again. Imported when the first error arrives."""
+"""Rebuilding the error of a task from its nodes. Nothing here raises."""
 
 from __future__ import annotations
 
 import io
 from types import MemberDescriptorType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...errors import RemoteError
-from ..pickling.c_pickle import Unpickler
+from ..pickling.c_pickle import Unpickler, loads
 from . import tracebacks
+from .nodes import HEAP_TYPE, Node, text_of, type_name_of
 
-if TYPE_CHECKING:
-    from .encode import Node
-
-__all__ = ["build"]
+__all__ = ["decode_error"]
 
 _MAX_PASSES = 5
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 
 # The C slots themselves: a class of the user's may define attributes of the same names.
 _slot = vars(BaseException)
@@ -24,8 +21,21 @@ _ARGS, _DICT = _slot["args"], _slot["__dict__"]
 _CAUSE, _CONTEXT, _SUPPRESS = _slot["__cause__"], _slot["__context__"], _slot["__suppress_context__"]
 
 
-def build(nodes: list[Node]) -> BaseException:
-    """Build the exception of the first node, with all that hangs on it."""
+def decode_error(data: bytes | bytearray | memoryview) -> BaseException:
+    """Rebuild what `encode_error` packed. Never raises.
+
+    The constructors of the user's classes do not run, only a ``__reduce__`` or ``__setstate__`` of their own. What
+    cannot be rebuilt is replaced by a `RemoteError`.
+    """
+    try:
+        return _build(loads(data))
+    except BaseException as error:
+        why = f"{type_name_of(type(error))}: {text_of(error)}"
+        return RemoteError("unknown", f"the error of the task could not be read ({why})")
+
+
+def _build(nodes: list[Node]) -> BaseException:
+    """Build the exception of the first node, with all that it refers to."""
     broken: set[int] = set()
     for _ in range(_MAX_PASSES):
         built = _Building(nodes, broken)
@@ -50,9 +60,9 @@ class _Building:
         for number in range(len(self._nodes)):
             self._make_with_members(number)
         for number, node in enumerate(self._nodes):
-            if number not in self.broken and not node[5]:
+            if number not in self.broken and not node.reduced:
                 try:
-                    self._fill(self.at(number), node[4])
+                    self._fill(self.at(number), node.state)
                 except BaseException:  # whatever a __setstate__ of the user's does
                     self.broken.add(number)
         for number in range(len(self._nodes)):
@@ -76,7 +86,7 @@ class _Building:
         opened: set[int] = set()
         while waiting:
             top = waiting[-1]
-            group = self._nodes[top][6]
+            group = self._nodes[top].group
             if self._made[top] is None and group is not None and top not in opened:
                 opened.add(top)
                 waiting.extend([member for member in group[1] if member is not None])
@@ -90,13 +100,13 @@ class _Building:
         node = self._nodes[number]
         if number not in self.broken:
             try:
-                cls = self._loaded(node[3])
+                cls = self._loaded(node.cls)
                 if not (isinstance(cls, type) and issubclass(cls, BaseException)):
                     raise TypeError("not an exception class")
-                if node[5]:
-                    return self._reduced(node[4])
-                if node[6] is not None:
-                    return self._group(cls, *node[6])
+                if node.reduced:
+                    return self._reduced(node.state)
+                if node.group is not None:
+                    return self._group(cls, *node.group)
                 return _empty(cls)
             except BaseException:  # whatever a __reduce__ of the user's does
                 self.broken.add(number)
@@ -133,21 +143,19 @@ class _Building:
             _DICT.__get__(exception).update(attributes)
 
     def _link(self, number: int) -> None:
-        *_, cause, context, suppress, frames = self._nodes[number]
+        node = self._nodes[number]
         exception = self.at(number)
-        _CAUSE.__set__(exception, None if cause is None else self.at(cause))
-        _CONTEXT.__set__(exception, None if context is None else self.at(context))
-        _SUPPRESS.__set__(exception, suppress)
+        _CAUSE.__set__(exception, None if node.cause is None else self.at(node.cause))
+        _CONTEXT.__set__(exception, None if node.context is None else self.at(node.context))
+        _SUPPRESS.__set__(exception, node.suppress_context)
         if number not in self.broken:
-            BaseException.with_traceback(exception, tracebacks.traceback_of(frames))
+            BaseException.with_traceback(exception, tracebacks.traceback_of(node.frames))
 
     @staticmethod
     def _stand_in(node: Node) -> RemoteError:
-        type_name, message, notes = node[:3]
-        stand_in = RemoteError(
-            type_name, message, tracebacks.formatted(node[10], type_name, message) if node[10] else ""
-        )
-        for note in notes:
+        text = tracebacks.formatted(node.frames, node.type_name, node.text) if node.frames else ""
+        stand_in = RemoteError(node.type_name, node.text, text)
+        for note in node.notes:
             stand_in.add_note(note)
         return stand_in
 
@@ -163,7 +171,7 @@ class _NodeUnpickler(Unpickler):
 
 def _empty(cls: Any) -> BaseException:
     """An exception of type `cls` on which no code of the user's ran."""
-    base = next(base for base in cls.__mro__ if not base.__flags__ & _HEAP_TYPE)
+    base = next(base for base in cls.__mro__ if not base.__flags__ & HEAP_TYPE)
     made: BaseException = base.__new__(cls)
     return made
 

@@ -1,58 +1,27 @@
-"""Exceptions on their way up: a graph of nodes, so that one that cannot travel costs only its own node.
-
-Each exception that is reached through ``__cause__``, ``__context__``, group members, arguments or attributes is one
-node, pickled on its own. Exceptions inside a node are references to other nodes, so cycles are fine. Nothing here
-raises, whatever the exception does.
-"""
+"""Packing the error of a task. Nothing here raises, whatever the exception does."""
 
 from __future__ import annotations
 
 import io
 from types import MemberDescriptorType
 
-from ...errors import RemoteError
-from ..pickling.c_pickle import PROTOCOL, Pickler, dumps, loads
+from ..pickling.c_pickle import PROTOCOL, Pickler, dumps
 from ..pickling.codec import found_by_name
 from . import tracebacks
+from .nodes import HEAP_TYPE, Node, text_of, type_name_of
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from typing import Any
 
-    from .tracebacks import Frame
-
-    # type name, str(), notes; class and state as pickles, whether the state is a reduction;
-    # message and members of a group; cause, context, suppress context; frames
-    Node = tuple[
-        *tuple[str, str, tuple[str, ...]],
-        *tuple[bytes, bytes, bool],
-        tuple[str, tuple[int | None, ...]] | None,
-        *tuple[int | None, int | None, bool],
-        tuple[Frame, ...],
-    ]
-
-__all__ = ["as_outcome_error", "decode_error", "encode_error"]
+__all__ = ["encode_error"]
 
 _MAX_NODES = 1000
-_MAX_MESSAGE = 100_000
 _MAX_OBJ = 64 * 1024
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 
 # The C slots themselves: a class of the user's may define attributes of the same names.
 _slot = {name: slot.__get__ for name, slot in vars(BaseException).items() if hasattr(slot, "__set__")}
 _group_slot = {name: vars(BaseExceptionGroup)[name].__get__ for name in ("message", "exceptions")}
-
-
-def as_outcome_error(exc: BaseException) -> BaseException:
-    """Return `exc` if it is an `Exception`; stand a `RemoteError` before anything else, with `exc` as its cause.
-
-    A task in a thread or a process must not end the program by accident.
-    """
-    if isinstance(exc, Exception):
-        return exc
-    stand_in = RemoteError(_type_name(type(exc)), _text(exc))
-    stand_in.__cause__ = exc
-    return stand_in
 
 
 def encode_error(exc: BaseException, skip_frames: int = 0) -> bytes:
@@ -64,24 +33,9 @@ def encode_error(exc: BaseException, skip_frames: int = 0) -> bytes:
         return _Graph(exc, skip_frames).encoded()
     except BaseException as error:
         try:
-            return dumps([_bare(exc, f"(it could not be packed: {_type_name(type(error))})")], PROTOCOL)
+            return dumps([_bare(exc, f"(it could not be packed: {type_name_of(type(error))})")], PROTOCOL)
         except BaseException:
             return b""
-
-
-def decode_error(data: bytes | bytearray | memoryview) -> BaseException:
-    """Rebuild what `encode_error` packed. Never raises.
-
-    The user's constructors do not run, only a ``__reduce__`` or ``__setstate__`` of their own. What cannot be rebuilt
-    is a `RemoteError` in its place.
-    """
-    from .decode import build
-
-    try:
-        return build(loads(data))
-    except BaseException as error:
-        why = f"{_type_name(type(error))}: {_text(error)}"
-        return RemoteError("unknown", f"the error of the task could not be read ({why})")
 
 
 class _Graph:
@@ -125,7 +79,7 @@ class _Graph:
             reduced = False
         frames = tracebacks.frames_of(_slot["__traceback__"](exc), skip)
         links = (cause, context, bool(_slot["__suppress_context__"](exc)))
-        return (_type_name(type(exc)), _text(exc), _notes(exc), cls, state, reduced, group, *links, frames)
+        return Node(type_name_of(type(exc)), text_of(exc), _notes(exc), cls, state, reduced, group, *links, frames)
 
     def _state(self, exc: BaseException) -> tuple[bytes, bool]:
         if _has_own_reduce(type(exc)):
@@ -143,7 +97,7 @@ class _Graph:
         for base in type(exc).__mro__:
             if base is BaseException or base is BaseExceptionGroup:
                 break
-            static = not base.__flags__ & _HEAP_TYPE
+            static = not base.__flags__ & HEAP_TYPE
             for name, descriptor in vars(base).items():
                 if isinstance(descriptor, MemberDescriptorType) and name not in values:
                     try:
@@ -201,8 +155,8 @@ def _has_own_reduce(cls: type) -> bool:
 
 
 def _bare(exc: BaseException, remark: str = "") -> Node:
-    message = " ".join(filter(None, (_text(exc), remark)))
-    return (_type_name(type(exc)), message, (), b"", b"", False, None, None, None, True, ())
+    message = " ".join(filter(None, (text_of(exc), remark)))
+    return Node(type_name_of(type(exc)), message)
 
 
 def _notes(exc: BaseException) -> tuple[str, ...]:
@@ -210,18 +164,3 @@ def _notes(exc: BaseException) -> tuple[str, ...]:
         return tuple([str(note) for note in getattr(exc, "__notes__", ())])
     except BaseException:
         return ()
-
-
-def _text(exc: BaseException) -> str:
-    try:
-        return "".join(str(exc))[:_MAX_MESSAGE]
-    except BaseException as error:
-        return f"<str() of it raised {_type_name(type(error))}>"
-
-
-def _type_name(cls: type) -> str:
-    try:
-        module, name = type.__dict__["__module__"].__get__(cls), type.__dict__["__qualname__"].__get__(cls)
-        return str(name) if module == "builtins" else f"{module}.{name}"
-    except BaseException:
-        return "an exception"

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from types import CodeType
 
-    # file, function, module, line, last line, first column, last column
-    Frame = tuple[str, str, str, int, int | None, int | None, int | None]
+Frame = tuple[str, str, str, int, int | None, int | None, int | None]
+"""File, function, module, line, last line, first column, last column."""
 
-__all__ = ["formatted", "frames_of", "traceback_of"]
+__all__ = ["Frame", "formatted", "frames_of", "traceback_of"]
 
 _MAX_FRAMES = 200
 _OWN_MODULES = ("unified_exec._worker", "unified_exec._wire")

@@ -16,9 +16,10 @@ from unified_exec import Collect, ProcessPool, TaskHandle, TaskScope, UnifiedExe
 
 from ..._auto import captured_state, payload
 from ..._auto.placement_model import Sample, waited
-from ..._auto.profile_call import MEASURED, run_measured
+from ..._auto.profile_call import run_measured
 from ..._platform.cpu_count import cpu_count
 from ..._pools.default_pools import gil_is_off
+from ..._tasks.messages import Measurement
 from ..._wire.pickling.functions import encode_call
 from ...errors import SerializationError
 from . import machine
@@ -293,5 +294,5 @@ class Measuring:
 
 
 def _heard(seen: list[Any], message: Any) -> None:
-    if type(message) is tuple and message and message[0] == MEASURED:
-        seen.append(message[1:])
+    if type(message) is Measurement:
+        seen.append(message.figures)

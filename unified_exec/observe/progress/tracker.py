@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..._tasks.messages import Report
 from .rate import RateEstimator
 
 if TYPE_CHECKING:
@@ -89,15 +90,15 @@ class Tracker:
 
     def heard(self, message: Any) -> None:
         """A task has told something: a report, or what is meant for others."""
-        if type(message) is tuple and len(message) == 4 and message[0] == "report":
-            _, self._done, total, self._text = message
-            self._total = total if total is not None else self._total
+        if type(message) is Report:
+            self._done, self._text = message.done, message.text
+            self._total = message.total if message.total is not None else self._total
             self._changed()
 
     def noted(self, message: Any) -> None:
         """The same from one item of many: its text is shown, its numbers are its own."""
-        if type(message) is tuple and len(message) == 4 and message[0] == "report" and message[3]:
-            self._text = message[3]
+        if type(message) is Report and message.text:
+            self._text = message.text
             self._changed()
 
     def advance(self, units: int) -> None:
