@@ -238,7 +238,7 @@ class Steering:
 
     def workers(self, backend: Backend) -> int:
         """How many chunks may run at the same time: few as long as nothing is known, else they could not move."""
-        most: int = backend.max_workers  # type: ignore[attr-defined]
+        most: int = backend.max_workers
         return most if self._record.course.settled or default_pools.gil_is_off() else min(most, cpu_count())
 
     def launch(self, handle: TaskHandle[Any], backend: Backend, timeout: float | None, items: int) -> None:

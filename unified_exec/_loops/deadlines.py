@@ -61,7 +61,7 @@ def spawned_in_thread_task() -> bool:
     """Tell whether the calling code serves a thread task that may be waiting for it (through `anyio.from_thread`, or
     by running an event loop of its own): what it spawns must not wait for that thread's place."""
     task = model.current.get()
-    return task is not None and (task.backend == "thread" or task.nested)
+    return task is not None and (task.holds_thread or task.nested)
 
 
 model.loop_time_left = loop_time_left

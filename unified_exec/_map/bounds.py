@@ -41,7 +41,7 @@ class MapBounds:
         chunk: int | None,
         buffer: int | None,
     ) -> None:
-        self.workers: int = LOOP_LIMIT if backend is None else backend.max_workers  # type: ignore[attr-defined]
+        self.workers: int = LOOP_LIMIT if backend is None else backend.max_workers
         if steering is not None and backend is not None:
             self.workers = steering.workers(backend)
         if isinstance(limit, Limit):

@@ -105,7 +105,18 @@ class Attempt(Task):
 class Attempts(Lane):
     """The lane of one task that has a plan: between its scope and the lane of its pool."""
 
-    __slots__ = ("_attempt", "_context", "_handle", "_lane", "_permit", "_plan", "_port", "_ready", "_timer", "_waiter")
+    __slots__ = (
+        "_attempt",
+        "_context",
+        "_handle",
+        "_lane",
+        "_permit",
+        "_plan",
+        "_port",
+        "_prepared",
+        "_timer",
+        "_waiter",
+    )
 
     def __init__(self, handle: TaskHandle[Any], lane: Lane, port: LoopAdapter) -> None:
         assert handle.plan is not None
@@ -114,7 +125,7 @@ class Attempts(Lane):
         self._lane = lane
         self._port = port
         self._context = copy_context()
-        self._ready: tuple[Any, bool] = (None, False)
+        self._prepared: object = None
         self._attempt: Attempt | None = None
         self._waiter: LoopWaiter | None = None
         self._permit: Permit | None = None
@@ -128,8 +139,7 @@ class Attempts(Lane):
             SerializationError: the call cannot travel.
         """
         attempt = Attempt(self._handle, self)
-        self._lane.prepare(attempt)
-        self._ready = attempt.backend_data, attempt.coroutine
+        self._prepared = self._lane.prepare(attempt)
         task.location = self
         self._line_up(attempt)
 
@@ -179,7 +189,7 @@ class Attempts(Lane):
         context.run(enter, self._permit)
         self._attempt = attempt
         try:
-            context.run(self._lane.enqueue, attempt)
+            context.run(self._lane.enqueue, attempt, self._prepared)
         except BaseException:
             self._attempt = None
             raise
@@ -193,7 +203,6 @@ class Attempts(Lane):
         self._timer = None
         self._handle.attempts += 1
         attempt = Attempt(self._handle, self)
-        attempt.backend_data, attempt.coroutine = self._ready
         self._try(self._line_up, attempt)
 
     def _try(self, fn: Callable[[Attempt], object], attempt: Attempt) -> None:

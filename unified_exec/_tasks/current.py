@@ -21,9 +21,12 @@ class CurrentTask:
         backend: ``"loop"``, ``"thread"`` or ``"process"``.
         deadline: instant of `time.monotonic` at which the task will be cancelled, ``None`` for never.
         nested: a thread task may be waiting for it; see `Task.nested`.
+        holds_thread: it occupies a thread of a pool of this process until it returns.
     """
 
     __slots__ = ("__weakref__", "backend", "cancel_requested", "deadline", "id", "name", "nested", "reason")
+
+    holds_thread = False
 
     def __init__(self, id: int, name: str, backend: str, deadline: float | None, nested: bool = False) -> None:
         self.id = id

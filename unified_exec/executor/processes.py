@@ -97,7 +97,7 @@ class ProcessExecutor(Executor):
         Raises:
             RuntimeError: after `shutdown`, or as the interpreter ends.
         """
-        call = ProcessCall(call_name(fn), partial(fn, **kwargs) if kwargs else fn, args, "process", self)
+        call = ProcessCall(call_name(fn), partial(fn, **kwargs) if kwargs else fn, args, self._pool.kind, self)
         call.queued = False
         future: ProcessFuture[T] = ProcessFuture()
         call.future = future
@@ -107,7 +107,7 @@ class ProcessExecutor(Executor):
             lane = self._lane or self._start()
             self._calls.add(call)
         try:
-            lane.prepare(call)
+            call.backend_data = lane.prepare(call)
         except PoolClosed as error:
             self._forget(call)
             raise RuntimeError(f"cannot schedule new futures: {error}") from error
@@ -217,7 +217,7 @@ class ProcessExecutor(Executor):
         call.queued = True
         assert self._lane is not None
         try:
-            self._lane.enqueue(call)
+            self._lane.enqueue(call, call.backend_data)
         except Exception as error:
             if call.outcome is None:
                 call.settle(Outcome(error=error))

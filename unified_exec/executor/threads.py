@@ -148,7 +148,7 @@ class ThreadExecutor(Executor):
         future: ThreadFuture[T] = ThreadFuture()
         future._work = fn, args, kwargs
         future._executor = self
-        task = Task(call_name(fn), _run, ([future],), "thread", self)
+        task = Task(call_name(fn), _run, ([future],), self._pool.kind, self)
         with self._lock:
             _atexit.check_open(self._shut)
             lane = self._lane or self._start()

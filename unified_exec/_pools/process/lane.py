@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from ..._loops.adapter import LoopAdapter
 from ..._rules.dispatch import is_async
 from ..._tasks.task import Task
-from ..._wire.pickling.functions import encode_call
-from ...abc import Lane
+from ..._wire.pickling.functions import EncodedCall, encode_call
+from ...abc import Lane, StreamReader
 from .dispatcher import Dispatcher
-from .worker import Worker
+from .stream import ProcessStreamReader
 
 if TYPE_CHECKING:
     from .pool import ProcessPool
@@ -37,11 +37,10 @@ class ProcessLane(Lane):
             PoolClosed: the pool takes no more work.
             SerializationError: the function or an argument cannot travel.
         """
-        self.prepare(task)
-        self.enqueue(task)
+        self.enqueue(task, self.prepare(task))
 
-    def prepare(self, task: Task) -> None:
-        """Pickle the call; in any thread.
+    def prepare(self, task: Task) -> EncodedCall:
+        """Pickle the call and return it; in any thread.
 
         Raises:
             PoolClosed: the pool takes no more work.
@@ -51,20 +50,21 @@ class ProcessLane(Lane):
             self.pool.admit()
         fn, args = task.fn, task.args
         assert fn is not None and args is not None  # noqa: PT018
-        call = task.backend_data = encode_call(fn, args)
-        coroutine = call.card.coroutine
-        if coroutine is None:
-            coroutine = call.card.coroutine = is_async(fn)
-        task.coroutine = coroutine
+        call = encode_call(fn, args)
+        if call.card.coroutine is None:
+            call.card.coroutine = is_async(fn)
+        return call
 
-    def enqueue(self, task: Task) -> None:
-        """Send or queue a task that was prepared; in the loop's thread.
+    def enqueue(self, task: Task, prepared: Any) -> None:
+        """Send or queue a task with its pickled call; in the loop's thread.
 
         Raises:
             PoolClosed: the pool was closed since.
         """
         if self.pool.guarded:
             self.pool.admit()
+        task.backend_data = prepared
+        task.coroutine = prepared.card.coroutine
         (self.coroutines if task.coroutine else self.calls).submit(task)
 
     def cancel(self, tasks: Iterable[Task], reason: str | None, *, running: bool = True) -> None:
@@ -79,11 +79,8 @@ class ProcessLane(Lane):
         if loops:
             self.coroutines.cancel(loops, reason, running)
 
-    def give_credit(self, task: Task, count: int) -> None:
-        if isinstance(task.location, Worker):
-            task.location.give_credit(task.id, count)
-            if not count:
-                task.location.ring()
+    def open_stream(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> StreamReader:
+        return ProcessStreamReader(self, fn, args)
 
     def loop_ended(self) -> None:
         self.pool.loop_ended(self.port)

@@ -63,7 +63,7 @@ class ProcessPool(WorkerRegistry):
     """
 
     kind = "process"
-    capabilities = Capabilities(interrupt=True, kill=True, isolated=True, coroutines=True)
+    capabilities = Capabilities(coroutines=True, streams=True, interrupt=True, kill=True, copies=True, isolated=True)
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class ProcessPool(WorkerRegistry):
         self._asking: set[IdleCheck] = set()
         self.guarded = False  # closed, or about to be: whoever brings work asks `admit`
 
-    def __repr__(self) -> str:
+    def describe(self) -> str:
         name = f" {self.name!r}" if self.name else ""
         return f"<ProcessPool{name} max_workers={self.max_workers}{' closed' if self.closed else ''}>"
 

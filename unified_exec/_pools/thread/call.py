@@ -55,10 +55,12 @@ class ThreadCall(CurrentTask):
         "task",
     )
 
+    holds_thread = True
+
     def __init__(self, task: Task, lane: ThreadLane) -> None:
         self.id = task.id
         self.name = task.name
-        self.backend = "thread"
+        self.backend = task.backend
         self.deadline = task.deadline
         self.cancel_requested = False
         self.reason = None

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..._loops.adapter import LoopAdapter
 from ..._rules.fair_queue import FairQueue
 from ..._tasks.current import current
 from ..._tasks.task import Task
-from ...abc import Lane
+from ...abc import Lane, StreamReader
 from ...errors import PoolClosed, WorkerStartError
 from .call import LEFT, QUEUED, RUNNING, ThreadCall
 from .from_thread import token_for_threads
 from .interrupt import RETRY, fire
+from .stream import ThreadStreamReader
 
 if TYPE_CHECKING:
     from .pool import ThreadPool
@@ -152,6 +153,9 @@ class ThreadLane(Lane):
             pool.wake(seat)
         for tell in ended or ():
             tell()
+
+    def open_stream(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> StreamReader:
+        return ThreadStreamReader(fn, args)
 
     def fire(self, call: ThreadCall, tries: int = 0) -> None:
         """Interrupt the function as soon as that is possible; in vain, and harmless, if it has ended."""

@@ -75,7 +75,8 @@ class ThreadPool(Backend):
     """
 
     kind = "thread"
-    capabilities = Capabilities(interrupt=True, kill=False, isolated=False, coroutines=False)
+    capabilities = Capabilities(interrupt=True, abandon=True, streams=True)
+    closed = False
 
     def __init__(self, max_workers: int | None = None, *, name: str | None = None, interruptible: bool = False) -> None:
         if max_workers is None:
@@ -87,7 +88,6 @@ class ThreadPool(Backend):
         self.max_workers = max_workers
         self.name = f"thread pool {name!r}" if name else "the thread pool"
         self.interruptible = interruptible
-        self.closed = False
         self._thread_name = f"unified_exec {name or 'thread'}"
         self._start_afresh()
         _pools.add(self)
@@ -180,7 +180,7 @@ class ThreadPool(Backend):
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
 
-    def __repr__(self) -> str:
+    def describe(self) -> str:
         state = "closed" if self.closed else f"{self.turns.busy} of {self.max_workers} busy"
         return f"<ThreadPool: {self.name}, {state}>"
 

@@ -1,0 +1,61 @@
+"""The items of a generator that runs in a worker process: numbered batches, for which the consumer gives credit."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from inspect import isasyncgenfunction
+from typing import Any
+
+from ..._rules.dispatch import unwrap
+from ..._tasks.types import Outcome
+from ..._worker.run_generator import run_async_generator, run_generator
+from ...abc import Lane, StreamReader
+from .worker import Worker
+
+
+class ProcessStreamReader(StreamReader):
+    """Puts the batches, which arrive on two sockets, in order, and gives a credit for each that was taken."""
+
+    def __init__(self, lane: Lane, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self.fn = partial(run_async_generator if isasyncgenfunction(unwrap(fn)) else run_generator, fn)
+        self.args = (args,)
+        self.items: deque[Any] = deque()
+        self._lane = lane
+        self._early: dict[int, list[Any]] = {}  # batches that arrived before those with lower numbers
+        self._next = 0
+        self._sizes: deque[int] = deque()  # how many items of each batch are still in `items`
+
+    def on_message(self, message: Any) -> bool:
+        if isinstance(message, Exception):
+            self._lane.cancel([self.task], "a batch could not be rebuilt")
+            return False
+        self._early[message.number] = message.items
+        while self._next in self._early:
+            items = self._early.pop(self._next)
+            self._next += 1
+            self.items.extend(items)
+            self._sizes.append(len(items))
+        return True
+
+    def item_taken(self) -> None:
+        self._sizes[0] -= 1
+        if not self._sizes[0]:
+            self._sizes.popleft()
+            if self.task.outcome is None:
+                self._give_credit(1)
+
+    def flush(self) -> None:
+        self._give_credit(0)
+
+    def is_complete(self, outcome: Outcome[Any]) -> bool:
+        return not outcome.is_value or outcome.unwrap() == self._next
+
+    def _give_credit(self, count: int) -> None:
+        """Allow the generator `count` more batches; 0 makes it send what it has gathered."""
+        worker = self.task.location
+        if isinstance(worker, Worker):
+            worker.give_credit(self.task.id, count)
+            if not count:
+                worker.ring()
