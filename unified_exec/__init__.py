@@ -88,7 +88,7 @@ if TYPE_CHECKING:
     from .errors import (
         WorkerStartError as WorkerStartError,
     )
-    from .observe.progress.tracker import Progress as Progress
+    from .observe.progress.record import Progress as Progress
     from .observe.watchdog import Stall as Stall
 
 __version__ = "0.1.0"
@@ -104,7 +104,7 @@ _HOMES = {
     "_handles.handle": ("TaskHandle",),
     "_sync.limit": ("Limit",),
     "_sync.rate": ("Rate",),
-    "observe.progress.tracker": ("Progress",),
+    "observe.progress.record": ("Progress",),
     "_scope.scope": ("TaskScope",),
     "observe.watchdog": ("Stall",),
     "_tasks.current": ("CurrentTask", "check_cancelled", "current_task", "is_cancelled", "report", "time_left"),

@@ -14,7 +14,7 @@ from tests.scope import many
 from tests.scope.many import Place
 from unified_exec import Pipeline, Progress, SyncTaskScope, TaskScope, report
 from unified_exec.observe.progress import tracker as module
-from unified_exec.observe.progress.rate import RateEstimator, short, span
+from unified_exec.observe.progress.rate import RateEstimator, format_number, format_seconds
 
 
 async def test_reports_of_a_task_reach_the_function(place: Place) -> None:
@@ -216,9 +216,9 @@ def test_the_rate_is_that_of_the_last_half_minute() -> None:
     [(0, "0"), (0.25, "0.25"), (7, "7"), (1234.4, "1234"), (12_345, "12.3k"), (9_900_000, "9.9M"), (2e9, "2G")],
 )
 def test_numbers_are_short(number: float, text: str) -> None:
-    assert short(number) == text
+    assert format_number(number) == text
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(None, "-:--"), (0.4, "0:00"), (42, "0:42"), (3723, "1:02:03")])
 def test_times_are_words(seconds: Any, text: str) -> None:
-    assert span(seconds) == text
+    assert format_seconds(seconds) == text

@@ -24,7 +24,7 @@ told = threading.Event()
 def nothing_told() -> Iterator[None]:
     told.clear()
     yield
-    assert not watchdog._watching
+    assert not watchdog._watchdogs
 
 
 class Seen(list[Stall]):

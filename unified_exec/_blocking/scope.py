@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .._pools.thread.pool import ThreadPool
     from .._scope.scope import On
     from .._sync.limit import Gate
-    from ..observe.progress.tracker import Show
+    from ..observe.progress.record import Show
     from ..observe.watchdog import Stall
 
 __all__ = ["SyncTaskHandle", "SyncTaskScope"]

@@ -166,7 +166,7 @@ class MapEngine:
         handle.private = True
         handle.attempts = chunk.tries
         if self.tracker is not None:
-            handle.listener = self.tracker.noted
+            handle.listener = self.tracker.on_item_report
         context = self._context.copy()
         context.run(enter, permit)
         try:

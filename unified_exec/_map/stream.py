@@ -13,7 +13,7 @@ from .engine import MapEngine
 
 if TYPE_CHECKING:
     from .._scope.scope import TaskScope
-    from ..observe.progress.tracker import Show
+    from ..observe.progress.record import Show
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from .stages import BatchStage, Failure, FilterStage, MapStage, close, each
 
 if TYPE_CHECKING:
     from .._scope.scope import On
-    from ..observe.progress.tracker import Show
+    from ..observe.progress.record import Show
     from .stages import OnError, Stage
 
 __all__ = ["Failure", "Pipeline", "StageStats"]

@@ -12,7 +12,7 @@ from .scope import TaskScope
 if TYPE_CHECKING:
     from .._rules.retry import Retry
     from .._sync.limit import Gate
-    from ..observe.progress.tracker import Show
+    from ..observe.progress.record import Show
     from .scope import On
 
 T = TypeVar("T")

@@ -190,9 +190,10 @@ class TaskScope(Spawning, Verbs, TaskGroup):
             self._ends_at = anyio.current_time() + self.timeout
             group.cancel_scope.deadline = min(group.cancel_scope.deadline, self._ends_at)
         if self._debug is not False:
-            from ..observe.watchdog import Watch
+            from ..observe.watchdog import Subscription
 
-            self._streams.add(Watch(port, self._thread, self._debug if callable(self._debug) else None))
+            hook = self._debug if callable(self._debug) else None
+            self._streams.add(Subscription(port, self._thread, run_coroutine.__code__, hook))
         return self
 
     async def __aexit__(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .._handles.handle import TaskHandle
     from .._rules.retry import Retry
     from .._sync.limit import Gate
-    from ..observe.progress.tracker import Show
+    from ..observe.progress.record import Show
     from . import placement  # this and `TaskHandle` come with the first scope, see `scope`
     from .scope import On, TaskScope
 
@@ -123,7 +123,7 @@ class Spawning:
             from ..observe.progress.tracker import follow
 
             launch = partial(placement.launch_auto, scope) if on == AUTO else scope.launch
-            follow(scope, handle, progress, partial(launch, handle, backend, timeout))
+            follow(scope._port, handle, progress, partial(launch, handle, backend, timeout))
         elif on == AUTO:
             placement.launch_auto(scope, handle, backend, timeout)
         else:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .._map.stream import MapStream
     from .._rules.retry import Retry
     from .._sync.limit import Gate
-    from ..observe.progress.tracker import Show
+    from ..observe.progress.record import Show
     from .scope import On, TaskScope
 
 A = TypeVar("A")

@@ -1,4 +1,4 @@
-"""Who holds up the event loop? A thread that looks, only where a scope asked for it."""
+"""Reports what holds up an event loop: a thread that checks the loop, if a scope asked for it (``debug=``)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from os.path import dirname
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._scope.coroutine import run_coroutine
-
 if TYPE_CHECKING:
     from .._loops.adapter import LoopAdapter
 
 LIMIT = 0.1
-"""Seconds for which the loop may be held up before that is reported."""
+"""Seconds for which the loop may be held up before it is reported."""
 STEP = 0.01
-"""Seconds between two looks."""
-OURS = 0.5
-"""Share of a delay that this program must have computed in; else the machine was busy with something else."""
+"""Seconds between two checks."""
+CPU_SHARE = 0.5
+"""Share of a delay during which this program must have used the CPU; otherwise the machine was busy with other work."""
 LOGGER = "unified_exec.watchdog"
 
 _PACKAGE = dirname(dirname(__file__))
@@ -31,15 +29,15 @@ _ASYNC = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR
 
 
 class Stall(NamedTuple):
-    """The event loop, or the whole program, stood still for longer than 100 ms.
+    """The event loop, or the whole program, did not respond for longer than 100 ms.
 
     Attributes:
-        kind: ``"coroutine"``: a coroutine holds the loop; ``"sync"``: a plain function that a coroutine called, or
-            that was sent to the loop, holds it; ``"starved"``: the loop was free, but threads held the GIL.
-        seconds: for how long by now.
-        task: the name of the task of a scope that holds it, ``None`` if it is none or unknown.
-        where: the line it stands in, such as ``"shop.py:12, in total"``; "" if unknown.
-        stack: the stack, taken while it stood still, outermost call first; for ``"starved"`` those of all busy threads.
+        kind: ``"coroutine"``: a coroutine blocks the loop; ``"sync"``: a plain function blocks it that a coroutine
+            called or that was sent to the loop; ``"starved"``: the loop was free, but threads held the GIL.
+        seconds: for how long so far.
+        task: the name of the scope's task that blocks the loop, ``None`` if there is none or it is unknown.
+        where: the line being executed, such as ``"shop.py:12, in total"``; "" if unknown.
+        stack: the stack during the stall, outermost call first; for ``"starved"`` the stacks of all busy threads.
 
     Example::
 
@@ -86,106 +84,108 @@ class Stall(NamedTuple):
 
 Hook = Callable[[Stall], object]
 
-_watching: dict[LoopAdapter, Watchdog] = {}
+_watchdogs: dict[LoopAdapter, LoopWatchdog] = {}
 _lock = threading.Lock()
 
 
-class Watch:
-    """One scope's share of the watcher of its loop, which ends with the last of them.
+class Subscription:
+    """A scope's subscription to the watchdog of its loop. The watchdog ends with its last subscription.
 
     Args:
-        port: the loop.
-        thread: the thread it runs in.
-        hook: is called with each `Stall`, in the watcher's thread.
+        loop: the event loop.
+        thread: the thread the loop runs in.
+        task_code: the code that runs each coroutine task; its local variable ``handle`` is the task.
+        hook: called with each `Stall`, in the watchdog's thread.
     """
 
-    def __init__(self, port: LoopAdapter, thread: int, hook: Hook | None) -> None:
+    def __init__(self, loop: LoopAdapter, thread: int, task_code: CodeType, hook: Hook | None) -> None:
         self.hook = hook
-        self._port = port
+        self._loop = loop
         with _lock:
-            dog = _watching.get(port)
-            if dog is None:
-                dog = _watching[port] = Watchdog(port, thread)
-            dog.watches = (*dog.watches, self)
-            self._dog = dog
+            watchdog = _watchdogs.get(loop)
+            if watchdog is None:
+                watchdog = _watchdogs[loop] = LoopWatchdog(loop, thread, task_code)
+            watchdog.subscriptions = (*watchdog.subscriptions, self)
+            self._watchdog = watchdog
 
     def scope_ended(self) -> None:
-        """The scope has ended; with the last one the watcher's thread."""
-        dog = self._dog
+        """Unsubscribe: the scope has ended."""
+        watchdog = self._watchdog
         with _lock:
-            dog.watches = tuple(kept for kept in dog.watches if kept is not self)
-            last = not dog.watches and _watching.get(self._port) is dog
+            watchdog.subscriptions = tuple(kept for kept in watchdog.subscriptions if kept is not self)
+            last = not watchdog.subscriptions and _watchdogs.get(self._loop) is watchdog
             if last:
-                del _watching[self._port]
+                del _watchdogs[self._loop]
         if last:
-            dog.end()
+            watchdog.end()
 
 
-class Watchdog:
-    """Asks the loop again and again for a sign of life."""
+class LoopWatchdog:
+    """A thread that sends heartbeats through an event loop and reports if one comes late."""
 
-    def __init__(self, port: LoopAdapter, thread: int) -> None:
-        self.watches: tuple[Watch, ...] = ()  # replaced as a whole: the thread reads it
-        self._port = port
-        self._loop = thread
-        self._over = False
-        self._heard = self._asked = 0
-        self._bell = threading.Event()
+    def __init__(self, loop: LoopAdapter, thread: int, task_code: CodeType) -> None:
+        self.subscriptions: tuple[Subscription, ...] = ()  # replaced as a whole: the thread reads it
+        self._loop = loop
+        self._loop_thread = thread
+        self._task_code = task_code
+        self._ending = False
+        self._sent = self._received = 0  # numbers of heartbeats
+        self._wakeup = threading.Event()
         self._thread = threading.Thread(target=self._run, name="unified_exec watchdog", daemon=True)
         self._thread.start()
 
     def end(self) -> None:
         """End the thread; waits for it, but not for a hook that does not return."""
-        self._over = True
-        self._bell.set()
+        self._ending = True
+        self._wakeup.set()
         self._thread.join(1.0)
 
-    def _beat(self, number: int) -> None:
-        self._heard = number
+    def _on_heartbeat(self, number: int) -> None:
+        self._received = number
 
     def _run(self) -> None:
-        while not self._over:
-            self._asked += 1
-            if not self._port.call_threadsafe(self._beat, self._asked):
+        while not self._ending:
+            self._sent += 1
+            if not self._loop.call_threadsafe(self._on_heartbeat, self._sent):
                 return
-            self._wait_for(self._asked)
-            self._bell.wait(STEP)
+            self._wait_for(self._sent)
+            self._wakeup.wait(STEP)
 
     def _wait_for(self, number: int) -> None:
-        """Wait for a sign of life; report once if it does not come in time."""
-        asked, computed = time.perf_counter(), time.process_time()
+        """Wait for a heartbeat; report once if it is late."""
+        sent, cpu = time.perf_counter(), time.process_time()
         reported = False
-        while not self._over:
-            self._bell.wait(STEP)
-            # First of all the frames: whoever held the GIL has just let it go, and is about to go on.
+        while not self._ending:
+            self._wakeup.wait(STEP)
+            # Take the frames first: the thread that held the GIL has just released it and is about to go on.
             frames = sys._current_frames()
-            waited = time.perf_counter() - asked
+            waited = time.perf_counter() - sent
             try:
                 if waited > LIMIT and not reported:
-                    share = (time.process_time() - computed) / waited
-                    stall = self._looked(frames, waited, share)
+                    share = (time.process_time() - cpu) / waited
+                    stall = self._examine(frames, waited, share)
                     if stall is not None:
                         reported = True
                         self._report(stall)
             finally:
                 del frames
-            if self._heard == number:
+            if self._received == number:
                 return
 
-    def _looked(self, frames: dict[int, FrameType], waited: float, share: float) -> Stall | None:
-        loop = _lines(frames.get(self._loop))
-        if any(line.users for line in _inside(loop)):
-            return _of_coroutine(loop, waited)
-        if share < OURS:
+    def _examine(self, frames: dict[int, FrameType], waited: float, share: float) -> Stall | None:
+        loop = _lines(frames.get(self._loop_thread), self._task_code)
+        if any(line.is_users for line in _coroutine_part(loop)):
+            return _stall_of_coroutine(loop, waited)
+        if share < CPU_SHARE:
             return None
-        others = {thread: _lines(frame) for thread, frame in frames.items() if thread != self._loop}
+        others = {thread: _lines(frame) for thread, frame in frames.items() if thread != self._loop_thread}
         others.pop(threading.get_ident(), None)
-        return _of_threads(others, waited)
+        return _stall_of_threads(others, waited)
 
     def _report(self, stall: Stall) -> None:
         logger = logging.getLogger(LOGGER)
         logger.warning("%s", stall)
-        for hook in {id(watch.hook): watch.hook for watch in self.watches if watch.hook is not None}.values():
+        for hook in {id(each.hook): each.hook for each in self.subscriptions if each.hook is not None}.values():
             try:
                 hook(stall)
             except Exception:
@@ -193,15 +193,15 @@ class Watchdog:
 
 
 class _Line(NamedTuple):
-    """A line of a stack, with the name of the scope's task if it is the frame that runs one."""
+    """A line of a stack, with the name of the task if it is the frame that runs a scope's task."""
 
     code: CodeType
     number: int
     task: str | None
 
     @property
-    def users(self) -> bool:
-        """It is in a file of the user's, as far as that can be told."""
+    def is_users(self) -> bool:
+        """Whether it is the user's own code, as far as the file name tells."""
         name = self.code.co_filename
         if name.startswith((_PACKAGE, "<frozen")):
             return False
@@ -212,12 +212,12 @@ class _Line(NamedTuple):
         return f"{self.code.co_filename}:{self.number}, in {self.code.co_qualname}"
 
 
-def _lines(frame: FrameType | None) -> list[_Line]:
-    """The stack as plain data, innermost first: the thread it belongs to goes on meanwhile."""
+def _lines(frame: FrameType | None, task_code: CodeType | None = None) -> list[_Line]:
+    """Copy a stack, innermost line first: its thread goes on meanwhile."""
     found: list[_Line] = []
     while frame is not None:
         task: str | None = None
-        if frame.f_code is run_coroutine.__code__:
+        if frame.f_code is task_code:
             handle: Any = frame.f_locals.get("handle")
             task = getattr(handle, "name", None)
         found.append(_Line(frame.f_code, frame.f_lineno or 0, task))
@@ -225,42 +225,42 @@ def _lines(frame: FrameType | None) -> list[_Line]:
     return found
 
 
-def _inside(loop: list[_Line]) -> list[_Line]:
-    """The part of a loop's stack that its coroutines have made; empty while it waits."""
+def _coroutine_part(loop: list[_Line]) -> list[_Line]:
+    """Return the part of a loop's stack that belongs to coroutines; empty while the loop waits."""
     outermost = max((index for index, line in enumerate(loop) if line.code.co_flags & _ASYNC), default=-1)
     return loop[: outermost + 1]
 
 
-def _of_coroutine(loop: list[_Line], waited: float) -> Stall:
+def _stall_of_coroutine(loop: list[_Line], waited: float) -> Stall:
     task = next((line.task for line in loop if line.task is not None), None)
-    culprit = next(line for line in loop if line.users)
+    culprit = next(line for line in loop if line.is_users)
     sync = not culprit.code.co_flags & _ASYNC
-    return Stall("sync" if sync else "coroutine", waited, task, str(culprit), _written(_inside(loop)))
+    return Stall("sync" if sync else "coroutine", waited, task, str(culprit), _format(_coroutine_part(loop)))
 
 
-def _of_threads(threads: dict[int, list[_Line]], waited: float) -> Stall | None:
-    busy = {thread: lines for thread, lines in threads.items() if any(line.users for line in lines)}
+def _stall_of_threads(threads: dict[int, list[_Line]], waited: float) -> Stall | None:
+    busy = {thread: lines for thread, lines in threads.items() if any(line.is_users for line in lines)}
     if not busy:
         return None
-    alike: dict[str, list[int]] = {}
+    by_stack: dict[str, list[int]] = {}
     for thread, lines in busy.items():
-        alike.setdefault(_written(lines), []).append(thread)
+        by_stack.setdefault(_format(lines), []).append(thread)
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     texts = [
         f"{len(idents)} thread{'s' if idents[1:] else ''} ({names.get(idents[0], idents[0])}):\n{text}"
-        for text, idents in alike.items()
+        for text, idents in by_stack.items()
     ]
-    first = next(line for line in next(iter(busy.values())) if line.users)
+    first = next(line for line in next(iter(busy.values())) if line.is_users)
     return Stall("starved", waited, None, str(first), "\n".join(texts))
 
 
-def _written(lines: Iterable[_Line]) -> str:
+def _format(lines: Iterable[_Line]) -> str:
     import linecache
 
     text: list[str] = []
     for line in reversed(list(lines)):
-        # Nothing of ours, nor of the loop's own way to the first line of the user's.
-        if line.code.co_filename.startswith(_PACKAGE) or (not text and not line.users):
+        # Leave out this package, and the event loop up to the first line of the user's.
+        if line.code.co_filename.startswith(_PACKAGE) or (not text and not line.is_users):
             continue
         text.append(f'  File "{line.code.co_filename}", line {line.number}, in {line.code.co_qualname}')
         source = linecache.getline(line.code.co_filename, line.number).strip()

@@ -1,23 +1,23 @@
-"""Progress as it is drawn: rich's bars on a terminal, tqdm's in a notebook. Loaded only where one of them is drawn."""
+"""Progress bars: rich's on a terminal, tqdm's in a notebook. Imported only when one of them is drawn."""
 
 from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING, Any
 
-from .rate import short, span
+from .rate import format_number, format_seconds
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from .tracker import Progress
+    from .record import Progress
 
 _lock = threading.Lock()
 _shared: Terminal | None = None
 
 
 class Terminal:
-    """The one moving picture of this process: a terminal has room for no second. Drawn by whoever has news."""
+    """The process-wide live display (a terminal can show only one). Redrawn by whichever task reports progress."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -41,7 +41,7 @@ class Terminal:
 
 
 class TerminalBar:
-    """One row of the terminal's picture."""
+    """One row of the display."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
@@ -52,9 +52,9 @@ class TerminalBar:
             bars = self._terminal.progress
             if self._row is None:
                 self._terminal.bars += 1
-                self._row = bars.add_task(progress.name, total=progress.total, **facts(progress))
+                self._row = bars.add_task(progress.name, total=progress.total, **columns(progress))
                 bars.start()
-            bars.update(self._row, completed=progress.done, total=progress.total, **facts(progress))
+            bars.update(self._row, completed=progress.done, total=progress.total, **columns(progress))
             bars.refresh()
 
     def close(self, progress: Progress) -> None:
@@ -62,13 +62,13 @@ class TerminalBar:
         self.draw(progress)
         with _lock:
             self._terminal.bars -= 1
-            if not self._terminal.bars:  # the cursor comes back
+            if not self._terminal.bars:  # shows the cursor again
                 self._terminal.progress.stop()
                 _shared = None
 
 
 def terminal_bar() -> TerminalBar | None:
-    """A new row, or ``None`` on a terminal that cannot move its cursor."""
+    """Return a new row, ``None`` on a terminal that cannot move its cursor."""
     global _shared
     with _lock:
         if _shared is None:
@@ -76,13 +76,13 @@ def terminal_bar() -> TerminalBar | None:
         return TerminalBar(_shared) if _shared.usable() else None
 
 
-def facts(progress: Progress) -> dict[str, Any]:
-    """What stands beside the bar."""
-    of = "" if progress.total is None else f"/{short(progress.total)}"
+def columns(progress: Progress) -> dict[str, Any]:
+    """The texts next to the bar."""
+    of = "" if progress.total is None else f"/{format_number(progress.total)}"
     return {
-        "count": f"{short(progress.done)}{of}",
-        "rate": "" if progress.rate is None else f"{short(progress.rate)}/s",
-        "left": f"in {span(progress.seconds)}" if progress.ended else f"{span(progress.left)} left",
+        "count": f"{format_number(progress.done)}{of}",
+        "rate": "" if progress.rate is None else f"{format_number(progress.rate)}/s",
+        "left": f"in {format_seconds(progress.seconds)}" if progress.ended else f"{format_seconds(progress.left)} left",
         "text": progress.text or "",
     }
 

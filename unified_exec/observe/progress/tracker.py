@@ -1,102 +1,51 @@
-"""``progress=`` of `spawn`, `map` and pipelines: from what a task tells, or how many items are done, to who watches."""
+"""``progress=`` of `spawn`, `map` and pipelines: counts what is done and shows it."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..._tasks.messages import Report
 from .rate import RateEstimator
+from .record import Picture, Progress, Show
 
 if TYPE_CHECKING:
     from ..._handles.handle import TaskHandle
     from ..._loops.adapter import LoopAdapter, Timer
-    from ..._scope.scope import TaskScope
 
-    Show = bool | Callable[["Progress"], object] | None
-
-EVERY = 0.1
-"""Seconds between two pictures."""
-
-
-class Progress:
-    """How far something is; what a function given as ``progress=`` is called with.
-
-    Attributes:
-        name: name of the task, the map or the stage.
-        done: units done so far.
-        total: units in all, ``None`` if unknown.
-        text: what is being done, as the task says.
-        seconds: how long it has been going on.
-        rate: units a second over the last half minute, ``None`` if it is too early to say.
-        left: seconds the rest will take at that rate, ``None`` if that cannot be said.
-        ended: nothing more will come.
-    """
-
-    __slots__ = ("done", "ended", "left", "name", "rate", "seconds", "text", "total")
-
-    def __init__(
-        self,
-        name: str,
-        done: float,
-        total: float | None,
-        text: str | None,
-        seconds: float,
-        rate: float | None,
-        left: float | None,
-        ended: bool,
-    ) -> None:
-        self.name = name
-        self.done = done
-        self.total = total
-        self.text = text
-        self.seconds = seconds
-        self.rate = rate
-        self.left = left
-        self.ended = ended
-
-    def __repr__(self) -> str:
-        of = "" if self.total is None else f" of {self.total:g}"
-        return f"<Progress {self.name!r}: {self.done:g}{of}{', ended' if self.ended else ''}>"
-
-
-class Picture(Protocol):
-    """Draws one `Progress` again and again."""
-
-    def draw(self, progress: Progress) -> object: ...
-
-    def close(self, progress: Progress) -> object: ...
+REDRAW = 0.1
+"""Seconds between two drawings of a bar."""
 
 
 class Tracker:
-    """Counts what is done and shows it: to a function at each change, on a picture in steady time."""
+    """Counts what is done and shows it: calls a function at each change, or redraws a bar at a steady pace."""
 
-    def __init__(self, port: LoopAdapter, name: str, total: float | None, show: Show) -> None:
-        self._port = port
+    def __init__(self, loop: LoopAdapter, name: str, total: float | None, show: Show) -> None:
+        self._loop = loop
         self._name = name
         self._total = total
         self._done = 0.0
         self._text: str | None = None
         self._began = time.monotonic()
-        self._pace = RateEstimator(self._began)
-        self._tell = show if callable(show) else None
+        self._rate = RateEstimator(self._began)
+        self._function = show if callable(show) else None
         self._picture = None if callable(show) else picture_for(name)
         self._timer: Timer | None = None
         self._ended = False
         if self._picture is not None:
             self._draw()
 
-    def heard(self, message: Any) -> None:
-        """A task has told something: a report, or what is meant for others."""
+    def on_task_report(self, message: Any) -> None:
+        """Take a message of the task that is tracked; messages other than reports are ignored."""
         if type(message) is Report:
             self._done, self._text = message.done, message.text
             self._total = message.total if message.total is not None else self._total
             self._changed()
 
-    def noted(self, message: Any) -> None:
-        """The same from one item of many: its text is shown, its numbers are its own."""
+    def on_item_report(self, message: Any) -> None:
+        """Take a message of one of many tasks: its text is shown; its numbers are about itself alone."""
         if type(message) is Report and message.text:
             self._text = message.text
             self._changed()
@@ -106,7 +55,7 @@ class Tracker:
         self._changed()
 
     def close(self) -> None:
-        """Nothing more will come. May be called again."""
+        """Show the last state. May be called again."""
         if self._ended:
             return
         self._ended = True
@@ -115,35 +64,36 @@ class Tracker:
             self._timer = None
         picture, self._picture = self._picture, None
         if picture is not None:
-            picture.close(self._now())
+            picture.close(self._snapshot())
         self._call()
 
     def _changed(self) -> None:
         if not self._ended:
-            self._pace.note(time.monotonic(), self._done)
+            self._rate.note(time.monotonic(), self._done)
             self._call()
 
     def _call(self) -> None:
-        if self._tell is not None:
+        if self._function is not None:
             try:
-                self._tell(self._now())
+                self._function(self._snapshot())
             except Exception:
                 import logging
 
-                logging.getLogger("unified_exec").exception("a progress function failed and is dropped: %r", self._tell)
-                self._tell = None
+                logging.getLogger("unified_exec").exception(
+                    "a progress function failed and is dropped: %r", self._function
+                )
+                self._function = None
 
     def _draw(self) -> None:
         if self._picture is not None:
-            self._picture.draw(self._now())
-            self._timer = self._port.call_later(EVERY, self._draw)
+            self._picture.draw(self._snapshot())
+            self._timer = self._loop.call_later(REDRAW, self._draw)
 
-    def _now(self) -> Progress:
+    def _snapshot(self) -> Progress:
         now = time.monotonic()
-        pace = self._pace
-        left = None if self._ended else pace.left(now, self._total)
+        left = None if self._ended else self._rate.left(now, self._total)
         seconds = now - self._began
-        rate = self._done / seconds if self._ended and seconds > 0 else pace.rate(now)
+        rate = self._done / seconds if self._ended and seconds > 0 else self._rate.rate(now)
         return Progress(self._name, self._done, self._total, self._text, seconds, rate, left, self._ended)
 
 
@@ -151,8 +101,8 @@ def check_show(show: object) -> None:
     """Check ``progress=``.
 
     Raises:
-        TypeError: it is neither a truth value nor a function.
-        ImportError: nothing is installed that could show it.
+        TypeError: it is neither a bool nor a function.
+        ImportError: no library is installed that could show it.
     """
     if show is not None and not isinstance(show, bool) and not callable(show):
         raise TypeError(f"progress must be True, False or a function of one Progress, got {show!r}")
@@ -161,7 +111,7 @@ def check_show(show: object) -> None:
 
 
 def picture_for(name: str) -> Picture | None:
-    """What shows progress here: a bar in a notebook or on a terminal, else nothing."""
+    """Return a bar in a notebook or on a terminal, ``None`` elsewhere."""
     if _in_notebook() and _installed("tqdm"):
         from .bars import NotebookBar
 
@@ -173,12 +123,11 @@ def picture_for(name: str) -> Picture | None:
     return None
 
 
-def follow(scope: TaskScope, handle: TaskHandle[Any], show: Show, launch: Callable[[], object]) -> None:
-    """Start a task whose reports are shown."""
+def follow(loop: LoopAdapter, handle: TaskHandle[Any], show: Show, launch: Callable[[], object]) -> None:
+    """Start a task with `launch` and show its reports."""
     check_show(show)
-    assert scope._port is not None
-    tracker = Tracker(scope._port, handle.name, None, show)
-    handle.listener = tracker.heard
+    tracker = Tracker(loop, handle.name, None, show)
+    handle.listener = tracker.on_task_report
     try:
         launch()
     except BaseException:
