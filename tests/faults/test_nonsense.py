@@ -20,9 +20,9 @@ NONSENSE = {
     "an answer nobody waits for": frames.pack_done(1 << 60, 0, 0.0, 0.0, b"x"),
     "an unknown outcome": frames.pack_done(1, 200, 0.0, 0.0),
     "a task": frames.pack_task(1, b"name", 0, b"", b"", None),
-    "a second start": frames.pack_blob(frames.READY),
-    "a failed start": frames.pack_blob(frames.FAILED, b"garbage"),
-    "settings": frames.pack_blob(frames.SETUP, b"garbage"),
+    "a second start": frames.pack_payload(frames.READY),
+    "a failed start": frames.pack_payload(frames.FAILED, b"garbage"),
+    "settings": frames.pack_payload(frames.SETUP, b"garbage"),
     "a short id": b"\x07\x01",
     "too long": b"\x02" * 100_000,
 }

@@ -15,17 +15,17 @@ U64 = st.integers(0, 2**64 - 1)
 U32 = st.integers(0, 2**32 - 1)
 BYTE = st.integers(0, 255)
 TIMES = st.floats(allow_nan=False)
-READERS = [frames.unpack_task, frames.unpack_done, frames.unpack_id, frames.unpack_blob, frames.read_layout]
+READERS = [frames.unpack_task, frames.unpack_done, frames.unpack_id, frames.unpack_payload, frames.read_layout]
 
 
 @given(U64, st.text(max_size=300), U32, st.binary(max_size=200), st.binary(max_size=200), TIMES | st.none(), BYTE)
 def test_a_task_comes_back_as_it_was_packed(
-    id: int, name: str, card_id: int, card: bytes, payload: bytes, deadline: float | None, flags: int
+    id: int, name: str, function_id: int, function: bytes, payload: bytes, deadline: float | None, flags: int
 ) -> None:
     coded = name.encode("utf-8", "replace")
-    task = frames.unpack_task(memoryview(frames.pack_task(id, coded, card_id, card, payload, deadline, flags)))
-    assert (task.id, task.card_id, task.flags) == (id, card_id, flags)
-    assert (bytes(task.card), bytes(task.payload)) == (card, payload)
+    task = frames.unpack_task(memoryview(frames.pack_task(id, coded, function_id, function, payload, deadline, flags)))
+    assert (task.id, task.function_id, task.flags) == (id, function_id, flags)
+    assert (bytes(task.function), bytes(task.payload)) == (function, payload)
     assert task.deadline == (deadline or 0.0)
     if len(coded) <= frames.NAME_MAX:
         assert task.name == coded.decode()
@@ -70,9 +70,9 @@ def test_a_long_reason_is_cut_and_still_read() -> None:
 
 
 @given(BYTE, st.binary(max_size=500), BYTE)
-def test_a_blob_comes_back(kind: int, blob: bytes, flags: int) -> None:
-    back_flags, back = frames.unpack_blob(memoryview(frames.pack_blob(kind, blob, flags)))
-    assert (back_flags, bytes(back)) == (flags, blob)
+def test_a_payload_comes_back(kind: int, payload: bytes, flags: int) -> None:
+    back_flags, back = frames.unpack_payload(memoryview(frames.pack_payload(kind, payload, flags)))
+    assert (back_flags, bytes(back)) == (flags, payload)
 
 
 @given(st.integers(0, 2**40), st.lists(st.integers(0, 2**40), max_size=20))
@@ -97,7 +97,7 @@ def test_garbage_is_a_protocol_error_or_a_message(read: object, data: bytes) -> 
 
 @pytest.mark.parametrize("cut", range(12))
 def test_a_message_cut_short_is_a_protocol_error(cut: int) -> None:
-    task = frames.pack_task(1, b"name", 2, b"card", b"payload", 1.0)
+    task = frames.pack_task(1, b"name", 2, b"function", b"payload", 1.0)
     with pytest.raises(ProtocolError):
         frames.unpack_task(memoryview(task)[: len(task) - 1 - cut])
     done = frames.pack_done(1, 0, 0.0, 0.0)
@@ -107,14 +107,14 @@ def test_a_message_cut_short_is_a_protocol_error(cut: int) -> None:
 
 @given(st.data())
 def test_one_flipped_byte_is_a_protocol_error_or_another_message(data: st.DataObject) -> None:
-    message = bytearray(frames.pack_task(1, b"name", 2, b"card", b"payload", 1.0))
+    message = bytearray(frames.pack_task(1, b"name", 2, b"function", b"payload", 1.0))
     at = data.draw(st.integers(0, len(message) - 1))
     message[at] = data.draw(BYTE)
     try:
         task = frames.unpack_task(memoryview(bytes(message)))
     except ProtocolError:
         return
-    assert len(task.card) + len(task.payload) <= len(message)
+    assert len(task.function) + len(task.payload) <= len(message)
     assert not math.isnan(task.deadline) or at >= len(message) - 15 - 8
 
 
@@ -122,4 +122,4 @@ def test_an_inline_task_always_fits_a_message() -> None:
     big = b"x" * frames.INLINE_MAX
     assert len(frames.pack_task(1, b"n" * 5000, 1, big, big, 1.0)) <= frames.MESSAGE_MAX
     assert len(frames.pack_done(1, 0, 0.0, 0.0, big)) <= frames.MESSAGE_MAX
-    assert len(frames.pack_blob(frames.SETUP, big)) <= frames.MESSAGE_MAX
+    assert len(frames.pack_payload(frames.SETUP, big)) <= frames.MESSAGE_MAX

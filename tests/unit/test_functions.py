@@ -19,7 +19,7 @@ import pytest
 from tests.unit.wire_child import Child
 from unified_exec import errors
 from unified_exec._wire.pickling import functions
-from unified_exec._wire.pickling.functions import FunctionTable, card_for, decode_call, encode_call, stats_for
+from unified_exec._wire.pickling.functions import FunctionTable, decode_call, encode_call, entry_for, stats_for
 
 LIMIT = 10
 TABLE = {"a": 1}
@@ -75,13 +75,17 @@ def by_value(fn: Any, namespace: dict[str, Any] | None = None) -> Any:
     return copy
 
 
+def goes_by_value(entry: functions.FunctionEntry) -> bool:
+    return b"unified_exec._wire.pickling.identity" in entry.payload
+
+
 def twin(fn: Any) -> Any:
     """The function as a worker would have it."""
     table = FunctionTable()
     call = encode_call(fn, ())
-    if not call.card.volatile:
-        table.learn(call.card.id, call.card.blob)
-    return decode_call(table, call.card.id, call.data)[0]
+    if not call.entry.volatile:
+        table.learn(call.entry.id, call.entry.payload)
+    return decode_call(table, call.entry.id, call.data)[0]
 
 
 @pytest.mark.parametrize(
@@ -100,18 +104,18 @@ def twin(fn: Any) -> Any:
     ],
 )
 def test_what_has_an_importable_name_goes_by_it(fn: Any) -> None:
-    card = card_for(fn)
-    assert (card.volatile, card.by_value) == (False, False)
-    assert card.id >= 1
-    assert len(card.blob) < 120
-    assert card_for(fn) is card
+    entry = entry_for(fn)
+    assert (entry.volatile, goes_by_value(entry)) == (False, False)
+    assert entry.id >= 1
+    assert len(entry.payload) < 120
+    assert entry_for(fn) is entry
     assert twin(fn) is fn
 
 
 def test_a_function_whose_name_means_another_one_goes_by_value(child: Child) -> None:
     inner = decorated.__wrapped__
-    card = card_for(inner)
-    assert (card.volatile, card.by_value) == (False, True)
+    entry = entry_for(inner)
+    assert (entry.volatile, goes_by_value(entry)) == (False, True)
     assert child.run(inner, 1) == 1
     assert child.run(decorated, 1) == 1001
 
@@ -119,13 +123,12 @@ def test_a_function_whose_name_means_another_one_goes_by_value(child: Child) -> 
 def test_a_lambda_is_sent_once_as_long_as_nothing_changes(child: Child) -> None:
     n = 5
     fn = lambda x: x * n  # noqa: E731
-    card = card_for(fn)
-    assert not card.volatile
+    entry = entry_for(fn)
+    assert not entry.volatile
     assert [child.run(fn, 2), child.run(fn, 3)] == [10, 15]
-    assert child.cards[-2:] == [card.id, card.id]
+    assert child.sent[-2:] == [entry.id, entry.id]
     n = 6
-    assert card_for(fn) is not card
-    assert card.gone
+    assert entry_for(fn) is not entry
     assert child.run(fn, 2) == 12
 
 
@@ -152,11 +155,11 @@ def test_a_change_of_what_is_captured_makes_a_new_card(change: Any) -> None:
     namespace["helper"] = helper
     fn.__kwdefaults__ = {"k": 1}
     fn.mark = 0
-    card = card_for(fn)
-    assert not card.volatile
-    assert card_for(fn) is card
+    entry = entry_for(fn)
+    assert not entry.volatile
+    assert entry_for(fn) is entry
     change(fn, fn.__globals__)
-    assert card_for(fn) is not card
+    assert entry_for(fn) is not entry
 
 
 @pytest.mark.parametrize(
@@ -166,12 +169,12 @@ def test_a_change_of_what_is_captured_makes_a_new_card(change: Any) -> None:
 )
 def test_what_captures_something_mutable_is_never_cached(value: Any) -> None:
     fn = returning(value)
-    card = card_for(fn)
-    assert (card.volatile, card.id) == (True, 0)
-    assert card_for(lambda x=value: x).volatile
-    assert card_for(by_value(lambda: x, {"x": value})).volatile  # type: ignore[name-defined] # noqa: F821
-    assert card_for(lambda: [fn() for _ in range(1)]).volatile
-    assert card_for(functools.partial(add, value)).volatile
+    entry = entry_for(fn)
+    assert (entry.volatile, entry.id) == (True, 0)
+    assert entry_for(lambda x=value: x).volatile
+    assert entry_for(by_value(lambda: x, {"x": value})).volatile  # type: ignore[name-defined] # noqa: F821
+    assert entry_for(lambda: [fn() for _ in range(1)]).volatile
+    assert entry_for(functools.partial(add, value)).volatile
 
 
 @pytest.mark.parametrize(
@@ -180,8 +183,8 @@ def test_what_captures_something_mutable_is_never_cached(value: Any) -> None:
 )  # fmt: skip
 def test_what_captures_only_constants_is_cached(value: Any) -> None:
     fn = returning(value)
-    assert not card_for(fn).volatile
-    assert card_for(fn) is card_for(fn)
+    assert not entry_for(fn).volatile
+    assert entry_for(fn) is entry_for(fn)
 
 
 def test_present_values_of_a_captured_list_are_seen_at_every_call(child: Child) -> None:
@@ -219,7 +222,7 @@ def test_a_function_that_writes_its_globals_or_cells_starts_afresh_each_time(chi
         return inner()
 
     for fn in (bump, bump_inside, namespace["bump_global"]):
-        assert card_for(fn).volatile
+        assert entry_for(fn).volatile
         assert [child.run(fn), child.run(fn)] == [1, 1]
     assert (count, namespace["total"]) == (0, 0)
 
@@ -281,11 +284,11 @@ def test_generators_coroutines_and_class_bodies_work(child: Child) -> None:
 
 def test_a_partial_of_constants_is_sent_once_until_its_keywords_change(child: Child) -> None:
     fn = functools.partial(lambda a, b: a - b, b=1)
-    card = card_for(fn)
-    assert not card.volatile
-    assert card_for(fn) is card
+    entry = entry_for(fn)
+    assert not entry.volatile
+    assert entry_for(fn) is entry
     fn.keywords["b"] = 2
-    assert card_for(fn) is not card
+    assert entry_for(fn) is not entry
     assert child.run(fn, 5) == 3
 
 
@@ -315,39 +318,38 @@ def test_the_arrays_of_a_bound_method_stay_outside_the_pickle() -> None:
 
 def test_cost_is_shared_by_all_that_call_the_same_code() -> None:
     made = [returning(1), returning([2]), functools.partial(returning([3]))]
-    cards = [card_for(fn) for fn in made]
-    cards[0].cost = 0.25
-    assert [card.stats.cost for card in cards] == [0.25] * 3
+    entries = [entry_for(fn) for fn in made]
+    entries[0].stats.cost = 0.25
+    assert [entry.stats.cost for entry in entries] == [0.25] * 3
     assert (
         stats_for(Accumulator(1).add)
         is stats_for(Accumulator.add)
         is stats_for(functools.partial(Accumulator(2).add, 1))
     )
     assert stats_for(Accumulator(1)) is stats_for(Accumulator)
-    assert card_for(str.upper).stats is card_for(str.upper).stats
-    assert card_for(add).stats is not card_for(returning).stats
+    assert entry_for(str.upper).stats is entry_for(str.upper).stats
+    assert entry_for(add).stats is not entry_for(returning).stats
 
 
-def test_a_card_does_not_keep_its_function_alive() -> None:
+def test_an_entry_does_not_keep_its_function_alive() -> None:
     def recursive(n: int) -> int:
         return n if n < 1 else recursive(n - 1)  # noqa: F821
 
     namespace: dict[str, Any] = {"__name__": "__main__"}
     exec("def a(): return b()\ndef b(): return a()", namespace)
     gc.collect()
-    cards, stats = len(functions._cards), len(functions._stats)
+    entries, stats = len(functions._entries), len(functions._stats)
     code = recursive.__code__  # a constant of this test, and its record with it
     stats_for(recursive)
     for fn in (recursive, namespace["a"]):
-        card = card_for(fn)
-        assert not card.volatile
+        entry = entry_for(fn)
+        assert not entry.volatile
     gone = weakref.ref(recursive), weakref.ref(namespace["a"])
     del recursive, fn, namespace
     gc.collect()
     assert [ref() for ref in gone] == [None, None]
-    assert card.gone
-    assert len(functions._cards) == cards
-    del card
+    assert len(functions._entries) == entries
+    del entry
     gc.collect()
     assert len(functions._stats) == stats + (id(code) in functions._stats)
 
@@ -355,7 +357,7 @@ def test_a_card_does_not_keep_its_function_alive() -> None:
 def test_threads_may_ask_for_cards_at_the_same_time(child: Child) -> None:
     made = [returning(n) for n in range(200)]
     found: list[list[int]] = []
-    threads = [threading.Thread(target=lambda: found.append([card_for(fn).id for fn in made])) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: found.append([entry_for(fn).id for fn in made])) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -389,10 +391,9 @@ def test_a_function_that_cannot_be_rebuilt_fails_its_own_task_only() -> None:
         assert isinstance(caught.value.__cause__, ModuleNotFoundError)
     with pytest.raises(errors.SerializationError, match="not learnt"):
         table.get(8)
-    table.learn(8, card_for(add).blob)
+    table.learn(8, entry_for(add).payload)
     assert table.get(8) is add
-    table.drop(8)
-    table.drop(9)
+    table.clear()
     with pytest.raises(errors.SerializationError, match="not learnt"):
         table.get(8)
 
@@ -403,11 +404,11 @@ def test_a_module_registered_with_cloudpickle_goes_by_value(child: Child) -> Non
     import tests.unit.wire_child as module
 
     fn = module._boot_is_long  # defined below the serving code, importable by name
-    assert not card_for(fn).by_value
+    assert not goes_by_value(entry_for(fn))
     cloudpickle.register_pickle_by_value(module)
     try:
-        functions._cards.clear()
-        assert card_for(fn).by_value
+        functions._entries.clear()
+        assert goes_by_value(entry_for(fn))
     finally:
         cloudpickle.unregister_pickle_by_value(module)
-        functions._cards.clear()
+        functions._entries.clear()

@@ -20,7 +20,7 @@ def view(message: bytes) -> memoryview:
 
 def up() -> ParentConnection:
     end = ParentConnection()
-    end.receive(view(frames.pack_blob(frames.READY)))
+    end.receive(view(frames.pack_payload(frames.READY)))
     return end
 
 
@@ -29,7 +29,7 @@ def test_a_worker_says_ready_once_and_then_answers() -> None:
     assert end.state == STARTING
     end.sent(5, 3)
     assert not end.known
-    assert end.receive(view(frames.pack_blob(frames.READY))) == protocol.Ready()
+    assert end.receive(view(frames.pack_payload(frames.READY))) == protocol.Ready()
     assert end.state == UP
     event = end.receive(view(frames.pack_done(5, frames.VALUE, 1.0, 2.0, b"payload")))
     assert isinstance(event, protocol.Answer)
@@ -38,10 +38,10 @@ def test_a_worker_says_ready_once_and_then_answers() -> None:
     assert end.known == {3}
 
 
-def test_cards_sent_before_the_worker_was_told_to_forget_do_not_count() -> None:
+def test_functions_sent_before_the_worker_was_told_to_forget_do_not_count() -> None:
     end = up()
     end.sent(1, 7)
-    end.forget_cards()
+    end.forget_functions()
     end.sent(2, 8)
     for id in (1, 2):
         end.receive(view(frames.pack_done(id, frames.VALUE, 0.0, 0.0)))
@@ -62,9 +62,9 @@ def test_an_answer_may_say_that_it_is_the_last() -> None:
     "message",
     [
         b"",
-        frames.pack_blob(frames.READY),
-        frames.pack_blob(frames.SETUP, b"x"),
-        frames.pack_blob(frames.FAILED, b"x"),
+        frames.pack_payload(frames.READY),
+        frames.pack_payload(frames.SETUP, b"x"),
+        frames.pack_payload(frames.FAILED, b"x"),
         frames.pack_task(1, b"n", 0, b"", b"", None),
         frames.pack_id(frames.CANCEL, 1),
         frames.pack_done(2, frames.VALUE, 0.0, 0.0),
@@ -110,9 +110,9 @@ def test_a_dismissed_worker_may_still_answer_and_a_dead_one_stays_dead() -> None
     end.dismissed()
     assert end.state == LEAVING
     end.receive(view(frames.pack_done(1, frames.VALUE, 0.0, 0.0)))
-    end.receive(view(frames.pack_blob(frames.RETIRED)))
+    end.receive(view(frames.pack_payload(frames.RETIRED)))
     dead = ParentConnection()
-    dead.receive(view(frames.pack_blob(frames.FAILED, b"why")))
+    dead.receive(view(frames.pack_payload(frames.FAILED, b"why")))
     dead.dismissed()
     assert dead.state == OVER
 
@@ -122,7 +122,7 @@ MESSAGES = st.one_of(
     st.builds(
         frames.pack_done, st.integers(0, 12), st.integers(0, 5), st.just(0.0), st.just(0.0), st.binary(max_size=9)
     ),
-    st.builds(frames.pack_blob, st.integers(0, 12), st.binary(max_size=9)),
+    st.builds(frames.pack_payload, st.integers(0, 12), st.binary(max_size=9)),
     st.builds(frames.pack_id, st.integers(0, 12), st.integers(0, 12)),
 )
 
@@ -158,15 +158,15 @@ class Pair:
         self.parent, self.worker = ParentConnection(), WorkerConnectionState()
         self.tasks: deque[bytes] = deque()
         self.control: deque[bytes] = deque()
-        self.answers: deque[bytes] = deque([frames.pack_blob(frames.READY)])
+        self.answers: deque[bytes] = deque([frames.pack_payload(frames.READY)])
         self.known: set[int] = set()
         self.ran: list[int] = []
 
-    def send(self, id: int, card: int) -> None:
-        new = card not in self.parent.known
-        flags = frames.NEW_CARD if new else 0
-        self.tasks.append(frames.pack_task(id, b"n", card, b"c" if new else b"", b"", None, flags))
-        self.parent.sent(id, card if new else None)
+    def send(self, id: int, function: int) -> None:
+        new = function not in self.parent.known
+        flags = frames.NEW_FUNCTION if new else 0
+        self.tasks.append(frames.pack_task(id, b"n", function, b"c" if new else b"", b"", None, flags))
+        self.parent.sent(id, function if new else None)
 
     def take_back(self) -> list[int]:
         back = []
@@ -184,9 +184,9 @@ class Pair:
         if not self.tasks:
             return
         task = frames.unpack_task(view(self.tasks.popleft()))
-        if task.flags & frames.NEW_CARD:
-            self.known.add(task.card_id)
-        assert task.card_id in self.known, "a function was not sent"
+        if task.flags & frames.NEW_FUNCTION:
+            self.known.add(task.function_id)
+        assert task.function_id in self.known, "a function was not sent"
         runs = self.worker.claim(task.id)
         if runs:
             self.ran.append(task.id)
@@ -199,12 +199,12 @@ def test_two_ends_that_send_take_back_and_cancel_in_any_order_agree(seed: int) -
     choose = random.Random(seed)
     pair = Pair()
     waiting, cancelled, answered = list(range(40)), set[int](), list[int]()
-    cards = {id: choose.randrange(4) for id in waiting}
+    functions = {id: choose.randrange(4) for id in waiting}
     for _ in range(2000):
         step = choose.randrange(5)
         if step == 0 and waiting:
             id = waiting.pop(0)
-            pair.send(id, cards[id])
+            pair.send(id, functions[id])
         elif step == 1 and choose.random() < 0.3:
             waiting[:0] = pair.take_back()
         elif step == 2 and pair.parent.owed and choose.random() < 0.2:

@@ -26,7 +26,7 @@ class Child:
             [sys.executable, "-c", _BOOT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/"
         )
         self._learnt: set[int] = set()
-        self.cards: list[int] = []
+        self.sent: list[int] = []
 
     def __enter__(self) -> Child:
         return self
@@ -48,12 +48,12 @@ class Child:
         """Send a call that is encoded already, with its function if it is new over there."""
         assert self._process.stdin
         assert self._process.stdout
-        card = call.card
-        blob = b"" if card.volatile or card.id in self._learnt else card.blob
-        self._learnt.add(card.id)
-        self.cards.append(card.id)
-        head = str(card.id).encode()
-        _write(self._process.stdin, head, blob, call.data, *call.buffers)
+        entry = call.entry
+        function = b"" if entry.volatile or entry.id in self._learnt else entry.payload
+        self._learnt.add(entry.id)
+        self.sent.append(entry.id)
+        head = str(entry.id).encode()
+        _write(self._process.stdin, head, function, call.data, *call.buffers)
         kind, data, *buffers = _read(self._process.stdout)
         if kind == b"error":
             raise decode_error(data)
@@ -71,10 +71,10 @@ def serve() -> None:
         _write(out, *_answer(learnt, *message))
 
 
-def _answer(learnt: functions.FunctionTable, head: bytes, blob: bytes, data: bytes, *buffers: bytes) -> list[Any]:
+def _answer(learnt: functions.FunctionTable, head: bytes, function: bytes, data: bytes, *buffers: bytes) -> list[Any]:
     try:
-        if blob:
-            learnt.learn(int(head), blob)
+        if function:
+            learnt.learn(int(head), function)
         shared = [memoryview(bytearray(buffer)) for buffer in buffers]
         fn, args = functions.decode_call(learnt, int(head), data, shared)
         packed = codec.encode_value(fn(*args))

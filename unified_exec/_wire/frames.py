@@ -4,7 +4,7 @@ One message is one datagram. All integers are little-endian. The layout is priva
 package: parent and worker are always the same code.
 
 ==========  =========================================================================
-TASK        header, name, function card (if the worker has not seen it), arguments
+TASK        header, name, function (if the worker has not seen it), arguments
 DONE        header, result or error
 READY       worker is up
 SETUP       pickled settings of the worker
@@ -34,10 +34,10 @@ VALUE, ERROR, STOPPED, UNSTARTED = range(4)
 
 # Flags.
 IN_SHARED = 1  # the payload lies in the shared memory whose descriptor comes with the message
-NEW_CARD = 2  # the function's bytes are included; learn them
+NEW_FUNCTION = 2  # the function's bytes are included; learn them
 RETIRING = 4  # DONE: the worker ends after this answer
-CARD_IN_SHARED = 8  # the function's bytes are the first buffer of the shared block
-FORGET_CARDS = 16  # TASK: forget every function learnt before this one
+FUNCTION_IN_SHARED = 8  # the function's bytes are the first buffer of the shared block
+FORGET_FUNCTIONS = 16  # TASK: forget every function learnt before this one
 AFTER_STREAM = 32  # DONE, REPORT in the mailbox: this task has sent reports on the other socket before
 LINGER = 64  # TASK: there are cores to spare; look for the next task a moment before going to sleep
 
@@ -47,7 +47,8 @@ MESSAGE_MAX = 2 * INLINE_MAX + 4096
 """No message is longer; receive buffers have this size."""
 NAME_MAX = 512
 
-_TASK = Struct("<BBHIIQQd")  # kind, flags, name bytes, card bytes, card id, task id, payload bytes, deadline (0: none)
+# kind, flags, name bytes, function bytes, function id, task id, payload bytes, deadline (0: none)
+_TASK = Struct("<BBHIIQQd")
 _DONE = Struct("<BBBxQdd")  # kind, flags, outcome, task id, started, finished
 _ID = Struct("<BQ")
 _REPORT = Struct("<BBQ")
@@ -69,30 +70,30 @@ class ProtocolError(UnifiedExecError):
 
 
 class TaskMessage:
-    """One task as the worker sees it; `payload` and `card` are views into the received message."""
+    """One task as the worker sees it; `payload` and `function` are views into the received message."""
 
-    __slots__ = ("card", "card_id", "deadline", "flags", "id", "name", "payload")
+    __slots__ = ("deadline", "flags", "function", "function_id", "id", "name", "payload")
 
     def __init__(
-        self, flags: int, id: int, name: str, card_id: int, card: Bytes, payload: Bytes, deadline: float
+        self, flags: int, id: int, name: str, function_id: int, function: Bytes, payload: Bytes, deadline: float
     ) -> None:
         self.flags = flags
         self.id = id
         self.name = name
-        self.card_id = card_id
-        self.card = card
+        self.function_id = function_id
+        self.function = function
         self.payload = payload
         self.deadline = deadline
 
 
 def pack_task(
-    id: int, name: bytes, card_id: int, card: bytes, payload: bytes, deadline: float | None, flags: int = 0
+    id: int, name: bytes, function_id: int, function: bytes, payload: bytes, deadline: float | None, flags: int = 0
 ) -> bytes:
     """Pack one task; `name` is cut to `NAME_MAX` bytes."""
     if len(name) > NAME_MAX:
         name = name[:NAME_MAX].decode("utf-8", "ignore").encode()
-    header = _TASK.pack(TASK, flags, len(name), len(card), card_id, id, len(payload), deadline or 0.0)
-    return b"".join((header, name, card, payload))
+    header = _TASK.pack(TASK, flags, len(name), len(function), function_id, id, len(payload), deadline or 0.0)
+    return b"".join((header, name, function, payload))
 
 
 def unpack_task(message: memoryview) -> TaskMessage:
@@ -102,15 +103,15 @@ def unpack_task(message: memoryview) -> TaskMessage:
         ProtocolError: it is none, or its lengths do not fit.
     """
     try:
-        kind, flags, name_n, card_n, card_id, id, payload_n, deadline = _TASK.unpack_from(message)
+        kind, flags, name_n, function_n, function_id, id, payload_n, deadline = _TASK.unpack_from(message)
     except struct_error:
         raise ProtocolError(f"a message of {len(message)} bytes is too short for a task") from None
     start = _TASK.size
-    card_at, payload_at = start + name_n, start + name_n + card_n
+    function_at, payload_at = start + name_n, start + name_n + function_n
     if kind != TASK or payload_at + payload_n != len(message):
         raise ProtocolError(f"kind {kind}, {len(message)} bytes is no task")
-    name = str(message[start:card_at], "utf-8", "replace")
-    return TaskMessage(flags, id, name, card_id, message[card_at:payload_at], message[payload_at:], deadline)
+    name = str(message[start:function_at], "utf-8", "replace")
+    return TaskMessage(flags, id, name, function_id, message[function_at:payload_at], message[payload_at:], deadline)
 
 
 def pack_done(id: int, outcome: int, started: float, finished: float, payload: Bytes = b"", flags: int = 0) -> bytes:
@@ -180,7 +181,7 @@ def unpack_report(message: memoryview) -> tuple[int, int, memoryview]:
 
 
 def pack_share(token: bytes, size: int, table: bytes) -> bytes:
-    return pack_blob(SHARE, token + _SIZE.pack(size) + table)
+    return pack_payload(SHARE, token + _SIZE.pack(size) + table)
 
 
 def unpack_share(message: memoryview) -> tuple[bytes, int, bytes]:
@@ -189,7 +190,7 @@ def unpack_share(message: memoryview) -> tuple[bytes, int, bytes]:
     Raises:
         ProtocolError: too short.
     """
-    _, rest = unpack_blob(message)
+    _, rest = unpack_payload(message)
     if len(rest) < 16 + _SIZE.size:
         raise ProtocolError("a shared object without its table")
     return bytes(rest[:16]), _SIZE.unpack_from(rest, 16)[0], bytes(rest[16 + _SIZE.size :])
@@ -199,13 +200,13 @@ def pack_credit(id: int, count: int) -> bytes:
     return pack_id(CREDIT, id, str(count))
 
 
-def pack_blob(kind: int, blob: bytes = b"", flags: int = 0) -> bytes:
+def pack_payload(kind: int, payload: bytes = b"", flags: int = 0) -> bytes:
     """Pack SETUP, READY, FAILED, RETIRED or STOP."""
-    return bytes((kind, flags)) + blob
+    return bytes((kind, flags)) + payload
 
 
-def unpack_blob(message: memoryview) -> tuple[int, memoryview]:
-    """Read what `pack_blob` wrote: flags and the rest.
+def unpack_payload(message: memoryview) -> tuple[int, memoryview]:
+    """Read what `pack_payload` wrote: flags and the rest.
 
     Raises:
         ProtocolError: too short.

@@ -63,7 +63,7 @@ class Report(NamedTuple):
 Event = Answer | Ready | StartFailed | RingAgain | Leaving | Report
 
 
-_NOT_OWED = -1  # no card has this number
+_NOT_OWED = -1  # no function has this number
 _new_tuple = tuple.__new__
 
 
@@ -72,8 +72,8 @@ class ParentConnection:
 
     Attributes:
         owed: ids of tasks sent and neither answered nor taken back, oldest first, each with the number of the
-            function card that was sent with it.
-        known: numbers of the function cards the worker has learnt for certain.
+            function that was sent with it.
+        known: numbers of the function the worker has learnt for certain.
     """
 
     __slots__ = ("known", "owed", "state")
@@ -100,12 +100,12 @@ class ParentConnection:
 
     def _answer(self, message: memoryview) -> Answer:
         flags, outcome, id, started, finished, payload = frames.unpack_done(message)
-        card = self.owed.pop(id, _NOT_OWED)
-        if card is not None:
-            if card == _NOT_OWED:
+        function = self.owed.pop(id, _NOT_OWED)
+        if function is not None:
+            if function == _NOT_OWED:
                 raise ProtocolError(f"an answer for task {id}, which it was not given")
             # Not known before its answer: while it waits, the parent may take it back and miss those behind it.
-            self.known.add(card)
+            self.known.add(function)
         if flags & frames.RETIRING:
             self.state = LEAVING
         # What `Answer(...)` does, without the call in between.
@@ -118,7 +118,7 @@ class ParentConnection:
             return Ready()
         if kind == frames.FAILED:
             self.state = OVER
-            return StartFailed(frames.unpack_blob(message)[1])
+            return StartFailed(frames.unpack_payload(message)[1])
         if kind == frames.RETIRED:
             self.state = LEAVING
             return Leaving()
@@ -127,15 +127,15 @@ class ParentConnection:
             return Report(id, payload, bool(flags & frames.IN_SHARED))
         return RingAgain(frames.unpack_id(message)[0])
 
-    def sent(self, id: int, card: int | None) -> None:
-        """Note that a task was sent, with function card `card` if that was included."""
-        self.owed[id] = card
+    def sent(self, id: int, function: int | None) -> None:
+        """Note that a task was sent, with function `function` if that was included."""
+        self.owed[id] = function
 
     def taken_back(self, id: int) -> None:
-        """Note that an unclaimed task was taken back, and with it the function card it carried."""
+        """Note that an unclaimed task was taken back, and with it the function it carried."""
         self.owed.pop(id, None)
 
-    def forget_cards(self) -> None:
+    def forget_functions(self) -> None:
         """Note that the worker is told to forget what it has learnt, or will have learnt by then."""
         self.known.clear()
         self.owed = dict.fromkeys(self.owed)

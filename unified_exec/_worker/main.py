@@ -45,10 +45,10 @@ def main() -> None:
     try:
         apply(settings)
     except BaseException as exc:
-        link.answer(frames.pack_blob(frames.FAILED, _cut(encode_error(exc), exc)))
+        link.answer(frames.pack_payload(frames.FAILED, _cut(encode_error(exc), exc)))
         leave(0)
     bell.install()
-    link.answer(frames.pack_blob(frames.READY))
+    link.answer(frames.pack_payload(frames.READY))
     bell.look()
     try:
         if settings.coroutines:
@@ -101,11 +101,11 @@ def read_settings() -> Settings | None:
                 break
     finally:
         control.detach()
-    flags, blob = frames.unpack_blob(memoryview(buffer)[:size])
-    data: Any = blob
+    flags, payload = frames.unpack_payload(memoryview(buffer)[:size])
+    data: Any = payload
     if flags & frames.IN_SHARED:
         assert fd is not None
-        data, _ = read_block(fd, blob)
+        data, _ = read_block(fd, payload)
     settings = codec.decode(data, ())
     return Settings(**settings)  # type: ignore[arg-type]
 
@@ -146,8 +146,8 @@ def _add_site_builtins() -> None:
             setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
 
 
-def _cut(blob: bytes, exc: BaseException) -> bytes:
-    if len(blob) <= frames.INLINE_MAX:
-        return blob
+def _cut(data: bytes, exc: BaseException) -> bytes:
+    if len(data) <= frames.INLINE_MAX:
+        return data
     cause = exc.__cause__ or exc
     return encode_error(WorkerStartError(f"its start raised {type(cause).__name__}"))

@@ -66,7 +66,7 @@ class CallRunner:
                 break
             if self.handle(*received):
                 return
-        self.link.answer(frames.pack_blob(frames.RETIRED))
+        self.link.answer(frames.pack_payload(frames.RETIRED))
 
     def next_task(self) -> tuple[memoryview, int | None] | None:
         """Wait for the next message. To be woken takes longer than a short call: where one call follows another at once
@@ -128,7 +128,7 @@ class CallRunner:
                 bell.running = task.id  # inside the try: from here on a raise may land at any instruction
                 if bell.end.early:
                     bell.deliver(None)
-                fn, args = decode_call(self.functions, task.card_id, packed, buffers, f"{task.name}()")
+                fn, args = decode_call(self.functions, task.function_id, packed, buffers, f"{task.name}()")
                 # A subscript instead of a call: behind a call the interpreter looks for signals, and a raise there
                 # would lose the value of a function that has returned.
                 value = defaultdict(partial(fn, *args))[0]
@@ -167,7 +167,7 @@ def load(functions: FunctionTable, task: frames.TaskMessage, fd: int | None) -> 
         SerializationError: one of them cannot be rebuilt here.
     """
     packed, buffers = unpack(functions, task, fd)
-    return decode_call(functions, task.card_id, packed, buffers, f"{task.name}()")
+    return decode_call(functions, task.function_id, packed, buffers, f"{task.name}()")
 
 
 def unpack(
@@ -181,15 +181,15 @@ def unpack(
     """
     packed: frames.Bytes = task.payload
     buffers: list[memoryview] = []
-    card = task.card
+    function = task.function
     if task.flags & frames.IN_SHARED:
         if fd is None:
             raise frames.ProtocolError("a task in shared memory came without it")
         packed, buffers = read_block(fd, task.payload, blocks=blocks)
-        if task.flags & frames.CARD_IN_SHARED:
-            card = buffers.pop(0)
-    if task.flags & frames.FORGET_CARDS:
+        if task.flags & frames.FUNCTION_IN_SHARED:
+            function = buffers.pop(0)
+    if task.flags & frames.FORGET_FUNCTIONS:
         functions.clear()
-    if task.flags & frames.NEW_CARD:
-        functions.learn(task.card_id, bytes(card))
+    if task.flags & frames.NEW_FUNCTION:
+        functions.learn(task.function_id, bytes(function))
     return packed, buffers

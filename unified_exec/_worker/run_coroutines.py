@@ -92,7 +92,7 @@ class CoroutineRunner:
             fn, args = load(self.functions, task, fd)
         except BaseException as exc:  # also what a __setstate__ of the user's raises to end the program
             error = exc
-        task.card = task.payload = b""  # views into the buffer, which the next message overwrites
+        task.function = task.payload = b""  # views into the buffer, which the next message overwrites
         view = WorkerTask(task.id, task.name, "process", task.deadline or None)
         running = self.loop.create_task(self._run(task, view, fn, args, error), name=task.name)
         self.running[task.id] = (running, view)
@@ -146,7 +146,7 @@ class CoroutineRunner:
             self.leaving = True
             self.loop.remove_reader(TASKS_FD)
             try:
-                self.link.answer(frames.pack_blob(frames.RETIRED))
+                self.link.answer(frames.pack_payload(frames.RETIRED))
             except OSError:
                 pass  # the parent has closed its end
         self._maybe_over()

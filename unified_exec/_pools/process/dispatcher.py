@@ -83,7 +83,7 @@ class Dispatcher:
                 if worker.end.state is protocol.UP and len(worker.tasks) < COROUTINES_MAX:
                     best = worker if best is None or len(worker.tasks) < len(best.tasks) else best
             return best
-        cost = task.backend_data.card.stats.cost
+        cost = task.backend_data.entry.stats.cost
         if cost is None:
             return None
         for worker in self.workers:
@@ -150,14 +150,14 @@ class Dispatcher:
     def _send_some(self, worker: Worker, task: Task) -> bool:
         """Send the first of the queue, and what follows as long as it is the same function and there is room: looking
         for the roomiest worker costs as much as a sending. ``False`` if the socket is full."""
-        queue, stats = self.queue, task.backend_data.card.stats
+        queue, stats = self.queue, task.backend_data.entry.stats
         for _ in range(1 if self.coroutines else SEND_MOST):
             queue.drop_first()
             if not self._send(worker, task) and task.outcome is None:
                 queue.push_front([task])
                 return False
             following = queue.peek()
-            if following is None or following.backend_data.card.stats is not stats:
+            if following is None or following.backend_data.entry.stats is not stats:
                 break
             if not prefetch.may_send(len(worker.tasks), worker.load, stats.cost) or worker.asked or worker.stuck:
                 break
@@ -305,7 +305,7 @@ class Dispatcher:
         task = worker.answered(id)
         worker.stuck = False
         if not self.coroutines:
-            stats = task.backend_data.card.stats
+            stats = task.backend_data.entry.stats
             stats.cost = prefetch.learn(stats.cost, finished - started)
         task.started_at = started if outcome != frames.UNSTARTED else None
         task.finished_at = finished

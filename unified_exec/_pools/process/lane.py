@@ -51,8 +51,8 @@ class ProcessLane(Lane):
         fn, args = task.fn, task.args
         assert fn is not None and args is not None  # noqa: PT018
         call = encode_call(fn, args)
-        if call.card.coroutine is None:
-            call.card.coroutine = is_async(fn)
+        if call.entry.coroutine is None:
+            call.entry.coroutine = is_async(fn)
         return call
 
     def enqueue(self, task: Task, prepared: Any) -> None:
@@ -64,7 +64,7 @@ class ProcessLane(Lane):
         if self.pool.guarded:
             self.pool.admit()
         task.backend_data = prepared
-        task.coroutine = prepared.card.coroutine
+        task.coroutine = prepared.entry.coroutine
         (self.coroutines if task.coroutine else self.calls).submit(task)
 
     def cancel(self, tasks: Iterable[Task], reason: str | None, *, running: bool = True) -> None:

@@ -21,7 +21,7 @@ from ..._worker import cancel_signal, connection
 from .child import Child
 
 _SHUT_WR = 1
-CARDS_MAX = 2000
+FUNCTIONS_MAX = 2000
 """Functions a worker remembers; then it starts afresh."""
 
 
@@ -87,11 +87,11 @@ class Worker:
             OSError: no descriptor or no memory is left for large ones, or the process has died at once.
         """
         if len(settings) <= frames.INLINE_MAX:
-            self.child.control.send(frames.pack_blob(frames.SETUP, settings))
+            self.child.control.send(frames.pack_payload(frames.SETUP, settings))
             return
         fd, table = shared_memory.write_block(settings, ())
         try:
-            message = frames.pack_blob(frames.SETUP, table, frames.IN_SHARED)
+            message = frames.pack_payload(frames.SETUP, table, frames.IN_SHARED)
             self.child.control.sendmsg([message], connection.fd_message(fd))
         finally:
             os.close(fd)
@@ -108,32 +108,34 @@ class Worker:
         call: EncodedCall = task.backend_data
         if call.shared and not self._send_shares(call.shared):
             return False
-        card = call.card
+        entry = call.entry
         flags = 0
-        blob: bytes = b""
-        if card.id and card.id not in self.end.known:
-            blob = card.blob
-            flags = frames.NEW_CARD
-            if len(self.end.known) >= CARDS_MAX:  # a new lambda for each task must not fill the worker
-                self.end.forget_cards()
-                flags |= frames.FORGET_CARDS
+        function: bytes = b""
+        if entry.id and entry.id not in self.end.known:
+            function = entry.payload
+            flags = frames.NEW_FUNCTION
+            if len(self.end.known) >= FUNCTIONS_MAX:  # a new lambda for each task must not fill the worker
+                self.end.forget_functions()
+                flags |= frames.FORGET_FUNCTIONS
         name = task.name.encode("utf-8", "replace")
         if not self.tasks:
             self.heard = time.monotonic()
         # Owed from here on: a finalizer that the collector runs behind the sending may take back what is not claimed.
         self.tasks[task.id] = task
-        self.end.sent(task.id, card.id if flags else None)
+        self.end.sent(task.id, entry.id if flags else None)
         if linger:
             flags |= frames.LINGER
-        self.load += card.stats.cost or 0.0
+        self.load += entry.stats.cost or 0.0
         task.location = self
         task.worker = self.pid
         sent = False
         try:
-            if not call.buffers and len(call.data) + len(blob) <= frames.INLINE_MAX:
-                self.child.tasks.send(frames.pack_task(task.id, name, card.id, blob, call.data, task.deadline, flags))
+            if not call.buffers and len(call.data) + len(function) <= frames.INLINE_MAX:
+                self.child.tasks.send(
+                    frames.pack_task(task.id, name, entry.id, function, call.data, task.deadline, flags)
+                )
             else:
-                self._send_shared(task, name, blob, flags)
+                self._send_shared(task, name, function, flags)
             sent = True
         except OSError as exc:
             if not is_full(exc):
@@ -146,7 +148,7 @@ class Worker:
     def _no_longer_owed(self, task: Task) -> None:
         self.end.taken_back(task.id)
         self.tasks.pop(task.id, None)
-        self.load -= task.backend_data.card.stats.cost or 0.0
+        self.load -= task.backend_data.entry.stats.cost or 0.0
         task.location = None
         task.worker = None
 
@@ -172,22 +174,22 @@ class Worker:
         if not self.buried:
             self.shares.discard(token)
             try:
-                self.child.control.send(frames.pack_blob(frames.DROP, token))
+                self.child.control.send(frames.pack_payload(frames.DROP, token))
             except OSError:
                 return  # full, or over: the memory goes with the worker
             self.ring()
 
-    def _send_shared(self, task: Task, name: bytes, blob: bytes, flags: int) -> None:
+    def _send_shared(self, task: Task, name: bytes, function: bytes, flags: int) -> None:
         call: EncodedCall = task.backend_data
-        inline_card = blob if len(blob) <= frames.INLINE_MAX else b""
+        inline_function = function if len(function) <= frames.INLINE_MAX else b""
         # A function too large for a message travels as the first buffer behind the arguments.
-        extra = [] if inline_card or not blob else [memoryview(blob)]
+        extra = [] if inline_function or not function else [memoryview(function)]
         if extra:
-            flags |= frames.CARD_IN_SHARED
+            flags |= frames.FUNCTION_IN_SHARED
         fd, table = shared_memory.write_block(call.data, [*extra, *call.buffers], self.blocks)
         try:
             message = frames.pack_task(
-                task.id, name, call.card.id, inline_card, table, task.deadline, flags | frames.IN_SHARED
+                task.id, name, call.entry.id, inline_function, table, task.deadline, flags | frames.IN_SHARED
             )
             self.child.tasks.sendmsg([message], connection.fd_message(fd))
         finally:
@@ -208,7 +210,7 @@ class Worker:
             if not size:
                 return back
             if buffer[0] == frames.STOP:  # nothing comes behind it
-                self.child.tasks.send(frames.pack_blob(frames.STOP))
+                self.child.tasks.send(frames.pack_payload(frames.STOP))
                 return back
             message = frames.unpack_task(memoryview(buffer)[:size])
             task = self.tasks[message.id]
@@ -226,7 +228,7 @@ class Worker:
     def answered(self, id: int) -> Task:
         """Strike an answered task off the list."""
         task = self.tasks.pop(id)
-        self.load = self.load - (task.backend_data.card.stats.cost or 0.0) if self.tasks else 0.0
+        self.load = self.load - (task.backend_data.entry.stats.cost or 0.0) if self.tasks else 0.0
         if self.asked and (timer := self.asked.pop(id, None)) is not None:
             timer.cancel()
         return task
@@ -316,11 +318,11 @@ class Worker:
         if not self.buried:
             self.end.dismissed()
             try:
-                self.child.control.send(frames.pack_blob(frames.STOP))
+                self.child.control.send(frames.pack_payload(frames.STOP))
                 if TELLS_END:
                     self.child.tasks.shutdown(_SHUT_WR)
                 else:
-                    self.child.tasks.send(frames.pack_blob(frames.STOP))
+                    self.child.tasks.send(frames.pack_payload(frames.STOP))
             except OSError:
                 pass
             if not TELLS_END:

@@ -30,7 +30,7 @@ class _Mutable(Exception):
 class Watch:
     """What one function captured when it was pickled; compares by identity.
 
-    Holds only atoms strongly: a function must be able to die although its card is cached.
+    Holds strong references to atoms only: a function must be able to die although its entry is cached.
     """
 
     __slots__ = ("_attribute_count", "_attributes", "_cells", "_code", "_defaults", "_globals", "_kwdefaults", "_ref")

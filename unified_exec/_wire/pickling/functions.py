@@ -1,4 +1,4 @@
-"""Functions travel once: a card per function in the parent, a table of what it has learnt in the worker."""
+"""Functions travel once: a entry per function in the parent, a table of what it has learnt in the worker."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ __all__ = [
     "FunctionEntry",
     "FunctionStats",
     "FunctionTable",
-    "card_for",
     "decode_call",
     "encode_call",
+    "entry_for",
     "stats_for",
 ]
 
@@ -55,66 +55,46 @@ class FunctionEntry:
 
     Attributes:
         id: its number in this process, at least 1; 0 if it is `volatile`.
-        blob: its pickle, for `FunctionTable.learn`; empty if it is `volatile`.
+        payload: its pickle, for `FunctionTable.learn`; empty if it is `volatile`.
         name: its name, for messages.
-        by_value: it has no importable name.
         volatile: it captures something mutable and must be pickled anew, with the arguments, at each call.
-        stats: shared by all cards of the same underlying function.
+        stats: shared by all entries of the same underlying function.
         coroutine: it is a coroutine function, noted by the engine; None while unknown.
     """
 
-    __slots__ = ("__weakref__", "_ref", "_watches", "blob", "by_value", "coroutine", "id", "name", "stats", "volatile")
+    __slots__ = ("__weakref__", "_ref", "_watches", "coroutine", "id", "name", "payload", "stats", "volatile")
 
     def __init__(
         self,
         fn: Callable[..., object],
-        blob: bytes,
+        payload: bytes,
         ref: weak[Any] | None,
         *,
-        by_value: bool,
         volatile: bool = False,
         watches: tuple[Watch, ...] = (),
     ) -> None:
         self.id = 0 if volatile else next(_numbers)
-        self.blob = blob
+        self.payload = payload
         self.name = _name_of(fn)
-        self.by_value = by_value
         self.volatile = volatile
         self.stats = stats_for(fn)
         self.coroutine: bool | None = None
         self._ref = ref
         self._watches = watches
 
-    @property
-    def cost(self) -> float | None:
-        """Estimated seconds per call (`FunctionStats.cost`)."""
-        return self.stats.cost
-
-    @cost.setter
-    def cost(self, seconds: float | None) -> None:
-        self.stats.cost = seconds
-
-    @property
-    def gone(self) -> bool:
-        """Whether this card will never be used again, so that workers may drop it: function dead or changed."""
-        if self._ref is None:
-            return False
-        fn = self._ref()
-        return fn is None or _cards.get(id(fn)) is not self
-
 
 class EncodedCall(NamedTuple):
     """One call, ready to travel. Keep it, and the function, until the answer has been decoded.
 
     Attributes:
-        card: how the function travels; send ``card.blob`` to a worker once, before its ``card.id`` is used.
-        data: the pickled arguments, or function and arguments if ``card.volatile`` (then ``card.id`` is 0).
+        entry: how the function travels; send ``entry.payload`` to a worker once, before its ``entry.id`` is used.
+        data: the pickled arguments, or function and arguments if ``entry.volatile`` (then ``entry.id`` is 0).
         buffers: contiguous views of the caller's own memory that belong to the pickle, in order.
         keep: the classes and functions that went by value; see `codec.Packed`.
         shared: the shared objects among the arguments, which the worker must have first.
     """
 
-    card: FunctionEntry
+    entry: FunctionEntry
     data: bytes
     buffers: tuple[memoryview, ...]
     keep: tuple[object, ...]
@@ -124,16 +104,16 @@ class EncodedCall(NamedTuple):
 class FunctionTable:
     """The functions a worker has learnt. They are unpickled at first use, so an error is that task's own."""
 
-    __slots__ = ("_blobs", "_functions")
+    __slots__ = ("_functions", "_payloads")
 
     def __init__(self) -> None:
-        self._blobs: dict[int, bytes] = {}
+        self._payloads: dict[int, bytes] = {}
         self._functions: dict[int, Callable[..., object]] = {}
 
-    def learn(self, id: int, blob: bytes | bytearray | memoryview) -> None:
+    def learn(self, id: int, payload: bytes | bytearray | memoryview) -> None:
         """Note the pickle of function `id`; nothing is imported yet."""
         if id not in self._functions:
-            self._blobs[id] = bytes(blob)
+            self._payloads[id] = bytes(payload)
 
     def get(self, id: int) -> Callable[..., object]:
         """Return function `id`.
@@ -143,43 +123,38 @@ class FunctionTable:
         """
         fn = self._functions.get(id)
         if fn is None:
-            blob = self._blobs.get(id)
-            if blob is None:
+            payload = self._payloads.get(id)
+            if payload is None:
                 raise SerializationError("the function", f"this worker has not learnt function {id}")
-            fn = self._functions[id] = decode(blob, (), "the function")  # type: ignore[assignment]
-            del self._blobs[id]
+            fn = self._functions[id] = decode(payload, (), "the function")  # type: ignore[assignment]
+            del self._payloads[id]
         return fn  # type: ignore[return-value]
 
     def clear(self) -> None:
         """Forget every function."""
-        self._blobs.clear()
+        self._payloads.clear()
         self._functions.clear()
-
-    def drop(self, id: int) -> None:
-        """Forget function `id`; unknown numbers are ignored."""
-        self._blobs.pop(id, None)
-        self._functions.pop(id, None)
 
 
 # By id: a dict with weak keys hashes and compares the user's objects, and is three times slower.
-_cards: dict[int, FunctionEntry] = {}
+_entries: dict[int, FunctionEntry] = {}
 _stats: dict[int, FunctionStats] = {}
 
 
-def card_for(fn: Callable[..., object]) -> FunctionEntry:
-    """Return the card of `fn`: the same one as long as its pickle is still true.
+def entry_for(fn: Callable[..., object]) -> FunctionEntry:
+    """Return the entry of `fn`: the same one as long as its pickle is still true.
 
     Raises:
         SerializationError: `fn` goes by value and what it captures cannot travel.
     """
-    card = _cards.get(id(fn))
-    if card is not None and (card._ref is None or card._ref() is fn):
-        for watch in card._watches:
+    entry = _entries.get(id(fn))
+    if entry is not None and (entry._ref is None or entry._ref() is fn):
+        for watch in entry._watches:
             if not watch.unchanged():
                 break
         else:
-            return card
-    return _new_card(fn)
+            return entry
+    return _new_entry(fn)
 
 
 def encode_call(fn: Callable[..., object], args: tuple[object, ...]) -> EncodedCall:
@@ -188,36 +163,36 @@ def encode_call(fn: Callable[..., object], args: tuple[object, ...]) -> EncodedC
     Raises:
         SerializationError: names what cannot travel, such as ``argument 2 ('conn') of parse()``.
     """
-    card = card_for(fn)
-    if not card.volatile:
+    entry = entry_for(fn)
+    if not entry.volatile:
         if not args:
-            return new_tuple(EncodedCall, (card, _NO_ARGUMENTS, (), (), ()))
+            return new_tuple(EncodedCall, (entry, _NO_ARGUMENTS, (), (), ()))
         if are_atoms(args):
-            return new_tuple(EncodedCall, (card, dumps(args, PROTOCOL), (), (), ()))
+            return new_tuple(EncodedCall, (entry, dumps(args, PROTOCOL), (), (), ()))
     box = outbox()
     box.clear()
-    packed = encode_call_args(fn, args) if card.volatile else encode_args(args, fn)
+    packed = encode_call_args(fn, args) if entry.volatile else encode_args(args, fn)
     shared = tuple(box)
     box.clear()
-    return EncodedCall(card, packed.data, packed.buffers, packed.keep, shared)
+    return EncodedCall(entry, packed.data, packed.buffers, packed.keep, shared)
 
 
 def decode_call(
     table: FunctionTable,
-    card_id: int,
+    function_id: int,
     data: bytes | bytearray | memoryview,
     buffers: Iterable[memoryview] = (),
     name: str = "the call",
 ) -> tuple[Callable[..., object], tuple[object, ...]]:
-    """Rebuild in the worker what `encode_call` packed; `card_id` is the card's, 0 if it was volatile.
+    """Rebuild in the worker what `encode_call` packed; `function_id` is the entry's, 0 if it was volatile.
 
     `name` is the call's, for the error.
 
     Raises:
         SerializationError: the function or the arguments cannot be rebuilt in this process.
     """
-    if card_id:
-        fn = table.get(card_id)
+    if function_id:
+        fn = table.get(function_id)
         return fn, decode(data, buffers, f"an argument of {name}")  # type: ignore[return-value]
     return decode(data, buffers, f"the function or an argument of {name}")  # type: ignore[return-value]
 
@@ -231,42 +206,42 @@ def stats_for(fn: Callable[..., object]) -> FunctionStats:
     number = id(key)
     try:
         ref = weak(key, lambda _: _stats.pop(number, None))
-    except TypeError:  # a descriptor of a type written in C: its card is kept, and with it this record
+    except TypeError:  # a descriptor of a type written in C: its entry is kept, and with it this record
         return FunctionStats(None)
     stats = _stats[number] = FunctionStats(ref)
     return stats
 
 
-def _new_card(fn: Callable[..., object]) -> FunctionEntry:
+def _new_entry(fn: Callable[..., object]) -> FunctionEntry:
     if _may_have_a_name(fn):
         try:
-            blob = dumps(fn, PROTOCOL)
+            payload = dumps(fn, PROTOCOL)
         except Exception:  # what has no name goes by value
-            blob = b""
-        if (blob.endswith(GLOBAL_TAIL) or (blob and _is_descriptor(fn))) and found_by_name(blob):
-            return _cached(fn, blob, by_value=False, watches=())
+            payload = b""
+        if (payload.endswith(GLOBAL_TAIL) or (payload and _is_descriptor(fn))) and found_by_name(payload):
+            return _cached(fn, payload, watches=())
     from . import by_value, closure_state, pickle_errors
 
     watches = closure_state.watches_of(fn) if _may_be_watched(fn) else None
     if watches is None:
-        return FunctionEntry(fn, b"", None, by_value=True, volatile=True)
+        return FunctionEntry(fn, b"", None, volatile=True)
     try:
-        blob, _ = by_value.dumps(fn, upward=False)
+        payload, _ = by_value.dumps(fn, upward=False)
     except Exception as error:
         raise pickle_errors.refused_call(fn, (), error) from error
-    return _cached(fn, blob, by_value=True, watches=watches)
+    return _cached(fn, payload, watches=watches)
 
 
-def _cached(fn: Callable[..., object], blob: bytes, *, by_value: bool, watches: tuple[Watch, ...]) -> FunctionEntry:
+def _cached(fn: Callable[..., object], payload: bytes, *, watches: tuple[Watch, ...]) -> FunctionEntry:
     number = id(fn)
     ref: weak[Any] | None
     try:
-        ref = weak(fn, lambda _: _cards.pop(number, None))
+        ref = weak(fn, lambda _: _entries.pop(number, None))
     except TypeError:
         ref = None
         _unweakable.append(fn)
-    card = _cards[number] = FunctionEntry(fn, blob, ref, by_value=by_value, watches=watches)
-    return card
+    entry = _entries[number] = FunctionEntry(fn, payload, ref, watches=watches)
+    return entry
 
 
 # Descriptors of C types, which live as long as their type; kept so that their ids stay theirs.
