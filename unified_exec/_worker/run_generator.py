@@ -8,10 +8,10 @@ from time import monotonic
 from typing import Any
 
 from .._tasks.current import current
+from .._tasks.messages import Batch
 from ..errors import SerializationError
 from . import messages
 
-BATCH = "batch"
 AHEAD = 4
 """Batches a generator may send before one of them has been taken: this credit goes along with the task, which may still
 move from worker to worker; what the parent gives later reaches a task that has begun, and so stays."""
@@ -76,7 +76,7 @@ class Batches:
                 return
             self._wanted = False
             try:
-                self._talk.send(self._id, (BATCH, self.count, items))
+                self._talk.send(self._id, Batch(self.count, items))
             except SerializationError as exc:
                 raise SerializationError("an item of the generator", exc.why, exc.hint) from exc
             self.count += 1
