@@ -28,11 +28,16 @@ async def main():
     limits = (20_000, 1_000, 10_000, 1_234, 5_000, 2_000)
     # Collect: a part that fails does not cost the others.
     async with TaskScope(policy=Collect()) as scope:
-        handles = [scope.spawn(longest_below, limit, on="cpu", name=f"below {limit}") for limit in limits]
+        handles = [
+            scope.spawn(longest_below, limit, on="cpu", name=f"below {limit}")
+            for limit in limits
+        ]
         done = 0
         async for handle in scope.as_completed(handles):
             done += 1
-            print(f"{done}/{len(handles)} {handle.name}: {'failed' if handle.exception() else 'done'}")
+            print(
+                f"{done}/{len(handles)} {handle.name}: {'failed' if handle.exception() else 'done'}"
+            )
 
     for handle in handles:
         error = handle.exception()

@@ -24,7 +24,9 @@ class Site(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         n = int(self.path.strip("/"))
-        links = "".join(f'<a href="/{m}">{m}</a> ' for m in (2 * n + 1, 2 * n + 2) if m < PAGES)
+        links = "".join(
+            f'<a href="/{m}">{m}</a> ' for m in (2 * n + 1, 2 * n + 2) if m < PAGES
+        )
         body = f"<title>Page {n}</title>{links}{'lorem ipsum ' * (50 * n)}".encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -42,7 +44,9 @@ class Links(HTMLParser):
         self.words = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [value for name, value in attrs if tag == "a" and name == "href" and value]
+        self.found += [
+            value for name, value in attrs if tag == "a" and name == "href" and value
+        ]
 
     def handle_data(self, data: str) -> None:
         self.words += len(data.split())
@@ -66,8 +70,12 @@ class Index:
         self.db.execute("insert into pages values (?, ?)", (path, words))
 
     def summary(self) -> tuple[int, int, str]:
-        pages, words = self.db.execute("select count(*), sum(words) from pages").fetchone()
-        (longest,) = self.db.execute("select path from pages order by words desc limit 1").fetchone()
+        pages, words = self.db.execute(
+            "select count(*), sum(words) from pages"
+        ).fetchone()
+        (longest,) = self.db.execute(
+            "select path from pages order by words desc limit 1"
+        ).fetchone()
         self.db.close()
         return pages, words, longest
 
@@ -90,7 +98,9 @@ async def crawl(port: int, start: str) -> tuple[int, int, str]:
             async def visit(path: str) -> None:
                 async with connections:
                     html = await fetch(port, path)
-                links, words = await scope.spawn(parse, html)  # its marker sends it to a process
+                links, words = await scope.spawn(
+                    parse, html
+                )  # its marker sends it to a process
                 for link in links:
                     if link not in seen:
                         seen.add(link)

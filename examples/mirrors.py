@@ -48,12 +48,17 @@ async def main():
     hung_up = []
     async with TaskScope("servers", timeout=30) as servers:
         ports = {
-            behaviour: await servers.start(partial(serve, behaviour, hung_up))  # anyio's own verb works too
+            behaviour: await servers.start(
+                partial(serve, behaviour, hung_up)
+            )  # anyio's own verb works too
             for behaviour in ("broken", "slow", "good")
         }
 
         async with TaskScope("race", policy=Race(1)) as race:
-            tries = {name: race.spawn(download, port, name=name) for name, port in ports.items()}
+            tries = {
+                name: race.spawn(download, port, name=name)
+                for name, port in ports.items()
+            }
 
         for name, handle in tries.items():
             if handle.cancelled():

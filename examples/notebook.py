@@ -45,7 +45,14 @@ print("pi is about", round(4 * sum(hits) / sum(sample.size for sample in samples
 # %% An exception class of the notebook is the same class when it comes back
 
 with SyncTaskScope() as scope:
-    outcomes = list(scope.map(inside_circle, [Sample(1), Sample(2, size=10)], on="process", return_exceptions=True))
+    outcomes = list(
+        scope.map(
+            inside_circle,
+            [Sample(1), Sample(2, size=10)],
+            on="process",
+            return_exceptions=True,
+        )
+    )
 print([type(outcome) is TooSmall for outcome in outcomes])
 
 # %% Change the function, run the cell again: the new one is sent

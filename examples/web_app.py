@@ -113,7 +113,9 @@ async def get(app, path, leave_when=None):
         answer.append(message)
 
     await app({"type": "http", "path": path}, receive, send)
-    return (answer[0]["status"], json.loads(answer[1]["body"])) if answer else "no answer"
+    return (
+        (answer[0]["status"], json.loads(answer[1]["body"])) if answer else "no answer"
+    )
 
 
 async def main():

@@ -1,4 +1,4 @@
-"""The pages are complete: every public name is in the reference, every link leads somewhere."""
+"""The pages are complete and true: every public name is in the reference, every link leads somewhere, figures agree."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 import unified_exec
+from tests import codeblocks
 from unified_exec import executor
 from unified_exec._blocking import scope
 from unified_exec._pipeline import pipeline
 
 ROOT = Path(__file__).parents[2]
+WIDTH = 88  # columns of code that fit the text's width in the HTML pages
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -31,5 +33,30 @@ def test_every_public_name_has_a_docstring_of_its_own(name: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#\s]+\.md)\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).is_file(), f"{page.name} links to {target}, which is not there"
+    for target in re.findall(
+        r"\]\(([^)#\s]+\.(?:md|svg|html|yml)|LICENSE)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")
+    ):
+        if not target.startswith(("http", "../../actions/")):
+            assert (page.parent / target).is_file(), f"{page.name} links to {target}, which is not there"
+
+
+@pytest.mark.parametrize("example", codeblocks.everywhere(ROOT), ids=lambda example: example.place)
+def test_the_lines_of_an_example_fit_the_page(example: codeblocks.Example) -> None:
+    wide = [line for line in example.code.splitlines() if len(line) > WIDTH]
+    assert wide == [], f"{example.place}: longer than {WIDTH} columns"
+
+
+def test_the_ratios_in_the_readme_are_those_of_the_measurements() -> None:
+    measured = (ROOT / "docs" / "measurements.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    claims = re.findall(r"([\d.]+) × the time of .*?\(([\d.]+) ms : ([\d.]+) ms\)", readme)
+    assert len(claims) >= 3
+    for ratio, ours, theirs in claims:
+        assert float(ratio) == round(float(ours) / float(theirs), 2)
+        for figure in (ours, theirs):
+            assert f"| {figure} ms" in measured, f"no measurement says {figure} ms"
+
+
+def test_the_two_commands_stand_first_in_the_readme() -> None:
+    first = (ROOT / "README.md").read_text(encoding="utf-8").split("```")[1]
+    assert [line.split("#")[0].strip() for line in first.splitlines()[1:]] == ["make demo", "make test"]

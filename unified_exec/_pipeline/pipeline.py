@@ -52,7 +52,8 @@ class Pipeline(Generic[T]):
             return f"the page at {url}"
 
         async def main():
-            pipeline = Pipeline(["/a", "/b", "/c"]).map(fetch, limit=100).map(len, on="cpu").batch(500, every=1.0)
+            pipeline = Pipeline(["/a", "/b", "/c"]).map(fetch, limit=100)
+            pipeline = pipeline.map(len, on="cpu").batch(500, every=1.0)
             print(await pipeline.run(), "batches")
 
             async with pipeline as results:

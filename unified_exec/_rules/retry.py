@@ -58,8 +58,9 @@ class Retry:
             return f"the page at {url}"
 
         async def main():
+            retry = Retry(3, on=(ConnectionError,), backoff=0.5)
             async with TaskScope() as scope:
-                async for page in scope.map(fetch, ["/a", "/b"], retry=Retry(3, on=(ConnectionError,), backoff=0.5)):
+                async for page in scope.map(fetch, ["/a", "/b"], retry=retry):
                     print(page)
 
         anyio.run(main)
