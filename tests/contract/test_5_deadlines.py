@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import threading
 
 import anyio
@@ -249,3 +251,15 @@ async def test_nested_scopes_pass_their_deadlines_on(place: Place) -> None:
 
 def test_time_left_is_infinite_outside_of_everything() -> None:
     assert time_left() == math.inf
+
+
+def test_time_left_knows_the_enclosing_deadline_in_a_program_that_imports_nothing_else() -> None:
+    program = (
+        "import anyio\n"
+        "from unified_exec import time_left\n"
+        "async def main():\n"
+        "    with anyio.fail_after(1000):\n"
+        "        assert 0 < time_left() <= 1000, time_left()\n"
+        "anyio.run(main)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from pathlib import Path
@@ -12,7 +13,7 @@ import anyio.lowlevel
 import pytest
 
 from tests.faults import programs, tasks
-from unified_exec import ProcessPool, TaskScope, call, shutdown_default_pools
+from unified_exec import ProcessPool, TaskScope, WorkerStartError, call, shutdown_default_pools
 
 LOOPS: dict[str, dict[str, Any]] = {
     "asyncio": {"backend": "asyncio"},
@@ -193,3 +194,24 @@ def test_a_loop_that_ended_without_waiting_costs_its_own_tasks_only(loop: str, t
     """
     ended = programs.run_script(tmp_path, text)
     assert (ended.code, ended.lines, ended.left) == (0, ["42"], []), ended
+
+
+class LoopWithoutReaders(asyncio.SelectorEventLoop):
+    """Like the Proactor of Windows: it cannot watch descriptors."""
+
+    def add_reader(self, *args: object) -> None:  # type: ignore[override]
+        raise NotImplementedError
+
+    def remove_reader(self, *args: object) -> bool:  # type: ignore[override]
+        raise NotImplementedError
+
+
+def test_a_loop_without_readers_gets_a_clear_error_for_process_tasks_and_runs_all_others() -> None:
+    async def main() -> int:
+        async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
+            with pytest.raises(WorkerStartError, match="LoopWithoutReaders cannot watch file descriptors"):
+                scope.spawn(abs, -1, on="process")
+            return await scope.spawn(abs, -2, on="thread")
+
+    with asyncio.Runner(loop_factory=LoopWithoutReaders) as runner:
+        assert runner.run(main()) == 2

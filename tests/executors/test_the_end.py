@@ -19,8 +19,7 @@ from unified_exec import (
     ProcessPool,
     TaskScope,
 )
-from unified_exec._loops import reactor
-from unified_exec.executor import ProcessExecutor, ThreadExecutor
+from unified_exec.executor import ProcessExecutor, ThreadExecutor, reactor
 
 
 def test_nothing_is_submitted_after_shutdown(executor: Any) -> None:

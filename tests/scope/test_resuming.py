@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from unified_exec._loops.adapter import LoopAdapter, Waiter, current_port
+from unified_exec._loops.adapter import LoopAdapter, Waiter
+from unified_exec._loops.current import current_adapter
 
 pytestmark = pytest.mark.asyncio
 
@@ -42,28 +43,28 @@ async def _in_a_callback(port: LoopAdapter, log: list[str], *waiters: Waiter) ->
 
 
 async def test_the_one_task_that_was_woken_goes_on_before_the_callback_ends() -> None:
-    port, log = current_port(), list[str]()
+    port, log = current_adapter(), list[str]()
     waiter = port.waiter()
     await asyncio.gather(*await _waiting(waiter, log=log), _in_a_callback(port, log, waiter))
     assert log == ["task 0", "end of the callback"]
 
 
 async def test_of_several_that_were_woken_none_overtakes() -> None:
-    port, log = current_port(), list[str]()
+    port, log = current_adapter(), list[str]()
     first, second = port.waiter(), port.waiter()
     await asyncio.gather(*await _waiting(first, second, log=log), _in_a_callback(port, log, second, first))
     assert log == ["end of the callback", "task 1", "task 0"]
 
 
 async def test_two_that_wait_for_the_same_both_go_on() -> None:
-    port, log = current_port(), list[str]()
+    port, log = current_adapter(), list[str]()
     waiter = port.waiter()
     await asyncio.gather(*await _waiting(waiter, waiter, log=log), _in_a_callback(port, log, waiter))
     assert sorted(log) == ["end of the callback", "task 0", "task 1"]
 
 
 async def test_a_task_that_was_cancelled_before_stays_cancelled() -> None:
-    port, log = current_port(), list[str]()
+    port, log = current_adapter(), list[str]()
     waiter = port.waiter()
     (task,) = await _waiting(waiter, log=log)
     task.cancel()
@@ -74,7 +75,7 @@ async def test_a_task_that_was_cancelled_before_stays_cancelled() -> None:
 
 
 async def test_inside_of_a_task_nobody_else_goes_on() -> None:
-    port, log = current_port(), list[str]()
+    port, log = current_adapter(), list[str]()
     waiter = port.waiter()
     tasks = await _waiting(waiter, log=log)
     port.deliver(waiter.wake)
@@ -85,7 +86,7 @@ async def test_inside_of_a_task_nobody_else_goes_on() -> None:
 
 @pytest.mark.parametrize("place", ["remove_done_callback", "set_result"])
 async def test_a_ctrl_c_in_between_loses_no_wake_up(monkeypatch: Any, place: str) -> None:
-    port, log = current_port(), list[str]()
+    port, log = current_adapter(), list[str]()
     waiter: Any = port.waiter()
     (task,) = await _waiting(waiter, log=log)
     future = waiter._future

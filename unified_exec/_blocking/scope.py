@@ -8,10 +8,10 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, TypeVarTuple, overload
 
 from .._handles.handle import TaskHandle
-from .._loops.deadlines import on_event_loop
 from .._rules.policies import Policy
 from .._rules.retry import Retry
 from .._scope.scope import TaskScope
+from .._tasks.current import on_event_loop
 from .._tasks.types import TaskState
 from .loop_thread import Host
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Generator
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..errors import WorkerStartError
 from .adapter import LoopAdapter, Timer, Waiter
-
-if TYPE_CHECKING:
-    from .reader_thread import ReaderThread
 
 
 class _Future(asyncio.Future[None]):
@@ -78,7 +77,6 @@ class AsyncioAdapter(LoopAdapter):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.woken: list[_FutureWaiter] | None = None  # by the callback that `deliver` runs
-        self._lent: ReaderThread | None = None
         self.call_soon = loop.call_soon  # type: ignore[method-assign, assignment]
         self.call_later = loop.call_later  # type: ignore[method-assign, assignment]
 
@@ -98,21 +96,25 @@ class AsyncioAdapter(LoopAdapter):
         return True
 
     def add_reader(self, fd: int, fn: Callable[[], object]) -> None:
-        if self._lent is None:
-            try:
-                self.loop.add_reader(fd, fn)
-                return
-            except NotImplementedError:  # Windows' Proactor
-                from .reader_thread import ReaderThread
-
-                self._lent = ReaderThread(self)
-        self._lent.add(fd, fn)
+        self.loop.add_reader(fd, fn)
 
     def remove_reader(self, fd: int) -> None:
-        if self._lent is not None:
-            self._lent.remove(fd)
-        elif not self.loop.is_closed():
+        if not self.loop.is_closed():
             self.loop.remove_reader(fd)
+
+    def check_readers(self) -> None:
+        ours, theirs = socket.socketpair()
+        try:
+            self.loop.add_reader(ours, int)
+            self.loop.remove_reader(ours)
+        except NotImplementedError:
+            raise WorkerStartError(
+                f"{type(self.loop).__name__} cannot watch file descriptors (add_reader), which process tasks need; run "
+                "them on asyncio's SelectorEventLoop, uvloop or trio"
+            ) from None
+        finally:
+            ours.close()
+            theirs.close()
 
     def ended(self) -> bool:
         return self.loop.is_closed()

@@ -1,42 +1,18 @@
-"""Deadlines as the loop sees them, for `time_left` and for the tasks that leave the loop."""
+"""Deadlines of the loop for tasks that run outside of it."""
 
 from __future__ import annotations
 
-import sys
 import time
 
 import anyio
 
-from .._tasks import current as model
-
-
-def on_event_loop() -> bool:
-    """Tell whether the calling code runs inside an event loop."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None and asyncio._get_running_loop() is not None:
-        return True
-    trio = sys.modules.get("trio")
-    return trio is not None and trio.lowlevel.in_trio_task()
-
-
-def loop_time_left() -> float | None:
-    """Seconds until the nearest enclosing deadline of the calling coroutine, ``None`` outside of event loops."""
-    if not on_event_loop():
-        return None
-    try:
-        left = anyio.current_effective_deadline() - anyio.current_time()
-    except RuntimeError:
-        return None  # a callback of the loop, not a task
-    task = model.current.get()
-    if task is not None and task.deadline is not None:
-        left = min(left, task.deadline - time.monotonic())
-    return left
+from .._tasks.current import INF, current
 
 
 def enclosing_deadline() -> float | None:
     """The nearest enclosing anyio deadline as an instant of `time.monotonic`, ``None`` if there is none."""
     deadline = anyio.current_effective_deadline()
-    if deadline == model.INF:
+    if deadline == INF:
         return None
     return time.monotonic() + deadline - anyio.current_time()
 
@@ -49,19 +25,16 @@ def nearest(enclosing: float | None, deadline: float, timeout: float | None) -> 
         deadline: an instant of the event loop's clock.
         timeout: seconds from now.
     """
-    least = model.INF if enclosing is None else enclosing
-    if deadline != model.INF:
+    least = INF if enclosing is None else enclosing
+    if deadline != INF:
         least = min(least, time.monotonic() + deadline - anyio.current_time())
     if timeout is not None:
         least = min(least, time.monotonic() + timeout)
-    return None if least == model.INF else least
+    return None if least == INF else least
 
 
 def spawned_in_thread_task() -> bool:
-    """Tell whether the calling code serves a thread task that may be waiting for it (through `anyio.from_thread`, or
-    by running an event loop of its own): what it spawns must not wait for that thread's place."""
-    task = model.current.get()
+    """Tell whether a thread task may be waiting for the calling code, through `anyio.from_thread` or because it runs
+    this event loop itself. What is spawned here must then never wait for the thread which that task holds."""
+    task = current.get()
     return task is not None and (task.holds_thread or task.nested)
-
-
-model.loop_time_left = loop_time_left

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from anyio import CancelScope
 
     from .._handles.handle import TaskHandle
-    from .._loops.adapter import LoopAdapter, current_port
+    from .._loops.adapter import LoopAdapter
+    from .._loops.current import current_adapter
     from .._pools.process.pool import ProcessPool
     from .._pools.thread.pool import ThreadPool
     from .._rules.policies import FailFast, Policy, Verdict
@@ -56,7 +57,7 @@ _loaded = False
 def _load() -> None:
     """Load what a scope needs once there is one: its name alone shall cost little more than `import anyio`."""
     from .._handles.handle import TaskHandle
-    from .._loops.adapter import current_port
+    from .._loops.current import current_adapter
     from .._rules.policies import FailFast, Verdict
     from . import placement
     from .coroutine import run_coroutine
@@ -65,7 +66,9 @@ def _load() -> None:
     from .remote_tasks import RemoteTasks
 
     vars(spawning).update(TaskHandle=TaskHandle, placement=placement)
-    globals().update(FailFast=FailFast, Verdict=Verdict, current_port=current_port, placement=placement, GO_ON=GO_ON)
+    globals().update(
+        FailFast=FailFast, Verdict=Verdict, current_adapter=current_adapter, placement=placement, GO_ON=GO_ON
+    )
     globals().update(run_coroutine=run_coroutine, final_error=final_error, TaskHandle=TaskHandle)
     globals().update(PolicyState=PolicyState, RemoteTasks=RemoteTasks, _loaded=True)
 
@@ -177,7 +180,7 @@ class TaskScope(Spawning, Verbs, TaskGroup):
         return await self._group().start(func, *args, **options)
 
     async def __aenter__(self) -> Self:
-        port = current_port()
+        port = current_adapter()
         port.guard(TaskScope, Spawning, Verbs, RemoteTasks, PolicyState, TaskHandle)
         group = self._group()
         await group.__aenter__()

@@ -212,9 +212,9 @@ class Verbs:
         The handles are given, not their values: ``await handle`` then raises or returns at once. For coroutine objects
         without a scope there is `anyio.as_completed`.
         """
-        from .._loops.adapter import current_port
+        from .._loops.current import current_adapter
 
-        port = current_port()
+        port = current_adapter()
         ended: list[TaskHandle[T]] = []
         left = 0
         waiter: Any = None

@@ -7,9 +7,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from .._loops.adapter import current_port
-from .._loops.deadlines import on_event_loop
-from .._tasks.current import current
+from .._loops.current import current_adapter
+from .._tasks.current import current, on_event_loop
 from .waiters import LoopWaiter, Permit, ThreadWaiter, Waiter, enter, newest_active, newest_permit
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class Gate(ABC):
         from anyio.lowlevel import checkpoint_if_cancelled
 
         await checkpoint_if_cancelled()
-        loop = current_port()
+        loop = current_adapter()
         loop.guard(Gate, type(self))
         waiter = LoopWaiter(loop, _ignore)
         if not self.acquire_nowait_or_enqueue(waiter, enqueue=False):

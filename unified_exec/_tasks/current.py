@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
 from contextvars import ContextVar
 
 from ..errors import Cancelled
@@ -22,11 +22,13 @@ class CurrentTask:
         deadline: instant of `time.monotonic` at which the task will be cancelled, ``None`` for never.
         nested: a thread task may be waiting for it; see `Task.nested`.
         holds_thread: it occupies a thread of a pool of this process until it returns.
+        polls_on_loop: `check_cancelled` works in its coroutines, too: it is a task of a worker process.
     """
 
     __slots__ = ("__weakref__", "backend", "cancel_requested", "deadline", "id", "name", "nested", "reason")
 
     holds_thread = False
+    polls_on_loop = False
 
     def __init__(self, id: int, name: str, backend: str, deadline: float | None, nested: bool = False) -> None:
         self.id = id
@@ -67,8 +69,29 @@ def consists_of(exc: BaseException | None, kinds: tuple[type[BaseException], ...
 
 current: ContextVar[CurrentTask | None] = ContextVar("unified_exec_current_task", default=None)
 
-# Set by the loop's side of the package once it is imported; a worker never needs it.
-loop_time_left: Callable[[], float | None] = lambda: None  # noqa: E731 (a variable, not a function)
+
+def on_event_loop() -> bool:
+    """Tell whether the calling code runs inside an event loop. Imports none: what is not loaded does not run."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        return True
+    trio = sys.modules.get("trio")
+    return trio is not None and trio.lowlevel.in_trio_task()
+
+
+def _loop_time_left() -> float | None:
+    """Seconds until the nearest enclosing deadline of the calling coroutine; ``None`` if there is no coroutine."""
+    if not on_event_loop():
+        return None
+    left = INF
+    anyio = sys.modules.get("anyio")
+    if anyio is not None and hasattr(anyio, "current_effective_deadline"):  # else it is not loaded, or only half
+        try:
+            left = anyio.current_effective_deadline() - anyio.current_time()
+        except RuntimeError:
+            return None  # a callback of the loop, not a task
+    task = current.get()
+    return left if task is None else min(left, task.time_left())
 
 
 def current_task() -> CurrentTask | None:
@@ -111,7 +134,7 @@ def time_left() -> float:
     The nearest of the task's own timeout, the scope's and every enclosing deadline counts. Works in coroutines,
     thread tasks and process tasks alike; negative when the time is over.
     """
-    on_loop = loop_time_left()
+    on_loop = _loop_time_left()
     if on_loop is not None:
         return on_loop
     task = current.get()
@@ -134,9 +157,8 @@ def report(done: float, total: float | None = None, text: str | None = None) -> 
 
 
 def _here(verb: str) -> CurrentTask:
-    on_loop = loop_time_left() is not None
     task = current.get()
-    if on_loop:
+    if _loop_time_left() is not None and (task is None or not task.polls_on_loop):
         raise RuntimeError(
             f"{verb}() is for thread and process tasks; in a coroutine use `await anyio.lowlevel.checkpoint()`, "
             "which raises if the coroutine was cancelled"

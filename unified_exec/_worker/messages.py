@@ -62,6 +62,8 @@ class WorkerTask(CurrentTask):
 
     __slots__ = ()
 
+    polls_on_loop = True
+
     def send(self, message: object) -> None:
         if here is not None:
             here.send(self.id, message)

@@ -9,12 +9,11 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from .._loops import reactor
 from .._pools.process.pool import ProcessPool
 from .._rules.dispatch import call_name
 from .._tasks.types import Outcome
 from ..errors import PoolClosed
-from . import _atexit, _map
+from . import _atexit, _map, reactor
 from ._process_future import ProcessCall, ProcessFuture
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import anyio
 import anyio.from_thread
 import anyio.lowlevel
 
-from unified_exec._loops.adapter import LoopAdapter, Waiter, current_port
+from unified_exec._loops.adapter import LoopAdapter, Waiter
+from unified_exec._loops.current import current_adapter
 from unified_exec._pools.thread.pool import ThreadPool
 from unified_exec._tasks.task import Task
 
@@ -54,7 +55,7 @@ class Driver:
 
     def __init__(self, pool: ThreadPool) -> None:
         self.pool = pool
-        self.port = current_port()
+        self.port = current_adapter()
         self.lane = pool.lane(self.port)
         self.owner = Owner()
         self.jobs: list[Job] = []

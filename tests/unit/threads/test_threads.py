@@ -14,7 +14,7 @@ import anyio.lowlevel
 import pytest
 
 from tests.unit.threads.driving import Blocker, Driver, Job, comes_true, driver, happens
-from unified_exec._loops.adapter import current_port
+from unified_exec._loops.current import current_adapter
 from unified_exec._pools.thread import pool
 from unified_exec._pools.thread.pool import ThreadPool
 from unified_exec.errors import WorkerStartError
@@ -118,7 +118,7 @@ async def test_a_broken_handle_costs_no_other_task_its_result(caplog: pytest.Log
             super().settled()
             raise LookupError("broken handle")
 
-    if current_port().__class__.__name__ == "TrioAdapter":
+    if current_adapter().__class__.__name__ == "TrioAdapter":
         pytest.skip("trio ends the run for a callback that raises")
     loop = asyncio.get_running_loop()
     seen: list[Any] = []

@@ -137,6 +137,7 @@ class ProcessPool(WorkerRegistry):
             self.admit()
         lane = self._lanes.get(port)
         if lane is None:
+            port.check_readers()
             with self._lock:
                 lane = self._lanes.get(port)
                 if lane is None:

@@ -11,7 +11,8 @@ import os
 import sys
 from importlib.util import find_spec
 
-from ..._loops import adapter
+from ..._loops import current
+from ..._loops.adapter import LoopAdapter
 from ..._platform import cpu_count
 from ...errors import WorkerStartError
 from .child import Child
@@ -42,7 +43,7 @@ def begin() -> None:
     atexit.register(discard)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_after_fork)
-    adapter.at_first_port = _give_notice
+    current.at_first_port = _give_notice
 
 
 def take(environment: dict[str, str]) -> Child | None:
@@ -67,7 +68,7 @@ def discard() -> None:
     child.close()
 
 
-def _give_notice(port: adapter.LoopAdapter) -> None:
+def _give_notice(port: LoopAdapter) -> None:
     port.call_later(UNCLAIMED_SECONDS, discard)
 
 

@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from time import sleep
 
-from ..._loops.adapter import LoopAdapter, current_port
+from ..._loops.adapter import LoopAdapter
+from ..._loops.current import current_adapter
 from ..._tasks.current import current
 from ...abc import Backend, Capabilities
 from ...errors import PoolClosed
@@ -137,7 +138,7 @@ class ThreadPool(Backend):
 
     async def aclose(self) -> None:
         """Like `close`, without blocking the event loop. When cancelled it stops waiting; the pool stays closed."""
-        port = current_port()
+        port = current_adapter()
         waiter = port.waiter()
         if self._close(lambda: port.call_threadsafe(waiter.wake)):
             await waiter

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import threading
@@ -11,10 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.waiting import until
-from unified_exec import ProcessPool, TaskScope
-from unified_exec._loops import reactor
-from unified_exec._loops.asyncio_loop import AsyncioAdapter
-from unified_exec._loops.reactor import ReactorAdapter
+from unified_exec.executor import reactor
+from unified_exec.executor.reactor import ReactorAdapter
 
 PATIENT = 30.0
 
@@ -190,41 +187,3 @@ def test_a_forked_child_has_one_of_its_own(port: ReactorAdapter) -> None:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert run_inside(port, abs, -3) == 3
-
-
-class LoopWithoutReaders(asyncio.SelectorEventLoop):
-    def add_reader(self, *args: object) -> None:  # type: ignore[override]
-        raise NotImplementedError
-
-    def remove_reader(self, *args: object) -> bool:  # type: ignore[override]
-        raise NotImplementedError
-
-
-def test_a_loop_without_readers_runs_processes_all_the_same() -> None:
-    async def main() -> list[int]:
-        async with ProcessPool(2) as pool, TaskScope(processes=pool) as scope:
-            handles = [scope.spawn(abs, -n, on="process") for n in range(200)]
-            return [await handle for handle in handles]
-
-    with asyncio.Runner(loop_factory=LoopWithoutReaders) as runner:
-        assert runner.run(main()) == list(range(200))
-    assert until(lambda: reactor._shared is None, PATIENT)
-
-
-def test_a_lent_reader_is_called_until_it_is_removed() -> None:
-    async def main() -> None:
-        port = AsyncioAdapter(asyncio.get_running_loop())
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            got: asyncio.Queue[bytes] = asyncio.Queue()
-            port.add_reader(ours.fileno(), lambda: got.put_nowait(ours.recv(1)))
-            for n in range(100):
-                theirs.send(bytes([n]))
-                assert await got.get() == bytes([n])
-            port.remove_reader(ours.fileno())
-            theirs.send(b"x")
-            assert reactor._shared is None
-            assert got.empty()
-
-    with asyncio.Runner(loop_factory=LoopWithoutReaders) as runner:
-        runner.run(main())

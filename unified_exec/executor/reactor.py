@@ -15,7 +15,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from .adapter import LoopAdapter, Timer, Waiter
+from .._loops.adapter import LoopAdapter, Timer, Waiter
 
 _Call = tuple[Callable[..., object], tuple[Any, ...]]
 
