@@ -50,7 +50,7 @@ async def _timed(fn: Callable[[Any], Any], items: Sequence[Any], on: Any) -> flo
                 for item in items:
                     scope.spawn(fn, item, on=on)
             taken = time.perf_counter() - began
-            settled += on != "auto" or record_of(fn).course.settled
+            settled += on != "auto" or record_of(fn).model.settled
             if settled > 2 or warm_up >= WARM_UP_MOST:  # two rounds to warm up, and none that is measured closely
                 seconds.append(taken)
                 if len(seconds) == TIMES or sum(seconds) > ENOUGH:

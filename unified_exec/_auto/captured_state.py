@@ -1,4 +1,4 @@
-"""What a function can change beside its arguments: globals, captured variables, defaults, and what it is bound to."""
+"""What a function can change besides its arguments: globals, captured variables, defaults, and its bound object."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 LARGE = 1000
-"""Items above which a container is known by their number alone."""
+"""Containers with more items than this are compared by their length alone."""
 
 _CONTAINERS = (list, dict, set, bytearray)
 
 
 def functions_in(fn: Any) -> list[FunctionType]:
-    """The Python functions a callable is made of: itself, or what partials and methods lead to."""
+    """Return the Python functions in a callable: itself, or those inside partials and methods."""
     found: list[FunctionType] = []
     queue, seen = [fn], set()
     while queue:
@@ -38,43 +38,43 @@ def functions_in(fn: Any) -> list[FunctionType]:
     return found
 
 
-def rebinds(fn: Any) -> str:
-    """The name of a function in `fn` that assigns to a global or captured variable, "" if none does."""
+def rebinding_function(fn: Any) -> str:
+    """Return the name of a function in `fn` that assigns to a global or captured variable, "" if none does."""
     for function in functions_in(fn):
         if facts_of(function.__code__).writes:
             return function.__qualname__
     return ""
 
 
-def around(fn: Any) -> dict[str, Any]:
-    """What `fn` refers to that can be changed, each with a name for people."""
-    things: dict[str, Any] = {}
+def mutable_state(fn: Any) -> dict[str, Any]:
+    """Return the mutable objects that `fn` refers to, each with a readable name."""
+    state: dict[str, Any] = {}
     inner = fn
     while hasattr(inner, "func") and hasattr(inner, "keywords"):
-        things.update({f"argument {index + 1} bound by partial": arg for index, arg in enumerate(inner.args)})
-        things.update({f"argument {name!r} bound by partial": arg for name, arg in inner.keywords.items()})
+        state.update({f"argument {index + 1} bound by partial": arg for index, arg in enumerate(inner.args)})
+        state.update({f"argument {name!r} bound by partial": arg for name, arg in inner.keywords.items()})
         inner = inner.func
     if isinstance(inner, MethodType) and not isinstance(inner.__self__, (type, ModuleType)):
-        things["the object it is a method of"] = inner.__self__
+        state["the object it is a method of"] = inner.__self__
     for function in functions_in(fn):
         for name in facts_of(function.__code__).names:
             if isinstance(function.__globals__.get(name), _CONTAINERS):
-                things[f"the global {name!r}"] = function.__globals__[name]
+                state[f"the global {name!r}"] = function.__globals__[name]
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
             try:
-                things[f"the captured variable {name!r}"] = cell.cell_contents
+                state[f"the captured variable {name!r}"] = cell.cell_contents
             except ValueError:
                 pass  # not assigned yet
         for number, value in enumerate(function.__defaults__ or ()):
             if isinstance(value, _CONTAINERS):
-                things[f"default value {number + 1} of its parameters"] = value
-    return {name: thing for name, thing in things.items() if not isinstance(thing, (FunctionType, type))}
+                state[f"default value {number + 1} of its parameters"] = value
+    return {name: thing for name, thing in state.items() if not isinstance(thing, (FunctionType, type))}
 
 
-def fingerprints(things: dict[str, Any]) -> dict[str, object]:
-    """What each thing is like now; what cannot be told is left out."""
+def fingerprints(state: dict[str, Any]) -> dict[str, object]:
+    """Return a checksum or a length of each object, ``None`` where neither is possible."""
     prints: dict[str, object] = {}
-    for name, thing in things.items():
+    for name, thing in state.items():
         size = len(thing) if isinstance(thing, _CONTAINERS) else None
         if size is not None and size > LARGE:
             prints[name] = size
@@ -89,5 +89,5 @@ def fingerprints(things: dict[str, Any]) -> dict[str, object]:
 
 
 def changed(before: dict[str, object], after: dict[str, object]) -> list[str]:
-    """The names of what is not as it was."""
-    return [name for name, seen in before.items() if name in after and after[name] != seen]
+    """Return the names of the objects whose fingerprints differ."""
+    return [name for name, old in before.items() if name in after and after[name] != old]

@@ -1,4 +1,4 @@
-"""What a call would carry to a process and back, and whether it changes what it was given."""
+"""What a call would transfer to a process and back, and whether it changes what it was given."""
 
 from __future__ import annotations
 
@@ -13,64 +13,70 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-Weight = tuple[int, int, float, str, str]
-"""Bytes of the arguments, bytes of the result, seconds of pickling there and back, what the call changed that it was
-given or refers to ("" for nothing), and why it cannot travel ("" if it can)."""
+Payload = tuple[int, int, float, str, str]
+"""Bytes of the arguments, bytes of the result, seconds of pickling and unpickling both, which of its arguments and
+captured objects the call changed ("" for none), and why it cannot be pickled ("" if it can)."""
 
 
-class Pickled:
-    """One pickling: its size, its time, checksums, and why it was refused."""
+class PickleResult:
+    """One pickling: its size, its time, checksums, and the error if it failed."""
 
-    __slots__ = ("refusal", "seconds", "size", "sums")
+    __slots__ = ("error", "seconds", "size", "sums")
 
-    def __init__(self, size: int, seconds: float, sums: tuple[int, ...] | None, refusal: str) -> None:
+    def __init__(self, size: int, seconds: float, sums: tuple[int, ...] | None, error: str) -> None:
         self.size = size
         self.seconds = seconds
         self.sums = sums
-        self.refusal = refusal
+        self.error = error
 
 
-class Before:
-    """A call's arguments and surroundings as they were before it."""
+class CallSnapshot:
+    """The arguments and the captured objects of a call, as they were before it."""
 
-    __slots__ = ("args", "most", "pickled", "prints", "things")
+    __slots__ = ("args", "max_bytes", "pickled", "prints", "state")
 
-    def __init__(self, args: tuple[Any, ...], things: dict[str, Any], most: int) -> None:
+    def __init__(self, args: tuple[Any, ...], state: dict[str, Any], max_bytes: int) -> None:
         self.args = args
-        self.things = things
-        self.most = most
-        self.pickled = pickled(args, True, most)
-        self.prints = captured_state.fingerprints(things)
+        self.state = state
+        self.max_bytes = max_bytes
+        self.pickled = try_pickle(args, True, max_bytes)
+        self.prints = captured_state.fingerprints(state)
 
 
-def weigh_call(fn: Callable[..., Any], args: tuple[Any, ...], look_around: bool, most: int) -> Before:
-    """Pickle the arguments of a call that is about to begin, to compare them behind it if they have at most `most`
-    bytes; with `look_around` note what else it might change."""
-    return Before(args, captured_state.around(fn) if look_around else {}, most)
+def snapshot_call(fn: Callable[..., Any], args: tuple[Any, ...], with_state: bool, max_bytes: int) -> CallSnapshot:
+    """Pickle the arguments of a call that is about to start.
+
+    Args:
+        fn: the function.
+        args: its arguments.
+        with_state: also note what else the call might change.
+        max_bytes: arguments up to this size are compared after the call.
+    """
+    return CallSnapshot(args, captured_state.mutable_state(fn) if with_state else {}, max_bytes)
 
 
-def pickled(value: Any, arguments: bool, most: int = 0) -> Pickled:
-    """Pickle a tuple of arguments, or a result, and forget the bytes; up to `most` of them get checksums."""
+def try_pickle(value: Any, arguments: bool, max_bytes: int = 0) -> PickleResult:
+    """Pickle a tuple of arguments, or a result, and drop the bytes; up to `max_bytes` of them get checksums."""
     began = perf_counter()
     try:
         packed = codec.encode_args(value) if arguments else codec.encode_value(value)
     except Exception as error:
-        return Pickled(0, perf_counter() - began, None, str(error))
+        return PickleResult(0, perf_counter() - began, None, str(error))
     seconds = perf_counter() - began
     size = len(packed.data) + sum(view.nbytes for view in packed.buffers)
-    if size > most:
-        return Pickled(size, seconds, None, "")
-    return Pickled(size, seconds, (crc32(packed.data), *map(crc32, packed.buffers)), "")
+    if size > max_bytes:
+        return PickleResult(size, seconds, None, "")
+    return PickleResult(size, seconds, (crc32(packed.data), *map(crc32, packed.buffers)), "")
 
 
-def compare(before: Before, result: Any) -> Weight:
-    """Weigh the result of a call, and look whether what it was given and refers to is what it was."""
-    there = before.pickled
-    if there.refusal:
-        return 0, 0, there.seconds, "", there.refusal
-    changes = captured_state.changed(before.prints, captured_state.fingerprints(before.things))
-    if there.sums is not None and pickled(before.args, True, before.most).sums != there.sums:
+def measure_payload(before: CallSnapshot, result: Any) -> Payload:
+    """Pickle the result of a call, and compare its arguments and captured objects with the snapshot."""
+    sent = before.pickled
+    if sent.error:
+        return 0, 0, sent.seconds, "", sent.error
+    changes = captured_state.changed(before.prints, captured_state.fingerprints(before.state))
+    if sent.sums is not None and try_pickle(before.args, True, before.max_bytes).sums != sent.sums:
         changes.append("its arguments")
-    back = pickled(result, False)
+    returned = try_pickle(result, False)
     # Unpickling takes about as long as pickling.
-    return there.size, back.size, 2 * (there.seconds + back.seconds), " and ".join(changes), back.refusal
+    return sent.size, returned.size, 2 * (sent.seconds + returned.seconds), " and ".join(changes), returned.error

@@ -1,8 +1,8 @@
-"""Threads or processes for a plain function? Pure arithmetic on what its calls were seen to take.
+"""Decides between threads and processes for a plain function. Pure arithmetic on measurements of its calls.
 
-Both choices are judged by what a call costs when many of them are under way, which is where they differ: threads
-share one interpreter lock, processes share the cores but pay for the journey. A call that is alone should lose
-little by it, so a journey that is long beside the work is refused whatever it would gain.
+Both places are judged by what a call costs when many are in flight, which is where they differ: threads share the GIL,
+processes share the cores but pay for the transfer. A single call should lose little by the move, so a transfer that
+takes long compared with the work is rejected whatever the gain.
 """
 
 from __future__ import annotations
@@ -16,67 +16,68 @@ from typing import NamedTuple
 from .cost_model import (
     CHUNK,
     CROWD,
-    CROWD_WORTH,
+    CROWDED_WORTH,
     ENTER_GAIN,
-    ENTER_JOURNEY,
+    ENTER_TRANSFER,
     LEAVE_GAIN,
-    LEAVE_JOURNEY,
+    LEAVE_TRANSFER,
     PER_BYTE,
     WORTH,
-    Figures,
-    Prices,
+    CallStats,
+    PlacementCost,
     explain,
-    prices,
+    placement_cost,
 )
 
-SEEN = 5
-"""Samples that are looked back at; medians of them are judged."""
-OTHERS = 0.15
-"""Cores that other threads of the program may keep busy during a sample that counts as undisturbed."""
+WINDOW = 5
+"""Samples kept; decisions are made on their medians."""
+OTHERS_MOST = 0.15
+"""Cores that the program's other threads may use during a sample that counts as undisturbed."""
 PARALLEL = 1.3
 """Cores a program must use to prove that its threads run in parallel."""
 BUSY = 20.0
-"""Times its CPU time that a call may have held the lock: on a busy machine it must wait for a core meanwhile."""
+"""A call held the GIL for at most this multiple of its CPU time; a longer time only shows that the machine was busy."""
 CHANGED = 4.0
-"""Times the CPU time must grow or shrink before what was seen undisturbed is held for outdated."""
+"""Factor by which the CPU time must grow or shrink before the undisturbed samples count as outdated."""
 SETTLED = 3
-"""Samples that agree with the place before fewer calls are looked at."""
-RARELY = 256
-"""Then at last one call in so many is looked at; of long calls more, as the look costs them little."""
-LOOK, SHORT_LOOK = 0.0005, 0.00005
-"""Seconds a look takes, with and without a thread that watches the lock: its start is most of it."""
-WATCHED = 0.0008
-"""Seconds a call must have taken of late for the next to be watched: a shorter one ends before the watch sees it."""
-SPENT = 0.02
-"""Share of its time that the calls of a settled function may be slowed down by looks."""
+"""Samples in favour of the present place after which fewer calls are measured."""
+INTERVAL_MOST = 256
+"""In the end one call in this many is measured; of long calls more, since measuring costs them little."""
+PROFILE_COST, SHORT_PROFILE_COST = 0.0005, 0.00005
+"""Seconds that measuring a call takes with and without a GIL monitor, whose start is most of it."""
+MONITORED = 0.0008
+"""Seconds that recent calls must have taken for the next to get a GIL monitor: shorter ones end before it sees them."""
+OVERHEAD_MOST = 0.02
+"""Fraction of its time by which measuring may slow down a settled function."""
 CLEAR = 0.05
-"""Seconds of CPU after which one sample is enough for the first move."""
+"""Seconds of CPU from which a single sample is enough for the first move."""
 EVIDENCE = 2
-"""Samples in a row that must speak against a place for the first move; for each further one twice as many..."""
+"""Consecutive samples against a place that are needed for the first move; each further move needs twice as many..."""
 EVIDENCE_MOST = 128
 """...up to this."""
 
 
 class Sample(NamedTuple):
-    """What one call was seen to take, in seconds.
+    """What one call took, in seconds.
 
     Attributes:
         cpu: CPU time of its own thread.
         wall: time from start to end.
-        blocked: time in which another thread that wanted the interpreter could not have it, ``None`` if unknown.
+        blocked: time in which the GIL was refused to another thread, ``None`` if unknown.
         others: CPU time of the program's other threads meanwhile.
-        weight: pickling of arguments and result, there and back, and their bytes on the way; ``None`` if unknown.
+        pickle_cost: pickling and unpickling of arguments and result, and the transfer of their bytes; ``None`` if
+            unknown.
         items: calls in it, if it was a chunk of a map.
-        crowd: tasks of its scope that were under way when it was spawned.
+        in_flight: tasks of its scope in flight when it was spawned.
     """
 
     cpu: float
     wall: float
     blocked: float | None = None
     others: float = 0.0
-    weight: float | None = None
+    pickle_cost: float | None = None
     items: int = 1
-    crowd: int = 0
+    in_flight: int = 0
 
 
 class Decision(NamedTuple):
@@ -114,30 +115,30 @@ UNKNOWN = Decision("thread", "nothing is known about it yet: its first calls run
 
 
 class PlacementModel:
-    """Where one function's calls go: a state machine fed with samples, which never flaps.
+    """Decides where the calls of one function run: a state machine fed with samples, which never flaps.
 
-    It begins in threads. It moves after several samples in a row spoke against its place, twice as many for each
-    move it has made: so many samples allow at most about their logarithm in moves.
+    It starts in threads. It moves after several consecutive samples against its place, and needs twice as many after
+    each move: the number of moves is at most about the logarithm of the number of samples.
 
     Args:
-        cores: worker processes there would be.
-        batched: it is called for the items of a map.
+        cores: the number of worker processes.
+        batched: the function is called for the items of a map, in chunks.
     """
 
     __slots__ = (
         "_against",
+        "_agreeing",
         "_batched",
         "_cores",
+        "_countdown",
         "_cpu",
-        "_crowds",
-        "_for",
-        "_gap",
-        "_left",
+        "_in_flight",
+        "_interval",
+        "_pickle_costs",
         "_refusal",
-        "_still",
-        "_unweighed",
+        "_shares",
+        "_unpickled_seconds",
         "_walls",
-        "_weights",
         "calls",
         "decision",
         "moves",
@@ -148,15 +149,15 @@ class PlacementModel:
     def __init__(self, cores: int, batched: bool = False) -> None:
         self._cores = cores
         self._batched = batched
-        self._cpu: deque[float] = deque(maxlen=SEEN)
-        self._walls: deque[float] = deque(maxlen=SEEN)
-        self._crowds: deque[int] = deque(maxlen=SEEN)
-        self._still: _Shares = _Shares()
-        self._weights: deque[float] = deque(maxlen=SEEN)
-        self._against = self._for = 0
-        self._gap = self._left = 1
+        self._cpu: deque[float] = deque(maxlen=WINDOW)
+        self._walls: deque[float] = deque(maxlen=WINDOW)
+        self._in_flight: deque[int] = deque(maxlen=WINDOW)
+        self._shares: _Shares = _Shares()
+        self._pickle_costs: deque[float] = deque(maxlen=WINDOW)
+        self._against = self._agreeing = 0
+        self._interval = self._countdown = 1
         self._refusal = 0
-        self._unweighed = 0.0
+        self._unpickled_seconds = 0.0
         self.place = "thread"
         self.moves = 0
         self.calls = 0
@@ -164,115 +165,117 @@ class PlacementModel:
         self.decision = UNKNOWN
 
     def due(self) -> bool:
-        """Count a call; ``True`` if this one is to be measured."""
-        self._left -= 1
-        if self._left > 0:
+        """Count a call; returns whether to measure it."""
+        self._countdown -= 1
+        if self._countdown > 0:
             return False
-        self._left = self._gap
+        self._countdown = self._interval
         return not self.pinned
 
     @property
     def settled(self) -> bool:
-        return self._for >= SETTLED or self.pinned
+        return self._agreeing >= SETTLED or self.pinned
 
     @property
-    def watchable(self) -> bool:
-        """Whether the next call that is measured may be long enough to see who holds the interpreter's lock."""
-        return len(self._walls) < EVIDENCE or max(self._walls) >= WATCHED
+    def can_monitor_gil(self) -> bool:
+        """Whether the next measured call may be long enough for a GIL monitor."""
+        return len(self._walls) < EVIDENCE or max(self._walls) >= MONITORED
 
-    def to_be_weighed(self) -> int:
-        """Whether the next call that is measured shall be pickled too: 0, or the bytes that it could carry and still
-        go. Only work that might pay is worth the look."""
+    def payload_bytes(self) -> int:
+        """Return whether to pickle the next measured call too: 0, or the largest payload with which it could still
+        move. Only work for which a move might pay is pickled."""
         if self._cores < 2 or self._refusal or not self._cpu or not self._worth(median(self._cpu)):
             return 0
-        if len(self._weights) >= EVIDENCE and median(self._weights) > SPENT * self._unweighed:
+        if len(self._pickle_costs) >= EVIDENCE and median(self._pickle_costs) > OVERHEAD_MOST * self._unpickled_seconds:
             return 0
-        figures = self.figures()
-        wall = (figures.cpu + figures.wait) * (CHUNK / max(figures.cpu, 1e-6) if self._batched else 1.0)
-        return 1 + int(LEAVE_JOURNEY * wall / PER_BYTE)
+        stats = self.stats()
+        wall = (stats.cpu + stats.wait) * (CHUNK / max(stats.cpu, 1e-6) if self._batched else 1.0)
+        return 1 + int(LEAVE_TRANSFER * wall / PER_BYTE)
 
     @property
     def _crowded(self) -> bool:
-        return bool(self._crowds) and median(self._crowds) >= CROWD
+        return bool(self._in_flight) and median(self._in_flight) >= CROWD
 
     def _worth(self, cpu: float) -> bool:
-        return self._batched or cpu >= (CROWD_WORTH if self._crowded else WORTH)
+        return self._batched or cpu >= (CROWDED_WORTH if self._crowded else WORTH)
 
-    def note(self, sample: Sample) -> None:
-        """Learn from a call, and move if the evidence is enough."""
+    def add(self, sample: Sample) -> None:
+        """Add a sample, and move if the evidence is sufficient."""
         self.calls += 1
         items = max(1, sample.items)
         cpu = sample.cpu / items
         if self._cpu and not _alike(cpu, median(self._cpu)):
-            self._still.outdated()
+            self._shares.outdated()
         self._cpu.append(cpu)
         self._walls.append(sample.wall)
-        self._crowds.append(sample.crowd)
-        self._still.add(sample)
-        self._unweighed += sample.wall / items
-        if sample.weight is not None:
-            self._weights.append(sample.weight / items)
-            self._unweighed = 0.0
+        self._in_flight.append(sample.in_flight)
+        self._shares.add(sample)
+        self._unpickled_seconds += sample.wall / items
+        if sample.pickle_cost is not None:
+            self._pickle_costs.append(sample.pickle_cost / items)
+            self._unpickled_seconds = 0.0
         if not self.pinned:
             self._judge(sample.cpu)
 
-    def figures(self) -> Figures:
-        """The medians of what was seen last."""
+    def stats(self) -> CallStats:
+        """Return the medians of the latest samples."""
         cpu = median(self._cpu)
-        wait, gil = self._still.shares()
-        weight = median(self._weights) if self._weights else None
-        return Figures(cpu, wait * cpu if cpu else wait, gil * cpu, weight, self._crowded)
+        wait, gil = self._shares.shares()
+        pickle_cost = median(self._pickle_costs) if self._pickle_costs else None
+        return CallStats(cpu, wait * cpu if cpu else wait, gil * cpu, pickle_cost, self._crowded)
 
     def _judge(self, latest: float) -> None:
-        figures = self.figures()
-        price = prices(figures, self._cores, self._batched)
-        wall = figures.cpu + figures.wait
+        stats = self.stats()
+        cost = placement_cost(stats, self._cores, self._batched)
+        wall = stats.cpu + stats.wait
         self._refusal = max(0, self._refusal - 1)
-        wanted = self._wanted(figures, price)
+        wanted = self._wanted(stats, cost)
         if wanted is None:
             self._against = 0
         elif wanted == self.place:
             self._against = 0
-            self._for += 1
-            if self._for >= SETTLED:
-                look = LOOK if self.watchable else SHORT_LOOK
-                self._gap = max(1, min(RARELY, 2 * self._gap, int(look / SPENT / max(wall, 1e-9))))
+            self._agreeing += 1
+            if self._agreeing >= SETTLED:
+                profile_cost = PROFILE_COST if self.can_monitor_gil else SHORT_PROFILE_COST
+                self._interval = max(
+                    1, min(INTERVAL_MOST, 2 * self._interval, int(profile_cost / OVERHEAD_MOST / max(wall, 1e-9)))
+                )
         else:
             self._against += 1
-            self._gap = min(self._gap, 4)
-            self._left = min(self._left, self._gap)
+            self._interval = min(self._interval, 4)
+            self._countdown = min(self._countdown, self._interval)
             needed = 1 if not self.moves and latest >= CLEAR else min(EVIDENCE_MOST, EVIDENCE * 2**self.moves)
             if self._against >= needed:
                 self._move(wanted)
-        self.decision = self._explained(figures, price)
+        self.decision = self._explained(stats, cost)
 
-    def _wanted(self, figures: Figures, price: Prices) -> str | None:
-        wall = figures.cpu + figures.wait
+    def _wanted(self, stats: CallStats, cost: PlacementCost) -> str | None:
+        wall = stats.cpu + stats.wait
         if self.place == "process":
-            stays = price.gain >= LEAVE_GAIN and price.journey <= LEAVE_JOURNEY * wall
+            stays = cost.gain >= LEAVE_GAIN and cost.transfer_cost <= LEAVE_TRANSFER * wall
             return "process" if stays else "thread"
-        if self._refusal or not self._worth(figures.cpu):
+        if self._refusal or not self._worth(stats.cpu):
             return "thread"
-        if price.gain < ENTER_GAIN or price.journey > ENTER_JOURNEY * wall:
+        if cost.gain < ENTER_GAIN or cost.transfer_cost > ENTER_TRANSFER * wall:
             return "thread"
-        return "process" if figures.weight is not None else None  # weigh it first
+        return "process" if stats.pickle_cost is not None else None  # measure the transfer first
 
     def _move(self, place: str) -> None:
         self.place = place
         self.moves += 1
-        self._against = self._for = 0
-        self._gap = 1
+        self._against = self._agreeing = 0
+        self._interval = 1
 
     def refuse(self, why: str) -> None:
-        """It cannot travel this time: back to threads, and no second try before many more samples."""
+        """Note that a call could not be pickled: back to threads, and no second attempt before many more samples."""
         if self.place == "process":
             self._move("thread")
         self._refusal = min(EVIDENCE_MOST, EVIDENCE * 2 ** (self.moves + 1))
         self._against = 0
-        self.decision = Decision("thread", f"it cannot travel to a process: {why}", self._table())
+        self.decision = Decision("thread", f"it cannot be sent to a process: {why}", self._table())
 
     def pin(self, why: str) -> None:
-        """It must never leave this process."""
+        """Keep the function in this process for good."""
         if self.place == "process":
             self._move("thread")
         self.pinned = True
@@ -281,41 +284,41 @@ class PlacementModel:
     def _table(self) -> Mapping[str, float]:
         if not self._cpu:
             return MappingProxyType({})
-        figures = self.figures()
-        return _table(self.calls, figures, prices(figures, self._cores, self._batched))
+        stats = self.stats()
+        return _table(self.calls, stats, placement_cost(stats, self._cores, self._batched))
 
-    def _explained(self, figures: Figures, price: Prices) -> Decision:
+    def _explained(self, stats: CallStats, cost: PlacementCost) -> Decision:
         if self._refusal and self.place == "thread":
             return self.decision
-        reason = explain(self.place, figures, price, self._cores, self._batched)
-        return Decision(self.place, reason, _table(self.calls, figures, price))
+        reason = explain(self.place, stats, cost, self._cores, self._batched)
+        return Decision(self.place, reason, _table(self.calls, stats, cost))
 
 
 def waited(sample: Sample) -> float:
-    """The seconds in which a call that was alone waited for something outside: neither computing nor holding the lock.
+    """Return the seconds in which an undisturbed call waited for something outside: without CPU and without the GIL.
 
-    Who holds the lock does not wait, however long a busy machine lets it wait for a core; but a lock that seems held
-    for far longer than the call has computed says more about the machine than about the call.
+    A call that holds the GIL does not count as waiting, however long it waits for a core on a busy machine. But if the
+    GIL seems to be held for far longer than the call has computed, that says more about the machine than the call.
     """
     held = sample.blocked if sample.blocked is not None and sample.blocked <= BUSY * sample.cpu else 0.0
     return max(0.0, sample.wall - max(sample.cpu, held))
 
 
 class _Shares:
-    """Waiting and holding of the lock, as shares of the CPU time: from undisturbed calls as soon as there is one."""
+    """Waiting, and holding the GIL, in proportion to CPU time; from undisturbed calls once there is one."""
 
     __slots__ = ("_clean", "_disturbed", "_held", "_together")
 
     def __init__(self) -> None:
-        self._clean: deque[float] = deque(maxlen=SEEN)
-        self._disturbed: deque[float] = deque(maxlen=SEEN)
-        self._held: deque[float] = deque(maxlen=SEEN)
-        self._together: deque[float] = deque(maxlen=SEEN)
+        self._clean: deque[float] = deque(maxlen=WINDOW)
+        self._disturbed: deque[float] = deque(maxlen=WINDOW)
+        self._held: deque[float] = deque(maxlen=WINDOW)
+        self._together: deque[float] = deque(maxlen=WINDOW)
 
     def add(self, sample: Sample) -> None:
         items = max(1, sample.items)
-        unit = sample.cpu or 1.0  # of a call without any CPU time the waiting is kept in seconds
-        clean = sample.others <= OTHERS * sample.wall
+        unit = sample.cpu or 1.0  # without any CPU time, keep the waiting in seconds
+        clean = sample.others <= OTHERS_MOST * sample.wall
         if clean:
             self._clean.append(waited(sample) / (items if unit == 1.0 else 1) / unit)
         else:
@@ -329,13 +332,16 @@ class _Shares:
             seen.clear()
 
     def shares(self) -> tuple[float, float]:
-        """Waiting and holding. A lock that is held is always seen so, and what waits always does; but on a busy
-        machine, where everything stands in line for a core, a free lock seems held and a computing call seems to wait.
-        So the least counts, of the waiting, which differs from call to call, the second least."""
+        """Return waiting and holding.
+
+        A call that holds the GIL or waits always appears to do so; but on a busy machine, where every thread waits for
+        a core, a free GIL also appears held and a computing call appears to wait. So the minimum counts; of the
+        waiting, which differs from call to call, the second smallest.
+        """
         held = min(self._held, default=1.0)
         together = _median(self._together)
         if together > PARALLEL:
-            held = min(held, 1 / together)  # what the lock costs where it is passed on again and again is in it
+            held = min(held, 1 / together)  # includes the cost of passing the GIL back and forth
         waits = sorted(self._clean or self._disturbed)
         return waits[min(1, (len(waits) - 1) // 2)] if waits else 0.0, held
 
@@ -349,15 +355,15 @@ def _alike(a: float, b: float) -> bool:
     return high <= CHANGED * low
 
 
-def _table(calls: int, figures: Figures, price: Prices) -> Mapping[str, float]:
+def _table(calls: int, stats: CallStats, cost: PlacementCost) -> Mapping[str, float]:
     return MappingProxyType(
         {
             "calls": calls,
-            "cpu": figures.cpu,
-            "wait": figures.wait,
-            "gil": figures.gil,
-            "journey": price.journey,
-            "thread": price.thread,
-            "process": price.process,
+            "cpu": stats.cpu,
+            "wait": stats.wait,
+            "gil": stats.gil,
+            "journey": cost.transfer_cost,
+            "thread": cost.thread,
+            "process": cost.process,
         }
     )

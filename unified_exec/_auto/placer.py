@@ -1,4 +1,4 @@
-"""``on="auto"``: what was seen of each function in this process, and where its next call goes."""
+"""``on="auto"``: what is known about each function in this process, and where its next call runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .._rules.dispatch import is_async, unwrap
 from .._tasks.messages import Measurement
 from ..abc import Backend
 from ..errors import SerializationError
-from .captured_state import rebinds
+from .captured_state import rebinding_function
 from .cost_model import PER_BYTE
 from .placement_model import NO_GIL, ON_LOOP, PlacementModel, Sample
 from .profile_call import run_measured
@@ -25,131 +25,137 @@ if TYPE_CHECKING:
     from .._scope.scope import TaskScope
 
 REMEMBERED = 1000
-"""Functions that are remembered; the one that came first is forgotten."""
+"""Functions to keep records of; beyond that the oldest record is dropped."""
 AT_ONCE = 4
-"""Calls of a function that are measured at the same time."""
+"""Calls of one function that may be measured at the same time."""
 
-_records: dict[int, Record] = {}
-_batched: dict[int, Record] = {}
+_records: dict[int, FunctionRecord] = {}
+_batched: dict[int, FunctionRecord] = {}
 call._OWN_CODE.add(run_measured.__code__)  # no line of ours in the tracebacks of users
 
 
-class Record:
-    """What is known about one function; any number of loops share it.
+class FunctionRecord:
+    """What is known about one function. Any number of event loops share it.
 
     Attributes:
-        key: what stands for the function; held, so that no other takes its id.
-        course: where its calls go.
-        crowd: tasks of the scope that were under way when its latest call was spawned.
-        flying: its calls that are measured now.
-        watched: one of them has a watch on the interpreter's lock: two would see each other.
+        key: the object that identifies the function; kept alive, so that its id is not reused.
+        model: decides where its calls run.
+        in_flight: tasks of the scope in flight when its latest call was spawned.
+        measuring: how many of its calls are being measured.
+        monitored: one of them has a GIL monitor; two would disturb each other.
     """
 
-    __slots__ = ("_lock", "course", "crowd", "flying", "key", "watched")
+    __slots__ = ("_lock", "in_flight", "key", "measuring", "model", "monitored")
 
     def __init__(self, fn: Callable[..., Any], key: object, batched: bool) -> None:
         self.key = key
-        self.course = PlacementModel(cpu_count(), batched)
-        self.crowd = self.flying = 0
-        self.watched = False
+        self.model = PlacementModel(cpu_count(), batched)
+        self.in_flight = self.measuring = 0
+        self.monitored = False
         self._lock = allocate_lock()
-        culprit = rebinds(fn)
+        culprit = rebinding_function(fn)
         if culprit:
-            self.course.pin(f"{culprit}() assigns to a global or captured variable, which no other process would see")
+            self.model.pin(f"{culprit}() assigns to a global or captured variable, which no other process would see")
 
     def note(self, items: int, figures: Any) -> None:
-        """Learn from a measured call; in whatever thread."""
-        cpu, wall, blocked, others, weight = figures
+        """Add what a measured call took. From any thread."""
+        cpu, wall, blocked, others, carried = figures
         with self._lock:
-            cost = None
-            if weight is not None:
-                sent, back, seconds, changed, refusal = weight
+            pickle_cost = None
+            if carried is not None:
+                sent, returned, seconds, changed, error = carried
                 if changed:
-                    self.course.pin(f"it changes {changed}, which no other process would see")
-                elif refusal:
-                    self.course.refuse(refusal)
+                    self.model.pin(f"it changes {changed}, which no other process would see")
+                elif error:
+                    self.model.refuse(error)
                 else:
-                    cost = seconds + (sent + back) * PER_BYTE
-            self.course.note(Sample(cpu, wall, blocked, others, cost, items, self.crowd))
+                    pickle_cost = seconds + (sent + returned) * PER_BYTE
+            self.model.add(Sample(cpu, wall, blocked, others, pickle_cost, items, self.in_flight))
 
     def refuse(self, error: SerializationError) -> None:
         with self._lock:
-            self.course.refuse(str(error))
+            self.model.refuse(str(error))
 
-    def landed(self, watched: bool) -> None:
-        """A measured call has ended, however it did."""
+    def measured(self, monitored: bool) -> None:
+        """Note that a measured call has ended, with whatever outcome."""
         with self._lock:
-            self.flying -= 1
-            self.watched = self.watched and not watched
+            self.measuring -= 1
+            self.monitored = self.monitored and not monitored
 
-    def measure(self, handle: TaskHandle[Any], items: int) -> Callable[[], None] | None:
-        """Have this call measured, unless enough are; returns what is to be called at its end."""
-        course = self.course
+    def measure(self, handle: TaskHandle[Any], isolated: bool, items: int) -> Callable[[], None] | None:
+        """Have this call measured unless enough are; returns a function to call when it has ended.
+
+        Args:
+            handle: the call.
+            isolated: it runs in another process, which sends its figures as a message.
+            items: how many items of a map it is called for.
+        """
+        model = self.model
         with self._lock:
-            if self.flying >= AT_ONCE:
+            if self.measuring >= AT_ONCE:
                 return None
-            self.flying += 1
-            watch = not self.watched and course.watchable
-            self.watched = self.watched or watch
+            self.measuring += 1
+            monitor = not self.monitored and model.can_monitor_gil
+            self.monitored = self.monitored or monitor
         note = partial(self.note, items)
-        if handle.backend == "process":
-            handle.listener = partial(_heard, note, handle.listener)
-            told = None
+        if isolated:
+            handle.listener = partial(_on_message, note, handle.listener)
+            in_thread = None
         else:
-            told = note
+            in_thread = note
         assert handle.fn is not None
-        handle.fn = partial(run_measured, handle.fn, told, watch, course.to_be_weighed())
-        return partial(self.landed, watch)
+        handle.fn = partial(run_measured, handle.fn, in_thread, monitor, model.payload_bytes())
+        return partial(self.measured, monitor)
 
 
-def _heard(note: Callable[[Any], object], listener: Callable[[Any], object] | None, message: Any) -> None:
+def _on_message(note: Callable[[Any], object], listener: Callable[[Any], object] | None, message: Any) -> None:
     if type(message) is Measurement:
         note(message.figures)
     elif listener is not None:
         listener(message)
 
 
-def record_of(fn: Callable[..., Any], batched: bool = False) -> Record:
-    """The record of a function, whatever partial, method or closure it is called through."""
-    key: object = fn.__code__ if type(fn) is FunctionType else _what_stands_for(fn)
+def record_of(fn: Callable[..., Any], batched: bool = False) -> FunctionRecord:
+    """Return the record of a function; partials, bound methods and closures of it share one."""
+    key: object = fn.__code__ if type(fn) is FunctionType else _key_of(fn)
     records = _batched if batched else _records
     record = records.get(id(key))
     if record is None:
-        record = Record(fn, key, batched)
+        record = FunctionRecord(fn, key, batched)
         while len(records) >= REMEMBERED:
             records.pop(next(iter(records)), None)
         records[id(key)] = record
     return record
 
 
-def _what_stands_for(fn: Any) -> object:
+def _key_of(fn: Any) -> object:
     inner: object = unwrap(fn)
     code: object = getattr(inner, "__code__", None)
-    if code is None:  # a callable object: its class stands for it
+    if code is None:  # a callable object: take its class
         code = getattr(type(inner).__call__, "__code__", None)
     return inner if code is None else code
 
 
 def forget() -> None:
-    """Begin anew, as in a fresh process."""
+    """Drop all records."""
     _records.clear()
     _batched.clear()
 
 
 def resolve(scope: TaskScope, fn: Callable[..., Any]) -> tuple[str, Backend | None]:
-    """Return the place and the pool for the next call of `fn`, ``None`` for the event loop."""
+    """Return where the next call of `fn` runs, and its pool; ``None`` for the event loop."""
     record = _records.get(id(fn.__code__)) if type(fn) is FunctionType and not fn.__dict__ else None
-    if record is None:  # else it was looked at before
+    if record is None:  # else it was examined before
         if is_async(fn):
             return "loop", None
         record = record_of(fn)
-    if record.course.place == "thread" or default_pools.gil_is_off():
-        return "thread", scope._threads or default_pools.default_threads()
-    return "process", _processes(scope)
+    in_thread = record.model.place == "thread" or default_pools.gil_is_off()
+    pool = _threads(scope) if in_thread else _processes(scope)
+    return pool.kind, pool
 
 
 def launch(scope: TaskScope, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None) -> None:
-    """Start a task in the place that `resolve` found."""
+    """Start a task where `resolve` said."""
     assert handle.fn is not None
     if backend is None:
         handle.decision = ON_LOOP
@@ -162,12 +168,12 @@ def launch(scope: TaskScope, handle: TaskHandle[Any], backend: Backend | None, t
         record = _records.get(id(fn.__code__)) if type(fn) is FunctionType else None
         if record is None:
             record = record_of(fn)
-        due = record.course.due()
-        if due or handle.backend != "thread":
+        due = record.model.due()
+        if due or backend.capabilities.copies:
             start(scope, handle, backend, timeout, record, 1, due)
-        else:  # nothing can be refused here: the short way
-            handle.decision = record.course.decision
-            record.crowd = len(scope._remote.tasks)
+        else:  # it takes any call: the short way
+            handle.decision = record.model.decision
+            record.in_flight = len(scope._remote.tasks)
             scope.launch(handle, backend, timeout)
 
 
@@ -176,35 +182,36 @@ def start(
     handle: TaskHandle[Any],
     backend: Backend,
     timeout: float | None,
-    record: Record,
+    record: FunctionRecord,
     items: int,
     due: bool,
 ) -> None:
-    """Start a task in its pool, measured if it is `due`; in a thread if it cannot travel."""
-    course, fn, listener = record.course, handle.fn, handle.listener
-    handle.decision = course.decision
-    record.crowd = len(scope._remote.tasks)
-    landed = record.measure(handle, items) if due else None
+    """Start a task in its pool, measured if it is `due`; in a thread if it cannot be pickled."""
+    model, fn, listener = record.model, handle.fn, handle.listener
+    handle.decision = model.decision
+    record.in_flight = len(scope._remote.tasks)
+    ended = record.measure(handle, backend.capabilities.isolated, items) if due else None
     try:
         scope.launch(handle, backend, timeout)
     except SerializationError as error:
-        if landed is not None:
-            landed()
-        record.refuse(_own_words(fn, handle.args, error))
+        if ended is not None:
+            ended()
+        record.refuse(_own_error(fn, handle.args, error))
         handle.fn, handle.listener = fn, listener
-        handle.backend, handle.decision = "thread", course.decision
-        scope.launch(handle, _threads(scope), timeout)
+        threads = _threads(scope)
+        handle.backend, handle.decision = threads.kind, model.decision
+        scope.launch(handle, threads, timeout)
     except BaseException:
-        if landed is not None:
-            landed()
+        if ended is not None:
+            ended()
         raise
     else:
-        if landed is not None:
-            handle.when_done(landed)
+        if ended is not None:
+            handle.when_done(ended)
 
 
-def _own_words(fn: Any, args: Any, error: SerializationError) -> SerializationError:
-    """The same error about the user's own function, not about what measures it."""
+def _own_error(fn: Any, args: Any, error: SerializationError) -> SerializationError:
+    """Return the same error about the user's function instead of the function that measures it."""
     from .._wire.pickling.functions import encode_call
 
     try:
@@ -222,8 +229,8 @@ def _processes(scope: TaskScope) -> Backend:
     return scope._processes or default_pools.default_processes()
 
 
-class Steering:
-    """Chooses the place of each chunk of a map."""
+class AdaptivePlacement:
+    """Decides where each chunk of a map runs."""
 
     __slots__ = ("_record", "_scope")
 
@@ -232,19 +239,19 @@ class Steering:
         self._record = record_of(fn, True)
 
     def backend(self) -> Backend:
-        """The pool for the next chunk."""
-        in_thread = default_pools.gil_is_off() or self._record.course.place == "thread"
+        """Return the pool for the next chunk."""
+        in_thread = default_pools.gil_is_off() or self._record.model.place == "thread"
         return _threads(self._scope) if in_thread else _processes(self._scope)
 
     def workers(self, backend: Backend) -> int:
-        """How many chunks may run at the same time: few as long as nothing is known, else they could not move."""
+        """Return how many chunks may run at the same time: few while nothing is known, since chunks in flight stay."""
         most: int = backend.max_workers
-        return most if self._record.course.settled or default_pools.gil_is_off() else min(most, cpu_count())
+        return most if self._record.model.settled or default_pools.gil_is_off() else min(most, cpu_count())
 
     def launch(self, handle: TaskHandle[Any], backend: Backend, timeout: float | None, items: int) -> None:
-        start(self._scope, handle, backend, timeout, self._record, items, self._record.course.due())
+        start(self._scope, handle, backend, timeout, self._record, items, self._record.model.due())
 
 
-def steering(scope: TaskScope, fn: Callable[..., Any]) -> Steering | None:
-    """What steers a map; ``None`` for an async function, which has its place."""
-    return None if is_async(fn) else Steering(scope, fn)
+def adaptive_placement(scope: TaskScope, fn: Callable[..., Any]) -> AdaptivePlacement | None:
+    """Return the placement of a map; ``None`` for an async function, which always runs on the loop."""
+    return None if is_async(fn) else AdaptivePlacement(scope, fn)

@@ -1,4 +1,4 @@
-"""Running a call and measuring it where it runs: in a thread of the program, or in a worker."""
+"""Runs a call and measures it where it runs: in a thread of the program, or in a worker."""
 
 from __future__ import annotations
 
@@ -17,86 +17,96 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    Figures = tuple[float, float, float | None, float, payload.Weight | None]
+    Figures = tuple[float, float, float | None, float, payload.Payload | None]
 
 STEP = 0.0003
-"""Seconds between two looks whether the interpreter's lock is free."""
+"""Seconds between two attempts to get the GIL."""
 SLACK = 0.0003
-"""Seconds a look may be late for reasons of its own: the clock's grain, the way to a core."""
+"""Seconds an attempt may be late for other reasons: the clock's resolution, scheduling."""
 LONGEST = 0.25
-"""Seconds of a call that are looked at; the rest is taken to be alike."""
+"""Seconds of a call that are monitored; the rest is assumed to be alike."""
 
 
-class LockWatch:
-    """A thread that wants the interpreter's lock now and then, and notes how long it could not have it.
+class GilMonitor:
+    """A thread that regularly tries to get the GIL and measures how long it is refused.
 
     It ends with `stop`, at the latest after `LONGEST` seconds.
     """
 
-    __slots__ = ("_began", "_bell", "_blocked", "_due", "_ready")
+    __slots__ = ("_began", "_blocked", "_due", "_ready", "_wakeup")
 
     def __init__(self) -> None:
-        self._bell = _thread.allocate_lock()
-        self._bell.acquire()
+        self._wakeup = _thread.allocate_lock()
+        self._wakeup.acquire()
         self._ready = _thread.allocate_lock()
         self._ready.acquire()
         self._blocked = 0.0
         self._began = self._due = perf_counter()
-        _thread.start_new_thread(self._watch, ())
-        self._ready.acquire(True, LONGEST)  # a thread's start takes longer than many a call
+        _thread.start_new_thread(self._run, ())
+        self._ready.acquire(True, LONGEST)  # starting a thread takes longer than many calls
         self._began = perf_counter()
 
-    def _watch(self) -> None:
+    def _run(self) -> None:
         self._due = perf_counter() + STEP
         self._ready.release()
         while self._due - self._began < LONGEST:
-            if self._bell.acquire(True, STEP):
+            if self._wakeup.acquire(True, STEP):
                 return
             self._blocked += _blocked(perf_counter() - self._due)
             self._due = perf_counter() + STEP
         self._due = float("inf")
 
     def stop(self) -> float | None:
-        """End the watch; the share of the time in which the lock could not be had, ``None`` if it was too short."""
+        """End the thread; returns the fraction of time in which the GIL was refused, ``None`` if it was too short."""
         now = perf_counter()
-        due, watched = self._due, now - self._began
-        self._bell.release()
+        due, monitored = self._due, now - self._began
+        self._wakeup.release()
         if due == float("inf"):
-            watched = min(watched, LONGEST)
-        if watched < 2 * (STEP + SLACK):
+            monitored = min(monitored, LONGEST)
+        if monitored < 2 * (STEP + SLACK):
             return None
-        return min(1.0, (self._blocked + _blocked(now - due)) / watched)
+        return min(1.0, (self._blocked + _blocked(now - due)) / monitored)
 
 
 def _blocked(late: float) -> float:
-    """How long the lock was held, if a look was so many seconds late: most of the time before it, too."""
+    """Estimate how long the GIL was held if an attempt was `late` seconds late: also during most of the step before."""
     late = max(0.0, late - SLACK)
     return late + min(late, STEP + SLACK)
 
 
 def run_measured(
-    fn: Callable[..., Any], note: Callable[[Figures], object] | None, watch: bool, weigh: int, *args: Any
+    fn: Callable[..., Any],
+    note: Callable[[Figures], object] | None,
+    monitor_gil: bool,
+    payload_bytes: int,
+    *args: Any,
 ) -> Any:
-    """Return ``fn(*args)`` and tell what it took: `note` if there is one, else the handle of the task.
+    """Return ``fn(*args)`` and report what it took. A call that raises is not reported.
 
-    Told are CPU seconds, wall seconds, seconds the interpreter's lock could not be had (if `watch`), CPU seconds of
-    other threads, and what the call weighs (if `weigh`, the bytes up to which arguments are compared). A call that
-    raises tells nothing.
+    The figures are CPU seconds, wall seconds, seconds in which the GIL was refused to other threads, CPU seconds of
+    other threads, and the payload of the call.
+
+    Args:
+        fn: the function.
+        note: called with the figures; ``None`` to send them to the handle of the task.
+        monitor_gil: measure how long the GIL is refused.
+        payload_bytes: pickle arguments and result, and compare the arguments after the call up to this size; 0 not to.
+        args: its arguments.
     """
-    before = payload.weigh_call(fn, args, note is not None, weigh) if weigh else None
-    looking = LockWatch() if watch else None
+    before = payload.snapshot_call(fn, args, note is not None, payload_bytes) if payload_bytes else None
+    monitor = GilMonitor() if monitor_gil else None
     cpu, everybody, began = thread_time(), process_time(), perf_counter()
-    # A subscript instead of a call, as in the worker's own loop: a request to stop that lands behind the function's
-    # end finds the value in the box.
+    # A subscript instead of a call, as in the worker's own loop: if a request to cancel arrives right after the
+    # function has returned, its value is in the box already.
     box = defaultdict(partial(fn, *args))
     try:
         try:
             box[0]
         finally:
             wall, own, all_threads = perf_counter() - began, thread_time() - cpu, process_time() - everybody
-            share = looking.stop() if looking is not None else None
-        weight = payload.compare(before, box[0]) if before is not None else None
-        figures = (own, wall, None if share is None else share * wall, max(0.0, all_threads - own), weight)
+            share = monitor.stop() if monitor is not None else None
+        carried = payload.measure_payload(before, box[0]) if before is not None else None
+        figures = (own, wall, None if share is None else share * wall, max(0.0, all_threads - own), carried)
         if note is not None:
             note(figures)
         elif (task := current.get()) is not None:

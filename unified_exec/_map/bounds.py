@@ -8,7 +8,7 @@ from .._rules.chunking import Chunking
 from .._sync.limit import Gate, Limit
 
 if TYPE_CHECKING:
-    from .._auto.placer import Steering
+    from .._auto.placer import AdaptivePlacement
     from ..abc import Backend
 
 LOOP_LIMIT = 100
@@ -35,7 +35,7 @@ class MapBounds:
     def __init__(
         self,
         backend: Backend | None,
-        steering: Steering | None,
+        steering: AdaptivePlacement | None,
         single: bool,
         limit: int | Gate | None,
         chunk: int | None,
@@ -67,6 +67,6 @@ class MapBounds:
         keep = self._buffer if self._buffer is not None else max(HELD * self.workers * size, 2 * flight)
         return min(flight - read, flight + keep - read - kept)
 
-    def steered(self, steering: Steering, backend: Any) -> None:
+    def steered(self, steering: AdaptivePlacement, backend: Any) -> None:
         """The map goes to another place now."""
         self.workers = min(self._workers_most, steering.workers(backend))

@@ -23,7 +23,7 @@ from .feed import Feed
 from .source import Source
 
 if TYPE_CHECKING:
-    from .._auto.placer import Steering
+    from .._auto.placer import AdaptivePlacement
     from .._loops.adapter import Timer, Waiter
     from .._scope.scope import TaskScope
     from ..observe.progress.tracker import Tracker
@@ -50,7 +50,7 @@ class MapEngine:
         return_exceptions: bool = False,
         on_error: Callable[[Any, BaseException], object] | None = None,
         name: str | None = None,
-        steering: Steering | None = None,
+        steering: AdaptivePlacement | None = None,
     ) -> None:
         assert scope._port is not None
         self.scope = scope
@@ -187,7 +187,7 @@ class MapEngine:
                 self.stats._sent(handle, len(chunk.items))
             handle.when_done(lambda: self._done(handle, chunk, permit))
 
-    def _steer(self, steering: Steering) -> None:
+    def _steer(self, steering: AdaptivePlacement) -> None:
         """Go where this chunk belongs by now; how much may be under way depends on the place."""
         self._backend = steering.backend()
         self.place = self._backend.kind

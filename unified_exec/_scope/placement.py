@@ -11,7 +11,7 @@ from .._rules.policies import is_policy
 from ..abc import Backend
 
 if TYPE_CHECKING:
-    from .._auto.placer import Steering
+    from .._auto.placer import AdaptivePlacement
     from .._handles.handle import TaskHandle
     from .retrying import Plan
     from .scope import TaskScope
@@ -60,13 +60,13 @@ def _import_auto() -> Any:
     return placer
 
 
-def steering(scope: TaskScope, fn: Callable[..., Any], on: object) -> Steering | None:
+def steering(scope: TaskScope, fn: Callable[..., Any], on: object) -> AdaptivePlacement | None:
     """Return what chooses the place of each chunk of a map; ``None`` if `on` is not ``"auto"``."""
     if on != AUTO:
         return None
-    from .._auto.placer import steering
+    from .._auto.placer import adaptive_placement
 
-    return steering(scope, fn)
+    return adaptive_placement(scope, fn)
 
 
 def make_plan(scope: TaskScope, fn: Callable[..., Any], retry: object, limit: object) -> Plan:

@@ -67,7 +67,7 @@ def kinds(advice: Advice) -> set[str]:
 
 
 COMPUTES = "holds the GIL"
-RELEASES = ("lets go of the GIL", "waits most of the time", "not enough for a move")  # the last on a busy machine
+RELEASES = ("releases the GIL", "waits most of the time", "not enough for a move")  # the last on a busy machine
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_changed_arguments_keep_it_in_threads_and_are_named() -> None:
 def test_heavy_arguments_for_little_work_keep_it_in_threads() -> None:
     facts, advice = advised("first_of_many", setup="many_rows")
     assert advice.backend == "thread"
-    assert "journey" in advice.reason
+    assert "transfer" in advice.reason
     assert facts.travel.arguments > 500_000
 
 

@@ -94,7 +94,9 @@ class Measuring:
         """
         facts = self.facts
         facts.rebound = machine.rebound_names(self.call.fn)
-        facts.reads = sorted(name for name in captured_state.around(self.call.fn) if name.startswith("the global"))
+        facts.reads = sorted(
+            name for name in captured_state.mutable_state(self.call.fn) if name.startswith("the global")
+        )
         for number, step in enumerate(steps):
             if number and time.perf_counter() > self.ends:
                 break
@@ -144,10 +146,10 @@ class Measuring:
             )
         await self._ends(handles, "thread")
         if alone:
-            cpu, wall, blocked, others, weight = seen[-1]
+            cpu, wall, blocked, others, carried = seen[-1]
             self._blocked.append(heart.latest)
             self._alone.append((cpu, wall, cpu if blocked is None else blocked, others))
-            self._weigh(weight)
+            self._weigh(carried)
             if len(seen) == 1 and peak is not None:
                 self.facts.growth = max(0, (machine.peak_memory() or 0) - peak)
 
@@ -170,9 +172,9 @@ class Measuring:
         else:
             self.facts.travel = Travel(True)
 
-    def _weigh(self, weight: payload.Weight) -> None:
+    def _weigh(self, carried: payload.Payload) -> None:
         facts = self.facts
-        sent, back, seconds, changed, refusal = weight
+        sent, back, seconds, changed, refusal = carried
         facts.weighed = True
         for change in changed.split(" and ") if changed else ():
             if change not in facts.changed:
@@ -270,14 +272,14 @@ class Measuring:
     async def _coroutines(self, at_once: int, seen: list[Any]) -> None:
         alone = at_once == 1
         handles: list[TaskHandle[Any]] = []
-        before: payload.Before | None = None
+        before: payload.CallSnapshot | None = None
         async with TaskScope("advise", policy=Collect(), debug=self._seen_blocking) as scope:
             cpu, began = time.thread_time(), time.perf_counter()
             for _ in range(at_once):
                 fn, args = self.call.fresh()
                 if alone:
                     self._look_at_travel(fn, args)
-                    before = payload.weigh_call(fn, args, True, COMPARED)
+                    before = payload.snapshot_call(fn, args, True, COMPARED)
                     cpu, began = time.thread_time(), time.perf_counter()
                 handles.append(scope.spawn(fn, *args, on="loop"))
             try:
@@ -286,7 +288,7 @@ class Measuring:
                 wall, own = time.perf_counter() - began, time.thread_time() - cpu
         seen += [(own / at_once, wall, 0.0, 0.0, None)] * at_once
         if before is not None:
-            self._weigh(payload.compare(before, handles[0].result()))
+            self._weigh(payload.measure_payload(before, handles[0].result()))
 
     def _seen_blocking(self, report: Any) -> None:
         if report.where:

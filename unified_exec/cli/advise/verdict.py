@@ -1,4 +1,4 @@
-"""From what was measured to what is advised. Pure: the rule is that of ``on="auto"``, said once in `_rules.prices`."""
+"""From what was measured to what is advised. Pure: the rule is that of ``on="auto"``, see `_auto.cost_model`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import math
 from ..._auto.cost_model import (
     CHUNK,
     ENTER_GAIN,
-    ENTER_JOURNEY,
+    ENTER_TRANSFER,
     PER_BYTE,
     THREADS,
     WORTH,
-    Figures,
-    Prices,
+    CallStats,
+    PlacementCost,
     duration,
     explain,
-    prices,
+    placement_cost,
 )
 from ..._rules.chunking import ITEMS_MAX
 from .facts import Advice, Facts, Warned
@@ -43,59 +43,59 @@ def advise(facts: Facts) -> Advice:
     )
 
 
-def figures_of(facts: Facts) -> Figures:
+def stats_of(facts: Facts) -> CallStats:
     """The measurements as the rule of ``on="auto"`` takes them."""
     travel = facts.travel
-    weight = travel.pickling + (travel.arguments + travel.result) * PER_BYTE if travel.possible else None
-    return Figures(facts.cpu, facts.wait, facts.gil, weight)
+    pickle_cost = travel.pickling + (travel.arguments + travel.result) * PER_BYTE if travel.possible else None
+    return CallStats(facts.cpu, facts.wait, facts.gil, pickle_cost)
 
 
 def _plain(facts: Facts) -> Advice:
-    figures = figures_of(facts)
+    stats = stats_of(facts)
     cores = max(1, round(facts.machine.cores / (1 + facts.own_threads)))
-    price = prices(figures, cores)
+    cost = placement_cost(stats, cores)
     name = facts.name.rpartition(":")[2]
     chunk = max(1, min(ITEMS_MAX, round(CHUNK / max(facts.wall, 1e-7))))
     if facts.wall < DIRECT:
-        batched = prices(figures, cores, batched=True)
-        pays = _pays(facts, figures, batched, cores)
+        batched = placement_cost(stats, cores, batched=True)
+        pays = _pays(facts, stats, batched, cores)
         code = f'scope.map({name}, items, on="process", chunk={chunk})' if pays else f"{name}(...)"
         reason = f"a call takes {duration(facts.wall)}, less than the way to any other place: call it where you are" + (
             f"; for thousands of items, chunks of {chunk} in processes pay" if pays else ""
         )
         return Advice("direct", 1, chunk, reason, code)
-    if _pays(facts, figures, price, cores):
+    if _pays(facts, stats, cost, cores):
         code = f'scope.map({name}, items, on="process")' if chunk > 1 else f'scope.spawn({name}, ..., on="process")'
-        return Advice("process", cores, chunk, explain("process", figures, price, cores), code)
-    batched = prices(figures, cores, batched=True)
-    if chunk > 1 and _pays(facts, figures, batched, cores):
-        reason = explain("process", figures, batched, cores, True)
-        reason += f"; that holds for many items in chunks of {chunk}, a call alone is too short for the journey"
+        return Advice("process", cores, chunk, explain("process", stats, cost, cores), code)
+    batched = placement_cost(stats, cores, batched=True)
+    if chunk > 1 and _pays(facts, stats, batched, cores):
+        reason = explain("process", stats, batched, cores, True)
+        reason += f"; that holds for many items in chunks of {chunk}, a call alone is too short for the transfer"
         return Advice("process", cores, chunk, reason, f'scope.map({name}, items, on="process")')
     workers = _threads(facts, cores)
     return Advice(
-        "thread", workers, chunk, _why_threads(facts, figures, price, cores), f'scope.spawn({name}, ..., on="thread")'
+        "thread", workers, chunk, _why_threads(facts, stats, cost, cores), f'scope.spawn({name}, ..., on="thread")'
     )
 
 
-def _pays(facts: Facts, figures: Figures, price: Prices, cores: int) -> bool:
+def _pays(facts: Facts, stats: CallStats, cost: PlacementCost, cores: int) -> bool:
     if not facts.machine.gil or cores < 2 or not facts.travel.possible or facts.rebound or facts.changed:
         return False
-    # Chunks share the journey of the call; what each item carries it carries alone.
-    return price.gain >= ENTER_GAIN and price.journey <= ENTER_JOURNEY * facts.wall
+    # The items of a chunk share the overhead of the call, but not the transfer of their own data.
+    return cost.gain >= ENTER_GAIN and cost.transfer_cost <= ENTER_TRANSFER * facts.wall
 
 
-def _why_threads(facts: Facts, figures: Figures, price: Prices, cores: int) -> str:
+def _why_threads(facts: Facts, stats: CallStats, cost: PlacementCost, cores: int) -> str:
     shown = f"{duration(facts.cpu)} of CPU in {duration(facts.wall)}"
     if not facts.machine.gil:
         return f"this interpreter has no GIL: threads run in parallel and carry nothing ({shown})"
     would = facts.cpu > 0.5 * facts.wall and facts.cpu >= WORTH and facts.gil > 0.5 * facts.cpu and cores > 1
     if would and (facts.rebound or facts.changed):
         what = " and ".join([*(f"{name!r}" for name in facts.rebound), *facts.changed])
-        return f"it computes ({shown}) and would be {price.gain:.1f} times as fast in processes, but it changes {what}"
+        return f"it computes ({shown}) and would be {cost.gain:.1f} times as fast in processes, but it changes {what}"
     if would and not facts.travel.possible:
         return f"it computes ({shown}) and processes would do more, but it cannot travel: {facts.travel.why}"
-    return explain("thread", figures, price, cores)
+    return explain("thread", stats, cost, cores)
 
 
 def _threads(facts: Facts, cores: int) -> int:
@@ -107,10 +107,10 @@ def _threads(facts: Facts, cores: int) -> int:
 def _async(facts: Facts) -> Advice:
     name = facts.name.rpartition(":")[2]
     shown = f"{duration(facts.cpu)} of CPU in {duration(facts.wall)}"
-    figures = figures_of(facts)
+    stats = stats_of(facts)
     cores = facts.machine.cores
     computes = facts.cpu >= 0.5 * facts.wall and facts.cpu >= WORTH
-    if computes and _pays(facts, figures, prices(figures._replace(gil=facts.cpu), cores), cores):
+    if computes and _pays(facts, stats, placement_cost(stats._replace(gil=facts.cpu), cores), cores):
         reason = f"it computes ({shown}), and holds the event loop meanwhile: {cores} processes run it beside the loop"
         return Advice("process", cores, 1, reason, f'scope.spawn({name}, ..., on="process")')
     many = max(1, min(COROUTINES, int(facts.wall / facts.cpu))) if facts.cpu else COROUTINES
