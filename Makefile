@@ -25,14 +25,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench bars suite soak mutants clean
+.PHONY: help demo test lint format hooks docs package bench bars suite soak mutants clean
 
 help:
 	@echo "make demo    run the demonstration (options: ARGS=\"--crash\", ARGS=\"--cancel-after 2\")"
 	@echo "make test    run the whole test suite (a part of it: ARGS=\"tests/unit\")"
-	@echo "make lint    ruff, mypy, pyright and the import floors"
+	@echo "make lint    ruff, codespell, mypy, pyright and the import floors"
 	@echo "make format  let ruff rewrite what it can"
+	@echo "make hooks   run the fast linters before each commit from now on (pre-commit)"
 	@echo "make docs    build the documentation, warnings are errors"
+	@echo "make package build the wheel and the source package into dist/, and check them"
 	@echo "make bench   both of the next two"
 	@echo "make bars    other libraries' times, ours to theirs, and the bar beside each (ARGS=\"--quick --only calls\")"
 	@echo "make suite   every model of concurrency on this machine: unified-exec bench (SUITE=\"--html report.html\")"
@@ -60,6 +62,8 @@ lint: $(VENV)/.stamp-lint
 	@$(BIN)/ruff check .
 	@echo "== ruff format --check"
 	@$(BIN)/ruff format --check .
+	@echo "== codespell"
+	@$(BIN)/codespell
 	@echo "== mypy --strict"
 	@$(BIN)/mypy --strict
 	@echo "== pyright: the public names and tests/typing"
@@ -71,10 +75,19 @@ format: $(VENV)/.stamp-lint
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
+hooks: $(VENV)/.stamp-lint
+	@$(BIN)/pre-commit install
+
 docs: $(VENV)/.stamp-docs
 	@echo "== sphinx-build"
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+package: $(VENV)/.stamp-package
+	@echo "== build"
+	@rm -rf dist
+	@$(BIN)/python -m build --outdir dist . >/dev/null
+	@$(BIN)/python -m twine check --strict dist/*
 
 bench: bars suite
 
@@ -114,7 +127,7 @@ $(VENV)/.stamp-demo: pyproject.toml $(VENV)/.stamp-python
 	@$(PIP) -e ".[demo]"
 	@touch $@
 
-$(VENV)/.stamp-test $(VENV)/.stamp-lint $(VENV)/.stamp-docs $(VENV)/.stamp-benchmarks: pyproject.toml $(VENV)/.stamp-python
+$(VENV)/.stamp-test $(VENV)/.stamp-lint $(VENV)/.stamp-docs $(VENV)/.stamp-package $(VENV)/.stamp-benchmarks: pyproject.toml $(VENV)/.stamp-python
 	@echo "== installing unified-exec and what '$(patsubst .stamp-%,%,$(notdir $@))' needs"
 	@$(PIP) -e . --group $(patsubst .stamp-%,%,$(notdir $@))
 	@touch $@

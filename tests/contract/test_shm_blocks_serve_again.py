@@ -1,4 +1,4 @@
-"""Large arrays go to and fro in the same memory: nobody's data change for it, and it is given back."""
+"""Large arrays go back and forth in the same memory: nobody's data change for it, and it is given back."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 To find and clear the pages of a large block costs the kernel more than to copy the data into it. A block has one owner
 at a time: who sends it keeps nothing of it, who receives it may write into it once nothing built on it is left. So
-blocks go to and fro between a parent and its workers without a word about them.
+blocks go back and forth between a parent and its workers without a word about them.
 
 Nothing is written into a block that anybody can still read: not after a fork, whose child has the mapping, and not into
 a descriptor that a task has closed and that is something else by now.
