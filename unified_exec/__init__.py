@@ -15,10 +15,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._auto.placement_model import Decision as Decision
     from ._blocking.scope import SyncTaskHandle as SyncTaskHandle
     from ._blocking.scope import SyncTaskScope as SyncTaskScope
     from ._handles.cancelled import TaskCancelled as TaskCancelled
+    from ._handles.decision import Decision as Decision
     from ._handles.handle import TaskHandle as TaskHandle
     from ._pipeline.pipeline import Failure as Failure
     from ._pipeline.pipeline import Pipeline as Pipeline
@@ -109,7 +109,7 @@ _HOMES = {
     "observe.watchdog": ("Stall",),
     "_tasks.current": ("CurrentTask", "check_cancelled", "current_task", "is_cancelled", "report", "time_left"),
     "_tasks.types": ("TaskState",),
-    "_auto.placement_model": ("Decision",),
+    "_handles.decision": ("Decision",),
     "_rules.dispatch": ("blocking", "cpu_bound"),
     "_rules.policies": ("Collect", "FailFast", "Policy", "Quorum", "Race", "Supervise", "Tally", "Verdict"),
     "_rules.retry": ("Retry", "exponential"),

@@ -129,8 +129,8 @@ async def test_timeouts_that_are_none(timeout: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"policy": FailFast}, "policy=FailFast is no policy object: write policy=FailFast()"),
-        ({"policy": "collect"}, "policy='collect' is no policy object: write policy=FailFast(), Collect() or Race(n)"),
+        ({"policy": FailFast}, "policy=FailFast is not a policy: write policy=FailFast()"),
+        ({"policy": "collect"}, "policy='collect' is not a policy: write policy=FailFast(), Collect() or Race(n)"),
         ({"processes": 4}, "processes must be a ProcessPool, got 4: write processes=ProcessPool(max_workers=...)"),
         (
             {"threads": ThreadPool},

@@ -22,7 +22,7 @@ from .profile_call import run_measured
 
 if TYPE_CHECKING:
     from .._handles.handle import TaskHandle
-    from .._scope.scope import TaskScope
+    from .._handles.owner import Launcher
 
 REMEMBERED = 1000
 """Functions to keep records of; beyond that the oldest record is dropped."""
@@ -142,7 +142,7 @@ def forget() -> None:
     _batched.clear()
 
 
-def resolve(scope: TaskScope, fn: Callable[..., Any]) -> tuple[str, Backend | None]:
+def resolve(scope: Launcher, fn: Callable[..., Any]) -> tuple[str, Backend | None]:
     """Return where the next call of `fn` runs, and its pool; ``None`` for the event loop."""
     record = _records.get(id(fn.__code__)) if type(fn) is FunctionType and not fn.__dict__ else None
     if record is None:  # else it was examined before
@@ -150,11 +150,11 @@ def resolve(scope: TaskScope, fn: Callable[..., Any]) -> tuple[str, Backend | No
             return "loop", None
         record = record_of(fn)
     in_thread = record.model.place == "thread" or default_pools.gil_is_off()
-    pool = _threads(scope) if in_thread else _processes(scope)
+    pool = scope.thread_pool() if in_thread else scope.process_pool()
     return pool.kind, pool
 
 
-def launch(scope: TaskScope, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None) -> None:
+def launch(scope: Launcher, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None) -> None:
     """Start a task where `resolve` said."""
     assert handle.fn is not None
     if backend is None:
@@ -173,12 +173,12 @@ def launch(scope: TaskScope, handle: TaskHandle[Any], backend: Backend | None, t
             start(scope, handle, backend, timeout, record, 1, due)
         else:  # it takes any call: the short way
             handle.decision = record.model.decision
-            record.in_flight = len(scope._remote.tasks)
+            record.in_flight = scope.remote_count
             scope.launch(handle, backend, timeout)
 
 
 def start(
-    scope: TaskScope,
+    scope: Launcher,
     handle: TaskHandle[Any],
     backend: Backend,
     timeout: float | None,
@@ -189,7 +189,7 @@ def start(
     """Start a task in its pool, measured if it is `due`; in a thread if it cannot be pickled."""
     model, fn, listener = record.model, handle.fn, handle.listener
     handle.decision = model.decision
-    record.in_flight = len(scope._remote.tasks)
+    record.in_flight = scope.remote_count
     ended = record.measure(handle, backend.capabilities.isolated, items) if due else None
     try:
         scope.launch(handle, backend, timeout)
@@ -198,7 +198,7 @@ def start(
             ended()
         record.refuse(_own_error(fn, handle.args, error))
         handle.fn, handle.listener = fn, listener
-        threads = _threads(scope)
+        threads = scope.thread_pool()
         handle.backend, handle.decision = threads.kind, model.decision
         scope.launch(handle, threads, timeout)
     except BaseException:
@@ -221,27 +221,19 @@ def _own_error(fn: Any, args: Any, error: SerializationError) -> SerializationEr
     return error
 
 
-def _threads(scope: TaskScope) -> Backend:
-    return scope._threads or default_pools.default_threads()
-
-
-def _processes(scope: TaskScope) -> Backend:
-    return scope._processes or default_pools.default_processes()
-
-
 class AdaptivePlacement:
     """Decides where each chunk of a map runs."""
 
     __slots__ = ("_record", "_scope")
 
-    def __init__(self, scope: TaskScope, fn: Callable[..., Any]) -> None:
+    def __init__(self, scope: Launcher, fn: Callable[..., Any]) -> None:
         self._scope = scope
         self._record = record_of(fn, True)
 
     def backend(self) -> Backend:
         """Return the pool for the next chunk."""
         in_thread = default_pools.gil_is_off() or self._record.model.place == "thread"
-        return _threads(self._scope) if in_thread else _processes(self._scope)
+        return self._scope.thread_pool() if in_thread else self._scope.process_pool()
 
     def workers(self, backend: Backend) -> int:
         """Return how many chunks may run at the same time: few while nothing is known, since chunks in flight stay."""
@@ -252,6 +244,6 @@ class AdaptivePlacement:
         start(self._scope, handle, backend, timeout, self._record, items, self._record.model.due())
 
 
-def adaptive_placement(scope: TaskScope, fn: Callable[..., Any]) -> AdaptivePlacement | None:
+def adaptive_placement(scope: Launcher, fn: Callable[..., Any]) -> AdaptivePlacement | None:
     """Return the placement of a map; ``None`` for an async function, which always runs on the loop."""
     return None if is_async(fn) else AdaptivePlacement(scope, fn)

@@ -16,7 +16,7 @@ from .._tasks.types import TaskState
 from .loop_thread import Host
 
 if TYPE_CHECKING:
-    from .._auto.placement_model import Decision
+    from .._handles.decision import Decision
     from .._pools.process.pool import ProcessPool
     from .._pools.thread.pool import ThreadPool
     from .._scope.scope import On

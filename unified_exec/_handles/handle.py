@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from .._tasks.task import Task
 from .._tasks.types import Outcome, TaskState
 
 if TYPE_CHECKING:
-    from .._auto.placement_model import Decision
     from .._loops.adapter import LoopAdapter, Timer, Waiter
-    from .._scope.retrying import Plan
     from .cancelled import TaskCancelled
+    from .decision import Decision
+    from .plan import RunPlan
 
 T = TypeVar("T")
+
+
+if TYPE_CHECKING:
+
+    class TaskOwner(Protocol):
+        """The scope of a task, as far as the task uses it."""
+
+        @property
+        def decided(self) -> bool:
+            """Its policy has decided the outcome: nothing is tried again."""
+
+        def reason(self) -> str:
+            """Why it cancels its tasks."""
+
+        def stop_task(self, handle: TaskHandle[Any], reason: str | None) -> None:
+            """Stop one of its tasks. Called in the thread of its loop."""
+
+        def task_settled(self, handle: TaskHandle[Any]) -> None:
+            """A task of it has its outcome. Called once, in the thread of its loop."""
+
+        def restart_delay(self, error: Exception) -> float | None:
+            """Seconds until its policy wants a task that failed with `error` to be started again; ``None`` if never."""
 
 
 class TaskHandle(Task, Generic[T]):
@@ -33,6 +55,8 @@ class TaskHandle(Task, Generic[T]):
         decision: with ``on="auto"`` the `Decision` that sent it where it runs, else ``None``.
     """
 
+    owner: TaskOwner
+
     __slots__ = (
         "__weakref__",
         "_port",
@@ -46,15 +70,19 @@ class TaskHandle(Task, Generic[T]):
         "private",
     )
 
-    owner: Any
-
     def __init__(
-        self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], backend: str, owner: Any, port: LoopAdapter
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        backend: str,
+        owner: TaskOwner,
+        port: LoopAdapter,
     ) -> None:
         super().__init__(name, fn, args, backend, owner)
         self._port = port
         self.listener: Callable[[Any], object] | None = None
-        self.plan: Plan | None = None
+        self.plan: RunPlan | None = None
         self.attempts = 1
         self.decision: Decision | None = None
         self.private = False  # its outcome is its spawner's affair; the policy of the scope does not see it

@@ -24,8 +24,8 @@ from .source import Source
 
 if TYPE_CHECKING:
     from .._auto.placer import AdaptivePlacement
+    from .._handles.owner import Launcher
     from .._loops.adapter import Timer, Waiter
-    from .._scope.scope import TaskScope
     from ..observe.progress.tracker import Tracker
     from .stats import StageStats
 
@@ -35,7 +35,7 @@ class MapEngine:
 
     def __init__(
         self,
-        scope: TaskScope,
+        scope: Launcher,
         fn: Callable[[Any], Any],
         items: Any,
         place: str,
@@ -52,14 +52,13 @@ class MapEngine:
         name: str | None = None,
         steering: AdaptivePlacement | None = None,
     ) -> None:
-        assert scope._port is not None
         self.scope = scope
         self.name = name or f"map of {call_name(fn)}"
         self.ended = False
         self.low = 0
         self.tracker: Tracker | None = None
         self.stats: StageStats | None = None
-        self.port = scope._port
+        self.port = scope.adapter
         self.place = place
         self._backend = backend
         self._steering = steering
@@ -85,7 +84,7 @@ class MapEngine:
         self.source = Source(items, self._context.copy())
         self._feed = Feed() if self.source.is_async else None
         self._refilling = False
-        scope._streams.add(self)
+        scope.attach(self)
 
     # -- reading
 
@@ -326,7 +325,7 @@ class MapEngine:
 
     def _end(self) -> None:
         self.ended = True
-        self.scope._streams.discard(self)
+        self.scope.detach(self)
         if self.tracker is not None:
             self.tracker.close()
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from .._handles.handle import TaskHandle
 from .._loops.adapter import Waiter
 from .._rules.dispatch import AUTO, call_name, unwrap
-from .._scope import placement
 from ..abc import Backend
 
 if TYPE_CHECKING:
-    from .._scope.scope import TaskScope
+    from .._handles.owner import Launcher
 
 T = TypeVar("T")
 
@@ -72,10 +71,9 @@ class _Engine:
     """The consumer's end: the reader of the items, and the task that the generator runs in."""
 
     def __init__(
-        self, scope: TaskScope, name: str, fn: Callable[..., Any], args: tuple[Any, ...], pool: Backend
+        self, scope: Launcher, name: str, fn: Callable[..., Any], args: tuple[Any, ...], pool: Backend
     ) -> None:
-        assert scope._port is not None
-        self.port = scope._port
+        self.port = scope.adapter
         self.left = False
         self._waiter: Waiter | None = None
         self.reader = reader = pool.lane(self.port).open_stream(fn, args)
@@ -162,15 +160,13 @@ class _LoopStream(AsyncIterator[T], Generic[T]):
         await self.aclose()
 
 
-def make_stream(scope: TaskScope, fn: Callable[..., Any], args: tuple[Any, ...], on: Any) -> Any:
+def make_stream(scope: Launcher, fn: Callable[..., Any], args: tuple[Any, ...], on: Any) -> Any:
     """Check the arguments of `TaskScope.stream` and start it.
 
     Raises:
         RuntimeError: the scope is not open.
         TypeError: `fn` cannot run there.
     """
-    if not scope._open:
-        raise RuntimeError(placement.not_open(scope, fn))
     if not callable(fn):
         raise TypeError(f"stream() takes a generator function and its arguments, got {fn!r}: write stream(fn, x)")
     is_async = isasyncgenfunction(unwrap(fn))
@@ -180,7 +176,7 @@ def make_stream(scope: TaskScope, fn: Callable[..., Any], args: tuple[Any, ...],
         on = "loop"
     if is_async and on == "loop":
         return _LoopStream(fn(*args))
-    _, backend = placement.resolve(scope, fn, on)
+    _, backend = scope.resolve(fn, on)
     if backend is None or not backend.capabilities.streams or (is_async and not backend.capabilities.coroutines):
         raise TypeError(
             f"{call_name(fn)}() cannot be streamed with on={on!r}: "

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from .._handles.validation import check_seconds
+from .._rules.dispatch import AUTO
 from .._rules.retry import Retry
-from .._scope import placement
 from .._sync.limit import Gate, as_gate
 from .chunks import NO_RESULT, Stop
 from .engine import MapEngine
 
 if TYPE_CHECKING:
-    from .._scope.scope import TaskScope
+    from .._handles.owner import Launcher
     from ..observe.progress.record import Show
 
 T = TypeVar("T")
@@ -72,7 +73,7 @@ class MapStream(AsyncIterator[T], Generic[T]):
 
 
 def make_map(
-    scope: TaskScope,
+    scope: Launcher,
     fn: Callable[[Any], Any],
     items: Iterable[Any] | AsyncIterable[Any],
     on: Any,
@@ -86,9 +87,7 @@ def make_map(
         RuntimeError: the scope is not open.
         TypeError, ValueError: an argument does not fit.
     """
-    if not scope._open:
-        raise RuntimeError(placement.not_open(scope, fn))
-    place, backend = placement.resolve(scope, fn, on)
+    place, backend = scope.resolve(fn, on)
     if not isinstance(items, (Iterable, AsyncIterable)):
         raise TypeError(f"map() takes an iterable or an async iterable of items, got {items!r}")
     check_options(**options)
@@ -97,11 +96,13 @@ def make_map(
         from ..observe.progress.tracker import Tracker, check_show
 
         check_show(progress)
-    options["steering"] = placement.steering(scope, fn, on)
+    if on == AUTO:
+        from .._auto.placer import adaptive_placement  # loaded where it is used: it brings `statistics`
+
+        options["steering"] = adaptive_placement(scope, fn)
     engine = MapEngine(scope, fn, items, place, backend, chunk=chunk if isinstance(chunk, int) else None, **options)
     if progress:
-        assert scope._port is not None
-        engine.tracker = Tracker(scope._port, engine.name, engine.source.total, progress)
+        engine.tracker = Tracker(scope.adapter, engine.name, engine.source.total, progress)
     return MapStream(engine)
 
 
@@ -130,4 +131,4 @@ def check_options(
     if retry is not None and not isinstance(retry, Retry):
         raise TypeError(f"retry must be a Retry, got {retry!r}: write retry=Retry(3)")
     if timeout is not None:
-        placement.check_seconds("timeout", timeout)
+        check_seconds("timeout", timeout)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 import anyio
 import anyio.lowlevel
 
+from .._handles.cancelled import is_own_cancellation
 from .._map.stats import StageStats
 from .._map.stream import MapStream, check_options
 from .._rules.dispatch import call_name
 from .._rules.retry import Retry
-from .._scope.exit_errors import is_own_cancellation
 from .._scope.scope import TaskScope
 from .._sync.limit import Gate
 from ..observe.progress.tracker import Tracker, check_show
@@ -181,8 +181,7 @@ class Pipeline(Generic[T]):
                     assert stream._engine.stats is not None
                     self.stats += (stream._engine.stats,)
                     if progress:
-                        assert scope._port is not None
-                        stream._engine.tracker = Tracker(scope._port, repr(stage), total, progress)
+                        stream._engine.tracker = Tracker(scope.adapter, repr(stage), total, progress)
                 else:
                     total = None
         except BaseException as exc:  # a stage that cannot run where it shall

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import anyio
 
+from .._handles.cancelled import is_own_cancellation, leaves
 from ..errors import TaskTimeout
 
 if TYPE_CHECKING:
@@ -65,26 +65,6 @@ def join_failures(
     if kept is not None and "trio" in sys.modules and isinstance(kept, sys.modules["trio"].Cancelled):
         added.append(kept)  # trio's cancellation goes on to the scope it belongs to
     return BaseExceptionGroup(f"unhandled errors in {_called(scope)}", added)
-
-
-def leaves(error: BaseException | None) -> Iterator[BaseException]:
-    """The exceptions in a group and its groups; a plain exception is its own leaf."""
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from leaves(inner)
-    elif error is not None:
-        yield error
-
-
-def is_own_cancellation(error: BaseException | None, scope: object) -> bool:
-    """Tell whether `error` is, or holds nothing but, cancellations that `scope` has caused."""
-    if error is None:
-        return False
-    from .._handles.cancelled import (
-        TaskCancelled,
-    )  # not at the top: it brings anyio's exceptions, which few programs need
-
-    return all(isinstance(leaf, TaskCancelled) and leaf.scope is scope for leaf in leaves(error))
 
 
 def _without_own_cancellations(scope: TaskScope, error: BaseException | None) -> BaseException | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from .._handles.cancelled import is_own_cancellation
 from .._rules.policies import Collect, FailFast, Policy, Tally, Verdict
-from .exit_errors import is_own_cancellation
 
 if TYPE_CHECKING:
     from .._handles.handle import TaskHandle

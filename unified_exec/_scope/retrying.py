@@ -2,51 +2,34 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from .._rules.retry import Retry
-from .._sync.limit import Gate
+from .._handles.cancelled import is_own_cancellation
 from .._sync.waiters import LoopWaiter, Permit, enter, newest_permit
 from .._tasks.task import Task
 from .._tasks.types import Outcome, TaskState
 from ..abc import Lane
-from .exit_errors import is_own_cancellation
 
 if TYPE_CHECKING:
     from .._handles.handle import TaskHandle
+    from .._handles.plan import RunPlan
     from .._loops.adapter import LoopAdapter, Timer
 
 
-class Plan:
-    """What a task was given beside one plain try.
-
-    Attributes:
-        retry: when its caller wants it tried again.
-        limit: what each try waits for.
-    """
-
-    __slots__ = ("limit", "retry")
-
-    def __init__(self, retry: Retry | None, limit: Gate | None) -> None:
-        self.retry = retry
-        self.limit = limit
-
-    def delay(self, handle: TaskHandle[Any], error: BaseException) -> float | None:
-        """Seconds until the task is to be tried again after it failed with `error`; ``None`` if it is not."""
-        scope: Any = handle.owner
-        if not isinstance(error, Exception) or handle.cancel_requested or is_own_cancellation(error, scope):
-            return None
-        if scope._standing.decided is not None:
-            return None
-        if self.retry is not None and self.retry.wants(error, handle.attempts):
-            return self.retry.delay(handle.attempts)
-        restart: float | None = scope._standing.restart(error, time.monotonic())
-        return restart
+def retry_delay(handle: TaskHandle[Any], plan: RunPlan, error: BaseException) -> float | None:
+    """Seconds until a task that failed with `error` is to be tried again; ``None`` if it is not."""
+    owner = handle.owner
+    if not isinstance(error, Exception) or handle.cancel_requested or is_own_cancellation(error, owner):
+        return None
+    if owner.decided:
+        return None
+    if plan.retry is not None and plan.retry.wants(error, handle.attempts):
+        return plan.retry.delay(handle.attempts)
+    return owner.restart_delay(error)
 
 
 async def run_attempts(
@@ -70,7 +53,7 @@ async def run_attempts(
         except Exception as error:
             # A failure that comes while the task is being cancelled is what really happened.
             cancelled = anyio.current_effective_deadline() == float("-inf")
-            delay = None if cancelled else plan.delay(handle, error)
+            delay = None if cancelled else retry_delay(handle, plan, error)
             if delay is None:
                 raise
         await anyio.sleep(delay)
@@ -226,7 +209,7 @@ class Attempts(Lane):
         delay = None
         if outcome.error is not None and not stopped:
             try:
-                delay = self._plan.delay(handle, outcome.error)
+                delay = retry_delay(handle, self._plan, outcome.error)
             except Exception as error:  # the user's own backoff or policy
                 outcome = Outcome(error=error)
         if delay is None:

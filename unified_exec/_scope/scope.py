@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
 from _thread import get_ident
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from math import inf as INF
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
+from .._handles import validation
 from .._loops.deadlines import enclosing_deadline, nearest, spawned_in_thread_task
 from . import spawning
 from .spawning import Spawning
@@ -22,8 +24,10 @@ if TYPE_CHECKING:
     from anyio import CancelScope
 
     from .._handles.handle import TaskHandle
+    from .._handles.owner import ScopePart
     from .._loops.adapter import LoopAdapter
     from .._loops.current import current_adapter
+    from .._pools import default_pools
     from .._pools.process.pool import ProcessPool
     from .._pools.thread.pool import ThreadPool
     from .._rules.policies import FailFast, Policy, Verdict
@@ -37,11 +41,6 @@ if TYPE_CHECKING:
     from .remote_tasks import RemoteTasks
 
     On = Literal["loop", "thread", "process", "cpu", "auto"] | ProcessPool | ThreadPool
-
-    class Ending(Protocol):
-        """What must not outlive the scope, though it is no task."""
-
-        def scope_ended(self) -> None: ...
 
 
 T = TypeVar("T")
@@ -58,6 +57,7 @@ def _load() -> None:
     """Load what a scope needs once there is one: its name alone shall cost little more than `import anyio`."""
     from .._handles.handle import TaskHandle
     from .._loops.current import current_adapter
+    from .._pools import default_pools
     from .._rules.policies import FailFast, Verdict
     from . import placement
     from .coroutine import run_coroutine
@@ -69,6 +69,7 @@ def _load() -> None:
     globals().update(
         FailFast=FailFast, Verdict=Verdict, current_adapter=current_adapter, placement=placement, GO_ON=GO_ON
     )
+    globals().update(default_pools=default_pools)
     globals().update(run_coroutine=run_coroutine, final_error=final_error, TaskHandle=TaskHandle)
     globals().update(PolicyState=PolicyState, RemoteTasks=RemoteTasks, _loaded=True)
 
@@ -127,8 +128,8 @@ class TaskScope(Spawning, Verbs, TaskGroup):
     ) -> None:
         if not _loaded:
             _load()
-        placement.check_scope_arguments(policy, timeout, processes, threads)
-        self._debug = DEBUG if debug is False else placement.checked_debug(debug)
+        validation.check_scope_arguments(policy, timeout, processes, threads, debug)
+        self._debug = DEBUG if debug is False else debug
         self.name = name
         self.policy: Policy = policy if policy is not None else FailFast()
         self.timeout = timeout
@@ -149,7 +150,7 @@ class TaskScope(Spawning, Verbs, TaskGroup):
         self._ends_at = INF
         self._limits: dict[object, Gate] = {}
         self._restarts = callable(getattr(self.policy, "restart", None))
-        self._streams: set[Ending] = set()
+        self._parts: set[ScopePart] = set()
 
     @property
     def cancel_scope(self) -> CancelScope:  # type: ignore[override]
@@ -196,7 +197,7 @@ class TaskScope(Spawning, Verbs, TaskGroup):
             from ..observe.watchdog import Subscription
 
             hook = self._debug if callable(self._debug) else None
-            self._streams.add(Subscription(port, self._thread, run_coroutine.__code__, hook))
+            self._parts.add(Subscription(port, self._thread, run_coroutine.__code__, hook))
         return self
 
     async def __aexit__(
@@ -231,8 +232,8 @@ class TaskScope(Spawning, Verbs, TaskGroup):
         finally:
             # No cycle from an error over its traceback to this frame and back.
             del raised, final, exc, tb, kind, group
-            for stream in tuple(self._streams):
-                stream.scope_ended()
+            for part in tuple(self._parts):
+                part.scope_ended()
             self._standing.forget()
 
     def _body_raised(self) -> None:
@@ -284,6 +285,39 @@ class TaskScope(Spawning, Verbs, TaskGroup):
             handle.start_clock(timeout)
         return handle
 
+    @property
+    def adapter(self) -> LoopAdapter:
+        assert self._port is not None
+        return self._port
+
+    @property
+    def remote_count(self) -> int:
+        return len(self._remote.tasks)
+
+    def resolve(self, fn: Callable[..., Any], on: object) -> tuple[str, Backend | None]:
+        if not self._open:
+            raise RuntimeError(validation.not_open(fn, self._port is not None))
+        return placement.resolve(self, fn, on)
+
+    def thread_pool(self) -> Backend:
+        return self._threads or default_pools.default_threads()
+
+    def process_pool(self) -> Backend:
+        return self._processes or default_pools.default_processes()
+
+    def attach(self, part: ScopePart) -> None:
+        self._parts.add(part)
+
+    def detach(self, part: ScopePart) -> None:
+        self._parts.discard(part)
+
+    @property
+    def decided(self) -> bool:
+        return self._standing.decided is not None
+
+    def restart_delay(self, error: Exception) -> float | None:
+        return self._standing.restart(error, time.monotonic())
+
     def reason(self) -> str:
         """Why the scope cancels its tasks."""
         if self._standing.failures and self.cancel_scope.cancel_called:
@@ -299,7 +333,7 @@ class TaskScope(Spawning, Verbs, TaskGroup):
     def stop_task(self, handle: TaskHandle[Any], reason: str | None) -> None:
         """Stop one task of this scope; handles call it."""
         if self._thread != get_ident():
-            raise RuntimeError(placement.wrong_thread_to_cancel(handle))
+            raise RuntimeError(validation.wrong_thread_to_cancel(handle))
         lane = self._remote.tasks.get(handle)
         if lane is not None:
             if not handle.cancel_requested:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
+from .._handles import validation
 from .._rules.dispatch import AUTO, call_name
 
 if TYPE_CHECKING:
@@ -105,20 +106,22 @@ class Spawning:
         """
         scope: TaskScope = self  # type: ignore[assignment]
         if unknown:
-            raise TypeError(placement.unknown_keywords(fn, unknown))
+            raise TypeError(validation.unknown_keywords(fn, unknown))
         if not scope._open:
-            raise RuntimeError(placement.not_open(scope, fn))
+            raise RuntimeError(validation.not_open(fn, scope._port is not None))
         place, backend = placement.resolve(scope, fn, on)
         if timeout is not None or interrupt or abandon:
-            placement.check_options(fn, AUTO if on == AUTO else place, timeout, interrupt, abandon)
+            validation.check_spawn_options(fn, on, place, backend, timeout, interrupt, abandon)
         if scope._thread != get_ident():
-            raise RuntimeError(placement.wrong_thread(fn))
+            raise RuntimeError(validation.wrong_thread(fn))
         assert scope._port is not None
         handle: TaskHandle[Any] = TaskHandle(name or call_name(fn), fn, args, place, scope, scope._port)
         handle.interrupt = interrupt
         handle.abandon = abandon
         if retry is not None or limit is not None or scope._restarts:
-            handle.plan = placement.make_plan(scope, fn, retry, limit)
+            from .._handles.plan import make_plan
+
+            handle.plan = make_plan(fn, retry, limit, scope._limits)
         if progress:
             from ..observe.progress.tracker import follow
 

@@ -1,0 +1,65 @@
+"""What the parts of a scope need of it: maps, streams, progress and ``on="auto"`` know the scope by this alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from .._loops.adapter import LoopAdapter
+from ..abc import Backend
+from .handle import TaskHandle, TaskOwner
+
+
+class ScopePart(Protocol):
+    """Something that must not outlive its scope, though it is not a task."""
+
+    def scope_ended(self) -> None:
+        """Called once when the scope has exited: start nothing more in it."""
+
+
+class Launcher(TaskOwner, Protocol):
+    """An open scope, as far as its parts use it. Every method is called in the thread of the scope's event loop."""
+
+    @property
+    def adapter(self) -> LoopAdapter:
+        """The event loop of the scope."""
+
+    @property
+    def remote_count(self) -> int:
+        """How many thread and process tasks of the scope have not ended."""
+
+    def resolve(self, fn: Callable[..., Any], on: object) -> tuple[str, Backend | None]:
+        """Return where a call runs, by name, and its pool; ``None`` for the event loop.
+
+        Raises:
+            TypeError: `fn` is not a function, or cannot run there.
+            ValueError: `on` is not a valid target.
+        """
+
+    def thread_pool(self) -> Backend:
+        """The pool of the scope for ``on="thread"``."""
+
+    def process_pool(self) -> Backend:
+        """The pool of the scope for ``on="process"``."""
+
+    def launch(self, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None) -> TaskHandle[Any]:
+        """Start a task that was made for this scope.
+
+        Args:
+            handle: the task.
+            backend: the pool it runs in, ``None`` for the event loop.
+            timeout: the task's own timeout in seconds, ``None`` for none.
+
+        Raises:
+            PoolClosed: the pool takes no more work.
+            SerializationError: the call cannot travel.
+        """
+
+    def create_task(self, coro: Coroutine[Any, Any, Any], *, name: object = None) -> object:
+        """Start a coroutine as a task of the scope's own, which no policy sees; see `anyio.abc.TaskGroup`."""
+
+    def attach(self, part: ScopePart) -> None:
+        """Tell `part` when the scope has exited."""
+
+    def detach(self, part: ScopePart) -> None:
+        """Forget `part`: it has ended before the scope."""

@@ -1,0 +1,48 @@
+"""How a task is run if not just once: tried again when it fails, started when a limit allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .._rules.dispatch import unwrap
+from .._rules.retry import Retry
+from .._sync.limit import Gate, Limit, as_gate
+
+
+class RunPlan:
+    """The retry policy of a task and the limit that each attempt must acquire.
+
+    Attributes:
+        retry: when the caller wants the task tried again, ``None`` for never.
+        limit: what each attempt waits for, ``None`` for nothing.
+    """
+
+    __slots__ = ("limit", "retry")
+
+    def __init__(self, retry: Retry | None, limit: Gate | None) -> None:
+        self.retry = retry
+        self.limit = limit
+
+
+def make_plan(fn: Callable[..., Any], retry: object, limit: object, limits: dict[object, Gate]) -> RunPlan:
+    """Check ``retry=`` and ``limit=`` of `spawn` and make a plan of them.
+
+    Args:
+        fn: the function to call.
+        retry: a `Retry` or ``None``.
+        limit: a `Limit`, a `Rate`, a number or ``None``.
+        limits: those that were made of a number before, by function and number; a new one is added.
+
+    Raises:
+        TypeError, ValueError: one of them does not fit.
+    """
+    if retry is not None and not isinstance(retry, Retry):
+        raise TypeError(f"retry must be a Retry, got {retry!r}: write retry=Retry(3)")
+    if isinstance(limit, int) and not isinstance(limit, bool):
+        key = unwrap(fn), limit
+        gate = limits.get(key)
+        if gate is None:
+            gate = limits[key] = Limit(limit)
+        return RunPlan(retry, gate)
+    return RunPlan(retry, as_gate(limit, "limit"))
