@@ -3,11 +3,13 @@
 #   make demo [ARGS="--crash"]     make test [ARGS="tests/unit -x"]     make help
 #
 # PYTHON=... picks the interpreter the environment is made from, VENV=... where it lives
-# (make test PYTHON=python3.12 VENV=.venv-3.12).
+# (make test PYTHON=python3.12 VENV=.venv-3.12). JOBS=... is the number of test files that run at the same time; for a
+# debugger say JOBS=0.
 
 PYTHON ?=
 VENV ?= .venv
 ARGS ?=
+JOBS ?= 2
 SUITE ?= --quick
 
 CANDIDATES := python3.13 python3.12 python3.11 python3 python3.14 python
@@ -25,11 +27,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format hooks docs package bench bars suite soak mutants clean
+.PHONY: help install demo test coverage lint format hooks docs package bench bars suite soak mutants clean
 
 help:
 	@echo "make demo    run the demonstration (options: ARGS=\"--crash\", ARGS=\"--cancel-after 2\")"
 	@echo "make test    run the whole test suite (a part of it: ARGS=\"tests/unit\")"
+	@echo "make coverage  the suite with branch coverage, workers included; fails below the floor"
 	@echo "make lint    ruff, codespell, mypy, pyright and the import floors"
 	@echo "make format  let ruff rewrite what it can"
 	@echo "make hooks   run the fast linters before each commit from now on (pre-commit)"
@@ -40,14 +43,24 @@ help:
 	@echo "make suite   every model of concurrency on this machine: unified-exec bench (SUITE=\"--html report.html\")"
 	@echo "make soak    random work, cancels and kills for as long as you like (ARGS=\"--tasks 1000000\")"
 	@echo "make mutants break every clause of the contract, one place at a time, and see its tests fail (ARGS=\"--clause 3\")"
+	@echo "make install all that test, lint and docs need, so that they can run at the same time"
 	@echo "make clean   remove the environment and everything built"
+
+install: $(VENV)/.stamp-test $(VENV)/.stamp-lint $(VENV)/.stamp-docs
 
 demo: $(VENV)/.stamp-demo
 	@$(BIN)/python -m unified_exec demo $(ARGS)
 
 test: $(VENV)/.stamp-test
 	@echo "== pytest $(ARGS)"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+coverage: $(VENV)/.stamp-test
+	@echo "== pytest under coverage $(ARGS)"
+	@$(BIN)/python -m coverage erase
+	@$(BIN)/python -m coverage run -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m coverage combine -q
+	@$(BIN)/python -m coverage report
 
 soak: $(VENV)/.stamp-test
 	@echo "== soak $(ARGS)"
@@ -100,7 +113,7 @@ suite: $(VENV)/.stamp-benchmarks
 	@$(BIN)/python -m unified_exec bench $(SUITE)
 
 clean:
-	rm -rf $(VENV) build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist .coverage .coverage.* docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is newer than pyproject.toml once what it names is installed, so that a second run starts at once.

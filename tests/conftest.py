@@ -7,17 +7,15 @@ import importlib.util
 import inspect
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Generator, Hashable, Iterator
 from typing import Any
 
-import hypothesis
 import pytest
 
-from tests import hangs, leaks
+from tests import covered, hangs, leaks, process_tree, profiles, warm_pools
 from tests import interpreters as other_interpreters
 
-hypothesis.settings.register_profile("unified_exec", deadline=None, print_blob=True)
-hypothesis.settings.load_profile("unified_exec")
+profiles.load()
 
 
 def _eager_loop() -> asyncio.AbstractEventLoop:
@@ -38,10 +36,19 @@ if sys.version_info >= (3, 12):
 else:
     MISSING.append("asyncio+eager (needs Python 3.12)")
 LOOPS["trio"] = ("trio", {})
+USUAL = [name for name in ("asyncio", "trio") if name in LOOPS]
+"""Where an async test runs that is not marked `every_loop`."""
+
+_failed = pytest.StashKey[bool]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--every-loop", action="store_true", help="run every async test on every event loop")
 
 
 def pytest_configure() -> None:
-    leaks.mark_this_run()
+    process_tree.mark_this_run()
+    covered.cover_workers()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell starts what it puts into the background so; the programs that the tests interrupt would inherit it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -52,9 +59,12 @@ def pytest_configure() -> None:
         uvloop.new_event_loop().close()
 
 
-def pytest_report_header() -> list[str]:
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    loops = ", ".join(LOOPS)
+    if not config.getoption("every_loop"):
+        loops = f"{', '.join(USUAL)}; where marked every_loop, or with --every-loop: {loops}"
     missing = f"; left out: {', '.join(MISSING)}" if MISSING else ""
-    return [f"event loops: {', '.join(LOOPS)}{missing}", f"watched for leaks: {leaks.WATCHED}"]
+    return [f"event loops: {loops}{missing}", f"watched for leaks: {leaks.WATCHED}"]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -82,35 +92,68 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
         pyfuncitem.obj = hangs.guarded(pyfuncitem.obj, seconds, backend[0])
 
 
-@pytest.fixture(scope="module", params=list(LOOPS.values()), ids=list(LOOPS))
+@pytest.hookimpl(tryfirst=True)  # the loop comes first in the names of tests
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "anyio_backend" in metafunc.fixturenames:
+        every = metafunc.config.getoption("every_loop") or metafunc.definition.get_closest_marker("every_loop")
+        names = list(LOOPS) if every else USUAL
+        loops = [LOOPS[name] for name in names]
+        metafunc.parametrize("anyio_backend", loops, ids=names, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """The event loop a test runs on, as anyio's pytest plugin wants it."""
     backend: tuple[str, dict[str, Any]] = request.param
     return backend
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        item.stash[_failed] = True
+    return report
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_pool_left_behind() -> Iterator[None]:
+    """After the last test of a module: end the shared pools, then fail if anything at all outlived the module."""
+    yield from _watched(warm_pools.shut_down, leaks.nothing)
+
+
 @pytest.fixture(autouse=True)
-def nothing_left_behind() -> Iterator[None]:
-    """After every test: end the shared pools, then fail if anything at all outlived it."""
+def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test: fail if anything outlived it but the idle workers of the shared pools.
+
+    Those end too after a test that failed, and before and after one that is marked `fresh_pool`.
+    """
+    fresh = request.node.get_closest_marker("fresh_pool") is not None
+    if fresh:
+        warm_pools.shut_down()
+
+    def end_pools() -> None:
+        if fresh or request.node.stash.get(_failed, False):
+            warm_pools.shut_down()
+        else:
+            warm_pools.rest()
+
+    yield from _watched(end_pools, warm_pools.holdings)
+
+
+def _watched(end_pools: Callable[[], None], spared: Callable[[], Container[Hashable]]) -> Iterator[None]:
     left = ""
     try:
-        with leaks.watch():
+        with leaks.watch(spared=spared):
             yield
+            if spared is leaks.nothing:
+                leaks.forget_others()
             leaks.shared_files()  # what the workers hold is known as theirs only while they live
-            _shut_down_pools()
+            end_pools()
     except leaks.LeakError as error:
         left = str(error)
     if left:
         pytest.fail(left, pytrace=False)
-
-
-def _shut_down_pools() -> None:
-    # Tests that never touched the engine pay nothing.
-    if any(name.startswith(("unified_exec._pools", "unified_exec._scope")) for name in sys.modules):
-        import unified_exec
-
-        if hasattr(unified_exec, "shutdown_default_pools"):
-            unified_exec.shutdown_default_pools()
 
 
 @pytest.fixture(scope="session")

@@ -18,20 +18,17 @@ import stat
 import sys
 import threading
 import time
-import uuid
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 
-from tests import holders
+from tests import holders, process_tree
 from tests.waiting import PATIENCE, until
 
 LINUX = sys.platform == "linux"
-# Whatever the tests start inherits this, so that a process whose parent is gone is still known as theirs.
-MARK = "UNIFIED_EXEC_TEST_RUN"
 WATCHED = "processes, threads, asyncio tasks" + (", descriptors, shared memory" if LINUX else " (the rest: Linux only)")
 
 
@@ -44,71 +41,6 @@ class Kind(NamedTuple):
 
     look: Callable[[], dict[Hashable, Any]]
     describe: Callable[[Any], str]
-
-
-# --- processes ---------------------------------------------------------------------------------------------------
-
-
-def processes() -> dict[Hashable, Any]:
-    found: dict[Hashable, Any] = {}
-    for process in [*_descendants(), *_marked()]:
-        try:
-            found[process.pid, process.create_time()] = process
-        except psutil.NoSuchProcess:
-            pass
-    return found
-
-
-def describe_process(process: psutil.Process) -> str:
-    try:
-        status = process.status()
-        if status == psutil.STATUS_ZOMBIE:
-            return f"child process {process.pid}: dead, but never reaped"
-        place = "child process" if _is_ours(process) else "orphaned process"
-        return f"{place} {process.pid} ({status}): {' '.join(process.cmdline()) or process.name()}"
-    except psutil.NoSuchProcess:
-        return f"process {process.pid}: gone as soon as it was reported"
-
-
-def _is_ours(process: psutil.Process) -> bool:
-    return os.getpid() in (parent.pid for parent in process.parents())
-
-
-def _descendants() -> list[psutil.Process]:
-    if LINUX and not _has_children():
-        return []
-    return psutil.Process().children(recursive=True)
-
-
-def _has_children() -> bool:
-    """Whether this process has any child at all: a question that costs microseconds, for the many tests with none."""
-    try:
-        return any(Path(f"/proc/self/task/{task}/children").read_bytes() for task in os.listdir("/proc/self/task"))
-    except OSError:  # a thread ended meanwhile, or a kernel without these files
-        return True
-
-
-def mark_this_run() -> None:
-    os.environ[MARK] = f"{os.getpid()}-{uuid.uuid4().hex}"
-
-
-def _marked() -> Iterator[psutil.Process]:
-    mark = os.environ.get(MARK)
-    if mark is not None:
-        yield from with_environment(f"{MARK}={mark}")
-
-
-def with_environment(setting: str) -> Iterator[psutil.Process]:
-    """The other processes that have `setting` in their environment, as those have that inherited it."""
-    wanted = setting.encode()
-    for name in os.listdir("/proc") if LINUX else ():
-        if not name.isdigit() or int(name) == os.getpid():
-            continue
-        try:
-            if wanted in Path("/proc", name, "environ").read_bytes():
-                yield psutil.Process(int(name))
-        except (OSError, psutil.NoSuchProcess):  # ended meanwhile, or another user's
-            pass
 
 
 # --- threads -----------------------------------------------------------------------------------------------------
@@ -168,7 +100,9 @@ def _socket_kind(number: int) -> str:
         return ""
 
 
-_held: set[tuple[str, int]] = set()  # files in /dev/shm that this process tree was seen to hold
+# Files in /dev/shm that this process tree was seen to hold, and those that were another's when they were first seen.
+_held: set[tuple[str, int]] = set()
+_of_others: set[tuple[str, int]] = set()
 
 
 def shared_files() -> dict[Hashable, Any]:
@@ -178,14 +112,15 @@ def shared_files() -> dict[Hashable, Any]:
         there = {(entry.name, entry.inode()): entry.path for entry in os.scandir("/dev/shm")}
     except OSError:
         return {}
-    if not there.keys() - _held:
-        return dict(there)
-    ours = [os.getpid(), *(process.pid for process in processes().values())]
-    held = {path for pid in ours for path in _shared_paths_of(pid)}
-    numbers = {str(pid) for pid in ours}
-    for key, path in there.items():
-        if path in held or not numbers.isdisjoint(re.findall(r"\d+", key[0])):
-            _held.add(key)
+    _of_others.intersection_update(there)
+    new = there.keys() - _held - _of_others
+    if new:
+        ours = [os.getpid(), *(process.pid for process in process_tree.processes().values())]
+        held = {path for pid in ours for path in _shared_paths_of(pid)}
+        numbers = {str(pid) for pid in ours}
+        for key in new:
+            is_ours = there[key] in held or not numbers.isdisjoint(re.findall(r"\d+", key[0]))
+            (_held if is_ours else _of_others).add(key)
     return {key: path for key, path in there.items() if key in _held}
 
 
@@ -229,7 +164,7 @@ def who_holds(mapped: Iterable[Hashable]) -> list[str]:
 
 
 KINDS = (
-    Kind(processes, describe_process),
+    Kind(process_tree.processes, process_tree.describe),
     Kind(threads, describe_thread),
     Kind(descriptors, describe_descriptor),
     Kind(shared_files, describe_shared_file),
@@ -260,12 +195,31 @@ def _is_left(task: asyncio.Task[Any]) -> bool:
 # --- the watch ---------------------------------------------------------------------------------------------------
 
 
+def nothing() -> Container[Hashable]:
+    return ()
+
+
+def forget_others() -> None:
+    """What was seen to belong to other programs of the machine is looked at again."""
+    process_tree.forget_others()
+    _of_others.clear()
+
+
 @contextmanager
-def watch(patience: float = PATIENCE, pause: Callable[[float], object] = time.sleep) -> Iterator[None]:
+def watch(
+    patience: float = PATIENCE,
+    pause: Callable[[float], object] = time.sleep,
+    spared: Callable[[], Container[Hashable]] = nothing,
+) -> Iterator[None]:
     """Raise `LeakError` if the block leaves anything behind that is not gone after `patience` seconds.
 
     Processes that were left are killed once they are reported, so that one test's leak is not the next one's.
     If the block itself fails, its exception goes on with the leaks in a note.
+
+    Args:
+        patience: seconds.
+        pause: between two looks.
+        spared: tells what may be left, by the keys of `KINDS`.
     """
     before = [kind.look() for kind in KINDS]
     tasks: list[str] = []
@@ -281,7 +235,7 @@ def watch(patience: float = PATIENCE, pause: Callable[[float], object] = time.sl
         _left_tasks.remove(tasks)
         if not _left_tasks:
             asyncio.Runner.close = _close_runner  # type: ignore[method-assign]
-        left = tasks + _what_is_left(before, patience, pause)
+        left = tasks + _what_is_left(before, patience, pause, spared)
         if left and failure is not None:
             failure.add_note("It also left behind:\n" + _listed(left))
         elif left:
@@ -292,37 +246,42 @@ def _listed(left: list[str]) -> str:
     return "\n".join(f"  - {line}" for line in left)
 
 
-def _what_is_left(before: list[dict[Hashable, Any]], patience: float, pause: Callable[[float], object]) -> list[str]:
-    waiting = [(kind, old) for kind, old in zip(KINDS, before, strict=True) if kind.look().keys() - old.keys()]
+def _what_is_left(
+    before: list[dict[Hashable, Any]],
+    patience: float,
+    pause: Callable[[float], object],
+    spared: Callable[[], Container[Hashable]],
+) -> list[str]:
+    def new(kind: Kind, old: dict[Hashable, Any]) -> dict[Hashable, Any]:
+        found = {key: thing for key, thing in kind.look().items() if key not in old}
+        if found:
+            may_stay = spared()
+            found = {key: thing for key, thing in found.items() if key not in may_stay}
+        return found
+
+    waiting = [(kind, old) for kind, old in zip(KINDS, before, strict=True) if new(kind, old)]
     if not waiting:
         return []
     seen: list[set[Hashable]] = []
 
     def gone() -> bool:
-        now = [kind.look().keys() - old.keys() for kind, old in waiting]
+        now = [set(new(kind, old)) for kind, old in waiting]
         if now != seen:
             # A cycle, such as an exception with its traceback, may hold the last reference; and what has ended since
             # (a thread) may have held the cycle until then.
             gc.collect()
             seen[:] = now
-            now = [kind.look().keys() - old.keys() for kind, old in waiting]
+            now = [set(new(kind, old)) for kind, old in waiting]
         return not any(now)
 
     until(gone, patience, pause=pause)
     left = []
     for kind, old in waiting:
-        for key, thing in kind.look().items():
-            if key not in old:
-                left.append(kind.describe(thing))
-                if isinstance(thing, psutil.Process):
-                    _kill(thing)
+        found = new(kind, old)
+        for thing in found.values():
+            left.append(kind.describe(thing))
+            if isinstance(thing, psutil.Process):
+                process_tree.kill(thing)
         if kind.look is mappings:
-            left += who_holds(kind.look().keys() - old.keys())
+            left += who_holds(found)
     return left
-
-
-def _kill(process: psutil.Process) -> None:
-    try:
-        process.kill()
-    except psutil.Error:
-        pass

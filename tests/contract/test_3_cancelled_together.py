@@ -9,6 +9,8 @@ from tests.contract.conftest import Folder
 from tests.contract.test_3_process_tasks import NEVER
 from unified_exec import ProcessPool, Tally, TaskScope, Verdict, WorkerStartError
 
+pytestmark = pytest.mark.every_loop
+
 
 class OneForAll:
     """Everything ends with the first task that ends."""

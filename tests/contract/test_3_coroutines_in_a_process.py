@@ -10,6 +10,8 @@ from tests.contract.conftest import Folder
 from tests.contract.test_3_process_tasks import NEVER, running
 from unified_exec import Collect, FailFast, ProcessPool, TaskScope, WorkerCrashed
 
+pytestmark = pytest.mark.every_loop
+
 
 async def test_each_of_many_coroutines_in_a_worker_can_be_cancelled(folder: Folder) -> None:
     async with ProcessPool(1, grace=NEVER) as pool, TaskScope(policy=Collect(), processes=pool) as scope:

@@ -13,6 +13,8 @@ from tests.contract.test_3_process_tasks import NEVER
 from tests.contract.test_5_deadlines import FAR, pass_the_deadline
 from unified_exec import Collect, ProcessPool, TaskHandle, TaskScope, TaskTimeout, ThreadPool
 
+pytestmark = pytest.mark.every_loop
+
 
 class Reached:
     """A task that is under way, and all that can be used to cancel it."""

@@ -28,6 +28,8 @@ from unified_exec import (
 from unified_exec._pools.process.worker import Worker
 from unified_exec._rules import prefetch
 
+pytestmark = pytest.mark.every_loop
+
 NEVER = 600.0
 """A grace so long that only the ask can end a task."""
 
@@ -76,6 +78,7 @@ async def test_a_task_that_swallows_the_ask_is_killed_after_the_grace_with_its_c
         assert await scope.spawn(os.getpid, on="process") != worker
 
 
+@pytest.mark.fresh_pool
 async def test_a_call_that_keeps_the_gil_is_killed_and_a_spare_worker_takes_over(folder: Folder) -> None:
     def others() -> set[int]:
         return {child.pid for child in psutil.Process().children()} - {handle.worker}

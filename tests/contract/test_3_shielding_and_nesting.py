@@ -10,6 +10,8 @@ from tests.contract import tasks
 from tests.contract.conftest import Folder, Place
 from unified_exec import TaskCancelled, TaskScope, TaskState
 
+pytestmark = pytest.mark.every_loop
+
 
 async def test_a_shielded_scope_is_not_reached_from_outside(place: Place, folder: Folder) -> None:
     with anyio.CancelScope() as outer:

@@ -12,6 +12,8 @@ from tests.contract import tasks
 from tests.waiting import until_async
 from unified_exec import Cancelled, TaskScope, ThreadPool, check_cancelled, is_cancelled
 
+pytestmark = pytest.mark.every_loop
+
 
 class Running:
     """A thread task that does `body` over and over, and what it noticed."""

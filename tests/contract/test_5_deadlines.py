@@ -16,6 +16,8 @@ from tests.contract.groups import leaves
 from tests.waiting import until_async
 from unified_exec import Collect, Race, TaskScope, TaskTimeout, time_left
 
+pytestmark = pytest.mark.every_loop
+
 FAR = 1000.0
 
 

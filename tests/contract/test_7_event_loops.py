@@ -15,6 +15,8 @@ import pytest
 from tests.faults import programs, tasks
 from unified_exec import ProcessPool, TaskScope, WorkerStartError, call, shutdown_default_pools
 
+pytestmark = pytest.mark.every_loop
+
 LOOPS: dict[str, dict[str, Any]] = {
     "asyncio": {"backend": "asyncio"},
     "uvloop": {"backend": "asyncio", "backend_options": {"use_uvloop": True}},
@@ -146,6 +148,7 @@ async def test_a_scope_inside_a_task_inside_a_worker_has_workers_of_its_own() ->
         assert pids[0] == handle.worker
 
 
+@pytest.mark.fresh_pool
 async def test_a_scope_inside_a_coroutine_inside_a_worker_works() -> None:
     async def nested() -> list[int]:
         async with TaskScope() as scope:

@@ -9,6 +9,8 @@ import pytest
 
 from unified_exec import ProcessPool, TaskScope, ThreadPool
 
+pytestmark = pytest.mark.every_loop
+
 QUEUED = 5000
 A_FEW = 8
 """Tasks of the other scope that may end first: those that run, and what was sent ahead for some milliseconds."""

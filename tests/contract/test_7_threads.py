@@ -16,6 +16,8 @@ from tests.contract import tasks
 from tests.contract.conftest import Folder
 from unified_exec import Collect, PoolClosed, TaskScope, ThreadPool
 
+pytestmark = pytest.mark.every_loop
+
 
 async def test_short_tasks_do_not_wait_behind_a_long_one_while_another_thread_is_free(folder: Folder) -> None:
     async with ThreadPool(2) as pool, TaskScope(threads=pool) as scope:

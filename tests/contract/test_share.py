@@ -65,11 +65,13 @@ async def test_a_shared_object_comes_back_as_the_same_handle() -> None:
     assert await call(give_back, shared, on="process") is shared
 
 
+@pytest.mark.fresh_pool
 async def test_a_worker_can_hand_it_on_to_workers_of_its_own() -> None:
     shared = share(np.ones(1000))
     assert (await call(nested_total, shared, on="process"))[0] == 100.0
 
 
+@pytest.mark.fresh_pool
 async def test_the_memory_is_freed_when_the_handle_is_dropped() -> None:
     shared = share(np.ones(1_000_000))
     watched = weakref.ref(shared)

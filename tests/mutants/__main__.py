@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.mutants.catalogue import CLAUSES, MUTANTS
-from tests.mutants.hunt import Verdict, copy_of_the_project, failing_unbroken, hunt
+from tests.mutants.hunt import Hunters, Verdict
 from tests.mutants.mutant import Mutant
 
 
@@ -19,6 +19,7 @@ def main() -> int:
     parser.add_argument("--clause", type=int, choices=CLAUSES, help="those of one clause")
     parser.add_argument("--only", default="", metavar="TEXT", help="those whose description, place or file has TEXT")
     parser.add_argument("--patience", type=float, default=60.0, metavar="S", help="seconds for the tests of a mutant")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="mutants tried at the same time (2)")
     chosen = parser.parse_args()
     mutants = [
         mutant
@@ -27,13 +28,12 @@ def main() -> int:
         and chosen.only in f"{mutant.breaks} {mutant.place} {mutant.file} {' '.join(mutant.tests)}"
     ]
     verdicts: list[tuple[Mutant, Verdict]] = []
-    with tempfile.TemporaryDirectory() as folder, copy_of_the_project(Path(folder)) as copy:
-        failing = failing_unbroken(mutants, copy)
+    with tempfile.TemporaryDirectory() as folder, Hunters(Path(folder), chosen.jobs) as hunters:
+        failing = hunters.failing_unbroken(mutants)
         if failing is not None:
             print(f"nothing can be proved: without any mutant fails {failing}")
             return 2
-        for mutant in mutants:
-            verdict = hunt(mutant, copy, chosen.patience)
+        for mutant, verdict in hunters.hunt(mutants, chosen.patience):
             verdicts.append((mutant, verdict))
             print(row(mutant, verdict), flush=True)
     print()

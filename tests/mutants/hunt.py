@@ -6,20 +6,24 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
+from typing import TypeVar
 
 import psutil
 
-from tests import leaks
+from tests import process_tree
 from tests.faults import programs
 from tests.mutants.mutant import ROOT, Mutant
 
+T = TypeVar("T")
+
 COPIED = ("unified_exec", "tests", "pyproject.toml")
 WHOLE = 900.0
-"""Seconds for the tests of all mutants together, unbroken."""
+"""Seconds for the tests of one file, unbroken."""
 HANGS = 20
 """Seconds after which a single test counts as hanging, which is a failure too."""
 
@@ -44,20 +48,66 @@ class Verdict:
     valid: bool = True
 
 
-@contextmanager
-def copy_of_the_project(folder: Path) -> Iterator[Path]:
-    """A copy to break; removed afterwards."""
-    copy = folder / "project"
+class Hunters:
+    """Copies of the project, in each of which one mutant at a time is tried; removed afterwards.
+
+    Args:
+        folder: an empty one, for the copies.
+        jobs: how many are tried at the same time.
+    """
+
+    def __init__(self, folder: Path, jobs: int) -> None:
+        self._copies: SimpleQueue[Path] = SimpleQueue()
+        self._threads = ThreadPoolExecutor(jobs)
+        for number in range(jobs):
+            self._copies.put(copy_of_the_project(folder / f"project-{number}"))
+
+    def hunt(self, mutants: Sequence[Mutant], patience: float) -> Iterator[tuple[Mutant, Verdict]]:
+        """Try each mutant; the verdicts come in the order of the mutants."""
+        return zip(mutants, self._in_copies(lambda copy, mutant: hunt(mutant, copy, patience), mutants), strict=True)
+
+    def failing_unbroken(self, mutants: Iterable[Mutant]) -> str | None:
+        """Run the tests of all the mutants once in unbroken copies: what fails there proves nothing of a mutant.
+
+        Returns:
+            the first test that fails, ``None`` if all pass.
+        """
+        tests: dict[tuple[str, str], set[str]] = {}  # those of one file, with one choice of parameters, run together
+        for mutant in mutants:
+            for test in mutant.selection:
+                tests.setdefault((test.partition("::")[0], mutant.only), set()).add(test)
+        runs = [(sorted(selection), only) for (_, only), selection in tests.items()]
+        for verdict in self._in_copies(lambda copy, one: run(*one, copy, WHOLE), runs):
+            if verdict.killed or not verdict.valid:
+                return verdict.by
+        return None
+
+    def _in_copies(self, fn: Callable[[Path, T], Verdict], things: Iterable[T]) -> Iterator[Verdict]:
+        def with_copy(thing: T) -> Verdict:
+            copy = self._copies.get()
+            try:
+                return fn(copy, thing)
+            finally:
+                self._copies.put(copy)
+
+        return self._threads.map(with_copy, things)
+
+    def __enter__(self) -> Hunters:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+
+def copy_of_the_project(copy: Path) -> Path:
+    """Copy what the tests of a mutant need into a new folder."""
     ignored = shutil.ignore_patterns("__pycache__", "_build")
     for name in COPIED:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, copy / name, ignore=ignored)
         else:
             shutil.copy(ROOT / name, copy / name)
-    try:
-        yield copy
-    finally:
-        shutil.rmtree(copy, ignore_errors=True)
+    return copy
 
 
 def hunt(mutant: Mutant, copy: Path, patience: float) -> Verdict:
@@ -80,22 +130,6 @@ def hunt(mutant: Mutant, copy: Path, patience: float) -> Verdict:
     finally:
         path.write_text(whole)
         _forget_compiled(path)
-
-
-def failing_unbroken(mutants: Iterable[Mutant], copy: Path) -> str | None:
-    """Run the tests of all the mutants once in the unbroken copy: what fails there proves nothing of a mutant.
-
-    Returns:
-        the first test that fails, ``None`` if all pass.
-    """
-    tests: dict[str, set[str]] = {}
-    for mutant in mutants:
-        tests.setdefault(mutant.only, set()).update(mutant.selection)
-    for only, selection in tests.items():
-        verdict = run(sorted(selection), only, copy, WHOLE)
-        if verdict.killed or not verdict.valid:
-            return verdict.by
-    return None
 
 
 def _forget_compiled(path: Path) -> None:
@@ -132,7 +166,7 @@ def run(selection: list[str], chosen: str, copy: Path, patience: float) -> Verdi
 
 def _end_what_is_left(copy: Path) -> None:
     """The tests start programs in sessions of their own, and a mutant may keep them from ending those."""
-    for process in leaks.with_environment(f"{MARK}={copy}"):
+    for process in process_tree.with_environment(f"{MARK}={copy}"):
         try:
             process.kill()
         except psutil.NoSuchProcess:

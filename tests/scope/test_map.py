@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.profiles import examples
 from tests.scope import many
 from tests.scope.many import PLACES, AsyncSource, Chaos, Gone, Place, Source, collect
 from tests.waiting import until_async
@@ -195,7 +196,11 @@ async def test_items_that_wait_for_their_next_try_bound_the_reading(chunked: str
     limit=st.sampled_from([None, 1, 5]),
     source=st.sampled_from([Source, AsyncSource]),
 )
-@settings(max_examples=6, phases=[Phase.explicit, Phase.reuse, Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=examples(3, nightly=30),
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
 async def test_no_item_is_lost_and_none_comes_twice(
     fates: dict[int, str], chunk: Any, ordered: bool, retry: bool, limit: int | None, source: type[Source]
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.profiles import examples
 from tests.scope import many
 from tests.scope.many import PLACES, Chaos, Gone
 from tests.waiting import until_async
@@ -29,7 +30,7 @@ PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
     retry=st.booleans(),
     batch=st.sampled_from([0, 1, 7]),
 )
-@settings(max_examples=6, phases=PHASES, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(3, nightly=30), phases=PHASES, suppress_health_check=list(HealthCheck))
 async def test_each_item_of_a_pipeline_comes_out_once_or_is_a_dead_letter_once(
     fates: dict[int, str], ordered: bool, retry: bool, batch: int
 ) -> None:
@@ -72,7 +73,7 @@ MOMENTS = st.one_of(
 
 @pytest.mark.parametrize("place", PLACES)
 @given(moment=MOMENTS, ordered=st.booleans(), fates=st.dictionaries(st.integers(0, ITEMS - 1), st.just("raise")))
-@settings(max_examples=8, phases=PHASES, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(3, nightly=40), phases=PHASES, suppress_health_check=list(HealthCheck))
 async def test_a_map_cancelled_anywhere_has_run_and_given_each_item_at_most_once(
     place: str, moment: tuple[str, int], ordered: bool, fates: dict[int, str]
 ) -> None:
@@ -94,7 +95,7 @@ async def test_a_map_cancelled_anywhere_has_run_and_given_each_item_at_most_once
 @given(
     moment=MOMENTS, ordered=st.booleans(), fates=st.dictionaries(st.integers(0, ITEMS - 1), st.just("kill"), max_size=2)
 )
-@settings(max_examples=8, phases=PHASES, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(3, nightly=40), phases=PHASES, suppress_health_check=list(HealthCheck))
 async def test_a_pipeline_cancelled_anywhere_has_run_and_given_each_item_at_most_once(
     moment: tuple[str, int], ordered: bool, fates: dict[int, str]
 ) -> None:
@@ -164,7 +165,7 @@ def _once_at_most(folder: Path, found: list[int], ordered: bool, without: set[in
 
 
 @given(n=st.integers(0, 2000), taken=st.integers(0, 2000), on=st.sampled_from(["thread", "process", "process-async"]))
-@settings(max_examples=12, phases=PHASES, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(6, nightly=60), phases=PHASES, suppress_health_check=list(HealthCheck))
 async def test_a_stream_left_anywhere_has_given_each_item_once_and_is_closed(n: int, taken: int, on: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

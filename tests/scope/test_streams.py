@@ -22,6 +22,8 @@ from unified_exec import (
     WorkerCrashed,
 )
 
+pytestmark = pytest.mark.every_loop
+
 GENERATORS = {
     "loop": ("loop", many.a_count_to, many.a_three_then_fail),
     "thread": ("thread", many.count_to, many.three_then_fail),

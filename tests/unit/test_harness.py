@@ -15,6 +15,8 @@ from tests import hangs
 from tests.conftest import LOOPS
 from tests.interpreters import Interpreter, others, this_version
 
+pytestmark = pytest.mark.every_loop
+
 seen: list[str] = []
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from tests import leaks
+from tests.profiles import examples
 from tests.waiting import until
 from unified_exec._platform import shared_memory, shm_cache
 from unified_exec._platform.shm_cache import FREE_MAX, KEEP, LIVE_MAX, SIZE_MAX, SIZE_MIN, BlockCache
@@ -137,7 +138,9 @@ class TwoEnds(RuleBasedStateMachine):
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_what_is_alive_keeps_its_contents() -> None:
-    run_state_machine_as_test(TwoEnds, settings=settings(max_examples=40, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(
+        TwoEnds, settings=settings(max_examples=examples(10, nightly=40), stateful_step_count=40, deadline=None)
+    )
 
 
 def there_and_back(rounds: int, size: int = SIZE_MIN) -> list[int]:

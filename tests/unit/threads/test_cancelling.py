@@ -17,6 +17,8 @@ from unified_exec._tasks.current import check_cancelled, is_cancelled
 from unified_exec._tasks.types import TaskState
 from unified_exec.errors import Cancelled, RemoteError
 
+pytestmark = pytest.mark.every_loop
+
 
 async def test_a_queued_task_never_starts_and_is_settled_at_once() -> None:
     ran: list[object] = []

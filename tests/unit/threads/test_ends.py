@@ -17,6 +17,8 @@ from tests.unit.threads.driving import Blocker, Driver, driver, happens
 from unified_exec._pools.thread.pool import ThreadPool
 from unified_exec.errors import PoolClosed
 
+pytestmark = pytest.mark.every_loop
+
 
 async def test_a_closed_pool_takes_nothing_and_has_finished_everything() -> None:
     pool = ThreadPool(2, name="crew")

@@ -9,8 +9,11 @@ from typing import Any
 import anyio
 import anyio.from_thread
 import anyio.lowlevel
+import pytest
 
 from tests.unit.threads.driving import driver, happens
+
+pytestmark = pytest.mark.every_loop
 
 
 async def test_anyio_from_thread_works_in_a_task() -> None:

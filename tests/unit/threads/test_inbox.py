@@ -14,6 +14,8 @@ from unified_exec._pools.thread import pool
 from unified_exec._pools.thread.pool import ThreadPool
 from unified_exec.errors import PoolClosed
 
+pytestmark = pytest.mark.every_loop
+
 
 def locked_out(it: Driver, fn: Callable[..., Any], *args: Any, **options: Any) -> Job:
     """Spawn as somebody does who comes while the lock is held."""

@@ -19,6 +19,8 @@ from tests.unit.threads.driving import driver, happens
 from unified_exec._pools.thread import call, interrupt
 from unified_exec.errors import Cancelled
 
+pytestmark = pytest.mark.every_loop
+
 
 async def test_an_interrupted_task_runs_its_finally_block_and_hears_why() -> None:
     began = threading.Event()

@@ -21,6 +21,8 @@ from unified_exec._tasks.current import current_task
 from unified_exec._tasks.types import TaskState
 from unified_exec.errors import Cancelled, RemoteError
 
+pytestmark = pytest.mark.every_loop
+
 
 async def test_a_value_arrives_and_is_settled_in_the_loops_thread() -> None:
     async with driver() as it:

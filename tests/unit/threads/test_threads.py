@@ -19,6 +19,8 @@ from unified_exec._pools.thread import pool
 from unified_exec._pools.thread.pool import ThreadPool
 from unified_exec.errors import WorkerStartError
 
+pytestmark = pytest.mark.every_loop
+
 
 @pytest.mark.parametrize("known_as_short", [False, True])
 async def test_forty_calls_that_wait_for_each_other_all_run_at_once(known_as_short: bool) -> None:

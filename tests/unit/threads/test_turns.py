@@ -8,8 +8,11 @@ import time
 import anyio
 import anyio.from_thread
 import anyio.lowlevel
+import pytest
 
 from tests.unit.threads.driving import Blocker, Owner, driver, happens
+
+pytestmark = pytest.mark.every_loop
 
 
 async def test_a_scope_with_many_queued_tasks_does_not_delay_another() -> None:

@@ -1,0 +1,22 @@
+"""How many examples a property test tries: few in each run of the suite, all with `HYPOTHESIS_PROFILE=nightly`."""
+
+from __future__ import annotations
+
+import os
+
+import hypothesis
+
+QUICK, NIGHTLY = "quick", "nightly"
+
+hypothesis.settings.register_profile(QUICK, deadline=None, print_blob=True)
+hypothesis.settings.register_profile(NIGHTLY, deadline=None, print_blob=True, max_examples=1000)
+CHOSEN = os.environ.get("HYPOTHESIS_PROFILE", QUICK)
+
+
+def load() -> None:
+    hypothesis.settings.load_profile(CHOSEN)
+
+
+def examples(quick: int, nightly: int) -> int:
+    """The `max_examples` of a test whose examples take long."""
+    return nightly if CHOSEN == NIGHTLY else quick
