@@ -20,13 +20,13 @@ def collatz(start):
 
 def longest_below(limit):
     if limit % 1000:
-        raise ValueError(f"{limit} is no round number")
+        raise ValueError(f"{limit} is not a round number")
     return max(range(1, limit), key=collatz)
 
 
 async def main():
     limits = (20_000, 1_000, 10_000, 1_234, 5_000, 2_000)
-    # Collect: a part that fails does not cost the others.
+    # Collect: if one computation fails, the others go on.
     async with TaskScope(policy=Collect()) as scope:
         handles = [
             scope.spawn(longest_below, limit, on="cpu", name=f"below {limit}")

@@ -1,4 +1,4 @@
-"""One failure stops a coroutine, a thread and a process; each cleans up, and nothing is left.
+"""One failure stops a coroutine, a thread and a process; each cleans up, and nothing is left over.
 
 python examples/cancel_everywhere.py
 """
@@ -23,7 +23,7 @@ def thread(folder):
     try:
         (folder / "thread.started").touch()
         while True:
-            check_cancelled()  # a thread is stopped where it looks
+            check_cancelled()  # a thread is stopped where it checks
     finally:
         (folder / "thread.cleaned").touch()
 
@@ -66,4 +66,4 @@ async def main():
 
 
 anyio.run(main)
-shutdown_default_pools()  # not needed: workers end with the program
+shutdown_default_pools()  # not needed: workers exit with the program

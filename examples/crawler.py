@@ -1,6 +1,6 @@
 """A crawler on all three backends: coroutines fetch, processes find the links, a thread keeps the index in SQLite.
 
-The site it crawls is served on loopback by this program itself.
+The program itself serves the site that it crawls, on loopback.
 
     python examples/crawler.py
 """
@@ -60,7 +60,7 @@ def parse(html: str) -> tuple[list[str], int]:
 
 
 class Index:
-    """Used from one thread at a time, as SQLite likes it."""
+    """Used from one thread at a time, as SQLite requires."""
 
     def __init__(self) -> None:
         self.db = sqlite3.connect(":memory:", check_same_thread=False)
@@ -70,12 +70,10 @@ class Index:
         self.db.execute("insert into pages values (?, ?)", (path, words))
 
     def summary(self) -> tuple[int, int, str]:
-        pages, words = self.db.execute(
-            "select count(*), sum(words) from pages"
-        ).fetchone()
-        (longest,) = self.db.execute(
-            "select path from pages order by words desc limit 1"
-        ).fetchone()
+        totals = "select count(*), sum(words) from pages"
+        pages, words = self.db.execute(totals).fetchone()
+        by_length = "select path from pages order by words desc limit 1"
+        (longest,) = self.db.execute(by_length).fetchone()
         self.db.close()
         return pages, words, longest
 
@@ -98,18 +96,17 @@ async def crawl(port: int, start: str) -> tuple[int, int, str]:
             async def visit(path: str) -> None:
                 async with connections:
                     html = await fetch(port, path)
-                links, words = await scope.spawn(
-                    parse, html
-                )  # its marker sends it to a process
+                # The marker @cpu_bound sends it to a process.
+                links, words = await scope.spawn(parse, html)
                 for link in links:
                     if link not in seen:
                         seen.add(link)
                         scope.spawn(visit, link)
-                scope.spawn(index.add, path, words)  # any other function: the thread
+                scope.spawn(index.add, path, words)  # other functions: the thread
 
             seen.add(start)
             scope.spawn(visit, start)
-        # The block has been left, so every page is in the index.
+        # The scope has exited, so every page is in the index.
         async with TaskScope(threads=index_thread) as scope:
             return await scope.spawn(index.summary)
 

@@ -1,4 +1,4 @@
-"""The same file from three mirrors at once: the first whole answer wins, the others are hung up on.
+"""The same file from three mirrors at once: the first complete answer wins, the other downloads are cancelled.
 
 python examples/mirrors.py
 """
@@ -16,9 +16,9 @@ FILE = b"the file, byte for byte"
 async def mirror(stream, behaviour, hung_up):
     async with stream:
         if behaviour == "broken":
-            return  # hangs up without an answer
+            return  # closes the connection without an answer
         if behaviour == "slow":
-            await stream.send(FILE[:3])  # begins, and goes to sleep
+            await stream.send(FILE[:3])  # starts, and then stalls
             try:
                 await stream.receive()
             except anyio.EndOfStream:
@@ -47,10 +47,9 @@ async def serve(behaviour, hung_up, *, task_status):
 async def main():
     hung_up = []
     async with TaskScope("servers", timeout=30) as servers:
+        # anyio's own verb, start, works too.
         ports = {
-            behaviour: await servers.start(
-                partial(serve, behaviour, hung_up)
-            )  # anyio's own verb works too
+            behaviour: await servers.start(partial(serve, behaviour, hung_up))
             for behaviour in ("broken", "slow", "good")
         }
 
@@ -68,7 +67,7 @@ async def main():
             else:
                 print(name, "won:", handle.result().decode())
 
-        while not hung_up:  # noqa: ASYNC110 - the server's side notices a moment later
+        while not hung_up:  # noqa: ASYNC110 - the server notices a moment later
             await anyio.sleep(0.01)
         print("hung up on:", *hung_up)
         servers.cancel("the race is over")

@@ -1,12 +1,12 @@
-"""How a notebook uses it: cells one after another, no main guard, no async, classes and functions defined on the spot.
+"""A notebook: cells, no main guard, no async, classes and functions defined in cells.
 
-The cells are marked as editors know them (`# %%`). Inside Jupyter an event loop runs already: there write `await
-call(...)` and `async with TaskScope() as scope:` instead of `with SyncTaskScope() as scope:`.
+The cells are marked in the way that editors know (`# %%`). Jupyter already runs an event loop: there write
+`await call(...)` and `async with TaskScope() as scope:` instead of `with SyncTaskScope() as scope:`.
 
     python examples/notebook.py
 """
 
-# %% Some data of our own class, defined right here
+# %% Some data, of a class that is defined here
 
 import random
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class TooSmall(Exception):
     pass
 
 
-# %% A function over it. Workers get it by value; they never import this file
+# %% A function of it. Workers get it by value; they do not import this file
 
 
 def inside_circle(sample):
@@ -42,20 +42,15 @@ with SyncTaskScope() as scope:
     hits = list(scope.map(inside_circle, samples, on="cpu"))
 print("pi is about", round(4 * sum(hits) / sum(sample.size for sample in samples), 1))
 
-# %% An exception class of the notebook is the same class when it comes back
+# %% An exception comes back as the notebook's own class
 
 with SyncTaskScope() as scope:
-    outcomes = list(
-        scope.map(
-            inside_circle,
-            [Sample(1), Sample(2, size=10)],
-            on="process",
-            return_exceptions=True,
-        )
-    )
+    mixed = [Sample(1), Sample(2, size=10)]
+    results = scope.map(inside_circle, mixed, on="process", return_exceptions=True)
+    outcomes = list(results)
 print([type(outcome) is TooSmall for outcome in outcomes])
 
-# %% Change the function, run the cell again: the new one is sent
+# %% Change the function and run the cell again: the new version is sent
 
 
 def inside_circle(sample):

@@ -1,7 +1,7 @@
-"""unified_exec in a web application, without a framework: a bare ASGI application and a client that drives it.
+"""A web application without a framework: a bare ASGI application and a client.
 
-The application's lifespan opens and closes the pools; handlers open scopes; a client that goes away takes its work with
-it. In FastAPI or Starlette the same lines go into `lifespan=` and the route functions.
+The application's lifespan opens and closes the pools; handlers open scopes; when a client disconnects, its work is
+cancelled. In FastAPI or Starlette the same lines go into `lifespan=` and the route functions.
 
     python examples/web_app.py
 """
@@ -41,7 +41,7 @@ class App:
 
     async def lifespan(self, receive, send):
         assert (await receive())["type"] == "lifespan.startup"
-        # Bulkheads: reports never take the cores of the quick requests.
+        # Separate pools: reports cannot take the worker of the quick requests.
         async with (
             ProcessPool(1, name="quick") as self.quick,
             ProcessPool(1, name="reports", grace=0.5) as self.reports,
@@ -64,7 +64,7 @@ class App:
         except TaskTimeout as timeout:
             status, body = 504, str(timeout)
         except TaskCancelled:
-            return  # nobody is there to be answered
+            return  # the client is gone
         await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body", "body": json.dumps(body).encode()})
 
@@ -83,7 +83,7 @@ class App:
         return work.result()
 
 
-# --- the client: what a server would do with the application
+# --- the client: calls the application as a server would
 
 
 @contextlib.asynccontextmanager
@@ -113,9 +113,9 @@ async def get(app, path, leave_when=None):
         answer.append(message)
 
     await app({"type": "http", "path": path}, receive, send)
-    return (
-        (answer[0]["status"], json.loads(answer[1]["body"])) if answer else "no answer"
-    )
+    if not answer:
+        return "no answer"
+    return answer[0]["status"], json.loads(answer[1]["body"])
 
 
 async def main():
