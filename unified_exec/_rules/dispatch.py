@@ -182,7 +182,7 @@ def call_name(fn: Callable[..., Any]) -> str:
 
 def unknown_place(on: object) -> str:
     """The message for an `on=` that is no place."""
-    text = f"on={on!r} is no place to run a task"
+    text = f"on={on!r} is not a valid target"
     import difflib  # slow to import, and for this message only
 
     close = difflib.get_close_matches(on, (*PLACES, AUTO), n=1) if isinstance(on, str) else []
