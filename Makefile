@@ -93,7 +93,7 @@ hooks: $(VENV)/.stamp-lint
 
 docs: $(VENV)/.stamp-docs
 	@echo "== sphinx-build"
-	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 package: $(VENV)/.stamp-package

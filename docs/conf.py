@@ -46,6 +46,8 @@ copybutton_prompt_is_regexp = True
 
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+default_role = "py:obj"  # `name` in a docstring: a link where there is such a name
+
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"

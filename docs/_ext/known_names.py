@@ -85,6 +85,8 @@ OBJECTS: dict[str, dict[str, dict[str, str]]] = {
     "anyio": {
         "api.html": {
             "class": "anyio.CancelScope anyio.CapacityLimiter anyio.abc.TaskGroup anyio.TaskHandle",
+            "method": "anyio.abc.TaskGroup.create_task anyio.abc.TaskGroup.start "
+            "anyio.abc.TaskGroup.start_soon",
             "exception": "anyio.TaskCancelled anyio.TaskNotFinished",
             "function": "anyio.run anyio.move_on_after anyio.fail_after anyio.create_task_group anyio.sleep "
             "anyio.sleep_forever anyio.lowlevel.checkpoint anyio.from_thread.run anyio.from_thread.run_sync "
