@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from ._tasks.current import report as report
     from ._tasks.current import time_left as time_left
     from ._tasks.types import TaskState as TaskState
-    from ._wire.shared_object import Shared as Shared
+    from ._worker.shared_object import Shared as Shared
     from .errors import (
         Cancelled as Cancelled,
     )
@@ -98,7 +98,7 @@ _HOMES = {
     "_pools.thread.pool": ("ThreadPool",),
     "_scope.call": ("call",),
     "_scope.share": ("share",),
-    "_wire.shared_object": ("Shared",),
+    "_worker.shared_object": ("Shared",),
     "_pools.default_pools": ("shutdown_default_pools",),
     "_handles.cancelled": ("TaskCancelled",),
     "_handles.handle": ("TaskHandle",),

@@ -5,11 +5,10 @@ from __future__ import annotations
 import secrets
 from typing import Any, TypeVar
 
-from .._platform.shared_memory import open_block, write_block
-from .._wire import shared_object
+from .._platform.shared_memory import write_block
 from .._wire.pickling import codec, pickle_errors
 from .._wire.pickling.views import marked
-from .._wire.shared_object import Shared
+from .._worker.shared_object import Shared, remember_own
 
 T = TypeVar("T")
 
@@ -41,6 +40,6 @@ def share(obj: T) -> Shared[T]:
         raise pickle_errors.refused("the shared object", obj, error) from error
     fd, layout = write_block(packed.data, packed.buffers)
     size = len(packed.data) + sum(view.nbytes for view in packed.buffers)
-    shared: Shared[Any] = Shared(secrets.token_bytes(16), fd, layout, size, open_block)
-    shared_object.own(shared)
+    shared: Shared[Any] = Shared(secrets.token_bytes(16), fd, layout, size)
+    remember_own(shared)
     return shared

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from _struct import Struct
 from _struct import error as struct_error  # type: ignore[attr-defined]
+from typing import NamedTuple
 
 from ..errors import UnifiedExecError
 
@@ -49,7 +50,7 @@ NAME_MAX = 512
 
 # kind, flags, name bytes, function bytes, function id, task id, payload bytes, deadline (0: none)
 _TASK = Struct("<BBHIIQQd")
-_DONE = Struct("<BBBxQdd")  # kind, flags, outcome, task id, started, finished
+DONE_HEADER = Struct("<BBBxQdd")  # kind, flags, outcome, task id, started, finished
 _ID = Struct("<BQ")
 _REPORT = Struct("<BBQ")
 _COUNT = Struct("<I")
@@ -69,21 +70,19 @@ class ProtocolError(UnifiedExecError):
         return f"a worker broke the protocol: {self.what}"
 
 
-class TaskMessage:
-    """One task as the worker sees it; `payload` and `function` are views into the received message."""
+class TaskMessage(NamedTuple):
+    """One task as the worker receives it; `payload` and `function` are views of the received message."""
 
-    __slots__ = ("deadline", "flags", "function", "function_id", "id", "name", "payload")
+    flags: int
+    id: int
+    name: str
+    function_id: int
+    function: Bytes
+    payload: Bytes
+    deadline: float
 
-    def __init__(
-        self, flags: int, id: int, name: str, function_id: int, function: Bytes, payload: Bytes, deadline: float
-    ) -> None:
-        self.flags = flags
-        self.id = id
-        self.name = name
-        self.function_id = function_id
-        self.function = function
-        self.payload = payload
-        self.deadline = deadline
+
+_new_tuple = tuple.__new__  # what `TaskMessage(...)` does, without the call in between
 
 
 def pack_task(
@@ -111,11 +110,13 @@ def unpack_task(message: memoryview) -> TaskMessage:
     if kind != TASK or payload_at + payload_n != len(message):
         raise ProtocolError(f"kind {kind}, {len(message)} bytes is no task")
     name = str(message[start:function_at], "utf-8", "replace")
-    return TaskMessage(flags, id, name, function_id, message[function_at:payload_at], message[payload_at:], deadline)
+    function = message[function_at:payload_at] if function_n else b""
+    payload = message[payload_at:]
+    return _new_tuple(TaskMessage, (flags, id, name, function_id, function, payload, deadline))
 
 
 def pack_done(id: int, outcome: int, started: float, finished: float, payload: Bytes = b"", flags: int = 0) -> bytes:
-    return _DONE.pack(DONE, flags, outcome, id, started, finished) + payload
+    return DONE_HEADER.pack(DONE, flags, outcome, id, started, finished) + payload
 
 
 def after_stream(message: bytes) -> bytes:
@@ -135,12 +136,12 @@ def unpack_done(message: memoryview) -> tuple[int, int, int, float, float, memor
         ProtocolError: too short, or an unknown outcome.
     """
     try:
-        _, flags, outcome, id, started, finished = _DONE.unpack_from(message)
+        _, flags, outcome, id, started, finished = DONE_HEADER.unpack_from(message)
     except struct_error:
         raise ProtocolError(f"a message of {len(message)} bytes is too short for an answer") from None
     if outcome > UNSTARTED:
         raise ProtocolError(f"outcome {outcome} is unknown")
-    return flags, outcome, id, started, finished, message[_DONE.size :]
+    return flags, outcome, id, started, finished, message[DONE_HEADER.size :]
 
 
 def pack_id(kind: int, id: int, text: str | None = None) -> bytes:

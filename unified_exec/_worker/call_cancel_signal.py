@@ -1,4 +1,4 @@
-"""The bell of a worker that runs plain functions: how the one that runs is stopped."""
+"""The cancel signal of a worker that runs plain functions: how the running one is stopped."""
 
 from __future__ import annotations
 
@@ -14,83 +14,83 @@ from ..errors import Cancelled
 from .cancel_signal import CancelSignal
 from .connection import WorkerConnection
 
-UNHEARD = 0.04
-"""Seconds after which code that keeps the event loop of its task busy is hit itself."""
-BETWEEN = 0.3
-"""Seconds after which code of an event loop's library that runs without the loop is hit."""
+LOOP_BUSY = 0.04
+"""Seconds after which the raise lands in code that keeps the event loop of its task busy."""
+LOOP_SETUP = 0.3
+"""Seconds after which the raise lands in code of an event loop's library that runs without the loop."""
 
 
 class CallCancelSignal(CancelSignal):
-    """Raises in the task that runs in the main thread. An event loop that the task runs is told to cancel its main task
-    instead: a raise in the loop's own code would be lost, or leave the loop in pieces for the tasks that come after.
+    """Raises in the task that runs in the main thread. If the task runs an event loop, that is told to cancel its main
+    task instead: a raise in the loop's own code would be lost, or leave the loop broken for later tasks.
 
     Attributes:
         outermost: the code that calls each task.
-        told: the running task's event loop was told.
+        loop_notified: the event loop of the running task was told to cancel.
     """
 
-    __slots__ = ("_asked_at", "outermost", "told")
+    __slots__ = ("_requested_at", "loop_notified", "outermost")
 
-    def __init__(self, link: WorkerConnection) -> None:
-        super().__init__(link)
-        self.outermost: CodeType | None = None
-        self.told = False
-        self._asked_at = 0.0
+    def __init__(self, connection: WorkerConnection, outermost: CodeType) -> None:
+        super().__init__(connection)
+        self.outermost = outermost
+        self.loop_notified = False
+        self._requested_at = 0.0
 
     def deliver(self, frame: FrameType | None) -> None:
-        """Stop the running task if it was asked to; `frame` is where it is.
+        """Stop the running task if it was requested to stop; `frame` is what it runs.
 
         Raises:
-            Cancelled: it was, and is hit now. At most once for each ask.
+            Cancelled: in the task, right now. At most once for each request.
         """
-        id, view = self.running, self.view
-        if not id or view is None or id not in self.end.early:
+        id, task = self.running, self.task
+        if not id or task is None or id not in self.state.early:
             return
-        reason = self.end.early[id]
-        if not view.cancel_requested:
-            self._asked_at = monotonic()
-            view.request_cancel(reason)
-        if frame is not None and self._is_bad_moment(frame, view):
+        reason = self.state.early[id]
+        if not task.cancel_requested:
+            self._requested_at = monotonic()
+            task.request_cancel(reason)
+        if frame is not None and self._must_wait(frame, task):
             return
         self.running = 0
-        self.end.early.pop(id, None)
+        self.state.early.pop(id, None)
         self.raise_in(frame, reason)
 
-    def _is_bad_moment(self, frame: FrameType, view: CurrentTask) -> bool:
-        """Tell whether the raise must wait for another bell; the parent rings again while the task goes on."""
-        waited = monotonic() - self._asked_at
+    def _must_wait(self, frame: FrameType, task: CurrentTask) -> bool:
+        """Tell whether the raise must wait for the next signal; the parent repeats it while the task goes on."""
+        waited = monotonic() - self._requested_at
         loop = inner_loops.find(frame, self.outermost)
         if loop is None:
-            if waited >= BETWEEN or not inner_loops.is_between(frame, self.outermost):
+            if waited >= LOOP_SETUP or not inner_loops.is_between(frame, self.outermost):
                 return False
-            self.want_another(view)
+            self._request_signal(task)
             return True
-        if not self.told:
-            self.told = True
+        if not self.loop_notified:
+            self.loop_notified = True
             loop.cancel()
             return True
-        return loop.above is None or waited < UNHEARD
+        return loop.above is None or waited < LOOP_BUSY
 
-    def want_another(self, view: CurrentTask) -> None:
-        """Let the parent ring again in a moment."""
+    def _request_signal(self, task: CurrentTask) -> None:
+        """Have the parent send the signal again in a moment."""
         try:
-            self._link.control.send(frames.pack_id(frames.AGAIN, view.id))
+            self._connection.control.send(frames.pack_id(frames.AGAIN, task.id))
         except OSError:
             pass
 
-    def swallowed(self, unraisable: Any) -> bool:
-        """Raise again behind the finalizer that swallowed it, or ask the parent to ring again."""
-        view = self.view
-        if not isinstance(unraisable.exc_value, Cancelled) or view is None:
+    def on_swallowed(self, unraisable: Any) -> bool:
+        """Raise again after the finalizer that swallowed it, or have the parent send the signal again."""
+        task = self.task
+        if not isinstance(unraisable.exc_value, Cancelled) or task is None:
             return False
         frame = sys._getframe(2)  # what runs the finalizer; between are this method and the hook
         if self._is_in_the_task(frame) and sys.gettrace() is None:
-            self.raise_at_next_opcode(frame, Cancelled(view.reason))
+            self.raise_at_next_opcode(frame, Cancelled(task.reason))
             return True
-        self.end.early[view.id] = view.reason
-        self.want_another(view)
-        # Last: a bell that rang in here would raise where it is swallowed again.
-        self.running = view.id
+        self.state.early[task.id] = task.reason
+        self._request_signal(task)
+        # Last: a signal that came before this would raise where the exception is swallowed again.
+        self.running = task.id
         return True
 
     def _is_in_the_task(self, frame: FrameType) -> bool:
@@ -99,5 +99,5 @@ class CallCancelSignal(CancelSignal):
             at = at.f_back
         return at is not None
 
-    def stopped(self, view: CurrentTask, error: BaseException | None, *own: type[BaseException]) -> bool:
-        return super().stopped(view, error, *own, *(inner_loops.cancellations() if self.told else ()))
+    def was_cancelled(self, task: CurrentTask, error: BaseException | None, *own: type[BaseException]) -> bool:
+        return super().was_cancelled(task, error, *own, *(inner_loops.cancellations() if self.loop_notified else ()))

@@ -1,4 +1,4 @@
-"""The worker's two sockets: tasks and answers on one, settings, cancellations and large answers on the other."""
+"""The worker's two sockets: tasks and answers on one; settings, cancellations and large answers on the other."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ TASKS_FD, CONTROL_FD, LIFELINE_FD, STATUS_FD = 3, 4, 5, 6
 
 STATUS_SIZE = 4096
 STARTED = Struct("<Q")
+"""The id of the task that was begun last, at the start of the status memory."""
 
 STREAMED, MAILED = 1, 2
 
@@ -45,34 +46,44 @@ def receive(sock: _socket.socket, buffer: bytearray, flags: int = 0) -> tuple[in
     """Read one message into `buffer`: its length (0 when the other end is gone) and the descriptor it brought.
 
     Raises:
-        BlockingIOError: nothing is there and the socket, or `flags`, says not to wait.
+        BlockingIOError: no message is there and the socket, or `flags`, says not to wait.
         ProtocolError: the message did not fit, or brought more than one descriptor.
     """
     size, ancillary, got, _ = sock.recvmsg_into([buffer], _ANC, flags | RECEIVED_CLOEXEC)
-    if not ancillary and not got & _socket.MSG_TRUNC:
-        return size, None
+    return size, received_fd(ancillary, got) if ancillary or got & _socket.MSG_TRUNC else None
+
+
+def received_fd(ancillary: Sequence[tuple[int, int, bytes]], got: int) -> int | None:
+    """Return the one descriptor that came with a message, if any; `got` are the flags of the message.
+
+    Raises:
+        ProtocolError: the message did not fit, or brought more than one.
+    """
     fds = received_fds(ancillary)
     keep_from_children(fds)
     if got & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC) or len(fds) > 1:
         shared_memory.close_all(fds)
         raise frames.ProtocolError("a message was cut off")
-    return size, fds[0] if fds else None
+    return fds[0] if fds else None
 
 
 class WorkerConnection:
-    """The worker's end of the conversation. Sends whole messages and waits for room: an answer has left, or lies
+    """The worker's end of the conversation. Sends whole messages and waits for room: an answer has left, or is
     in shared memory, when `answer` returns.
 
     The reports of a task and its answer arrive in the order they were sent, though there are two sockets: from its
-    first large one on all go into the mailbox, with the note that the parent shall read the other socket first if the
+    first large one on all go into the mailbox, with the note that the parent must read the other socket first if the
     task has sent something there before.
 
     Attributes:
-        said: the tasks that have reported something, each with the sockets it was sent on (`STREAMED`, `MAILED`).
+        tasks: the socket of tasks and answers.
+        control: the mailbox.
+        status: memory in which the parent finds, even after our death, which task was begun.
+        reported_on: the tasks that have sent reports, each with the sockets used (`STREAMED`, `MAILED`).
         blocks: what large answers may be written into.
     """
 
-    __slots__ = ("_buffer", "_view", "blocks", "control", "said", "status", "tasks")
+    __slots__ = ("_buffer", "_into", "_view", "blocks", "control", "reported_on", "status", "tasks")
 
     def __init__(self) -> None:
         self.tasks = _socket.socket(fileno=TASKS_FD)
@@ -80,17 +91,22 @@ class WorkerConnection:
         self.status = mmap(STATUS_FD, STATUS_SIZE)
         os.close(STATUS_FD)
         self._buffer = bytearray(frames.MESSAGE_MAX)
+        self._into = [self._buffer]
         self._view = memoryview(self._buffer)
-        self.said: dict[int, int] = {}
+        self.reported_on: dict[int, int] = {}
         self.blocks: BlockCache | None = None
 
     def next_task(self, flags: int = 0) -> tuple[memoryview, int | None] | None:
-        """Wait for the next message of the task stream; ``None`` when the parent has closed it, or says so.
+        """Wait for the next message of the task stream; ``None`` when the parent has closed it or sent STOP.
+
+        The message is valid until the next call.
 
         Raises:
             BlockingIOError: nothing came within the socket's timeout.
+            ProtocolError: the message did not fit, or brought more than one descriptor.
         """
-        size, fd = receive(self.tasks, self._buffer, flags)
+        size, ancillary, got, _ = self.tasks.recvmsg_into(self._into, _ANC, flags | RECEIVED_CLOEXEC)
+        fd = received_fd(ancillary, got) if ancillary or got & _socket.MSG_TRUNC else None
         return (self._view[:size], fd) if size and self._buffer[0] != frames.STOP else None
 
     def wait_at_most(self, seconds: float | None) -> None:
@@ -99,11 +115,8 @@ class WorkerConnection:
         data = _TIMEVAL.pack(int(limit), int(limit % 1 * 1e6))
         self.tasks.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, data)
 
-    def mark_started(self, id: int) -> None:
-        """Say, where the parent can read it after our death, that `id` is begun."""
-        STARTED.pack_into(self.status, 0, id)
-
     def answer(self, message: bytes) -> None:
+        """Send a message on the socket of answers."""
         while True:
             try:
                 self.tasks.sendall(message)
@@ -112,23 +125,20 @@ class WorkerConnection:
                 wait_for_room(exc)
 
     def done(self, id: int, message: bytes, fd: int | None = None) -> None:
-        """Send the answer of a task, with the shared block it lies in; closes our descriptor of that."""
-        if fd is None and not self.said:
-            self.answer(message)
-        else:
-            self._tell(message, fd, self.said.pop(id, 0))
+        """Send the answer of a task, with the shared block that holds it; closes our descriptor of the block."""
+        self._send_in_order(message, fd, self.reported_on.pop(id, 0))
 
     def report(self, id: int, message: bytes, fd: int | None = None) -> None:
-        """Send what a running task says, with the shared block it lies in; closes our descriptor of that."""
-        said = self.said.get(id, 0)
-        self.said[id] = said | (MAILED if fd is not None or said & MAILED else STREAMED)
-        self._tell(message, fd, said)
+        """Send what a running task reports, with the shared block that holds it; closes our descriptor of the block."""
+        sockets = self.reported_on.get(id, 0)
+        self.reported_on[id] = sockets | (MAILED if fd is not None or sockets & MAILED else STREAMED)
+        self._send_in_order(message, fd, sockets)
 
-    def _tell(self, message: bytes, fd: int | None, said: int) -> None:
-        if fd is None and not said & MAILED:
+    def _send_in_order(self, message: bytes, fd: int | None, sockets: int) -> None:
+        if fd is None and not sockets & MAILED:
             self.answer(message)
             return
-        if said & STREAMED:
+        if sockets & STREAMED:
             message = frames.after_stream(message)
         try:
             while True:
@@ -142,11 +152,11 @@ class WorkerConnection:
                 os.close(fd)
 
     def control_messages(self, buffer: bytearray) -> list[tuple[bytes, int | None]]:
-        """Take what lies in the mailbox, without waiting, and the descriptors that came with it."""
+        """Read the mailbox, without waiting: its messages and the descriptor that came with each."""
         found: list[tuple[bytes, int | None]] = []
         try:
             while (got := receive(self.control, buffer, DONTWAIT))[0]:
                 found.append((bytes(buffer[: got[0]]), got[1]))
         except OSError:
-            pass  # empty, or a task closed the descriptor: then nobody can ask us, only kill us
+            pass  # empty, or a task closed the descriptor: then nobody can cancel our tasks, only kill us
         return found

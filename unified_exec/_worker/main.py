@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import _signal
-import _socket
 import atexit
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._platform import posix
 from .._platform.shared_memory import read_block
-from .._wire import frames, shared_object
+from .._wire import frames
 from .._wire.errors.encode import encode_error
 from .._wire.pickling import codec
 from ..errors import WorkerStartError
-from . import messages, send_result
-from .call_cancel_signal import CallCancelSignal
+from . import context, send_result, shared_object
 from .connection import CONTROL_FD, LIFELINE_FD, STATUS_FD, TASKS_FD, WorkerConnection, receive
+from .run_calls import CallRunner
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from .run_coroutines import CoroutineRunner
 
 _DESCRIPTORS_MAX = 65536
 _EXIT_SECONDS = 1.0
@@ -32,36 +34,40 @@ def main() -> None:
     posix.die_with_parent(LIFELINE_FD)
     # What Ctrl-C means for the workers is the parent's affair. A handler, unlike SIG_IGN, ends with an exec.
     _signal.signal(_signal.SIGINT, lambda signum, frame: None)
-    link = WorkerConnection()
-    bell = CallCancelSignal(link)
-    messages.here = messages.TaskMessenger(link, bell)
-    shared_object.look = bell.look
+    connection = WorkerConnection()
     if len(sys.argv) > 1:
-        get_ready(sys.argv.pop(1))
-    settings = read_settings()
+        import_for_scripts(sys.argv.pop(1))
+    settings = read_settings(connection)
     if settings is None:
         return
-    bell.watch_swallowed()
+    runner = make_runner(connection, settings)
+    context.worker = runner.context
+    signal = runner.signal
+    signal.handlers[frames.SHARE] = shared_object.on_share
+    signal.handlers[frames.DROP] = shared_object.on_drop
+    signal.watch_swallowed()
     try:
         apply(settings)
     except BaseException as exc:
-        link.answer(frames.pack_payload(frames.FAILED, _cut(encode_error(exc), exc)))
+        connection.answer(frames.pack_payload(frames.FAILED, _short_enough(encode_error(exc), exc)))
         leave(0)
-    bell.install()
-    link.answer(frames.pack_payload(frames.READY))
-    bell.look()
+    signal.install()
+    connection.answer(frames.pack_payload(frames.READY))
+    signal.read_mailbox()
     try:
-        if settings.coroutines:
-            from .run_coroutines import CoroutineRunner
-
-            CoroutineRunner(link, settings, bell).serve()
-        else:
-            from .run_calls import CallRunner
-
-            CallRunner(link, settings, bell).serve()
+        runner.serve()
     except (OSError, frames.ProtocolError):
         leave(1)  # a task closed our sockets, or the parent is gone
     leave(0)
+
+
+def make_runner(connection: WorkerConnection, settings: Settings) -> CallRunner | CoroutineRunner:
+    """Make what runs the tasks of this kind of worker."""
+    if settings.coroutines:
+        from .run_coroutines import CoroutineRunner
+
+        return CoroutineRunner(connection, settings)
+    return CallRunner(connection, settings)
 
 
 def leave(code: int) -> None:
@@ -78,7 +84,7 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
-def get_ready(folder: str) -> None:
+def import_for_scripts(folder: str) -> None:
     """Use the time until somebody wants this worker: import what functions of a script will need."""
     sys.path.append(folder)
     try:
@@ -88,19 +94,15 @@ def get_ready(folder: str) -> None:
     sys.path.pop()
 
 
-def read_settings() -> Settings | None:
+def read_settings(connection: WorkerConnection) -> Settings | None:
     """Wait for the settings; ``None`` if the parent went away first."""
     buffer = bytearray(frames.MESSAGE_MAX)
-    control = _socket.socket(fileno=CONTROL_FD)
-    try:
-        while True:
-            size, fd = receive(control, buffer)
-            if not size:
-                return None
-            if buffer[0] == frames.SETUP:
-                break
-    finally:
-        control.detach()
+    while True:
+        size, fd = receive(connection.control, buffer)
+        if not size:
+            return None
+        if buffer[0] == frames.SETUP:
+            break
     flags, payload = frames.unpack_payload(memoryview(buffer)[:size])
     data: Any = payload
     if flags & frames.IN_SHARED:
@@ -146,7 +148,7 @@ def _add_site_builtins() -> None:
             setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
 
 
-def _cut(data: bytes, exc: BaseException) -> bytes:
+def _short_enough(data: bytes, exc: BaseException) -> bytes:
     if len(data) <= frames.INLINE_MAX:
         return data
     cause = exc.__cause__ or exc

@@ -4,160 +4,206 @@ from __future__ import annotations
 
 from _collections import defaultdict  # type: ignore[import-not-found, unused-ignore]
 from _functools import partial  # type: ignore[import-not-found, unused-ignore]
+from _signal import getsignal
+from sys import gettrace, settrace
 from time import monotonic
 from typing import Any
 
+from .._platform.posix import BELL as SIGNAL
 from .._platform.posix import DONTWAIT, sched_yield
 from .._platform.shared_memory import read_block
 from .._platform.shm_cache import KEEP, BlockCache
-from .._tasks.current import CurrentTask, current
+from .._tasks.current import current
 from .._wire import frames
 from .._wire.pickling.functions import FunctionTable, decode_call
 from ..errors import Cancelled
 from . import send_result
 from .call_cancel_signal import CallCancelSignal
-from .connection import WorkerConnection
-from .messages import WorkerTask
+from .connection import STARTED, WorkerConnection
+from .context import WorkerContext, WorkerTask
 from .settings import Settings
 
 SOON = 0.0002
-"""A worker whose next task came within so many seconds looks for the one after that before it goes to sleep."""
+"""A worker whose next task came within this many seconds looks for the one after that before it goes to sleep."""
 SPIN = 0.00015
 """Seconds for which it looks."""
 
+_HAS_MORE = frames.IN_SHARED | frames.NEW_FUNCTION | frames.FORGET_FUNCTIONS
 _NOTHING: Any = object()
+_mark_started = STARTED.pack_into
 
 
 class CallRunner:
-    """Takes tasks off the stream until it is closed, the worker retires, or nothing came for the idle time."""
+    """Takes tasks off the stream until it is closed, the worker retires, or nothing came for the idle time.
 
-    __slots__ = ("bell", "blocks", "done", "functions", "linger", "link", "settings", "soon")
+    Attributes:
+        signal: cancels the running task.
+        context: what the tasks need of this worker.
+        functions: the functions this worker has learnt.
+        done: how many tasks have run.
+    """
 
-    def __init__(self, link: WorkerConnection, settings: Settings, bell: CallCancelSignal) -> None:
-        self.link = link
-        self.settings = settings
-        self.bell = bell
-        bell.outermost = CallRunner.run.__code__
+    __slots__ = (
+        "_connection",
+        "_lingers",
+        "_mapped",
+        "_may_wear_out",
+        "_settings",
+        "_soon",
+        "blocks",
+        "context",
+        "done",
+        "functions",
+        "signal",
+    )
+
+    def __init__(self, connection: WorkerConnection, settings: Settings) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._may_wear_out = settings.max_tasks is not None or settings.max_memory is not None
+        self.signal = CallCancelSignal(connection, CallRunner.run_task.__code__)
+        self.context = WorkerContext(connection, self.signal)
         self.functions = FunctionTable()
-        self.blocks = link.blocks = BlockCache()
+        self.blocks = connection.blocks = BlockCache()
         self.done = 0
-        self.linger = self.soon = False
+        self._mapped = False  # a large task has come: there may be blocks to look after
+        self._lingers = self._soon = False
 
     def serve(self) -> None:
-        """Answer each task before the next is begun, so that a death costs only the one that was."""
-        blocks, waits = self.blocks, None
-        while not self.bell.stop:
-            wait = self.settings.idle
-            if blocks:
-                if blocks.keeps_for() > 0:
+        """Answer each task before the next is begun: if the worker dies, only the begun task is lost."""
+        connection, signal = self._connection, self.signal
+        waits: float | None = None
+        while not signal.stop:
+            wait = self._settings.idle
+            if self._mapped and self.blocks:
+                if self.blocks.keeps_for() > 0:
                     wait = KEEP
-                else:  # looked at here, for small tasks may leave no time to wait
-                    blocks.forget()
+                else:  # checked here, for small tasks may leave no time to wait
+                    self.blocks.forget()
             if wait != waits:
-                self.link.wait_at_most(wait)
+                connection.wait_at_most(wait)
                 waits = wait
             try:
-                received = self.next_task()
+                received = self._next_soon() if self._lingers else connection.next_task()
             except BlockingIOError:
-                if blocks:
+                if self._mapped and self.blocks:
                     continue
                 break  # the idle time is over; what is sent right now will be taken back
             if received is None:
                 break
-            if self.handle(*received):
+            if self.run_task(*received):
                 return
-        self.link.answer(frames.pack_payload(frames.RETIRED))
+        connection.answer(frames.pack_payload(frames.RETIRED))
 
-    def next_task(self) -> tuple[memoryview, int | None] | None:
-        """Wait for the next message. To be woken takes longer than a short call: where one call follows another at once
-        the next is looked for before the worker goes to sleep.
+    def _next_soon(self) -> tuple[memoryview, int | None] | None:
+        """Wait for the next message. Waking up takes longer than a short call: where one call follows another at once
+        the worker looks for the next before it goes to sleep.
 
         Raises:
             BlockingIOError: nothing came within the socket's timeout.
         """
         began = monotonic()
-        lingers = self.linger and self.soon
-        while lingers and monotonic() - began < SPIN:
+        spins = self._soon
+        while spins and monotonic() - began < SPIN:
             try:
-                return self.link.next_task(DONTWAIT)
+                return self._connection.next_task(DONTWAIT)
             except BlockingIOError:
-                sched_yield()  # whoever else wants this core has it
-        received = self.link.next_task()
-        self.soon = not lingers and monotonic() - began < SOON
+                sched_yield()  # another thread or process may need this core
+        received = self._connection.next_task()
+        self._soon = not spins and monotonic() - began < SOON
         return received
 
-    def handle(self, message: memoryview, fd: int | None) -> bool:
-        """Run one task and answer it; ``True`` if the worker must go now."""
+    def run_task(self, message: memoryview, fd: int | None) -> bool:
+        """Run one task, with the signal able to interrupt it, and answer it; ``True`` if the worker must exit now."""
         task = frames.unpack_task(message)
-        self.linger = task.flags & frames.LINGER != 0
-        if not self.bell.end.claim(task.id):
-            self.refuse(task, fd)
+        flags, id, name, function_id, _, _, deadline = task
+        payload: Any = task.payload
+        self._lingers = flags & frames.LINGER != 0
+        signal = self.signal
+        cancelled_early = signal.state.early
+        if cancelled_early and not signal.state.claim(id):
+            self._refuse(task, fd)
             return False
-        self.link.mark_started(task.id)
-        view = WorkerTask(task.id, task.name, "process", task.deadline or None)
-        started = monotonic()
-        value, error = self.run(task, fd, view)
-        finished = monotonic()
-        send_result.flush()
-        self.done += 1
-        self.bell.install()
-        leaving = self.bell.poisoned or self.settings.worn_out(self.done)
-        stopped = self.bell.stopped(view, error)
-        send_result.send(self.link, task, value, error, stopped, started, finished, leaving)
-        del error  # as in `run`, which had this frame behind it
-        return leaving
-
-    def refuse(self, task: frames.TaskMessage, fd: int | None) -> None:
-        """Answer a task that was cancelled before it came. The function it brought is learnt all the same."""
-        learn_only(self.functions, task, fd)
-        now = monotonic()
-        self.link.answer(frames.pack_done(task.id, frames.UNSTARTED, now, now))
-
-    def run(self, task: frames.TaskMessage, fd: int | None, view: CurrentTask) -> tuple[Any, BaseException | None]:
-        """Call the function with the bell able to interrupt it: its value, or what it raised."""
-        bell = self.bell
+        _mark_started(self._connection.status, 0, id)
+        view = WorkerTask(id, name, deadline or None, self.context)
+        fn: Any
+        args: Any
         value: Any = _NOTHING
         error: BaseException | None = None
+        started = monotonic()
         token = current.set(view)
         try:
             try:
-                # Before a raise may land: the parent counts on it that what came with the task is learnt.
-                packed, buffers = unpack(self.functions, task, fd, self.blocks)
-                bell.view = view
-                bell.told = False
-                bell.running = task.id  # inside the try: from here on a raise may land at any instruction
-                if bell.end.early:
-                    bell.deliver(None)
-                fn, args = decode_call(self.functions, task.function_id, packed, buffers, f"{task.name}()")
-                # A subscript instead of a call: behind a call the interpreter looks for signals, and a raise there
+                buffers: Any = ()
+                if flags & _HAS_MORE:
+                    # Before a raise may land: the parent relies on the function that came with the task being learnt.
+                    self._mapped = self._mapped or flags & frames.IN_SHARED != 0
+                    payload, buffers = unpack(self.functions, task, fd, self.blocks)
+                signal.task = view
+                signal.loop_notified = False
+                signal.running = id  # inside the try: from here on a raise may land at any instruction
+                if cancelled_early:
+                    signal.deliver(None)
+                fn, args = decode_call(self.functions, function_id, payload, buffers, name)
+                # A subscript instead of a call: after a call the interpreter looks for signals, and a raise there
                 # would lose the value of a function that has returned.
                 value = defaultdict(partial(fn, *args))[0]
-                bell.running = 0
+                signal.running = 0
             except BaseException as exc:
                 error = exc
-                bell.running = 0
+                signal.running = 0
         except Cancelled as late:
-            # The bell rang between the end of the function and the line that bars it: what happened stands.
-            bell.running = 0
+            # The signal came between the end of the function and the line that bars it: what happened stands.
+            signal.running = 0
             if error is None and value is _NOTHING:
                 error = late.__context__ or late
-        bell.end_trace()
-        if bell.told:
-            bell.end.early.pop(task.id, None)
-        bell.view = None
+        if signal.trace is not None:  # a raise that found no opcode to land on; it would hit the next Python call
+            if gettrace() is signal.trace:
+                settrace(None)
+            signal.trace = None
+        if signal.loop_notified:
+            cancelled_early.pop(id, None)
+        signal.task = None
+        fn = args = payload = buffers = None  # what is built on a large call's block can serve the answer
         current.reset(token)
+        finished = monotonic()
         try:
-            return (value, None) if value is not _NOTHING else (None, error)
+            if value is not _NOTHING:
+                error = None
+            return self._answer(view, value, error, started, finished)
         finally:
-            del error  # no cycle over its traceback to this frame: it would hold the arguments
+            del error, value  # no cycle over its traceback to this frame: it would hold the arguments
+
+    def _answer(
+        self, task: WorkerTask, value: Any, error: BaseException | None, started: float, finished: float
+    ) -> bool:
+        signal = self.signal
+        send_result.flush()
+        self.done += 1
+        if getsignal(SIGNAL) is not signal.handler:
+            signal.install()
+        leaving = signal.poisoned or (self._may_wear_out and self._settings.worn_out(self.done))
+        cancelled = task.cancel_requested and signal.was_cancelled(task, error)
+        flags = frames.RETIRING if leaving else 0
+        try:
+            send_result.send(self._connection, task.id, task.name, value, error, cancelled, started, finished, flags)
+        finally:
+            del error
+        return leaving
+
+    def _refuse(self, task: frames.TaskMessage, fd: int | None) -> None:
+        """Answer a task that was cancelled before it came. The function it brought is learnt all the same."""
+        learn_only(self.functions, task, fd)
+        now = monotonic()
+        self._connection.answer(frames.pack_done(task.id, frames.UNSTARTED, now, now))
 
 
 def learn_only(functions: FunctionTable, task: frames.TaskMessage, fd: int | None) -> None:
-    """Learn the function that came with a task nobody wants any more: the parent counts on it."""
+    """Learn the function that came with a cancelled task: the parent relies on it."""
     try:
         unpack(functions, task, fd)
     except OSError:
-        pass  # no memory to map it; whoever calls the function is told that it was never learnt
+        pass  # no memory to map it; the next call of the function fails with an error that says so
 
 
 def load(functions: FunctionTable, task: frames.TaskMessage, fd: int | None) -> tuple[Any, Any]:
@@ -167,7 +213,7 @@ def load(functions: FunctionTable, task: frames.TaskMessage, fd: int | None) -> 
         SerializationError: one of them cannot be rebuilt here.
     """
     packed, buffers = unpack(functions, task, fd)
-    return decode_call(functions, task.function_id, packed, buffers, f"{task.name}()")
+    return decode_call(functions, task.function_id, packed, buffers, task.name)
 
 
 def unpack(

@@ -46,8 +46,8 @@ class ChunkResults:
     def __reduce__(self) -> tuple[Any, ...]:
         return ChunkResults, (self.results,)
 
-    def salvaged(self, what: str) -> ChunkResults:
-        """The same, with each result that cannot travel replaced by its error."""
+    def without_unpicklable(self, what: str) -> ChunkResults:
+        """The same, with each result that cannot travel replaced by its error; `send_result` looks for this method."""
         kept: list[Any] = []
         for result in self.results:
             try:

@@ -10,7 +10,7 @@ from typing import Any
 from .._tasks.current import current
 from .._tasks.messages import Batch
 from ..errors import SerializationError
-from . import messages
+from .context import WorkerContext, WorkerTask
 
 AHEAD = 4
 """Batches a generator may send before one of them has been taken: this credit goes along with the task, which may still
@@ -27,8 +27,8 @@ class Batches:
     deque only to be sent, and `_sending` keeps the handler out of a sending that it interrupted.
     """
 
-    def __init__(self, messages: messages.TaskMessenger, id: int) -> None:
-        self._talk = messages
+    def __init__(self, context: WorkerContext, id: int) -> None:
+        self._context = context
         self._id = id
         self._gathered: deque[Any] = deque()
         self._sending = False
@@ -51,7 +51,7 @@ class Batches:
 
     def may_send(self) -> bool:
         """Tell whether there is credit for one more batch."""
-        return AHEAD + self._talk.bell.credit.get(self._id, 0) > self.count
+        return AHEAD + self._context.credit.get(self._id, 0) > self.count
 
     def send(self) -> None:
         """Wait for credit and send. Raises `Cancelled` if the task was asked to stop meanwhile."""
@@ -62,7 +62,7 @@ class Batches:
             self._size = min(2 * self._size, BATCH_MAX)
         elif now - self._began > SLOW:
             self._size = max(1, self._size // 2)
-        self._talk.wait_for_credit(self._id, self.count - AHEAD)
+        self._context.wait_for_credit(self._id, self.count - AHEAD)
         if self._gathered:  # else the parent asked for it meanwhile
             self._send()
         self._began = monotonic()
@@ -76,7 +76,7 @@ class Batches:
                 return
             self._wanted = False
             try:
-                self._talk.send(self._id, Batch(self.count, items))
+                self._context.send(self._id, Batch(self.count, items))
             except SerializationError as exc:
                 raise SerializationError("an item of the generator", exc.why, exc.hint) from exc
             self.count += 1
@@ -84,14 +84,19 @@ class Batches:
             self._sending = False
 
 
+def _this_task() -> WorkerTask:
+    task = current.get()
+    assert isinstance(task, WorkerTask)
+    return task
+
+
 def run_generator(fn: Callable[..., Iterator[Any]], args: tuple[Any, ...]) -> int:
     """Run a generator function to its end; returns how many batches were sent."""
-    here, view = messages.here, current.get()
-    assert here is not None
-    assert view is not None
-    batches = Batches(here, view.id)
+    task = _this_task()
+    context, id = task.context, task.id
+    batches = Batches(context, id)
     items = fn(*args)
-    here.bell.flushes[view.id] = batches.flush
+    context.flushes[id] = batches.flush
     try:
         for item in items:
             if batches.add(item):
@@ -101,8 +106,8 @@ def run_generator(fn: Callable[..., Iterator[Any]], args: tuple[Any, ...]) -> in
         batches.send()
         raise
     finally:
-        here.bell.flushes.pop(view.id, None)
-        here.bell.credit.pop(view.id, None)
+        context.flushes.pop(id, None)
+        context.credit.pop(id, None)
         if hasattr(items, "close"):
             items.close()
     return batches.count
@@ -112,11 +117,10 @@ async def run_async_generator(fn: Callable[..., AsyncIterator[Any]], args: tuple
     """The same for an async generator function, in a worker with an event loop."""
     import asyncio
 
-    here, view = messages.here, current.get()
-    assert here is not None
-    assert view is not None
-    batches = Batches(here, view.id)
-    credited = here.bell.events[view.id] = asyncio.Event()
+    task = _this_task()
+    context, id = task.context, task.id
+    batches = Batches(context, id)
+    credited = context.events[id] = asyncio.Event()
     loop = asyncio.get_running_loop()
     items = fn(*args)
 
@@ -137,8 +141,8 @@ async def run_async_generator(fn: Callable[..., AsyncIterator[Any]], args: tuple
         await send()
         raise
     finally:
-        here.bell.events.pop(view.id, None)
-        here.bell.credit.pop(view.id, None)
+        context.events.pop(id, None)
+        context.credit.pop(id, None)
         if hasattr(items, "aclose"):
             await items.aclose()
     return batches.count

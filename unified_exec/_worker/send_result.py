@@ -1,4 +1,4 @@
-"""From an outcome to the bytes of its answer. Whatever a task returned or raised, something correct is sent."""
+"""From an outcome to the bytes of its answer. Whatever a task returned or raised, a correct answer is sent."""
 
 from __future__ import annotations
 
@@ -10,64 +10,75 @@ from .._platform import shared_memory
 from .._wire import frames
 from .._wire.errors.encode import encode_error
 from .._wire.pickling import codec
+from .._wire.pickling.c_pickle import PROTOCOL, dumps
 from ..errors import SerializationError
 from .connection import WorkerConnection
 
+_pack_header = frames.DONE_HEADER.pack
+
 
 def send(
-    link: WorkerConnection,
-    task: frames.TaskMessage,
+    connection: WorkerConnection,
+    id: int,
+    name: str,
     value: Any,
     error: BaseException | None,
-    stopped: bool,
+    cancelled: bool,
     started: float,
     finished: float,
-    leaving: bool,
+    flags: int = 0,
 ) -> None:
-    """Answer `task` with its value, its error, or the news that it was stopped.
+    """Answer task `id` with its value, its error, or the news that it was cancelled.
 
     Raises:
-        OSError: the sockets are gone, for instance because the task closed them; the worker must end.
+        OSError: the sockets are gone, for instance because the task closed them; the worker must exit.
     """
-    flags = frames.RETIRING if leaving else 0
-    if stopped:
-        link.done(task.id, frames.pack_done(task.id, frames.STOPPED, started, finished, b"", flags))
-        return
-    kind = frames.VALUE
-    buffers: Sequence[memoryview] = ()
-    if error is None:
+    if error is None and type(value) in codec.ATOMS and not cancelled and not connection.reported_on:
         try:
-            packed = _packed(value, f"the result of {task.name}()")
-            data: bytes = packed.data
-            buffers = packed.buffers
-        except BaseException as exc:  # also what a __reduce__ of the user's raises to end the program
-            error = exc
-    if error is not None:
-        kind, data = frames.ERROR, encode_error(error)
+            data = dumps(value, PROTOCOL)
+        except Exception:  # told below
+            data = b""
+        if data and len(data) <= frames.INLINE_MAX:  # what `pack_done` does, without the call
+            connection.answer(_pack_header(frames.DONE, flags, frames.VALUE, id, started, finished) + data)
+            return
+    if cancelled:
+        connection.done(id, frames.pack_done(id, frames.STOPPED, started, finished, b"", flags))
+        return
+    kind, data, buffers = _encoded(name, value, error)
     if not buffers and len(data) <= frames.INLINE_MAX:
-        link.done(task.id, frames.pack_done(task.id, kind, started, finished, data, flags))
+        connection.done(id, frames.pack_done(id, kind, started, finished, data, flags))
         return
     try:
-        fd, table = shared_memory.write_block(data, buffers, link.blocks)
+        fd, table = shared_memory.write_block(data, buffers, connection.blocks)
     except (OSError, MemoryError) as exc:
-        why = SerializationError(f"the result of {task.name}()", f"no shared memory for {len(data)} bytes: {exc}")
-        data = encode_error(why)
-        link.done(task.id, frames.pack_done(task.id, frames.ERROR, started, finished, data, flags))
+        why = SerializationError(f"the result of {name}()", f"no shared memory for {len(data)} bytes: {exc}")
+        connection.done(id, frames.pack_done(id, frames.ERROR, started, finished, encode_error(why), flags))
         return
-    link.done(task.id, frames.pack_done(task.id, kind, started, finished, table, flags | frames.IN_SHARED), fd)
+    connection.done(id, frames.pack_done(id, kind, started, finished, table, flags | frames.IN_SHARED), fd)
+
+
+def _encoded(name: str, value: Any, error: BaseException | None) -> tuple[int, bytes, Sequence[memoryview]]:
+    if error is None:
+        try:
+            packed = _packed(value, f"the result of {name}()")
+            return frames.VALUE, packed.data, packed.buffers
+        except BaseException as exc:  # also what a __reduce__ of the user's raises to end the program
+            error = exc
+    return frames.ERROR, encode_error(error), ()
 
 
 def _packed(value: Any, what: str) -> codec.Packed:
     try:
         return codec.encode_value(value, what)
     except SerializationError:
-        if type(value).__name__ != "ChunkResults":  # its module is loaded only where chunks are run
+        without = getattr(type(value), "without_unpicklable", None)
+        if without is None:
             raise
-        return codec.encode_value(value.salvaged(what), what)
+        return codec.encode_value(without(value, what), what)
 
 
 def flush() -> None:
-    """Push out what the task printed before its answer is seen. A stream the task has broken is its own affair."""
+    """Flush what the task printed, so that it is seen before its answer. A stream that the task broke is ignored."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

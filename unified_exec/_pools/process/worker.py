@@ -16,8 +16,8 @@ from ..._wire import frames
 from ..._wire.frames import ProtocolError
 from ..._wire.pickling.functions import EncodedCall
 from ..._wire.protocol import OVER, UP, Event, ParentConnection
-from ..._wire.shared_object import Shared
 from ..._worker import cancel_signal, connection
+from ..._worker.shared_object import Shared
 from .child import Child
 
 _SHUT_WR = 1
@@ -309,7 +309,7 @@ class Worker:
     def ring(self) -> None:
         if not self.buried:
             try:
-                cancel_signal.ring(self.pid)
+                cancel_signal.send(self.pid)
             except ProcessLookupError:
                 pass  # it has just died: its end will be noticed
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 __all__ = [
+    "ATOMS",
     "OOB_MIN",
     "Packed",
     "are_atoms",
@@ -29,7 +30,8 @@ __all__ = [
     "pack",
 ]
 
-_ATOMS = frozenset({int, float, str, bool, complex, type(None)})
+ATOMS = frozenset({int, float, str, bool, complex, type(None)})
+"""Types whose values need nothing but plain pickling, in every process."""
 _FLAT = frozenset({bytes, bytearray, memoryview})
 
 
@@ -71,7 +73,7 @@ def are_atoms(args: tuple[object, ...]) -> bool:
     """Tell whether plain pickling is right for all of them, and cannot fail."""
     for arg in args:
         kind = type(arg)
-        if kind not in _ATOMS and (kind is not bytes or len(arg) >= OOB_MIN):  # type: ignore[arg-type]
+        if kind not in ATOMS and (kind is not bytes or len(arg) >= OOB_MIN):  # type: ignore[arg-type]
             return False
     return True
 
@@ -98,7 +100,7 @@ def encode_value(value: object, what: str = "the result") -> Packed:
         SerializationError: it cannot travel.
     """
     kind = type(value)
-    if kind in _ATOMS:
+    if kind in ATOMS:
         return Packed(dumps(value, PROTOCOL))
     try:
         return pack(marked(value), True)

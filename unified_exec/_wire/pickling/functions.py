@@ -9,9 +9,9 @@ from itertools import count
 from typing import NamedTuple
 
 from ...errors import SerializationError
-from ..shared_object import outbox
-from .c_pickle import GLOBAL_TAIL, PROTOCOL, dumps
+from .c_pickle import GLOBAL_TAIL, PROTOCOL, dumps, loads
 from .codec import are_atoms, decode, encode_args, encode_call_args, found_by_name
+from .shared_refs import pickled_here
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
@@ -102,17 +102,21 @@ class EncodedCall(NamedTuple):
 
 
 class FunctionTable:
-    """The functions a worker has learnt. They are unpickled at first use, so an error is that task's own."""
+    """The functions a worker has learnt. They are unpickled at first use, so an error is that task's own.
 
-    __slots__ = ("_functions", "_payloads")
+    Attributes:
+        loaded: those that have been unpickled, by number.
+    """
+
+    __slots__ = ("_payloads", "loaded")
 
     def __init__(self) -> None:
         self._payloads: dict[int, bytes] = {}
-        self._functions: dict[int, Callable[..., object]] = {}
+        self.loaded: dict[int, Callable[..., object]] = {}
 
     def learn(self, id: int, payload: bytes | bytearray | memoryview) -> None:
         """Note the pickle of function `id`; nothing is imported yet."""
-        if id not in self._functions:
+        if id not in self.loaded:
             self._payloads[id] = bytes(payload)
 
     def get(self, id: int) -> Callable[..., object]:
@@ -121,19 +125,19 @@ class FunctionTable:
         Raises:
             SerializationError: it cannot be rebuilt in this process, or it was never learnt.
         """
-        fn = self._functions.get(id)
+        fn = self.loaded.get(id)
         if fn is None:
             payload = self._payloads.get(id)
             if payload is None:
                 raise SerializationError("the function", f"this worker has not learnt function {id}")
-            fn = self._functions[id] = decode(payload, (), "the function")  # type: ignore[assignment]
+            fn = self.loaded[id] = decode(payload, (), "the function")  # type: ignore[assignment]
             del self._payloads[id]
         return fn  # type: ignore[return-value]
 
     def clear(self) -> None:
         """Forget every function."""
         self._payloads.clear()
-        self._functions.clear()
+        self.loaded.clear()
 
 
 # By id: a dict with weak keys hashes and compares the user's objects, and is three times slower.
@@ -169,11 +173,11 @@ def encode_call(fn: Callable[..., object], args: tuple[object, ...]) -> EncodedC
             return new_tuple(EncodedCall, (entry, _NO_ARGUMENTS, (), (), ()))
         if are_atoms(args):
             return new_tuple(EncodedCall, (entry, dumps(args, PROTOCOL), (), (), ()))
-    box = outbox()
-    box.clear()
+    met = pickled_here()
+    met.clear()
     packed = encode_call_args(fn, args) if entry.volatile else encode_args(args, fn)
-    shared = tuple(box)
-    box.clear()
+    shared = tuple(met)
+    met.clear()
     return EncodedCall(entry, packed.data, packed.buffers, packed.keep, shared)
 
 
@@ -182,19 +186,33 @@ def decode_call(
     function_id: int,
     data: bytes | bytearray | memoryview,
     buffers: Iterable[memoryview] = (),
-    name: str = "the call",
+    name: str = "",
 ) -> tuple[Callable[..., object], tuple[object, ...]]:
-    """Rebuild in the worker what `encode_call` packed; `function_id` is the entry's, 0 if it was volatile.
+    """Rebuild in the worker what `encode_call` packed.
 
-    `name` is the call's, for the error.
+    Args:
+        table: the functions this worker has learnt.
+        function_id: the entry's; 0 if it was volatile.
+        data: the pickle.
+        buffers: its buffers.
+        name: the call's, for the error.
 
     Raises:
         SerializationError: the function or the arguments cannot be rebuilt in this process.
     """
+    fn = None
     if function_id:
-        fn = table.get(function_id)
-        return fn, decode(data, buffers, f"an argument of {name}")  # type: ignore[return-value]
-    return decode(data, buffers, f"the function or an argument of {name}")  # type: ignore[return-value]
+        fn = table.loaded.get(function_id) or table.get(function_id)
+    try:
+        value: Any = loads(data, buffers=buffers) if buffers else loads(data)
+    except SerializationError:
+        raise
+    except Exception as error:
+        from . import pickle_errors
+
+        what = "an argument of" if function_id else "the function or an argument of"
+        raise pickle_errors.not_rebuilt(f"{what} {name}()" if name else f"{what} the call", error) from error
+    return value if fn is None else (fn, value)
 
 
 def stats_for(fn: Callable[..., object]) -> FunctionStats:

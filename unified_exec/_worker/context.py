@@ -1,0 +1,103 @@
+"""What code in a worker needs of its process: the way to the parent, and what the parent has sent to running tasks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from .._platform import shared_memory
+from .._tasks.current import CurrentTask
+from .._wire import frames
+from .._wire.pickling import codec
+from .cancel_signal import CancelSignal
+from .connection import CONTROL_FD, WorkerConnection
+
+
+class WorkerContext:
+    """The two directions of what a running task and its handle exchange: messages up, credit down.
+
+    A running task has it as `WorkerTask.context`. Another kind of exchange adds a method that sends, and a handler
+    for what comes back to ``signal.handlers``.
+
+    Attributes:
+        connection: the sockets.
+        signal: reads what the parent sends to running tasks, and cancels them.
+        credit: how many messages each task may send in all; only ever grows, and only while the mailbox is read.
+        flushes: called, by task id, when the parent wants what a task has gathered.
+        events: set, by task id, when a coroutine task has been given credit.
+    """
+
+    __slots__ = ("connection", "credit", "events", "flushes", "signal")
+
+    def __init__(self, connection: WorkerConnection, signal: CancelSignal) -> None:
+        self.connection = connection
+        self.signal = signal
+        self.credit: dict[int, int] = {}
+        self.flushes: dict[int, Callable[[], object]] = {}
+        self.events: dict[int, Any] = {}  # asyncio's
+        signal.handlers[frames.CREDIT] = self._on_credit
+
+    def send(self, id: int, message: object) -> None:
+        """Send `message` to the handle of task `id`; returns when it has left.
+
+        Raises:
+            SerializationError: it cannot travel.
+            OSError: the parent is gone.
+        """
+        packed = codec.encode_value(message, "the message")
+        if not packed.buffers and len(packed.data) <= frames.INLINE_MAX:
+            self.connection.report(id, frames.pack_report(id, packed.data))
+            return
+        fd, table = shared_memory.write_block(packed.data, packed.buffers, self.connection.blocks)
+        self.connection.report(id, frames.pack_report(id, table, frames.IN_SHARED), fd)
+
+    def wait_for_credit(self, id: int, used: int) -> None:
+        """Wait until the parent has given the task more credit than it has used.
+
+        Raises:
+            Cancelled: the task was requested to stop.
+        """
+        signal = self.signal
+        poll: Any = None
+        while self.credit.get(id, 0) <= used:
+            if poll is None:
+                import select
+
+                poll = select.poll()
+                poll.register(CONTROL_FD, select.POLLIN)
+            poll.poll()
+            signal.on_signal(0, sys._getframe())
+
+    def _on_credit(self, message: bytes, fd: int | None) -> None:
+        id, count = frames.unpack_id(memoryview(message))
+        self.credit[id] = self.credit.get(id, 0) + int(count or 0)
+        if id in self.flushes:
+            self.flushes[id]()
+        if id in self.events:
+            self.events[id].set()
+
+
+worker: WorkerContext | None = None
+"""The context of this worker; ``None`` in any other process. Set once, in `main`."""
+
+
+class WorkerTask(CurrentTask):
+    """The task as its own code sees it."""
+
+    __slots__ = ("context",)
+    backend = "process"
+    nested = False
+    polls_on_loop = True
+
+    def __init__(self, id: int, name: str, deadline: float | None, context: WorkerContext) -> None:
+        # All that the class above does, without the call: one is made for each task.
+        self.id = id
+        self.name = name
+        self.deadline = deadline
+        self.cancel_requested = False
+        self.reason = None
+        self.context = context
+
+    def send(self, message: object) -> None:
+        self.context.send(self.id, message)
