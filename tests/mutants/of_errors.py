@@ -53,8 +53,8 @@ ERROR_STORY = (
         place="process",
         breaks="what would end the program does not end the worker",
         file="_worker/run_calls.py",
-        old="            except BaseException as exc:\n                error = exc\n                bell.running = 0",
-        new="            except Exception as exc:\n                error = exc\n                bell.running = 0",
+        old="            except BaseException as exc:\n                error = exc\n                signal.running = 0",
+        new="            except Exception as exc:\n                error = exc\n                signal.running = 0",
         tests=(END_A_PROGRAM,),
     ),
     Mutant(
