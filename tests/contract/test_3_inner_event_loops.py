@@ -119,7 +119,7 @@ async def test_a_task_that_waits_for_the_event_loop_of_another_thread_is_interru
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It runs code of the loop's library, and no loop."""
-    monkeypatch.setattr(interrupt, "BETWEEN", 1 << 30)  # it is not hit for lack of patience
+    monkeypatch.setattr(interrupt, "LIBRARY_TRIES", 1 << 30)  # it is not hit for lack of patience
     waiting, go = threading.Event(), threading.Event()
 
     def hold() -> None:

@@ -26,7 +26,7 @@ ERROR_STORY = (
         place="thread",
         breaks="the traceback shows the frames of a thread task",
         file="_pools/thread/call.py",
-        old="exc.__traceback__ = _without_own_frames(exc)",
+        old="exc.__traceback__ = _without_own_frames(exc.__traceback__)",
         new="exc.__traceback__ = None",
         tests=(f"{STORY}::test_the_traceback_shows_the_frames_of_the_task_with_their_source",),
     ),

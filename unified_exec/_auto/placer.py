@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from .._platform.cpu_count import cpu_count
 from .._pools import default_pools
-from .._pools.thread import call
 from .._rules.dispatch import is_async, unwrap
 from .._tasks.messages import Measurement
 from ..abc import Backend
@@ -31,7 +30,6 @@ AT_ONCE = 4
 
 _records: dict[int, FunctionRecord] = {}
 _batched: dict[int, FunctionRecord] = {}
-call._OWN_CODE.add(run_measured.__code__)  # no line of ours in the tracebacks of users
 
 
 class FunctionRecord:

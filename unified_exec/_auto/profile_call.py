@@ -93,6 +93,7 @@ def run_measured(
         payload_bytes: pickle arguments and result, and compare the arguments after the call up to this size; 0 not to.
         args: its arguments.
     """
+    __tracebackhide__ = True
     before = payload.snapshot_call(fn, args, note is not None, payload_bytes) if payload_bytes else None
     monitor = GilMonitor() if monitor_gil else None
     cpu, everybody, began = thread_time(), process_time(), perf_counter()

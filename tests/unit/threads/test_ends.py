@@ -117,11 +117,12 @@ def test_a_forked_child_starts_afresh() -> None:
         it = Driver(pool)
         it.spawn(blocker)
         await happens(blocker.began)
-        pool.lock.acquire()  # as another thread might at the moment of the fork
+        lock = it.lane.scheduler.lock
+        lock.acquire()  # as another thread might at the moment of the fork
         child = os.fork()
         if child == 0:
             os._exit(await_in_child())
-        pool.lock.release()
+        lock.release()
         blocker.go.set()
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.threads.driving import Blocker, Driver, Job, driver, happens
-from unified_exec._pools.thread import pool
+from unified_exec._pools.thread import scheduler
 from unified_exec._pools.thread.pool import ThreadPool
 from unified_exec.errors import PoolClosed
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.every_loop
 
 def locked_out(it: Driver, fn: Callable[..., Any], *args: Any, **options: Any) -> Job:
     """Spawn as somebody does who comes while the lock is held."""
-    with it.pool.lock:
+    with it.lane.scheduler.lock:
         return it.spawn(fn, *args, **options)
 
 
@@ -41,7 +41,7 @@ async def test_first_come_first_served() -> None:
 
 
 async def test_a_thread_that_comes_free_takes_it_while_the_loop_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "IDLE_SECONDS", 60.0)  # nor looks one again because it retires
+    monkeypatch.setattr(scheduler, "IDLE_SECONDS", 60.0)  # nor looks one again because it retires
     second = threading.Event()
     async with driver(1) as it:
         blocker = Blocker()
@@ -60,7 +60,7 @@ async def test_cancelled_before_anybody_took_it_in_it_never_starts() -> None:
         assert job.outcome is not None
         assert job.outcome.cancelled
         await it.spawn(ran.append, 2).value()
-        assert len(it.lane.queue) == 0
+        assert len(it.lane.calls) == 0
     assert ran == [2]
 
 
@@ -84,14 +84,14 @@ async def test_a_finalizer_may_cancel_and_spawn_whatever_the_loop_was_about_to_d
         it.spawn(blocker)
         await happens(blocker.began)
         queued = [it.spawn(int) for _ in range(3)]
-        add = it.pool.turns.add
+        add = it.lane.scheduler.queues.add
 
         def collect_and_add(*call: Any) -> None:
             while finalizers:
                 finalizers.pop()()
             add(*call)
 
-        monkeypatch.setattr(it.pool.turns, "add", collect_and_add)
+        monkeypatch.setattr(it.lane.scheduler.queues, "add", collect_and_add)
         finalizers += [lambda: it.spawn(int), lambda: it.cancel(*queued)]
         last = it.spawn(int, 4)
         for job in queued:
@@ -119,7 +119,7 @@ async def test_a_closed_pool_refuses_it() -> None:
     await pool.aclose()
     with pytest.raises(PoolClosed):
         locked_out(it, int)
-    assert not pool.inbox
+    assert not it.lane.scheduler.inbox
 
 
 class WatchedLock:
@@ -149,16 +149,16 @@ class WatchedLock:
 @pytest.mark.parametrize("looks", [3, 10**9])
 async def test_a_thread_with_a_result_waits_for_the_lock(looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """By looking again, and after enough looks asleep."""
-    monkeypatch.setattr(pool, "LOOKS", looks)
+    monkeypatch.setattr(scheduler, "LOCK_TRIES", looks)
     looked, lock = threading.Semaphore(0), WatchedLock()
 
     def look(seconds: float) -> None:
         looked.release()
         time.sleep(seconds)
 
-    monkeypatch.setattr(pool, "sleep", look)
+    monkeypatch.setattr(scheduler, "sleep", look)
     async with driver(1) as it:
-        monkeypatch.setattr(it.pool, "lock", lock)
+        monkeypatch.setattr(it.lane.scheduler, "lock", lock)
         blocker = Blocker()
         job = it.spawn(blocker)
         await happens(blocker.began)

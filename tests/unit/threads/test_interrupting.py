@@ -16,7 +16,8 @@ import anyio.lowlevel
 import pytest
 
 from tests.unit.threads.driving import driver, happens
-from unified_exec._pools.thread import call, interrupt
+from unified_exec._pools.thread import interrupt
+from unified_exec._pools.thread.call import ThreadCall
 from unified_exec.errors import Cancelled
 
 pytestmark = pytest.mark.every_loop
@@ -222,7 +223,7 @@ async def test_an_interrupt_hits_its_own_task_or_none(ending: str) -> None:
             for other in others:
                 assert await other.value() == n
         it.jobs.clear()
-        assert it.pool.turns.busy == 0
+        assert it.lane.scheduler.queues.busy == 0
     if ending == "spin":
         assert counts["cancelled"] == 400
 
@@ -230,15 +231,15 @@ async def test_an_interrupt_hits_its_own_task_or_none(ending: str) -> None:
 @pytest.mark.parametrize("error", [None, LookupError("own")])
 async def test_a_late_shot_changes_nothing(error: Exception | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The asker wins the race, but the function has ended: what it returned or raised is what counts."""
-    disarm = call.ThreadCall.disarm
+    disarm = interrupt.disarm
 
-    def late(call: call.ThreadCall) -> None:
-        assert call.shot is not None
+    def late(call: ThreadCall) -> None:
+        assert call.token is not None
         call.request_cancel("late")
-        call.shot.fire()  # pending for this very thread: lands at the next chance, in here or below
+        call.token.interrupt()  # pending for this very thread: lands at the next chance, in here or below
         disarm(call)
 
-    monkeypatch.setattr(call.ThreadCall, "disarm", late)
+    monkeypatch.setattr(interrupt, "disarm", late)
 
     def work() -> str:
         if error is not None:
@@ -259,5 +260,5 @@ def test_the_finisher_has_no_hole_in_its_try() -> None:
     """What closes a shot jumps back nowhere: a raise lands inside the `try` (cpython#130279)."""
     import dis
 
-    for fn in (interrupt.InterruptToken.close, call.ThreadCall.disarm):
+    for fn in (interrupt.InterruptToken.close, interrupt.disarm):
         assert not [i.opname for i in dis.get_instructions(fn) if i.opname == "JUMP_BACKWARD"]

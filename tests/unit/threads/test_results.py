@@ -146,7 +146,7 @@ async def test_an_idle_thread_keeps_nothing_alive() -> None:
                     refs: list[Any] = [weakref.ref(thing), weakref.ref(error or thing.made)]
                     it.jobs.clear()
                     del job, thing, error
-                    while it.pool.turns.busy or not it.pool._idle:
+                    while it.lane.scheduler.queues.busy or not it.lane.scheduler._idle:
                         await anyio.lowlevel.checkpoint()
                     if not gil():  # what an idle thread has made, and another drops, is freed when it runs again
                         gc.collect()

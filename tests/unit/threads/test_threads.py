@@ -15,7 +15,7 @@ import pytest
 
 from tests.unit.threads.driving import Blocker, Driver, Job, comes_true, driver, happens
 from unified_exec._loops.current import current_adapter
-from unified_exec._pools.thread import pool
+from unified_exec._pools.thread import scheduler
 from unified_exec._pools.thread.pool import ThreadPool
 from unified_exec.errors import WorkerStartError
 
@@ -74,19 +74,19 @@ async def test_threads_are_daemons_with_a_name() -> None:
 
 
 async def test_idle_threads_retire_and_new_ones_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(scheduler, "IDLE_SECONDS", 0.01)
     async with driver() as it:
         barrier = threading.Barrier(5)
         for _ in range(3):
             for job in [it.spawn(barrier.wait) for _ in range(5)]:
                 await job.value()
-            await comes_true(lambda: not it.pool._threads)
+            await comes_true(lambda: not it.lane.scheduler._threads)
 
 
 async def test_completions_share_a_wake_up() -> None:
     async with driver(1) as it:
         rings = 0
-        ring = it.lane.port.call_threadsafe
+        ring = it.lane.adapter.call_threadsafe
 
         def counted(fn: Callable[..., object], *args: Any) -> bool:
             nonlocal rings
@@ -100,14 +100,14 @@ async def test_completions_share_a_wake_up() -> None:
         for _ in range(500):
             it.spawn(int)
         it.spawn(last.set)
-        it.lane.port.call_threadsafe = counted  # type: ignore[method-assign]
+        it.lane.adapter.call_threadsafe = counted  # type: ignore[method-assign]
         try:
             blocker.go.set()
             last.wait(30)  # the loop is busy meanwhile
             for job in it.jobs:
                 await job.wait()
         finally:
-            it.lane.port.call_threadsafe = ring  # type: ignore[method-assign]
+            it.lane.adapter.call_threadsafe = ring  # type: ignore[method-assign]
         assert first.outcome is not None
         assert rings <= 3
 
@@ -145,7 +145,7 @@ async def test_without_room_for_a_thread_submit_says_so(monkeypatch: pytest.Monk
 
     async with driver() as it:
         with monkeypatch.context() as patch:
-            patch.setattr(pool, "start_new_thread", refuse)
+            patch.setattr(scheduler, "start_new_thread", refuse)
             with pytest.raises(WorkerStartError, match="no room"):
                 it.spawn(int)
         assert await it.spawn(int, 3).value() == 3
@@ -160,7 +160,7 @@ async def test_a_task_that_finds_no_room_for_a_thread_waits_for_those_at_work(mo
         it.spawn(blocker)
         await happens(blocker.began)
         with monkeypatch.context() as patch:
-            patch.setattr(pool, "start_new_thread", refuse)
+            patch.setattr(scheduler, "start_new_thread", refuse)
             job = it.spawn(int, 3)
             await anyio.lowlevel.checkpoint()
         assert await job.value() == 3  # tried again

@@ -57,4 +57,4 @@ async def test_nested_tasks_of_one_parent_are_limited_like_a_pool() -> None:
 
         await it.spawn(anyio.from_thread.run, children).value()
         assert most <= 3
-        assert not it.pool.turns._nests
+        assert not it.lane.scheduler.queues._nested

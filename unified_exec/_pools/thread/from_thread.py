@@ -1,4 +1,4 @@
-"""What `anyio.from_thread` finds in a thread of a pool: the way back to the loop the task was spawned on."""
+"""What `anyio.from_thread` uses in the threads of a pool: the event loop that the task was spawned on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ except ImportError:  # then anyio.from_thread asks for its `token` argument
 
 
 class FromThread:
-    """Stands where anyio expects a backend class, and makes the task's cancellation reach what it runs on the loop."""
+    """Takes the place of an anyio backend class, and cancels what a task runs on the loop along with the task."""
 
     def __init__(self, token: EventLoopToken) -> None:
         self._backend: Any = token.backend_class
@@ -34,7 +34,7 @@ class FromThread:
         if not isinstance(call, ThreadCall):  # the user's code runs in a context of its own
             return self._backend.run_async_from_thread(func, args, token=self._native)
         call.check_cancelled()
-        scopes = call.serving = set() if call.serving is None else call.serving
+        scopes = call.loop_scopes = set() if call.loop_scopes is None else call.loop_scopes
         done = False
 
         async def serve() -> Any:

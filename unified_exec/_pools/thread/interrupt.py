@@ -1,38 +1,67 @@
 """Raising `Cancelled` between two bytecodes of a task that runs in a thread of this process.
 
-There are two ways: at a safe point (see `_safe_points`), or as the interpreter's asynchronous exception, which 3.11
-and a process whose monitoring tools are all taken must do with. The race to win in the second: the raise must land in
-the task, never in the pool's code or in the thread's next task. So each interruptible run has a *shot*, which can be
-taken once: by the asker, who then fires, or by the finisher, after which nobody can fire any more. A finisher that
-comes second waits, inside the `try` that catches it, until the shot is fired and has landed. It is never taken back:
-of an asynchronous exception set to NULL 3.11 keeps the flag, with which a function that is traced spins for ever.
+There are two ways: at a safe point (see `safe_points`), or as the interpreter's asynchronous exception, which serves
+3.11 and processes whose monitoring tools are all taken. The second has a race to win: the exception must land in the
+task, never in the pool's code or in the thread's next task. So each interruptible run has a *token*, which can be taken
+once: by the canceller, which then interrupts, or by the run when the function has ended, after which nobody can
+interrupt any more. A run that comes second waits, inside the `try` that catches it, until the exception was sent and
+has landed. It is never taken back: when an asynchronous exception is set to NULL, 3.11 keeps the flag for it, and a
+function that is traced then spins for ever.
 
-A raise waits until a call into C returns, but for the wait of an event loop that the task runs (see `inner_loops`).
+An exception waits until a call into C returns, except for the wait of an event loop that the task runs (see
+`inner_loops`).
 """
 
 from __future__ import annotations
 
 import sys
-from _thread import allocate_lock, get_ident
+from _thread import LockType, allocate_lock, get_ident
 from collections.abc import Callable
+from contextvars import Context
 from functools import lru_cache, partial
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..._tasks import inner_loops
 from ..._tasks.current import current
 from ...errors import Cancelled
 from . import safe_points
 
-if TYPE_CHECKING:
-    from .call import ThreadCall
-
 T = TypeVar("T")
 
-PATIENCE = 20
-UNHEARD = 6  # tries after which code that keeps its event loop busy is hit itself
-BETWEEN = 60  # tries, two seconds, after which code of an event loop's library that runs without the loop is hit
-RETRY = 0.001  # seconds until the second look at a thread that could not be interrupted at once
+DEL_TRIES = 20
+"""Tries after which code is interrupted although a `__del__` is running, which swallows the exception."""
+LOOP_TRIES = 6
+"""Tries after which the code of a busy event loop is interrupted itself: the cancellation of its main task had no
+effect."""
+LIBRARY_TRIES = 60
+"""Tries (about two seconds) after which code of an event loop's library is interrupted although no loop runs."""
+RETRY = 0.001
+"""Seconds until the second try at a thread that could not be interrupted at once."""
+
+
+class Interruptible(Protocol):
+    """A call that may be interrupted.
+
+    Attributes:
+        context: what the function runs in.
+        reason: why the call is cancelled.
+        token: what a canceller may use while the function runs; read and replaced under `lock`.
+        finishing: the function has returned: no new token may be made.
+    """
+
+    context: Context | None
+    reason: str | None
+    token: InterruptToken | None
+    finishing: bool
+
+    @property
+    def lock(self) -> LockType: ...
+
+    def check_cancelled(self) -> None: ...
+
+    def request_interrupt(self) -> object:
+        """Have the loop call `deliver` again."""
 
 
 class Interrupt(Cancelled):
@@ -54,150 +83,170 @@ Interrupt.__name__, Interrupt.__qualname__, Interrupt.__module__ = (
 
 
 class InterruptToken:
-    """One chance to interrupt one run. Locks, as they are the atomic words Python has: neither is ever given back.
+    """One chance to interrupt one run. Its two locks are never released again: they are the atomic flags of Python.
 
     Attributes:
-        taken: acquired, without waiting, by the asker or the finisher: whoever gets it.
-        fired: held until the asker has fired.
+        taken: acquired, without waiting, by whichever of canceller and run comes first.
+        delivered: held until the canceller has interrupted.
         over: the run was interrupted, or has ended.
-        told: an event loop that the task runs was told to cancel its main task.
-        tries: how often the asker has come before.
-        watched: see `_safe_points`.
+        loop_cancelled: an event loop that the task runs was asked to cancel its main task.
+        tries: how often a canceller has tried before.
+        watched: see `safe_points`.
     """
 
-    __slots__ = ("fired", "ident", "over", "reason", "taken", "told", "tries", "watched")
+    __slots__ = ("delivered", "ident", "loop_cancelled", "over", "reason", "taken", "tries", "watched")
 
     def __init__(self, ident: int) -> None:
         self.ident = ident
-        self.over = self.told = False
+        self.over = self.loop_cancelled = False
         self.tries = 0
         self.reason: str | None = None
         self.watched: set[CodeType] = set()
         self.taken = allocate_lock()
-        self.fired = allocate_lock()
-        self.fired.acquire()
+        self.delivered = allocate_lock()
+        self.delivered.acquire()
 
-    def fire(self) -> bool:
-        """The asker's move: interrupt the thread unless the run has ended; tells whether it did."""
+    def interrupt(self) -> bool:
+        """Interrupt the thread unless the run has ended; returns whether it did. For the canceller."""
         if not self.taken.acquire(False):
             return False
         try:
-            _interrupt(self.ident)
+            _set_async_exception(self.ident)
         finally:
-            self.fired.release()
+            self.delivered.release()
         return True
 
     def close(self) -> None:
-        """The finisher's move: after it nothing lands any more.
+        """Let nothing land after this. For the run.
 
         Raises:
-            Interrupt: anywhere in here. Then the asker had the shot and has fired it: nothing is left to close.
+            Interrupt: anywhere in here, if a canceller had taken the token: then nothing is left to close.
         """
         if not self.taken.acquire(False):
-            self.fired.acquire()  # behind a call the interpreter looks: what has not landed before lands here
-        safe_points.end(self)
+            self.delivered.acquire()  # after this call the interpreter checks: what has not landed lands here
+        safe_points.disarm(self)
 
 
-def run_interruptible(call: ThreadCall, fn: Callable[..., T], args: tuple[Any, ...]) -> T:
-    """Run the function so that `ThreadCall.shot` may be fired at it, and only at it."""
+def run_interruptible(call: Interruptible, fn: Callable[..., T], args: tuple[Any, ...]) -> T:
+    """Run the function so that it may be interrupted through `call.token`, and nothing else can be."""
+    __tracebackhide__ = True
     assert call.context is not None
-    # The cache stores the value in C: a shot that lands as the function returns cannot lose it.
+    # The cache stores the value in C: an interrupt that lands as the function returns cannot lose it.
     once = lru_cache(maxsize=None)(partial(call.context.run, fn, *args))
     failed: BaseException | None = None
-    _targets[get_ident()] = call
+    _running[get_ident()] = call
     try:
         try:
-            call.arm(InterruptToken(get_ident()))
+            arm(call)
             once()
         finally:
-            call.disarm()
+            disarm(call)
     except BaseException as exc:
         failed = exc
-    _targets.pop(get_ident(), None)
+    _running.pop(get_ident(), None)
     if once.cache_info().currsize:
-        failed = None  # a late shot: it has landed, and the value counts
+        failed = None  # a late interrupt: it has landed, and the value counts
         return once()
     assert failed is not None
     try:
-        raise _true_error(failed, type(call).disarm.__code__)
+        raise _true_error(failed)
     finally:
         del failed, once
 
 
-def _true_error(exc: BaseException, finisher: CodeType) -> BaseException:
-    """The task's own error where a late shot has covered it: it landed in the finisher while the error passed."""
+def arm(call: Interruptible) -> None:
+    """Allow interrupts from now on.
+
+    Raises:
+        Cancelled: the call was cancelled already, or is being interrupted.
+    """
+    token = InterruptToken(get_ident())
+    with call.lock:
+        call.token = token
+    call.check_cancelled()
+
+
+def disarm(call: Interruptible) -> None:
+    """Allow no more interrupts. The last one may land in here."""
+    call.finishing = True  # first: `_on_swallowed` runs in this thread too, and must make no token from here on
+    if call.token is not None:
+        call.token.close()
+
+
+def _true_error(exc: BaseException) -> BaseException:
+    """The task's own error where a late interrupt has covered it: it landed in `disarm` while the error passed."""
     tb = exc.__traceback__
     if not isinstance(exc, Cancelled) or exc.__context__ is None or tb is None:
         return exc
-    late = tb.tb_next is None or tb.tb_next.tb_frame.f_code is finisher
+    late = tb.tb_next is None or tb.tb_next.tb_frame.f_code is disarm.__code__
     return exc.__context__ if late else exc
 
 
-# What may be fired at, by thread: the call that lost its interrupt in a `__del__` is found here. Each thread
-# touches its own entry only.
-_targets: dict[int, ThreadCall] = {}
+# The interruptible calls by thread, for a call whose interrupt was swallowed by a `__del__`. Each thread touches its
+# own entry only.
+_running: dict[int, Interruptible] = {}
 
 
-def fire(shot: InterruptToken, reason: str | None, tries: int) -> bool:
-    """Interrupt the run; ``False`` if the asker shall come again: now is a bad moment, or it has not landed yet."""
-    import ctypes  # noqa: F401  # now: nothing may come between the look and the shot
+def deliver(token: InterruptToken, reason: str | None, tries: int) -> bool:
+    """Interrupt the run; ``False`` if the canceller must try again: now is a bad moment, or it has not landed yet."""
+    import ctypes  # noqa: F401  # now: nothing may come between the look at the stack and the interrupt
 
     _watch_swallowed()
-    shot.reason = reason
-    shot.tries = tries
+    token.reason = reason
+    token.tries = tries
     if not _gil():
-        return _fire_unseen(shot)
-    # The thread cannot move until this one lets go of the GIL. If it does, no harm is done: the look was in vain.
-    frame = sys._current_frames().get(shot.ident)
-    if shot.over or frame is None:
+        return _deliver_unseen(token)
+    # The thread cannot move until this one releases the GIL. If it does move, no harm is done: the look was in vain.
+    frame = sys._current_frames().get(token.ident)
+    if token.over or frame is None:
         return True
-    end = _reach(shot, frame)
+    end = _reach(token, frame)
     if end is None:
         return False
     if not safe_points.available():
-        shot.fire()
+        token.interrupt()
         return True
-    safe_points.aim(shot, frame, end)
-    return shot.over
+    safe_points.arm(token, frame, end)
+    return token.over
 
 
-def _fire_unseen(shot: InterruptToken) -> bool:
-    """Interrupt a thread whose stack cannot be read while it runs: it is hailed, and reads its own."""
+def _deliver_unseen(token: InterruptToken) -> bool:
+    """Interrupt a thread whose stack cannot be read while it runs: it is requested to read its own."""
     if not safe_points.available():
-        shot.fire()
+        token.interrupt()
         return True
-    if shot.over:
+    if token.over:
         return True
-    safe_points.hail(shot, _reach)
-    if not shot.told and shot.tries == UNHEARD:  # in C, perhaps in the selector of a loop of its own
+    safe_points.request(token, _reach)
+    if not token.loop_cancelled and token.tries == LOOP_TRIES:  # in C, perhaps in the selector of a loop of its own
         inner_loops.wake_all()
-    return shot.over
+    return token.over
 
 
-def fire_again(shot: InterruptToken, reason: str | None, frame: FrameType) -> bool:
+def _deliver_again(token: InterruptToken, reason: str | None, frame: FrameType) -> bool:
     """Interrupt `frame`, of this thread, after the finalizer it ran into; ``False`` if only the loop can."""
-    shot.reason = reason
-    shot.tries = PATIENCE
-    end = _reach(shot, frame)
+    token.reason = reason
+    token.tries = DEL_TRIES
+    end = _reach(token, frame)
     if end is None or not safe_points.available():
         return False
-    safe_points.aim(shot, frame, end)
+    safe_points.arm(token, frame, end)
     return True
 
 
-def _reach(shot: InterruptToken, frame: FrameType) -> CodeType | None:
-    """Out to which function those on the stack may be hit now; ``None``: this is a bad moment."""
-    if _bad_moment(frame, shot.tries):
+def _reach(token: InterruptToken, frame: FrameType) -> CodeType | None:
+    """Return the code object up to which the functions on the stack may be interrupted now; ``None``: none may."""
+    if _bad_moment(frame, token.tries):
         return None
     loop = inner_loops.find(frame, run_interruptible.__code__)
     if loop is None:
-        if shot.tries < BETWEEN and inner_loops.is_between(frame, run_interruptible.__code__):
+        if token.tries < LIBRARY_TRIES and inner_loops.is_between(frame, run_interruptible.__code__):
             return None
         return run_interruptible.__code__
-    if not shot.told:
-        shot.told = True
+    if not token.loop_cancelled:
+        token.loop_cancelled = True
         loop.cancel()
-    return loop.above if shot.tries >= UNHEARD else None
+    return loop.above if token.tries >= LOOP_TRIES else None
 
 
 def _gil() -> bool:
@@ -209,18 +258,22 @@ def _bad_moment(frame: FrameType, tries: int) -> bool:
     at: FrameType | None = frame
     while at is not None and at.f_code is not run_interruptible.__code__:
         code = at.f_code
-        if code.co_filename in own_files:
-            return True  # about to begin, where the thread looks itself, or about to end
+        if code.co_filename in _OWN_FILES:
+            return True  # `arm`, which checks by itself, `disarm`, or what they call
         if code.co_filename.startswith("<frozen importlib"):
             return True  # half an import leaves a broken module behind
-        if code.co_name == "__del__" and tries < PATIENCE:
+        if code.co_name == "__del__" and tries < DEL_TRIES:
             return True  # it would be swallowed
         at = at.f_back
     return False
 
 
+_OWN_FILES = {code.co_filename for code in (disarm.__code__, safe_points.disarm.__code__, inner_loops.find.__code__)}
+"""What of this package runs between the function and `run_interruptible`, which nothing may interrupt."""
+
+
 def _watch_swallowed() -> None:
-    """Hear of exceptions that a `__del__` or a callback swallowed, whoever else has replaced the hook meanwhile."""
+    """Learn of exceptions that a `__del__` or a callback swallowed, also if others have replaced the hook meanwhile."""
     previous = sys.unraisablehook
     if getattr(previous, "__code__", None) is _HOOK:
         return
@@ -229,21 +282,27 @@ def _watch_swallowed() -> None:
 
 def _make_hook(previous: Callable[[sys.UnraisableHookArgs], Any]) -> Callable[[sys.UnraisableHookArgs], Any]:
     def unraisable_hook(unraisable: sys.UnraisableHookArgs) -> None:
-        call = _targets.get(get_ident()) if issubclass(unraisable.exc_type, Cancelled) else None
+        call = _running.get(get_ident()) if issubclass(unraisable.exc_type, Cancelled) else None
         if call is None:
             previous(unraisable)
         else:
-            call.swallowed(sys._getframe().f_back)
+            _on_swallowed(call, sys._getframe().f_back)
 
     return unraisable_hook
 
 
 _HOOK = _make_hook(sys.unraisablehook).__code__
-# Where code of this package runs between the function and `run_interruptible`, which nothing may hit.
-own_files = {_HOOK.co_filename, safe_points.end.__code__.co_filename, inner_loops.find.__code__.co_filename}
 
 
-def _interrupt(ident: int) -> None:
+def _on_swallowed(call: Interruptible, frame: FrameType | None) -> None:
+    """Interrupt again: a finalizer that `frame` ran into swallowed the exception. Called in the task's thread."""
+    if not call.finishing:
+        token = call.token = InterruptToken(get_ident())
+        if frame is None or not _deliver_again(token, call.reason, frame):
+            call.request_interrupt()
+
+
+def _set_async_exception(ident: int) -> None:
     import ctypes  # not at the top: few programs interrupt
 
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(Interrupt))

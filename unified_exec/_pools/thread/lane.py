@@ -3,111 +3,117 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
+from _thread import LockType
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..._loops.adapter import LoopAdapter
-from ..._rules.fair_queue import FairQueue
 from ..._tasks.current import current
 from ..._tasks.task import Task
 from ...abc import Lane, StreamReader
 from ...errors import PoolClosed, WorkerStartError
-from .call import LEFT, QUEUED, RUNNING, ThreadCall
+from .call import CallLane, ThreadCall
 from .from_thread import token_for_threads
-from .interrupt import RETRY, fire
+from .interrupt import RETRY, deliver
+from .queues import QUEUED, RUNNING, Call
+from .scheduler import Scheduler, call_all
 from .stream import ThreadStreamReader
 
-if TYPE_CHECKING:
-    from .pool import ThreadPool
 
+class ThreadLane(CallLane, Lane):
+    """A pool as one event loop sees it.
 
-class ThreadLane(Lane):
-    """A pool as one event loop sees it."""
+    Args:
+        scheduler: runs the calls.
+        adapter: the loop.
+        name: of the pool, for errors.
+        interruptible: every call may be interrupted.
+    """
 
-    def __init__(self, pool: ThreadPool, port: LoopAdapter) -> None:
-        self.pool = pool
-        self.port = port
-        self.token = token_for_threads()
-        self.queue: FairQueue[ThreadCall] = FairQueue()
-        self.listed = False  # in the pool's `turns`
-        self.running = 0
-        self.done: deque[ThreadCall] = deque()
-        self.rung = False
-        self.calling = False  # `_call_again` is on its way
-        self.inside = False  # the loop's thread has the pool's lock, or is about to: see `_cancel`
-        self.may_wait = port.elsewhere()  # who submits is no event loop: an executor's caller
+    def __init__(self, scheduler: Scheduler, adapter: LoopAdapter, name: str, interruptible: bool) -> None:
+        super().__init__(token_for_threads())
+        self.scheduler = scheduler
+        self.adapter = adapter
+        self.name = name
+        self.interruptible = interruptible
+        self._retrying = False  # `_try_again` will be called
+        self._inside = False  # the loop's thread has the lock, or is about to: see `_cancel`
+        self._may_block = adapter.elsewhere()  # the submitter is not an event loop but an executor's caller
+
+    @property
+    def lock(self) -> LockType:
+        return self.scheduler.lock
 
     def submit(self, task: Task) -> None:
-        pool = self.pool
+        scheduler = self.scheduler
         call = ThreadCall(task, self)
         parent = current.get() if task.nested else None
-        before, self.inside = self.inside, True
-        if not pool.lock.acquire(self.may_wait):
-            self.inside = before
+        before, self._inside = self._inside, True
+        if not scheduler.lock.acquire(self._may_block):
+            self._inside = before
             self._hand_in(task, call, parent)
             return
         try:
-            if pool.closed:
-                raise PoolClosed(pool.name)
+            if scheduler.closed:
+                raise PoolClosed(self.name)
             task.backend_data = task.location = call
-            if pool.inbox:
-                pool.take_in()
-            pool.turns.add(call, parent)
-            seat = pool.summon()
+            if scheduler.inbox:
+                scheduler.queue_inbox()
+            scheduler.queues.add(call, parent)
+            thread = scheduler.pick_thread()
         finally:
-            pool.lock.release()
-            self.inside = before
-        if seat is not None and not pool.wake(seat):
+            scheduler.lock.release()
+            self._inside = before
+        if thread is not None and not scheduler.start(thread):
             self._no_thread(call)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        self.inside = True
+        self._inside = True
         try:
-            with self.pool.lock:
+            with self.scheduler.lock:
                 yield
         finally:
-            self.inside = False
+            self._inside = False
 
     def _hand_in(self, task: Task, call: ThreadCall, parent: object) -> None:
-        """Leave the call to whoever holds the lock. Waiting for it would give the GIL to threads that compute:
-        they keep it for 5 ms, and each spawn would take as long."""
-        pool = self.pool
+        """Leave the call to the thread that has the lock. Waiting for the lock would give the GIL to threads that
+        compute: they keep it for 5 ms, and each spawn would take as long."""
+        inbox = self.scheduler.inbox
         entry = call, parent
         task.backend_data = task.location = call
-        pool.inbox.append(entry)
-        if pool.closed:  # read after the append: who closes looks into the inbox after saying so
+        inbox.append(entry)
+        if self.scheduler.closed:  # read after the append: `close` sets it, then looks into the inbox
             try:
-                pool.inbox.remove(entry)
+                inbox.remove(entry)
             except ValueError:
-                pass  # taken in before the end
+                pass  # queued before the end
             else:
                 task.backend_data = task.location = None
-                raise PoolClosed(pool.name)
-        if not self.calling:
-            self.calling = True
-            self.port.call_soon(self._call_again)
+                raise PoolClosed(self.name)
+        if not self._retrying:
+            self._retrying = True
+            self.adapter.call_soon(self._try_again)
 
     def _no_thread(self, call: ThreadCall) -> None:
         """The system refused a thread: try again later if others are at work, else give up."""
         with self._locked():
-            if not self.pool.alone():
-                self.port.call_later(RETRY, self._call_again)
+            if self.scheduler.has_threads():
+                self.adapter.call_later(RETRY, self._try_again)
                 return
-            self.pool.turns.forget(call)
+            self.scheduler.queues.forget(call)
         if call.task is not None:
             call.task.backend_data = call.task.location = None
         raise WorkerStartError("the system has no room for another thread")
 
-    def _call_again(self) -> None:
-        self.calling = False
+    def _try_again(self) -> None:
+        self._retrying = False
         with self._locked():
-            self.pool.take_in()
-            seat = self.pool.summon()
-        if seat is not None and not self.pool.wake(seat):
-            self.port.call_later(10 * RETRY, self._call_again)
+            self.scheduler.queue_inbox()
+            thread = self.scheduler.pick_thread()
+        if thread is not None and not self.scheduler.start(thread):
+            self.adapter.call_later(10 * RETRY, self._try_again)
 
     def cancel(self, tasks: Iterable[Task], reason: str | None) -> None:
         for task in tasks:
@@ -115,67 +121,68 @@ class ThreadLane(Lane):
                 self._cancel(task, task.backend_data, reason)
 
     def _cancel(self, task: Task, call: ThreadCall, reason: str | None) -> None:
-        if self.inside:  # in a finalizer that the collector ran in there: this thread would wait for itself
-            self.port.call_soon(self.cancel, [task], reason)
+        if self._inside:  # in a finalizer that the collector ran in there: this thread would wait for itself
+            self.adapter.call_soon(self.cancel, [task], reason)
             return
-        pool, seat, ended = self.pool, None, None
+        scheduler, thread, at_end, abandoned = self.scheduler, None, None, False
         with self._locked():
-            pool.take_in()
-            state, left = call.state, False
+            scheduler.queue_inbox()
+            state = call.state
             if state == QUEUED:
-                pool.turns.forget(call)
+                scheduler.queues.forget(call)
             elif state == RUNNING:
                 if call.cancel_requested:
                     return
                 call.request_cancel(reason)
                 if task.abandon:
-                    left = True
-                    call.state = LEFT
-                    pool.turns.release(call)
-                    ended = pool.thread_ended()
-                    seat = pool.summon()
+                    abandoned = True
+                    scheduler.abandon(call)
+                    thread = scheduler.pick_thread()
+                    at_end = scheduler.take_at_end()
         if state == QUEUED:
             call.context = call.task = None
             task.settle_cancelled()
         elif state == RUNNING:
             task.mark_stopping(reason)
-            for scope in call.serving or ():
+            for scope in call.loop_scopes or ():
                 scope.cancel(reason)
-            if task.interrupt or pool.interruptible:
-                self.fire(call)
-        if left:
+            if call.interruptible:
+                self.interrupt(call)
+        if abandoned:
             call.task = None
             task.settle_cancelled()
             logging.getLogger("unified_exec").warning(
                 "task %r was abandoned: its scope goes on, its thread runs until the function returns", task.name
             )
-        if seat is not None:
-            pool.wake(seat)
-        for tell in ended or ():
-            tell()
+        if thread is not None:
+            scheduler.start(thread)
+        call_all(at_end or ())
 
     def open_stream(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> StreamReader:
         return ThreadStreamReader(fn, args)
 
-    def fire(self, call: ThreadCall, tries: int = 0) -> None:
-        """Interrupt the function as soon as that is possible; in vain, and harmless, if it has ended."""
+    def interrupt(self, call: ThreadCall, tries: int = 0) -> None:
+        """Interrupt the function as soon as possible; does nothing if it has ended."""
         with self._locked():
-            shot = call.shot  # none yet: the thread sees `asked` when it arms
-        if shot is not None and not fire(shot, call.reason, tries):
-            self.port.call_later(RETRY * min(tries + 1, 100), self.fire, call, tries + 1)
+            token = call.token  # none yet: the thread sees that it is cancelled when it arms
+        if token is not None and not deliver(token, call.reason, tries):
+            self.adapter.call_later(RETRY * min(tries + 1, 100), self.interrupt, call, tries + 1)
 
-    def drain(self) -> None:
-        """Settle what has ended since the last ring. A task that awaits it may go on in here."""
-        self.port.deliver(self._settle_ended)
+    def wake(self) -> bool:
+        return self.adapter.call_threadsafe(self.settle_ended)
+
+    def settle_ended(self) -> None:
+        """Settle the calls that have ended since the last wake-up. A task that awaits one may go on in here."""
+        self.adapter.deliver(self._settle_ended)
 
     def _settle_ended(self) -> None:
-        # Without the pool's lock, for the reason in `_hand_in`. No lost wake-up: a thread appends its call, then
-        # reads `rung`. What is appended after the last `popleft` here comes after `rung` was cleared, and rings.
-        self.rung = False
-        ended: list[ThreadCall] = []
+        # Without the lock, for the reason in `_hand_in`. No wake-up is lost: a thread appends its call, then reads
+        # `woken`. What is appended after the last `popleft` here comes after `woken` was cleared, and wakes again.
+        self.woken = False
+        ended: list[Call] = []
         with suppress(IndexError):
             while True:
-                ended.append(self.done.popleft())
+                ended.append(self.ended.popleft())
         calls = iter(ended)
         try:
             for call in calls:
@@ -187,5 +194,5 @@ class ThreadLane(Lane):
         finally:  # a broken handle costs no other task its result
             rest = list(calls)
             if rest:
-                self.done.extendleft(reversed(rest))
-                self.port.call_soon(self.drain)
+                self.ended.extendleft(reversed(rest))
+                self.adapter.call_soon(self.settle_ended)

@@ -1,26 +1,82 @@
-"""Which call gets a thread next. Pure bookkeeping: the pool holds its lock around each use."""
+"""Which call gets a thread next. Pure bookkeeping: the scheduler holds its lock around each use."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-from ..._tasks.types import CANCELLED
-from .call import OVER, QUEUED, RUNNING, ThreadCall
+from ..._rules.fair_queue import FairQueue
+from ..._tasks.task import Task
+from ..._tasks.types import CANCELLED, Outcome
 
-if TYPE_CHECKING:
-    from .lane import ThreadLane
+# Where a call is. Every move is made under the scheduler's lock: a thread and a canceller may race for it.
+QUEUED, RUNNING, ENDED, ABANDONED = range(4)
+
+
+class Call(Protocol):
+    """A call as the queues and the threads see it.
+
+    Attributes:
+        lane: the lane it was submitted to.
+        state: `QUEUED`, `RUNNING`, `ENDED` or `ABANDONED`.
+        owner: the scope that spawned it.
+        siblings: the queue it stands in if it was spawned from inside a thread task, else ``None``.
+        extra: it runs beyond `max_workers`.
+        outcome: its result; set before its lane is woken.
+        finished_at: instant of `time.monotonic`.
+        task: the task, until it is settled.
+    """
+
+    state: int
+    siblings: NestedCalls | None
+    extra: bool
+    outcome: Outcome[object] | None
+    finished_at: float
+    task: Task | None
+
+    @property
+    def lane(self) -> LaneQueue: ...
+
+    @property
+    def owner(self) -> object: ...
+
+    def run(self) -> None: ...
+
+
+class LaneQueue:
+    """The calls of one event loop, as the queues and the threads see its lane.
+
+    Attributes:
+        calls: those that are queued.
+        listed: it stands in the list of lanes with queued calls.
+        running: how many of its calls run.
+        ended: calls that have ended and are not settled yet.
+        woken: the loop has been woken for them.
+        token: what `anyio.from_thread` uses in the threads of its calls.
+    """
+
+    def __init__(self, token: Any) -> None:
+        self.calls: FairQueue[Call] = FairQueue()
+        self.listed = False
+        self.running = 0
+        self.ended: deque[Call] = deque()
+        self.woken = False
+        self.token = token
+
+    def wake(self) -> bool:
+        """Have the loop settle what has ended; ``False`` if the loop itself has ended."""
+        raise NotImplementedError
 
 
 class NestedCalls:
-    """The calls that one running task has spawned and may wait for. It has as many threads as a pool, of its own:
-    however deep calls nest, none waits for a thread that one above it holds."""
+    """The calls that one running task has spawned and may wait for. They have as many threads as a pool, of their own:
+    however deep calls nest, none waits for a thread that a caller of it holds."""
 
     __slots__ = ("calls", "listed", "parent", "running")
 
     def __init__(self, parent: object) -> None:
         self.parent = parent
-        self.calls: deque[ThreadCall] = deque()
+        self.calls: deque[Call] = deque()
         self.running = 0
         self.listed = False
 
@@ -29,49 +85,49 @@ class FairCallQueues:
     """The queues of a pool. Loops take turns, and within a loop its scopes. Each operation is O(1).
 
     Attributes:
-        busy: running calls that count against `max_workers`; nested ones, and the one call that each loop may
-            run at any time, count only as far as there is room.
+        busy: running calls that count against `max_workers`. Nested ones, and the one call that each loop may run at
+            any time, count only if there is room.
     """
 
     def __init__(self, max_workers: int) -> None:
         self.max_workers = max_workers
         self.busy = 0
-        self._lanes: deque[ThreadLane] = deque()  # those with queued calls
-        self._nests: dict[object, NestedCalls] = {}
+        self._lanes: deque[LaneQueue] = deque()  # those with queued calls
+        self._nested: dict[object, NestedCalls] = {}  # by parent
         self._startable: deque[NestedCalls] = deque()  # those with queued calls that may run now
-        self._starving: deque[ThreadLane] = deque()  # had queued calls and not one thread, when listed
+        self._starving: deque[LaneQueue] = deque()  # had queued calls and not one thread, when listed
         self._nested_first = True
 
     def waiting(self) -> bool:
         """Tell whether a call may be waiting that could run now."""
         return bool((self._lanes and self.busy < self.max_workers) or self._startable or self._starving)
 
-    def add(self, call: ThreadCall, parent: object) -> None:
+    def add(self, call: Call, parent: object) -> None:
         """Queue a call; `parent` is the task it was spawned from inside of, if any."""
         lane = call.lane
         if parent is not None:
-            nest = self._nests.get(parent)
-            if nest is None:
-                nest = self._nests[parent] = NestedCalls(parent)
-            call.nest = nest
-            nest.calls.append(call)
-            self._list(nest)
+            siblings = self._nested.get(parent)
+            if siblings is None:
+                siblings = self._nested[parent] = NestedCalls(parent)
+            call.siblings = siblings
+            siblings.calls.append(call)
+            self._list(siblings)
             return
-        lane.queue.push(call)
+        lane.calls.push(call)
         if not lane.listed:
             lane.listed = True
             self._lanes.append(lane)
         if not lane.running and self.busy >= self.max_workers:
             self._starving.append(lane)
 
-    def forget(self, call: ThreadCall) -> None:
-        """End a queued call. Its queue passes over it when its turn comes."""
-        call.state = OVER
+    def forget(self, call: Call) -> None:
+        """End a queued call. Its queue skips it when its turn comes."""
+        call.state = ENDED
         call.outcome = CANCELLED
-        if call.nest is None:
-            call.lane.queue.forget_one()
+        if call.siblings is None:
+            call.lane.calls.forget_one()
 
-    def take(self) -> ThreadCall | None:
+    def take(self) -> Call | None:
         """Take the call whose turn it is. Nested and other calls alternate while there is room for both."""
         room = self.busy < self.max_workers
         call = self._take_nested() if self._startable and (self._nested_first or not room) else None
@@ -81,7 +137,7 @@ class FairCallQueues:
             call = self._take_nested()
         if call is None:
             return None
-        self._nested_first = call.nest is None
+        self._nested_first = call.siblings is None
         call.state = RUNNING
         call.extra = not room
         call.lane.running += 1
@@ -89,45 +145,45 @@ class FairCallQueues:
             self.busy += 1
         return call
 
-    def release(self, call: ThreadCall) -> None:
-        """Give back what a call that no longer runs has held."""
-        lane, nest = call.lane, call.nest
+    def release(self, call: Call) -> None:
+        """Give back what a call held that no longer runs."""
+        lane, siblings = call.lane, call.siblings
         lane.running -= 1
         if not call.extra:
             self.busy -= 1
-        if nest is not None:
-            nest.running -= 1
-            self._list(nest)
-        if not lane.running and lane.queue.length and self.busy >= self.max_workers:
+        if siblings is not None:
+            siblings.running -= 1
+            self._list(siblings)
+        if not lane.running and lane.calls.length and self.busy >= self.max_workers:
             self._starving.append(lane)
 
-    def _list(self, nest: NestedCalls) -> None:
-        if nest.calls:
-            if not nest.listed and nest.running < self.max_workers:
-                nest.listed = True
-                self._startable.append(nest)
-        elif not nest.running:
-            self._nests.pop(nest.parent, None)
+    def _list(self, nested: NestedCalls) -> None:
+        if nested.calls:
+            if not nested.listed and nested.running < self.max_workers:
+                nested.listed = True
+                self._startable.append(nested)
+        elif not nested.running:
+            self._nested.pop(nested.parent, None)
 
-    def _take_nested(self) -> ThreadCall | None:
+    def _take_nested(self) -> Call | None:
         while self._startable:
-            nest = self._startable.popleft()
-            nest.listed = False
-            while nest.calls:
-                call = nest.calls.popleft()
+            nested = self._startable.popleft()
+            nested.listed = False
+            while nested.calls:
+                call = nested.calls.popleft()
                 if call.state == QUEUED:
-                    nest.running += 1
-                    self._list(nest)
+                    nested.running += 1
+                    self._list(nested)
                     return call
-            self._list(nest)
+            self._list(nested)
         return None
 
-    def _take_queued(self) -> ThreadCall | None:
+    def _take_queued(self) -> Call | None:
         lanes = self._lanes
         while lanes:
             lane = lanes[0]
-            call = lane.queue.take()
-            if call is None or not lane.queue.length:
+            call = lane.calls.take()
+            if call is None or not lane.calls.length:
                 lanes.popleft()
                 lane.listed = False
             elif len(lanes) > 1:
@@ -136,10 +192,10 @@ class FairCallQueues:
                 return call
         return None
 
-    def _take_starving(self) -> ThreadCall | None:
+    def _take_starving(self) -> Call | None:
         while self._starving:
             lane = self._starving.popleft()
-            call = None if lane.running else lane.queue.take()
+            call = None if lane.running else lane.calls.take()
             if call is not None:
                 return call
         return None

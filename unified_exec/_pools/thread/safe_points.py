@@ -1,12 +1,13 @@
 """Raising in running code at a point where no `with` or `finally` is lost, by `sys.monitoring` (CPython 3.12 on).
 
-An asynchronous exception lands where the interpreter looks for one; since 3.12 the back jump of a `while` is such a
-place, and lies outside of the `try` around it (cpython#130279). Here the functions on the thread's stack are watched
-instruction by instruction from the ask on, and the raise comes at the first *safe point*: after a call, at the start
-of a function, or where a back jump has led to. No other function is watched, so none of the pool's own can be hit.
+An asynchronous exception lands where the interpreter checks for one. Since 3.12 the back jump of a `while` is such a
+place, and lies outside of the `try` around it (cpython#130279). So the functions on the thread's stack are watched
+instruction by instruction from the cancellation on, and the exception is raised at the first *safe point*: after a
+call, at the start of a function, or at the target of a back jump. No other function is watched, so none of the pool's
+own can be hit.
 
-Which functions those are only the thread itself can read where there is no GIL. There it is *hailed*: every thread is
-watched line by line until the one that is meant comes by.
+Without a GIL only the thread itself can read its stack. There the interrupt is *requested*: all threads are watched
+line by line until the one that is meant runs a line.
 """
 
 from __future__ import annotations
@@ -22,7 +23,14 @@ from ...errors import Cancelled
 
 
 class Target(Protocol):
-    """A run that may be interrupted; all but `ident` is guarded by the lock here."""
+    """A run that may be interrupted; all but `ident` is guarded by the lock of this module.
+
+    Attributes:
+        ident: its thread.
+        over: it was interrupted, or has ended.
+        reason: for the `Cancelled` that is raised.
+        watched: the functions that are watched because of it.
+    """
 
     ident: int
     over: bool
@@ -37,7 +45,7 @@ _tool: int | None = None
 _lock = allocate_lock()
 _targets: dict[int, Target] = {}  # by thread
 _watchers: dict[CodeType, int] = {}
-_hailed: dict[int, tuple[Any, Callable[[Any, FrameType], CodeType | None]]] = {}  # by thread
+_requested: dict[int, tuple[Any, Callable[[Any, FrameType], CodeType | None]]] = {}  # by thread
 
 
 def available() -> bool:
@@ -52,15 +60,15 @@ def available() -> bool:
             except ValueError:
                 continue
             events = _monitoring.events
-            _monitoring.register_callback(id, events.INSTRUCTION, _at_instruction)
+            _monitoring.register_callback(id, events.INSTRUCTION, _on_instruction)
             for event in (events.LINE, events.JUMP, events.PY_START, events.PY_RESUME):
-                _monitoring.register_callback(id, event, _come_by)
+                _monitoring.register_callback(id, event, _on_line)
             _tool = id
             break
     return _tool is not None
 
 
-def aim(target: Target, frame: FrameType, end: CodeType) -> None:
+def arm(target: Target, frame: FrameType, end: CodeType) -> None:
     """Have `Cancelled` raised in the functions from `frame` up to, but without, `end`."""
     with _lock:
         if target.over:
@@ -77,52 +85,52 @@ def aim(target: Target, frame: FrameType, end: CodeType) -> None:
             at = at.f_back
 
 
-def hail(target: T, reach: Callable[[T, FrameType], CodeType | None]) -> None:
+def request(target: T, reach: Callable[[T, FrameType], CodeType | None]) -> None:
     """Have `Cancelled` raised in another thread, which reads its own stack for it.
 
     Args:
         target: the run.
-        reach: told the innermost frame of the thread, in that thread; returns what `aim` calls `end`, or ``None`` if
-            it is to be asked again at the next line.
+        reach: called with the innermost frame of the thread, in that thread; returns what `arm` calls `end`, or
+            ``None`` if it is to be asked again at the next line.
     """
     with _lock:
         if target.over or target.ident in _targets:
             return
-        _hailed[target.ident] = target, reach
-        _watch_all()
+        _requested[target.ident] = target, reach
+        _watch_lines()
 
 
-def _watch_all() -> None:
-    """Watch the lines of every thread as long as one is hailed. Under the lock."""
+def _watch_lines() -> None:
+    """Watch the lines of all threads while an interrupt is requested. With the lock held."""
     events = _monitoring.events
-    wanted = events.LINE | events.JUMP | events.PY_START | events.PY_RESUME if _hailed else 0
+    wanted = events.LINE | events.JUMP | events.PY_START | events.PY_RESUME if _requested else 0
     if _monitoring.get_events(_tool) != wanted:
         _monitoring.set_events(_tool, wanted)
 
 
-def _come_by(code: CodeType, *where: int) -> None:
-    hailed = _hailed.get(get_ident())
-    if hailed is None:
+def _on_line(code: CodeType, *where: int) -> None:
+    requested = _requested.get(get_ident())
+    if requested is None:
         return
-    target, reach = hailed
+    target, reach = requested
     frame = sys._getframe(1)
-    last = reach(target, frame)
-    if last is not None:
+    end = reach(target, frame)
+    if end is not None:
         with _lock:
-            _hailed.pop(target.ident, None)
-            _watch_all()
-        aim(target, frame, last)
+            _requested.pop(target.ident, None)
+            _watch_lines()
+        arm(target, frame, end)
 
 
-def end(target: Target) -> None:
-    """Raise no more for this target. Called in its own thread: nothing is raised while this runs, or after."""
+def disarm(target: Target) -> None:
+    """Raise no more for this target. Called in its own thread: nothing is raised while this runs, or later."""
     target.over = True  # before the lock: a finalizer that runs in here must not be hit
     with _lock:
         if _targets.get(target.ident) is target:
             del _targets[target.ident]
-        if target.ident in _hailed:
-            del _hailed[target.ident]
-            _watch_all()
+        if target.ident in _requested:
+            del _requested[target.ident]
+            _watch_lines()
         for code in target.watched:
             _watchers[code] -= 1
             if not _watchers[code]:
@@ -131,11 +139,11 @@ def end(target: Target) -> None:
         target.watched.clear()
 
 
-def _at_instruction(code: CodeType, offset: int) -> None:
+def _on_instruction(code: CodeType, offset: int) -> None:
     target = _targets.get(get_ident())
     if target is None or target.over or code not in target.watched or offset not in _safe_points(code):
         return
-    end(target)
+    disarm(target)
     raise Cancelled(target.reason)
 
 

@@ -1,0 +1,256 @@
+"""The threads of a pool: started when there is work, idle for a while, then gone."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import weakref
+from _thread import LockType, allocate_lock, start_new_thread
+from collections import deque
+from collections.abc import Callable, Iterable
+from time import sleep
+
+from .from_thread import enter
+from .queues import ABANDONED, ENDED, Call, FairCallQueues
+
+IDLE_SECONDS = 10.0
+LOCK_TRIES = 100
+"""How often a thread tries to get the scheduler's lock before it blocks on it."""
+
+_schedulers: weakref.WeakSet[Scheduler] = weakref.WeakSet()
+
+
+class IdleThread:
+    """A thread of the scheduler. It is in the list of idle ones while it has no call.
+
+    Attributes:
+        wakeup: what the idle thread waits for: a lock that is held except at the moment of a wake-up.
+        picked: it is on its way to take a call, and no other thread is picked before it has.
+        exits: the thread exits after what it does now.
+    """
+
+    __slots__ = ("exits", "picked", "started", "wakeup")
+
+    def __init__(self) -> None:
+        self.wakeup = allocate_lock()
+        self.wakeup.acquire()
+        self.picked = True
+        self.started = self.exits = False
+
+
+class Scheduler:
+    """Gives queued calls to threads.
+
+    Attributes:
+        lock: guards everything here, and the states of lanes and calls.
+        queues: the calls that wait for a thread.
+        inbox: calls that were submitted while the lock was held, each with its parent. Appended without the lock,
+            queued by whoever has the lock next.
+        closed: no more calls are submitted; threads exit when they find none.
+    """
+
+    def __init__(self, max_workers: int, thread_name: str) -> None:
+        self.closed = False
+        self._max_workers = max_workers
+        self._thread_name = thread_name
+        self.reset()
+        _schedulers.add(self)
+
+    def reset(self) -> None:
+        """Begin anew; in a forked child, where the threads do not exist and the lock may be held for ever."""
+        self.lock = allocate_lock()
+        self.queues = FairCallQueues(self._max_workers)
+        self.inbox: deque[tuple[Call, object]] = deque()
+        self._idle: list[IdleThread] = []  # the newest last: it works next, so that the oldest can exit
+        self._threads = 0  # without those of abandoned calls
+        self._picking = False  # a picked thread is on its way
+        self._at_end: list[Callable[[], object]] = []
+
+    # --- in any thread, with the lock held ---
+
+    def queue_inbox(self) -> None:
+        """Queue the calls in the inbox."""
+        inbox = self.inbox
+        while inbox:
+            self.queues.add(*inbox.popleft())
+
+    def pick_thread(self) -> IdleThread | None:
+        """Choose a thread to take a queued call, if there is one and no other thread is on its way; see `start`.
+
+        One at a time: it picks the next before it begins its own call if there is more to do. So a thousand calls of
+        a microsecond each do not start forty threads, and forty that block run at once.
+        """
+        if self._picking or not self.queues.waiting():
+            return None
+        self._picking = True
+        if self._idle:
+            thread = self._idle.pop()
+            thread.picked = True
+            return thread
+        self._threads += 1
+        return IdleThread()
+
+    def abandon(self, call: Call) -> None:
+        """Count out a running call whose scope goes on without it, and its thread."""
+        call.state = ABANDONED
+        self.queues.release(call)
+        self._threads -= 1
+
+    def take_at_end(self) -> list[Callable[[], object]]:
+        """Return what is to be called, without the lock, if no thread is left."""
+        if self._threads:
+            return []
+        at_end, self._at_end = self._at_end, []
+        return at_end
+
+    def has_threads(self) -> bool:
+        """Tell whether there is a thread that may take what is queued."""
+        return self._threads > 0
+
+    # --- in any thread, without the lock ---
+
+    def start(self, thread: IdleThread) -> bool:
+        """Wake or start the picked thread without waiting for it; ``False`` if the system cannot start a thread."""
+        if thread.started:
+            thread.wakeup.release()
+            return True
+        try:
+            start_new_thread(self._run_thread, (thread,))  # threading.Thread.start would wait for it
+        except (RuntimeError, MemoryError):
+            with self.lock:
+                self._picking = False
+                self._threads -= 1
+                at_end = self.take_at_end()
+            call_all(at_end)
+            return False
+        return True
+
+    def recheck_inbox(self) -> None:
+        """Queue what was submitted while the caller held the lock, unless another thread holds it now and will."""
+        while self.inbox and self.lock.acquire(False):
+            try:
+                self.queue_inbox()
+                thread = self.pick_thread()
+            finally:
+                self.lock.release()
+            if thread is not None:
+                self.start(thread)
+
+    def close(self, on_end: Callable[[], object] | None) -> bool:
+        """Let the threads exit when they find no more calls.
+
+        Returns ``False`` if there is no thread; else `on_end` is called when the last one exits.
+        """
+        with self.lock:
+            self.closed = True
+            self.queue_inbox()
+            picked = self.pick_thread()
+            idle, self._idle = self._idle, []
+            if self._threads and on_end is not None:
+                self._at_end.append(on_end)
+            running = self._threads > 0
+        for thread in idle:
+            thread.wakeup.release()
+        if picked is not None:
+            self.start(picked)
+        return running
+
+    # --- the threads ---
+
+    def _run_thread(self, thread: IdleThread) -> None:
+        """What each thread does. Between calls it holds no reference to any."""
+        thread.started = True
+        threading.current_thread().name = self._thread_name
+        if threading.gettrace() is not None:  # a debugger or a coverage tool
+            sys.settrace(threading.gettrace())
+        if threading.getprofile() is not None:
+            sys.setprofile(threading.getprofile())
+        lock, token, call = self.lock, None, None
+        while lock is self.lock:  # else this is the only thread of a forked child, where the scheduler was reset
+            call = self._next(thread, call)
+            if call is not None:
+                if call.lane.token is not token:
+                    token = call.lane.token
+                    enter(token)
+                call.run()
+            elif thread.exits or (not thread.wakeup.acquire(True, IDLE_SECONDS) and self._retire(thread)):
+                self.recheck_inbox()
+                return
+
+    def _next(self, thread: IdleThread, ended: Call | None) -> Call | None:
+        """Hand over the call that has ended and take the next; if there is none, the thread is idle or exits."""
+        lane, at_end, lock = None, None, self.lock
+        if not lock.acquire(False):
+            _wait_for(lock)
+        try:
+            if thread.picked:
+                thread.picked = self._picking = False
+            if ended is not None:
+                if ended.state == ABANDONED:  # counted out at that time
+                    thread.exits = True
+                    return None
+                ended.state = ENDED
+                self.queues.release(ended)
+                ended.lane.ended.append(ended)
+                if not ended.lane.woken:
+                    ended.lane.woken = True
+                    lane = ended.lane
+            call = self.queues.take()
+            if call is None:
+                if self.closed:
+                    thread.exits = True
+                    self._threads -= 1
+                    at_end = self.take_at_end()
+                else:
+                    self._idle.append(thread)
+            other = self.pick_thread()
+        finally:
+            lock.release()
+        if lane is not None and not lane.wake():
+            lane.ended.clear()  # the loop has ended: nobody waits for them
+        if other is not None:
+            self.start(other)
+        if at_end:
+            call_all(at_end)
+        if self.inbox:
+            self.recheck_inbox()
+        return call
+
+    def _retire(self, thread: IdleThread) -> bool:
+        """Let an idle thread exit, unless it was picked, or told to exit, at the last moment."""
+        with self.lock:
+            idle = thread in self._idle
+            if idle:
+                self._idle.remove(thread)
+                self._threads -= 1
+                at_end = self.take_at_end()
+        if idle:
+            call_all(at_end)
+        else:
+            thread.wakeup.acquire()
+        return idle
+
+
+def call_all(callbacks: Iterable[Callable[[], object]]) -> None:
+    for callback in callbacks:
+        callback()
+
+
+def _wait_for(lock: LockType) -> None:
+    """Acquire the lock by trying again. A thread that blocks in `acquire` gets the lock before it gets the GIL, and the
+    thread that has the GIL then waits for the lock: a convoy, in which each step of each thread takes two switches."""
+    for _ in range(LOCK_TRIES):
+        sleep(0)  # the GIL goes to another thread, in the end to the one that has the lock
+        if lock.acquire(False):
+            return
+    lock.acquire()  # its holder takes long: a finalizer runs in there, say
+
+
+def _after_fork() -> None:
+    for scheduler in _schedulers:
+        scheduler.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
