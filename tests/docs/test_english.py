@@ -17,7 +17,7 @@ BANNED = {
     r"\bshall\b": "should, must, will",
     r"\bso many\b": "n, that many",
     r"(?<!there )(?<!that )\b(?:is|are|was) no (?!longer\b|more than\b|less than\b)": "is not a",
-    r"\b[Ww]hoever\b": "the code, task or caller that",
+    r"\bwhoever\b": "the code, task or caller that",
     r"\bthe affair of\b|'s affair\b": "is handled by",
     r"\bof one's own\b": "custom, separate",
     r"\bthere and back\b": "a round trip",
