@@ -173,11 +173,12 @@ def test_what_cannot_be_called_is_refused(thing: Any) -> None:
             place_of(thing, on)
 
 
-def test_a_coroutine_object_is_closed_and_refused() -> None:
+def test_a_coroutine_object_is_refused_and_left_alone() -> None:
     coroutine: Any = asynchronous()
     with pytest.raises(TypeError, match=r"write spawn\(asynchronous, \.\.\.\)"):
         place_of(coroutine)
-    assert coroutine.cr_frame is None
+    assert coroutine.cr_frame is not None
+    coroutine.close()
 
 
 @pytest.mark.parametrize(

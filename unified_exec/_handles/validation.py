@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import CoroutineType
 from typing import Any
 
 from .._rules.dispatch import AUTO, call_name, not_a_function
@@ -85,9 +86,17 @@ def check_seconds(what: str, value: object) -> None:
         raise ValueError(f"{what} must not be negative, got {value!r}; use None for no limit")
 
 
+def close_coroutine(thing: object) -> None:
+    """Close a coroutine object that was given in place of a function: an error is about to say so, and Python need not
+    warn as well that it was never awaited."""
+    if type(thing) is CoroutineType:
+        thing.close()
+
+
 def unknown_keywords(fn: object, unknown: dict[str, Any]) -> str:
     """The message for ``spawn(f, key=1)`` where the keyword was meant for `f`."""
     if not callable(fn):
+        close_coroutine(fn)
         return not_a_function(fn)
     names = ", ".join(f"{key}={value!r}" for key, value in unknown.items())
     name = call_name(fn)
@@ -121,7 +130,7 @@ def not_open(fn: object, was_open: bool) -> str:
     """
     name = call_name(fn) if callable(fn) else repr(fn)
     if not callable(fn):
-        not_a_function(fn)  # closes a coroutine object
+        close_coroutine(fn)
     if was_open:
         return f"this scope is closed, {name}() cannot be spawned in it: spawn inside the `async with` block"
     return f"this scope is not open: write `async with TaskScope() as scope: scope.spawn({name}, ...)`"

@@ -154,7 +154,6 @@ def not_a_function(thing: object) -> str:
     import inspect
 
     if inspect.iscoroutine(thing):
-        thing.close()  # else Python warns that it was never awaited, on top of this error
         name = thing.__name__
         return (
             f"spawn() takes the function, not a coroutine object: write spawn({name}, ...) instead of "

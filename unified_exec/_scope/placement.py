@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .._handles.validation import close_coroutine
 from .._pools import default_pools
 from .._rules.dispatch import AUTO, not_a_function, place_of, unknown_place
 from ..abc import Backend
@@ -24,10 +25,11 @@ def resolve(scope: TaskScope, fn: Callable[..., Any], on: object) -> tuple[str, 
     if on is None or isinstance(on, str):
         if on == AUTO:
             if not callable(fn):
+                close_coroutine(fn)
                 raise TypeError(not_a_function(fn))
             place, backend = (_auto or _import_auto()).resolve(scope, fn)
             return place, backend
-        place = place_of(fn, on)
+        place = _place_of(fn, on)
         if place == "loop":
             return place, None
         if place == "thread":
@@ -36,9 +38,17 @@ def resolve(scope: TaskScope, fn: Callable[..., Any], on: object) -> tuple[str, 
             return "thread", default_pools.default_cores()
         return "process", scope.process_pool()
     if isinstance(on, Backend):
-        place_of(fn, on.kind)
+        _place_of(fn, on.kind)
         return on.kind, on
     raise ValueError(unknown_place(on))
+
+
+def _place_of(fn: Callable[..., Any], on: str | None) -> str:
+    try:
+        return place_of(fn, on)
+    except TypeError:
+        close_coroutine(fn)
+        raise
 
 
 _auto: Any = None  # an import statement in a function costs more than all that is to be decided

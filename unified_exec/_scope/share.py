@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from .._platform.shared_memory import write_block
 from .._wire.pickling import codec, pickle_errors
-from .._wire.pickling.views import marked
+from .._wire.pickling.c_pickle import marked
 from .._worker.shared_object import Shared, remember_own
 
 T = TypeVar("T")

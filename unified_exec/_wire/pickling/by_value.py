@@ -15,8 +15,8 @@ from enum import Enum
 import cloudpickle
 
 from . import identity
+from .c_pickle import reduce_view
 from .code_facts import facts_of
-from .views import reduce_view
 
 __all__ = ["SET_BY_LRU_CACHE", "ByValuePickler", "CachedFunction", "dumps", "dumps_node", "importable"]
 

@@ -1,8 +1,23 @@
-"""The C half of `pickle` alone: a worker must not pay for the imports of the Python half."""
+"""Plain pickling: the C half of `pickle` alone, and the flat buffers at the top level.
+
+A worker must not pay for the imports of the Python half. Top-level buffers are the only place where `bytes` leave the
+pickle.
+"""
 
 from __future__ import annotations
 
-__all__ = ["GLOBAL_TAIL", "PROTOCOL", "PickleBuffer", "Pickler", "Unpickler", "dumps", "loads"]
+__all__ = [
+    "GLOBAL_TAIL",
+    "OOB_MIN",
+    "PROTOCOL",
+    "PickleBuffer",
+    "Pickler",
+    "Unpickler",
+    "dumps",
+    "loads",
+    "marked",
+    "reduce_view",
+]
 
 try:
     from _pickle import PickleBuffer, Pickler, Unpickler, dumps, loads
@@ -13,3 +28,56 @@ PROTOCOL = 5
 
 # STACK_GLOBAL, MEMOIZE, STOP: a pickle that ends so is nothing but a name to look up.
 GLOBAL_TAIL = b"\x93\x94."
+
+OOB_MIN = 64 * 1024
+"""Buffers of at least this many bytes travel outside the pickle."""
+
+# What `memoryview.cast` can restore; structured and byte-swapped formats it cannot.
+_FORMATS = frozenset("cbB?hHiIlLqQnNfdP")
+
+_Reduced = tuple[object, ...]
+
+
+class _Marked:
+    """Stands for a top-level buffer and pickles as instructions to rebuild it."""
+
+    __slots__ = ("_reduced",)
+
+    def __init__(self, reduced: _Reduced) -> None:
+        self._reduced = reduced
+
+    def __reduce__(self) -> _Reduced:
+        return self._reduced
+
+
+def marked(value: object) -> object:
+    """Return `value`, or what has to be pickled in its place so that its buffer stays outside the pickle."""
+    kind = type(value)
+    if kind is bytes or kind is bytearray:
+        if len(value) >= OOB_MIN:  # type: ignore[arg-type]
+            return _Marked((kind, (PickleBuffer(value),)))  # type: ignore[arg-type]
+    elif kind is memoryview:
+        return _Marked(reduce_view(value))  # type: ignore[arg-type]
+    return value
+
+
+def reduce_view(view: memoryview) -> _Reduced:
+    """Reduce a memoryview, which plain pickle refuses; one that is not contiguous is copied.
+
+    Raises:
+        TypeError: its format has no counterpart that `memoryview.cast` could restore.
+    """
+    code = view.format.lstrip("@")
+    if code not in _FORMATS:
+        raise TypeError(f"cannot pickle a memoryview of format {view.format!r}")
+    flat = view if view.c_contiguous else view.tobytes()
+    return _as_view, (PickleBuffer(flat), code, view.shape)
+
+
+def _as_view(flat: memoryview | bytes | bytearray, code: str, shape: tuple[int, ...]) -> memoryview:
+    view = memoryview(flat).cast("B")
+    if code == "B" and len(shape) == 1:
+        return view
+    if 0 in shape:  # `cast` refuses empty dimensions; one dimension is all that can be kept
+        return view.cast(code)  # type: ignore[call-overload, no-any-return]
+    return view.cast(code, shape)  # type: ignore[call-overload, no-any-return]

@@ -10,8 +10,7 @@ from sys import modules
 from types import FunctionType
 
 from ...errors import SerializationError
-from .c_pickle import PROTOCOL, PickleBuffer, dumps, loads
-from .views import OOB_MIN, marked
+from .c_pickle import OOB_MIN, PROTOCOL, PickleBuffer, dumps, loads, marked
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ...errors import SerializationError
 from . import by_value
-from .views import marked
+from .c_pickle import marked
 
 __all__ = ["find_unpicklable", "hint_for", "not_rebuilt", "refused", "refused_args", "refused_call"]
 
