@@ -32,7 +32,7 @@ def rest() -> None:
     for threads in (module._threads, module._cores):
         if threads is not None:
             threads.close()
-    if module._processes is not None and module._processes._busy():
+    if module._processes is not None and module._processes.is_busy():
         shut_down()
 
 
@@ -55,7 +55,7 @@ def holdings() -> set[Hashable]:
     found: set[Hashable] = set()
     addresses: set[str] = set()
     descriptors: set[int] = set()
-    for worker in list(pool._workers) if pool is not None else ():
+    for worker in list(pool._registry.workers) if pool is not None else ():
         try:
             found.add((worker.pid, psutil.Process(worker.pid).create_time()))
         except psutil.NoSuchProcess:

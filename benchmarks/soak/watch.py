@@ -79,12 +79,12 @@ class Watchdog:
                     )
         for pool in {id(pool): pool for pool in _pools()}.values():
             print(f"  {pool!r}")
-            for lane in list(getattr(pool, "_lanes", {}).values()):
-                for crew in getattr(lane, "crews", ()):
-                    print(f"    crew coroutines={crew.coroutines} {crew.describe()}")
-                    for worker in crew.workers:
-                        state = f"{_state(worker.pid)} {worker.end.state}"
-                        print(f"      worker {worker.pid} {state} owes {list(worker.tasks)}")
+            for lane in list(getattr(pool, "lanes", {}).values()):
+                for group in getattr(lane, "groups", ()):
+                    print(f"    group {group.kind} queued {len(group.queue)} idle {len(group.idle)}")
+                    for worker in group.workers:
+                        state = f"{_state(worker.pid)} {worker.connection.state}"
+                        print(f"      worker {worker.pid} {state} has {list(worker.tasks)}")
         for loop in [thing for thing in gc.get_objects() if isinstance(thing, asyncio.AbstractEventLoop)]:
             if loop.is_running():
                 for waiting in asyncio.all_tasks(loop):
@@ -94,10 +94,10 @@ class Watchdog:
 
 
 def _pools() -> list[Any]:
-    from unified_exec._pools.process import pool as processes
+    from unified_exec._pools.process import worker_registry as processes
     from unified_exec._pools.thread import pool as threads
 
-    return [*processes._pools, *threads._pools]
+    return [*processes._registries, *threads._pools]
 
 
 def _state(pid: int) -> str:
@@ -116,9 +116,9 @@ def _workers_that_live() -> list[str]:
     """Every worker object there still is, and who holds it: helps to find out why something was left."""
     found = []
     for thing in gc.get_objects():
-        if type(thing).__name__ == "Worker" and hasattr(thing, "buried"):
+        if type(thing).__name__ == "Worker" and hasattr(thing, "reaped"):
             holders = {type(holder).__name__ for holder in gc.get_referrers(thing)} - {"list_iterator", "frame"}
-            state = f"buried {thing.buried}, {thing.end.state}"
+            state = f"reaped {thing.reaped}, {thing.connection.state}"
             found.append(f"worker object {thing.pid}, {state}, held by {sorted(holders)}")
     return found
 

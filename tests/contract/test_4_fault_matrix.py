@@ -65,7 +65,7 @@ async def test_an_error_while_arguments_are_pickled_is_raised_by_spawn_and_touch
     async with ProcessPool(max_workers=1) as pool, TaskScope(processes=pool) as scope:
         with pytest.raises(SerializationError, match="sprung"):
             scope.spawn(tasks.take, tasks.Trap("pickle", "error"), on="process")
-        assert not pool._workers
+        assert not pool._registry.workers
         pid = await scope.spawn(tasks.pid, on="process")
         with pytest.raises(SerializationError):
             scope.spawn(tasks.take, tasks.Trap("pickle", "error"), on="process")

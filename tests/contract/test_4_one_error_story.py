@@ -149,7 +149,7 @@ async def test_an_argument_that_cannot_travel_is_an_error_of_spawn_before_a_work
         async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
             with pytest.raises(SerializationError, match=r"argument 2.*\[1\]"):
                 process_place.spawn(scope, max, 1, [0, thing])
-            assert not pool._workers
+            assert not pool._registry.workers
             assert await process_place.spawn(scope, abs, -1) == 1
 
 

@@ -112,8 +112,8 @@ async def test_a_worker_killed_while_it_is_idle_costs_nothing(tmp_path: Path) ->
 async def test_a_worker_killed_while_it_starts_costs_nothing(tmp_path: Path) -> None:
     async with ProcessPool(max_workers=2) as pool, TaskScope(processes=pool) as scope:
         handles = [scope.spawn(tasks.note_and_return, str(tmp_path / "log"), n, on="process") for n in range(4)]
-        await until_async(lambda: pool._workers)
-        for worker in list(pool._workers):
+        await until_async(lambda: pool._registry.workers)
+        for worker in list(pool._registry.workers):
             os.kill(worker.pid, signal.SIGKILL)
         assert [await handle for handle in handles] == [0, 1, 2, 3]
         assert sorted(tasks.noted(str(tmp_path / "log"))) == list("0123")
@@ -149,10 +149,10 @@ async def test_answers_that_are_first_seen_when_the_worker_is_dead_are_kept(tmp_
     log = str(tmp_path / "log")
     async with ProcessPool(max_workers=1) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
         await scope.spawn(tasks.note_and_return, log, "warm", on="process")
-        (worker,) = pool._workers
-        crew = next(iter(pool._lanes.values())).calls
+        (worker,) = pool._registry.workers
+        adapter = next(iter(pool._registry.lanes))
         for sock in (worker.child.tasks, worker.child.control):
-            crew.port.remove_reader(sock.fileno())  # now only the end of the process is noticed
+            adapter.remove_reader(sock.fileno())  # now only the end of the process is noticed
         small = scope.spawn(tasks.note_and_return, log, "small", on="process")
         assert await until_async(lambda: len(tasks.noted(log)) == 2)
         assert await until_async(lambda: select.select([worker.child.tasks], [], [], 0)[0])

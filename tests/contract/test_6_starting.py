@@ -134,12 +134,12 @@ async def test_an_interpreter_that_dies_before_it_is_told_anything_is_a_clear_er
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def start_and_wait(environment: dict[str, str]) -> start_worker.Child:
-        child = start_worker.start(environment)
+        child = start_worker.start_process(environment)
         assert child.pidfd is not None
         assert until(lambda: select.select([child.pidfd], [], [], 0)[0])
         return child
 
-    monkeypatch.setattr(worker_spec, "start", start_and_wait)
+    monkeypatch.setattr(worker_spec, "start_process", start_and_wait)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     async with ProcessPool(max_workers=2) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
         handle = scope.spawn(tasks.double, 1, on="process")
@@ -199,7 +199,7 @@ async def test_cancelling_while_a_worker_starts_leaves_nothing(tmp_path: Path) -
         for _ in range(5):
             async with TaskScope(processes=pool) as scope:
                 handles = [scope.spawn(tasks.double, n, on="process") for n in range(3)]
-                assert await until_async(lambda: pool._workers)
+                assert await until_async(lambda: pool._registry.workers)
                 scope.cancel()
             assert all(handle.cancelled() or handle.result() is not None for handle in handles)
 
@@ -208,7 +208,7 @@ async def test_an_initializer_that_never_ends_can_be_cancelled() -> None:
     async with ProcessPool(max_workers=1, initializer=tasks.hang, grace=0.2) as pool:
         async with TaskScope(processes=pool) as scope:
             handle = scope.spawn(tasks.double, 1, on="process")
-            assert await until_async(lambda: pool._workers)
+            assert await until_async(lambda: pool._registry.workers)
             scope.cancel()
         assert handle.cancelled()
 

@@ -153,7 +153,7 @@ def test_a_fork_in_the_midst_of_a_start_does_not_keep_that_worker_alive(tmp_path
 
     gate, opener = os.pipe()
     start._spawn = fork_then_spawn
-    child = start.start(dict(os.environ))
+    child = start.start_process(dict(os.environ))
     child.lifeline.close()
     print(os.waitpid(child.pid, 0)[1])
     os.close(opener)

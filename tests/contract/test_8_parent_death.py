@@ -135,8 +135,8 @@ def test_nothing_is_left_when_a_program_ends_and_its_end_waits_for_nothing(
 def test_a_worker_whose_parent_dies_before_it_is_up_ends(tmp_path: Path) -> None:
     text = """
         import os, signal, sys
-        from unified_exec._pools.process.start_worker import start
-        child = start(dict(os.environ))
+        from unified_exec._pools.process.start_worker import start_process
+        child = start_process(dict(os.environ))
         print(child.pid, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     """

@@ -18,7 +18,7 @@ from tests.faults import tasks
 from tests.waiting import until, until_async
 from unified_exec import Collect, PoolClosed, ProcessPool, TaskHandle, TaskScope, call, shutdown_default_pools
 from unified_exec._pools.process.worker import Worker
-from unified_exec._pools.process.worker_spec import hire
+from unified_exec._worker.settings import CALLS, WorkerKind
 
 
 async def test_a_pool_ends_its_workers_at_the_end_of_its_block() -> None:
@@ -128,7 +128,7 @@ def test_a_pool_can_be_closed_while_the_loop_it_served_is_idle_in_another_thread
     thread = threading.Thread(target=anyio.run, args=(main,))
     thread.start()
     assert ready.wait(30)
-    workers = list(pool._workers)
+    workers = list(pool._registry.workers)
     pool.close()
     assert until(lambda: all(not tasks.exists(worker.pid) for worker in workers))
     over.set()
@@ -214,7 +214,7 @@ def test_a_task_on_its_way_to_a_worker_keeps_its_pool_from_being_closed(monkeypa
 
     pool = ProcessPool(1, grace=60)
     threads = close_beside(main, sending, pool, values)
-    assert until(lambda: pool.guarded)
+    assert until(lambda: pool._admission.guarded)
     go.set()
     for thread in threads:
         thread.join()
@@ -234,7 +234,7 @@ def test_work_that_comes_while_the_pool_asks_other_loops_keeps_it_open() -> None
 
     async def spawn() -> None:
         async with TaskScope(processes=pool) as scope:
-            assert await until_async(lambda: pool.guarded)
+            assert await until_async(lambda: pool._admission.guarded)
             values.append(await scope.spawn(tasks.double, 2, on="process"))
 
     pool = ProcessPool(2, grace=60)
@@ -262,8 +262,8 @@ def test_a_worker_left_to_a_loop_that_ends_at_that_moment_is_buried(monkeypatch:
     thread = threading.Thread(target=anyio.run, args=(main,))
     thread.start()
     assert ready.wait(30)
-    ((port, lane),) = pool._lanes.items()
-    (worker,) = lane.calls.workers
+    ((port, lane),) = pool._registry.lanes.items()
+    (worker,) = lane.groups[0].workers
     monkeypatch.setattr(port, "call_threadsafe", lambda *call: True)  # the loop takes it and never comes to it
     pool.close()
     over.set()
@@ -298,26 +298,27 @@ async def test_a_worker_that_is_offered_to_a_pool_that_has_ended_is_buried() -> 
     async with ProcessPool(max_workers=1) as pool:
         async with TaskScope(processes=pool) as scope:
             pid = await scope.spawn(tasks.pid, on="process")
-        (lane,) = pool._lanes.values()
-        (worker,) = lane.calls.workers
-        pool.over = True  # as when another thread ends it just before
-        pool.offer(lane.calls, worker)
+        (lane,) = pool._registry.lanes.values()
+        (worker,) = lane.groups[0].workers
+        pool._registry.closed = True  # as when another thread ends it just before
+        pool._registry.give_back(lane.groups[0], worker)
         assert not tasks.exists(pid)
-        pool.over = False
+        pool._registry.closed = False
 
 
 async def test_a_spare_that_comes_up_after_the_end_of_its_pool_is_buried(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = ProcessPool(max_workers=1)
+    registry = pool._registry
     started = []
 
-    def end_meanwhile(coroutines: bool) -> Worker:
-        worker = hire(pool, coroutines)
+    def end_meanwhile(kind: WorkerKind) -> Worker:
+        worker = registry.spec.start(kind)
         started.append(worker.pid)
         pool.close()
-        pool._workers.add(worker)
+        pool._registry.workers.add(worker)
         return worker
 
-    monkeypatch.setattr(pool, "_start", end_meanwhile)
-    pool.start_spare(False)
+    monkeypatch.setattr(registry, "_start", end_meanwhile)
+    registry.start_spare(CALLS)
     assert len(started) == 1
     assert not tasks.exists(started[0])

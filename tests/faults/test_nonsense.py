@@ -137,5 +137,5 @@ async def test_an_error_made_of_garbage_is_an_error_of_its_task() -> None:
         await handle.wait()
         assert handle.exception() is not None
         assert not handle.cancelled()
-        for worker in list(pool._workers):
+        for worker in list(pool._registry.workers):
             worker.kill()

@@ -67,7 +67,7 @@ def test_plain_posix_means_are_in_use_where_they_are_asked_for(tmp_path: Path) -
         async def main():
             async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
                 maps = await scope.spawn(look, on="process")
-                worker = next(iter(pool._workers)).child
+                worker = next(iter(pool._registry.workers)).child
                 print("memfd" in maps, worker.pidfd, worker.tasks.type.name)
                 shared = share(bytes(300_000))
                 print(await scope.spawn(lambda s: len(s.value), shared, on="process"))

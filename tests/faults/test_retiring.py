@@ -61,7 +61,7 @@ async def test_an_idle_worker_ends_and_the_next_call_gets_another() -> None:
             now = len(os.listdir("/proc/self/fd"))
             assert fds in (0, now)
             fds = now
-        assert not pool._workers
+        assert not pool._registry.workers
     assert len(os.listdir("/proc/self/fd")) <= len(before) + 2
 
 

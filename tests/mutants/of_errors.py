@@ -126,10 +126,11 @@ ERROR_STORY = (
         place="process",
         breaks="arguments are pickled inside of spawn",
         file="_pools/process/lane.py",
-        old="        self.enqueue(task, self.prepare(task))",
-        new="        try:\n            prepared = self.prepare(task)\n        except Exception as exc:\n"
+        old="        call = task.backend_data = self.prepare(task)\n",
+        new="        try:\n            call = task.backend_data = self.prepare(task)\n"
+        "        except Exception as exc:\n"
         "            from ..._tasks.types import Outcome\n\n            task.settle(Outcome(error=exc))\n"
-        "            return\n        self.enqueue(task, prepared)",
+        "            return\n",
         tests=(f"{STORY}::test_an_argument_that_cannot_travel_is_an_error_of_spawn_before_a_worker_is_touched",),
     ),
     Mutant(

@@ -98,7 +98,7 @@ NO_ORPHANS = (
         place="process-coroutine",
         breaks="a killed worker is dead before its task has ended",
         file="_pools/process/cancellation.py",
-        old="            worker.culprit = task\n",
+        old="            worker.killed_for = task\n",
         new="            worker.tasks.pop(task.id).settle_cancelled()\n            return\n",
         tests=(f"{ORPHAN_PROCESSES}::test_the_worker_of_a_task_that_does_not_stop_is_dead_when_its_block_is_left",),
     ),

@@ -52,7 +52,6 @@ def test_a_small_scope_does_not_wait_for_a_large_one() -> None:
 
 def test_an_empty_queue_has_nothing() -> None:
     queue: FairQueue[Item] = FairQueue()
-    assert queue.peek() is None
     assert queue.take() is None
 
 
@@ -76,9 +75,7 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: self.waiting)
     @rule()
     def take(self) -> None:
-        shown = self.queue.peek()
         item = self.queue.take()
-        assert item is shown
         assert item is not None
         assert item.outcome is None
         first = next(each for each in self.waiting if each.owner == item.owner)
@@ -93,8 +90,14 @@ class Model(RuleBasedStateMachine):
         back, self.taken = self.taken[-count:], self.taken[:-count]
         self.queue.push_front(iter(back))
         self.waiting[:0] = back
-        shown = self.queue.peek()
-        assert shown is not None
+
+    @rule()
+    def put_back(self) -> None:
+        item = self.queue.take()
+        if item is not None:
+            self.queue.put_back(item)
+            assert self.queue.take() is item
+            self.queue.put_back(item)
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
@@ -113,7 +116,10 @@ class Model(RuleBasedStateMachine):
     @invariant()
     def the_length_is_true(self) -> None:
         assert len(self.queue) == len(self.waiting)
-        assert (self.queue.peek() is None) == (not self.waiting)
+        item = self.queue.take()
+        assert (item is None) == (not self.waiting)
+        if item is not None:
+            self.queue.put_back(item)
 
 
 TestModel = Model.TestCase

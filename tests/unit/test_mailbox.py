@@ -6,36 +6,50 @@ import os
 import socket
 from collections.abc import Iterator
 from mmap import mmap
+from typing import Any
 
 import pytest
 
+from unified_exec._pools.process.answers import AnswerReader
 from unified_exec._pools.process.child import Child
+from unified_exec._pools.process.start_retry import StartFailures
 from unified_exec._pools.process.worker import Worker
+from unified_exec._pools.process.worker_group import WorkerGroup
+from unified_exec._tasks.task import Task
 from unified_exec._wire import frames, protocol
+from unified_exec._wire.pickling.functions import encode_call
+from unified_exec._worker.settings import CALLS
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[Worker, socket.socket]]:
-    """A worker that was sent task 7, and the other end of its mailbox."""
+def ends() -> Iterator[tuple[Worker, Task, socket.socket]]:
+    """A worker that was sent a task, and the other end of its mailbox."""
     pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(3)]
     (tasks, claims), (control, theirs), (lifeline, _) = pairs
+    tasks.setblocking(False)
     control.setblocking(False)
     with mmap(-1, 4096) as status:
-        worker = Worker(Child(os.getpid(), tasks, claims, control, lifeline, status, None), False)
-        worker.end.state = protocol.UP
-        worker.end.sent(7, None)
-        yield worker, theirs
+        worker = Worker(Child(os.getpid(), tasks, claims, control, lifeline, status, None), CALLS)
+        worker.connection.state = protocol.UP
+        task = Task("abs", abs, (-1,), "process", None)
+        task.backend_data = encode_call(abs, (-1,))
+        assert worker.send(task)
+        yield worker, task, theirs
         for pair in pairs:
             for end in pair:
                 end.close()
 
 
-def test_an_answer_is_read_although_the_worker_ended_with_something_unread(ends: tuple[Worker, socket.socket]) -> None:
-    worker, theirs = ends
-    theirs.send(frames.pack_done(7, frames.VALUE, 0.0, 1.0, b"value"))
-    worker.child.control.send(frames.pack_id(frames.CANCEL, 7))
+def test_an_answer_is_read_although_the_worker_ended_with_something_unread(
+    ends: tuple[Worker, Task, socket.socket],
+) -> None:
+    worker, task, theirs = ends
+    theirs.send(frames.pack_done(task.id, frames.VALUE, 0.0, 1.0, encode_call(abs, ()).data))
+    worker.child.control.send(frames.pack_id(frames.CANCEL, task.id))
     theirs.close()
-    (answer,) = [event for event, _ in worker.read_control()]
-    assert isinstance(answer, protocol.Answer)
-    assert (answer.id, bytes(answer.payload)) == (7, b"value")
-    assert worker.deaf
+    adapter: Any = None
+    group = WorkerGroup(adapter, CALLS, int)
+    AnswerReader(group, StartFailures(group)).read_mailbox(worker)
+    assert task.outcome is not None
+    assert task.outcome.unwrap() == ()
+    assert worker.mailbox_closed

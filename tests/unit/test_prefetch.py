@@ -6,47 +6,47 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from unified_exec._rules.prefetch import BUDGET, TASKS_MAX, learn, may_send
+from unified_exec._rules.prefetch import BUDGET, TASKS_MAX, may_prefetch, update_estimate
 
 seconds = st.floats(0, 1e4)
 
 
 @given(seconds, st.none() | seconds)
 def test_an_idle_worker_always_takes_one(load: float, cost: float | None) -> None:
-    assert may_send(0, load, cost)
+    assert may_prefetch(0, load, cost)
 
 
 @given(st.integers(1, 1000), seconds)
 def test_a_function_never_measured_is_sent_alone(waiting: int, load: float) -> None:
-    assert not may_send(waiting, load, None)
+    assert not may_prefetch(waiting, load, None)
 
 
 @given(st.integers(1, 1000), seconds, seconds)
 def test_what_waits_at_one_worker_is_bounded_in_time_and_number(waiting: int, load: float, cost: float) -> None:
-    assert may_send(waiting, load, cost) == (waiting < TASKS_MAX and load + cost <= BUDGET)
+    assert may_prefetch(waiting, load, cost) == (waiting < TASKS_MAX and load + cost <= BUDGET)
 
 
 @given(seconds)
 def test_the_first_measurement_counts_in_full(taken: float) -> None:
-    assert learn(None, taken) == taken
+    assert update_estimate(None, taken) == taken
 
 
 @given(seconds, seconds)
 def test_an_estimate_lies_between_what_was_known_and_what_was_seen(cost: float, taken: float) -> None:
-    new = learn(cost, taken)
+    new = update_estimate(cost, taken)
     assert min(cost, taken) <= new * (1 + 1e-9) + 1e-12
     assert new <= max(cost, taken) * (1 + 1e-9)
 
 
 def test_one_long_call_is_enough_to_send_the_next_alone() -> None:
-    cost = learn(0.00001, 1.0)
+    cost = update_estimate(0.00001, 1.0)
     assert cost == 1.0
-    assert not may_send(1, 0, cost)
+    assert not may_prefetch(1, 0, cost)
 
 
 def test_short_calls_bring_the_estimate_down_again() -> None:
     cost = 1.0
     for _ in range(60):
-        cost = learn(cost, 0.00001)
+        cost = update_estimate(cost, 0.00001)
     assert cost == pytest.approx(0.00001, rel=0.5)
-    assert may_send(1, cost, cost)
+    assert may_prefetch(1, cost, cost)

@@ -68,9 +68,9 @@ def shutdown_default_pools() -> None:
     for pool in (_processes, _threads, _cores):
         if pool is not None and not pool.closed:
             pool.close()
-    closing = sys.modules.get("unified_exec._pools.process.shutdown")
-    if closing is not None:
-        closing.sweep()
+    disband = sys.modules.get("unified_exec._pools.process.disband")
+    if disband is not None:
+        disband.reap_left()
     with _lock:
         _processes = _threads = _cores = None
 

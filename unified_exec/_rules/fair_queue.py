@@ -58,35 +58,35 @@ class FairQueue(Generic[T]):
             line.appendleft(item)
             self.length += 1
 
-    def peek(self) -> T | None:
-        """Return the item whose turn it is, ``None`` if there is none."""
-        while self._turns:
-            line = self._lines[self._turns[0]]
+    def take(self) -> T | None:
+        """Take the item whose turn it is, ``None`` if there is none; its owner goes to the end of the line."""
+        turns, lines = self._turns, self._lines
+        while turns:
+            key = turns[0]
+            line = lines[key]
             while line:
-                item = line[0]
+                item = line.popleft()
                 if item.outcome is None:
+                    self.length -= 1
+                    if not line:
+                        del lines[turns.popleft()]
+                    elif len(turns) > 1:
+                        turns.rotate(-1)
                     return item
-                line.popleft()
-            del self._lines[self._turns.popleft()]
+            del lines[turns.popleft()]
         return None
 
-    def take(self) -> T | None:
-        """Take the item that `peek` shows, ``None`` if there is none; its owner goes to the end of the line."""
-        item = self.peek()
-        if item is not None:
-            self.drop_first()
-        return item
-
-    def drop_first(self) -> None:
-        """Take the item that `peek` has just shown."""
-        turns = self._turns
-        line = self._lines[turns[0]]
-        line.popleft()
-        self.length -= 1
-        if not line:
-            del self._lines[turns.popleft()]
-        elif len(turns) > 1:
-            turns.rotate(-1)
+    def put_back(self, item: T) -> None:
+        """Undo the `take` that has just returned `item`: it is still its turn."""
+        key = id(item.owner)
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = deque()
+            self._turns.appendleft(key)
+        elif self._turns[-1] == key:
+            self._turns.rotate(1)
+        line.appendleft(item)
+        self.length += 1
 
     def forget_one(self) -> None:
         """Note that a queued item was ended by somebody else."""

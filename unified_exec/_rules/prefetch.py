@@ -12,7 +12,7 @@ STUCK = 0.003
 """Seconds without an answer after which what waits behind a task is worth taking back."""
 
 
-def may_send(waiting: int, load: float, cost: float | None) -> bool:
+def may_prefetch(waiting: int, load: float, cost: float | None) -> bool:
     """May a task be sent to a worker that has `waiting` tasks of `load` seconds in all?
 
     An idle worker always takes one. A function never measured is sent alone: it may be a long one.
@@ -22,7 +22,7 @@ def may_send(waiting: int, load: float, cost: float | None) -> bool:
     return cost is not None and waiting < TASKS_MAX and load + cost <= BUDGET
 
 
-def learn(cost: float | None, seconds: float) -> float:
+def update_estimate(cost: float | None, seconds: float) -> float:
     """Return the new estimate after a call took `seconds`. A long one counts in full: better alone than in a queue."""
     if cost is None or seconds > 4 * cost + 0.0005:
         return seconds

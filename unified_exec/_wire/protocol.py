@@ -93,23 +93,22 @@ class ParentConnection:
             kind = message[0] if message else 0
             if kind not in _EXPECTED[self.state]:
                 raise ProtocolError(f"a message of kind {kind} while it is {self.state}")
-            return self._answer(message) if kind == frames.DONE else self._other(kind, message)
+            if kind != frames.DONE:
+                return self._other(kind, message)
+            flags, outcome, id, started, finished, payload = frames.unpack_done(message)
+            function = self.owed.pop(id, _NOT_OWED)
+            if function is not None:
+                if function == _NOT_OWED:
+                    raise ProtocolError(f"an answer for task {id}, which it was not given")
+                # Known only now: until the answer, the task could be taken back, and its function with it.
+                self.known.add(function)
+            if flags & frames.RETIRING:
+                self.state = LEAVING
+            # What `Answer(...)` does, without a Python call in between.
+            return _new_tuple(Answer, (id, outcome, started, finished, payload, flags & frames.IN_SHARED != 0))
         except ProtocolError:
             self.state = OVER
             raise
-
-    def _answer(self, message: memoryview) -> Answer:
-        flags, outcome, id, started, finished, payload = frames.unpack_done(message)
-        function = self.owed.pop(id, _NOT_OWED)
-        if function is not None:
-            if function == _NOT_OWED:
-                raise ProtocolError(f"an answer for task {id}, which it was not given")
-            # Not known before its answer: while it waits, the parent may take it back and miss those behind it.
-            self.known.add(function)
-        if flags & frames.RETIRING:
-            self.state = LEAVING
-        # What `Answer(...)` does, without the call in between.
-        return _new_tuple(Answer, (id, outcome, started, finished, payload, flags & frames.IN_SHARED != 0))
 
     def _other(self, kind: int, message: memoryview) -> Event:
         if kind == frames.READY:

@@ -17,7 +17,7 @@ from ..errors import WorkerStartError
 from . import context, send_result, shared_object
 from .connection import CONTROL_FD, LIFELINE_FD, STATUS_FD, TASKS_FD, WorkerConnection, receive
 from .run_calls import CallRunner
-from .settings import Settings
+from .settings import COROUTINES, Settings
 
 if TYPE_CHECKING:
     from .run_coroutines import CoroutineRunner
@@ -63,7 +63,7 @@ def main() -> None:
 
 def make_runner(connection: WorkerConnection, settings: Settings) -> CallRunner | CoroutineRunner:
     """Make what runs the tasks of this kind of worker."""
-    if settings.coroutines:
+    if settings.kind is COROUTINES:
         from .run_coroutines import CoroutineRunner
 
         return CoroutineRunner(connection, settings)

@@ -6,11 +6,37 @@ import os
 from typing import Any
 
 
+class WorkerKind:
+    """What a worker runs: `CALLS` or `COROUTINES`.
+
+    Attributes:
+        concurrent: it runs many tasks at the same time; otherwise one by one, in the order in which they were sent.
+    """
+
+    __slots__ = ("_name", "concurrent")
+
+    def __init__(self, name: str, concurrent: bool) -> None:
+        self._name = name
+        self.concurrent = concurrent
+
+    def __reduce__(self) -> str:
+        return self._name  # in every process the same object
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+CALLS = WorkerKind("CALLS", concurrent=False)
+"""Plain functions."""
+COROUTINES = WorkerKind("COROUTINES", concurrent=True)
+"""Coroutine functions, in an event loop."""
+
+
 class Settings:
     """Settings of one worker; travels as a plain dict.
 
     Attributes:
-        coroutines: run coroutine functions in an event loop, many at a time, instead of plain functions one by one.
+        kind: what it runs.
         path: ``sys.path`` of the parent.
         argv: ``sys.argv`` of the parent.
         prefix: ``sys.prefix`` and ``sys.exec_prefix`` of the parent (a virtual environment's).
@@ -25,9 +51,9 @@ class Settings:
     __slots__ = (
         "argv",
         "authkey",
-        "coroutines",
         "idle",
         "initializer",
+        "kind",
         "max_memory",
         "max_tasks",
         "path",
@@ -37,7 +63,7 @@ class Settings:
 
     def __init__(
         self,
-        coroutines: bool = False,
+        kind: WorkerKind = CALLS,
         path: list[str] | None = None,
         argv: list[str] | None = None,
         prefix: tuple[str, str] | None = None,
@@ -48,7 +74,7 @@ class Settings:
         idle: float | None = None,
         authkey: bytes | None = None,
     ) -> None:
-        self.coroutines = coroutines
+        self.kind = kind
         self.path = path
         self.argv = argv
         self.prefix = prefix

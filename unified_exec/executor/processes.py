@@ -116,7 +116,7 @@ class ProcessExecutor(Executor):
             self._forget(call)
             raise
         else:
-            lane.port.call_threadsafe(self._enqueue, call)
+            lane.adapter.call_threadsafe(self._enqueue, call)
         return future
 
     def map(  # type: ignore[override, unused-ignore]

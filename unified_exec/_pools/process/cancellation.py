@@ -1,55 +1,54 @@
-"""Stopping tasks: take back what has not begun, ask what runs, kill what does not listen.
-
-Like all of a crew it runs in the loop's thread, and settling a task may call back into it.
-"""
+"""Stopping tasks: take back what has not started, request what runs to stop, kill what does not."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from ..._tasks.task import Task
 from .decode_result import ENDING
 from .worker import Worker
+from .worker_group import WorkerGroup
+from .worker_registry import WorkerRegistry
 
-if TYPE_CHECKING:
-    from .dispatcher import Dispatcher
-
-RING_AGAIN = 0.05
-"""Seconds an ask may go unanswered before the bell is rung again and a spare worker started for a kill."""
+SIGNAL_AGAIN = 0.05
+"""Seconds without an answer after which the worker is signalled again and a spare one is started, in case of a kill."""
 POST_AGAIN = 0.005
-"""Seconds until an ask that found the worker's mailbox full is tried again."""
+"""Seconds until a request that found the worker's mailbox full is tried again."""
 
 
 class TaskCanceller:
-    """Cancels the tasks of one crew: ask, grace, kill."""
+    """Cancels the tasks of one group: request, grace, kill."""
 
-    __slots__ = ("_crew",)
+    __slots__ = ("_group", "_read_all", "_registry")
 
-    def __init__(self, crew: Dispatcher) -> None:
-        self._crew = crew
+    def __init__(self, group: WorkerGroup, registry: WorkerRegistry[Any], read_all: Callable[[Worker], object]) -> None:
+        self._group = group
+        self._registry = registry
+        self._read_all = read_all
 
     def cancel(self, tasks: Iterable[Task], reason: str | None, running: bool) -> None:
-        """Settle the tasks that have not started, ask those that have; unless `running`, leave those alone.
+        """Settle the tasks that have not started, and request the others to stop.
 
-        Alone is then left, too, what a worker is about to start.
+        Args:
+            running: ``False`` leaves alone what runs, and also what a worker is about to start.
         """
-        crew = self._crew
+        group = self._group
         sent: dict[Worker, list[Task]] = {}
         for task in tasks:
             if task.outcome is not None:
                 continue
-            place = task.location
-            if place is None:
-                crew.queue.forget_one()
+            location = task.location
+            if location is None:
+                group.queue.forget_one()
                 task.settle_cancelled()
-            elif type(place) is Worker:
-                sent.setdefault(place, []).append(task)
+            elif type(location) is Worker:
+                sent.setdefault(location, []).append(task)
         for worker, chosen in sent.items():
             self._cancel_sent(worker, chosen, reason, running)
         if sent:
-            crew.port.call_soon(crew.pump)
+            group.adapter.call_soon(group.pump)
 
     def _cancel_sent(self, worker: Worker, chosen: list[Task], reason: str | None, running: bool) -> None:
         wanted = {task.id for task in chosen}
@@ -59,47 +58,50 @@ class TaskCanceller:
         ended = [task for task in back if task.id in wanted]
         for task in ended:
             task.location = ENDING  # no longer in a worker and not in the queue: nobody may count it there
-        self._crew.requeue([task for task in back if task.id not in wanted])
-        self._crew.rest(worker)
+        self._group.requeue([task for task in back if task.id not in wanted])
+        self._group.rest(worker)
         for task in chosen if running else ():
             if task.id in worker.tasks and task.mark_stopping(reason):
-                self._ask(worker, task, reason)
+                self._request(worker, task, reason)
         for task in ended:
             task.settle_cancelled()
 
-    def _ask(self, worker: Worker, task: Task, reason: str | None) -> None:
-        crew = self._crew
+    def _request(self, worker: Worker, task: Task, reason: str | None) -> None:
         self._post(worker, task, reason)
-        grace = crew.pool.grace
-        over = time.monotonic() + grace
-        worker.asked[task.id] = crew.port.call_later(min(RING_AGAIN, grace), self._not_heard, worker, task, over)
+        grace = self._registry.grace
+        self._check_later(worker, task, grace, time.monotonic() + grace)
 
     def _post(self, worker: Worker, task: Task, reason: str | None) -> None:
-        if task.id in worker.tasks and not worker.buried and not worker.ask(task.id, reason):
-            self._crew.port.call_later(POST_AGAIN, self._post, worker, task, reason)
+        if task.id in worker.tasks and not worker.reaped and not worker.request_cancel(task.id, reason):
+            self._group.adapter.call_later(POST_AGAIN, self._post, worker, task, reason)
 
-    def _not_heard(self, worker: Worker, task: Task, over: float) -> None:
-        if task.id not in worker.tasks or worker.buried:
-            return
-        rest = over - time.monotonic()
-        if rest <= 0:
-            self._grace_over(worker, task)
-            return
-        self._crew.pool.start_spare(self._crew.coroutines)
-        worker.ring()  # a coroutine may have begun to block its loop after the first
-        worker.asked[task.id] = self._crew.port.call_later(min(RING_AGAIN, rest), self._not_heard, worker, task, over)
+    def _check_later(self, worker: Worker, task: Task, left: float, grace_ends: float) -> None:
+        delay = min(SIGNAL_AGAIN, left)
+        timer = self._group.adapter.call_later(delay, self._check, worker, task, grace_ends)
+        worker.cancel_timers[task.id] = timer
 
-    def _grace_over(self, worker: Worker, task: Task) -> None:
-        crew = self._crew
-        if worker.buried or worker not in crew.workers:
+    def _check(self, worker: Worker, task: Task, grace_ends: float) -> None:
+        if task.id not in worker.tasks or worker.reaped:
             return
-        # Its answer may lie in the socket, and the worker be at its next task, if this loop was busy. What it has not
-        # claimed must not begin now, and what it has answered is read first: then the kill hits this task alone.
-        crew.requeue(worker.take_back())
-        crew.hear(worker)
-        if task.id in worker.tasks and not worker.buried:
-            worker.culprit = task
-            worker.end.dismissed()
+        left = grace_ends - time.monotonic()
+        if left <= 0:
+            self._kill(worker, task)
+            return
+        self._registry.start_spare(self._group.kind)
+        worker.signal()  # a coroutine may have begun to block its loop after the first signal
+        self._check_later(worker, task, left, grace_ends)
+
+    def _kill(self, worker: Worker, task: Task) -> None:
+        group = self._group
+        if worker.reaped or worker not in group.workers:
+            return
+        # If this loop was busy, the answer may lie in the socket and the worker may be at its next task. What it has
+        # not claimed must not start now, and what it has answered is read first: then the kill hits this task alone.
+        group.requeue(worker.take_back())
+        self._read_all(worker)
+        if task.id in worker.tasks and not worker.reaped:
+            worker.killed_for = task
+            worker.connection.dismissed()
             worker.kill()
-        crew.rest(worker)
-        crew.pump()
+        group.rest(worker)
+        group.pump()

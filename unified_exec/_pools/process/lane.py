@@ -1,86 +1,90 @@
-"""A process pool as one event loop sees it: pickles in the caller, then hands over to the crew that can run it."""
+"""A process pool as one event loop sees it: encodes a call in the caller, then dispatches it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..._loops.adapter import LoopAdapter
 from ..._rules.dispatch import is_async
 from ..._tasks.task import Task
 from ..._wire.pickling.functions import EncodedCall, encode_call
+from ..._worker.settings import CALLS, COROUTINES
 from ...abc import Lane, StreamReader
+from .admission import Admission
 from .dispatcher import Dispatcher
 from .stream import ProcessStreamReader
-
-if TYPE_CHECKING:
-    from .pool import ProcessPool
+from .worker_group import WorkerGroup
+from .worker_registry import WorkerRegistry
 
 
 class ProcessLane(Lane):
-    """Plain functions go to workers that run one at a time, coroutine functions to workers with an event loop."""
+    """Plain functions go to workers that run one at a time, coroutine functions to workers with an event loop.
 
-    def __init__(self, pool: ProcessPool, port: LoopAdapter) -> None:
-        self.pool = pool
-        self.port = port
-        self.calls = Dispatcher(pool, port, coroutines=False)
-        self.coroutines = Dispatcher(pool, port, coroutines=True)
+    Attributes:
+        adapter: the event loop.
+        groups: its workers, one group for each kind.
+    """
 
-    @property
-    def crews(self) -> tuple[Dispatcher, Dispatcher]:
-        return self.calls, self.coroutines
+    def __init__(self, registry: WorkerRegistry[Any], admission: Admission, adapter: LoopAdapter) -> None:
+        self.adapter = adapter
+        self._registry = registry
+        self._admission = admission
+        self._calls = Dispatcher(registry, adapter, CALLS)
+        self._coroutines = Dispatcher(registry, adapter, COROUTINES)
+        self.groups: tuple[WorkerGroup, ...] = (self._calls.group, self._coroutines.group)
+        adapter.on_end(self._loop_ended)
 
     def submit(self, task: Task) -> None:
-        """Pickle the call here and now, then send or queue it.
+        """Encode the call here and now, then send or queue it.
 
         Raises:
             PoolClosed: the pool takes no more work.
             SerializationError: the function or an argument cannot travel.
         """
-        self.enqueue(task, self.prepare(task))
+        call = task.backend_data = self.prepare(task)
+        (self._coroutines if call.entry.coroutine else self._calls).submit(task)
 
     def prepare(self, task: Task) -> EncodedCall:
-        """Pickle the call and return it; in any thread.
+        """Encode the call and return it; in any thread.
 
         Raises:
             PoolClosed: the pool takes no more work.
             SerializationError: the function or an argument cannot travel.
         """
-        if self.pool.guarded:
-            self.pool.admit()
-        fn, args = task.fn, task.args
-        assert fn is not None and args is not None  # noqa: PT018
-        call = encode_call(fn, args)
+        if self._admission.guarded:
+            self._admission.admit()
+        fn = task.fn
+        call = encode_call(fn, task.args)  # type: ignore[arg-type]  # both are there until it is settled
         if call.entry.coroutine is None:
             call.entry.coroutine = is_async(fn)
         return call
 
     def enqueue(self, task: Task, prepared: Any) -> None:
-        """Send or queue a task with its pickled call; in the loop's thread.
+        """Send or queue a task whose call was encoded; in the loop's thread.
 
         Raises:
             PoolClosed: the pool was closed since.
         """
-        if self.pool.guarded:
-            self.pool.admit()
+        if self._admission.guarded:
+            self._admission.admit()
         task.backend_data = prepared
-        task.coroutine = prepared.entry.coroutine
-        (self.coroutines if task.coroutine else self.calls).submit(task)
+        (self._coroutines if prepared.entry.coroutine else self._calls).submit(task)
 
     def cancel(self, tasks: Iterable[Task], reason: str | None, *, running: bool = True) -> None:
-        """Stop the tasks; unless `running`, those that have begun go on."""
-        plain: list[Task] = []
-        loops: list[Task] = []
+        """Stop the tasks; with ``running=False``, those that have started go on."""
+        calls: list[Task] = []
+        coroutines: list[Task] = []
         for task in tasks:
             if task.outcome is None:
-                (loops if task.coroutine else plain).append(task)
-        if plain:
-            self.calls.cancel(plain, reason, running)
-        if loops:
-            self.coroutines.cancel(loops, reason, running)
+                (coroutines if task.backend_data.entry.coroutine else calls).append(task)
+        if calls:
+            self._calls.cancel(calls, reason, running)
+        if coroutines:
+            self._coroutines.cancel(coroutines, reason, running)
 
     def open_stream(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> StreamReader:
         return ProcessStreamReader(self, fn, args)
 
-    def loop_ended(self) -> None:
-        self.pool.loop_ended(self.port)
+    def _loop_ended(self) -> None:
+        self._registry.loop_ended(self.adapter)

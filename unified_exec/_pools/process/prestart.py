@@ -16,7 +16,7 @@ from ..._loops.adapter import LoopAdapter
 from ..._platform import cpu_count
 from ...errors import WorkerStartError
 from .child import Child
-from .start_worker import start
+from .start_worker import start_process
 
 UNCLAIMED_SECONDS = 5.0
 """After so many seconds of its first event loop a program that has not used the process gets rid of it."""
@@ -36,7 +36,7 @@ def begin() -> None:
     cores = cpu_count.cpu_count()
     environment = {**os.environ, **cpu_count.worker_environment(dict(os.environ), cores, cores)}
     try:
-        child = start(environment, _folder_of_cloudpickle())
+        child = start_process(environment, _folder_of_cloudpickle())
     except WorkerStartError:
         return  # whoever needs a worker will be told
     _waiting.append((child, (environment, inherited)))

@@ -1,41 +1,42 @@
-"""Taking back what waits in a worker behind a task that turns out long, when another worker could run it."""
+"""Taking back tasks that wait in a worker after a long one, when another worker could run them."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from ..._loops.adapter import Timer
 from ..._rules import prefetch
-
-if TYPE_CHECKING:
-    from .dispatcher import Dispatcher
+from .worker_group import WorkerGroup
 
 
 class StuckTaskRecall:
-    """Looks after the workers of one crew as long as tasks wait in one of them."""
+    """Checks the workers of one group while more than one task is in any of them.
 
-    __slots__ = ("_crew", "_timer")
+    Attributes:
+        timer: the next check, ``None`` if none is due.
+    """
 
-    def __init__(self, crew: Dispatcher) -> None:
-        self._crew = crew
-        self._timer: Timer | None = None
+    __slots__ = ("_group", "_max_workers", "timer")
+
+    def __init__(self, group: WorkerGroup, max_workers: int) -> None:
+        self._group = group
+        self._max_workers = max_workers
+        self.timer: Timer | None = None
 
     def watch(self) -> None:
-        """A task was sent ahead: look whether it moves."""
-        if self._timer is None:
-            self._timer = self._crew.port.call_later(prefetch.STUCK, self._look)
+        """Check soon: a task was sent to a busy worker."""
+        if self.timer is None:
+            self.timer = self._group.adapter.call_later(prefetch.STUCK, self._check)
 
-    def _look(self) -> None:
-        self._timer = None
-        crew = self._crew
-        if crew.idle or len(crew.workers) < crew.pool.max_workers:
+    def _check(self) -> None:
+        self.timer = None
+        group = self._group
+        if group.idle or len(group.workers) < self._max_workers:
             now = time.monotonic()
-            for worker in crew.workers:
-                if len(worker.tasks) > 1 and now - worker.heard >= prefetch.STUCK:
+            for worker in group.workers:
+                if len(worker.tasks) > 1 and now - worker.answered_at >= prefetch.STUCK:
                     worker.stuck = True  # or they would be sent there again
-                    crew.requeue(worker.take_back())
-                    crew.rest(worker)  # it had not claimed a single one: no answer will come to free it
-            crew.pump()
-        if any(len(worker.tasks) > 1 for worker in crew.workers):
+                    group.recall(worker)  # if it had not claimed a single one, no answer will come to free it
+            group.pump()
+        if any(len(worker.tasks) > 1 for worker in group.workers):
             self.watch()

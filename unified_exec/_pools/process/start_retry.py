@@ -1,38 +1,31 @@
-"""Workers that do not come up: how often another is tried, and when the tasks that wait for one fail.
-
-Like all of a crew it runs in the loop's thread, and settling a task may call back into it.
-"""
+"""Workers that fail to start: how often another one is tried, and when the tasks that wait for one fail."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from ..._tasks.types import Outcome
 from ..._wire import protocol
 from ...errors import WorkerStartError
 from .decode_result import ENDING
 from .worker import Worker
-
-if TYPE_CHECKING:
-    from .dispatcher import Dispatcher
+from .worker_group import WorkerGroup
 
 TRIES = 3
-"""Workers that may die before they are up, one after another, before the waiting tasks fail."""
+"""Workers that may die while they start, one after another, before the waiting tasks fail."""
 PAUSE = 1.0
-"""Seconds until another try when starting fails while other workers are at work; doubled with each."""
+"""Seconds until another try when starting fails while other workers are at work; doubled each time."""
 
 
 class StartFailures:
-    """Counts the failed starts of one crew.
+    """Counts the failed starts of one group.
 
     Attributes:
-        failures: workers that did not come up since the last one that did.
+        failures: workers that failed to start since the last one that did.
     """
 
-    __slots__ = ("_crew", "_pause", "failures")
+    __slots__ = ("_group", "_pause", "failures")
 
-    def __init__(self, crew: Dispatcher) -> None:
-        self._crew = crew
+    def __init__(self, group: WorkerGroup) -> None:
+        self._group = group
         self._pause = PAUSE
         self.failures = 0
 
@@ -46,40 +39,39 @@ class StartFailures:
         self._pause = PAUSE
 
     def died(self, exitcode: int | None) -> None:
-        """A worker has died before it was up."""
+        """Note that a worker has died before it was up."""
         self.failures += 1
         if self.is_hopeless and not self._wait_for_others():
             self.fail_waiting(WorkerStartError("it died before it was ready", exitcode))
 
     def refused(self, worker: Worker, error: BaseException) -> None:
-        """A worker has said that it cannot start: no other could."""
-        worker.culprit = worker.culprit or next(iter(worker.tasks.values()), None)
-        self._crew.give_back(worker)
+        """Note that a worker has reported that it cannot start: no other could."""
+        worker.killed_for = worker.killed_for or next(iter(worker.tasks.values()), None)
+        self._group.give_back(worker)
         self.failures = TRIES
         if not self._wait_for_others():
             self.fail_waiting(error)
 
     def _wait_for_others(self) -> bool:
         """Start no more workers for a while if others are at work: the tasks can wait for those."""
-        if not any(worker.end.state == protocol.UP for worker in self._crew.workers):
+        if not self._group.has_worker_up():
             return False
-        self._crew.port.call_later(self._pause, self._try_again)
+        self._group.adapter.call_later(self._pause, self._try_again)
         self._pause *= 2
         return True
 
     def _try_again(self) -> None:
         self.failures = 0
-        self._crew.pump()
+        self._group.pump()
 
     def fail_waiting(self, error: BaseException) -> None:
         """Fail every task that waits for a worker."""
-        crew = self._crew
+        group = self._group
         self.failures = 0
-        for worker in crew.workers:
-            if worker.end.state is protocol.STARTING:  # what waits for that one would have three more tries
-                crew.requeue(worker.take_back())
-                crew.rest(worker)
-        waiting = list(crew.queue.drain())
+        for worker in group.workers:
+            if worker.connection.state is protocol.STARTING:  # its tasks would otherwise have three more tries
+                group.recall(worker)
+        waiting = list(group.queue.drain())
         for task in waiting:
             task.location = ENDING  # settling one may cancel the others
         for task in waiting:

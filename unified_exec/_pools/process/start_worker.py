@@ -25,7 +25,7 @@ _STANDARD_FINDERS = 3
 _lifelines: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
-def start(environment: dict[str, str], folder: str | None = None) -> Child:
+def start_process(environment: dict[str, str], folder: str | None = None) -> Child:
     """Start a worker and return at once; it says READY when it is up.
 
     Args:
@@ -40,14 +40,14 @@ def start(environment: dict[str, str], folder: str | None = None) -> Child:
         raise WorkerStartError("sys.executable is empty, so there is no Python to run it with")
     with contextlib.ExitStack() as undo:
         try:
-            child = _start(environment, folder, undo)
+            child = _start_process(environment, folder, undo)
         except OSError as exc:
             raise WorkerStartError(f"{sys.executable} could not be run: {exc}") from exc
         undo.pop_all()
     return child
 
 
-def _start(environment: dict[str, str], folder: str | None, undo: contextlib.ExitStack) -> Child:
+def _start_process(environment: dict[str, str], folder: str | None, undo: contextlib.ExitStack) -> Child:
     tasks, claims = _closing(process_control.pair_for_messages(), undo)
     control, its_control = _closing(process_control.pair_for_messages(), undo)
     lifeline, its_lifeline = _closing(socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM), undo)

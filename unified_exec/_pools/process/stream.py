@@ -57,5 +57,3 @@ class ProcessStreamReader(StreamReader):
         worker = self.task.location
         if isinstance(worker, Worker):
             worker.give_credit(self.task.id, count)
-            if not count:
-                worker.ring()

@@ -1,10 +1,10 @@
-"""One worker process as the parent sees it: its sockets, what it owes, its end."""
+"""One worker process as the parent sees it: its sockets, the tasks sent to it, its end."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from ..._loops.adapter import Timer
@@ -15,72 +15,75 @@ from ..._tasks.task import Task
 from ..._wire import frames
 from ..._wire.frames import ProtocolError
 from ..._wire.pickling.functions import EncodedCall
-from ..._wire.protocol import OVER, UP, Event, ParentConnection
-from ..._worker import cancel_signal, connection
+from ..._wire.protocol import OVER, UP, ParentConnection
+from ..._worker import cancel_signal
+from ..._worker.connection import STARTED, fd_message
+from ..._worker.settings import WorkerKind
 from ..._worker.shared_object import Shared
 from .child import Child
 
 _SHUT_WR = 1
 FUNCTIONS_MAX = 2000
-"""Functions a worker remembers; then it starts afresh."""
+"""Functions a worker remembers; then it is told to forget them all."""
 
 
 class Worker:
-    """Sends tasks, takes unclaimed ones back, reads answers, asks, kills and buries.
+    """Sends tasks, takes back those that were not claimed, requests cancellations, kills and reaps.
 
     Attributes:
-        tasks: the tasks it was sent and still owes, oldest first.
+        kind: what it runs.
+        connection: the state of the protocol.
+        tasks: the tasks it was sent and has not answered, oldest first.
         load: estimated seconds of those tasks.
-        heard: instant of its last answer, or of the moment it last became busy.
+        answered_at: instant of its last answer, or of the moment it last became busy.
         stuck: it has not answered for so long that tasks were taken back from it.
-        asked: timers of the tasks that were asked to stop, by task id.
+        cancel_timers: timers of the tasks that were requested to stop, by task id.
         blocks: what large arguments may be written into.
-        deaf: it has closed its end of the mailbox.
-        culprit: the task for whose sake it was killed.
+        mailbox_closed: it has closed its end of the mailbox.
+        killed_for: the task that it was killed to stop.
         detail: what else is known about its death.
+        reaped: its process was reaped and our descriptors are closed.
     """
 
     __slots__ = (
         "__weakref__",
-        "_buffer",
-        "_view",
-        "asked",
+        "answered_at",
         "blocks",
-        "buried",
+        "cancel_timers",
         "child",
-        "coroutines",
-        "culprit",
-        "deaf",
+        "connection",
         "detail",
-        "end",
-        "heard",
+        "killed_for",
+        "kind",
         "load",
+        "mailbox_closed",
         "pid",
+        "reaped",
         "shares",
         "stuck",
         "tasks",
     )
 
-    def __init__(self, child: Child, coroutines: bool) -> None:
+    def __init__(self, child: Child, kind: WorkerKind) -> None:
         self.child = child
         self.pid = child.pid
-        self.coroutines = coroutines
-        self.end = ParentConnection()
+        self.kind = kind
+        self.connection = ParentConnection()
         self.tasks: dict[int, Task] = {}
         self.load = 0.0
-        self.heard = time.monotonic()
+        self.answered_at = time.monotonic()
         self.stuck = False
-        self.asked: dict[int, Timer] = {}
-        self.culprit: Task | None = None
+        self.cancel_timers: dict[int, Timer] = {}
+        self.killed_for: Task | None = None
         self.detail: str | None = None
-        self.buried = False
-        self.deaf = False
+        self.reaped = False
+        self.mailbox_closed = False
         self.shares: set[bytes] = set()
         self.blocks: BlockCache | None = None
-        self._buffer = bytearray(frames.MESSAGE_MAX)
-        self._view = memoryview(self._buffer)
 
-    def set_up(self, settings: bytes) -> None:
+    # -- sending
+
+    def send_settings(self, settings: bytes) -> None:
         """Send the pickled settings, for which the new process waits.
 
         Raises:
@@ -92,12 +95,12 @@ class Worker:
         fd, table = shared_memory.write_block(settings, ())
         try:
             message = frames.pack_payload(frames.SETUP, table, frames.IN_SHARED)
-            self.child.control.sendmsg([message], connection.fd_message(fd))
+            self.child.control.sendmsg([message], fd_message(fd))
         finally:
             os.close(fd)
 
     def send(self, task: Task, linger: bool = False) -> bool:
-        """Send a task ahead; ``False`` if there is no room in its socket.
+        """Send a task; ``False`` if there is no room in its socket.
 
         Args:
             linger: there are cores to spare; the worker may look for its next task before it goes to sleep.
@@ -108,21 +111,22 @@ class Worker:
         call: EncodedCall = task.backend_data
         if call.shared and not self._send_shares(call.shared):
             return False
-        entry = call.entry
+        entry, connection = call.entry, self.connection
         flags = 0
         function: bytes = b""
-        if entry.id and entry.id not in self.end.known:
+        if entry.id and entry.id not in connection.known:
             function = entry.payload
             flags = frames.NEW_FUNCTION
-            if len(self.end.known) >= FUNCTIONS_MAX:  # a new lambda for each task must not fill the worker
-                self.end.forget_functions()
+            if len(connection.known) >= FUNCTIONS_MAX:  # a new lambda for each task must not fill the worker
+                connection.forget_functions()
                 flags |= frames.FORGET_FUNCTIONS
         name = task.name.encode("utf-8", "replace")
-        if not self.tasks:
-            self.heard = time.monotonic()
-        # Owed from here on: a finalizer that the collector runs behind the sending may take back what is not claimed.
-        self.tasks[task.id] = task
-        self.end.sent(task.id, entry.id if flags else None)
+        id, tasks = task.id, self.tasks
+        if not tasks:
+            self.answered_at = time.monotonic()
+        # Noted before it is sent: a finalizer that the collector runs after the send may take back what is unclaimed.
+        tasks[id] = task
+        connection.owed[id] = entry.id if flags else None
         if linger:
             flags |= frames.LINGER
         self.load += entry.stats.cost or 0.0
@@ -131,9 +135,7 @@ class Worker:
         sent = False
         try:
             if not call.buffers and len(call.data) + len(function) <= frames.INLINE_MAX:
-                self.child.tasks.send(
-                    frames.pack_task(task.id, name, entry.id, function, call.data, task.deadline, flags)
-                )
+                self.child.tasks.send(frames.pack_task(id, name, entry.id, function, call.data, task.deadline, flags))
             else:
                 self._send_shared(task, name, function, flags)
             sent = True
@@ -142,28 +144,29 @@ class Worker:
                 raise
         finally:
             if not sent:
-                self._no_longer_owed(task)
+                self._remove(task)
         return sent
 
-    def _no_longer_owed(self, task: Task) -> None:
-        self.end.taken_back(task.id)
+    def _remove(self, task: Task) -> None:
+        """Note that the worker will not run this task."""
+        self.connection.taken_back(task.id)
         self.tasks.pop(task.id, None)
         self.load -= task.backend_data.entry.stats.cost or 0.0
         task.location = None
         task.worker = None
 
-    def _send_shares(self, objects: tuple[Shared[Any], ...]) -> bool:
-        """Send the shared objects the worker has not got; it looks for them when it rebuilds the arguments."""
+    def _send_shares(self, objects: Iterable[Shared[Any]]) -> bool:
+        """Send the shared objects the worker does not have; it looks for them when it rebuilds the arguments."""
         for shared_object in objects:
             if shared_object.token in self.shares:
                 continue
             message = frames.pack_share(shared_object.token, shared_object.size, shared_object.table)
             try:
-                self.child.control.sendmsg([message], connection.fd_message(shared_object.fileno()))
+                self.child.control.sendmsg([message], fd_message(shared_object.fileno()))
             except OSError as exc:
                 if not is_full(exc):
                     raise
-                self.ring()  # its mailbox is full: it shall read it
+                self.signal()  # so that it reads its full mailbox
                 return False
             self.shares.add(shared_object.token)
             shared_object.holders.add(self)
@@ -171,18 +174,18 @@ class Worker:
 
     def drop_share(self, token: bytes) -> None:
         """Let the worker forget a shared object; in any thread."""
-        if not self.buried:
+        if not self.reaped:
             self.shares.discard(token)
             try:
                 self.child.control.send(frames.pack_payload(frames.DROP, token))
             except OSError:
                 return  # full, or over: the memory goes with the worker
-            self.ring()
+            self.signal()
 
     def _send_shared(self, task: Task, name: bytes, function: bytes, flags: int) -> None:
         call: EncodedCall = task.backend_data
         inline_function = function if len(function) <= frames.INLINE_MAX else b""
-        # A function too large for a message travels as the first buffer behind the arguments.
+        # A function too large for a message travels as the first buffer, before those of the arguments.
         extra = [] if inline_function or not function else [memoryview(function)]
         if extra:
             flags |= frames.FUNCTION_IN_SHARED
@@ -191,14 +194,14 @@ class Worker:
             message = frames.pack_task(
                 task.id, name, call.entry.id, inline_function, table, task.deadline, flags | frames.IN_SHARED
             )
-            self.child.tasks.sendmsg([message], connection.fd_message(fd))
+            self.child.tasks.sendmsg([message], fd_message(fd))
         finally:
             os.close(fd)
 
     def take_back(self) -> list[Task]:
-        """Take every task the worker has not claimed; each is ours again, and it will never start there."""
+        """Take back every task the worker has not claimed; it will never start there."""
         back: list[Task] = []
-        if len(self.tasks) < 2 and self.end.state == UP and not self.coroutines and self.started():
+        if len(self.tasks) < 2 and self.connection.state == UP and not self.kind.concurrent and self.started():
             return back
         buffer = bytearray(frames.MESSAGE_MAX)
         while True:
@@ -209,154 +212,24 @@ class Worker:
                 return back
             if not size:
                 return back
-            if buffer[0] == frames.STOP:  # nothing comes behind it
+            if buffer[0] == frames.STOP:  # always the last message
                 self.child.tasks.send(frames.pack_payload(frames.STOP))
                 return back
             message = frames.unpack_task(memoryview(buffer)[:size])
             task = self.tasks[message.id]
-            self._no_longer_owed(task)
+            self._remove(task)
             back.append(task)
 
     def started(self) -> int:
-        """Id of the task the worker has begun last."""
-        id: int = connection.STARTED.unpack_from(self.child.status, 0)[0]
+        """Return the id of the task the worker has started last, 0 if that was answered."""
+        id: int = STARTED.unpack_from(self.child.status, 0)[0]
         return id if id in self.tasks else 0
 
     def is_running(self, task: Task) -> bool:
-        return task.id in self.tasks and (self.coroutines or self.started() == task.id)
-
-    def answered(self, id: int) -> Task:
-        """Strike an answered task off the list."""
-        task = self.tasks.pop(id)
-        self.load = self.load - (task.backend_data.entry.stats.cost or 0.0) if self.tasks else 0.0
-        if self.asked and (timer := self.asked.pop(id, None)) is not None:
-            timer.cancel()
-        return task
-
-    def read_tasks(self, most: int) -> Iterator[Event]:
-        """Read up to `most` answers. The payload of an event is valid until the next is read.
-
-        Raises:
-            ProtocolError: the worker talks nonsense.
-        """
-        sock, buffer, receive = self.child.tasks, self._buffer, self.end.receive
-        for _ in range(most):
-            try:
-                size = sock.recv_into(buffer)
-            except BlockingIOError:
-                return
-            except OSError as exc:
-                raise ProtocolError(f"its socket failed: {exc}") from exc
-            if not size:
-                return
-            yield receive(self._view[:size])
-            if not self.tasks:
-                return
-
-    def read_control(self) -> Iterator[tuple[Event, int | None]]:
-        """Read what came on the mailbox, with the descriptor each message brought; the caller closes it.
-
-        What a task has said on the other socket before comes first.
-
-        Raises:
-            ProtocolError: the worker talks nonsense.
-        """
-        buffer = bytearray(frames.MESSAGE_MAX)
-        while True:
-            try:
-                size, fd = connection.receive(self.child.control, buffer)
-            except BlockingIOError:
-                return
-            except ConnectionResetError:
-                # It ended with something of ours unread. That is told once, before what it had sent can be read.
-                continue
-            except ConnectionError:
-                size = 0
-            if not size:
-                self.deaf = True
-                return
-            message = memoryview(buffer)[:size]
-            try:
-                if frames.is_after_stream(message):
-                    for earlier in self.read_tasks(1 << 30):
-                        yield earlier, None
-                event = self.end.receive(message)
-            except (ProtocolError, GeneratorExit):
-                if fd is not None:
-                    os.close(fd)
-                raise
-            yield event, fd
-
-    def ask(self, id: int, reason: str | None) -> bool:
-        """Put a cancellation into the mailbox and ring; ``False`` if the mailbox is full for now."""
-        try:
-            self.child.control.send(frames.pack_id(frames.CANCEL, id, reason))
-        except OSError as exc:
-            if is_full(exc):
-                self.ring()
-                return False
-            # Else it is deaf, or has died: its end will be noticed, or the grace will be over
-        self.ring()
-        return True
-
-    def give_credit(self, id: int, count: int) -> None:
-        """Allow a task so many more messages."""
-        try:
-            self.child.control.send(frames.pack_credit(id, count))
-        except OSError:
-            pass  # its end will be noticed
-
-    def ring(self) -> None:
-        if not self.buried:
-            try:
-                cancel_signal.send(self.pid)
-            except ProcessLookupError:
-                pass  # it has just died: its end will be noticed
-
-    def dismiss(self) -> None:
-        """Let it end by itself when it has done what it claimed."""
-        if not self.buried:
-            self.end.dismissed()
-            try:
-                self.child.control.send(frames.pack_payload(frames.STOP))
-                if TELLS_END:
-                    self.child.tasks.shutdown(_SHUT_WR)
-                else:
-                    self.child.tasks.send(frames.pack_payload(frames.STOP))
-            except OSError:
-                pass
-            if not TELLS_END:
-                self.ring()  # the stream may have been full
-
-    def kill(self) -> None:
-        """Kill the worker and everything in its process group, unless it is over."""
-        if not self.buried:
-            self.child.kill()
-
-    def abandon(self) -> None:
-        """Kill it and forget what it owes: the loop that waited for it has ended."""
-        self.end.state = OVER
-        self.tasks.clear()
-        self.kill()
-
-    def reap_worker(self) -> int | None:
-        """Reap its process, which must be dead or about to be, and close everything: the exit code, if we got it."""
-        if self.buried:
-            return None
-        code = self.child.reap()
-        self.close()
-        return code
-
-    def close(self) -> None:
-        """Close our descriptors; after a fork, that is all the child may do with its parent's worker."""
-        self.buried = True
-        for timer in self.asked.values():
-            timer.cancel()
-        self.asked.clear()
-        self.child.close()
+        return task.id in self.tasks and (self.kind.concurrent or self.started() == task.id)
 
     def payload(self, event: Any, fd: int | None) -> tuple[frames.Bytes, list[memoryview]]:
-        """The payload of an answer, out of the message or out of the shared block that came with it.
+        """Return the payload of an event, out of the message or out of the shared block that came with it.
 
         Raises:
             ProtocolError: the worker promised a block and sent none.
@@ -367,3 +240,94 @@ class Worker:
         if fd is None:
             raise ProtocolError("an answer in shared memory came without it")
         return shared_memory.read_block(fd, event.payload, blocks=self.blocks)
+
+    # -- cancelling and ending
+
+    def request_cancel(self, id: int, reason: str | None) -> bool:
+        """Put a cancellation into the mailbox and signal it; ``False`` if the mailbox is full for now."""
+        try:
+            self.child.control.send(frames.pack_id(frames.CANCEL, id, reason))
+        except OSError as exc:
+            if is_full(exc):
+                self.signal()
+                return False
+            # Otherwise it reads no more, or has died: its exit is noticed, or the grace ends.
+        self.signal()
+        return True
+
+    def give_credit(self, id: int, count: int) -> None:
+        """Allow a task `count` more messages; 0 asks for what it has gathered."""
+        try:
+            self.child.control.send(frames.pack_credit(id, count))
+        except OSError:
+            return  # its exit will be noticed
+        if not count:
+            self.signal()
+
+    def signal(self) -> None:
+        """Tell the worker to read its mailbox."""
+        if not self.reaped:
+            try:
+                cancel_signal.send(self.pid)
+            except ProcessLookupError:
+                pass  # it has just died: its exit will be noticed
+
+    def dismiss(self) -> None:
+        """Let it exit when it has done what it claimed."""
+        if not self.reaped:
+            self.connection.dismissed()
+            try:
+                self.child.control.send(frames.pack_payload(frames.STOP))
+                if TELLS_END:
+                    self.child.tasks.shutdown(_SHUT_WR)
+                else:
+                    self.child.tasks.send(frames.pack_payload(frames.STOP))
+            except OSError:
+                pass
+            if not TELLS_END:
+                self.signal()  # the stream may have been full
+
+    def kill(self) -> None:
+        """Kill the worker and everything in its process group, unless it was reaped."""
+        if not self.reaped:
+            self.child.kill()
+
+    def abandon(self) -> None:
+        """Kill it and forget its tasks: the event loop that waited for them has ended."""
+        self.connection.state = OVER
+        self.tasks.clear()
+        self.kill()
+
+    def reap(self) -> int | None:
+        """Reap its process, which must be dead or about to be, and close everything.
+
+        Returns:
+            the exit code; ``None`` if somebody else has got it.
+        """
+        if self.reaped:
+            return None
+        code = self.child.reap()
+        self.close()
+        return code
+
+    def close(self) -> None:
+        """Close our descriptors."""
+        self.reaped = True
+        for timer in self.cancel_timers.values():
+            timer.cancel()
+        self.cancel_timers.clear()
+        self.child.close()
+
+    def close_after_fork(self) -> None:
+        """In a forked child, close our copies of the descriptors: the worker and its timers are the parent's."""
+        self.cancel_timers.clear()
+        self.close()
+
+
+def reap_all(workers: Iterable[Worker], grace: float) -> None:
+    """Reap workers that were dismissed; those that have not exited within `grace` seconds are killed."""
+    end = time.monotonic() + grace
+    for worker in workers:
+        if not worker.reaped:
+            worker.child.wait_for_end(end)
+        worker.reap()

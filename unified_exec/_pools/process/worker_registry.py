@@ -2,178 +2,309 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import threading
-from abc import abstractmethod
+import warnings
+import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, Generic, Protocol, TypeVar
 
 from ..._loops.adapter import LoopAdapter
-from ...abc import Backend
+from ..._wire.protocol import STARTING
+from ..._worker.settings import WorkerKind
 from ...errors import WorkerStartError
-from .dispatcher import Dispatcher
-from .shutdown import wait_for
-from .worker import Worker
-
-if TYPE_CHECKING:
-    from .lane import ProcessLane
+from . import disband
+from .worker import Worker, reap_all
+from .worker_group import WorkerGroup
+from .worker_spec import WorkerSpec
 
 
-class WorkerRegistry(Backend):
-    """Lends workers to crews, which call this in their loops' threads, and takes them back.
+class HasGroups(Protocol):
+    """The lane of an event loop, as far as its workers are concerned."""
+
+    @property
+    def groups(self) -> tuple[WorkerGroup, ...]: ...
+
+
+L = TypeVar("L", bound=HasGroups)
+
+
+class WorkerRegistry(Generic[L]):
+    """Lends workers to groups, which call this in their loops' threads, and takes them back.
+
+    It lives as long as its pool, and as long as an event loop watches one of its workers.
 
     Attributes:
-        max_workers: how many worker processes at most.
-        grace: seconds between asking a running task to stop and killing its worker.
-        hungry: crews that wait for a worker of another loop.
-        over: the pool is closed, and nobody waits for the tasks any more.
+        spec: how a worker starts.
+        grace: seconds between requesting a running task to stop and killing its worker.
+        workers: all of them.
+        lanes: the lanes of the pool by event loop.
+        closing: the pool takes no more work.
+        closed: nobody waits for the tasks any more either.
     """
 
-    max_workers: int
-    grace: float
-    _closed: bool
-
-    def __init__(self) -> None:
-        self._workers: set[Worker] = set()  # one set for life: the finalizer holds it
+    def __init__(self, spec: WorkerSpec, grace: float, pool: str, on_fork: Callable[[], object]) -> None:
+        self.spec = spec
+        self._pool = pool
+        self._on_fork = on_fork
+        self.grace = grace
+        self.workers: set[Worker] = set()  # never another set: the finalizer holds it
         self._reset()
+        _registries.add(self)
+        weakref.finalize(self, _drop, self.workers, pool).atexit = False
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._lanes: dict[LoopAdapter, ProcessLane] = {}
-        self._workers.clear()
+        self.lanes: dict[LoopAdapter, L] = {}
+        self.workers.clear()
         self._free: list[Worker] = []
-        self.hungry: list[Dispatcher] = []
+        self._hungry: list[WorkerGroup] = []  # groups that wait for a worker of another loop
         self._when_gone: list[Callable[[], object]] = []
-        self.over = False
+        self.closing = self.closed = False
 
-    @abstractmethod
-    def _hire(self, coroutines: bool) -> Worker:
-        """Start a worker.
+    def __repr__(self) -> str:
+        return f"<workers of {self._pool}: {len(self.workers)}>"
+
+    def lane(self, adapter: LoopAdapter, make: Callable[[], L]) -> L:
+        """Return the lane of an event loop; the same one each time."""
+        lane = self.lanes.get(adapter)
+        if lane is None:
+            with self._lock:
+                lane = self.lanes.get(adapter)
+                if lane is None:
+                    lane = self.lanes[adapter] = make()
+        return lane
+
+    def all_lanes(self) -> list[tuple[LoopAdapter, L]]:
+        """Return the lanes of the event loops that have not ended."""
+        with self._lock:
+            self._sweep()
+            return list(self.lanes.items())
+
+    # -- lending
+
+    def borrow(self, group: WorkerGroup) -> Worker | None:
+        """Find or start a worker for a group; ``None`` if it must wait for one.
 
         Raises:
             WorkerStartError: no process could be started.
         """
-
-    def recruit(self, crew: Dispatcher) -> Worker | None:
-        """Find or start a worker for a crew; ``None`` if it must wait for one.
-
-        Raises:
-            WorkerStartError: no process could be started.
-        """
-        if self.over:
+        if self.closed:
             raise WorkerStartError("its pool was closed")
         with self._lock:
             self._sweep()
-            if crew.workers and self._lent(crew.coroutines) >= self.max_workers:
-                if crew not in self.hungry:
-                    self.hungry.append(crew)
-                self._ask_others(crew)
+            if group.workers and self._lent(group.kind) >= self.spec.max_workers:
+                if group not in self._hungry:
+                    self._hungry.append(group)
+                self._ask_others(group)
                 return None
             for worker in reversed(self._free):
-                if worker.coroutines == crew.coroutines and worker.end.open:
+                if worker.kind is group.kind and worker.connection.open:
                     self._free.remove(worker)
                     return worker
-        return self._start(crew.coroutines)
+        return self._start(group.kind)
 
-    def _start(self, coroutines: bool) -> Worker:
-        worker = self._hire(coroutines)
+    def _start(self, kind: WorkerKind) -> Worker:
+        disband.reap_left()
+        worker = self.spec.start(kind)
         with self._lock:
-            self._workers.add(worker)
+            self.workers.add(worker)
         return worker
 
-    def start_spare(self, coroutines: bool) -> None:
-        """Have one worker ready beside the others: one of those may soon be killed."""
+    def start_spare(self, kind: WorkerKind) -> None:
+        """Have one more worker ready, unless there is one: another may soon be killed."""
         with self._lock:
-            if self._closed or any(worker.coroutines == coroutines for worker in self._free):
+            if self.closing or any(worker.kind is kind for worker in self._free):
                 return
         try:
-            worker = self._start(coroutines)
+            worker = self._start(kind)
         except WorkerStartError:
-            return  # whoever needs one will be told
+            return  # a group that needs one will be told
         self._set_free(worker)
 
     def _set_free(self, worker: Worker) -> None:
-        """Keep a worker for whoever needs one; bury it if the pool was ended meanwhile, for nobody else will."""
+        """Keep a worker for the next group; reap it if the pool was closed meanwhile, for nobody else will."""
         with self._lock:
-            if not self.over:
+            if not self.closed:
                 self._free.append(worker)
                 return
         worker.dismiss()
-        wait_for([worker], self.grace)
+        reap_all([worker], self.grace)
         self.forget(worker)
 
-    def _lent(self, coroutines: bool) -> int:
-        """How many workers of a kind the crews have. A spare waits for one of those to be killed."""
-        return sum(1 for worker in self._workers if worker.coroutines == coroutines and worker not in self._free)
+    def _lent(self, kind: WorkerKind) -> int:
+        """How many workers of a kind the groups have. A spare waits for one of those to be killed."""
+        return sum(1 for worker in self.workers if worker.kind is kind and worker not in self._free)
 
-    def too_many(self, crew: Dispatcher) -> bool:
-        return len(self._workers) > self.max_workers and self._lent(crew.coroutines) > self.max_workers
+    def _too_many(self, kind: WorkerKind) -> bool:
+        return len(self.workers) > self.spec.max_workers and self._lent(kind) > self.spec.max_workers
 
-    def wants_some_of(self, crew: Dispatcher) -> bool:
-        """Tell whether a crew shall offer its idle workers."""
-        if not self.hungry and len(self._workers) <= self.max_workers:
+    def wants_workers_of(self, group: WorkerGroup) -> bool:
+        """Tell whether a group has to give back its idle workers."""
+        if not self._hungry and len(self.workers) <= self.spec.max_workers:
             return False
-        if any(other is not crew and other.coroutines == crew.coroutines for other in self.hungry):
+        if any(other is not group and other.kind is group.kind for other in self._hungry):
             return True
-        return self.too_many(crew)
+        return self._too_many(group.kind)
 
-    def offer(self, crew: Dispatcher, worker: Worker) -> None:
-        """Take an idle worker from a crew: another loop waits for it, or there are too many."""
-        if worker.tasks or worker not in crew.workers:
+    def give_back(self, group: WorkerGroup, worker: Worker) -> None:
+        """Take an idle worker from a group: another loop waits for it, or there are too many."""
+        if worker.tasks or worker not in group.workers:
             return
-        if self.too_many(crew) and not self.hungry:
-            crew.idle.remove(worker)
+        if self._too_many(group.kind) and not self._hungry:
+            group.idle.remove(worker)
             worker.dismiss()
             return
-        if worker.end.open:
-            crew.detach(worker)
+        if worker.connection.open:
+            group.detach(worker)
             self._set_free(worker)
-            with self._lock:
-                waiting, self.hungry = self.hungry, []
-            for other in waiting:
-                other.port.call_threadsafe(other.pump)
+            self._tell_hungry()
 
-    def _ask_others(self, crew: Dispatcher) -> None:
-        for port, lane in self._lanes.items():
-            for other in lane.crews:
-                if other is not crew and other.coroutines == crew.coroutines and other.idle:
-                    port.call_threadsafe(other.pump)
+    def _tell_hungry(self) -> None:
+        with self._lock:
+            waiting, self._hungry = self._hungry, []
+        for group in waiting:
+            group.adapter.call_threadsafe(group.pump)
+
+    def _ask_others(self, group: WorkerGroup) -> None:
+        for adapter, lane in self.lanes.items():
+            for other in lane.groups:
+                if other is not group and other.kind is group.kind and other.idle:
+                    adapter.call_threadsafe(other.pump)
+
+    # -- workers and loops end
 
     def forget(self, worker: Worker) -> None:
+        """Note that a worker was reaped."""
         with self._lock:
-            self._workers.discard(worker)
+            self.workers.discard(worker)
             if worker in self._free:
                 self._free.remove(worker)
-            waiting, self.hungry = self.hungry, []
             gone = self._take_when_gone()
-        for crew in waiting:
-            crew.port.call_threadsafe(crew.pump)
+        self._tell_hungry()
         for tell in gone:
             tell()
 
     def _take_when_gone(self) -> list[Callable[[], object]]:
-        if self._workers:
+        if self.workers:
             return []
         gone, self._when_gone = self._when_gone, []
         return gone
 
-    def loop_ended(self, port: LoopAdapter) -> None:
+    def loop_ended(self, adapter: LoopAdapter) -> None:
         with self._lock:
-            self._release(port)
+            self._release(adapter)
 
     def _sweep(self) -> None:
-        """Free the workers of loops that have ended and bury the free ones that are dead. Under the lock."""
-        for port in [port for port in self._lanes if port.ended()]:
-            self._release(port)
+        """Free the workers of loops that have ended and reap the free ones that are dead. Under the lock."""
+        for adapter in [adapter for adapter in self.lanes if adapter.ended()]:
+            self._release(adapter)
         for worker in [worker for worker in self._free if worker.child.has_ended()]:
             self._free.remove(worker)
-            self._workers.discard(worker)
-            worker.reap_worker()
+            self.workers.discard(worker)
+            worker.reap()
 
-    def _release(self, port: LoopAdapter) -> None:
-        lane = self._lanes.pop(port, None)
-        for crew in lane.crews if lane is not None else ():
-            for worker in list(crew.workers):
-                crew.detach(worker)
-                if worker.tasks:  # its loop ended without waiting: nobody is left to answer to
+    def _release(self, adapter: LoopAdapter) -> None:
+        lane = self.lanes.pop(adapter, None)
+        for group in lane.groups if lane is not None else ():
+            for worker in list(group.workers):
+                group.detach(worker)
+                if worker.tasks:  # its loop ended without waiting for them
                     worker.abandon()
-                self._free.append(worker)  # also one that ends just now: somebody must bury it
+                self._free.append(worker)  # also one that exits just now: it must be reaped
+
+    # -- the pool is closed
+
+    def dismiss_all(self) -> list[Worker]:
+        """Let every worker exit; the caller reaps those that are returned, see `reap_all`.
+
+        One that still runs a task is killed and stays with its group, which tells the task.
+        """
+        disband.reap_left()
+        self.closing = self.closed = True
+        with self._lock:
+            workers = set(self.workers)
+            self.workers.clear()
+            lanes, self.lanes = self.lanes, {}
+            self._free = []
+        for adapter, lane in lanes.items():
+            workers -= disband.disband(adapter, lane.groups, self.grace)
+        for worker in workers:
+            worker.dismiss()
+        return list(workers)
+
+    def end(self, adapter: LoopAdapter, tell: Callable[[], object]) -> None:
+        """Let every worker exit without blocking, in the thread of the one loop that uses the pool.
+
+        Its tasks must have ended. When the last worker is gone, `tell()` is called in that thread.
+        """
+        self.closing = True
+        with self._lock:
+            free, self._free = self._free, []
+            lane = self.lanes.get(adapter)
+            lent = [worker for group in lane.groups for worker in group.workers] if lane is not None else []
+            self._when_gone.append(lambda: adapter.call_soon(tell))
+        for worker in free:
+            worker.reap()
+            self.forget(worker)
+        for worker in lent:
+            if worker.connection.state == STARTING:
+                worker.kill()  # its initializer may take long
+            worker.dismiss()
+
+        def kill() -> None:
+            for worker in lent:
+                worker.kill()
+
+        timer = adapter.call_later(self.grace, kill)
+        with self._lock:
+            self._when_gone += (timer.cancel, lambda: self.lanes.pop(adapter, None))
+            gone = self._take_when_gone()
+        for tell_one in gone:
+            tell_one()
+
+    def kill(self) -> None:
+        """Kill every worker at once."""
+        for worker in list(self.workers):
+            worker.kill()
+
+    def after_fork(self) -> None:
+        """In a forked child: the workers are the parent's. Close our copies of their sockets and start afresh."""
+        for worker in self.workers:
+            worker.close_after_fork()
+        self._reset()
+        self._on_fork()
+
+
+_registries: weakref.WeakSet[WorkerRegistry[Any]] = weakref.WeakSet()
+
+
+def _drop(workers: set[Worker], pool: str) -> None:
+    """Reap the workers of a pool that nobody can close any more.
+
+    Called through a weak reference that holds the workers, not by the registry's own finalizer: in a cycle the
+    collector finalizes their sockets and the registry in any order.
+    """
+    if not workers:
+        return
+    for worker in workers:
+        worker.reap()
+    workers.clear()
+    warnings.warn(f"unclosed {pool}: use `async with`, `with` or close()", ResourceWarning, stacklevel=2)
+
+
+@atexit.register
+def _kill_all() -> None:
+    for registry in list(_registries):
+        registry.kill()
+
+
+def _after_fork() -> None:
+    disband.after_fork()
+    for registry in list(_registries):
+        registry.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

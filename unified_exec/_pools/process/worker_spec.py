@@ -1,46 +1,100 @@
-"""A new worker for a pool: a process that has been told all it must know before its first task."""
+"""How the workers of a pool start, and when they retire."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from ..._platform import cpu_count
 from ..._wire.pickling import codec
+from ..._worker.settings import WorkerKind
 from ...errors import WorkerStartError
 from . import prestart
-from .shutdown import sweep
-from .start_worker import parent_settings, start
+from .start_worker import parent_settings, start_process
 from .worker import Worker
 
-if TYPE_CHECKING:
-    from .pool import ProcessPool
+
+class WorkerSpec(NamedTuple):
+    """What a worker must know before its first task. Make one with `make_spec`, which checks it.
+
+    Attributes:
+        max_workers: how many workers the pool has at most.
+        cores: how many cores this process may use.
+        initializer: the pickled initializer and its arguments.
+        max_tasks: a worker retires after this many tasks.
+        max_memory: a worker retires after a task that left it with more resident bytes than this.
+        idle_timeout: a worker without work retires after this many seconds.
+        env: environment variables on top of this process's own.
+    """
+
+    max_workers: int
+    cores: int
+    initializer: bytes | None
+    max_tasks: int | None
+    max_memory: int | None
+    idle_timeout: float | None
+    env: dict[str, str]
+
+    def start(self, kind: WorkerKind) -> Worker:
+        """Start a worker and send it its settings; it reports when it is up.
+
+        Raises:
+            WorkerStartError: no process could be started.
+        """
+        settings = parent_settings()
+        settings.kind = kind
+        settings.initializer = self.initializer
+        settings.max_tasks = self.max_tasks
+        settings.max_memory = self.max_memory
+        settings.idle = self.idle_timeout
+        environment = {
+            **os.environ,
+            **cpu_count.worker_environment(dict(os.environ), self.max_workers, cpu_count.cpu_count()),
+            **self.env,
+        }
+        worker = Worker(prestart.take(environment) or start_process(environment), kind)
+        try:
+            worker.send_settings(codec.encode_value(settings.as_dict()).data)
+        except ConnectionError:
+            pass  # it has died at once: its exit will be noticed
+        except OSError as exc:
+            worker.reap()
+            raise WorkerStartError(f"its settings could not be sent: {exc}") from exc
+        return worker
 
 
-def hire(pool: ProcessPool, coroutines: bool) -> Worker:
-    """Start a worker and send it its settings; it says READY when it is up.
+def make_spec(
+    max_workers: int | None,
+    initializer: Callable[..., object] | None,
+    initargs: tuple[Any, ...],
+    max_tasks: int | None,
+    max_memory: int | None,
+    idle_timeout: float | None,
+    env: dict[str, str] | None,
+) -> WorkerSpec:
+    """Check the options of a pool, before any worker is started.
 
     Raises:
-        WorkerStartError: no process could be started.
+        ValueError: a number is out of its range.
+        SerializationError: the initializer or its arguments cannot travel.
     """
-    sweep()
-    settings = parent_settings()
-    settings.coroutines = coroutines
-    settings.initializer = pool._initializer
-    settings.max_tasks = pool._max_tasks
-    settings.max_memory = pool._max_memory
-    settings.idle = pool._idle_timeout
-    environment = {
-        **os.environ,
-        **cpu_count.worker_environment(dict(os.environ), pool.max_workers, cpu_count.cpu_count()),
-    }
-    environment.update(pool._env)
-    worker = Worker(prestart.take(environment) or start(environment), coroutines)
+    limits = {"max_workers": max_workers, "max_tasks_per_worker": max_tasks, "max_worker_memory": max_memory}
+    for name, value in limits.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1 or None, got {value}")
+    if idle_timeout is not None and idle_timeout <= 0:
+        raise ValueError(f"idle_timeout must be positive or None, got {idle_timeout}")
+    cores = cpu_count.cpu_count()
+    encoded = None if initializer is None else _encode_initializer(initializer, initargs)
+    return WorkerSpec(max_workers or cores, cores, encoded, max_tasks, max_memory, idle_timeout, dict(env or {}))
+
+
+def _encode_initializer(fn: Callable[..., object], args: tuple[Any, ...]) -> bytes:
+    """Pickle the initializer and its arguments by value: each new worker gets the same bytes."""
+    from ..._wire.pickling import by_value, pickle_errors
+
     try:
-        worker.set_up(codec.encode_value(settings.as_dict()).data)
-    except ConnectionError:
-        pass  # it has died at once: its end will be noticed
-    except OSError as exc:
-        worker.reap_worker()
-        raise WorkerStartError(f"its settings could not be sent: {exc}") from exc
-    return worker
+        return by_value.dumps((fn, args), upward=False)[0]
+    except Exception as error:
+        raise pickle_errors.refused_call(fn, args, error) from error

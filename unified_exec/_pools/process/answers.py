@@ -1,0 +1,152 @@
+"""Reading what the workers of one event loop send: answers, reports, and that they are up or about to exit."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ..._rules import prefetch
+from ..._tasks.types import Outcome
+from ..._wire import frames, protocol
+from ..._wire.frames import ProtocolError
+from ..._worker.connection import receive
+from ...errors import WorkerCrashed
+from .decode_result import decode, decode_start_error, message_of, outcome_of
+from .start_retry import StartFailures
+from .worker import Worker
+from .worker_group import WorkerGroup
+
+EVERYTHING = 1 << 30
+SWALLOWED = 0.001
+"""Seconds until a worker is signalled again, which could not raise the cancellation: it was in a ``__del__``."""
+
+
+class AnswerReader:
+    """Reads the sockets of the workers of one group, and settles the tasks that are answered.
+
+    Settling a task runs the code of its scope, which may submit and cancel others, or end the pool.
+    """
+
+    __slots__ = ("_buffer", "_group", "_learn", "_starts", "_view")
+
+    def __init__(self, group: WorkerGroup, starts: StartFailures) -> None:
+        self._group = group
+        self._starts = starts
+        self._learn = not group.kind.concurrent  # a coroutine's duration says little about its cost
+        self._buffer = bytearray(frames.MESSAGE_MAX)
+        self._view = memoryview(self._buffer)
+
+    def read_stream(self, worker: Worker, most: int) -> None:
+        """Read up to `most` messages of the task stream.
+
+        Raises:
+            ProtocolError: the worker sent an invalid message.
+        """
+        read, buffer, view, parse = worker.child.tasks.recv_into, self._buffer, self._view, worker.connection.receive
+        on_event = self._on_event
+        for _ in range(most):
+            try:
+                size = read(buffer)
+            except BlockingIOError:
+                return
+            except OSError as exc:
+                raise ProtocolError(f"its socket failed: {exc}") from exc
+            if not size:
+                return
+            on_event(worker, parse(view[:size]), None)
+            if not worker.tasks or worker.reaped:
+                return
+
+    def read_mailbox(self, worker: Worker) -> None:
+        """Read the mailbox. What the same task has sent on the task stream before comes first.
+
+        Raises:
+            ProtocolError: the worker sent an invalid message.
+        """
+        buffer = bytearray(frames.MESSAGE_MAX)
+        while not worker.reaped:
+            try:
+                size, fd = receive(worker.child.control, buffer)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:
+                # It exited with unread messages of ours. The system says so once, before what it had sent can be read.
+                continue
+            except ConnectionError:
+                size = 0
+            if not size:
+                worker.mailbox_closed = True
+                return
+            message = memoryview(buffer)[:size]
+            try:
+                if frames.is_after_stream(message):
+                    self.read_stream(worker, EVERYTHING)
+                event = worker.connection.receive(message)
+            except BaseException:
+                if fd is not None:
+                    os.close(fd)
+                raise
+            self._on_event(worker, event, fd)
+
+    def read_all(self, worker: Worker) -> None:
+        """Read everything the worker has sent so far, on both sockets."""
+        try:
+            # An answer in the mailbox may be newer than the worker's READY on the other socket.
+            self.read_stream(worker, EVERYTHING)
+            self.read_mailbox(worker)
+        except (ProtocolError, OSError) as exc:
+            self.broke_protocol(worker, exc)
+
+    def broke_protocol(self, worker: Worker, exc: Exception) -> None:
+        """Kill a worker that sent an invalid message; it is reaped when it has exited."""
+        if not worker.reaped:
+            worker.detail = worker.detail or str(exc)
+            worker.connection.state = protocol.OVER
+            self._group.not_idle(worker)
+            worker.kill()
+
+    def _on_event(self, worker: Worker, event: protocol.Event, fd: int | None) -> None:
+        if type(event) is not protocol.Answer:
+            self._on_other(worker, event, fd)
+            return
+        id, kind, started, finished, data, in_shared = event
+        task = worker.tasks.pop(id)
+        stats = task.backend_data.entry.stats
+        worker.load = worker.load - (stats.cost or 0.0) if worker.tasks else 0.0
+        worker.stuck = False
+        worker.answered_at = time.monotonic()
+        if worker.cancel_timers and (timer := worker.cancel_timers.pop(id, None)) is not None:
+            timer.cancel()
+        if self._learn:
+            stats.cost = prefetch.update_estimate(stats.cost, finished - started)
+        task.started_at = started if kind != frames.UNSTARTED else None
+        task.finished_at = finished
+        if worker.connection.state is not protocol.UP:
+            self._group.give_back(worker)
+        elif not worker.tasks:
+            self._group.idle.append(worker)
+        if not in_shared:
+            task.settle(outcome_of(task.name, kind, data, ()))
+            return
+        try:
+            content, buffers = worker.payload(event, fd)
+        except (ProtocolError, OSError, ValueError) as exc:
+            task.settle(Outcome(error=WorkerCrashed(task.name, worker.pid, None, f"its answer was lost: {exc}")))
+            self.broke_protocol(worker, exc)
+            return
+        decode(self._group.adapter, task, kind, content, buffers)
+
+    def _on_other(self, worker: Worker, event: protocol.Event, fd: int | None) -> None:
+        if type(event) is protocol.Ready:
+            self._starts.succeeded()
+            self._group.rest(worker)
+        elif type(event) is protocol.Leaving:
+            self._group.give_back(worker)
+        elif type(event) is protocol.RingAgain:
+            self._group.adapter.call_later(SWALLOWED, worker.signal)
+        elif type(event) is protocol.Report:
+            message = message_of(*worker.payload(event, fd))
+            if event.id in worker.tasks:
+                worker.tasks[event.id].on_message(message)
+        elif type(event) is protocol.StartFailed:
+            self._starts.refused(worker, decode_start_error(event.error))

@@ -1,0 +1,93 @@
+"""The workers of one kind that one event loop has, and the tasks that wait for them. No policy: see `dispatcher`.
+
+Everything here runs in the loop's thread. Settling a task runs the code of its scope, which may submit and cancel
+other tasks: no code relies on state that it read before a settle.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from ..._loops.adapter import LoopAdapter
+from ..._rules.fair_queue import FairQueue
+from ..._tasks.task import Task
+from ..._wire import protocol
+from ..._worker.settings import WorkerKind
+from .loop_block_cache import LoopBlockCache
+from .worker import Worker
+
+
+class WorkerGroup:
+    """Workers, and a queue of tasks for them.
+
+    Attributes:
+        adapter: the event loop.
+        kind: what the workers run.
+        pump: sends tasks of the queue to the workers, and gets another worker for the rest.
+        queue: the tasks that wait for a worker.
+        workers: all workers of the group.
+        idle: those without a task; the newest last, so that the oldest may reach their idle timeout.
+        blocks: shared memory for large arguments.
+    """
+
+    __slots__ = ("adapter", "blocks", "idle", "kind", "pump", "queue", "workers")
+
+    def __init__(self, adapter: LoopAdapter, kind: WorkerKind, pump: Callable[[], object]) -> None:
+        self.adapter = adapter
+        self.kind = kind
+        self.pump = pump
+        self.queue: FairQueue[Task] = FairQueue()
+        self.workers: list[Worker] = []
+        self.idle: list[Worker] = []
+        self.blocks = LoopBlockCache(adapter)
+
+    def attach(self, worker: Worker) -> None:
+        """Add a worker. The caller watches its descriptors."""
+        if worker.connection.state is protocol.UP or not self.has_worker_up():
+            self.idle.insert(0, worker)  # otherwise it gets work when it is up: the others are faster
+        self.workers.append(worker)
+        worker.answered_at = time.monotonic()
+        worker.blocks = self.blocks
+
+    def detach(self, worker: Worker) -> None:
+        """Remove a worker and stop watching its descriptors: another loop may have it."""
+        worker.blocks = None
+        child = worker.child
+        self.adapter.remove_reader(child.tasks.fileno())
+        self.adapter.remove_reader(child.control.fileno())
+        self.adapter.remove_reader(child.lifeline.fileno() if child.pidfd is None else child.pidfd)
+        self.workers.remove(worker)
+        self.not_idle(worker)
+        if not self.workers:
+            self.blocks.forget()
+
+    def has_tasks(self) -> bool:
+        """Tell whether tasks wait or run here. Certain in the loop's own thread only."""
+        return bool(self.queue.length) or any(worker.tasks for worker in self.workers)
+
+    def has_worker_up(self) -> bool:
+        return any(worker.connection.state is protocol.UP for worker in self.workers)
+
+    def requeue(self, tasks: Iterable[Task]) -> None:
+        """Put tasks that were taken back from a worker at the front of the queue."""
+        self.queue.push_front(task for task in tasks if task.outcome is None)
+
+    def rest(self, worker: Worker) -> None:
+        """Note that the worker may have become idle because its tasks were taken back."""
+        if not worker.tasks and worker.connection.open and worker in self.workers and worker not in self.idle:
+            self.idle.append(worker)
+
+    def recall(self, worker: Worker) -> None:
+        """Put what the worker has not claimed back into the queue; it may be idle then."""
+        self.requeue(worker.take_back())
+        self.rest(worker)
+
+    def not_idle(self, worker: Worker) -> None:
+        if worker in self.idle:
+            self.idle.remove(worker)
+
+    def give_back(self, worker: Worker) -> None:
+        """Requeue what the worker has not claimed: it takes no more tasks."""
+        self.not_idle(worker)
+        self.requeue(worker.take_back())

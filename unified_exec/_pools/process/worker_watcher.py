@@ -1,0 +1,103 @@
+"""Watching the workers of one event loop: their sockets for what they send, their processes for their exit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ..._wire import protocol
+from ..._wire.frames import ProtocolError
+from .answers import AnswerReader
+from .reap import reap_worker
+from .start_retry import StartFailures
+from .worker import Worker
+from .worker_group import WorkerGroup
+from .worker_registry import WorkerRegistry
+
+READ_MOST = 256
+"""Answers read from one worker in one turn of the loop, so that the loop's other work gets its turn."""
+LOOK_AGAIN = 0.5
+"""Seconds between two checks of a worker whose exit no descriptor tells for certain."""
+
+
+class WorkerWatcher:
+    """Reads what workers send and reaps them when they exit; after each, the group sends what waits.
+
+    Attributes:
+        answers: reads their sockets.
+    """
+
+    __slots__ = ("_adapter", "_group", "_registry", "_starts", "_workers", "answers")
+
+    def __init__(self, group: WorkerGroup, registry: WorkerRegistry[Any], starts: StartFailures) -> None:
+        self.answers = AnswerReader(group, starts)
+        self._group = group
+        self._adapter = group.adapter
+        self._workers = group.workers
+        self._registry = registry
+        self._starts = starts
+
+    def adopt(self, worker: Worker) -> None:
+        """Add a worker to the group: this loop watches it from now on."""
+        self._group.attach(worker)
+        child, add_reader = worker.child, self._adapter.add_reader
+        add_reader(child.tasks.fileno(), lambda: self._guarded(self._on_answers, worker))
+        add_reader(child.control.fileno(), lambda: self._guarded(self._on_mailbox, worker))
+        if child.pidfd is not None:
+            add_reader(child.pidfd, lambda: self._guarded(self._on_exit, worker))
+        else:
+            add_reader(child.lifeline.fileno(), lambda: self._guarded(self._on_lifeline, worker))
+            self._adapter.call_later(LOOK_AGAIN, self._look, worker)
+
+    def _guarded(self, react: Callable[[Worker], None], worker: Worker) -> None:
+        """Let a bug of ours cost this worker only: a loop calls a reader that raises again and again, or ends."""
+        try:
+            react(worker)
+        except Exception as exc:
+            logging.getLogger("unified_exec").exception("a bug: please report it; worker %d is lost", worker.pid)
+            self.answers.broke_protocol(worker, exc)
+            if react == self._on_exit and worker in self._workers:
+                self._group.detach(worker)
+
+    def _on_answers(self, worker: Worker) -> None:
+        try:
+            # A task that awaits the answer may be resumed in here: what it sends is on its way before the rest is done.
+            self._adapter.deliver(self.answers.read_stream, worker, READ_MOST)
+        except ProtocolError as exc:
+            self.answers.broke_protocol(worker, exc)
+        finally:
+            self._group.pump()
+
+    def _on_mailbox(self, worker: Worker) -> None:
+        self.answers.read_all(worker)
+        if worker.mailbox_closed and worker in self._workers:
+            # Its end is closed but it may still live: a task closed all descriptors. Nothing more will come.
+            self._adapter.remove_reader(worker.child.control.fileno())
+        self._group.pump()
+
+    def _on_lifeline(self, worker: Worker) -> None:
+        """It has closed its end of the lifeline: it has exited, or a task closed all descriptors."""
+        worker.kill()
+        self._on_exit(worker)
+
+    def _look(self, worker: Worker) -> None:
+        """Where no pidfd is: a child that a task forked may hold the lifeline after the worker's exit."""
+        if worker in self._workers:
+            if worker.child.has_ended():
+                self._on_exit(worker)
+            else:
+                self._adapter.call_later(LOOK_AGAIN, self._look, worker)
+
+    def _on_exit(self, worker: Worker) -> None:
+        """The process has ended."""
+        if worker not in self._workers:
+            return
+        self.answers.read_all(worker)
+        if worker not in self._workers:
+            return  # settling an answer above ended the pool
+        was_starting = worker.connection.state == protocol.STARTING
+        exitcode = reap_worker(self._group, self._registry, worker)
+        if was_starting and worker.killed_for is None:
+            self._starts.died(exitcode)
+        self._group.pump()
