@@ -112,13 +112,15 @@ class SerializationError(UnifiedExecError):
         what: what cannot travel, e.g. ``"argument 2 ('conn') of parse()"`` or ``"the result of parse()"``.
         why: the reason, with the attribute path that is to blame where it is known.
         hint: what to do now, or ``None``.
+        sent: it was pickled and sent, and could not be rebuilt where it arrived.
     """
 
-    def __init__(self, what: str, why: str, hint: str | None = None) -> None:
+    def __init__(self, what: str, why: str, hint: str | None = None, *, sent: bool = False) -> None:
         super().__init__(what, why, hint)
         self.what = what
         self.why = why
         self.hint = hint
+        self.sent = sent
 
     def __str__(self) -> str:
         text = f"{self.what} cannot travel to another process: {self.why}"

@@ -1,10 +1,10 @@
-"""`concurrent.futures` executors over the pools of this package, for code that is written for those.
+"""`concurrent.futures` executors over the pools of this package, for code that is written for executors.
 
     with ProcessExecutor() as executor:
         future = executor.submit(crunch, data)
-        future.cancel()                             # also stops it if it runs
+        future.cancel()                             # stops it even if it is running
 
-They go wherever an executor goes: `loop.run_in_executor`, `concurrent.futures.wait`, Dask's local scheduler; joblib
+They work wherever an executor does: `loop.run_in_executor`, `concurrent.futures.wait`, Dask's local scheduler. joblib
 takes a backend by name, see `register_joblib`.
 """
 
@@ -17,7 +17,7 @@ __all__ = ["ProcessExecutor", "ThreadExecutor", "register_joblib"]
 
 
 def register_joblib() -> None:
-    """Teach joblib the backend ``"unified_exec"``.
+    """Register the joblib backend ``"unified_exec"``.
 
     Raises:
         ImportError: joblib is not installed.

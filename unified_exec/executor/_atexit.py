@@ -1,4 +1,4 @@
-"""What the executors owe at the end: the program does not end before what was submitted has."""
+"""The end of the program waits for what was submitted to executors."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from typing import Protocol
 
 
 class Joinable(Protocol):
-    """An executor as the end of the program sees it."""
+    """An executor that the end of the program waits for."""
 
     def shutdown(self, wait: bool = ...) -> None: ...
 
     def after_fork(self) -> None:
-        """Begin afresh in a forked child: what was submitted is the parent's."""
+        """Start over in a forked child: what was submitted belongs to the parent."""
 
 
 _executors: weakref.WeakSet[Joinable] = weakref.WeakSet()
 over = False
-"""The interpreter is ending: nothing can be submitted any more."""
+"""The interpreter is shutting down: nothing can be submitted any more."""
 
 
 def join_at_exit(executor: Joinable) -> None:
-    """Have the end of the program wait for what `executor` was given."""
+    """Have the end of the program wait for what was submitted to `executor`."""
     _executors.add(executor)
 
 
 def check_open(shut: bool) -> None:
-    """Raise what `submit` raises when it is too late.
+    """Check that calls can still be submitted.
 
     Raises:
-        RuntimeError: as the standard library's.
+        RuntimeError: they cannot; the text is the standard library's.
     """
     if shut:
         raise RuntimeError("cannot schedule new futures after shutdown")
@@ -55,7 +55,7 @@ def _after_fork() -> None:
         executor.after_fork()
 
 
-# Before threads can no longer be started, as concurrent.futures does; without that, a little later.
+# Before threads can no longer be started, as concurrent.futures does; atexit runs a little later.
 getattr(threading, "_register_atexit", atexit.register)(_join_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -1,4 +1,4 @@
-"""`Executor.map`: results in order, and what is not fetched is cancelled."""
+"""`Executor.map`: results in order; calls whose results are not fetched are cancelled."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 
 class Results(Iterator[Any]):
-    """Iterates over the values of calls; the calls go on ahead of it.
+    """Iterates over the values of calls, which run ahead of the iteration.
 
     Args:
         submit: starts one call.
         calls: the arguments of each.
         timeout: seconds from now for all of them together.
-        ahead: how many calls may be begun and not yet asked for; ``None`` for all at once.
+        ahead: how many calls may be submitted before their values are fetched; ``None`` for all at once.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Results(Iterator[Any]):
     ) -> None:
         self._until = None if timeout is None else timeout + time.monotonic()
         self._started: deque[Future[Any]] = deque()
-        self._asked = False
+        self._iterated = False
         self._submit: Callable[..., Future[Any]] | None = None
         self._calls: Iterator[tuple[Any, ...]] = iter(())
         try:
@@ -42,7 +42,7 @@ class Results(Iterator[Any]):
             raise
 
     def __next__(self) -> Any:
-        self._asked = True
+        self._iterated = True
         if not self._started:
             raise StopIteration
         try:
@@ -59,12 +59,12 @@ class Results(Iterator[Any]):
         """Cancel the calls whose values were not fetched."""
         started, self._started = self._started, deque()
         self._submit, self._calls = None, iter(())
-        for future in reversed(started):  # the last first: what is stopped makes room for the next
+        for future in reversed(started):  # the last first: a cancelled call makes room for the one before it
             future.cancel()
 
     def __del__(self) -> None:
-        # As a generator: dropped half-way it cancels the rest; one that nobody ever asked for a value lets them run.
-        if self._asked:
+        # Like a generator: one that was iterated cancels the rest when it is dropped; a fresh one lets them run.
+        if self._iterated:
             self.close()
 
 
@@ -79,7 +79,7 @@ def _take(future: Future[Any], until: float | None) -> Any:
 
 
 class Chained(Iterator[Any]):
-    """The values out of `Results` of chunks. The values before a failure in a chunk are not lost with it."""
+    """The values of `Results` of chunks. A failure in a chunk does not lose the values before it."""
 
     def __init__(self, chunks: Results) -> None:
         self._chunks = chunks
@@ -109,7 +109,7 @@ def check(chunksize: int, buffersize: int | None) -> None:
     """Check the numbers that `map` was given.
 
     Raises:
-        TypeError, ValueError: one is no whole number above 0.
+        TypeError, ValueError: one is not a whole number above 0.
     """
     if chunksize < 1:
         raise ValueError(f"chunksize must be >= 1, got {chunksize}")
@@ -120,7 +120,7 @@ def check(chunksize: int, buffersize: int | None) -> None:
 
 
 def in_chunks(calls: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[list[tuple[Any, ...]]]]:
-    """The calls in lists of `size`, each as the one argument of a call of its own."""
+    """Yield the calls in lists of `size`, each as the one argument of another call."""
     rest = iter(calls)
     while chunk := list(islice(rest, size)):
         yield (chunk,)

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, InvalidStateError
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from .._tasks.task import Task
 from .._tasks.types import Outcome
 
-if TYPE_CHECKING:
-    from .processes import ProcessExecutor
-
 T = TypeVar("T")
+
+
+class CallOwner(Protocol):
+    """An executor as its calls see it."""
+
+    def stop(self, call: ProcessCall) -> None:
+        """Stop a call whose future was cancelled."""
+
+    def ended(self, call: ProcessCall) -> None:
+        """Count out a call that has ended."""
+
+    def in_reactor(self) -> bool:
+        """Tell whether the caller is the thread that completes the futures."""
 
 
 class ProcessFuture(Future[T]):
@@ -22,12 +32,12 @@ class ProcessFuture(Future[T]):
     def cancel(self) -> bool:
         """Cancel the call, also while it runs; ``False`` if it is done.
 
-        The future is cancelled at once. A call that runs is asked to stop (`Cancelled` is raised in it); when the
-        grace is over, its worker is killed and replaced.
+        The future is cancelled at once. A running call is asked to stop (`Cancelled` is raised in it); after the
+        grace, its worker is killed and replaced.
         """
         if not super().cancel():
             return False
-        self._tell_waiters()
+        self._notify_waiters()
         task, self._task = self._task, None
         if task is not None:
             task.owner.stop(task)
@@ -41,7 +51,7 @@ class ProcessFuture(Future[T]):
         place = task.location
         try:
             return place is not None and place.is_running(task)
-        except ValueError:  # its worker is buried just now
+        except ValueError:  # its worker is being reaped
             return False
 
     def result(self, timeout: float | None = None) -> T:
@@ -58,10 +68,10 @@ class ProcessFuture(Future[T]):
     def _check_can_wait(self) -> None:
         task = self._task
         if task is not None and task.owner.in_reactor() and not self.done():
-            raise RuntimeError("a done-callback cannot wait for a future: it holds the thread that completes them")
+            raise RuntimeError("a done-callback cannot wait for a future: it occupies the thread that completes them")
 
-    def _tell_waiters(self) -> None:
-        """Let `wait` and `as_completed` know of the cancellation, once, whoever comes first."""
+    def _notify_waiters(self) -> None:
+        """Tell `wait` and `as_completed` of the cancellation, once."""
         with self._condition:
             if self._state == "CANCELLED":
                 self.set_running_or_notify_cancel()
@@ -72,7 +82,7 @@ class ProcessFuture(Future[T]):
         try:
             if outcome.cancelled:
                 if super().cancel():
-                    self._tell_waiters()
+                    self._notify_waiters()
             elif outcome.error is not None:
                 from .errors import translate
 
@@ -84,11 +94,16 @@ class ProcessFuture(Future[T]):
 
 
 class ProcessCall(Task):
-    """A task whose outcome goes to a future. `queued` is set, in the reactor, when its lane has it."""
+    """A task whose outcome goes to a future.
+
+    Attributes:
+        future: the future, until it is complete.
+        queued: it was given to its lane; set in the reactor.
+    """
 
     __slots__ = ("future", "queued")
 
-    owner: ProcessExecutor
+    owner: CallOwner
     future: ProcessFuture[Any] | None
     queued: bool
 

@@ -1,6 +1,6 @@
-"""The package's errors as code written for `concurrent.futures` expects them: each is also the standard library's.
+"""The package's errors for code written for `concurrent.futures`: each is also an error of the standard library.
 
-Imported when the first one is needed, for `concurrent.futures.process` is slow to import.
+Imported when the first one is needed, as `concurrent.futures.process` is slow to import.
 """
 
 from __future__ import annotations
@@ -29,13 +29,16 @@ class NotPickled(SerializationError, PicklingError):
 
 
 class NotUnpickled(SerializationError, UnpicklingError, BrokenProcessPool):
-    """A `SerializationError` of what was pickled and cannot be rebuilt, which breaks a pool of the standard library."""
+    """A `SerializationError` of a value that was pickled and cannot be rebuilt.
+
+    It breaks a pool of the standard library.
+    """
 
 
 def translate(error: BaseException) -> BaseException:
     """Return the error of a process task as a `ProcessExecutor` raises it.
 
-    What is no `Exception` (`SystemExit`, ...) comes as itself, as from the standard library.
+    What is not an `Exception` (`SystemExit`, ...) is returned as itself, as from the standard library.
     """
     kind = type(error)
     if kind is RemoteError:
@@ -46,7 +49,7 @@ def translate(error: BaseException) -> BaseException:
     if kind is WorkerStartError:
         return _as(ProcessNotStarted, error)
     if isinstance(error, SerializationError) and kind is SerializationError:
-        return _as(NotUnpickled if "rebuilding it" in error.why else NotPickled, error)
+        return _as(NotUnpickled if error.sent else NotPickled, error)
     return error
 
 

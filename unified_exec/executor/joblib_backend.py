@@ -17,10 +17,10 @@ _executors: dict[tuple[int, int | None], ProcessExecutor] = {}
 
 
 class UnifiedExecBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc, unused-ignore]
-    """Processes that stay warm from one `Parallel` to the next, and are stopped where joblib gives work up.
+    """Processes that stay warm from one `Parallel` to the next; work that joblib aborts is stopped.
 
-    Inside a worker a nested `Parallel` uses threads, and inside those none, as with joblib's own backends; a call that
-    names this backend again gets processes of its own there.
+    Inside a worker a nested `Parallel` uses threads, and one nested in those runs sequentially, as with joblib's own
+    backends. A call that names this backend again starts further processes there.
     """
 
     supports_retrieve_callback = True
@@ -33,7 +33,7 @@ class UnifiedExecBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignor
         self._futures: dict[Future[Any], None] = {}
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """How many processes `n_jobs` means; negative numbers count down from the number of cores."""
+        """Return how many processes `n_jobs` means; negative numbers count down from the number of cores."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
         if n_jobs is None:
@@ -41,7 +41,7 @@ class UnifiedExecBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignor
         return n_jobs if n_jobs > 0 else max(cpu_count() + 1 + n_jobs, 1)
 
     def configure(self, n_jobs: int = 1, parallel: Any = None, **options: Any) -> int:
-        """Get ready for one `Parallel`; returns the number of processes."""
+        """Prepare for one `Parallel`; returns the number of processes."""
         from joblib.parallel import FallbackToBackend, SequentialBackend
 
         n_jobs = self.effective_n_jobs(n_jobs)
@@ -62,16 +62,18 @@ class UnifiedExecBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignor
         return future
 
     def retrieve_result_callback(self, future: Future[Any]) -> Any:
-        """The values of a batch that has ended."""
+        """Return the values of a batch that has ended."""
         return future.result()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
-        """Stop every batch, also those that run."""
-        for future in reversed(list(self._futures)):  # the last first: what is stopped makes room for the next
+        """Stop every batch, including the running ones."""
+        for future in reversed(
+            list(self._futures)
+        ):  # the last first: a cancelled batch makes room for the one before it
             future.cancel()
 
     def terminate(self) -> None:
-        """Let go of the processes: the next `Parallel` finds them warm."""
+        """Release the processes; they stay warm for the next `Parallel`."""
         self._executor = None
         self.reset_batch_stats()
 

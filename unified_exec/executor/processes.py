@@ -26,21 +26,21 @@ T = TypeVar("T")
 class ProcessExecutor(Executor):
     """A `concurrent.futures.Executor` over a `ProcessPool`.
 
-    Differences from `concurrent.futures.ProcessPoolExecutor`, all for the better: a crash of a worker costs the one
-    future it ran; `cancel` stops a call that runs; functions and arguments that pickle cannot handle go by value; no
-    main guard is needed; large arrays are not copied through a pipe.
+    Improvements over `concurrent.futures.ProcessPoolExecutor`: a crash of a worker fails only the future it ran;
+    `cancel` stops a running call; functions that pickle cannot handle are pickled by value; no main guard is needed;
+    large arrays are not copied through a pipe.
 
     Args:
         max_workers: how many worker processes at most; by default the cores this process may use.
-        mp_context: accepted for the sake of old code if it starts processes by "spawn" or "forkserver", and without
-            effect: every worker is a fresh interpreter.
+        mp_context: accepted for compatibility if it starts processes by "spawn" or "forkserver"; it has no effect, as
+            every worker is a fresh interpreter.
         initializer, initargs: called in each new worker before its first call.
-        max_tasks_per_child, max_tasks_per_worker: replace a worker after so many calls (two names for one thing).
-        pool: use this pool, and leave it open at the end; the other arguments are then the pool's affair.
+        max_tasks_per_child, max_tasks_per_worker: replace a worker after this many calls (two names for one option).
+        pool: use this pool, and leave it open at the end; the other arguments must then be given to the pool.
         options: further options of `ProcessPool` (`grace`, `env`, `idle_timeout`, `max_worker_memory`, `name`).
 
     Raises:
-        TypeError, ValueError: an argument is out of its range, or does not go with another.
+        TypeError, ValueError: an argument is out of its range, or does not fit another.
 
     Example:
         with ProcessExecutor(2) as executor:
@@ -74,14 +74,14 @@ class ProcessExecutor(Executor):
             raise ValueError("pool= brings its own workers: give max_workers, initializer and the rest to the pool")
         self._pool = pool
         self._max_workers = pool.max_workers  # Dask asks for it by this name
-        self._start_afresh()
+        self._start_over()
         _atexit.join_at_exit(self)
 
-    def _start_afresh(self) -> None:
+    def _start_over(self) -> None:
         self._lock = threading.RLock()  # reentrant: a finalizer may come in while its own thread is inside
         self._shut = False
         self._gone = threading.Event()
-        self._port: reactor.ReactorAdapter | None = None
+        self._adapter: reactor.ReactorAdapter | None = None
         self._lane: ProcessLane | None = None
         self._calls: set[ProcessCall] = set()  # those that have not ended
         self._leaving = False
@@ -90,11 +90,11 @@ class ProcessExecutor(Executor):
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> ProcessFuture[T]:
         """Start ``fn(*args, **kwargs)`` in a worker and return its future.
 
-        The call is pickled here and now; what cannot travel is the future's error. A coroutine function runs on an
-        event loop in a worker.
+        The call is pickled at once; if that fails, the error is the future's. A coroutine function runs on an event
+        loop in a worker.
 
         Raises:
-            RuntimeError: after `shutdown`, or as the interpreter ends.
+            RuntimeError: after `shutdown`, or while the interpreter shuts down.
         """
         call = ProcessCall(call_name(fn), partial(fn, **kwargs) if kwargs else fn, args, self._pool.kind, self)
         call.queued = False
@@ -127,19 +127,19 @@ class ProcessExecutor(Executor):
         chunksize: int = 1,
         buffersize: int | None = None,
     ) -> Iterator[T]:
-        """Like `map(fn, *iterables)`, with the calls made in the workers, ahead of the iteration.
+        """Like `map(fn, *iterables)`, with the calls made in workers, ahead of the iteration.
 
         Args:
-            timeout: seconds from now within which every value must have come.
-            chunksize: how many calls travel together; more than one pays for calls below 50 microseconds.
-            buffersize: how many calls (chunks) may be ahead of the iteration, and with them how far `iterables` are
-                consumed; ``None`` for all at once.
+            timeout: seconds from now within which every value must have arrived.
+            chunksize: how many calls are sent together; more than one pays off for calls below 50 microseconds.
+            buffersize: how many calls (chunks) may be ahead of the iteration, and so how far `iterables` are consumed
+                ahead; ``None`` for all at once.
 
         Raises:
             TimeoutError: from the iterator, when `timeout` is over.
 
-        Closing the iterator, dropping it half-way, a timeout and a failure cancel the calls that are left, also those
-        that run.
+        Closing the iterator, dropping it half-way, a timeout and a failure cancel the remaining calls, including the
+        running ones.
         """
         _map.check(chunksize, buffersize)
         calls = zip(*iterables)  # noqa: B905 -- as the standard library's
@@ -153,31 +153,31 @@ class ProcessExecutor(Executor):
         return _map.Chained(_map.Results(submit, _map.in_chunks(calls, chunksize), timeout, buffersize))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls; what was submitted still runs to its end.
+        """Accept no more calls; submitted ones still run to their end.
 
         Args:
-            wait: return when the last call has ended and the workers are gone.
-            cancel_futures: cancel the calls that have not begun, but for what a worker is about to begin.
+            wait: return when the last call has ended and the workers have exited.
+            cancel_futures: cancel the calls that have not begun, except those a worker is about to begin.
 
         Raises:
-            RuntimeError: told to wait in a done-callback, which would wait for itself.
+            RuntimeError: `wait` in a done-callback, which would wait for itself.
         """
         with self._lock:
             self._shut = True
-            port = self._port
-            if port is None and not self._leaving:  # nothing was ever submitted
+            adapter = self._adapter
+            if adapter is None and not self._leaving:  # nothing was ever submitted
                 self._leaving = True
                 self._gone.set()
                 if self._own:
                     self._pool.refuse_work()
-        if port is not None:
-            port.call_threadsafe(self._leave, cancel_futures)
+        if adapter is not None:
+            adapter.call_threadsafe(self._leave, cancel_futures)
         if wait:
-            if port is not None and port.is_here():
+            if adapter is not None and adapter.is_here():
                 raise RuntimeError("shutdown(wait=True) in a done-callback would wait for itself; use wait=False")
             self._gone.wait()
-            if port is not None and port.ending:
-                port.join()
+            if adapter is not None and adapter.ending:
+                adapter.join()
 
     @property
     def closed(self) -> bool:
@@ -186,25 +186,25 @@ class ProcessExecutor(Executor):
 
     def in_reactor(self) -> bool:
         """Tell whether the caller is the thread that completes the futures."""
-        port = self._port
-        return port is not None and port.is_here()
+        adapter = self._adapter
+        return adapter is not None and adapter.is_here()
 
-    # -- in the reactor's thread, but for what says otherwise
+    # -- in the reactor's thread, unless stated otherwise
 
     def _start(self) -> ProcessLane:
-        """In any thread, under the lock."""
-        port = reactor.acquire()
+        """In any thread, with the lock held."""
+        adapter = reactor.acquire()
         try:
-            self._lane = self._pool.lane(port)
+            self._lane = self._pool.lane(adapter)
         except PoolClosed as error:
-            reactor.release(port)
+            reactor.release(adapter)
             raise RuntimeError(f"cannot schedule new futures: {error}") from error
         except BaseException:
-            reactor.release(port)
+            reactor.release(adapter)
             raise
-        self._port = port
-        # Calls that have not ended hold the executor, so whoever drops it without `shutdown` has none.
-        self._finalizer = weakref.finalize(self, port.call_threadsafe, _retire, port, self._pool, self._own, None)
+        self._adapter = adapter
+        # Calls that have not ended keep the executor alive, so one that is dropped without `shutdown` has none.
+        self._finalizer = weakref.finalize(self, adapter.call_threadsafe, _retire, adapter, self._pool, self._own, None)
         self._finalizer.atexit = False
         return self._lane
 
@@ -223,9 +223,9 @@ class ProcessExecutor(Executor):
 
     def stop(self, call: ProcessCall) -> None:
         """Stop a call whose future was cancelled. In any thread."""
-        port = self._port
-        if port is not None:
-            port.call_threadsafe(self._stop, call)
+        adapter = self._adapter
+        if adapter is not None:
+            adapter.call_threadsafe(self._stop, call)
 
     def _stop(self, call: ProcessCall) -> None:
         if call.queued and self._lane is not None:
@@ -237,15 +237,15 @@ class ProcessExecutor(Executor):
 
     def _forget(self, call: ProcessCall) -> None:
         self._calls.discard(call)
-        if self._shut and not self._calls and self._port is not None:
-            self._port.call_threadsafe(self._leave_if_done)
+        if self._shut and not self._calls and self._adapter is not None:
+            self._adapter.call_threadsafe(self._leave_if_done)
 
     def _leave(self, cancel_futures: bool) -> None:
-        if cancel_futures and self._port is not None:
-            self._port.call_soon(self._withdraw)  # behind the sending of what was submitted just before
+        if cancel_futures and self._adapter is not None:
+            self._adapter.call_soon(self._cancel_waiting)  # after the calls that were submitted just before are queued
         self._leave_if_done()
 
-    def _withdraw(self) -> None:
+    def _cancel_waiting(self) -> None:
         waiting = list(self._calls)
         for call in waiting:
             if not call.queued and call.future is not None:
@@ -254,37 +254,37 @@ class ProcessExecutor(Executor):
             self._lane.cancel([call for call in waiting if call.queued], "the executor was shut down", running=False)
 
     def _leave_if_done(self) -> None:
-        if self._calls or self._leaving or self._port is None:
+        if self._calls or self._leaving or self._adapter is None:
             return
         self._leaving = True
         if self._finalizer is not None:
             self._finalizer.detach()
-        port, self._port, self._lane = self._port, None, None
-        _retire(port, self._pool, self._own, self._gone)
+        adapter, self._adapter, self._lane = self._adapter, None, None
+        _retire(adapter, self._pool, self._own, self._gone)
 
     def after_fork(self) -> None:
-        """In a forked child: what was submitted is the parent's, and never ends here."""
+        """Start over in a forked child: what was submitted belongs to the parent, and never ends here."""
         if self._finalizer is not None:
             self._finalizer.detach()
         shut = self._shut
-        self._start_afresh()
+        self._start_over()
         self._shut = shut
         if shut:
             self._gone.set()
 
 
-def _retire(port: reactor.ReactorAdapter, pool: ProcessPool, own: bool, gone: threading.Event | None) -> None:
-    """End the pool if it is the executor's own, and give the reactor back."""
+def _retire(adapter: reactor.ReactorAdapter, pool: ProcessPool, own: bool, gone: threading.Event | None) -> None:
+    """Close the pool if it is the executor's own, and release the reactor."""
 
-    def give_back() -> None:
-        reactor.release(port)
+    def release() -> None:
+        reactor.release(adapter)
         if gone is not None:
             gone.set()
 
     if own:
-        pool.end(port, give_back)
+        pool.end(adapter, release)
     else:
-        give_back()
+        release()
 
 
 def _check_context(context: Any) -> None:
@@ -294,7 +294,7 @@ def _check_context(context: Any) -> None:
     if method not in ("spawn", "forkserver"):
         raise ValueError(
             f"mp_context with start method {method!r}: workers of a ProcessExecutor are fresh interpreters, which "
-            "inherit nothing; leave mp_context out and hand over what they need as arguments or through initializer="
+            "inherit nothing; leave mp_context out and pass what they need as arguments or through initializer="
         )
 
 
@@ -303,7 +303,7 @@ def _limit(child: int | None, worker: int | None) -> int | None:
     if limit is None:
         return None
     if child is not None and worker is not None and child != worker:
-        raise ValueError("max_tasks_per_child and max_tasks_per_worker are two names for one thing: give one of them")
+        raise ValueError("max_tasks_per_child and max_tasks_per_worker are two names for one option: give one of them")
     if not isinstance(limit, int):
         raise TypeError("max_tasks_per_child must be an integer")
     if limit <= 0:

@@ -1,4 +1,4 @@
-"""An event loop of our own in a thread: for pools that are used where neither asyncio nor trio runs."""
+"""An event loop in a daemon thread, for pools that are used where neither asyncio nor trio runs."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class ReactorAdapter(LoopAdapter):
     A callback that raises is logged, and the rest goes on.
 
     Attributes:
-        ending: the thread has been told to end.
+        ending: the thread was told to end.
     """
 
     def __init__(self) -> None:
-        # Reentrant: a signal handler or a finalizer may call in while its own thread is inside.
+        # Reentrant: a signal handler or a finalizer may call in while its own thread holds it.
         self._lock = threading.RLock()
-        self._handed_in: list[_Call] = []
-        self._rung = False
+        self._incoming: list[_Call] = []
+        self._woken = False
         self._over = False
         self.ending = False
         self._ready: deque[_Call] = deque()
@@ -42,10 +42,10 @@ class ReactorAdapter(LoopAdapter):
         self._readers: dict[int, Callable[[], object]] = {}
         self._at_end: list[weakref.WeakMethod[Callable[[], object]]] = []
         self._selector = selectors.DefaultSelector()
-        self._bell, self._ringer = socket.socketpair()
-        self._bell.setblocking(False)
-        self._ringer.setblocking(False)
-        self.add_reader(self._bell.fileno(), self._answer_bell)
+        self._wakeup, self._waker = socket.socketpair()
+        self._wakeup.setblocking(False)
+        self._waker.setblocking(False)
+        self.add_reader(self._wakeup.fileno(), self._on_wakeup)
         self._thread = threading.Thread(target=self._run, name="unified_exec reactor", daemon=True)
         try:
             self._thread.start()
@@ -56,20 +56,20 @@ class ReactorAdapter(LoopAdapter):
     # -- from any thread
 
     def call_threadsafe(self, fn: Callable[..., object], *args: Any) -> bool:
-        # One byte for each batch, and no wake-up is lost: both sides hold the lock. Who finds `_rung` set has put its
-        # call into the list that the reactor will take after that byte; who comes after the taking finds it cleared.
+        # One byte for each batch, and no wake-up is lost, as both sides hold the lock: a caller that finds `_woken` set
+        # has added its call to the list that the reactor will take after that byte; later ones find it cleared.
         call = (fn, args)
         with self._lock:
             if self._over:
                 return False
-            self._handed_in.append(call)
-            if self._rung:
+            self._incoming.append(call)
+            if self._woken:
                 return True
-            self._rung = True
+            self._woken = True
         try:
-            self._ringer.send(b"\0")
+            self._waker.send(b"\0")
         except OSError:
-            pass  # full: a byte is there already; or closed: it has ended meanwhile, after it ran the call
+            pass  # full: a byte is there already; or closed: it has ended since, after it ran the call
         return True
 
     def ended(self) -> bool:
@@ -83,12 +83,12 @@ class ReactorAdapter(LoopAdapter):
         return get_ident() == self._thread.ident
 
     def end(self) -> None:
-        """End the thread after what has been handed in."""
+        """End the thread after it has run the calls that were made so far."""
         self.ending = True
         self.call_threadsafe(self._end)
 
     def join(self) -> None:
-        """Wait for the end of the thread, which somebody has told to end."""
+        """Wait for the end of the thread, after `end`."""
         self._thread.join()
 
     # -- in the reactor's thread
@@ -122,7 +122,7 @@ class ReactorAdapter(LoopAdapter):
     def _run(self) -> None:
         try:
             while not self._over:
-                self._serve(self._selector.select(self._patience()))
+                self._serve(self._selector.select(self._time_to_wait()))
                 self._run_timers()
                 for _ in range(len(self._ready)):
                     _call(*self._ready.popleft())
@@ -136,12 +136,12 @@ class ReactorAdapter(LoopAdapter):
 
     def _serve(self, readable: list[tuple[selectors.SelectorKey, int]]) -> None:
         for key, _ in readable:
-            # One that was removed by another callback of this round is not called: its number may be reused.
+            # One that another callback of this round removed is not called: its number may be reused.
             fn = self._readers.get(key.fd)
             if fn is not None and fn is key.data:
                 _call(fn, ())
 
-    def _patience(self) -> float | None:
+    def _time_to_wait(self) -> float | None:
         if self._ready:
             return 0
         while self._timers and self._timers[0][2].call is None:
@@ -158,35 +158,35 @@ class ReactorAdapter(LoopAdapter):
             if call is not None:
                 _call(*call)
 
-    def _answer_bell(self) -> None:
+    def _on_wakeup(self) -> None:
         try:
-            self._bell.recv(4096)
+            self._wakeup.recv(4096)
         except BlockingIOError:
             pass
-        self._take_in()
+        self._run_incoming()
 
-    def _take_in(self) -> None:
+    def _run_incoming(self) -> None:
         with self._lock:
-            self._rung = False  # first: a finalizer between these two lines may hand in more
-            calls, self._handed_in = self._handed_in, []
+            self._woken = False  # first: a finalizer between these two lines may make a call
+            calls, self._incoming = self._incoming, []
         for fn, args in calls:
             _call(fn, args)
 
     def _end(self) -> None:
         with self._lock:
             self._over = True
-        self._take_in()
+        self._run_incoming()
 
     def close(self) -> None:
-        """Close the descriptors; after a fork, that is all the child may do with its parent's reactor."""
+        """Close the descriptors; after a fork, the child may do nothing else with its parent's reactor."""
         self._over = True
         self._selector.close()
-        self._bell.close()
-        self._ringer.close()
+        self._wakeup.close()
+        self._waker.close()
 
 
 class ReactorTimer(Timer):
-    """A call that waits for its time; ``None`` once it was made or cancelled."""
+    """A scheduled call; `call` is ``None`` once it was made or cancelled."""
 
     __slots__ = ("call",)
 
@@ -200,13 +200,13 @@ class ReactorTimer(Timer):
 def _call(fn: Callable[..., object], args: tuple[Any, ...]) -> None:
     try:
         fn(*args)
-    except BaseException:  # nobody else is there to hear of it
+    except BaseException:  # there is no caller to raise it to
         import logging
 
         logging.getLogger("unified_exec").exception("a callback in the reactor failed: %r", fn)
 
 
-# --- one for all ---
+# --- one for the process ---
 
 _lock = threading.RLock()
 _shared: ReactorAdapter | None = None
@@ -214,7 +214,7 @@ _users = 0
 
 
 def acquire() -> ReactorAdapter:
-    """Return the process's one reactor, started if need be; it lives until each `acquire` had its `release`."""
+    """Return the reactor of the process, started if necessary; it runs until each `acquire` had its `release`."""
     global _shared, _users
     with _lock:
         if _shared is None:
@@ -223,26 +223,26 @@ def acquire() -> ReactorAdapter:
         return _shared
 
 
-def release(port: ReactorAdapter) -> None:
-    """Give a reactor back. The last one to do so ends it; does nothing for one that a fork has left behind."""
+def release(adapter: ReactorAdapter) -> None:
+    """Give a reactor back; the last call ends it. Does nothing for the parent's reactor in a forked child."""
     global _shared, _users
     with _lock:
-        if port is not _shared:
+        if adapter is not _shared:
             return
         _users -= 1
         if _users:
             return
         _shared = None
-    port.end()
+    adapter.end()
 
 
 def _after_fork() -> None:
     global _lock, _shared, _users
     _lock = threading.RLock()
-    port, _shared, _users = _shared, None, 0
-    if port is not None:
-        port._lock = threading.RLock()
-        port.close()
+    adapter, _shared, _users = _shared, None, 0
+    if adapter is not None:
+        adapter._lock = threading.RLock()
+        adapter.close()
 
 
 if hasattr(os, "register_at_fork"):

@@ -30,23 +30,23 @@ _numbers = count()
 
 
 class ThreadFuture(Future[T]):
-    """The future of a call in a thread. As in the standard library, a call that runs cannot be cancelled."""
+    """The future of a call in a thread. As in the standard library, a running call cannot be cancelled."""
 
-    # Until the call begins or is cancelled, whichever is first; the executor until it is over.
+    # Kept until the call begins or is cancelled, whichever is first; the executor until the call has ended.
     _work: tuple[Callable[..., T], tuple[Any, ...], dict[str, Any]] | None = None
     _executor: ThreadExecutor | None = None
     _number = 0
 
     def cancel(self) -> bool:
-        """Cancel the call unless it runs or is done; tells whether it is cancelled."""
+        """Cancel the call unless it is running or done; returns whether it is cancelled."""
         if not super().cancel():
             return False
         self._work = None
         return True
 
 
-class _InlinePort(LoopAdapter):
-    """No loop: what a lane wants to be called, is called at once, in the thread of the pool that ended a call."""
+class _InlineAdapter(LoopAdapter):
+    """Stands for an event loop: what a lane wants to have called is called at once, in the thread that ended a call."""
 
     def __init__(self, executor: ThreadExecutor) -> None:
         self._executor = weakref.ref(executor)
@@ -59,8 +59,8 @@ class _InlinePort(LoopAdapter):
         return True
 
     def call_later(self, delay: float, fn: Callable[..., object], *args: Any) -> Timer:
-        # Asked for only when the system has no room for another thread: those at work take what waits.
-        return _NoTimer()
+        # Used only when the system cannot start another thread: the running ones take the queued calls.
+        return _InlineTimer()
 
     def add_reader(self, fd: int, fn: Callable[[], object]) -> None:
         raise NotImplementedError
@@ -82,7 +82,7 @@ class _InlinePort(LoopAdapter):
         raise NotImplementedError
 
 
-class _NoTimer(Timer):
+class _InlineTimer(Timer):
     def cancel(self) -> None:
         pass
 
@@ -90,17 +90,17 @@ class _NoTimer(Timer):
 class ThreadExecutor(Executor):
     """A `concurrent.futures.Executor` over a `ThreadPool`.
 
-    A future is completed in the thread that ran its call, and nothing else runs in between. Context variables are
-    carried into the call. Idle threads end after ten seconds.
+    A future is completed in the thread that ran its call, right after it. Calls see the context variables of their
+    submitter. Idle threads exit after ten seconds.
 
     Args:
         max_workers: how many calls run at the same time; the standard library's default if not given.
-        thread_name_prefix: the threads are called so, with "_0", "_1", ... behind it.
+        thread_name_prefix: the threads are named after it, with "_0", "_1", ... appended.
         initializer, initargs: called in each thread before its first call.
         pool: use this pool, and leave it open at the end.
 
     Raises:
-        TypeError, ValueError: an argument is out of its range, or does not go with another.
+        TypeError, ValueError: an argument is out of its range, or does not fit another.
     """
 
     def __init__(
@@ -124,26 +124,28 @@ class ThreadExecutor(Executor):
         self._own = pool is None
         self._pool = ThreadPool(max_workers or min(32, cpu_count() + 4), name=self._prefix) if pool is None else pool
         self._max_workers = self._pool.max_workers  # Dask asks for it by this name
-        self._start_afresh()
+        self._start_over()
         if self._own:
-            weakref.finalize(self, _close_elsewhere, self._pool).atexit = False
+            weakref.finalize(self, _close_in_a_thread, self._pool).atexit = False
         _atexit.join_at_exit(self)
 
-    def _start_afresh(self) -> None:
+    def _start_over(self) -> None:
         self._lock = threading.RLock()  # reentrant: a finalizer may come in while its own thread is inside
         self._shut = False
-        self._pending: set[ThreadFuture[Any]] = set()  # those that have not ended
+        self._pending: set[ThreadFuture[Any]] = set()  # those whose calls have not ended
         self._entered = threading.local()
         self._thread_numbers = count()
         self._submitted = 0
-        self._failed: tuple[int, BaseException] | None = None  # calls up to this number meet a failed initializer
+        self._failed: tuple[int, BaseException] | None = (
+            None  # calls up to this number fail with this error of the initializer
+        )
         self._lane: ThreadLane | None = None
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> ThreadFuture[T]:
         """Start ``fn(*args, **kwargs)`` in a thread and return its future.
 
         Raises:
-            RuntimeError: after `shutdown`, as the interpreter ends, or if the system has no room for a thread.
+            RuntimeError: after `shutdown`, while the interpreter shuts down, or if the system cannot start a thread.
         """
         future: ThreadFuture[T] = ThreadFuture()
         future._work = fn, args, kwargs
@@ -163,10 +165,10 @@ class ThreadExecutor(Executor):
 
     def _start(self) -> ThreadLane:
         try:
-            lane = self._lane = self._pool.lane(_InlinePort(self))
+            lane = self._lane = self._pool.lane(_InlineAdapter(self))
         except PoolClosed as error:
             raise RuntimeError(f"cannot schedule new futures: {error}") from error
-        lane.token = None  # a loop that runs here by chance is not the calls' own
+        lane.token = None  # `anyio.from_thread` is not for the loop that happens to run here
         return lane
 
     def map(  # type: ignore[override, unused-ignore]
@@ -177,37 +179,37 @@ class ThreadExecutor(Executor):
         chunksize: int = 1,
         buffersize: int | None = None,
     ) -> Iterator[T]:
-        """Like `map(fn, *iterables)`, with the calls made in the threads, ahead of the iteration.
+        """Like `map(fn, *iterables)`, with the calls made in threads, ahead of the iteration.
 
         Args:
-            timeout: seconds from now within which every value must have come.
+            timeout: seconds from now within which every value must have arrived.
             chunksize: without effect, as in the standard library.
-            buffersize: how many calls may be ahead of the iteration, and with them how far `iterables` are consumed;
+            buffersize: how many calls may be ahead of the iteration, and so how far `iterables` are consumed ahead;
                 ``None`` for all at once.
 
         Raises:
             TimeoutError: from the iterator, when `timeout` is over.
 
-        Closing the iterator, dropping it half-way, a timeout and a failure cancel the calls that have not begun.
+        Closing the iterator, dropping it half-way, a timeout and a failure cancel the calls that are still queued.
         """
         _map.check(max(1, chunksize), buffersize)
         calls = zip(*iterables)  # noqa: B905 -- as the standard library's
         return _map.Results(partial(self.submit, fn), calls, timeout, buffersize)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls; what was submitted still runs to its end.
+        """Accept no more calls; submitted ones still run to their end.
 
         Args:
-            wait: return when the last call has ended and the threads are done.
-            cancel_futures: cancel the calls that have not begun.
+            wait: return when the last call has ended and the threads have exited.
+            cancel_futures: cancel the calls that are still queued.
 
         Raises:
-            RuntimeError: told to wait in one of its own calls, which would wait for itself.
+            RuntimeError: `wait` in one of its own calls, which would wait for itself.
         """
         with self._lock:
             self._shut = True
         if cancel_futures:
-            self._withdraw()
+            self._cancel_queued()
         if self._own:
             self._pool.close(wait=False)
         if not wait:
@@ -219,8 +221,8 @@ class ThreadExecutor(Executor):
         else:
             wait_for(self._pending)
 
-    def _withdraw(self) -> None:
-        """Cancel what has not begun. Where nothing has, the oldest call counts as begun: its thread is on the way."""
+    def _cancel_queued(self) -> None:
+        """Cancel the queued calls. If none is running, the oldest counts as running: its thread is on the way."""
         pending = sorted(self._pending, key=lambda future: future._number)
         if self._own and not any(future.running() for future in pending):
             del pending[:1]
@@ -228,20 +230,20 @@ class ThreadExecutor(Executor):
             future.cancel()
 
     def idle_for_good(self) -> bool:
-        """Tell whether nothing runs here, and nothing ever will."""
+        """Tell whether nothing runs here and nothing ever will."""
         return self._shut and not self._pending
 
     # -- in the threads of the pool
 
     def enter(self) -> None:
-        """Make the calling thread one of ours, at its first call."""
+        """Prepare the calling thread, before its first call."""
         self._entered.calls = 0
         if self._own:
             threading.current_thread().name = f"{self._prefix}_{next(self._thread_numbers)}"
 
     def run(self, future: ThreadFuture[Any]) -> None:
         """Run the call of a future and complete it."""
-        # An exception holds its traceback, that the frames, and they their callers: none may keep the future.
+        # An exception keeps its traceback, that the frames, and they their callers: no frame may keep the future.
         entered = self._entered
         if not hasattr(entered, "calls"):
             self.enter()
@@ -268,7 +270,7 @@ class ThreadExecutor(Executor):
             value = fn(*args, **kwargs)
         except BaseException as error:
             future.set_exception(error)
-            del self, future  # no cycle from the exception over its traceback to this frame
+            del self, future  # no cycle from the exception through its traceback to this frame
         else:
             future.set_result(value)
 
@@ -288,9 +290,9 @@ class ThreadExecutor(Executor):
         return None
 
     def after_fork(self) -> None:
-        """In a forked child: what was submitted is the parent's, and never ends here."""
+        """Start over in a forked child: what was submitted belongs to the parent, and never ends here."""
         shut = self._shut
-        self._start_afresh()
+        self._start_over()
         self._shut = shut
 
 
@@ -309,9 +311,9 @@ def wait_for(pending: set[ThreadFuture[Any]]) -> None:
         wait(list(pending))
 
 
-def _close_elsewhere(pool: ThreadPool) -> None:
-    # In a thread of its own: the collector may have struck inside the pool, under its lock.
+def _close_in_a_thread(pool: ThreadPool) -> None:
+    # The collector may run this inside the pool, with its lock held.
     try:
         start_new_thread(lambda: pool.close(wait=False), ())
     except RuntimeError:
-        pass  # the interpreter is ending, and its daemon threads with it
+        pass  # the interpreter is shutting down, and its daemon threads with it

@@ -52,6 +52,7 @@ def outcome_of(name: str, kind: int, data: frames.Bytes, buffers: Sequence[memor
                 f"the result of {name}()",
                 f"rebuilding it here raised {type(exc).__name__}: {exc}",
                 "check its __reduce__ or __setstate__",
+                sent=True,
             )
             error.__cause__ = exc
             return Outcome(error=error)

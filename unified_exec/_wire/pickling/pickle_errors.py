@@ -112,7 +112,7 @@ def not_rebuilt(what: str, error: Exception) -> SerializationError:
     hint = None
     if isinstance(error, ImportError):
         hint = "make the module importable in both processes"
-    return SerializationError(what, f"it was sent, but rebuilding it raised {_short(error)}", hint)
+    return SerializationError(what, f"it was sent, but rebuilding it raised {_short(error)}", hint, sent=True)
 
 
 def _trial(obj: object, top_level: bool = False) -> tuple[int, Exception | None]:
