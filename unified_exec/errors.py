@@ -1,4 +1,4 @@
-"""The exception tree: one class per decision the caller can take."""
+"""The exception tree: one class for each decision the caller can take."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = [
 
 
 class Cancelled(BaseException):
-    """Raised inside a thread or process task that was asked to stop.
+    """Raised inside a thread or process task that was requested to stop.
 
-    It is a `BaseException`, so ``except Exception`` does not swallow it. Let it pass: ``finally`` blocks
+    It is a `BaseException`, so ``except Exception`` does not swallow it. Do not suppress it: ``finally`` blocks
     run and the task ends as cancelled.
 
     Args:
-        reason: why the task was asked to stop, or ``None``.
+        reason: why the task was requested to stop, or ``None``.
     """
 
     def __init__(self, reason: str | None = None) -> None:
@@ -33,17 +33,17 @@ class Cancelled(BaseException):
 
 
 class UnifiedExecError(Exception):
-    """Base of every error this package raises itself."""
+    """Base class of all errors of this package."""
 
 
 class WorkerCrashed(UnifiedExecError):
-    """A worker died while it ran the task; the pool goes on with a new one.
+    """A worker died while it ran the task; the pool replaces it and goes on.
 
     Args:
         task: name of the task that had started in the worker.
         pid: process id of the worker that died.
-        exitcode: exit status, negative for a signal (as `subprocess` counts), ``None`` if unknown.
-        detail: what else is known about the death, or ``None``.
+        exitcode: exit status, negative for a signal (as in `subprocess`), ``None`` if unknown.
+        detail: what else is known about its death, or ``None``.
     """
 
     def __init__(self, task: str, pid: int, exitcode: int | None = None, detail: str | None = None) -> None:
@@ -83,7 +83,7 @@ class WorkerStartError(UnifiedExecError):
 class RemoteError(UnifiedExecError):
     """Stands for an exception of a task that cannot be raised as itself in the caller.
 
-    Either its type could not be rebuilt here, or it is no `Exception` (`SystemExit`, `KeyboardInterrupt`, ...)
+    Either its type could not be rebuilt here, or it is not an `Exception` (`SystemExit`, `KeyboardInterrupt`, ...)
     and would end the program; in the second case the original is the ``__cause__``.
 
     Args:
@@ -110,7 +110,7 @@ class SerializationError(UnifiedExecError):
 
     Args:
         what: what cannot travel, e.g. ``"argument 2 ('conn') of parse()"`` or ``"the result of parse()"``.
-        why: the reason, with the attribute path that is to blame where it is known.
+        why: the reason, with the path of the attribute that cannot travel, if it is known.
         hint: what to do now, or ``None``.
         sent: it was pickled and sent, and could not be rebuilt where it arrived.
     """
@@ -145,7 +145,7 @@ class TaskTimeout(UnifiedExecError, TimeoutError):
 
 
 class PoolClosed(UnifiedExecError):
-    """Work was handed to a pool that is closed.
+    """Work was submitted to a closed pool.
 
     Args:
         pool: name of the pool.

@@ -1,4 +1,4 @@
-"""Both ends of the conversation, in memory: whatever the worker says, the parent knows what it is owed."""
+"""Both ends of the conversation, in memory: whatever the worker sends, the parent knows which tasks are pending."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_worker_says_ready_once_and_then_answers() -> None:
     event = end.receive(view(frames.pack_done(5, frames.VALUE, 1.0, 2.0, b"payload")))
     assert isinstance(event, protocol.Answer)
     assert (event.id, bytes(event.payload), event.shared) == (5, b"payload", False)
-    assert not end.owed
+    assert not end.pending
     assert end.known == {3}
 
 
@@ -55,7 +55,7 @@ def test_an_answer_may_say_that_it_is_the_last() -> None:
     end.receive(view(frames.pack_done(1, frames.VALUE, 0.0, 0.0, b"", frames.RETIRING)))
     assert end.state == LEAVING
     assert not end.open
-    assert list(end.owed) == [2]
+    assert list(end.pending) == [2]
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def test_garbage_truncated_and_reordered_raises_protocol_errors_and_nothing_else
             if isinstance(event, protocol.Answer):
                 assert event.id not in answered
                 answered.add(event.id)
-        assert answered.isdisjoint(end.owed)
-        assert answered | set(end.owed) == set(range(10))
+        assert answered.isdisjoint(end.pending)
+        assert answered | set(end.pending) == set(range(10))
 
 
 class Pair:
@@ -207,8 +207,8 @@ def test_two_ends_that_send_take_back_and_cancel_in_any_order_agree(seed: int) -
             pair.send(id, functions[id])
         elif step == 1 and choose.random() < 0.3:
             waiting[:0] = pair.take_back()
-        elif step == 2 and pair.parent.owed and choose.random() < 0.2:
-            id = choose.choice(list(pair.parent.owed))
+        elif step == 2 and pair.parent.pending and choose.random() < 0.2:
+            id = choose.choice(list(pair.parent.pending))
             cancelled.add(id)
             pair.control.append(frames.pack_id(frames.CANCEL, id))
         elif step == 3:
@@ -217,7 +217,7 @@ def test_two_ends_that_send_take_back_and_cancel_in_any_order_agree(seed: int) -
             event = pair.parent.receive(view(pair.answers.popleft()))
             if isinstance(event, protocol.Answer):
                 answered.append(event.id)
-        if not waiting and not pair.tasks and not pair.answers and not pair.parent.owed:
+        if not waiting and not pair.tasks and not pair.answers and not pair.parent.pending:
             break
     assert sorted(answered) == list(range(40))
     assert len(pair.ran) == len(set(pair.ran))

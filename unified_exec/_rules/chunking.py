@@ -1,27 +1,28 @@
-"""How many items travel together. Pure arithmetic on measured durations."""
+"""How many items travel in one chunk. Pure arithmetic on measured durations."""
 
 from __future__ import annotations
 
 TARGET = 0.008
-"""Seconds of work in one chunk: long enough that the parent's part (some 0.2 ms where workers keep every core busy)
-is small against it, short enough that nobody waits long for its first result."""
+"""Seconds of work in one chunk: long enough to make the parent's part small (some 0.2 ms where workers keep every core
+busy), short enough that the first result comes soon."""
 LEAST = 0.001
-"""Seconds of work below which a chunk is not made smaller so that the workers end together."""
+"""Seconds of work below which a chunk is not made smaller to let the workers finish together."""
 LONGEST = 0.03
-"""Seconds after which a chunk gives back the items it has not begun: they have become slower than what was measured,
-and other workers may be idle."""
+"""Seconds after which a chunk returns the items it has not begun: they are slower than the measured ones, and other
+workers may be idle."""
 ITEMS_MAX = 2000
 GROW = 64
-"""A chunk is at most so many times larger than the last one: a first quick item proves little."""
+"""A chunk is at most this many times larger than the last one: one quick item proves little."""
 FORGET = 0.3
+"""Weight of a new measurement in the running estimate."""
 
 
 class Chunking:
     """Sizes the chunks of one map.
 
     Args:
-        fixed: a size that holds for all chunks; ``None`` to size them by what was measured.
-        most: items a chunk may have, whatever was measured.
+        fixed: the size of all chunks; ``None`` to size them by measured durations.
+        most: maximum number of items in a chunk.
     """
 
     __slots__ = ("_fixed", "_most", "_seconds", "size")
@@ -33,11 +34,11 @@ class Chunking:
         self.size = min(fixed, self._most) if fixed is not None else 1
 
     def next_size(self, left: int | None, workers: int) -> int:
-        """How many items the next chunk has: towards the end of the items fewer, so that the workers end together
+        """Return the number of items in the next chunk: fewer towards the end, so that the workers finish together
         (guided self-scheduling: Polychronopoulos and Kuck, IEEE Trans. Computers C-36, 1987).
 
         Args:
-            left: items that are still to be read, ``None`` if nobody knows.
+            left: items that are still to be read, ``None`` if unknown.
             workers: how many chunks run at once.
         """
         if left is None or self._seconds is None:
@@ -46,7 +47,7 @@ class Chunking:
         return min(self.size, max(1, fair, int(LEAST / max(self._seconds, 1e-9))))
 
     def measured(self, items: int, seconds: float) -> None:
-        """Learn that a chunk of `items` took `seconds`."""
+        """Update the estimate: a chunk of `items` took `seconds`."""
         if self._fixed is not None:
             return
         each = seconds / items

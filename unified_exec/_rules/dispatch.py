@@ -1,4 +1,4 @@
-"""Where a call goes: `on=` decides, without it the marker, without that the kind of function."""
+"""Where a call runs: `on=` decides, else the marker, else the kind of function."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MARK = "__unified_exec_on__"
 CO_COROUTINE = 0x80  # as in inspect, whose import costs more than everything else a marked function needs
 PLACES = ("loop", "thread", "process", "cpu")
 AUTO = "auto"
-"""Decided anew for each call, from what was measured: see `auto`."""
+"""Decided anew for each call, from measurements: see `_auto`."""
 
 
 def cpu_bound(fn: F) -> F:
     """Mark a function as CPU work: `spawn` sends it to processes, or to threads where there is no GIL.
 
     Args:
-        fn: any function; it stays as it is and can be called as before.
+        fn: any function; it is returned unchanged and can be called as before.
 
     Example::
 
@@ -43,7 +43,7 @@ def blocking(fn: F) -> F:
         fn: a plain function, not a coroutine function.
 
     Raises:
-        TypeError: `fn` is a coroutine function, which has no place in a thread.
+        TypeError: `fn` is a coroutine function, which cannot run in a thread.
     """
     if is_async(fn):
         raise TypeError(f"@blocking is for plain functions, and {call_name(fn)}() is async: it runs on the event loop")
@@ -53,7 +53,7 @@ def blocking(fn: F) -> F:
 
 def _mark(fn: Any, place: str, decorator: str) -> None:
     if isinstance(fn, (staticmethod, classmethod)):
-        fn = fn.__func__  # what `spawn` will get to see
+        fn = fn.__func__  # this is what `spawn` receives
     try:
         setattr(fn, MARK, place)
     except (AttributeError, TypeError):
@@ -64,12 +64,12 @@ def _mark(fn: Any, place: str, decorator: str) -> None:
 
 
 def is_async(fn: Any) -> bool:
-    """Tell whether calling `fn` gives a coroutine: sees through partials, methods and callable objects."""
+    """Tell whether calling `fn` returns a coroutine: looks through partials, methods and callable objects."""
     if type(fn) is FunctionType:
         if fn.__code__.co_flags & CO_COROUTINE:
             return True
         if not fn.__dict__:
-            return False  # nor is it marked with inspect.markcoroutinefunction
+            return False  # it is not marked with inspect.markcoroutinefunction either
     elif type(fn) is BuiltinFunctionType:
         return False
     import inspect
@@ -82,7 +82,7 @@ def is_async(fn: Any) -> bool:
 
 
 def unwrap(fn: Any) -> Any:
-    """Return the function behind partials and bound methods."""
+    """Return the function inside of partials and bound methods."""
     while True:
         if isinstance(fn, partial):
             fn = fn.func
@@ -97,7 +97,7 @@ def place_of(fn: Callable[..., Any], on: str | None = None) -> str:
 
     Raises:
         TypeError: `fn` cannot be called, or is async where only a plain function can run.
-        ValueError: `on` is no known place.
+        ValueError: `on` is not a valid target.
     """
     if type(fn) is FunctionType and not fn.__dict__:
         coroutine, marker = bool(fn.__code__.co_flags & CO_COROUTINE), None
@@ -125,7 +125,7 @@ def _look_inside(fn: Callable[..., Any]) -> tuple[bool, str | None]:
 
 
 def _marker(fn: Any) -> str | None:
-    """The nearest marker: a partial may bear one itself."""
+    """Return the nearest marker: a partial may have one itself."""
     while True:
         marker: str | None = getattr(fn, MARK, None)
         if marker is not None:
@@ -141,7 +141,7 @@ def _marker(fn: Any) -> str | None:
 
 
 def not_awaitable(fn: Callable[..., Any], value: object) -> str:
-    """The message for a plain function that was sent to the event loop."""
+    """Return the message for a plain function that was sent to the event loop."""
     return (
         f"{call_name(fn)}() ran on the event loop, where it holds up everything else, and returned "
         f"{type(value).__name__}, which cannot be awaited; use on='thread' (the default for plain functions), "
@@ -150,7 +150,7 @@ def not_awaitable(fn: Callable[..., Any], value: object) -> str:
 
 
 def not_a_function(thing: object) -> str:
-    """The message for `spawn(f())` where `spawn(f)` was meant, and its like."""
+    """Return the message for `spawn(f())` where `spawn(f)` was meant, and similar mistakes."""
     import inspect
 
     if inspect.iscoroutine(thing):
@@ -171,7 +171,7 @@ def not_a_function(thing: object) -> str:
 
 
 def call_name(fn: Callable[..., Any]) -> str:
-    """The name a call shows in errors and listings."""
+    """Return the name of a call for errors and listings."""
     name = getattr(fn, "__qualname__", None)
     if name is None:
         inner = unwrap(fn)
@@ -180,7 +180,7 @@ def call_name(fn: Callable[..., Any]) -> str:
 
 
 def unknown_place(on: object) -> str:
-    """The message for an `on=` that is no place."""
+    """Return the message for an `on=` that is not a valid target."""
     text = f"on={on!r} is not a valid target"
     import difflib  # slow to import, and for this message only
 

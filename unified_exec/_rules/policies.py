@@ -1,4 +1,4 @@
-"""Failure policies: what one outcome means for the other tasks of a scope. Pure decisions."""
+"""Failure policies: what the outcome of one task means for the other tasks of its scope. Pure decisions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     T_co = TypeVar("T_co", covariant=True)
 
     class Ended(Protocol[T_co]):
-        """A handle, as far as its outcome goes."""
+        """A handle, reduced to its outcome."""
 
         @property
         def outcome(self) -> Outcome[Any] | None: ...
@@ -55,13 +55,13 @@ class Tally:
 
 
 class Policy(Protocol):
-    """A policy of one's own needs these two methods and nothing else; it need not inherit."""
+    """A custom policy only has to implement these two methods; subclassing is optional."""
 
     def judge(self, tally: Tally) -> Verdict:
         """Called after each task that `spawn` started has ended."""
 
     def raises(self, tally: Tally) -> bool:
-        """Called at the end of the scope: shall the failures of the tasks be raised?"""
+        """Called when the scope exits: should the failures of its tasks be raised?"""
 
 
 def is_policy(thing: object) -> bool:
@@ -89,8 +89,8 @@ class FailFast:
 class Collect:
     """Every task runs to its end; nothing is raised at exit, the handles hold the outcomes.
 
-    A timeout of the scope still raises `TaskTimeout`: that the work was cut short must not pass silently. What was
-    finished by then is kept; `values` and `errors` tell it apart.
+    A timeout of the scope still raises `TaskTimeout`: work that was cut short must not go unnoticed. Outcomes that
+    arrived before are kept; `values` and `errors` select them.
 
     Example:
         handles = []
@@ -104,12 +104,12 @@ class Collect:
 
     @staticmethod
     def values(handles: Iterable[Ended[T]]) -> list[T]:
-        """The values of those tasks that have returned one, in the order of the handles."""
+        """Return the values of the tasks that returned one, in the order of the handles."""
         return [handle.result() for handle in handles if handle.outcome is not None and handle.outcome.is_value]
 
     @staticmethod
     def errors(handles: Iterable[Ended[object]]) -> list[BaseException]:
-        """The exceptions of those tasks that have failed, in the order of the handles."""
+        """Return the exceptions of the tasks that failed, in the order of the handles."""
         outcomes = [handle.outcome for handle in handles if handle.outcome is not None]
         return [outcome.error for outcome in outcomes if outcome.error is not None]
 
@@ -130,7 +130,7 @@ class Race:
         n: how many values are wanted, at least 1.
 
     Raises:
-        TypeError: `n` is no whole number.
+        TypeError: `n` is not a whole number.
         ValueError: `n` is less than 1.
     """
 
@@ -152,7 +152,7 @@ class Race:
 
 
 class Quorum:
-    """`n` values out of `of` tasks win and cancel the rest; as soon as `n` values have become impossible, everything is
+    """`n` values out of `of` tasks win and cancel the rest; as soon as `n` values are impossible, everything is
     cancelled and the failures are raised.
 
     Args:
@@ -160,7 +160,7 @@ class Quorum:
         of: how many tasks there will be, at least `n`.
 
     Raises:
-        TypeError: one of them is no whole number.
+        TypeError: one of them is not a whole number.
         ValueError: one of them is out of its range.
 
     Example:
@@ -190,17 +190,17 @@ class Quorum:
 
 
 class Supervise:
-    """A task that fails is started again, alone; too many restarts in too short a time are a failure of the scope.
+    """A task that fails is restarted, alone; too many restarts in too short a time fail the scope.
 
     As Erlang's supervisors do (strategy ``one_for_one``, children that are ``transient``, a restart intensity for all
     tasks of the scope together; see the OTP Design Principles, "Supervisor Behaviour"). A crash of a worker is a
-    failure like any other here. The last straw ends the scope as `FailFast` does. Tasks that return or are cancelled
-    are not started again. Any policy with a method `restart` like this one's does the same.
+    failure like any other here. One failure too many ends the scope as `FailFast` does. Tasks that return or are
+    cancelled are not restarted. Any policy with a method `restart` like this one does the same.
 
     Args:
-        restarts: how many restarts are borne within `within` seconds.
+        restarts: maximum number of restarts within `within` seconds.
         within: seconds.
-        on: the exception types that are worth a restart.
+        on: the exception types to restart after.
         backoff: seconds before a restart, or a function of the number of recent restarts (from 1), see `exponential`.
 
     Raises:
@@ -227,7 +227,7 @@ class Supervise:
         self.backoff = backoff
 
     def restart(self, error: Exception, ages: Sequence[float]) -> float | None:
-        """Decide about a task that failed with `error`.
+        """Decide whether a task that failed with `error` is restarted.
 
         Args:
             error: what it failed with.

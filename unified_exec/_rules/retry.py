@@ -1,4 +1,4 @@
-"""Trying a call again: when, how often, after how long. Data and arithmetic; the waiting is the caller's."""
+"""Whether a failed call is tried again, and when. Data and arithmetic only; `_scope.retrying` waits and tries."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def exponential(
     Args:
         first: seconds before the first retry.
         factor: growth from one retry to the next, at least 1.
-        most: seconds no wait exceeds.
-        jitter: each wait is longer or shorter by up to this share, so that a herd spreads out.
+        most: maximum seconds of one wait.
+        jitter: each wait is longer or shorter by up to this fraction, so that many clients do not retry at once.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -36,18 +36,18 @@ def exponential(
 class Retry:
     """Try a failed call again.
 
-    That a call may run twice is the caller's word: give `Retry` to idempotent functions only. A cancelled call is
-    never tried again, nor one whose arguments cannot travel.
+    A call may run more than once: use `Retry` for idempotent functions only. A cancelled call is never tried again, nor
+    one whose arguments cannot be pickled.
 
     Args:
-        times: how many retries at most, after the first try.
-        on: the exception types that are worth another try. A crash of the worker counts only if `WorkerCrashed`
-            is named here itself.
+        times: maximum number of retries, after the first try.
+        on: the exception types to retry after. A crash of the worker counts only if `WorkerCrashed` itself is
+            named here.
         backoff: seconds before each retry, or a function of the retry's number (from 1), see `exponential`.
 
     Raises:
         ValueError: `times` is less than 1, or the backoff is negative.
-        TypeError: `on` holds something that is no exception type.
+        TypeError: `on` contains something that is not an exception type.
 
     Example::
 
@@ -87,7 +87,7 @@ class Retry:
         self.backoff = backoff
 
     def wants(self, error: BaseException, tries: int) -> bool:
-        """Tell whether a call that failed with `error` at its `tries`-th try shall be tried again."""
+        """Tell whether a call that failed with `error` at its `tries`-th try should be tried again."""
         if tries > self.times or isinstance(error, SerializationError):
             return False
         if isinstance(error, WorkerCrashed):

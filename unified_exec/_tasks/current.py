@@ -1,4 +1,4 @@
-"""What code inside a task can ask about the task it runs in. Light: workers import it too."""
+"""What code inside a task can find out about its task. Light: workers import it too."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class CurrentTask:
         self.reason: str | None = None
 
     def request_cancel(self, reason: str | None) -> None:
-        """Note that the task shall stop. `reason` is set first: readers in other threads look at `cancel_requested`."""
+        """Request the task to stop. `reason` is set first: other threads read `cancel_requested` before it."""
         self.reason = reason
         self.cancel_requested = True
 
     def send(self, message: object) -> None:
-        """Send `message` to the listener of the task's handle; backends bring the way."""
+        """Send `message` to the listener of the task's handle. Backends implement this."""
 
     def is_cancelled(self) -> bool:
         return self.cancel_requested
@@ -62,8 +62,10 @@ class CurrentTask:
 
 
 def consists_of(exc: BaseException | None, kinds: tuple[type[BaseException], ...]) -> bool:
-    """Tell whether an exception is one of `kinds`, or a group of nothing else: a task that runs an event loop of its
-    own is stopped in there, and a task group makes a group of that."""
+    """Tell whether an exception is one of `kinds`, or a group of nothing else.
+
+    A task that runs its own event loop is stopped inside of it, where a task group turns the exception into a group.
+    """
     return isinstance(exc, kinds) or (isinstance(exc, BaseExceptionGroup) and exc.split(kinds)[1] is None)
 
 
@@ -103,7 +105,7 @@ def current_task() -> CurrentTask | None:
 
 
 def is_cancelled() -> bool:
-    """Tell whether the thread or process task the caller runs in was asked to stop.
+    """Tell whether the thread or process task the caller runs in was requested to stop.
 
     Raises:
         RuntimeError: outside of a thread or process task.
@@ -112,9 +114,9 @@ def is_cancelled() -> bool:
 
 
 def check_cancelled() -> None:
-    """Raise `Cancelled` if the thread or process task the caller runs in was asked to stop.
+    """Raise `Cancelled` if the thread or process task the caller runs in was requested to stop.
 
-    Call it now and then in long work in a thread, which cannot be stopped from outside::
+    Call it regularly during long work in a thread, which cannot be stopped from outside::
 
         def copy(rows):
             for row in rows:
@@ -122,7 +124,7 @@ def check_cancelled() -> None:
                 write(row)
 
     Raises:
-        Cancelled: the task was asked to stop. Let it pass.
+        Cancelled: the task was requested to stop. Do not suppress it.
         RuntimeError: outside of a thread or process task.
     """
     _here("check_cancelled").check_cancelled()
@@ -142,14 +144,14 @@ def time_left() -> float:
 
 
 def report(done: float, total: float | None = None, text: str | None = None) -> None:
-    """Tell whoever started this task how far it is; works in coroutine, thread and process tasks.
+    """Report the progress of the current task; works in coroutine, thread and process tasks.
 
     Args:
         done: units of work done so far.
         total: units in all, ``None`` if unknown.
         text: what is being done.
 
-    Does nothing where nobody listens (see ``progress=`` of `TaskScope.spawn`) and outside of tasks.
+    Does nothing outside of tasks, and in tasks without a listener (see ``progress=`` of `TaskScope.spawn`).
     """
     task = current.get()
     if task is not None:

@@ -1,7 +1,7 @@
 """Event loops that a task runs itself (`anyio.run`, `asyncio.run`, `trio.run`), and how to stop them.
 
-A raise that lands in the loop's own code would be logged and lost, or leave the loop in pieces; one aimed at a loop
-that waits in the selector never lands. So the loop's main task is cancelled through the loop, in the loop's own way.
+An exception raised in the loop's own code would be logged and lost, or leave the loop broken; one aimed at a loop that
+waits in the selector never lands. So the loop's main task is cancelled through the loop, in the loop's own way.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class InnerLoop:
     """An event loop on the stack of a thread.
 
     Attributes:
-        cancel: cancels its main task; in any thread.
-        above: the innermost code of the loop's libraries, above which a coroutine of the user's runs; ``None`` if
-            none does now.
+        cancel: cancels its main task; may be called in any thread.
+        above: the innermost code of the loop's libraries that a coroutine of the user runs above; ``None`` if none
+            runs now.
     """
 
     __slots__ = ("above", "cancel")
@@ -47,15 +47,15 @@ def find(frame: FrameType, end: CodeType | None) -> InnerLoop | None:
             if cancel is not None:
                 return InnerLoop(cancel, above if in_a_coroutine else None)
         elif above is None:
-            # What is no coroutine may be a part of the loop from elsewhere: a selector, a container.
+            # Code that is not a coroutine may be part of the loop, from elsewhere: a selector, a container.
             in_a_coroutine |= bool(code.co_flags & _COROUTINE)
         at = at.f_back
     return None
 
 
 def is_between(frame: FrameType, end: CodeType | None) -> bool:
-    """Tell whether code of these libraries runs on the stack where `find` finds no loop: one is being made or closed,
-    and would be left open by a raise."""
+    """Tell whether code of these libraries runs on the stack where `find` finds no loop: one is being created or
+    closed, and a raise would leave it open."""
     machinery = _machinery()
     at: FrameType | None = frame
     while at is not None and at.f_code is not end:
@@ -67,9 +67,10 @@ def is_between(frame: FrameType, end: CodeType | None) -> bool:
 
 
 def wake_all() -> None:
-    """Wake every event loop of this process, whose stacks cannot be read from here: each passes some code of its own.
+    """Wake every event loop of this process, whose stacks cannot be read from here: each then runs some of its code.
 
-    Slow, as it looks through all objects; for a thread that was asked and has not passed any code for a while.
+    Slow, as it looks through all objects; for a thread that was requested to stop and has not run any Python code for
+    a while.
     """
     import gc
 
@@ -83,7 +84,7 @@ def wake_all() -> None:
 
 
 def cancellations() -> tuple[type[BaseException], ...]:
-    """What a main task that was cancelled ends with."""
+    """The exceptions that end a main task that was cancelled."""
     kinds: list[type[BaseException]] = []
     if "asyncio" in sys.modules:
         kinds.append(sys.modules["asyncio"].CancelledError)
@@ -93,13 +94,13 @@ def cancellations() -> tuple[type[BaseException], ...]:
 
 
 def _machinery() -> tuple[str, ...]:
-    """Folders of the libraries that event loops are made of, as far as they are loaded."""
+    """Folders of the event loop libraries that are loaded."""
     found = [sys.modules[name].__file__ for name in ("asyncio", "trio", "anyio") if name in sys.modules]
     return tuple(os.path.dirname(path) + os.sep for path in found if path)
 
 
 def _canceller(frame: FrameType) -> Callable[[], object] | None:
-    """What cancels the main task of the loop that `frame` runs, if it is the one that started it."""
+    """Return what cancels the main task of a loop, if `frame` is the one that started the loop."""
     name, names = frame.f_code.co_name, frame.f_locals
     if name == "run_until_complete":
         future, loop = names.get("future"), names.get("self")

@@ -1,4 +1,4 @@
-"""What a task is: one record that the scope, the backend and the user's handle share."""
+"""A task: one record that its scope, its backend and the user's handle share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ids = itertools.count(1)
 
 
 class Task:
-    """A call on its way: made by a scope, run by a backend, settled exactly once.
+    """A call: made by a scope, run by a backend, settled exactly once.
 
     A backend reads `fn`, `args`, `deadline`, `interrupt` and `abandon`, keeps its own data in `backend_data` and
     `location`, and ends the task with `settle`. Everything here happens in the thread of the owner's loop.
@@ -34,13 +34,13 @@ class Task:
         owner: the scope or executor the task belongs to. Here it is only compared by identity: backends share their
             workers fairly between owners.
         backend_data: the backend's own data about the call (the pickled call, the thread's token, ...).
-        coroutine: `fn` is a coroutine function (a backend that runs both kinds notes it).
+        coroutine: `fn` is a coroutine function (set by a backend that runs both kinds).
         location: where the backend put the task (a worker), or ``None`` while it waits.
         deadline: instant of `time.monotonic` at which the task will be cancelled, ``None`` for never.
         timeout: the task's own timeout in seconds, ``None`` for none.
-        expired: ``True`` once the task's own timeout has struck.
-        nested: ``True`` if it was spawned from inside a running task of the same process: such work must not
-            wait for a place its own parent holds.
+        expired: ``True`` once the task's own timeout has passed.
+        nested: ``True`` if it was spawned from inside a running task of the same process: it must not wait for a
+            worker that its own parent occupies.
     """
 
     __slots__ = (
@@ -94,7 +94,7 @@ class Task:
 
     @property
     def state(self) -> TaskState:
-        """The state as far as it is known here; a backend's `location` may know better whether it runs."""
+        """The state as far as it is known here; for a queued task the backend is asked whether it runs."""
         if self._state is TaskState.QUEUED and self.location is not None and self.location.is_running(self):
             return TaskState.RUNNING
         return self._state
@@ -127,11 +127,11 @@ class Task:
 
     @property
     def cancel_requested(self) -> bool:
-        """It was asked to stop, and has not ended yet."""
+        """It was requested to stop, and has not ended yet."""
         return self._state is TaskState.STOPPING
 
     def mark_stopping(self, reason: str | None) -> bool:
-        """Note that the task was asked to stop; ``False`` if it had been asked before or is done."""
+        """Note that the task is requested to stop; ``False`` if it was before or is done."""
         if self._state is TaskState.STOPPING or self._state is TaskState.DONE:
             return False
         self.stop_reason = reason
@@ -149,7 +149,7 @@ class Task:
         self.backend_data = self.location = self.args = self.fn = None
         if self.finished_at is None:
             self.finished_at = time.monotonic()
-        self._state = TaskState.DONE  # `move`, without the look into the table: all other states lead there
+        self._state = TaskState.DONE  # what `move` does, without the table: every other state may become DONE
         if events.listeners:
             self.moved(old, TaskState.DONE)
         self.settled()
@@ -158,10 +158,10 @@ class Task:
         self.settle(CANCELLED)
 
     def on_message(self, message: Any) -> None:
-        """Called in the loop's thread with each message of the running task; handles pass it on."""
+        """Called in the loop's thread with each message of the running task; a handle passes it to its listener."""
 
     def settled(self) -> None:
-        """Called once after the outcome is set; handles wake their waiters and tell their scope."""
+        """Called once, after the outcome is set; a handle wakes its waiters and notifies its scope."""
 
 
 class TaskMoved:

@@ -6,17 +6,17 @@ package: parent and worker are always the same code.
 ==========  =========================================================================
 TASK        header, name, function (if the worker has not seen it), arguments
 DONE        header, result or error
-READY       worker is up
+READY       the worker is up
 SETUP       pickled settings of the worker
 CANCEL      task id and reason
 FAILED      the worker cannot start; encoded error
-AGAIN       an ask was swallowed (in a ``__del__``): ring again
-RETIRED     the worker takes no more tasks and ends
-REPORT      a running task says something to its handle
+AGAIN       a cancellation was swallowed (in a ``__del__``): send the signal again
+RETIRED     the worker takes no more tasks and exits
+REPORT      a message of a running task to its handle
 SHARE       a shared object, with the descriptor of its block
-DROP        nobody needs that shared object any more
-CREDIT      the handle allows a task so many more messages
-STOP        the parent wants the worker to end when it is done
+DROP        the parent needs that shared object no more
+CREDIT      the handle allows a task this many more messages
+STOP        the parent wants the worker to exit when it is done
 ==========  =========================================================================
 """
 
@@ -36,11 +36,11 @@ VALUE, ERROR, STOPPED, UNSTARTED = range(4)
 # Flags.
 IN_SHARED = 1  # the payload lies in the shared memory whose descriptor comes with the message
 NEW_FUNCTION = 2  # the function's bytes are included; learn them
-RETIRING = 4  # DONE: the worker ends after this answer
+RETIRING = 4  # DONE: the worker exits after this answer
 FUNCTION_IN_SHARED = 8  # the function's bytes are the first buffer of the shared block
 FORGET_FUNCTIONS = 16  # TASK: forget every function learnt before this one
 AFTER_STREAM = 32  # DONE, REPORT in the mailbox: this task has sent reports on the other socket before
-LINGER = 64  # TASK: there are cores to spare; look for the next task a moment before going to sleep
+LINGER = 64  # TASK: cores are idle; look for the next task for a moment before going to sleep
 
 INLINE_MAX = 32 * 1024
 """A payload above this many bytes travels in shared memory instead of in the message."""
@@ -60,7 +60,7 @@ Bytes = bytes | bytearray | memoryview
 
 
 class ProtocolError(UnifiedExecError):
-    """The other side sent what no correct peer sends. Costs that worker, never the parent."""
+    """The other side sent what no correct peer sends. That worker is lost, the parent never."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
@@ -99,7 +99,7 @@ def unpack_task(message: memoryview) -> TaskMessage:
     """Read a TASK message.
 
     Raises:
-        ProtocolError: it is none, or its lengths do not fit.
+        ProtocolError: it is not a TASK message, or its lengths do not fit.
     """
     try:
         kind, flags, name_n, function_n, function_id, id, payload_n, deadline = _TASK.unpack_from(message)
@@ -108,7 +108,7 @@ def unpack_task(message: memoryview) -> TaskMessage:
     start = _TASK.size
     function_at, payload_at = start + name_n, start + name_n + function_n
     if kind != TASK or payload_at + payload_n != len(message):
-        raise ProtocolError(f"kind {kind}, {len(message)} bytes is no task")
+        raise ProtocolError(f"kind {kind}, {len(message)} bytes is not a task")
     name = str(message[start:function_at], "utf-8", "replace")
     function = message[function_at:payload_at] if function_n else b""
     payload = message[payload_at:]
@@ -120,7 +120,7 @@ def pack_done(id: int, outcome: int, started: float, finished: float, payload: B
 
 
 def after_stream(message: bytes) -> bytes:
-    """The same DONE or REPORT, with the note that what its task has sent on the other socket came before."""
+    """Return the DONE or REPORT with the note that what its task sent on the other socket came before it."""
     return bytes((message[0], message[1] | AFTER_STREAM)) + message[2:]
 
 
@@ -242,15 +242,15 @@ def read_layout(table: Bytes) -> tuple[list[int], list[int]]:
     """Read a table of `shared_layout`: offsets and sizes, payload first.
 
     Raises:
-        ProtocolError: the table is not whole.
+        ProtocolError: the table is incomplete.
     """
     try:
         (count,) = _COUNT.unpack_from(table)
         if len(table) != _COUNT.size + (count + 1) * _SIZE.size:
-            raise ProtocolError("the table of a shared block is not whole")
+            raise ProtocolError("the table of a shared block is incomplete")
         sizes = [_SIZE.unpack_from(table, _COUNT.size + i * _SIZE.size)[0] for i in range(count + 1)]
     except struct_error:
-        raise ProtocolError("the table of a shared block is not whole") from None
+        raise ProtocolError("the table of a shared block is incomplete") from None
     offsets, at = [], 0
     for size in sizes:
         offsets.append(at)

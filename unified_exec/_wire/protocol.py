@@ -1,7 +1,7 @@
 """Both ends of the conversation as state machines without I/O.
 
-The parent's end knows which tasks a worker owes an answer for; the worker's end knows which ids were cancelled
-before they came. Two ends can run against each other in memory.
+The parent's end knows which tasks a worker has not answered; the worker's end knows which ids were cancelled before
+they came. Two ends can run against each other in memory.
 """
 
 from __future__ import annotations
@@ -42,28 +42,28 @@ class StartFailed(NamedTuple):
     error: memoryview
 
 
-class RingAgain(NamedTuple):
-    """The ask for this task was swallowed."""
+class SignalAgain(NamedTuple):
+    """The cancellation of this task was swallowed: send the signal again."""
 
     id: int
 
 
 class Leaving(NamedTuple):
-    """The worker takes no more tasks; what it has not claimed is to be taken back."""
+    """The worker takes no more tasks; those it has not claimed must be taken back."""
 
 
 class Report(NamedTuple):
-    """A task says something; the payload is pickled. If it has ended, a thread that it left behind says it."""
+    """A message of a task; the payload is pickled. If the task has ended, a thread that it left running sent it."""
 
     id: int
     payload: memoryview
     shared: bool
 
 
-Event = Answer | Ready | StartFailed | RingAgain | Leaving | Report
+Event = Answer | Ready | StartFailed | SignalAgain | Leaving | Report
 
 
-_NOT_OWED = -1  # no function has this number
+_UNKNOWN = -1  # no function has this number
 _new_tuple = tuple.__new__
 
 
@@ -71,16 +71,16 @@ class ParentConnection:
     """What the parent knows of one conversation.
 
     Attributes:
-        owed: ids of tasks sent and neither answered nor taken back, oldest first, each with the number of the
+        pending: ids of tasks sent and neither answered nor taken back, oldest first, each with the number of the
             function that was sent with it.
-        known: numbers of the function the worker has learnt for certain.
+        known: numbers of the functions the worker has learnt for certain.
     """
 
-    __slots__ = ("known", "owed", "state")
+    __slots__ = ("known", "pending", "state")
 
     def __init__(self) -> None:
         self.state = STARTING
-        self.owed: dict[int, int | None] = {}
+        self.pending: dict[int, int | None] = {}
         self.known: set[int] = set()
 
     def receive(self, message: memoryview) -> Event:
@@ -96,9 +96,9 @@ class ParentConnection:
             if kind != frames.DONE:
                 return self._other(kind, message)
             flags, outcome, id, started, finished, payload = frames.unpack_done(message)
-            function = self.owed.pop(id, _NOT_OWED)
+            function = self.pending.pop(id, _UNKNOWN)
             if function is not None:
-                if function == _NOT_OWED:
+                if function == _UNKNOWN:
                     raise ProtocolError(f"an answer for task {id}, which it was not given")
                 # Known only now: until the answer, the task could be taken back, and its function with it.
                 self.known.add(function)
@@ -124,38 +124,41 @@ class ParentConnection:
         if kind == frames.REPORT:
             flags, id, payload = frames.unpack_report(message)
             return Report(id, payload, bool(flags & frames.IN_SHARED))
-        return RingAgain(frames.unpack_id(message)[0])
+        return SignalAgain(frames.unpack_id(message)[0])
 
     def sent(self, id: int, function: int | None) -> None:
-        """Note that a task was sent, with function `function` if that was included."""
-        self.owed[id] = function
+        """Note that a task was sent; `function` is the number of the function that was included, if any."""
+        self.pending[id] = function
 
     def taken_back(self, id: int) -> None:
         """Note that an unclaimed task was taken back, and with it the function it carried."""
-        self.owed.pop(id, None)
+        self.pending.pop(id, None)
 
     def forget_functions(self) -> None:
         """Note that the worker is told to forget what it has learnt, or will have learnt by then."""
         self.known.clear()
-        self.owed = dict.fromkeys(self.owed)
+        self.pending = dict.fromkeys(self.pending)
 
     def dismissed(self) -> None:
-        """Note that the worker was told to end."""
+        """Note that the worker was told to exit."""
         if self.open:
             self.state = LEAVING
 
     @property
     def open(self) -> bool:
-        """May tasks be sent?"""
+        """Tell whether tasks may be sent."""
         return self.state is STARTING or self.state is UP
 
 
 class WorkerConnectionState:
     """What a worker knows of cancellations.
 
-    A CANCEL travels beside the tasks and can come before its task, or after the task's end. Ids grow along the
-    stream of one worker except for tasks that were taken back and sent again, so an id that is not running is
-    remembered until it comes; the memory is bounded.
+    A CANCEL travels on another socket than the tasks and can come before its task, or after the task's end. Ids grow
+    along the stream of one worker except for tasks that were taken back and sent again, so an id that is not running
+    is remembered until it comes; the memory is bounded.
+
+    Attributes:
+        early: the reasons of cancellations that have not been delivered, by task id.
     """
 
     __slots__ = ("early",)
@@ -165,7 +168,7 @@ class WorkerConnectionState:
         self.early: dict[int, str | None] = {}
 
     def cancelled(self, id: int, reason: str | None) -> None:
-        """Remember a cancellation for a task that is not here (yet)."""
+        """Remember a cancellation until its task comes, or while it runs."""
         self.early[id] = reason
         if len(self.early) > self.EARLY_MAX:
             del self.early[next(iter(self.early))]

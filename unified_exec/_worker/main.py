@@ -1,4 +1,4 @@
-"""Start of a worker process: settle in quickly, then serve. Only what every task needs is imported."""
+"""Start of a worker process: set up quickly, then serve. Only what every task needs is imported."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _EXIT_SECONDS = 1.0
 
 
 def main() -> None:
-    """Run a worker until its parent wants no more of it."""
+    """Run a worker until its parent lets it go."""
     os.closerange(STATUS_FD + 1, min(posix.descriptors_max(), _DESCRIPTORS_MAX))
     for fd in (TASKS_FD, CONTROL_FD):
-        os.set_inheritable(fd, False)  # a program that a task starts has no business there
+        os.set_inheritable(fd, False)  # not for the programs that a task starts
     posix.die_with_parent(LIFELINE_FD)
-    # What Ctrl-C means for the workers is the parent's affair. A handler, unlike SIG_IGN, ends with an exec.
+    # The parent decides what Ctrl-C means for the workers. Unlike SIG_IGN, a handler does not survive an exec.
     _signal.signal(_signal.SIGINT, lambda signum, frame: None)
     connection = WorkerConnection()
     if len(sys.argv) > 1:
@@ -71,9 +71,9 @@ def make_runner(connection: WorkerConnection, settings: Settings) -> CallRunner 
 
 
 def leave(code: int) -> None:
-    """End without the interpreter's own clean-up, which would wait for threads of a task.
+    """Exit without the interpreter's own clean-up, which would wait for threads of a task.
 
-    What was registered with `atexit` runs all the same, for a limited time: then the kernel ends the process.
+    Functions registered with `atexit` still run, for a limited time: then the kernel kills the process.
     """
     if code == 0:
         _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
@@ -85,12 +85,12 @@ def leave(code: int) -> None:
 
 
 def import_for_scripts(folder: str) -> None:
-    """Use the time until somebody wants this worker: import what functions of a script will need."""
+    """Import what functions of a script will need, before a pool claims this worker."""
     sys.path.append(folder)
     try:
         import cloudpickle  # noqa: F401
     except ImportError:
-        pass  # whoever needs it is told
+        pass  # a function that needs it fails with an error that says so
     sys.path.pop()
 
 

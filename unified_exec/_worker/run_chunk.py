@@ -1,4 +1,4 @@
-"""Several items in one task: what runs them, and what comes back."""
+"""Several items in one task: how they run, and how their results return."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ..errors import Cancelled
 
 
 class ItemFailure:
-    """Stands for the result of an item that failed.
+    """Takes the place of the result of an item that failed.
 
     Args:
-        error: what the item raised; it travels as every error of a task does.
+        error: what the item raised; it travels like every error of a task.
     """
 
     __slots__ = ("error",)
@@ -36,7 +36,7 @@ def _arrived(data: bytes) -> ItemFailure:
 
 
 class ChunkResults:
-    """The results of a chunk, in order; shorter than the chunk if it stopped at a failure, or its time was over."""
+    """The results of a chunk, in order; fewer than its items if it stopped at a failure or its time was over."""
 
     __slots__ = ("results",)
 
@@ -59,7 +59,7 @@ class ChunkResults:
 
 
 def run_chunk(fn: Callable[[Any], Any], go_on: bool, seconds: float, items: Iterable[Any]) -> ChunkResults:
-    """Call `fn` for each item; behind a failure only if `go_on`, and none any more when so many seconds are over."""
+    """Call `fn` for each item; continue after a failure only if `go_on`, and start no item after `seconds`."""
     results: list[Any] = []
     ends = monotonic() + seconds
     try:

@@ -1,4 +1,4 @@
-"""Running a generator in a worker: its items leave in batches, as far as the parent has given credit."""
+"""Running a generator in a worker: its items are sent in batches, for which the parent gives credit."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from ..errors import SerializationError
 from .context import WorkerContext, WorkerTask
 
 AHEAD = 4
-"""Batches a generator may send before one of them has been taken: this credit goes along with the task, which may still
-move from worker to worker; what the parent gives later reaches a task that has begun, and so stays."""
+"""Batches a generator may send before the first is consumed: the credit that comes with the task, which may still move
+to another worker. Credit that the parent gives later reaches a task that has begun, and so does not move."""
 BATCH_MAX = 1000
 QUICK, SLOW = 0.0005, 0.002
-"""A batch that took less (seconds) may grow, one that took more shrinks: a slow generator sends each item at once."""
+"""A batch that took fewer seconds than this may grow, one that took more shrinks: a slow generator sends each item at
+once."""
 
 
 class Batches:
     """Gathers items and sends them in numbered batches.
 
-    The parent may ask for what has been gathered (`flush`), through a signal handler: an item is taken off the
-    deque only to be sent, and `_sending` keeps the handler out of a sending that it interrupted.
+    The parent may request what has been gathered (`flush`), in the signal handler: an item is taken off the deque only
+    to be sent, and `_sending` keeps the handler out of a `_send` that it interrupted.
     """
 
     def __init__(self, context: WorkerContext, id: int) -> None:
@@ -38,12 +39,12 @@ class Batches:
         self.count = 0
 
     def add(self, item: Any) -> bool:
-        """Gather an item; ``True`` if the batch is full or waited for, and wants to be sent."""
+        """Gather an item; ``True`` if the batch must be sent, because it is full or the parent waits for it."""
         self._gathered.append(item)
         return self._wanted or len(self._gathered) >= self._size
 
     def flush(self) -> None:
-        """Send what has been gathered if there is credit for it; if nothing has been, the next item goes at once."""
+        """Send what has been gathered if there is credit for it; if nothing has been, the next item is sent at once."""
         if not self._gathered:
             self._wanted = True
         elif not self._sending and self.may_send():
@@ -54,7 +55,7 @@ class Batches:
         return AHEAD + self._context.credit.get(self._id, 0) > self.count
 
     def send(self) -> None:
-        """Wait for credit and send. Raises `Cancelled` if the task was asked to stop meanwhile."""
+        """Wait for credit and send. Raises `Cancelled` if the task is requested to stop meanwhile."""
         if not self._gathered:
             return
         now = monotonic()
@@ -63,7 +64,7 @@ class Batches:
         elif now - self._began > SLOW:
             self._size = max(1, self._size // 2)
         self._context.wait_for_credit(self._id, self.count - AHEAD)
-        if self._gathered:  # else the parent asked for it meanwhile
+        if self._gathered:  # else the parent requested it meanwhile
             self._send()
         self._began = monotonic()
 
@@ -72,7 +73,7 @@ class Batches:
         try:
             gathered = self._gathered
             items = [gathered.popleft() for _ in range(len(gathered))]
-            if not items:  # `flush` came just before the line that bars it
+            if not items:  # `flush` ran just before `_sending` was set
                 return
             self._wanted = False
             try:

@@ -1,4 +1,4 @@
-"""What the parent tells a new worker about itself."""
+"""The settings that the parent sends to a new worker."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Settings:
         prefix: ``sys.prefix`` and ``sys.exec_prefix`` of the parent (a virtual environment's).
         site: run `site.main`, because the parent's import system was changed by a ``.pth`` file.
         initializer: the pickled initializer and its arguments, or ``None``.
-        max_tasks: retire after so many tasks, ``None`` for never.
+        max_tasks: retire after this many tasks, ``None`` for never.
         max_memory: retire after a task that left the worker with more resident bytes than this.
-        idle: retire after so many seconds without a task.
+        idle: retire after this many seconds without a task.
         authkey: the parent's key for the managers of `multiprocessing`, if it uses them.
     """
 
@@ -89,14 +89,14 @@ class Settings:
         return {name: getattr(self, name) for name in self.__slots__}
 
     def worn_out(self, done: int) -> bool:
-        """Tell whether the worker shall retire after `done` tasks."""
+        """Tell whether the worker should retire after `done` tasks."""
         if self.max_tasks is not None and done >= self.max_tasks:
             return True
         return self.max_memory is not None and resident_bytes() > self.max_memory
 
 
 def resident_bytes() -> int:
-    """Resident memory of this process in bytes; 0 where the system does not tell."""
+    """Resident memory of this process in bytes; 0 where the system does not say."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

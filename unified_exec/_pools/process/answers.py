@@ -142,7 +142,7 @@ class AnswerReader:
             self._group.rest(worker)
         elif type(event) is protocol.Leaving:
             self._group.give_back(worker)
-        elif type(event) is protocol.RingAgain:
+        elif type(event) is protocol.SignalAgain:
             self._group.adapter.call_later(SWALLOWED, worker.signal)
         elif type(event) is protocol.Report:
             message = message_of(*worker.payload(event, fd))

@@ -126,7 +126,7 @@ class Worker:
             self.answered_at = time.monotonic()
         # Noted before it is sent: a finalizer that the collector runs after the send may take back what is unclaimed.
         tasks[id] = task
-        connection.owed[id] = entry.id if flags else None
+        connection.pending[id] = entry.id if flags else None
         if linger:
             flags |= frames.LINGER
         self.load += entry.stats.cost or 0.0

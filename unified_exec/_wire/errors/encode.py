@@ -25,7 +25,7 @@ _group_slot = {name: vars(BaseExceptionGroup)[name].__get__ for name in ("messag
 
 
 def encode_error(exc: BaseException, skip_frames: int = 0) -> bytes:
-    """Pack `exc` and all it refers to. Never raises.
+    """Pack `exc` and every exception it refers to. Never raises.
 
     The first `skip_frames` frames of its traceback are left out, as are this package's own at the outer end.
     """
@@ -113,7 +113,7 @@ class _Graph:
         return values
 
     def _is_small(self, obj: object) -> bool:
-        """Whether what ``AttributeError.obj`` refers to can come along: it may be anything of any size."""
+        """Tell whether ``AttributeError.obj`` can be sent along: it may be anything of any size."""
         try:
             return len(self._pickled(obj)) <= _MAX_OBJ
         except Exception:
@@ -145,7 +145,7 @@ class _NodePickler(Pickler):
 
 
 def _has_own_reduce(cls: type) -> bool:
-    """Whether the class, or a base that is not built in, says itself how it is pickled."""
+    """Tell whether the class, or a base that is not built in, defines how it is pickled."""
     for base in cls.__mro__:
         if base is BaseException or base is BaseExceptionGroup:
             return False

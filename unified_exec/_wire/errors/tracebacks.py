@@ -1,4 +1,4 @@
-"""Tracebacks as plain tuples, and back as real traceback objects.
+"""Tracebacks as plain tuples, and real traceback objects from those.
 
 The frame of a generator that never started has no locals and no caller, so a rebuilt traceback keeps nothing
 alive and is part of no cycle; ``co_linetable`` (Objects/locations.md in CPython) places the carets.
@@ -25,7 +25,7 @@ _OWN_MODULES = ("unified_exec._worker", "unified_exec._wire")
 def frames_of(traceback: TracebackType | None, skip: int = 0) -> tuple[Frame, ...]:
     """Return the frames, outermost first, without the first `skip` and without this package's own at the outer end.
 
-    Of a very deep traceback the middle is left out.
+    The middle of a very deep traceback is left out.
     """
     steps: list[TracebackType] = []
     while traceback is not None:

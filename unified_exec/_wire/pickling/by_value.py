@@ -36,7 +36,7 @@ def dumps(
     """Pickle `value`, with all classes and functions that have no importable name by value.
 
     Returns the pickle and the objects that went by value: while one of them may still come back as a token,
-    somebody has to keep it alive.
+    the sender has to keep it alive.
     """
     with io.BytesIO() as file:
         pickler = ByValuePickler(file, upward=upward, buffer_callback=buffer_callback)

@@ -1,4 +1,4 @@
-"""May a function that goes by value be sent once? Only while all it captures is immutable and unchanged."""
+"""Whether a function that goes by value need be sent only once: while all it captures is immutable and unchanged."""
 
 from __future__ import annotations
 

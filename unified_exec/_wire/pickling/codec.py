@@ -1,4 +1,4 @@
-"""Values on their way between two processes, in both directions.
+"""Encoding and decoding the values that travel between two processes, in both directions.
 
 Plain C pickling first. Only what it refuses, or what it would look up in ``__main__`` (which is another module in
 each process), is pickled again by value. Results and errors go up, arguments go down: see `identity`.
@@ -40,8 +40,8 @@ class Packed:
     Attributes:
         data: the pickle.
         buffers: contiguous views of the sender's own memory that belong to the pickle, in order.
-        keep: the classes and functions that went by value. Hold them until the answer has been decoded, or what
-            comes back as a token finds no original.
+        keep: the classes and functions that went by value. Keep them until the answer has been decoded, or a
+            token in it finds no original.
     """
 
     __slots__ = ("buffers", "data", "keep")
@@ -53,7 +53,7 @@ class Packed:
 
 
 def encode_args(args: tuple[object, ...], fn: Callable[..., object] | None = None) -> Packed:
-    """Pack the arguments of a call, on their way down; `fn` only names the culprit in the error.
+    """Pack the arguments of a call, on their way down; `fn` is only named in the error.
 
     Raises:
         SerializationError: one of them cannot travel; says which one, where in it, and why.
@@ -84,7 +84,7 @@ def encode_call_args(fn: Callable[..., object], args: tuple[object, ...]) -> Pac
         SerializationError: the function or an argument cannot travel.
     """
     try:
-        # Were this function importable it would have travelled alone: no use in looking for its name.
+        # An importable function would have travelled alone: looking for its name is useless.
         return pack((fn, tuple([marked(arg) for arg in args])), False, plainly=type(fn) is not FunctionType)
     except Exception as error:
         from . import pickle_errors

@@ -1,4 +1,4 @@
-"""Functions travel once: a entry per function in the parent, a table of what it has learnt in the worker."""
+"""Functions travel once: the parent has an entry for each, a worker a table of those it has learnt."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ new_tuple = tuple.__new__  # what `EncodedCall(...)` does, without a Python call
 
 
 class FunctionStats:
-    """What is known about the underlying function, whatever partial, method or closure it is called through.
+    """What is known about the underlying function, whichever partial, method or closure it is called through.
 
     Attributes:
         cost: estimated seconds per call, written by the engine; None while unknown.
@@ -102,7 +102,7 @@ class EncodedCall(NamedTuple):
 
 
 class FunctionTable:
-    """The functions a worker has learnt. They are unpickled at first use, so an error is that task's own.
+    """The functions a worker has learnt. They are unpickled at first use, so an error fails that task only.
 
     Attributes:
         loaded: those that have been unpickled, by number.

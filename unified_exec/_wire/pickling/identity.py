@@ -1,7 +1,7 @@
-"""Who is who on both sides: what was sent by value comes back as the sender's own object.
+"""Identity on both sides: what was sent by value comes back as the sender's own object.
 
-A class or function that travels by value carries a token. The receiver notes whose stand-in the copy is;
-when the copy travels back up, only the token goes, and the sender looks up its own object. "Up" is towards
+A class or function that travels by value carries a token. The receiver notes which object the copy stands for;
+when the copy travels back up, only the token is sent, and the sender looks up its own object. "Up" is towards
 the parent (results, errors), "down" towards the workers (functions, arguments). A process in the middle keeps
 the token of the top, so the answer of a grandchild becomes the middle's object there and the top's own at the top.
 """

@@ -1,4 +1,4 @@
-"""The slow path: which argument cannot travel, where in it the culprit sits, and what to do about it."""
+"""The slow path of an error: which argument cannot travel, which part of it, and what to do about it."""
 
 from __future__ import annotations
 
