@@ -15,6 +15,7 @@ from tests.contract.conftest import Folder, Place
 from tests.contract.groups import leaves
 from tests.waiting import until_async
 from unified_exec import Collect, Race, TaskScope, TaskTimeout, time_left
+from unified_exec._scope.scope import engine_of
 
 pytestmark = pytest.mark.every_loop
 
@@ -23,7 +24,7 @@ FAR = 1000.0
 
 async def pass_the_deadline(scope: TaskScope) -> None:
     """Move the scope's deadline into the past: it strikes at the next turn of the loop."""
-    scope.cancel_scope.deadline = scope._ends_at = anyio.current_time()
+    scope.cancel_scope.deadline = engine_of(scope).ending.ends_at = anyio.current_time()
 
 
 # --- the scope's own timeout ---

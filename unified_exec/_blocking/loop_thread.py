@@ -1,4 +1,4 @@
-"""A scope on an event loop of its own, in a background thread: what `SyncTaskScope` stands on."""
+"""An event loop in a background thread that keeps one scope open: what `SyncTaskScope` is built on."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ import anyio
 from anyio.from_thread import BlockingPortal
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from .._loops.current import current_adapter
+
 if TYPE_CHECKING:
+    from .._loops.adapter import LoopAdapter
     from .._scope.scope import TaskScope
 
 T = TypeVar("T")
 
 
-class Host:
-    """Keeps one scope open in a thread of its own until the block in the caller's thread is left."""
+class LoopThread:
+    """Runs an event loop in a thread and keeps a scope open on it, until the block in the caller's thread has ended."""
 
     def __init__(self, scope: TaskScope) -> None:
         self._scope = scope
         self._portal: BlockingPortal | None = None
+        self._adapter: LoopAdapter | None = None
         self._opened: Future[None] = Future()
         self._ended: Future[None] = Future()
         self._left: anyio.Event
@@ -30,7 +34,7 @@ class Host:
         self._failed: BaseException | None = None
 
     def open(self) -> None:
-        """Start the loop and open the scope on it.
+        """Start the loop and enter the scope on it.
 
         Raises:
             RuntimeError: the scope was open before.
@@ -41,18 +45,18 @@ class Host:
             self._ended.result()
 
     def close(self, exc: BaseException | None) -> bool:
-        """Leave the scope: its tasks end, or are cancelled if `exc` came out of the block.
+        """Exit the scope: wait for its tasks, or cancel them if the block raised `exc`.
 
         The first Ctrl-C while it waits cancels the tasks; the second one is raised at once.
 
         Returns:
-            whether `exc` was no more than a cancellation by the scope itself, and ends here.
+            whether `exc` was only a cancellation by the scope itself, which is not raised again.
 
         Raises:
-            BaseException: what the scope raises; Ctrl-C and `SystemExit` bare, if no task failed.
+            BaseException: what the scope raises; Ctrl-C and `SystemExit` outside of a group if no task failed.
         """
         interrupt = exc if not isinstance(exc, Exception) else None
-        self._tell(self._leave, exc)
+        self.call_soon(self._leave, exc)
         while not self._ended.done():
             try:
                 wait((self._ended,))
@@ -60,9 +64,9 @@ class Host:
                 if interrupt is not None:
                     raise
                 interrupt = again
-                self._tell(self._scope.cancel, "Ctrl-C")
+                self.call_soon(self._scope.cancel, "Ctrl-C")
         failed = self._ended.exception()
-        self._ended = Future()  # or what is raised here would lead to itself
+        self._ended = Future()  # no cycle from the error over its traceback to the future that holds it
         try:
             if interrupt is not None and isinstance(failed, BaseExceptionGroup):
                 raise BaseExceptionGroup(failed.message, [interrupt, *failed.exceptions])
@@ -88,19 +92,19 @@ class Host:
         assert self._portal is not None
         return self._portal.call(fn)
 
-    def here(self) -> bool:
-        """Tell whether this is the loop's own thread."""
-        return self._scope._port is not None and not self._scope._port.elsewhere()
+    def call_soon(self, fn: Callable[..., object], *args: Any) -> None:
+        """Call ``fn(*args)`` in the loop's thread without waiting for it, so Ctrl-C cannot interrupt the call."""
+        assert self._adapter is not None
+        self._adapter.call_threadsafe(fn, *args)
 
-    def _tell(self, fn: Callable[..., object], *args: Any) -> None:
-        # Without waiting: Ctrl-C has no moment to come in between.
-        assert self._scope._port is not None
-        self._scope._port.call_threadsafe(fn, *args)
+    def is_current(self) -> bool:
+        """Tell whether the caller is in the loop's thread."""
+        return self._adapter is not None and not self._adapter.elsewhere()
 
     def _leave(self, exc: BaseException | None) -> None:
         if isinstance(exc, Exception):
             self._error = exc
-        elif exc is not None:  # raised on the loop it would end that instead of the scope
+        elif exc is not None:  # raised on the loop it would end the loop instead of the scope
             self._scope.cancel(f"its block was left by {type(exc).__name__}")
         self._left.set()
 
@@ -120,20 +124,22 @@ class Host:
             del failed
 
     async def _live(self) -> None:
-        """Keep the scope open. What it raises is not the outcome of this loop's task, or it would lead to itself."""
+        """Keep the scope open. It passes on what the scope raises in `_failed`: as the outcome of this task, the error
+        would refer to itself over its traceback."""
         self._left = anyio.Event()
         async with BlockingPortal() as self._portal:
             try:
                 async with self._scope:
+                    self._adapter = current_adapter()
                     self._opened.set_result(None)
-                    with anyio.CancelScope(shield=True):  # what is cancelled does not end the block
+                    with anyio.CancelScope(shield=True):  # a cancelled scope waits for the caller's block all the same
                         await self._left.wait()
                     await self._raise()
             except Exception as exc:
-                self._failed = exc  # the portal's own group would put it into another
+                self._failed = exc  # the portal's task group would wrap it in another group
 
     async def _raise(self) -> None:
-        """End the scope's block as the caller's block has ended."""
+        """End the scope's block with what the caller's block raised."""
         error, self._error = self._error, None
         try:
             if error is not None:

@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple, overload
 
 from .._handles.handle import TaskHandle
 from .._rules.policies import Policy
-from .._rules.retry import Retry
 from .._scope.scope import TaskScope
 from .._tasks.current import on_event_loop
 from .._tasks.types import TaskState
-from .loop_thread import Host
+from .loop_thread import LoopThread
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from .._handles.decision import Decision
     from .._pools.process.pool import ProcessPool
     from .._pools.thread.pool import ThreadPool
-    from .._scope.scope import On
-    from .._sync.limit import Gate
-    from ..observe.progress.record import Show
+    from .._scope.options import MapOptions, PlaceOption, SpawnOptions
     from ..observe.watchdog import Stall
 
 __all__ = ["SyncTaskHandle", "SyncTaskScope"]
@@ -36,8 +35,9 @@ _BATCH = 256  # results fetched from the loop's thread at a time
 class SyncTaskHandle(Generic[T]):
     """A task of a `SyncTaskScope`; every method may be called from any thread."""
 
-    def __init__(self, handle: TaskHandle[T]) -> None:
+    def __init__(self, handle: TaskHandle[T], loop: LoopThread) -> None:
         self._handle = handle
+        self._loop = loop
         self._ended: Future[None] = Future()
 
     @property
@@ -101,7 +101,7 @@ class SyncTaskHandle(Generic[T]):
 
     def cancel(self, reason: str | None = None) -> None:
         """Ask the task to stop; does not wait for its end."""
-        self._handle._port.call_threadsafe(self._handle.cancel, reason)
+        self._loop.call_soon(self._handle.cancel, reason)
 
     def __repr__(self) -> str:
         return f"<Sync{repr(self._handle)[1:]}"
@@ -139,7 +139,7 @@ class SyncTaskScope:
         debug: bool | Callable[[Stall], object] = False,
     ) -> None:
         self._scope = TaskScope(name, policy=policy, timeout=timeout, processes=processes, threads=threads, debug=debug)
-        self._host: Host | None = None
+        self._loop: LoopThread | None = None
 
     def __enter__(self) -> SyncTaskScope:
         if on_event_loop():
@@ -147,107 +147,64 @@ class SyncTaskScope:
                 "SyncTaskScope would block the event loop that runs in this thread; "
                 "write `async with TaskScope() as scope:` here"
             )
-        host = Host(self._scope)
-        host.open()
-        self._host = host
+        loop = LoopThread(self._scope)
+        loop.open()
+        self._loop = loop
         return self
 
     def __exit__(self, kind: Any, exc: BaseException | None, tb: Any) -> bool:
-        host = self._open()
+        loop = self._open()
         try:
-            return host.close(exc)
+            return loop.close(exc)
         finally:
-            self._host = None
+            self._loop = None
             del exc, tb
 
-    def _open(self) -> Host:
-        if self._host is None:
+    def _open(self) -> LoopThread:
+        if self._loop is None:
             raise RuntimeError("this scope is not open: write `with SyncTaskScope() as scope:` and spawn inside it")
-        return self._host
+        return self._loop
 
     @overload
     def spawn(
-        self,
-        fn: Callable[[*Ts], Awaitable[T]],
-        /,
-        *args: *Ts,
-        on: On | None = ...,
-        timeout: float | None = ...,
-        name: str | None = ...,
-        interrupt: bool = ...,
-        abandon: bool = ...,
-        retry: Retry | None = ...,
-        limit: int | Gate | None = ...,
-        progress: Show = ...,
+        self, fn: Callable[[*Ts], Awaitable[T]], /, *args: *Ts, **options: Unpack[SpawnOptions]
     ) -> SyncTaskHandle[T]: ...
 
     @overload
-    def spawn(
-        self,
-        fn: Callable[[*Ts], T],
-        /,
-        *args: *Ts,
-        on: On | None = ...,
-        timeout: float | None = ...,
-        name: str | None = ...,
-        interrupt: bool = ...,
-        abandon: bool = ...,
-        retry: Retry | None = ...,
-        limit: int | Gate | None = ...,
-        progress: Show = ...,
-    ) -> SyncTaskHandle[T]: ...
+    def spawn(self, fn: Callable[[*Ts], T], /, *args: *Ts, **options: Unpack[SpawnOptions]) -> SyncTaskHandle[T]: ...
 
     def spawn(  # type: ignore[misc]  # mypy: *args: *Ts "may" be an option
         self, fn: Callable[..., Any], /, *args: Any, **options: Any
     ) -> SyncTaskHandle[Any]:
         """Start ``fn(*args)`` and return its handle; arguments, options and errors as for `TaskScope.spawn`."""
-        host = self._open()
+        loop = self._open()
 
         def start() -> SyncTaskHandle[Any]:
-            handle = SyncTaskHandle(self._scope.spawn(fn, *args, **options))
-            handle._handle.when_done(lambda: handle._ended.set_result(None))
+            task = self._scope.spawn(fn, *args, **options)
+            handle = SyncTaskHandle(task, loop)
+            task.when_done(lambda: handle._ended.set_result(None))
             return handle
 
-        return host.call(start)
+        return loop.call(start)
 
+    @overload
     def map(
-        self,
-        fn: Callable[[A], Any],
-        items: Iterable[A],
-        *,
-        on: On | None = None,
-        limit: int | Gate | None = None,
-        ordered: bool = True,
-        chunk: int | Literal["auto"] = "auto",
-        buffer: int | None = None,
-        retry: Retry | None = None,
-        timeout: float | None = None,
-        return_exceptions: bool = False,
-        progress: Show = None,
-    ) -> Iterator[Any]:
-        """Give the results of `fn` for each item; arguments and errors as for `TaskScope.map`.
+        self, fn: Callable[[A], Awaitable[T]], items: Iterable[A], **options: Unpack[MapOptions]
+    ) -> Iterator[T]: ...
+
+    @overload
+    def map(self, fn: Callable[[A], T], items: Iterable[A], **options: Unpack[MapOptions]) -> Iterator[T]: ...
+
+    def map(self, fn: Callable[[Any], Any], items: Iterable[Any], **options: Any) -> Iterator[Any]:
+        """Yield the results of `fn` for each item; options and errors as for `TaskScope.map`.
 
         Plain iterables are read in the loop's thread. Leaving the loop early cancels what is in flight.
         """
-        host = self._open()
-        stream = host.call(
-            lambda: self._scope.map(
-                fn,
-                items,
-                on=on,
-                limit=limit,
-                ordered=ordered,
-                chunk=chunk,
-                buffer=buffer,
-                retry=retry,
-                timeout=timeout,
-                return_exceptions=return_exceptions,
-                progress=progress,
-            )
-        )
-        return self._iterate(host, stream)
+        loop = self._open()
+        stream: Any = loop.call(lambda: self._scope.map(fn, items, **options))
+        return self._iterate(loop, stream)
 
-    def _iterate(self, host: Host, stream: Any) -> Iterator[Any]:
+    def _iterate(self, loop: LoopThread, stream: Any) -> Iterator[Any]:
         async def fetch() -> list[Any]:
             try:
                 first = await anext(stream)
@@ -256,25 +213,29 @@ class SyncTaskScope:
             return [first, *(stream.take(_BATCH) if hasattr(stream, "take") else ())]
 
         try:
-            while batch := host.call(fetch):
+            while batch := loop.call(fetch):
                 yield from batch
         finally:
-            if self._host is not None and not host.here():  # the collector may come by in the loop's thread
-                host.call(stream.aclose)
+            if self._loop is not None and not loop.is_current():  # a finalizer may run in the loop's thread
+                loop.call(stream.aclose)
 
     @overload
-    def stream(self, fn: Callable[[*Ts], AsyncIterator[T]], /, *args: *Ts, on: On | None = ...) -> Iterator[T]: ...
+    def stream(
+        self, fn: Callable[[*Ts], AsyncIterator[T]], /, *args: *Ts, **options: Unpack[PlaceOption]
+    ) -> Iterator[T]: ...
 
     @overload
-    def stream(self, fn: Callable[[*Ts], Iterator[T]], /, *args: *Ts, on: On | None = ...) -> Iterator[T]: ...
+    def stream(
+        self, fn: Callable[[*Ts], Iterator[T]], /, *args: *Ts, **options: Unpack[PlaceOption]
+    ) -> Iterator[T]: ...
 
     def stream(  # type: ignore[misc]  # mypy: *args: *Ts "may" be an option
-        self, fn: Callable[..., Any], /, *args: Any, on: On | None = None
+        self, fn: Callable[..., Any], /, *args: Any, **options: Any
     ) -> Iterator[Any]:
-        """Give the items of a generator in a thread or a process; arguments and errors as for `TaskScope.stream`."""
-        host = self._open()
-        stream: Any = host.call(lambda: self._scope.stream(fn, *args, on=on))
-        return self._iterate(host, stream)
+        """Yield the items of a generator in a thread or a process; options and errors as for `TaskScope.stream`."""
+        loop = self._open()
+        stream: Any = loop.call(lambda: self._scope.stream(fn, *args, **options))
+        return self._iterate(loop, stream)
 
     def gather(self, *handles: SyncTaskHandle[T]) -> list[T]:
         """Wait for all handles: their values, in the order given. Raises as `TaskScope.gather` does."""

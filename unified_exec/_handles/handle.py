@@ -205,7 +205,7 @@ class TaskHandle(Task, Generic[T]):
         elif isinstance(self._waiters, list) and waiter in self._waiters:
             self._waiters.remove(waiter)
 
-    def stopped_by_scope(self, reason: str | None) -> None:
+    def note_scope_cancel(self, reason: str | None) -> None:
         """Called before the scope stops the task; a task whose handle was cancelled before stays stopped by that."""
         if not self.cancel_requested:
             self.by_scope = True

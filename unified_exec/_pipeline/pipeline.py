@@ -13,13 +13,13 @@ from .._map.stats import StageStats
 from .._map.stream import MapStream, check_options
 from .._rules.dispatch import call_name
 from .._rules.retry import Retry
-from .._scope.scope import TaskScope
+from .._scope.scope import TaskScope, engine_of
 from .._sync.limit import Gate
 from ..observe.progress.tracker import Tracker, check_show
 from .stages import BatchStage, Failure, FilterStage, MapStage, close, each
 
 if TYPE_CHECKING:
-    from .._scope.scope import On
+    from .._scope.options import On
     from ..observe.progress.record import Show
     from .stages import OnError, Stage
 
@@ -172,16 +172,17 @@ class Pipeline(Generic[T]):
             check_show(progress)
         scope = self._scope = TaskScope(self.name or "pipeline")
         await scope.__aenter__()
+        engine = engine_of(scope)
         stream: Any = self._source
         try:
             total = len(stream) if hasattr(stream, "__len__") else None
             for stage in self._stages:
-                stream = stage.attach(scope, stream, self.failures)
+                stream = stage.attach(engine, stream, self.failures)
                 if isinstance(stream, MapStream):
                     assert stream._engine.stats is not None
                     self.stats += (stream._engine.stats,)
                     if progress:
-                        stream._engine.tracker = Tracker(scope.adapter, repr(stage), total, progress)
+                        stream._engine.tracker = Tracker(engine.adapter, repr(stage), total, progress)
                 else:
                     total = None
         except BaseException as exc:  # a stage that cannot run where it shall
@@ -196,13 +197,14 @@ class Pipeline(Generic[T]):
     async def __aexit__(self, kind: Any, exc: BaseException | None, tb: Any) -> bool:
         scope, self._scope = self._scope, None
         assert scope is not None
+        engine = engine_of(scope)
         results, self._results = self._results, None
         scope.cancel("its pipeline was left")  # at its natural end nothing is running any more
         with anyio.CancelScope(shield=True):
             await close(results)  # each stage closes the one before it
         try:
             await scope.__aexit__(kind, exc, tb)
-            if is_own_cancellation(exc, scope):  # an item's end was quicker than the cancellation it comes from
+            if is_own_cancellation(exc, engine):  # an item's end was quicker than the cancellation it comes from
                 await anyio.lowlevel.checkpoint_if_cancelled()
         except BaseExceptionGroup as group:
             if exc is not None and _only(group, exc):

@@ -13,7 +13,7 @@ from .._map.stream import make_map
 from .._rules.dispatch import call_name
 
 if TYPE_CHECKING:
-    from .._scope.scope import TaskScope
+    from .._handles.owner import Launcher
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ async def close(stream: Any) -> None:
 
 
 class Stage:
-    def attach(self, scope: TaskScope, stream: Any, failures: list[Failure]) -> Any:
+    def attach(self, scope: Launcher, stream: Any, failures: list[Failure]) -> Any:
         raise NotImplementedError
 
 
@@ -75,7 +75,7 @@ class MapStage(Stage):
         self.on_error = on_error
         self.name = name
 
-    def attach(self, scope: TaskScope, stream: Any, failures: list[Failure]) -> Any:
+    def attach(self, scope: Launcher, stream: Any, failures: list[Failure]) -> Any:
         options = {**self.options, "name": f"stage {self.name}"}
         take = failures.append if self.on_error == "skip" else self.on_error
         if callable(take):
@@ -93,12 +93,12 @@ class BatchStage(Stage):
         self.size = size
         self.every = every
 
-    def attach(self, scope: TaskScope, stream: Any, failures: list[Failure]) -> Any:
+    def attach(self, scope: Launcher, stream: Any, failures: list[Failure]) -> Any:
         source = each(stream)
         if self.every is None:
             return self._full(source)
         send, receive = anyio.create_memory_object_stream[Any](1)
-        scope.start_soon(self._pour, source, send, name="batch, reading its source")
+        scope.create_task(self._pour(source, send), name="batch, reading its source")
         return self._timed(receive)
 
     async def _full(self, source: AsyncIterable[Any]) -> AsyncIterator[list[Any]]:
@@ -172,7 +172,7 @@ class FilterStage(Stage):
         finally:
             await close(stream)
 
-    def attach(self, scope: TaskScope, stream: Any, failures: list[Failure]) -> Any:
+    def attach(self, scope: Launcher, stream: Any, failures: list[Failure]) -> Any:
         return self.attach_to(each(stream))
 
     def __repr__(self) -> str:

@@ -111,10 +111,7 @@ def place_of(fn: Callable[..., Any], on: str | None = None) -> str:
     if on not in PLACES:
         raise ValueError(unknown_place(on))
     if coroutine and on in ("thread", "cpu"):
-        raise TypeError(
-            f"{call_name(fn)}() is async and cannot run with on={on!r}; "
-            "use on='loop' (the default for async functions) or on='process'"
-        )
+        raise TypeError(must_not_be_async(fn, on))
     return on
 
 
@@ -146,6 +143,14 @@ def not_awaitable(fn: Callable[..., Any], value: object) -> str:
         f"{call_name(fn)}() ran on the event loop, where it holds up everything else, and returned "
         f"{type(value).__name__}, which cannot be awaited; use on='thread' (the default for plain functions), "
         "on='process', or write it as `async def`"
+    )
+
+
+def must_not_be_async(fn: Callable[..., Any], on: str) -> str:
+    """The message for an async function that was sent where only plain functions run."""
+    return (
+        f"{call_name(fn)}() is async and cannot run with on={on!r}; "
+        "use on='loop' (the default for async functions) or on='process'"
     )
 
 

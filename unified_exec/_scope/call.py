@@ -1,4 +1,4 @@
-"""One call without a scope of one's own."""
+"""`call`: one call without a scope."""
 
 from __future__ import annotations
 
@@ -10,45 +10,20 @@ from .._rules.policies import Collect
 from .scope import TaskScope
 
 if TYPE_CHECKING:
-    from .._rules.retry import Retry
-    from .._sync.limit import Gate
-    from ..observe.progress.record import Show
-    from .scope import On
+    from typing import Unpack
+
+    from .options import SpawnOptions
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
 @overload
-async def call(
-    fn: Callable[[*Ts], Awaitable[T]],
-    /,
-    *args: *Ts,
-    on: On | None = ...,
-    timeout: float | None = ...,
-    name: str | None = ...,
-    interrupt: bool = ...,
-    abandon: bool = ...,
-    retry: Retry | None = ...,
-    limit: Gate | None = ...,
-    progress: Show = ...,
-) -> T: ...
+async def call(fn: Callable[[*Ts], Awaitable[T]], /, *args: *Ts, **options: Unpack[SpawnOptions]) -> T: ...
 
 
 @overload
-async def call(
-    fn: Callable[[*Ts], T],
-    /,
-    *args: *Ts,
-    on: On | None = ...,
-    timeout: float | None = ...,
-    name: str | None = ...,
-    interrupt: bool = ...,
-    abandon: bool = ...,
-    retry: Retry | None = ...,
-    limit: Gate | None = ...,
-    progress: Show = ...,
-) -> T: ...
+async def call(fn: Callable[[*Ts], T], /, *args: *Ts, **options: Unpack[SpawnOptions]) -> T: ...
 
 
 async def call(  # type: ignore[misc]  # mypy: *args: *Ts "may" be an option
@@ -81,7 +56,7 @@ async def call(  # type: ignore[misc]  # mypy: *args: *Ts "may" be an option
         try:
             handle: TaskHandle[Any] = scope.spawn(fn, *args, **options)
         except Exception as error:
-            refused = error  # raised outside of the scope, which would put it into a group
+            refused = error  # raised outside of the scope, or it would come in a group
     if refused is not None:
         try:
             raise refused

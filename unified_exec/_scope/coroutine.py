@@ -59,7 +59,7 @@ async def run_coroutine(handle: TaskHandle[Any]) -> None:
             value = await _with_timeout(handle.name, handle.timeout, call, fn, args)
     except anyio.get_cancelled_exc_class():
         if not handle.cancel_requested:
-            handle.stopped_by_scope(handle.owner.reason())
+            handle.note_scope_cancel(handle.owner.reason())
         handle.settle(CANCELLED)
         raise
     except BaseExceptionGroup as group:
@@ -89,7 +89,7 @@ def _settle_with_group(handle: TaskHandle[Any], group: BaseExceptionGroup[BaseEx
     enclosing scope, and what is no `Exception`."""
     cancelled, failed = group.split(anyio.get_cancelled_exc_class())
     if failed is None:
-        handle.stopped_by_scope(handle.owner.reason())
+        handle.note_scope_cancel(handle.owner.reason())
         handle.settle(CANCELLED)
         return group
     handle.settle(Outcome(error=failed))

@@ -1,16 +1,13 @@
-"""How a scope stands: which of its tasks ended how, and what its policy makes of it."""
+"""Tracks the outcomes of tasks and asks the policy of their scope what to do next."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._handles.cancelled import is_own_cancellation
 from .._rules.policies import Collect, FailFast, Policy, Tally, Verdict
-
-if TYPE_CHECKING:
-    from .._handles.handle import TaskHandle
-    from .._tasks.types import Outcome
+from .._tasks.types import Outcome
 
 GO_ON = Verdict.GO_ON
 
@@ -19,36 +16,40 @@ class PolicyState:
     """Counts the tasks that `spawn` started as they end.
 
     Attributes:
-        failures: the exceptions of those that failed, in their order.
+        failures: the exceptions of the tasks that failed, in the order they ended.
         decided: the policy's verdict, once it is another than to go on.
+        restarts: the policy may restart failed tasks.
+        tally: how many tasks ended how.
+        values_never_decide: the policy goes on after each returned value, and need not be asked.
     """
 
-    __slots__ = ("_broken", "_policy", "_restarts", "_values_are_fine", "decided", "failures", "tally")
+    __slots__ = ("_broken", "_policy", "_restarted", "decided", "failures", "restarts", "tally", "values_never_decide")
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._values_are_fine = type(policy) in (FailFast, Collect)  # no need to ask them
         self._broken: Exception | None = None
-        self._restarts: deque[float] = deque(maxlen=1000)
-        self.tally = Tally()
-        self.failures: list[BaseException] = []
+        self._restarted: deque[float] | None = None
         self.decided: Verdict | None = None
+        self.failures: list[BaseException] = []
+        self.restarts = callable(getattr(policy, "restart", None))
+        self.tally = Tally()
+        self.values_never_decide = type(policy) in (FailFast, Collect)
 
-    def count(self, handle: TaskHandle[Any], outcome: Outcome[Any]) -> Verdict:
-        """Count one task; returns what is to be done now that was not done before."""
+    def record(self, outcome: Outcome[Any], scope: object) -> Verdict:
+        """Count the outcome of one task of `scope`; returns what is to be done now that was not done before."""
         tally = self.tally
         if outcome.cancelled:
             tally.cancelled += 1
         elif outcome.error is None:
             tally.values += 1
-            if self._values_are_fine:
+            if self.values_never_decide:
                 return GO_ON
-        elif is_own_cancellation(outcome.error, handle.owner):
+        elif is_own_cancellation(outcome.error, scope):
             tally.cancelled += 1
         else:
             tally.errors += 1
             self.failures.append(outcome.error)
-        # A policy of the user's own may be wrong: that fails its scope, and nothing of the pool that calls this.
+        # An error in a custom policy fails its scope, and nothing in the pool that settles the task.
         try:
             verdict = self._policy.judge(tally)
             if type(verdict) is not Verdict:
@@ -62,17 +63,19 @@ class PolicyState:
         return verdict
 
     def restart(self, error: Exception, now: float) -> float | None:
-        """Ask a policy that restarts tasks (see `Supervise`) whether one that failed with `error` shall start again.
+        """Ask a policy that restarts tasks (see `Supervise`) whether one that failed with `error` is started again.
 
         Returns:
-            seconds to wait before, ``None`` for no.
+            seconds to wait before, ``None`` if it is not.
         """
-        ask: Any = getattr(self._policy, "restart", None)
-        if not callable(ask):
+        if not self.restarts:
             return None
-        delay: float | None = ask(error, [now - instant for instant in self._restarts])
+        if self._restarted is None:
+            self._restarted = deque(maxlen=1000)
+        policy: Any = self._policy
+        delay: float | None = policy.restart(error, [now - instant for instant in self._restarted])
         if delay is not None:
-            self._restarts.append(now)
+            self._restarted.append(now)
         return delay
 
     def raised(self) -> list[BaseException]:
@@ -85,6 +88,6 @@ class PolicyState:
         return failures if self._broken is None else [*failures, self._broken]
 
     def forget(self) -> None:
-        """Let go of the exceptions."""
+        """Drop the references to exceptions."""
         self.failures = []
         self._broken = None

@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import anyio
+from anyio.abc import TaskGroup
 
 from .._handles.handle import TaskHandle
 from .._loops.adapter import LoopAdapter, Waiter
 from .._tasks.task import Task
 from ..abc import Backend, Lane
 
-if TYPE_CHECKING:
-    from .scope import TaskScope
-
 
 class RemoteTasks:
-    """One coroutine stands in the scope's task group for all its thread and process tasks: it ends after the last
-    of them, and what cancels the group reaches them through it.
+    """The thread and process tasks of one scope.
+
+    A single coroutine in the scope's task group represents all of them: it ends after the last one, and what cancels
+    the group cancels them through it.
+
+    Args:
+        adapter: the event loop.
+        group: the task group of the scope.
+        reason: tells why the scope cancels its tasks.
 
     Attributes:
-        tasks: those that have not ended, each with the lane it was given to.
-        draining: a cancellation has reached them: what comes now is too late.
+        tasks: those that have not ended, each with the lane it was submitted to.
+        draining: they have been cancelled: what is spawned now is too late.
     """
 
-    __slots__ = ("_lanes", "_leaving", "_port", "_quiet", "_running", "_scope", "draining", "tasks")
+    __slots__ = ("_adapter", "_group", "_lanes", "_leaving", "_reason", "_waiter", "_watched", "draining", "tasks")
 
-    def __init__(self, scope: TaskScope) -> None:
-        self._scope = scope
-        self._port: LoopAdapter | None = None
-        self._lanes: dict[object, Lane] = {}
-        self._quiet: Waiter | None = None
-        self._running = False
+    def __init__(self, adapter: LoopAdapter, group: TaskGroup, reason: Callable[[], str]) -> None:
+        self._adapter = adapter
+        self._group = group
+        self._reason = reason
+        self._lanes: dict[Backend, Lane] = {}
+        self._waiter: Waiter | None = None
+        self._watched = False
         self._leaving = False
         self.tasks: dict[TaskHandle[Any], Lane] = {}
         self.draining = False
 
-    def submit(self, handle: TaskHandle[Any], backend: Backend, port: LoopAdapter) -> None:
-        """Hand a task to its pool.
+    def submit(self, handle: TaskHandle[Any], backend: Backend) -> None:
+        """Submit a task to its pool.
 
         Raises:
             PoolClosed: the pool takes no more work.
@@ -45,69 +52,69 @@ class RemoteTasks:
         """
         lane = self._lanes.get(backend)
         if lane is None:
-            lane = self._lanes[backend] = backend.lane(port)
-        if not self._running:  # first: a task that nobody stands for would be an orphan
-            self._port = port
-            self._running = True
-            self._scope.start_soon(self._watch, name="unified_exec supervisor")
+            lane = self._lanes[backend] = backend.lane(self._adapter)
+        if not self._watched:  # first: without the watching coroutine the task would be an orphan
+            self._watched = True
+            self._group.start_soon(self._watch, name="unified_exec remote tasks")
         if handle.plan is not None:
-            from .retrying import Attempts
+            from .retrying import RetryingLane  # loaded with the first retry or limit
 
-            lane = Attempts(handle, lane, port)
+            lane = RetryingLane(handle, handle.plan, lane, self._adapter)
         lane.submit(handle)
         if handle.outcome is None:
             self.tasks[handle] = lane
 
-    def stop(self, reason: str | None) -> None:
-        """Ask all tasks to stop, for the scope's sake."""
+    def cancel_all(self, reason: str | None) -> None:
+        """Cancel all tasks on behalf of the scope."""
         by_lane: dict[Lane, list[Task]] = {}
         for handle, lane in self.tasks.items():
-            handle.stopped_by_scope(reason)
+            handle.note_scope_cancel(reason)
             by_lane.setdefault(lane, []).append(handle)
         for lane, tasks in by_lane.items():
             lane.cancel(tasks, reason)
 
     def leave(self) -> None:
-        """The body has ended: end the watch with the last task."""
+        """The body has ended: the watching coroutine ends with the last task."""
         self._leaving = True
-        self.note_end()
+        self.on_idle()
 
-    def note_end(self) -> None:
+    def on_idle(self) -> None:
         """Called after tasks have ended."""
-        if not self.tasks and (self._leaving or self.draining) and self._quiet is not None:
-            self._quiet.wake()
+        if not self.tasks and (self._leaving or self.draining) and self._waiter is not None:
+            self._waiter.wake()
 
     async def _watch(self) -> None:
-        assert self._port is not None
         try:
             while not (self._leaving and not self.tasks):
-                self._quiet = self._port.waiter()
-                await self._quiet
+                self._waiter = self._adapter.waiter()
+                await self._waiter
         except BaseException:
             self.draining = True
             try:
-                self.stop(self._scope.reason())
+                self.cancel_all(self._reason())
             finally:
                 await self.drain()
             raise
         finally:
-            self._quiet = None
-            self._running = self.draining = False
+            self._waiter = None
+            self._watched = self.draining = False
 
     async def drain(self) -> None:
-        """Wait for the last task, whatever else is asked of the waiting coroutine meanwhile."""
-        assert self._port is not None
-        asked: BaseException | None = None
+        """Wait for the last task; a cancellation of the waiting coroutine is raised after that.
+
+        The shield has no deadline: a scope never exits before its tasks have ended (the law, clause 1).
+        """
+        cancelled: BaseException | None = None
         with anyio.CancelScope(shield=True):
             while self.tasks:
                 self.draining = True
-                self._quiet = self._port.waiter()
+                self._waiter = self._adapter.waiter()
                 try:
-                    await self._quiet
-                except anyio.get_cancelled_exc_class() as exc:  # asyncio's own, which no shield keeps off
-                    asked = exc
-        if asked is not None:
+                    await self._waiter
+                except anyio.get_cancelled_exc_class() as exc:  # by asyncio itself, which ignores shields
+                    cancelled = exc
+        if cancelled is not None:
             try:
-                raise asked
+                raise cancelled
             finally:
-                del asked
+                del cancelled

@@ -1,4 +1,6 @@
-"""A task that may need more than one plain try: it waits for a limit, is tried again, is restarted."""
+"""Running a task by its plan: it waits for a limit, is tried again, is restarted.
+
+`_rules.retry` decides whether and when there is another attempt; this is the mechanism."""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ async def run_attempts(
     fn: Any,
     args: tuple[Any, ...],
 ) -> Any:
-    """Run a coroutine task as its plan says; the last try's value or exception is the task's."""
+    """Run a coroutine task by its plan; the value or exception of the last attempt is the task's."""
     __tracebackhide__ = True
     plan = handle.plan
     assert plan is not None
@@ -51,7 +53,7 @@ async def run_attempts(
                 handle.begin()
                 return await call(fn, args)
         except Exception as error:
-            # A failure that comes while the task is being cancelled is what really happened.
+            # A failure during cancellation is kept: the outcome is what really happened.
             cancelled = anyio.current_effective_deadline() == float("-inf")
             delay = None if cancelled else retry_delay(handle, plan, error)
             if delay is None:
@@ -61,52 +63,51 @@ async def run_attempts(
 
 
 class Attempt(Task):
-    """One try of a task in a pool; its handle hears of it, nobody else."""
+    """One attempt to run a task in a pool. Its outcome goes to the `RetryingLane`, which settles the handle."""
 
-    __slots__ = ("_attempts",)
+    __slots__ = ("_retrying",)
 
-    def __init__(self, handle: TaskHandle[Any], attempts: Attempts) -> None:
+    def __init__(self, handle: TaskHandle[Any], retrying: RetryingLane) -> None:
         assert handle.fn is not None
         assert handle.args is not None
         super().__init__(handle.name, handle.fn, handle.args, handle.backend, handle.owner)
-        self._attempts = attempts
+        self._retrying = retrying
         self.deadline = handle.deadline
         self.interrupt = handle.interrupt
         self.abandon = handle.abandon
         self.nested = handle.nested
 
     def moved(self, old: TaskState, new: TaskState) -> None:
-        pass  # who watches sees the moves of the handle
+        pass  # listeners see the moves of the handle only
 
     def on_message(self, message: Any) -> None:
-        self._attempts.on_message(message)
+        self._retrying.on_message(message)
 
     def settled(self) -> None:
-        self._attempts.ended(self)
+        self._retrying.on_attempt_ended(self)
 
 
-class Attempts(Lane):
-    """The lane of one task that has a plan: between its scope and the lane of its pool."""
+class RetryingLane(Lane):
+    """The lane of one task that has a plan: it submits each attempt to the lane of the pool."""
 
     __slots__ = (
+        "_adapter",
         "_attempt",
         "_context",
         "_handle",
         "_lane",
         "_permit",
         "_plan",
-        "_port",
         "_prepared",
         "_timer",
         "_waiter",
     )
 
-    def __init__(self, handle: TaskHandle[Any], lane: Lane, port: LoopAdapter) -> None:
-        assert handle.plan is not None
+    def __init__(self, handle: TaskHandle[Any], plan: RunPlan, lane: Lane, adapter: LoopAdapter) -> None:
         self._handle = handle
-        self._plan = handle.plan
+        self._plan = plan
         self._lane = lane
-        self._port = port
+        self._adapter = adapter
         self._context = copy_context()
         self._prepared: object = None
         self._attempt: Attempt | None = None
@@ -115,7 +116,7 @@ class Attempts(Lane):
         self._timer: Timer | None = None
 
     def submit(self, task: Task) -> None:
-        """Pickle the call here and now, and let it through as soon as its limit allows.
+        """Pickle the call at once, and submit it as soon as its limit allows.
 
         Raises:
             PoolClosed: the pool takes no more work.
@@ -124,7 +125,7 @@ class Attempts(Lane):
         attempt = Attempt(self._handle, self)
         self._prepared = self._lane.prepare(attempt)
         task.location = self
-        self._line_up(attempt)
+        self._acquire_limit(attempt)
 
     def is_running(self, task: Task) -> bool:
         return self._attempt is not None and self._attempt.state is TaskState.RUNNING
@@ -135,7 +136,7 @@ class Attempts(Lane):
             return
         if self._attempt is not None:
             self._lane.cancel([self._attempt], reason)
-            if handle.outcome is None:  # it was running: its end is on its way
+            if handle.outcome is None:  # it is running: its outcome will follow
                 handle.mark_stopping(reason)
             return
         if self._timer is not None:
@@ -148,17 +149,17 @@ class Attempts(Lane):
         if self._handle.outcome is None:
             self._handle.on_message(message)
 
-    def _line_up(self, attempt: Attempt) -> None:
+    def _acquire_limit(self, attempt: Attempt) -> None:
         limit = self._plan.limit
         if limit is None:
             self._send(attempt)
             return
-        waiter = self._waiter = LoopWaiter(self._port, lambda _: self._try(self._let_in, attempt))
+        waiter = self._waiter = LoopWaiter(self._adapter, lambda _: self._guarded(self._on_permit, attempt))
         waiter.outer = self._context.run(newest_permit.get)
         if limit.acquire_nowait_or_enqueue(waiter):
-            self._let_in(attempt)
+            self._on_permit(attempt)
 
-    def _let_in(self, attempt: Attempt) -> None:
+    def _on_permit(self, attempt: Attempt) -> None:
         assert self._waiter is not None
         self._permit, self._waiter = self._waiter.permit, None
         try:
@@ -186,18 +187,18 @@ class Attempts(Lane):
         self._timer = None
         self._handle.attempts += 1
         attempt = Attempt(self._handle, self)
-        self._try(self._line_up, attempt)
+        self._guarded(self._acquire_limit, attempt)
 
-    def _try(self, fn: Callable[[Attempt], object], attempt: Attempt) -> None:
-        """Go on from a callback of the loop: what goes wrong is the task's failure."""
+    def _guarded(self, fn: Callable[[Attempt], object], attempt: Attempt) -> None:
+        """Continue in a callback of the loop: an error fails the task."""
         if self._handle.outcome is None:
             try:
                 fn(attempt)
             except Exception as error:
                 self._handle.settle(Outcome(error=error))
 
-    def ended(self, attempt: Attempt) -> None:
-        """A try has its outcome: it is the task's unless there is to be another."""
+    def on_attempt_ended(self, attempt: Attempt) -> None:
+        """Settle the task with the outcome of an attempt, unless there is another attempt."""
         handle, outcome = self._handle, attempt.outcome
         assert outcome is not None
         stopped = handle.cancel_requested or attempt.stop_reason is not None
@@ -210,10 +211,10 @@ class Attempts(Lane):
         if outcome.error is not None and not stopped:
             try:
                 delay = retry_delay(handle, self._plan, outcome.error)
-            except Exception as error:  # the user's own backoff or policy
+            except Exception as error:  # of the user's own backoff or policy
                 outcome = Outcome(error=error)
         if delay is None:
             handle.finished_at = attempt.finished_at
             handle.settle(outcome)
         else:
-            self._timer = self._port.call_later(delay, self._again)
+            self._timer = self._adapter.call_later(delay, self._again)

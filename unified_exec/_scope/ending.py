@@ -1,0 +1,86 @@
+"""Why a scope ends before its tasks have ended by themselves: a failure, its policy, a cancellation or its timeout."""
+
+from __future__ import annotations
+
+from math import inf as INF
+from typing import TYPE_CHECKING
+
+import anyio
+
+from ..errors import TaskTimeout
+
+if TYPE_CHECKING:
+    from anyio import CancelScope
+
+    from .policy_state import PolicyState
+
+DECIDED = "the outcome of its scope is decided"
+
+
+class Ending:
+    """What has cut one scope short, as far as anything has.
+
+    Args:
+        name: the name of the scope.
+        timeout: its timeout in seconds, which begins now; ``None`` for none.
+        around: the cancel scope around its block.
+        outcomes: the outcomes of its tasks.
+
+    Attributes:
+        ends_at: when the timeout strikes, as an instant of the event loop's clock.
+        cut_short: some task, or the body, was cancelled before it had ended.
+    """
+
+    __slots__ = ("_around", "_cancelled", "_name", "_outcomes", "_reason", "_timeout", "cut_short", "ends_at")
+
+    def __init__(self, name: str | None, timeout: float | None, around: CancelScope, outcomes: PolicyState) -> None:
+        self._name = name
+        self._timeout = timeout
+        self._around = around
+        self._outcomes = outcomes
+        self._cancelled = False
+        self._reason: str | None = None
+        self.cut_short = False
+        self.ends_at = INF
+        if timeout is not None:
+            self.ends_at = anyio.current_time() + timeout
+            around.deadline = min(around.deadline, self.ends_at)
+
+    def note_cancelled(self, reason: str | None) -> None:
+        """Note that the scope was cancelled by something else than its timeout."""
+        self._cancelled, self._reason = True, reason
+
+    def note_body_raised(self) -> None:
+        """Note whether the timeout had to do with the exception of the body, as far as can be known now."""
+        if self._around.cancel_called:
+            self.cut_short = True
+        elif anyio.current_time() < self.ends_at:
+            self._cancelled = True
+
+    def reason(self) -> str:
+        """Why the scope cancels its tasks."""
+        outcomes = self._outcomes
+        if outcomes.failures and self._around.cancel_called:
+            return f"another task of the scope failed with {type(outcomes.failures[0]).__name__}"
+        if self._reason is not None:
+            return self._reason
+        if outcomes.decided is not None:
+            return DECIDED
+        if not self._cancelled and anyio.current_time() >= self.ends_at:
+            return f"the timeout of its scope ({self._timeout:g} s) is over"
+        return "its scope was cancelled"
+
+    def timeout_error(self, raised: BaseException | None) -> TaskTimeout | None:
+        """The error of a scope in which its own timeout, and nothing else, has cut something short.
+
+        Args:
+            raised: what the task group of the scope raised.
+        """
+        around, name = self._around, self._name
+        if self._timeout is None or self._cancelled or not around.cancel_called:
+            return None
+        if anyio.current_time() < self.ends_at:
+            return None
+        if around.cancelled_caught or self.cut_short or isinstance(raised, BaseExceptionGroup):
+            return TaskTimeout(f"scope {name!r}" if name else "the scope", self._timeout)
+        return None

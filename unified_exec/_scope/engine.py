@@ -1,0 +1,352 @@
+"""The running part of a `TaskScope`: made when its block is entered, used up when the block has been left."""
+
+from __future__ import annotations
+
+import os
+import time
+from _thread import get_ident
+from collections.abc import Callable, Coroutine
+from functools import partial
+from math import inf as INF
+from types import FunctionType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from anyio.abc import TaskGroup
+
+from .._handles import validation
+from .._handles.handle import TaskHandle
+from .._loops.deadlines import enclosing_deadline, nearest, spawned_in_thread_task
+from .._pools import default_pools
+from .._rules.dispatch import AUTO, call_name
+from .._rules.policies import Verdict
+from .._tasks.current import current
+from .coroutine import run_coroutine
+from .ending import DECIDED, Ending
+from .exit_errors import final_error
+from .placement import resolve
+from .policy_state import PolicyState
+from .remote_tasks import RemoteTasks
+
+if TYPE_CHECKING:
+    from .._handles.owner import ScopePart
+    from .._loops.adapter import LoopAdapter
+    from .._rules.policies import Policy
+    from .._sync.limit import Gate
+    from ..abc import Backend
+    from ..observe.watchdog import Stall
+
+DEBUG = os.environ.get("UNIFIED_EXEC_DEBUG", "").strip().lower() not in ("", "0", "false", "no", "off")
+"""Whether every scope watches its event loop."""
+
+
+class ScopeEngine:
+    """Starts, stops and settles the tasks of one open scope. Every method is called in the thread of its event loop.
+
+    Args:
+        group: the task group of the scope's coroutines, which was just entered.
+        adapter: the running event loop.
+        name, policy, timeout, processes, threads, debug: the arguments of the `TaskScope`.
+
+    Attributes:
+        is_open: tasks may be spawned.
+        ending: what has cut the scope short.
+    """
+
+    __slots__ = (
+        "_around",
+        "_enclosing",
+        "_group",
+        "_limits",
+        "_local",
+        "_name",
+        "_outcomes",
+        "_parts",
+        "_processes",
+        "_remote",
+        "_thread",
+        "_threads",
+        "adapter",
+        "ending",
+        "is_open",
+    )
+
+    def __init__(
+        self,
+        group: TaskGroup,
+        adapter: LoopAdapter,
+        name: str | None,
+        policy: Policy,
+        timeout: float | None,
+        processes: Backend | None,
+        threads: Backend | None,
+        debug: bool | Callable[[Stall], object],
+    ) -> None:
+        self.adapter = adapter
+        self.is_open = True
+        self._name = name
+        self._processes = processes
+        self._threads = threads
+        self._group = group
+        self._around = group.cancel_scope
+        self._thread = get_ident()
+        self._enclosing = enclosing_deadline()
+        self._outcomes = PolicyState(policy)
+        self.ending = Ending(name, timeout, self._around, self._outcomes)
+        self._remote = RemoteTasks(adapter, group, self.ending.reason)
+        self._local: set[TaskHandle[Any]] = set()
+        self._parts: set[ScopePart] = set()
+        self._limits: dict[object, Gate] = {}
+        if debug is not False or DEBUG:
+            self._watch_loop(debug)
+
+    def _watch_loop(self, debug: object) -> None:
+        from ..observe.watchdog import Subscription  # loaded where it is asked for: it brings `threading`
+
+        hook = debug if callable(debug) else None
+        self.attach(Subscription(self.adapter, self._thread, run_coroutine.__code__, hook))
+
+    # -- starting tasks
+
+    def spawn(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        on: object,
+        timeout: float | None,
+        name: str | None,
+        interrupt: bool,
+        abandon: bool,
+        retry: object,
+        limit: object,
+        progress: Any,
+    ) -> TaskHandle[Any]:
+        """Check the options of `TaskScope.spawn`, which documents them, and start the task."""
+        place, backend = resolve(self, fn, on)
+        if timeout is not None or interrupt or abandon:
+            validation.check_spawn_options(fn, on, place, backend, timeout, interrupt, abandon)
+        if self._thread != get_ident():
+            raise RuntimeError(validation.wrong_thread(fn))
+        if name is None:
+            name = fn.__qualname__ if type(fn) is FunctionType else call_name(fn)
+        handle: TaskHandle[Any] = TaskHandle(name, fn, args, place, self, self.adapter)
+        handle.interrupt = interrupt
+        handle.abandon = abandon
+        if retry is not None or limit is not None or self._outcomes.restarts:
+            self._plan(handle, fn, retry, limit)
+        if on == AUTO or progress:
+            self._launch_observed(handle, backend, timeout, on == AUTO, progress)
+        else:
+            self.launch(handle, backend, timeout)
+        return handle
+
+    def _plan(self, handle: TaskHandle[Any], fn: Callable[..., Any], retry: object, limit: object) -> None:
+        from .._handles.plan import make_plan  # loaded with the first retry or limit: it brings `random`
+
+        handle.plan = make_plan(fn, retry, limit, self._limits)
+
+    def _launch_observed(
+        self, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None, auto: bool, progress: Any
+    ) -> None:
+        """Start a task that is measured or whose reports are shown."""
+        launch: Callable[[], object] = partial(self.launch, handle, backend, timeout)
+        if auto:
+            from unified_exec._auto import placer  # loaded with the first on="auto": it brings `statistics`
+
+            if not progress:
+                placer.launch(self, handle, backend, timeout)
+                return
+            launch = partial(placer.launch, self, handle, backend, timeout)
+        from ..observe.progress.tracker import follow
+
+        follow(self.adapter, handle, progress, launch)
+
+    def resolve(self, fn: Callable[..., Any], on: object) -> tuple[str, Backend | None]:
+        """Return where a call runs, by name, and its pool; see `Launcher`."""
+        return resolve(self, fn, on)
+
+    def thread_pool(self) -> Backend:
+        """The pool for ``on="thread"``."""
+        return self._threads or default_pools.default_threads()
+
+    def process_pool(self) -> Backend:
+        """The pool for ``on="process"``."""
+        return self._processes or default_pools.default_processes()
+
+    def launch(self, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None) -> TaskHandle[Any]:
+        """Start a task that was made for this scope; ``backend`` is ``None`` for the event loop."""
+        if timeout == INF:
+            timeout = None
+        if current.get() is not None:
+            handle.nested = spawned_in_thread_task()
+        if backend is None:
+            self._launch_coroutine(handle, timeout)
+            return handle
+        around, enclosing, remote = self._around, self._enclosing, self._remote
+        deadline = around.deadline
+        if timeout is not None or enclosing is not None or deadline != INF:
+            handle.deadline = nearest(enclosing, deadline, timeout)
+        if self._outcomes.decided is not None or remote.draining or around.cancel_called:
+            handle.note_scope_cancel(self.reason())
+            handle.settle_cancelled()
+            return handle
+        remote.submit(handle, backend)
+        if timeout is not None and handle.outcome is None:
+            handle.start_clock(timeout)
+        return handle
+
+    def _launch_coroutine(self, handle: TaskHandle[Any], timeout: float | None) -> None:
+        handle.timeout = timeout
+        self._local.add(handle)
+        try:
+            task = self._group.create_task(run_coroutine(handle), name=handle.name)
+        except BaseException:
+            self._local.discard(handle)
+            raise
+        if handle.outcome is None:  # it has one already if the task factory is an eager one
+            handle.backend_data = task
+            if self._outcomes.decided is not None:
+                self._cancel_coroutine(handle, DECIDED)
+            elif self._around.cancel_called:  # anyio's asyncio scope may not deliver the cancellation to a new task
+                self._cancel_coroutine(handle, self.reason())
+
+    def create_task(self, coro: Coroutine[Any, Any, Any], *, name: object = None) -> object:
+        """Start a coroutine as a task of the scope's own, which no policy sees."""
+        return self._group.create_task(coro, name=name)
+
+    def attach(self, part: ScopePart) -> None:
+        """Tell `part` when the scope has exited."""
+        self._parts.add(part)
+
+    def detach(self, part: ScopePart) -> None:
+        """Forget `part`: it has ended before the scope."""
+        self._parts.discard(part)
+
+    # -- tasks that have ended
+
+    def task_settled(self, handle: TaskHandle[Any]) -> None:
+        """Record the outcome of a task, and do what the policy says. Called by the handle."""
+        outcome = handle.outcome
+        assert outcome is not None
+        remote = self._remote
+        was_remote = remote.tasks.pop(handle, None) is not None
+        if not was_remote:
+            self._local.discard(handle)
+        if outcome.cancelled and handle.by_scope and handle.stop_reason is not DECIDED:
+            self.ending.cut_short = True
+        if not handle.private:
+            verdict = self._outcomes.record(outcome, self)
+            if verdict is not Verdict.GO_ON:
+                if verdict is Verdict.CANCEL_SCOPE:
+                    self.cancel(None)
+                else:
+                    self._cancel_rest()
+        if was_remote and not remote.tasks:
+            remote.on_idle()
+
+    @property
+    def decided(self) -> bool:
+        """Whether the policy has decided the outcome of the scope."""
+        return self._outcomes.decided is not None
+
+    @property
+    def remote_count(self) -> int:
+        """How many thread and process tasks have not ended."""
+        return len(self._remote.tasks)
+
+    @property
+    def task_count(self) -> int:
+        """How many tasks have not ended."""
+        return len(self._remote.tasks) + len(self._local)
+
+    def restart_delay(self, error: Exception) -> float | None:
+        """Seconds until the policy wants a task that failed with `error` to be started again; ``None`` if never."""
+        return self._outcomes.restart(error, time.monotonic())
+
+    # -- stopping
+
+    def reason(self) -> str:
+        """Why the scope cancels its tasks."""
+        return self.ending.reason()
+
+    def cancel(self, reason: str | None) -> None:
+        """Cancel everything in the scope, its body included."""
+        if not self._around.cancel_called:
+            self.ending.note_cancelled(reason)
+            self._around.cancel(self.reason())
+        self._remote.cancel_all(self.reason())
+
+    def _cancel_rest(self) -> None:
+        self._remote.cancel_all(DECIDED)
+        for handle in list(self._local):
+            self._cancel_coroutine(handle, DECIDED)
+
+    def _cancel_coroutine(self, handle: TaskHandle[Any], reason: str) -> None:
+        handle.note_scope_cancel(reason)
+        self.stop_task(handle, reason)
+
+    def stop_task(self, handle: TaskHandle[Any], reason: str | None) -> None:
+        """Stop one task of this scope. Called by the handle."""
+        if self._thread != get_ident():
+            raise RuntimeError(validation.wrong_thread_to_cancel(handle))
+        lane = self._remote.tasks.get(handle)
+        if lane is not None:
+            if not handle.cancel_requested:
+                handle.stop_reason = reason
+            lane.cancel([handle], reason)
+        elif handle.backend_data is not None and handle.mark_stopping(reason):
+            handle.backend_data.cancel()
+
+    # -- the end
+
+    async def close(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> bool:
+        """Wait for every task, after the body has ended with `exc`; returns whether `exc` ends here.
+
+        Raises:
+            BaseException: what the scope raises.
+        """
+        raised: BaseException | None = None
+        final: BaseException | None = None
+        try:
+            if exc is not None:
+                self.ending.note_body_raised()
+            self._remote.leave()
+            try:
+                swallowed = await self._group.__aexit__(kind, exc, tb)
+            except BaseException as error:
+                raised = error
+            self.is_open = False
+            if self._remote.tasks:  # the coroutine that represents them was cancelled itself
+                self._remote.cancel_all(self.reason())
+                try:
+                    await self._remote.drain()
+                except BaseException as error:
+                    raised = raised or error
+            final = self._final_error(raised)
+            if final is None:
+                return raised is not None or bool(swallowed)
+            if final is exc:
+                return False
+            if final is raised:
+                raise final
+            raise final from None
+        finally:
+            # No cycle from an error over its traceback to this frame and back.
+            del raised, final, exc, tb, kind
+            for part in tuple(self._parts):
+                part.scope_ended()
+            self._outcomes.forget()
+
+    def _final_error(self, raised: BaseException | None) -> BaseException | None:
+        """What the scope raises, given what its task group raised."""
+        timeout = self.ending.timeout_error(raised)
+        failures = self._outcomes.raised()
+        # No tally is kept of the tasks of maps, hence `cut_short`.
+        if timeout is None and not failures and not self._outcomes.tally.cancelled and not self.ending.cut_short:
+            return raised
+        return final_error(self, self._name, raised, failures, timeout)
+
+
+KEPT_WHOLE = (ScopeEngine, RemoteTasks, PolicyState, TaskHandle)
+"""Classes whose methods Ctrl-C must not interrupt half-way, see `LoopAdapter.guard`."""

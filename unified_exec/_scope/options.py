@@ -1,0 +1,49 @@
+"""The options of `spawn` and `map` for type checkers; `TaskScope.spawn` and `TaskScope.map` explain them."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+from .._pools.process.pool import ProcessPool
+from .._pools.thread.pool import ThreadPool
+from .._rules.retry import Retry
+from .._sync.limit import Gate
+from ..observe.progress.record import Show
+
+On = Literal["loop", "thread", "process", "cpu", "auto"] | ProcessPool | ThreadPool
+
+
+class PlaceOption(TypedDict, total=False):
+    """The option that every way to run something takes."""
+
+    on: On | None
+
+
+class SpawnOptions(PlaceOption, total=False):
+    """The options of `TaskScope.spawn`."""
+
+    timeout: float | None
+    name: str | None
+    interrupt: bool
+    abandon: bool
+    retry: Retry | None
+    limit: int | Gate | None
+    progress: Show
+
+
+class StageOptions(PlaceOption, total=False):
+    """The options that `TaskScope.map` shares with `Pipeline.map`."""
+
+    limit: int | Gate | None
+    ordered: bool
+    chunk: int | Literal["auto"]
+    buffer: int | None
+    retry: Retry | None
+    timeout: float | None
+
+
+class MapOptions(StageOptions, total=False):
+    """The options of `TaskScope.map`."""
+
+    return_exceptions: bool
+    progress: Show
