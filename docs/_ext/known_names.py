@@ -88,9 +88,10 @@ OBJECTS: dict[str, dict[str, dict[str, str]]] = {
             "method": "anyio.abc.TaskGroup.create_task anyio.abc.TaskGroup.start "
             "anyio.abc.TaskGroup.start_soon",
             "exception": "anyio.TaskCancelled anyio.TaskNotFinished",
-            "function": "anyio.gather anyio.as_completed anyio.run anyio.move_on_after anyio.fail_after anyio.create_task_group anyio.sleep "
-            "anyio.sleep_forever anyio.lowlevel.checkpoint anyio.from_thread.run anyio.from_thread.run_sync "
-            "anyio.to_thread.run_sync anyio.to_process.run_sync",
+            "function": "anyio.as_completed anyio.create_task_group anyio.fail_after "
+            "anyio.from_thread.run anyio.from_thread.run_sync anyio.gather "
+            "anyio.lowlevel.checkpoint anyio.move_on_after anyio.run anyio.sleep "
+            "anyio.sleep_forever anyio.to_process.run_sync anyio.to_thread.run_sync",
         }
     },
     "trio": {
