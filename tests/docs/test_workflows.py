@@ -23,3 +23,9 @@ def test_every_path_it_names_exists(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     for path in re.findall(r"(?<![\w./])((?:tests|docs|benchmarks|examples|unified_exec)/[\w./]*\w)(?![\w*])", text):
         assert (ROOT / path).exists(), f"{file.name} names {path}, which is not there"
+
+
+def test_the_map_of_the_house_answers_twenty_questions() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    answers = re.findall(r"^\| .*\? \| `(unified_exec/[\w/]+\.py)` \|$", text, re.MULTILINE)
+    assert len(answers) == len(set(answers)) == 20
