@@ -79,7 +79,7 @@ def wake_all() -> None:
         if asyncio is not None and isinstance(thing, asyncio.AbstractEventLoop):
             if thing.is_running():
                 _in_loop(thing, int)
-        elif trio is not None and type(thing) is trio._core._run.Runner:
+        elif trio is not None and type(thing).__name__ == "Runner" and type(thing).__module__ == "trio._core._run":
             _in_trio(thing, int)
 
 

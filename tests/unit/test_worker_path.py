@@ -1,0 +1,49 @@
+"""From task to task a worker runs little Python: the one measure of its speed that is exact."""
+
+from __future__ import annotations
+
+import sys
+from itertools import pairwise
+from types import FrameType
+from typing import Any
+
+import anyio
+
+from unified_exec import ProcessPool, TaskScope
+
+CALLS_MAX = 12
+
+_calls: list[str] = []
+
+
+def count_calls() -> None:
+    def profile(frame: FrameType, event: str, arg: object) -> None:
+        if event == "call":
+            _calls.append(frame.f_code.co_name)
+
+    sys.setprofile(profile)
+
+
+def quick(n: int) -> int:
+    return n
+
+
+def calls() -> list[str]:
+    sys.setprofile(None)
+    return _calls
+
+
+def test_a_worker_makes_few_calls_from_task_to_task() -> None:
+    async def main() -> Any:
+        async with ProcessPool(1) as pool, TaskScope() as scope:
+            await scope.spawn(quick, 0, on=pool)
+            scope.spawn(count_calls, on=pool)
+            for n in range(50):
+                scope.spawn(quick, n, on=pool)
+            return await scope.spawn(calls, on=pool)
+
+    found = anyio.run(main)
+    tasks = [at for at, name in enumerate(found) if name == quick.__name__]
+    assert len(tasks) == 50
+    # The fewest: where the parent is slow the worker looks for the next task again and again.
+    assert min(later - at for at, later in pairwise(tasks)) <= CALLS_MAX, found
