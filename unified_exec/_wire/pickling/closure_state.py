@@ -14,7 +14,7 @@ from weakref import ref as weak
 from .by_value import SET_BY_LRU_CACHE, CachedFunction, importable
 from .code_facts import facts_of
 
-__all__ = ["Watch", "watches_of"]
+__all__ = ["CaptureSnapshot", "snapshots_of"]
 
 _MISSING = object()
 _GIVEN = SET_BY_LRU_CACHE - {"__wrapped__"}
@@ -24,16 +24,26 @@ _ATOMS = frozenset(
 
 
 class _Mutable(Exception):
-    """Something is captured whose present value every call must see."""
+    """Something is captured whose current value every call must see."""
 
 
-class Watch:
-    """What one function captured when it was pickled; compares by identity.
+class CaptureSnapshot:
+    """What one function captured when it was pickled; compared by identity.
 
     Holds strong references to atoms only: a function must be able to die although its entry is cached.
     """
 
-    __slots__ = ("_attribute_count", "_attributes", "_cells", "_code", "_defaults", "_globals", "_kwdefaults", "_ref")
+    __slots__ = (
+        "_attribute_count",
+        "_attributes",
+        "_cells",
+        "_code",
+        "_defaults",
+        "_globals",
+        "_kwdefaults",
+        "_plain",
+        "_ref",
+    )
 
     def __init__(self, fn: Any, queue: list[Any]) -> None:
         self._ref = weak(fn)
@@ -46,13 +56,15 @@ class Watch:
         self._defaults: tuple[object, ...] | None = None
         self._kwdefaults: tuple[tuple[str, object, bool], ...] = ()
         if isinstance(fn, types.FunctionType):
-            self._watch_function(fn, queue)
+            self._take(fn, queue)
         elif isinstance(fn, functools.partial):
             _noted(range(len(fn.args)), fn.args, queue)
             self._kwdefaults = _noted(fn.keywords, fn.keywords, queue)
             _note(fn.func, queue)
+        # The common case, for which `unchanged` has a short way.
+        self._plain = type(fn) is types.FunctionType and not (vars(fn) or self._kwdefaults or self._cells)
 
-    def _watch_function(self, fn: types.FunctionType, queue: list[Any]) -> None:
+    def _take(self, fn: types.FunctionType, queue: list[Any]) -> None:
         facts = facts_of(fn.__code__)
         if facts.writes:
             raise _Mutable
@@ -65,6 +77,14 @@ class Watch:
     def unchanged(self) -> bool:
         """Tell whether the function still captures the very same objects."""
         fn: Any = self._ref()
+        if self._plain and fn is not None:
+            return (
+                fn.__code__ is self._code
+                and fn.__defaults__ is self._defaults
+                and not fn.__kwdefaults__
+                and not fn.__dict__
+                and (not self._globals or _same(self._globals, fn.__globals__))
+            )
         if fn is None or len(vars(fn)) != self._attribute_count or not _same(self._attributes, vars(fn)):
             return False
         if self._code is None:
@@ -82,20 +102,20 @@ class Watch:
         )
 
 
-def watches_of(fn: Callable[..., object]) -> tuple[Watch, ...] | None:
-    """Return what has to be watched so that the pickle of `fn` may be used again, or None if it never may."""
+def snapshots_of(fn: Callable[..., object]) -> tuple[CaptureSnapshot, ...] | None:
+    """Return snapshots of what `fn` captures: while all are unchanged, its pickle may be used again; None if never."""
     queue: list[Any] = [fn]
     seen: set[int] = set()
-    watches: list[Watch] = []
+    snapshots: list[CaptureSnapshot] = []
     try:
         while queue:
             obj = queue.pop()
             if id(obj) not in seen:
                 seen.add(id(obj))
-                watches.append(Watch(obj, queue))
+                snapshots.append(CaptureSnapshot(obj, queue))
     except _Mutable:
         return None
-    return tuple(watches)
+    return tuple(snapshots)
 
 
 def _noted(keys: Iterable[Any], container: Any, queue: list[Any]) -> tuple[tuple[Any, object, bool], ...]:

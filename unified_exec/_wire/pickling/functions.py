@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from .closure_state import Watch
+    from .closure_state import CaptureSnapshot
 
 __all__ = [
     "EncodedCall",
@@ -62,7 +62,7 @@ class FunctionEntry:
         coroutine: it is a coroutine function, noted by the engine; None while unknown.
     """
 
-    __slots__ = ("__weakref__", "_ref", "_watches", "coroutine", "id", "name", "payload", "stats", "volatile")
+    __slots__ = ("__weakref__", "_ref", "_snapshots", "coroutine", "id", "name", "payload", "stats", "volatile")
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class FunctionEntry:
         ref: weak[Any] | None,
         *,
         volatile: bool = False,
-        watches: tuple[Watch, ...] = (),
+        snapshots: tuple[CaptureSnapshot, ...] = (),
     ) -> None:
         self.id = 0 if volatile else next(_numbers)
         self.payload = payload
@@ -80,7 +80,7 @@ class FunctionEntry:
         self.stats = stats_for(fn)
         self.coroutine: bool | None = None
         self._ref = ref
-        self._watches = watches
+        self._snapshots = snapshots
 
 
 class EncodedCall(NamedTuple):
@@ -153,8 +153,8 @@ def entry_for(fn: Callable[..., object]) -> FunctionEntry:
     """
     entry = _entries.get(id(fn))
     if entry is not None and (entry._ref is None or entry._ref() is fn):
-        for watch in entry._watches:
-            if not watch.unchanged():
+        for snapshot in entry._snapshots:
+            if not snapshot.unchanged():
                 break
         else:
             return entry
@@ -237,20 +237,20 @@ def _new_entry(fn: Callable[..., object]) -> FunctionEntry:
         except Exception:  # what has no name goes by value
             payload = b""
         if (payload.endswith(GLOBAL_TAIL) or (payload and _is_descriptor(fn))) and found_by_name(payload):
-            return _cached(fn, payload, watches=())
+            return _cached(fn, payload, snapshots=())
     from . import by_value, closure_state, pickle_errors
 
-    watches = closure_state.watches_of(fn) if _may_be_watched(fn) else None
-    if watches is None:
+    snapshots = closure_state.snapshots_of(fn) if _may_be_cached(fn) else None
+    if snapshots is None:
         return FunctionEntry(fn, b"", None, volatile=True)
     try:
         payload, _ = by_value.dumps(fn, upward=False)
     except Exception as error:
         raise pickle_errors.refused_call(fn, (), error) from error
-    return _cached(fn, payload, watches=watches)
+    return _cached(fn, payload, snapshots=snapshots)
 
 
-def _cached(fn: Callable[..., object], payload: bytes, *, watches: tuple[Watch, ...]) -> FunctionEntry:
+def _cached(fn: Callable[..., object], payload: bytes, *, snapshots: tuple[CaptureSnapshot, ...]) -> FunctionEntry:
     number = id(fn)
     ref: weak[Any] | None
     try:
@@ -258,7 +258,7 @@ def _cached(fn: Callable[..., object], payload: bytes, *, watches: tuple[Watch, 
     except TypeError:
         ref = None
         _unweakable.append(fn)
-    entry = _entries[number] = FunctionEntry(fn, payload, ref, watches=watches)
+    entry = _entries[number] = FunctionEntry(fn, payload, ref, snapshots=snapshots)
     return entry
 
 
@@ -276,7 +276,7 @@ def _is_descriptor(fn: object) -> bool:
     return isinstance(fn, (types.MethodDescriptorType, types.WrapperDescriptorType))
 
 
-def _may_be_watched(fn: Any) -> bool:
+def _may_be_cached(fn: Any) -> bool:
     return type(fn) in (types.FunctionType, partial, _lru_cache_wrapper)
 
 
