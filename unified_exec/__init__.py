@@ -11,7 +11,6 @@ The names are loaded when they are first used: a worker process needs few of the
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from ._pipeline.pipeline import Pipeline as Pipeline
     from ._pipeline.pipeline import StageStats as StageStats
     from ._platform.cpu_count import cpu_count as cpu_count
+    from ._pools.default_pools import prestart as prestart
     from ._pools.default_pools import shutdown_default_pools as shutdown_default_pools
     from ._pools.process.pool import ProcessPool as ProcessPool
     from ._pools.thread.pool import ThreadPool as ThreadPool
@@ -99,7 +99,7 @@ _HOMES = {
     "_scope.call": ("call",),
     "_scope.share": ("share",),
     "_worker.shared_object": ("Shared",),
-    "_pools.default_pools": ("shutdown_default_pools",),
+    "_pools.default_pools": ("prestart", "shutdown_default_pools"),
     "_handles.cancelled": ("TaskCancelled",),
     "_handles.handle": ("TaskHandle",),
     "_sync.limit": ("Limit",),
@@ -174,6 +174,7 @@ __all__ = [
     "current_task",
     "exponential",
     "is_cancelled",
+    "prestart",
     "report",
     "share",
     "shutdown_default_pools",
@@ -194,21 +195,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOME})
-
-
-def _start_ahead() -> None:
-    """Start a worker now if the program that imports this package is a script that will want one."""
-    frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith("<frozen importlib"):
-        frame = frame.f_back
-    if frame.f_globals.get("__name__") != "__main__" or "__file__" not in frame.f_globals:
-        return
-    from ._rules.foresight import names_process_work
-
-    if names_process_work(frame.f_code, not getattr(sys, "_is_gil_enabled", lambda: True)()):
-        from ._pools.process import prestart
-
-        prestart.begin()
-
-
-_start_ahead()

@@ -39,6 +39,7 @@ ROWS = [
         (
             Contender(OURS, _program("ours")),
             Contender("anyio.to_process", _program("anyio_process"), ("anyio",)),
+            Contender("unified_exec with prestart()", _program("ours_prestart")),
             Contender("asyncio + ProcessPoolExecutor", _program("executor")),
             Contender("unified_exec under asyncio.run", _program("ours_asyncio")),
             Contender("anyio.run alone", _program("anyio_alone"), ("anyio",), peer=False),

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import sys
 from _thread import allocate_lock
-from collections.abc import Callable
 from typing import Any
 
 from .adapter import LoopAdapter
 
-at_first_port: Callable[[LoopAdapter], object] | None = None
-"""Called once, in the thread of the first event loop that a port is made for."""
 _asyncio_ports: dict[Any, LoopAdapter] = {}
 _lock = allocate_lock()
 _trio_ports: Any = None  # a trio.lowlevel.RunVar[Port]
@@ -37,7 +34,6 @@ def current_adapter() -> LoopAdapter:
             for other in [known for known in _asyncio_ports if known.is_closed()]:
                 del _asyncio_ports[other]
             port = _asyncio_ports[loop] = AsyncioAdapter(loop)
-        _first(port)
     return port
 
 
@@ -54,12 +50,4 @@ def _current_trio_port() -> LoopAdapter:
 
         port = TrioAdapter()
         _trio_ports.set(port)
-        _first(port)
     return port
-
-
-def _first(port: LoopAdapter) -> None:
-    global at_first_port
-    tell, at_first_port = at_first_port, None
-    if tell is not None:
-        tell(port)

@@ -58,6 +58,53 @@ def gil_is_off() -> bool:
     return _CAN_BE_OFF and not sys._is_gil_enabled()  # type: ignore[attr-defined, unused-ignore]
 
 
+def prestart(workers: int = 1) -> None:
+    """Start worker processes of the default process pool now, so that the first process tasks find them ready.
+
+    A worker takes about as long to start as an interpreter. Call this at the top of a program, before its other
+    imports: the workers start on other cores meanwhile. It returns at once and needs no event loop. Importing
+    `unified_exec` alone starts nothing.
+
+    The pool uses such a worker only if one that it starts itself would be no different: a worker started before the
+    program changed its environment variables, its folder, its user, its limits or its signal masks is left unused.
+    (Without ``/proc`` limits and masks are not compared.) A worker that is not used exits after a minute, or with the
+    program. ``shutdown_default_pools`` ends it, too.
+
+    Calling it again starts only what is missing, and nothing if the pool has that many workers already. After a fork
+    the child calls it for itself. In a worker it does nothing, so it may stand in a module that workers import.
+
+    Args:
+        workers: how many workers the pool is to have. It never has more than the cores this process may use.
+
+    Raises:
+        TypeError: `workers` is not an int.
+        ValueError: `workers` is less than 1.
+        WorkerStartError: a process could not be started.
+
+    Example::
+
+        from unified_exec import TaskScope, prestart
+
+        prestart()
+
+        import anyio
+
+        async def main():
+            async with TaskScope() as scope:
+                print(await scope.spawn(sum, range(1000), on="process"))
+
+        anyio.run(main)
+    """
+    if type(workers) is not int:
+        raise TypeError(f"prestart(workers) takes a number of worker processes, got {workers!r}")
+    if workers < 1:
+        raise ValueError(f"prestart(workers) takes a number of at least 1, got {workers}")
+    from .._worker import context
+
+    if context.worker is None:
+        default_processes().start_ahead(workers)
+
+
 def shutdown_default_pools() -> None:
     """End the shared pools and wait for their workers. The next scope that needs one makes a new one.
 
@@ -68,9 +115,9 @@ def shutdown_default_pools() -> None:
     for pool in (_processes, _threads, _cores):
         if pool is not None and not pool.closed:
             pool.close()
-    disband = sys.modules.get("unified_exec._pools.process.disband")
-    if disband is not None:
-        disband.reap_left()
+    pools = sys.modules.get("unified_exec._pools.process.pool")
+    if pools is not None:
+        pools.reap_the_rest()
     with _lock:
         _processes = _threads = _cores = None
 

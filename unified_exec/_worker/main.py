@@ -6,7 +6,7 @@ import _signal
 import atexit
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._platform import posix
 from .._platform.shared_memory import read_block
@@ -35,11 +35,13 @@ def main() -> None:
     # The parent decides what Ctrl-C means for the workers. Unlike SIG_IGN, a handler does not survive an exec.
     _signal.signal(_signal.SIGINT, lambda signum, frame: None)
     connection = WorkerConnection()
-    if len(sys.argv) > 1:
+    idle_seconds = None
+    if len(sys.argv) > 2:
         import_for_scripts(sys.argv.pop(1))
-    settings = read_settings(connection)
+        idle_seconds = float(sys.argv.pop(1))
+    settings = read_settings(connection, idle_seconds)
     if settings is None:
-        return
+        leave(0)
     runner = make_runner(connection, settings)
     context.worker = runner.context
     signal = runner.signal
@@ -70,7 +72,7 @@ def make_runner(connection: WorkerConnection, settings: Settings) -> CallRunner 
     return CallRunner(connection, settings)
 
 
-def leave(code: int) -> None:
+def leave(code: int) -> NoReturn:
     """Exit without the interpreter's own clean-up, which would wait for threads of a task.
 
     Functions registered with `atexit` still run, for a limited time: then the kernel kills the process.
@@ -94,8 +96,13 @@ def import_for_scripts(folder: str) -> None:
     sys.path.pop()
 
 
-def read_settings(connection: WorkerConnection) -> Settings | None:
-    """Wait for the settings; ``None`` if the parent went away first."""
+def read_settings(connection: WorkerConnection, idle_seconds: float | None) -> Settings | None:
+    """Wait for the settings; ``None`` if the parent exits before, or no pool takes this process for `idle_seconds`."""
+    if idle_seconds is not None:
+        from select import select
+
+        if not select([connection.control], (), (), idle_seconds)[0]:
+            return None
     buffer = bytearray(frames.MESSAGE_MAX)
     while True:
         size, fd = receive(connection.control, buffer)

@@ -8,7 +8,9 @@ from typing import Any
 
 from ..._loops.adapter import LoopAdapter
 from ...abc import Backend, Capabilities
+from . import prestart
 from .admission import Admission, IdleCheck, have_tasks
+from .disband import reap_left
 from .lane import ProcessLane
 from .worker import reap_all
 from .worker_registry import WorkerRegistry
@@ -98,6 +100,15 @@ class ProcessPool(Backend):
         registry = self._registry
         return registry.lanes.get(port) or registry.lane(port, lambda: ProcessLane(registry, self._admission, port))
 
+    def start_ahead(self, workers: int) -> None:
+        """Start processes until the pool has `workers`, or as many as it may have; see `unified_exec.prestart`.
+
+        Raises:
+            WorkerStartError: a process could not be started.
+        """
+        missing = min(workers, self.max_workers) - len(self._registry.workers)
+        prestart.start_ahead(missing, self._registry.spec.environment())
+
     def refuse_work(self) -> None:
         """Admit no work from now on."""
         self._admission.close()
@@ -168,3 +179,9 @@ class ProcessPool(Backend):
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def reap_the_rest() -> None:
+    """Reap workers that no pool has: those of closed pools whose loops have ended, and those started ahead."""
+    reap_left()
+    prestart.discard()

@@ -1,7 +1,7 @@
-"""A worker process that is started while the program still imports.
+"""Worker processes that are started before a pool needs them.
 
-Its interpreter starts on another core meanwhile: the first process task finds it up. It knows nothing of the program
-until a pool takes it, and a pool takes it only if a worker started at that moment would inherit the same.
+Their interpreters start on other cores while the program still imports. They know nothing of the program until a pool
+takes them, and a pool takes one only if a process started at that moment would inherit the same.
 """
 
 from __future__ import annotations
@@ -10,86 +10,130 @@ import atexit
 import os
 import sys
 from importlib.util import find_spec
+from typing import NamedTuple
 
-from ..._loops import current
-from ..._loops.adapter import LoopAdapter
-from ..._platform import cpu_count
-from ...errors import WorkerStartError
 from .child import Child
 from .start_worker import start_process
 
-UNCLAIMED_SECONDS = 5.0
-"""After so many seconds of its first event loop a program that has not used the process gets rid of it."""
+IDLE_SECONDS = 60.0
+"""A process that no pool has taken after this many seconds exits, as an idle worker of the default pool does."""
 
 _STATUS = "/proc/thread-self/status"
 _LIMITS = "/proc/thread-self/limits"
 _INHERITED = (b"Umask", b"Uid", b"Gid", b"Groups", b"SigIgn", b"Cap", b"NoNewPrivs", b"Seccomp", b"Cpus_", b"Mems_")
 
-_waiting: list[tuple[Child, object]] = []  # one or none; taken with `pop`, which no two threads can do at once
+
+class Prestarted(NamedTuple):
+    """A process that waits for a pool.
+
+    Attributes:
+        environment: its environment variables.
+        inherited: what else it has from this process, see `_inherited`.
+    """
+
+    child: Child
+    environment: dict[str, str]
+    inherited: tuple[object, ...]
 
 
-def begin() -> None:
-    """Start the process, for the first pool that wants a worker like it. Does nothing where it cannot be compared."""
+_waiting: list[Prestarted] = []  # changed with `pop` and `append` alone, which threads can do at the same time
+
+
+def start_ahead(count: int, environment: dict[str, str]) -> None:
+    """Have at least `count` processes waiting for a pool whose workers have this environment.
+
+    Raises:
+        WorkerStartError: a process could not be started.
+    """
     inherited = _inherited()
-    if inherited is None or _waiting:
-        return
-    cores = cpu_count.cpu_count()
-    environment = {**os.environ, **cpu_count.worker_environment(dict(os.environ), cores, cores)}
-    try:
-        child = start_process(environment, _folder_of_cloudpickle())
-    except WorkerStartError:
-        return  # whoever needs a worker will be told
-    _waiting.append((child, (environment, inherited)))
-    atexit.register(discard)
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_after_fork)
-    current.at_first_port = _give_notice
+    useful = []
+    for _ in range(len(_waiting)):
+        process = _pop()
+        if process is None:
+            break
+        if process.child.has_ended() or process[1:] != (environment, inherited):
+            _end(process)
+        else:
+            useful.append(process)
+    _waiting.extend(useful)
+    for _ in range(count - len(useful)):
+        child = start_process(environment, (_folder_of_cloudpickle(), str(IDLE_SECONDS)))
+        _waiting.append(Prestarted(child, environment, inherited))
 
 
 def take(environment: dict[str, str]) -> Child | None:
-    """The process, if there still is one and a new one with this environment would be no different."""
+    """Return a process that is no different from one that would be started now, ``None`` if there is none."""
+    if not _waiting:
+        return None
+    inherited = _inherited()
+    others = []
+    found = None
+    while found is None and (process := _pop()) is not None:
+        if process.child.has_ended():
+            _end(process)
+        elif process[1:] == (environment, inherited):
+            found = process.child
+        else:
+            others.append(process)
+    _waiting.extend(others)
+    return found
+
+
+@atexit.register
+def discard() -> None:
+    """End the processes that no pool has taken."""
+    while (process := _pop()) is not None:
+        _end(process)
+
+
+def _pop() -> Prestarted | None:
     try:
-        child, birth = _waiting.pop()
+        return _waiting.pop()
     except IndexError:
         return None
-    if birth == (environment, _inherited()):
-        return child
-    _waiting.append((child, birth))
-    return None
 
 
-def discard() -> None:
-    """End the process if nobody has taken it."""
-    try:
-        child, _ = _waiting.pop()
-    except IndexError:
-        return
-    child.reap()
-    child.close()
-
-
-def _give_notice(port: LoopAdapter) -> None:
-    port.call_later(UNCLAIMED_SECONDS, discard)
+def _end(process: Prestarted) -> None:
+    process.child.reap()
+    process.child.close()
 
 
 def _after_fork() -> None:
-    while _waiting:
-        _waiting.pop()[0].close()
+    while (process := _pop()) is not None:
+        process.child.close()
 
 
-def _inherited() -> tuple[object, ...] | None:
-    """What a process gets from its parent besides the environment: folder, user, limits, masks, priority."""
+def _inherited() -> tuple[object, ...]:
+    """Return what a process gets from this one besides the environment: folder, user, limits, masks, priority.
+
+    Without ``/proc`` only a part of it can be told.
+    """
     try:
-        with open(_STATUS, "rb") as file:
-            status = [line for line in file if line.startswith(_INHERITED)]
-        with open(_LIMITS, "rb") as file:
-            limits = file.read()
-        return sys.executable, os.getcwd(), os.getpriority(os.PRIO_PROCESS, 0), status, limits
+        folder: str | None = os.getcwd()
     except OSError:
-        return None
+        folder = None  # it was removed
+    return (
+        sys.executable,
+        folder,
+        os.getpriority(os.PRIO_PROCESS, 0),
+        _read(_STATUS, _INHERITED),
+        _read(_LIMITS, (b"",)),
+    )
+
+
+def _read(path: str, starts: tuple[bytes, ...]) -> list[bytes]:
+    try:
+        with open(path, "rb") as file:
+            return [line for line in file if line.startswith(starts)]
+    except OSError:
+        return []
 
 
 def _folder_of_cloudpickle() -> str:
-    """Where the worker finds what it needs for functions without an importable name, such as those of a script."""
+    """Return where the process finds what it needs for functions of a script, which it may import ahead."""
     spec = find_spec("cloudpickle")
     return os.path.dirname(os.path.dirname(spec.origin)) if spec is not None and spec.origin else ""
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -25,12 +25,12 @@ _STANDARD_FINDERS = 3
 _lifelines: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
-def start_process(environment: dict[str, str], folder: str | None = None) -> Child:
+def start_process(environment: dict[str, str], arguments: tuple[str, ...] = ()) -> Child:
     """Start a worker and return at once; it says READY when it is up.
 
     Args:
         environment: of the process.
-        folder: import cloudpickle from there before the settings come.
+        arguments: for the worker's `main`.
 
     Raises:
         WorkerStartError: the process could not be made.
@@ -40,14 +40,14 @@ def start_process(environment: dict[str, str], folder: str | None = None) -> Chi
         raise WorkerStartError("sys.executable is empty, so there is no Python to run it with")
     with contextlib.ExitStack() as undo:
         try:
-            child = _start_process(environment, folder, undo)
+            child = _start_process(environment, arguments, undo)
         except OSError as exc:
             raise WorkerStartError(f"{sys.executable} could not be run: {exc}") from exc
         undo.pop_all()
     return child
 
 
-def _start_process(environment: dict[str, str], folder: str | None, undo: contextlib.ExitStack) -> Child:
+def _start_process(environment: dict[str, str], arguments: tuple[str, ...], undo: contextlib.ExitStack) -> Child:
     tasks, claims = _closing(process_control.pair_for_messages(), undo)
     control, its_control = _closing(process_control.pair_for_messages(), undo)
     lifeline, its_lifeline = _closing(socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM), undo)
@@ -59,7 +59,7 @@ def _start_process(environment: dict[str, str], folder: str | None, undo: contex
             status = mmap.mmap(status_fd, connection.STATUS_SIZE)
             undo.callback(status.close)
             theirs = [claims.fileno(), its_control.fileno(), its_lifeline.fileno(), status_fd]
-            pid = _spawn(environment, _command(folder), theirs)
+            pid = _spawn(environment, _command(arguments), theirs)
         finally:
             os.close(status_fd)
     undo.callback(_end, pid)
@@ -106,10 +106,10 @@ def _spawn(environment: dict[str, str], command: list[str], sources: list[int]) 
             os.close(fd)
 
 
-def _command(folder: str | None) -> list[str]:
+def _command(arguments: tuple[str, ...]) -> list[str]:
     # -S: `site` costs half the start of an interpreter, and all it would do is told by the parent.
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    return [sys.executable, *flags, "-S", "-P", "-c", _BOOT, _ROOT, *([folder] if folder else ())]
+    return [sys.executable, *flags, "-S", "-P", "-c", _BOOT, _ROOT, *arguments]
 
 
 def parent_settings() -> Settings:

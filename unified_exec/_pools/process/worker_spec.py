@@ -48,11 +48,7 @@ class WorkerSpec(NamedTuple):
         settings.max_tasks = self.max_tasks
         settings.max_memory = self.max_memory
         settings.idle = self.idle_timeout
-        environment = {
-            **os.environ,
-            **cpu_count.worker_environment(dict(os.environ), self.max_workers, cpu_count.cpu_count()),
-            **self.env,
-        }
+        environment = self.environment()
         worker = Worker(prestart.take(environment) or start_process(environment), kind)
         try:
             worker.send_settings(codec.encode_value(settings.as_dict()).data)
@@ -62,6 +58,11 @@ class WorkerSpec(NamedTuple):
             worker.reap()
             raise WorkerStartError(f"its settings could not be sent: {exc}") from exc
         return worker
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment variables of a worker that is started now."""
+        own = dict(os.environ)
+        return {**own, **cpu_count.worker_environment(own, self.max_workers, cpu_count.cpu_count()), **self.env}
 
 
 def make_spec(
