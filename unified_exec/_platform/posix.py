@@ -22,7 +22,7 @@ TELLS_END = bool(MESSAGES) and not PLAIN and os.uname().sysname == "Linux" if ha
 if not TELLS_END:
     MESSAGES = int(_socket.SOCK_DGRAM)
 
-BELL = getattr(_signal, "SIGURG", None)
+CANCEL_SIGNAL = getattr(_signal, "SIGURG", None)
 """A signal whose default action is to be ignored."""
 DONTWAIT = getattr(_socket, "MSG_DONTWAIT", 0)
 RECEIVED_CLOEXEC = 0 if PLAIN else getattr(_socket, "MSG_CMSG_CLOEXEC", 0)

@@ -13,7 +13,7 @@ from opcode import opname
 from types import FrameType
 from typing import Any
 
-from .._platform.posix import BELL as SIGNAL
+from .._platform.posix import CANCEL_SIGNAL
 from .._tasks.current import CurrentTask, consists_of
 from .._wire import frames
 from .._wire.frames import ProtocolError
@@ -72,8 +72,8 @@ class CancelSignal:
 
     def install(self) -> None:
         """Install the signal handler (again: a task may have installed one of its own)."""
-        if SIGNAL is not None and _signal.getsignal(SIGNAL) is not self.handler:
-            _signal.signal(SIGNAL, self.handler)
+        if CANCEL_SIGNAL is not None and _signal.getsignal(CANCEL_SIGNAL) is not self.handler:
+            _signal.signal(CANCEL_SIGNAL, self.handler)
 
     def on_signal(self, signum: int, frame: FrameType | None) -> None:
         """The signal handler."""
@@ -203,5 +203,5 @@ def send(pid: int) -> None:
     Raises:
         ProcessLookupError: there is no such process any more.
     """
-    if SIGNAL is not None:
-        os.kill(pid, SIGNAL)
+    if CANCEL_SIGNAL is not None:
+        os.kill(pid, CANCEL_SIGNAL)

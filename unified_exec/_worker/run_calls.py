@@ -9,8 +9,7 @@ from sys import gettrace, settrace
 from time import monotonic
 from typing import Any
 
-from .._platform.posix import BELL as SIGNAL
-from .._platform.posix import DONTWAIT, sched_yield
+from .._platform.posix import CANCEL_SIGNAL, DONTWAIT, sched_yield
 from .._platform.shared_memory import read_block
 from .._platform.shm_cache import KEEP, BlockCache
 from .._tasks.current import current
@@ -180,7 +179,7 @@ class CallRunner:
         signal = self.signal
         send_result.flush()
         self.done += 1
-        if getsignal(SIGNAL) is not signal.handler:
+        if getsignal(CANCEL_SIGNAL) is not signal.handler:
             signal.install()
         leaving = signal.poisoned or (self._may_wear_out and self._settings.worn_out(self.done))
         cancelled = task.cancel_requested and signal.was_cancelled(task, error)

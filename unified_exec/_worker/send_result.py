@@ -36,7 +36,7 @@ def send(
     if error is None and type(value) in codec.ATOMS and not cancelled and not connection.reported_on:
         try:
             data = dumps(value, PROTOCOL)
-        except Exception:  # told below
+        except Exception:  # reported below
             data = b""
         if data and len(data) <= frames.INLINE_MAX:  # what `pack_done` does, without the call
             connection.answer(_pack_header(frames.DONE, flags, frames.VALUE, id, started, finished) + data)

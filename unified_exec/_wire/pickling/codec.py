@@ -156,7 +156,7 @@ def found_by_name(data: bytes) -> bool:
     """Tell whether every name in this plain pickle means the same thing in another process.
 
     ``__main__`` does not, nor ``__mp_main__``, nor a module that was registered with cloudpickle to go by value.
-    A mere string of that kind also makes it False, which costs time and nothing else.
+    A string with such a name in it also makes it False, which only costs time.
     """
     if data.find(b"_main__") >= 0:  # `in` raises and clears a TypeError inside, which takes three times as long
         return False

@@ -94,7 +94,7 @@ def adopt(token: str, upward: bool, make: Callable[..., object], args: tuple[obj
     """Make the local stand-in for an object that arrived by value, or find the one that is here already.
 
     A class is made once. A function is made anew at each arrival, with globals of its own, so that no
-    call sees what another one left behind; what this process issued itself is returned as it is.
+    call sees the changes of another; what this process issued itself is returned as it is.
     """
     obj = _living(token)
     with _lock:
