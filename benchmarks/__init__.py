@@ -1,4 +1,4 @@
-"""What the engine costs, measured side by side with its peers: ``python -m benchmarks``; and ``benchmarks.soak``.
+"""What the engine costs, compared with its peers: ``python -m benchmarks``; and random work: ``benchmarks.soak``.
 
 Worker processes import `benchmarks.work` by name, so nothing is imported here.
 """

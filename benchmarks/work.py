@@ -1,4 +1,4 @@
-"""What the workers run. Imported in every worker of every library, so it imports nothing heavy."""
+"""The functions that the workers call. Every worker of every library imports them, so nothing heavy is imported."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def pause_async(seconds: float) -> None:
 
 
 def count(turns: int) -> int:
-    """A fixed amount of pure Python work."""
+    """Do a fixed amount of pure Python work."""
     total = 0
     for turn in range(turns):
         total += turn & 7
@@ -51,7 +51,7 @@ def forever() -> None:
 
 
 def turns_for(seconds: float, tries: int = 5) -> int:
-    """How many turns of `count` take `seconds` of this core, by the fastest of some tries."""
+    """Return the number of turns of `count` that take `seconds` on this core, by the fastest of `tries`."""
     turns = 20_000
     best = float("inf")
     for _ in range(tries):

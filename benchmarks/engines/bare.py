@@ -1,4 +1,4 @@
-"""What the machine itself allows: the least code that could do a row's work. References, not peers."""
+"""What the machine itself allows: the least code that can do a row's work. References, not peers."""
 
 from __future__ import annotations
 
@@ -6,25 +6,13 @@ import asyncio
 import os
 import pickle
 import socket
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Sequence
 from time import perf_counter
 from typing import Any
 
-from ..model import Settings
-from .base import WORKERS, AsyncioEngine, Batch, Engine, Plan, perform_async, perform_sync
-
-_ROOT = str(Path(__file__).parents[2])
-
-
-def start(program: str, *args: str, fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
-    """Start a bare interpreter that can import the benchmarks."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([_ROOT, os.environ.get("PYTHONPATH", "")])}
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *args], pass_fds=fds, env=environment, stdin=subprocess.DEVNULL
-    )
-
+from ..child import start_program
+from ..row import Contender, Settings
+from .engine import WORKERS, Batch, Calls, Engine, Plan, drive
 
 _ANSWER = """
 import pickle, socket, sys
@@ -36,102 +24,126 @@ while message := sock.recv(1 << 20):
 """
 
 
-class PingPong(AsyncioEngine):
-    """asyncio, a socketpair and pickle, and nothing else: one reader that stays registered, a future for each call.
+async def _ping_pong() -> AsyncIterator[Calls]:
+    """asyncio, a socketpair and pickle, nothing else: one reader that stays registered, a future for each call.
 
-    SOCK_SEQPACKET keeps the messages apart, so that neither side frames them. A call is written and an answer read
+    SOCK_SEQPACKET preserves message boundaries, so that neither side adds frames. A call is written and an answer read
     with one system call each, and the child blocks in `recv`.
     """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    child = start_program(_ANSWER, str(theirs.fileno()), fds=(theirs.fileno(),))
+    theirs.close()
+    ours.setblocking(False)
+    loop = asyncio.get_running_loop()
+    waiting: list[asyncio.Future[Any]] = []
+    buffer = bytearray(1 << 20)
+    view = memoryview(buffer)
 
-    name = "bare ping-pong"
-    peer = False
+    def on_answer() -> None:
+        size = ours.recv_into(buffer)
+        waiting.pop().set_result(pickle.loads(view[:size]))
 
-    async def serve(self, plan: Plan) -> float:
-        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        child = start(_ANSWER, str(its.fileno()), fds=(its.fileno(),))
-        its.close()
-        ours.setblocking(False)
-        loop = asyncio.get_running_loop()
-        waiting: list[asyncio.Future[Any]] = []
-        buffer = bytearray(1 << 20)
-        view = memoryview(buffer)
+    def one(fn: Callable[..., Any], args: tuple[Any, ...]) -> asyncio.Future[Any]:
+        future = loop.create_future()
+        waiting.append(future)
+        ours.send(pickle.dumps((fn, args), 5))
+        return future
 
-        def answered() -> None:
-            size = ours.recv_into(buffer)
-            waiting.pop().set_result(pickle.loads(view[:size]))
+    async def many(fn: Callable[..., Any], args: tuple[Any, ...], count: int) -> None:
+        for _ in range(count):
+            await one(fn, args)
 
-        async def timed(batch: Batch) -> tuple[float, Any]:
-            fn, args, value = batch.fn, batch.args, None
-            began = perf_counter()
-            for _ in range(batch.calls):
-                future = loop.create_future()
-                waiting.append(future)
-                ours.send(pickle.dumps((fn, args), 5))
-                value = await future
-            return perf_counter() - began, value
+    loop.add_reader(ours.fileno(), on_answer)
+    try:
+        yield Calls(one, many)
+    finally:
+        loop.remove_reader(ours.fileno())
+        ours.close()
+        child.wait()
 
-        loop.add_reader(ours.fileno(), answered)
-        try:
-            return await perform_async(plan, timed)
-        finally:
-            loop.remove_reader(ours.fileno())
-            ours.close()
-            child.wait()
+
+PING_PONG = Engine("bare ping-pong", _ping_pong, peer=False, only="asyncio")
+
+
+def sharing(name: str, processes: int, plan: Callable[[Settings], Plan]) -> Contender:
+    """Return bare processes that share the calls of `benchmarks.work.count`, performing `plan`; see `share`."""
+
+    def timed(batch: Batch) -> tuple[float, Any]:
+        if not batch.together or batch.fn.__name__ != "count":
+            return 0.0, None  # warm-up: these processes are started for each batch, before it is timed
+        return share(batch.args * batch.calls, processes), None
+
+    return Contender(name, lambda settings: drive(plan(settings), timed), peer=False)
 
 
 _SHARE = """
 import os, sys
 from benchmarks import work
-tickets, done, turns = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+tickets, done = int(sys.argv[1]), int(sys.argv[2])
 os.write(done, b'r')
-while os.read(tickets, 1):
-    work.count(turns)
-    os.write(done, b'd')
+while ticket := os.read(tickets, 4):
+    work.count(int.from_bytes(ticket, 'little'))
+os.write(done, b'd')
+"""
+
+_GENERATE = """
+import os, pickle, sys
+items, go = int(sys.argv[1]), int(sys.argv[3])
+with os.fdopen(int(sys.argv[2]), 'wb') as pipe:
+    os.read(go, 1)
+    for first in range(0, items, 100):
+        pickle.dump(list(range(first, min(first + 100, items))), pipe, 5)
+        pipe.flush()
 """
 
 
-class TwoProcesses(Engine):
-    """Two bare processes that share the calls ideally: each takes the next ticket out of one pipe when it is free.
+def share(turns: Sequence[int], processes: int = WORKERS) -> float:
+    """Return the seconds that bare processes need for calls of `benchmarks.work.count`.
 
-    Only for batches of `benchmarks.work.count` given out together, which is all it is needed for.
+    Each process reads the next call from one shared pipe when it is free, so that they share the work ideally even on
+    an uneven machine.
     """
+    take, put = os.pipe()
+    read, write = os.pipe()
+    children = [start_program(_SHARE, str(take), str(write), fds=(take, write)) for _ in range(processes)]
+    os.close(take)
+    os.close(write)
+    _read_all(read, processes)
+    began = perf_counter()
+    for each in turns:
+        os.write(put, each.to_bytes(4, "little"))
+    os.close(put)
+    _read_all(read, processes)
+    seconds = perf_counter() - began
+    os.close(read)
+    for child in children:
+        child.wait()
+    return seconds
 
-    name = "two bare processes"
-    peer = False
 
-    def __init__(self, processes: int = WORKERS) -> None:
-        self.processes = processes
-        if processes == 1:
-            self.name = "one bare process"
-
-    def perform(self, plan: Plan, settings: Settings) -> float:
-        return perform_sync(plan, self._timed)
-
-    def _timed(self, batch: Batch) -> tuple[float, Any]:
-        if not batch.together or batch.fn.__name__ != "count":
-            return 0.0, None  # warming up: these processes are started for each batch, before it is timed
-        (turns,) = batch.args
-        take, put = os.pipe()
-        read, write = os.pipe()
-        children = [start(_SHARE, str(take), str(write), str(turns), fds=(take, write)) for _ in range(self.processes)]
-        os.close(take)
-        os.close(write)
-        read_all(read, self.processes)
+def receive(items: int) -> float:
+    """Return the seconds to read integers from a bare process that writes them to a pipe, pickled in lists of 100."""
+    read, write = os.pipe()
+    go_read, go = os.pipe()
+    child = start_program(_GENERATE, str(items), str(write), str(go_read), fds=(write, go_read))
+    os.close(write)
+    os.close(go_read)
+    count = 0
+    with os.fdopen(read, "rb") as pipe:
         began = perf_counter()
-        os.write(put, b"t" * batch.calls)
-        read_all(read, batch.calls)
+        os.write(go, b"g")
+        while count < items:
+            for _ in pickle.load(pipe):
+                count += 1
         seconds = perf_counter() - began
-        os.close(put)
-        for child in children:
-            child.wait()
-        os.close(read)
-        return seconds, None
+    os.close(go)
+    child.wait()
+    return seconds
 
 
-def read_all(fd: int, size: int) -> None:
-    """Read so many bytes."""
+def _read_all(fd: int, size: int) -> None:
     while size:
         data = os.read(fd, size)
         if not data:
-            raise RuntimeError("a bare process has ended early")
+            raise RuntimeError("a bare process exited early")
         size -= len(data)

@@ -1,92 +1,46 @@
-"""unified_exec itself."""
+"""unified_exec itself: `scope.spawn` on each backend."""
 
 from __future__ import annotations
 
-from time import perf_counter
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from unified_exec import ProcessPool, TaskScope, ThreadPool
 
-from .. import work
-from ..model import OURS
-from .base import WORKERS, AsyncEngine, Batch, Plan, perform_async
+from ..row import OURS
+from .engine import WORKERS, Calls, Engine
+
+Fn = Callable[..., Any]
 
 
-class OurProcesses(AsyncEngine):
-    """`scope.spawn(..., on="process")` in one scope."""
-
-    name = OURS
-    peer = False
-    on = "process"
-
-    def __init__(self, workers: int = WORKERS) -> None:
-        self.workers = workers
-
-    async def serve(self, plan: Plan) -> float:
-        figure = 0.0
-        async with ProcessPool(self.workers) as pool:
-            figure = await perform_async(plan, lambda batch: self._timed(batch, pool))
-        return figure
-
-    async def _timed(self, batch: Batch, pool: Any) -> tuple[float, Any]:
-        on: Any = self.on
-        fn, args, value = self.callee(batch), batch.args, None
-        # The scope is the caller's context here and its end the join of a batch: one by one, it is not timed.
-        if batch.together:
-            began = perf_counter()
-            async with self.scope(pool) as scope:
-                handles = [scope.spawn(fn, *args, on=on) for _ in range(batch.calls)]
-            value = [handle.result() for handle in handles]
-            return perf_counter() - began, value[-1]
-        seconds = 0.0
-        async with self.scope(pool) as scope:
-            began = perf_counter()
-            for _ in range(batch.calls):
-                value = await scope.spawn(fn, *args, on=on)
-            seconds = perf_counter() - began
-        return seconds, value
-
-    def callee(self, batch: Batch) -> Any:
-        return batch.fn
-
-    def scope(self, pool: Any) -> TaskScope:
-        return TaskScope(processes=pool)
+async def _processes() -> AsyncIterator[Calls]:
+    async with ProcessPool(WORKERS) as pool, TaskScope(processes=pool) as scope:
+        yield _calls(scope, "process", lambda: TaskScope(processes=pool))
 
 
-class OurCoroutineWorkers(OurProcesses):
-    """Coroutine functions in processes; aiomultiprocess' field."""
-
-    name = "unified_exec (coroutines)"
-
-    def callee(self, batch: Batch) -> Any:
-        return getattr(work, f"{batch.fn.__name__}_async")
+async def _threads() -> AsyncIterator[Calls]:
+    async with ThreadPool() as pool, TaskScope(threads=pool) as scope:
+        yield _calls(scope, "thread", lambda: TaskScope(threads=pool))
 
 
-class OurThreads(OurProcesses):
-    """`scope.spawn(..., on="thread")` in one scope."""
-
-    on = "thread"
-
-    async def serve(self, plan: Plan) -> float:
-        figure = 0.0
-        async with ThreadPool() as pool:
-            figure = await perform_async(plan, lambda batch: self._timed(batch, pool))
-        return figure
-
-    def scope(self, pool: Any) -> TaskScope:
-        return TaskScope(threads=pool)
+async def _coroutines() -> AsyncIterator[Calls]:
+    async with TaskScope() as scope:
+        yield _calls(scope, "loop", TaskScope)
 
 
-class OurCoroutines(OurProcesses):
-    """`scope.spawn(coroutine_function)`."""
+def _calls(scope: TaskScope, on: Any, new_scope: Callable[[], TaskScope]) -> Calls:
+    # Single calls run in a scope that is open already; for calls at once, opening the scope and its exit, the join,
+    # are timed.
+    async def many(fn: Fn, args: tuple[Any, ...], count: int) -> Any:
+        async with new_scope() as inner:
+            handles = [inner.spawn(fn, *args, on=on) for _ in range(count)]
+        values = [handle.result() for handle in handles]
+        return values[-1]
 
-    on = "loop"
+    return Calls(lambda fn, args: scope.spawn(fn, *args, on=on), many)
 
-    async def serve(self, plan: Plan) -> float:
-        return await perform_async(plan, lambda batch: self._timed(batch, None))
 
-    def callee(self, batch: Batch) -> Any:
-        return getattr(work, f"{batch.fn.__name__}_async")
-
-    def scope(self, pool: Any) -> TaskScope:
-        return TaskScope()
+PROCESSES = Engine(OURS, _processes, peer=False)
+COROUTINES_IN_PROCESSES = Engine("unified_exec (coroutines)", _processes, peer=False, coroutines=True)
+THREADS = Engine(OURS, _threads, peer=False)
+COROUTINES = Engine(OURS, _coroutines, peer=False, coroutines=True)

@@ -1,124 +1,88 @@
-"""The peers that run functions in threads, and those that run coroutines on the loop."""
+"""The peers that call functions in threads, and those that run coroutines on the event loop."""
 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Executor, ThreadPoolExecutor
-from time import perf_counter
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from .. import work
-from .base import AsyncEngine, AsyncioEngine, Batch, Plan, perform_async
-from .processes import ExecutorProcesses
+from .engine import Calls, Engine
+
+Fn = Callable[..., Any]
+Args = tuple[Any, ...]
 
 
-class ExecutorThreads(ExecutorProcesses):
-    """`loop.run_in_executor` with the loop's default executor."""
+async def _to_thread() -> AsyncIterator[Calls]:
+    async def many(fn: Fn, args: Args, count: int) -> Any:
+        return (await asyncio.gather(*[asyncio.to_thread(fn, *args) for _ in range(count)]))[-1]
 
-    name = "run_in_executor"
-
-    def open(self) -> Executor:
-        return ThreadPoolExecutor()
-
-    async def _timed(self, batch: Batch, executor: Executor) -> tuple[float, Any]:
-        if not batch.together:
-            return await super()._timed(batch, executor)
-        fn, args, loop = batch.fn, batch.args, asyncio.get_running_loop()
-        began = perf_counter()
-        values = await asyncio.gather(*[loop.run_in_executor(executor, fn, *args) for _ in range(batch.calls)])
-        return perf_counter() - began, values[-1]
+    yield Calls(lambda fn, args: asyncio.to_thread(fn, *args), many)
 
 
-class AsyncioToThread(AsyncioEngine):
-    name = "asyncio.to_thread"
+async def _run_in_executor() -> AsyncIterator[Calls]:
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor() as executor:
 
-    async def serve(self, plan: Plan) -> float:
-        return await perform_async(plan, self._timed)
+        async def many(fn: Fn, args: Args, count: int) -> Any:
+            return (await asyncio.gather(*[loop.run_in_executor(executor, fn, *args) for _ in range(count)]))[-1]
 
-    async def _timed(self, batch: Batch) -> tuple[float, Any]:
-        fn, args, value = batch.fn, batch.args, None
-        began = perf_counter()
-        if batch.together:
-            values = await asyncio.gather(*[asyncio.to_thread(fn, *args) for _ in range(batch.calls)])
-            return perf_counter() - began, values[-1]
-        for _ in range(batch.calls):
-            value = await asyncio.to_thread(fn, *args)
-        return perf_counter() - began, value
+        yield Calls(lambda fn, args: loop.run_in_executor(executor, fn, *args), many)
 
 
-class AnyioThreads(AsyncEngine):
-    name = "anyio.to_thread"
-    needs = ("anyio",)
+async def _anyio() -> AsyncIterator[Calls]:
+    from anyio import create_task_group
+    from anyio.to_thread import run_sync
 
-    async def serve(self, plan: Plan) -> float:
-        return await perform_async(plan, self._timed)
-
-    async def _timed(self, batch: Batch) -> tuple[float, Any]:
-        from anyio import create_task_group
-        from anyio.to_thread import run_sync
-
-        fn, args, value = batch.fn, batch.args, None
-        began = perf_counter()
-        if not batch.together:
-            for _ in range(batch.calls):
-                value = await run_sync(fn, *args)
-            return perf_counter() - began, value
+    async def many(fn: Fn, args: Args, count: int) -> None:
         async with create_task_group() as group:
-            for _ in range(batch.calls):
+            for _ in range(count):
                 group.start_soon(run_sync, fn, *args)
-        return perf_counter() - began, value
+
+    yield Calls(lambda fn, args: run_sync(fn, *args), many)
 
 
-class AnyioTasks(AsyncEngine):
-    """`create_task`, whose handles are what `spawn` is like."""
+async def _anyio_create_task() -> AsyncIterator[Calls]:
+    from anyio import create_task_group
 
-    name = "anyio create_task"
-    needs = ("anyio",)
-
-    async def serve(self, plan: Plan) -> float:
-        return await perform_async(plan, self._timed)
-
-    async def _timed(self, batch: Batch) -> tuple[float, Any]:
-        from anyio import create_task_group
-
-        fn, args = getattr(work, f"{batch.fn.__name__}_async"), batch.args
-        began = perf_counter()
+    async def many(fn: Fn, args: Args, count: int) -> Any:
         async with create_task_group() as group:
-            handles = [group.create_task(fn(*args)) for _ in range(batch.calls)]
-        values = [handle.return_value for handle in handles]
-        return perf_counter() - began, values[-1]
+            handles = [group.create_task(fn(*args)) for _ in range(count)]
+        return [handle.return_value for handle in handles][-1]
+
+    yield Calls(lambda fn, args: fn(*args), many)
 
 
-class AnyioStartSoon(AnyioTasks):
-    """`start_soon`, which keeps neither handle nor value."""
+async def _anyio_start_soon() -> AsyncIterator[Calls]:
+    from anyio import create_task_group
 
-    name = "anyio start_soon"
-
-    async def _timed(self, batch: Batch) -> tuple[float, Any]:
-        from anyio import create_task_group
-
-        fn, args = getattr(work, f"{batch.fn.__name__}_async"), batch.args
-        began = perf_counter()
+    async def many(fn: Fn, args: Args, count: int) -> None:
         async with create_task_group() as group:
-            for _ in range(batch.calls):
+            for _ in range(count):
                 group.start_soon(fn, *args)
-        return perf_counter() - began, None
+
+    yield Calls(lambda fn, args: fn(*args), many)
 
 
-class AsyncioTasks(AsyncioEngine):
-    name = "asyncio.TaskGroup"
-
-    async def serve(self, plan: Plan) -> float:
-        return await perform_async(plan, self._timed)
-
-    async def _timed(self, batch: Batch) -> tuple[float, Any]:
-        fn, args = getattr(work, f"{batch.fn.__name__}_async"), batch.args
-        began = perf_counter()
+async def _asyncio_task_group() -> AsyncIterator[Calls]:
+    async def many(fn: Fn, args: Args, count: int) -> Any:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(fn(*args)) for _ in range(batch.calls)]
-        values = [task.result() for task in tasks]
-        return perf_counter() - began, values[-1]
+            tasks = [group.create_task(fn(*args)) for _ in range(count)]
+        return [task.result() for task in tasks][-1]
+
+    yield Calls(lambda fn, args: fn(*args), many)
 
 
-PEERS = (AsyncioToThread(), ExecutorThreads(), AnyioThreads())
-TASK_GROUPS = (AnyioTasks(), AnyioStartSoon(), AsyncioTasks())
+RUN_IN_EXECUTOR = Engine("run_in_executor", _run_in_executor, only="asyncio")
+PEERS = (
+    Engine("asyncio.to_thread", _to_thread, only="asyncio"),
+    RUN_IN_EXECUTOR,
+    Engine("anyio.to_thread", _anyio, ("anyio",)),
+)
+# `create_task` returns a handle, as `spawn` does; `start_soon` keeps neither handle nor value.
+ANYIO_TASKS = Engine("anyio create_task", _anyio_create_task, ("anyio",), coroutines=True)
+TASK_GROUPS = (
+    ANYIO_TASKS,
+    Engine("anyio start_soon", _anyio_start_soon, ("anyio",), coroutines=True),
+    Engine("asyncio.TaskGroup", _asyncio_task_group, only="asyncio", coroutines=True),
+)

@@ -1,29 +1,14 @@
-"""Every row of the table, in its order. A new theme is one file with ``ROWS`` and one line here."""
+"""The rows of the table, by theme. A new theme is a file with ``ROWS`` and a line here."""
 
 from __future__ import annotations
 
 import importlib
 
-from ..model import Row
+from ..row import Row
 
-THEMES = (
-    "process_calls",
-    "arrays",
-    "cancel",
-    "balance",
-    "fairness",
-    "cold_start",
-    "scaling",
-    "thread_calls",
-    "coroutines",
-    "queueing",
-    "memory",
-    "auto",
-    "maps",
-    "pipelines",
-)
+THEMES = ("calls", "cancel", "balance", "fairness", "cold_start", "memory", "auto", "maps", "pipelines")
 
 
-def all_rows() -> list[Row]:
-    """The rows of all themes."""
-    return [row for theme in THEMES for row in importlib.import_module(f"{__name__}.{theme}").ROWS]
+def rows_by_theme() -> dict[str, list[Row]]:
+    """Return the rows of each theme, in the order of the table."""
+    return {theme: importlib.import_module(f"{__name__}.{theme}").ROWS for theme in THEMES}

@@ -12,16 +12,16 @@ from typing import Any
 
 from unified_exec import ProcessPool, TaskScope, ThreadPool
 from unified_exec._auto.placer import forget, record_of
-from unified_exec.cli.bench.hosts import serving
+from unified_exec.cli.bench.io_servers import serving
 from unified_exec.cli.bench.workloads import WORKLOADS, Setting, Workload
 
 from .. import work
-from ..engines.base import WORKERS, on_loop
-from ..model import BEST_PEER, OURS, Bar, Contender, Row, Settings
+from ..engines.engine import WORKERS, on_loop
+from ..row import BEST_PEER, OURS, Bar, Contender, Row, Settings
 
 WARM_UP_MOST = 12
 TIMES, ENOUGH = 15, 0.3
-"""So many times the items are taken through, or for so many seconds, once it is warm."""
+"""Once warm, the items are run `TIMES` times, or for `ENOUGH` seconds."""
 CALLS = 10_000
 PLACES: tuple[Any, ...] = ("auto", "thread", "process")
 
@@ -38,8 +38,10 @@ def _contender(workload: Workload, on: Any) -> Contender:
 
 
 async def _timed(fn: Callable[[Any], Any], items: Sequence[Any], on: Any) -> float:
-    """Seconds for all items, spawned at once, when everything is warm and ``auto`` has settled: the median of some
-    times, for some of the workloads end within milliseconds."""
+    """Return the seconds for all items, spawned at once, when everything is warm and ``auto`` has settled.
+
+    It is a median of several times, since some workloads take only milliseconds.
+    """
     settled = 0
     seconds: list[float] = []
     forget()
@@ -51,7 +53,7 @@ async def _timed(fn: Callable[[Any], Any], items: Sequence[Any], on: Any) -> flo
                     scope.spawn(fn, item, on=on)
             taken = time.perf_counter() - began
             settled += on != "auto" or record_of(fn).model.settled
-            if settled > 2 or warm_up >= WARM_UP_MOST:  # two rounds to warm up, and none that is measured closely
+            if settled > 2 or warm_up >= WARM_UP_MOST:  # two rounds to warm up, and none in which `auto` still measures
                 seconds.append(taken)
                 if len(seconds) == TIMES or sum(seconds) > ENOUGH:
                     break
@@ -59,7 +61,7 @@ async def _timed(fn: Callable[[Any], Any], items: Sequence[Any], on: Any) -> flo
 
 
 async def _spawned(calls: int) -> dict[str, float]:
-    """CPU seconds that `spawn` takes of the loop's thread for a settled function, with and without ``auto``."""
+    """Return the CPU seconds of the loop's thread per `spawn` of a settled function, with and without ``auto``."""
     taken = {"auto": 0.0, "thread": 0.0}
     forget()
     async with ThreadPool(1) as pool:
@@ -84,7 +86,7 @@ ROWS = [
         "auto-call",
         'what on="auto" adds to a spawn once settled',
         "s",
-        f"CPU time of the loop's thread for a spawn of a no-op: mean of {CALLS:,} in batches, auto and thread in turn.",
+        f"CPU time of the loop's thread per spawn of a no-op: {CALLS:,} in batches, auto and thread in turn.",
         (Contender(OURS, _call),),
         (Bar(5e-6, figure=f"{OURS}: what auto adds"), Bar(2.0, f"{OURS}: thread", f"{OURS}: auto")),
         rounds_most=5,

@@ -1,4 +1,4 @@
-"""Short tasks behind a long one, while another worker is free."""
+"""Short tasks that are queued after a long one, while another worker is free."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 from unified_exec import ProcessPool, TaskHandle, TaskScope
 
 from .. import work
-from ..engines.base import on_loop
-from ..model import OURS, Bar, Contender, Row, Settings
+from ..engines.engine import on_loop
+from ..row import OURS, Bar, Contender, Row, Settings
 
 SLOW = 2.0
 SHORT = 0.001
 SHORTS = 200
 
 
-def _behind_a_slow_one(settings: Settings) -> dict[str, float]:
+def _after_a_slow_one(settings: Settings) -> dict[str, float]:
     return on_loop(settings.loop, _serve, work.pause)
 
 
 def _of_one_function(settings: Settings) -> dict[str, float]:
-    """The slow task and the short ones are calls of one function: what was learned of it misleads."""
+    """The slow task and the short ones are calls of one function, which misleads the estimate of its duration."""
     return on_loop(settings.loop, _serve, _pause_or_count)
 
 
@@ -83,7 +83,7 @@ ROWS = [
         "The slow task sleeps, the short ones work for 1 ms. Measured until the last short one is done, against the "
         "same 200 on a pool of one worker.",
         (
-            Contender(OURS, _behind_a_slow_one),
+            Contender(OURS, _after_a_slow_one),
             Contender(_SAME, _of_one_function),
             Contender(_ONE, _on_one_free_worker, peer=False),
         ),

@@ -1,4 +1,4 @@
-"""Stopping a running Python loop, and what the next call costs after it."""
+"""Cancelling a running Python loop, and the cost of the next call."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import anyio
 from unified_exec import ProcessPool, TaskScope, TaskState
 
 from .. import work
-from ..engines.base import on_loop
-from ..model import OURS, Bar, Contender, Row, Settings
+from ..engines.engine import on_loop
+from ..row import OURS, Bar, Contender, Row, Settings
 
 MILLISECOND = 0.001
 
@@ -31,7 +31,7 @@ async def _serve(times: int) -> dict[str, float]:
             await scope.spawn(work.nothing, on="process")
         for _ in range(times):
             running = scope.spawn(work.forever, on="process")
-            while running.state is not TaskState.RUNNING:  # noqa: ASYNC110 - its start is no event here
+            while running.state is not TaskState.RUNNING:  # noqa: ASYNC110 - its start cannot be awaited
                 await anyio.sleep(MILLISECOND / 2)
             await anyio.sleep(random.uniform(0, 2) * MILLISECOND)
             began = perf_counter()
@@ -57,7 +57,7 @@ async def _serve(times: int) -> dict[str, float]:
 
 
 def _anyio(settings: Settings) -> dict[str, float]:
-    """Its worker is killed: what counts is the time until the next call is through."""
+    """It kills its worker: what counts is the time until the next call has returned."""
     return on_loop(settings.loop, _serve_anyio, settings.calls(10, 3))
 
 
@@ -87,8 +87,8 @@ ROWS = [
         "cancel",
         "cancel a running pure-Python loop until the handle is done",
         "s",
-        "`while True: turns += 1` in a process, cancelled at a random moment, 200 times a round, with an ordinary call "
-        "after each and another after that. anyio kills its worker.",
+        "`while True: turns += 1` in a process, cancelled at a random moment, 200 times a round, followed each time "
+        "by two ordinary calls. anyio kills its worker.",
         (Contender(OURS, _ours), Contender("anyio.to_process", _anyio)),
         (
             Bar(0.001, figure=f"{OURS}: p50"),

@@ -1,4 +1,4 @@
-"""Whole programs: from the start of the interpreter to its end, with one call in a process between."""
+"""Whole programs: from the start of the interpreter to its exit, with one call in a process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
-from ..model import OURS, Bar, Contender, Measure, Row, Settings
+from ..row import OURS, Bar, Contender, Measure, Row, Settings
 
 _PROGRAMS = Path(__file__).parents[1] / "programs"
 _ROOT = str(Path(__file__).parents[2])

@@ -1,4 +1,4 @@
-"""Two scopes on one pool: what the long queue of one does to a single task of the other."""
+"""Two scopes on one pool: how the long queue of one affects a single task of the other."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import anyio
 from unified_exec import ProcessPool, TaskScope, ThreadPool
 
 from .. import work
-from ..engines.base import WORKERS, on_loop
-from ..model import OURS, Bar, Contender, Row, Settings
+from ..engines.engine import WORKERS, on_loop
+from ..row import OURS, Bar, Contender, Row, Settings
 
 QUEUED = 100_000
 SINGLES = 15
 LENGTH = 0.001
 FEW = 5.0
-"""How many lengths of a task a single one may take: its own, those that are in its worker already, and the way."""
+"""Limit for a single task, in durations of such a task: its own, those already in its worker, and the transfer."""
 
 
 def _measured(settings: Settings, make_pool: Any) -> dict[str, float]:
@@ -39,7 +39,7 @@ async def _among_many(make_pool: Any, queued: int) -> dict[str, float]:
         alone = (perf_counter() - began) / 50
         async with TaskScope() as crowd:
             many = [crowd.spawn(work.count, turns, on=pool) for _ in range(queued)]
-            await many[10 * WORKERS]  # it is under way, and what was learned of its tasks has settled
+            await many[10 * WORKERS]  # by now the queue moves, and the estimate of the tasks' duration is stable
             for _ in range(SINGLES):
                 began = perf_counter()
                 await single.spawn(work.count, turns, on=pool)
@@ -79,10 +79,10 @@ async def _with_a_worker_of_its_own(make_executor: Any, queued: int) -> dict[str
 def _row(kind: str, workers: str, make_pool: Any, make_executor: Any, about: str, bar: float) -> Row:
     return Row(
         f"fairness-{kind}",
-        f"a single task beside {QUEUED:,} queued ones of another scope, {workers}",
+        f"a single task next to {QUEUED:,} queued ones of another scope, {workers}",
         "",
-        f"In times of such a task alone: median and longest of {SINGLES}. Each works for 1 ms. {about} "
-        "The standard library has no turns: its single task has an executor and a worker for itself alone.",
+        f"Relative to such a task on an idle pool: median and longest of {SINGLES}. Each works for 1 ms. {about} "
+        "The standard library has no fair queue: its single task has an executor and a worker of its own.",
         (
             Contender(OURS, lambda settings: _measured(settings, make_pool)),
             Contender(
@@ -91,7 +91,6 @@ def _row(kind: str, workers: str, make_pool: Any, make_executor: Any, about: str
         ),
         (Bar(bar, figure=OURS),),
         rounds_most=3,
-        in_turn=False,
     )
 
 

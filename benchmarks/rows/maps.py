@@ -1,33 +1,30 @@
-"""A function over many items: what each item costs, how evenly the work is shared, what it weighs."""
+"""A function over many items: the cost per item, how evenly the work is shared, the memory."""
 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import random
-import resource
-import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import anyio
 
 from unified_exec import ProcessPool, TaskScope
+from unified_exec.cli.measuring.clocks import peak_memory
 
 from .. import work
-from ..engines.bare_sharing import share
-from ..engines.base import WORKERS, on_loop
-from ..model import OURS, Bar, Contender, Row, Settings
+from ..child import run_module
+from ..engines.bare import share
+from ..engines.engine import WORKERS, on_loop
+from ..row import OURS, Bar, Contender, Row, Settings
 
 ITEMS = 20_000
 FEW, MANY = 10_000, 10_000_000
 SLOWLY = 1_000
 MIB = 1024 * 1024
-_ROOT = str(Path(__file__).parents[2])
 
 
 async def _map(fn: Any, items: Any, warm: Any) -> float:
@@ -80,7 +77,7 @@ def _mpire(settings: Settings) -> float:
 
 
 def uneven_turns() -> list[int]:
-    """The work of 200 items of 1 to 100 ms, the same in each turn of the run."""
+    """Return the work of 200 items of 1 to 100 ms, the same in every turn of the run."""
     if not _uneven:
         each_ms = work.turns_for(0.001, tries=20)
         chance = random.Random(4)
@@ -97,15 +94,11 @@ def _ours_uneven(settings: Settings) -> float:
 
 
 def _peak(settings: Settings) -> dict[str, float]:
-    few, many = (_peak_of(settings.loop, items) for items in (FEW, MANY if not settings.quick else MANY // 10))
+    # In processes of their own: a peak is that of a process's whole life.
+    few, many = (
+        run_module(__name__, settings.loop, str(items)) for items in (FEW, MANY // 10 if settings.quick else MANY)
+    )
     return {"growth": many - few, "10,000 items": few}
-
-
-def _peak_of(loop: str, items: int) -> float:
-    # In a process of its own: a peak is one of a whole life.
-    command = [sys.executable, "-m", __name__, loop, str(items)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([_ROOT, os.environ.get("PYTHONPATH", "")])}
-    return float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
 
 
 async def _slow_then_fast(items: int) -> None:
@@ -126,7 +119,7 @@ ROWS = [
         "map-noop",
         f"map of {ITEMS:,} no-op items over two processes, per item",
         "s",
-        "Integers there and back, warm workers; ours is lazy and ordered, the others as named.",
+        "Integers sent and returned, warm workers; ours is lazy and ordered.",
         (
             Contender(OURS, _ours, peer=False),
             Contender("ProcessPoolExecutor", _executor),
@@ -139,7 +132,7 @@ ROWS = [
         "map-uneven",
         "map over 200 CPU items of 1 to 100 ms on two workers, ordered",
         "s",
-        "The bare processes take the next item out of one pipe as soon as they are free.",
+        "The bare processes read the next item from one pipe as soon as they are free.",
         (
             Contender(OURS, _ours_uneven, peer=False),
             Contender("two bare processes", lambda settings: share(uneven_turns()), peer=False),
@@ -151,15 +144,14 @@ ROWS = [
         "map-memory",
         f"peak memory of map: {MANY:,} items against {FEW:,}",
         "bytes",
-        f"Largest resident set of a process of its own; the first {SLOWLY:,} results are taken slowly, the rest at "
-        "full speed.",
+        f"Peak resident set of a process of its own; the first {SLOWLY:,} results are taken slowly, the rest at full "
+        "speed.",
         (Contender(OURS, _peak, peer=False),),
         (Bar(10 * MIB, figure=f"{OURS}: growth"),),
         rounds_most=1,
-        in_turn=False,
     ),
 ]
 
 if __name__ == "__main__":
     on_loop(sys.argv[1], _slow_then_fast, int(sys.argv[2]))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    print(peak_memory())

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -20,13 +19,13 @@ import anyio.lowlevel
 from unified_exec import Pipeline, ProcessPool, TaskScope
 
 from .. import work
-from ..engines.bare_sharing import receive, share
-from ..engines.base import WORKERS, on_loop
-from ..model import OURS, Bar, Contender, Row, Settings
+from ..child import environment
+from ..engines.bare import receive, share
+from ..engines.engine import WORKERS, on_loop
+from ..row import OURS, Bar, Contender, Row, Settings
 
 ITEMS = 5_000
 STREAMED = 100_000
-_ROOT = str(Path(__file__).parents[2])
 
 _turns: list[int] = []
 
@@ -112,12 +111,11 @@ async def _aiostream_stages(source: list[int], executor: ProcessPoolExecutor) ->
 
 
 def _pypeln(settings: Settings) -> float:
-    # In a session of its own, which can be ended: it forks, and a failure in one of its stages may leave it waiting.
+    # In a session of its own, which can be killed: it forks, and a failure in one of its stages may make it hang.
     source = _source(settings)
     command = [sys.executable, "-W", "ignore", "-m", __name__, str(len(source)), str(source[0])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([_ROOT, os.environ.get("PYTHONPATH", "")])}
     with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+        command, env=environment(), stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         try:
             output, _ = process.communicate(timeout=120)
@@ -125,7 +123,7 @@ def _pypeln(settings: Settings) -> float:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
     if process.returncode:
-        raise RuntimeError(f"pypeln's process ended with {process.returncode}")
+        raise RuntimeError(f"pypeln's process exited with {process.returncode}")
     return float(output)
 
 
@@ -168,8 +166,8 @@ ROWS = [
         "pipeline",
         f"three stages (loop, process, thread), {ITEMS:,} items of 1 ms of CPU",
         "s",
-        "The bare processes do the CPU part alone. pypeln starts its workers inside the time taken, it has no other "
-        "way, and its first stage is a thread: on CPython 3.13 its asyncio stage before a process stage never ends. "
+        "The bare processes do only the CPU part. pypeln starts its workers within the measured time, which it cannot "
+        "avoid, and its first stage is a thread: on CPython 3.13 an asyncio stage before a process stage never ends. "
         "aiostream gets an executor with warm workers.",
         (
             Contender(OURS, _ours, peer=False),
@@ -184,7 +182,7 @@ ROWS = [
         "stream",
         f"a generator in a process, {STREAMED:,} small items",
         "s",
-        "From the call to the last item, the worker being warm. The bare pipe carries pickled lists of 100.",
+        "From the call to the last item, with a warm worker. The bare pipe carries pickled lists of 100.",
         (
             Contender(OURS, lambda settings: on_loop(settings.loop, _our_stream, STREAMED), peer=False),
             Contender("bare pipe", lambda settings: receive(STREAMED), peer=False),

@@ -3,6 +3,6 @@
 if __name__ == "__main__":
     import sys
 
-    from benchmarks.soak.cli import main
+    from benchmarks.soak.run_soak import main
 
     sys.exit(main())

@@ -133,7 +133,7 @@ def test_on_a_terminal_it_draws_a_bar_per_backend() -> None:
         os.close(parent_end)
     assert process.returncode == 0
     assert b"\x1b[" in drawn
-    assert all(word in drawn for word in (b"fetched", b"processes", b"30/30", b"files/s", b"one after another"))
+    assert all(word in drawn for word in (b"fetched", b"processes", b"30/30", b"files/s", b"sequential"))
     assert drawn.count(b"\x1b[?25l") == drawn.count(b"\x1b[?25h")  # the cursor is back
 
 
@@ -165,7 +165,7 @@ def test_a_killed_worker_is_told_by_the_name_of_its_file() -> None:
     text = demo("--limit", "30", "--crash").stdout
     assert "WorkerCrashed: " in text
     assert "died by signal SIGKILL" in text
-    assert "The pool went on" in text
+    assert "The pool continued" in text
     assert "29 of 30 files are stored" in text
     assert "Left over: 0 tasks, 0 processes, 0 threads." in text
 
@@ -213,11 +213,11 @@ def test_ctrl_c_and_its_like_end_it_with_one_line(number: int, code: int, backen
 @pytest.mark.usefixtures("temporary")
 def test_ctrl_c_in_the_comparison_ends_it_too() -> None:
     with started("--limit", "250") as process:
-        assert any("one after another" in line for line in process.stdout or ())
+        assert any("sequential:" in line for line in process.stdout or ())
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (130, "")
-    assert out.splitlines()[-1].startswith("Interrupted in the comparison")
+    assert out.splitlines()[-1].startswith("Interrupted in the sequential run")
 
 
 @posix

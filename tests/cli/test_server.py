@@ -15,8 +15,7 @@ import psutil
 import pytest
 
 from tests.waiting import has_ended, until
-from unified_exec.cli.demo.hosting import serving
-from unified_exec.cli.demo.server import POLL, SourceServer
+from unified_exec.cli.demo.source_server import POLL, SourceServer, serving
 
 
 @pytest.fixture
@@ -126,7 +125,7 @@ def test_its_process_ends_when_the_block_fails(root: Path) -> None:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no kill -9")
 def test_its_process_ends_when_its_parent_is_killed(root: Path) -> None:
     program = (
-        "import sys, pathlib; from unified_exec.cli.demo.hosting import serving\n"
+        "import sys, pathlib; from unified_exec.cli.demo.source_server import serving\n"
         "with serving(pathlib.Path(sys.argv[1])) as site: print(site.pid, flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", program, str(root)]
@@ -138,6 +137,6 @@ def test_its_process_ends_when_its_parent_is_killed(root: Path) -> None:
 
 
 def test_a_server_that_cannot_start_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unified_exec.cli.demo.server.__file__", str(tmp_path / "missing.py"))
+    monkeypatch.setattr("unified_exec.cli.demo.source_server.__file__", str(tmp_path / "missing.py"))
     with pytest.raises(RuntimeError, match="did not start"), serving(tmp_path):
         pass

@@ -10,11 +10,12 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from . import endings
+from . import options
+from .interrupts import contains
 
 USAGE = 2
-INTERRUPTED = 130  # what a shell reports for a program that SIGINT ended
-OUTPUT_CLOSED = 141  # and for one that SIGPIPE ended
+INTERRUPTED = 130  # what a shell reports for a program that was ended by SIGINT
+OUTPUT_CLOSED = 141  # and by SIGPIPE
 
 
 class Subcommand(NamedTuple):
@@ -22,31 +23,40 @@ class Subcommand(NamedTuple):
 
     Attributes:
         help: a line for ``--help``.
-        options: the module with ``add_arguments(parser)`` and ``needs(arguments)``, the packages a run needs beyond
-            those that unified_exec always has; it imports nothing heavy.
-        command: the module with ``run(arguments) -> int``, imported only when the subcommand was chosen.
+        description: a paragraph for the subcommand's own ``--help``.
+        add_options: declares its options.
+        needs: names the packages that a run needs besides those that unified_exec always has.
+        module: has ``run(arguments) -> int``; imported only when the subcommand was chosen.
     """
 
     help: str
-    options: str
-    command: str
+    description: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    needs: Callable[[argparse.Namespace], list[str]]
+    module: str
 
 
 SUBCOMMANDS = {
     "advise": Subcommand(
-        "measure a function of yours and say where it should run",
-        "unified_exec.cli.advise.options",
-        "unified_exec.cli.advise.command",
+        "measure one of your functions and say where it should run",
+        options.ADVISE,
+        options.add_advise_options,
+        options.advise_needs,
+        "unified_exec.cli.advise.run_advise",
     ),
     "demo": Subcommand(
         "run a pipeline over coroutines, processes and threads on the standard library's own source",
-        "unified_exec.cli.demo.options",
-        "unified_exec.cli.demo.command",
+        options.DEMO,
+        options.add_demo_options,
+        options.demo_needs,
+        "unified_exec.cli.demo.run_demo",
     ),
     "bench": Subcommand(
         "measure models of concurrency on this machine: coroutines, threads, processes",
-        "unified_exec.cli.bench.options",
-        "unified_exec.cli.bench.command",
+        options.BENCH,
+        options.add_bench_options,
+        options.bench_needs,
+        "unified_exec.cli.bench.run_bench",
     ),
 }
 
@@ -55,28 +65,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand.
 
     Args:
-        argv: what follows the program's name; ``sys.argv[1:]`` if ``None``.
+        argv: the arguments after the program's name; ``sys.argv[1:]`` if ``None``.
 
     Returns:
-        The exit code: 0 done, 1 failed, 2 wrong usage or a missing package, 130 ended by Ctrl-C.
+        The exit code: 0 success, 1 failure, 2 wrong usage or a missing package, 130 interrupted by Ctrl-C.
     """
     parser = argparse.ArgumentParser(prog="python -m unified_exec", description="Tools that come with unified_exec.")
     subparsers = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
-    options = {name: importlib.import_module(subcommand.options) for name, subcommand in SUBCOMMANDS.items()}
     for name, subcommand in SUBCOMMANDS.items():
-        about = options[name].__doc__
-        options[name].add_arguments(subparsers.add_parser(name, help=subcommand.help, description=about))
+        subcommand.add_options(subparsers.add_parser(name, help=subcommand.help, description=subcommand.description))
     arguments = parser.parse_args(argv)
     chosen = SUBCOMMANDS[arguments.subcommand]
-    needed = options[arguments.subcommand].needs(arguments)
-    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    missing = [name for name in chosen.needs(arguments) if importlib.util.find_spec(name) is None]
     if missing:
         return complain(arguments.subcommand, missing)
-    return _run(lambda: importlib.import_module(chosen.command).run(arguments))
+    return _run(lambda: importlib.import_module(chosen.module).run(arguments))
 
 
 def complain(subcommand: str, missing: Sequence[str]) -> int:
-    """Say in one line which packages are missing and how to get them."""
+    """Print, in one line, which packages are missing and how to install them."""
     print(
         f"unified_exec {subcommand} needs {' and '.join(missing)}, not installed here: "
         f"{sys.executable} -m pip install {' '.join(missing)}",
@@ -91,9 +98,9 @@ def _run(command: Callable[[], int]) -> int:
         sys.stdout.flush()
         return code
     except BaseException as error:
-        if endings.tells_of(error, BrokenPipeError):  # e.g. `... | head`: nobody reads on
+        if contains(error, BrokenPipeError):  # e.g. `... | head`: the reader has exited
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit must not fail again
             return OUTPUT_CLOSED
-        if endings.tells_of(error, KeyboardInterrupt):  # before or after the command's own handling
+        if contains(error, KeyboardInterrupt):  # before or after the command's own handling
             return INTERRUPTED
         raise

@@ -15,10 +15,10 @@ import anyio
 import pytest
 
 from unified_exec import shutdown_default_pools
-from unified_exec.cli.advise import measure
-from unified_exec.cli.advise.facts import Advice, Facts, Machine, Travel
-from unified_exec.cli.advise.plan import plan
-from unified_exec.cli.advise.target import load
+from unified_exec.cli.advise import measure_function
+from unified_exec.cli.advise.facts import Advice, Facts, Machine, Transfer
+from unified_exec.cli.advise.run_plan import plan
+from unified_exec.cli.advise.target_function import load
 from unified_exec.cli.advise.verdict import advise
 
 MODULE = "tests.cli.advise.functions"
@@ -26,7 +26,7 @@ MODULE = "tests.cli.advise.functions"
 
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "cpu_count", lambda: 2)
+    monkeypatch.setattr(measure_function, "cpu_count", lambda: 2)
 
 
 class Slow(BaseHTTPRequestHandler):
@@ -54,7 +54,7 @@ def server() -> Iterator[tuple[str, int]]:
 
 def advised(name: str, *args: object, setup: str | None = None, runs: int = 10) -> tuple[Facts, Advice]:
     call = load(f"{MODULE}:{name}", map(repr, args), (), setup and f"{MODULE}:{setup}")
-    session = measure.Measuring(call, runs, 60)
+    session = measure_function.FunctionMeasurement(call, runs, 60)
     try:
         facts = anyio.run(session.run, plan(call.is_async, runs, 2))
     finally:
@@ -164,7 +164,7 @@ def test_a_short_function_goes_to_processes_in_chunks() -> None:
 
 @pytest.mark.parametrize(("wall", "chunk"), [(0.00006, 50), (0.0003, 10), (0.001, 3), (0.1, 1)])
 def test_a_chunk_is_about_three_milliseconds_of_work(wall: float, chunk: int) -> None:
-    facts = Facts("m:f", Machine("3.13", True, 2), False, 7, 7, cpu=wall, gil=wall, travel=Travel(True))
+    facts = Facts("m:f", Machine("3.13", True, 2), False, 7, 7, cpu=wall, gil=wall, transfer=Transfer(True))
     advice = advise(facts)
     assert (advice.backend, advice.chunk) == ("process", chunk)
 
@@ -172,22 +172,22 @@ def test_a_chunk_is_about_three_milliseconds_of_work(wall: float, chunk: int) ->
 def test_a_tiny_function_is_called_where_one_is() -> None:
     _, advice = advised("add", 1, 2)
     assert advice.backend == "direct"
-    assert "less than the way" in advice.reason
+    assert "less than handing it" in advice.reason
 
 
 def test_an_argument_that_cannot_travel_keeps_it_in_threads_and_is_named() -> None:
     facts, advice = advised("with_lock", setup="lock_and_limit")
     assert advice.backend == "thread"
     assert "travel" in kinds(advice)
-    assert "'lock'" in facts.travel.why
-    assert "cannot travel" in advice.reason
+    assert "'lock'" in facts.transfer.why
+    assert "cannot be sent" in advice.reason
     assert not [measured for measured in facts.measured if measured.place == "process"]
 
 
 def test_a_function_that_raises_in_processes_alone_is_kept_in_threads_with_the_reason() -> None:
     facts, advice = advised("fails_elsewhere", os.getpid())
     assert advice.backend == "thread"
-    assert facts.travel.why == "in a process it raised ValueError: not at home"
+    assert facts.transfer.why == "in a process it raised ValueError: not at home"
     assert not [measured for measured in facts.measured if measured.place == "process"]
 
 
@@ -211,7 +211,7 @@ def test_heavy_arguments_for_little_work_keep_it_in_threads() -> None:
     facts, advice = advised("first_of_many", setup="many_rows")
     assert advice.backend == "thread"
     assert "transfer" in advice.reason
-    assert facts.travel.arguments > 500_000
+    assert facts.transfer.arguments > 500_000
 
 
 @pytest.mark.parametrize(("runs", "made"), [(1, 1), (2, 2), (3, 3), (5, 5), (7, 7), (8, 7), (9, 9), (100, 9)])

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from tests.waiting import until
-from unified_exec.cli.advise.facts import Advice, Facts, Machine, Measured, Travel, Warned
-from unified_exec.cli.advise.plan import Step, in_words, plan
-from unified_exec.cli.advise.render import _with_rich, render
-from unified_exec.cli.advise.target import BadTarget, find, load
+from unified_exec.cli.advise.facts import Advice, Facts, Machine, Measured, Transfer, Warned
+from unified_exec.cli.advise.print_advice import print_advice, print_panel
+from unified_exec.cli.advise.run_plan import Step, in_words, plan
+from unified_exec.cli.advise.target_function import BadTarget, find, load
 
 ROOT = Path(__file__).parents[3]
 MODULE = "tests.cli.advise.functions"
@@ -79,7 +79,7 @@ def test_a_file_will_do(tmp_path: Path) -> None:
 def test_a_function_that_raises_ends_it_with_its_own_traceback(name: str, place: str) -> None:
     done = run(f"{MODULE}:{name}", "--args", "'no'", code=1)
     assert "raise ValueError(message)" in done.stderr
-    assert f"raised ValueError in run 1, in a {place}: no; nothing is advised" in done.stderr
+    assert f"raised ValueError in run 1, in a {place}: no; no advice" in done.stderr
     assert "run_measured" not in done.stderr
     assert done.stdout == ""
 
@@ -93,21 +93,21 @@ def test_ctrl_c_ends_it_without_a_traceback() -> None:
         process.send_signal(signal.SIGINT)
         _, rest = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert rest == "unified_exec advise: interrupted; nothing is advised\n"
+    assert rest == "unified_exec advise: interrupted; no advice\n"
     until(lambda: process.poll() is not None)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["primes"], "names no function: write MODULE:FUNCTION"),
+        (["primes"], "does not name a function: write MODULE:FUNCTION"),
         (["nowhere_at_all:f"], "there is no module 'nowhere_at_all'"),
         (["nowhere.py:f"], "there is no file nowhere.py"),
         ([f"{MODULE}:prime"], "did you mean 'primes'?"),
-        ([f"{MODULE}:not_a_function"], "is int and cannot be called"),
-        ([f"{MODULE}:generates"], "is a generator: calling it runs nothing"),
+        ([f"{MODULE}:not_a_function"], "is an object of type int and cannot be called"),
+        ([f"{MODULE}:generates"], "is a generator function: calling it runs nothing"),
         ([f"{MODULE}:primes", "--args", "x"], "'x' is neither a Python literal nor JSON"),
-        ([f"{MODULE}:primes", "--kwargs", "3"], "is no NAME=VALUE"),
+        ([f"{MODULE}:primes", "--kwargs", "3"], "is not of the form NAME=VALUE"),
         ([f"{MODULE}:primes"], "missing a required argument: 'limit'"),
         ([f"{MODULE}:primes", "--args", "1", "2"], "too many positional arguments"),
         ([f"{MODULE}:primes", "--setup", f"{MODULE}:naps_on_the_loop"], "is async"),
@@ -173,7 +173,7 @@ FACTS = Facts(
     0.0,
     0.02,
     measured=[Measured("thread", 1, 3, 0.02, 0.02, 0.06, 1.0, 0.005)],
-    travel=Travel(True, "", 10, 2000, 0.0001),
+    transfer=Transfer(True, "", 10, 2000, 0.0001),
     weighed=True,
     growth=4096,
 )
@@ -181,13 +181,13 @@ ADVICE = Advice("process", 2, 1, "it computes", "scope.spawn(total)", (Warned("s
 
 
 def test_a_terminal_gets_a_panel_and_anything_else_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    render(FACTS, ADVICE)
+    print_advice(FACTS, ADVICE)
     plain = capsys.readouterr().out
     assert plain.startswith("shop:total: processes, 2 at the same time\n  because it computes\n")
     assert "\x1b" not in plain
-    _with_rich(FACTS, ADVICE)
+    print_panel(FACTS, ADVICE)
     rich = capsys.readouterr().out
     assert rich.startswith("╭─ shop:total: processes, 2 at the same time")
-    for text in ("because it computes", "it reads [bold]x", "2.0 KiB back", "4.0 KiB"):
+    for text in ("because it computes", "it reads [bold]x", "1.95 KiB returned", "4 KiB"):
         assert text in plain
         assert text in rich

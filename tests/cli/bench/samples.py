@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from unified_exec.cli.bench.model_costs import POINTS
 from unified_exec.cli.bench.models import MODELS
-from unified_exec.cli.bench.readings import Cell, Turn
-from unified_exec.cli.bench.results import Results, as_json
-from unified_exec.cli.bench.stamps import POINTS
-from unified_exec.cli.bench.suite import Options, Run
+from unified_exec.cli.bench.result_file import Results, as_json
+from unified_exec.cli.bench.suite import Cell, Options, Run
 from unified_exec.cli.bench.workloads import WORKLOADS
+from unified_exec.cli.measuring.rounds import Turn
 
 MACHINE: dict[str, Any] = {
     "system": "Linux 6 x86_64",
@@ -40,7 +40,7 @@ def results() -> Results:
         for model in ("thread-pool", "process-pool", "scope-process"):
             speed = _SPEED[model] if workers > 1 else 1.0
             run.scaling.append(_cell("primes", model, 0.1 / speed, workers))
-    run.profiles = [Cell(None, model.key, 2, [Turn(_profile(), 0.0, 1.0)] * 3) for model in models]
+    run.profiles = [Cell(None, model.key, 2, turns=[Turn(_profile(), 0.0, 1.0)] * 3) for model in models]
     for cell in run.cells:
         if (cell.workload, cell.model) == ("primes", "asyncio"):
             cell.turns[0].others = cell.turns[1].others = 2.0
@@ -50,12 +50,12 @@ def results() -> Results:
 
 
 def _cell(workload: str, model: str, seconds: float, workers: int = 2) -> Cell:
-    return Cell(workload, model, workers, [_turn(seconds * (1 + 0.01 * n)) for n in range(3)])
+    return Cell(workload, model, workers, turns=[_turn(seconds * (1 + 0.01 * n)) for n in range(3)])
 
 
 def _turn(seconds: float) -> Turn:
     curve = [seconds * (n + 1) / POINTS for n in range(POINTS)]
-    values = {"seconds": seconds, "wall": seconds, "cpu": seconds, "tasks": 10, "done": 10, "latency": curve}
+    values = {"seconds": seconds, "parallelism": 1.0, "tasks": 10, "done": 10, "latency": curve}
     return Turn(values, 0.0, seconds)
 
 

@@ -16,10 +16,10 @@ import pytest
 
 from tests.cli.bench import samples
 from tests.waiting import has_ended, until
-from unified_exec.cli.bench.limits import allow_descriptors
 from unified_exec.cli.bench.models import MODELS
-from unified_exec.cli.bench.suite import Options, Run, _too_large
+from unified_exec.cli.bench.suite import Options, Run, too_large
 from unified_exec.cli.bench.workloads import WORKLOADS
+from unified_exec.cli.measuring.machine import allow_descriptors
 
 ROOT = Path(__file__).parents[3]
 BENCH = [sys.executable, "-m", "unified_exec", "bench"]
@@ -109,8 +109,8 @@ def test_the_list_names_every_workload_and_model() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--workloads", "prime"], "no workload is called prime; there are primes, "),
-        (["--models", "pool"], "no model is called pool; there are sequential, "),
+        (["--workloads", "prime"], "there is no workload prime; choose from primes, "),
+        (["--models", "pool"], "there is no model pool; choose from sequential, "),
         (["--compare", "missing.json"], "there is no file 'missing.json'"),
         (["--json", "no/such/folder/run.json"], "cannot be written"),
         (["--from", "pyproject.toml"], "pyproject.toml cannot be read as JSON"),
@@ -132,7 +132,7 @@ def test_ctrl_c_shows_what_was_measured_until_then_and_leaves_no_process(tmp_pat
     assert process.returncode == 130, errors
     assert "interrupted" in output
     assert json.loads((tmp_path / "run.json").read_text())["over"] == "interrupted"
-    # A host's own workers die with it, by the kernel's hand: a moment later.
+    # The workers of a model's process are killed by the kernel a moment after it.
     assert until(lambda: all(has_ended(child) for child in below))
 
 
@@ -140,12 +140,12 @@ def test_a_size_that_needs_more_descriptors_than_granted_is_left_out_with_the_re
     why = allow_descriptors(10**9)
     assert why is None or "needs 1,000,000,000 descriptors" in why
     (large,) = [workload for workload in WORKLOADS if workload.key == "http-10000"]
-    assert _too_large(large, Options([], [large], 2, quick=True)) == "too large for a quick run"
+    assert too_large(large, Options([], [large], 2, quick=True)) == "too large for a quick run"
 
 
 def test_results_of_a_run_without_anything_are_still_a_page() -> None:
-    from unified_exec.cli.bench.markdown import page
-    from unified_exec.cli.bench.results import as_json
+    from unified_exec.cli.bench.result_file import as_json
+    from unified_exec.cli.bench.text_reports import markdown_page
 
     run = Run(Options([], [], 2), over="interrupted")
-    assert "interrupted" in page(as_json(run, samples.MACHINE, "2026-01-02T03:04:05+00:00"))
+    assert "interrupted" in markdown_page(as_json(run, samples.MACHINE, "2026-01-02T03:04:05+00:00"))

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from unified_exec.cli.bench.hosts import Host, Ports, serving
+from unified_exec.cli.bench.io_servers import Ports, serving
+from unified_exec.cli.bench.model_process import ModelProcess
 from unified_exec.cli.bench.models import MODELS, PEERS, Model
-from unified_exec.cli.bench.models.base import Kind, lines_of_code
+from unified_exec.cli.bench.models.model import Kind, lines_of_code
 from unified_exec.cli.bench.workloads import WORKLOADS, Setting, Workload
 
 SCALE = 0.02
@@ -33,26 +34,26 @@ def test_a_model_does_every_workload_that_fits_it_and_the_results_are_right(
     setting = Setting(True, 2, ports.http, ports.smtp, str(tmp_path), SCALE)
     fitting = [workload for workload in WORKLOADS if workload.fits(model) and not workload.absent()]
     assert fitting
-    host = Host(model.key)
+    process = ModelProcess(model.key)
     try:
         for workload in fitting:
             order = {"do": "turn", "workload": workload.key, "workers": 0, "setting": dataclasses.asdict(setting)}
-            answer = host.ask(PATIENCE, **order)
+            answer = process.ask(PATIENCE, **order)
             assert answer["tasks"] >= answer["done"] >= 2
             assert answer["cpu"] >= 0
             assert answer["seconds"] >= answer["wall"] > 0
             assert answer["latency"] == sorted(answer["latency"])
     finally:
-        host.close()
+        process.close()
 
 
 @pytest.mark.parametrize("key", ["sequential", "threading", "thread-pool", "mp-pool", "asyncio", "scope-process"])
 def test_a_models_own_cost_is_measured(key: str) -> None:
-    host = Host(key)
+    process = ModelProcess(key)
     try:
-        found = host.ask(PATIENCE, do="profile", workers=2, quick=True)
+        found = process.ask(PATIENCE, do="profile", workers=2, quick=True)
     finally:
-        host.close()
+        process.close()
     assert found["start"] > 0
     assert found["task"] > 0
     assert found["call"] == sorted(found["call"])

@@ -10,34 +10,36 @@ import pytest
 
 from tests.cli.bench import samples
 from tests.cli.bench.browser import dom
-from unified_exec.cli.bench.classic import classic
 from unified_exec.cli.bench.comparison import comparison
-from unified_exec.cli.bench.html import document
-from unified_exec.cli.bench.markdown import page
+from unified_exec.cli.bench.html_report import document
+from unified_exec.cli.bench.overview_table import overview
 from unified_exec.cli.bench.plots import plots
-from unified_exec.cli.bench.results import UnreadableResults, read
-from unified_exec.cli.bench.sections import sections
+from unified_exec.cli.bench.result_file import UnreadableResults, read
+from unified_exec.cli.bench.result_tables import result_tables
+from unified_exec.cli.bench.text_reports import markdown_page
 
 FOUND = samples.results()
 
 
-# --- the classic table --------------------------------------------------------------------------------------------
+# --- the overview table -------------------------------------------------------------------------------------------
 
 
-def test_the_classic_table_has_a_measured_figure_in_each_cell() -> None:
-    lines = {line.model: line for line in classic(FOUND)}
-    ours = lines["TaskScope, processes"]
-    assert ours.best_for.startswith("primes 1.9 ×")
-    assert ours.parallelism == "Python 1.00, C 1.00"
-    assert ours.gil == "none: 1.90 × with 2"
-    assert ours.overhead == "10 µs a task, 100 µs a call"
-    assert ours.memory == "1 MiB a worker, 488 KiB 1,000 tasks"
-    assert lines["ThreadPoolExecutor"].gil == "full: 1.00 × with 2"
-    assert lines["asyncio.gather"].gil == "one thread"
+def test_the_overview_has_a_measured_figure_in_each_cell() -> None:
+    rows = {row[0]: row[1:] for row in overview(FOUND).rows}
+    best_for, *others = rows["TaskScope, processes"]
+    assert best_for.startswith("primes 1.9 ×")
+    assert others == [
+        "Python 1.00, C 1.00",
+        "none: 1.90 × with 2",
+        "10 µs a task, 100 µs a call",
+        "1 MiB a worker, 488 KiB 1,000 tasks",
+    ]
+    assert rows["ThreadPoolExecutor"][2] == "full: 1.00 × with 2"
+    assert rows["asyncio.gather"][2] == "one thread"
 
 
 def test_a_noisy_cell_says_so_instead_of_giving_a_figure() -> None:
-    (times,) = [section for section in sections(FOUND) if section.title == "Time: computing in Python"]
+    (times,) = [table for table in result_tables(FOUND) if table.title == "Time: computing in Python"]
     (row,) = [row for row in times.rows if row[0] == "asyncio.gather"]
     assert row[1] == "too noisy"
     (cell,) = [cell for cell in FOUND["cells"] if (cell["workload"], cell["model"]) == ("primes", "asyncio")]
@@ -46,7 +48,7 @@ def test_a_noisy_cell_says_so_instead_of_giving_a_figure() -> None:
 
 
 def test_a_model_that_failed_at_a_workload_is_shown_with_the_reason() -> None:
-    (times,) = [section for section in sections(FOUND) if section.title == "Time: waiting for I/O"]
+    (times,) = [table for table in result_tables(FOUND) if table.title == "Time: waiting for I/O"]
     assert "failed: OSError: no more" in {row[0]: row[1] for row in times.rows}["ThreadPoolExecutor"]
 
 
@@ -54,11 +56,11 @@ def test_a_model_that_failed_at_a_workload_is_shown_with_the_reason() -> None:
 
 
 def test_the_markdown_page_has_every_table_with_as_many_cells_as_columns() -> None:
-    text = page(FOUND)
-    for section in sections(FOUND):
-        assert f"## {section.title}\n" in text
-        table = text.split(f"## {section.title}\n\n")[1].split("\n\n")[0].splitlines()
-        assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {len(section.columns) + 1}
+    text = markdown_page(FOUND)
+    for table in result_tables(FOUND):
+        assert f"## {table.title}\n" in text
+        lines = text.split(f"## {table.title}\n\n")[1].split("\n\n")[0].splitlines()
+        assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(table.columns) + 1}
     assert "- HTTP, 10,000 connections: too large for a quick run" in text
 
 
@@ -82,7 +84,7 @@ def test_runs_of_other_sizes_are_not_compared_cell_by_cell_and_it_is_said() -> N
     other["settings"]["quick"] = False
     found = comparison(FOUND, other)
     assert found.rows == []
-    assert "Not alike: quick was True, now False." in found.about
+    assert "Different: quick was True, now False." in found.about
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"schema": 99, "cells": []}', "{}"])

@@ -1,4 +1,4 @@
-"""What was measured of a function, and what is advised: plain data."""
+"""What was measured of a function, and the advice: plain data."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Measured:
 
     Attributes:
         place: ``"loop"``, ``"thread"`` or ``"process"``.
-        at_once: calls under way at the same time.
-        runs: calls that were made.
-        seconds: the median call, from its start to its end where it ran.
-        cpu: CPU seconds of the median call's own thread.
-        span: seconds from the first start to the last value, in the program.
-        parallelism: CPU seconds of all calls over `span`: how many cores worked.
-        loop_blocked: the longest time, in seconds, in which the event loop could not do anything else.
+        at_once: number of concurrent calls.
+        runs: number of calls.
+        seconds: duration of the median call, measured where it ran.
+        cpu: CPU seconds of the median call, of its own thread.
+        span: seconds from the first start to the last result, measured in the program.
+        parallelism: CPU seconds of all calls over `span`: the number of cores in use.
+        loop_blocked: the longest time, in seconds, for which the event loop was blocked.
     """
 
     place: str
@@ -34,15 +34,15 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Travel:
-    """The way to a process and back.
+class Transfer:
+    """Sending the call to a process and its result back.
 
     Attributes:
-        possible: function, arguments and result can travel.
-        why: why not, else "".
-        arguments: bytes.
-        result: bytes, 0 if unknown.
-        pickling: seconds, there and back.
+        possible: function, arguments and result can be pickled.
+        why: the reason why not, else "".
+        arguments: size in bytes.
+        result: size in bytes, 0 if unknown.
+        pickling: seconds for both directions.
     """
 
     possible: bool
@@ -54,7 +54,7 @@ class Travel:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where it was measured."""
+    """The machine it was measured on."""
 
     python: str
     gil: bool
@@ -63,19 +63,22 @@ class Machine:
 
 @dataclass
 class Facts:
-    """Everything the verdict rests on.
+    """Everything the verdict is based on.
 
     Attributes:
-        cpu, wait, gil: of one call alone, in seconds: CPU time, time without CPU, CPU time that held the GIL.
-        own_threads: cores that threads of the function's own kept busy.
+        asked: number of calls that were allowed.
+        made: number of calls that were made.
+        cpu, wait, gil: of a single call, in seconds: CPU time, time without CPU, CPU time that held the GIL.
+        own_threads: number of cores that the function's own threads kept busy.
         weighed: arguments and result were pickled.
-        rebound: globals and captured variables it assigns to.
-        changed: what it was seen to change beside its result, in words.
-        reads: mutable globals it refers to.
+        rebound: globals and captured variables that it assigns to.
+        changed: what it was seen to change besides its result, in words.
+        reads: mutable globals that it refers to.
         growth: bytes by which the program's peak memory grew in the first run, ``None`` if unknown.
         worker: peak memory of a worker after the runs, ``None`` if unknown.
-        pools: threads of numerical libraries that are loaded, by library.
-        blocked: the longest time a coroutine held the loop, in seconds; `blocked_at` where, as far as it was seen.
+        pools: number of threads of the loaded numerical libraries, by library.
+        blocked: the longest time, in seconds, for which a call blocked the loop.
+        blocked_at: the line that blocked it, if it was seen.
     """
 
     name: str
@@ -88,7 +91,7 @@ class Facts:
     gil: float = 0.0
     own_threads: float = 0.0
     measured: list[Measured] = field(default_factory=list)
-    travel: Travel = field(default_factory=lambda: Travel(False, "it was not tried"))
+    transfer: Transfer = field(default_factory=lambda: Transfer(False, "it was not tried"))
     weighed: bool = False
     rebound: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
@@ -106,7 +109,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Warned:
-    """Something that would bite.
+    """A pitfall.
 
     Attributes:
         kind: ``"travel"``, ``"state"``, ``"arguments"``, ``"loop"``, ``"threads"`` or ``"runs"``.
@@ -121,11 +124,11 @@ class Advice:
     """What to do.
 
     Attributes:
-        backend: ``"direct"`` (call it where you are), ``"loop"``, ``"thread"`` or ``"process"``.
-        workers: calls to keep under way at the same time.
-        chunk: items that should travel together in a map; 1 where that does nothing.
-        reason: in a sentence or two, with figures.
-        code: a line to write.
+        backend: ``"direct"`` (an ordinary call), ``"loop"``, ``"thread"`` or ``"process"``.
+        workers: number of calls to keep running at the same time.
+        chunk: number of items to send together in a map; 1 where chunks do not help.
+        reason: one or two sentences with figures.
+        code: a line of code.
     """
 
     backend: str
@@ -137,7 +140,7 @@ class Advice:
 
 
 def as_json(facts: Facts, advice: Advice) -> dict[str, Any]:
-    """The report, as documented in docs/advise.md."""
+    """Return the report in the form that docs/advise.md describes."""
     return {
         "schema": SCHEMA,
         "function": facts.name,
@@ -160,7 +163,7 @@ def as_json(facts: Facts, advice: Advice) -> dict[str, Any]:
             "loop_blocked_at": facts.blocked_at,
         },
         "measured": [asdict(measured) for measured in facts.measured],
-        "travel": asdict(facts.travel),
+        "travel": asdict(facts.transfer),
         "state": {"assigns": facts.rebound, "changed": facts.changed, "reads": facts.reads},
         "memory": {"growth": facts.growth, "worker": facts.worker},
         "libraries": facts.pools,

@@ -1,13 +1,13 @@
-"""What is drawn in the report: plots as Plotly takes them, colours as names that the page's theme fills in."""
+"""The plots of the HTML report, in Plotly's form; colours are names, which the page's theme resolves."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .figures import shown
-from .results import Results
-from .sections import titles
+from ..measuring.figures import shown
+from .result_file import Results
+from .result_tables import titles
 from .workloads import Group
 
 Plot = dict[str, Any]
@@ -27,13 +27,13 @@ _WAITS = (Group.IO, Group.MIXED)
 
 
 def plots(results: Results) -> list[Plot]:
-    """All plots that have something to show."""
+    """Return all plots that have something to show."""
     made = [*_times(results), *_parallelism(results), *_scaling(results), *_latencies(results), *_costs(results)]
     return [plot for plot in made if any(trace["x"] for trace in plot["traces"])]
 
 
 def _colours(results: Results) -> dict[str, str]:
-    """A colour for each model: of its kind, paler the later it comes; this package's own are the strongest."""
+    """Return a colour for each model: by its kind, paler for later models; strongest for this package's own."""
     found: dict[str, str] = {}
     counts: dict[str, int] = {}
     for model in results["models"]:
@@ -57,10 +57,10 @@ def _bars(
     log: bool = False,
     about: str = "",
 ) -> Plot:
-    """One bar for each model that has a figure, the range of its rounds as a whisker."""
+    """Return a plot with a bar for each model that has a figure, and the range of its rounds as a whisker."""
     names, colours = titles(results, "models"), _colours(results)
     known = [(model, figure) for model, figure in values.items() if figure and figure["median"] is not None]
-    # A logarithm has no zero.
+    # A logarithmic axis has no zero.
     known = [(model, figure) for model, figure in known if figure["median"] > 0 or not log][::-1]
     noisy = [names[model] for model, figure in values.items() if figure and figure["median"] is None]
     middle = [figure["median"] * scale for _, figure in known]
@@ -71,7 +71,7 @@ def _bars(
         "y": [names[model] for model, _ in known],
         "colours": [colours[model] for model, _ in known],
         "customdata": [
-            f"{shown(value, unit)}, rounds {shown(figure['low'] * scale, unit)} to "
+            f"{shown(value, unit)}, rounds from {shown(figure['low'] * scale, unit)} to "
             f"{shown(figure['high'] * scale, unit)}"
             for value, (_, figure) in zip(middle, known, strict=True)
         ],
@@ -85,7 +85,7 @@ def _bars(
             "width": 3,
         },
     }
-    # Beyond the whisker, where nothing strikes it through.
+    # Right of the whisker, which would otherwise cross the text.
     labels = {
         "type": "scatter",
         "mode": "text",
@@ -108,7 +108,7 @@ def _bars(
 
 
 def _axis(unit: str, values: list[float], log: bool) -> dict[str, Any]:
-    """An axis whose ticks carry the unit."""
+    """Return an axis whose ticks bear the unit."""
     if log:
         low, high = (min(values), max(values)) if values else (1.0, 1.0)
         decades = [10.0**power for power in range(-9, 13) if low / 10 <= 10.0**power <= high * 10]
@@ -129,7 +129,7 @@ def _times(results: Results) -> Iterator[Plot]:
         log = bool(medians) and max(medians) > 30 * min(medians)
         scaled = any(cell["done"] != cell["tasks"] for cell in results["cells"] if cell["workload"] == workload["key"])
         about = f"{workload['group'][0].upper()}{workload['group'][1:]}. {workload['about']}" + (
-            " Where workers are few, scaled up from a part of the tasks." if scaled else ""
+            " Models with few workers do some of the tasks; their time is scaled up." if scaled else ""
         )
         yield _bars(
             results,
@@ -147,7 +147,7 @@ def _parallelism(results: Results) -> Iterator[Plot]:
     for key, title in titles(results, "workloads").items():
         if key in ("primes", "hashing", "powers"):
             values = _of_cells(results, key, lambda cell: cell["parallelism"])
-            about = "CPU seconds / wall seconds: how many cores were really at work."
+            about = "CPU seconds / wall seconds: the number of cores in use."
             yield _bars(results, f"cores-{key}", title, "True parallelism", values, "", about=about)
 
 
@@ -182,7 +182,7 @@ def _scaling(results: Results) -> Iterator[Plot]:
         ideal = {
             "type": "scatter",
             "mode": "lines",
-            "name": "one core each",
+            "name": "ideal: one core each",
             "x": counts,
             "y": [min(count, usable) for count in counts],
             "colour": "ideal",
@@ -194,7 +194,7 @@ def _scaling(results: Results) -> Iterator[Plot]:
             "id": f"workers-{key}",
             "title": title,
             "part": "Speed-up against workers",
-            "about": f"The same work each time; this machine lends {usable} cores. What stays flat pays for the GIL.",
+            "about": f"The same amount of work each time, on {usable} usable cores. A flat line is limited by the GIL.",
             "traces": [
                 *(_line(results, model, *line, hover) for model, line in lines.items()),
                 *([ideal] * bool(lines)),
@@ -227,8 +227,8 @@ def _latencies(results: Results) -> Iterator[Plot]:
         yield {
             "id": f"latency-{workload['key']}",
             "title": workload["title"],
-            "part": "Latency: share of the tasks that had ended",
-            "about": "Seconds from the moment all tasks were given out; models that did all of them. Left is better.",
+            "part": "Latency: share of the tasks that are done",
+            "about": "Seconds since all tasks were submitted, for the models that did all of them. Left is better.",
             "traces": traces,
             "layout": {
                 "height": 420,
@@ -243,12 +243,12 @@ def _costs(results: Results) -> Iterator[Plot]:
         return {profile["model"]: profile.get(measure) for profile in results["profiles"]}
 
     yield _bars(results, "memory-parent", "The parent", "Memory", of("parent_bytes"), "bytes",
-                about="Private bytes (USS) with its workers up.")  # fmt: skip
+                about="Private bytes (USS) while its workers are up.")  # fmt: skip
     yield _bars(results, "memory-worker", "One worker", "Memory", of("worker_bytes"), "bytes", log=True,
                 about="Private bytes (USS). The axis is logarithmic.")  # fmt: skip
-    yield _bars(results, "memory-tasks", "1,000 tasks given out", "Memory", of("task_bytes"), "bytes", 1000, log=True,
+    yield _bars(results, "memory-tasks", "1,000 submitted tasks", "Memory", of("task_bytes"), "bytes", 1000, log=True,
                 about="Growth of the parent. The axis is logarithmic.")  # fmt: skip
     yield _bars(results, "cost-task", "One of many tiny tasks", "What a model costs", of("task"), "s", log=True,
-                about="All given out at once. The axis is logarithmic.")  # fmt: skip
+                about="All submitted at once. The axis is logarithmic.")  # fmt: skip
     yield _bars(results, "cost-start", "From nothing to the first result", "What a model costs", of("start"), "s",
-                log=True, about="The library's import included. The axis is logarithmic.")  # fmt: skip
+                log=True, about="Including the library's import. The axis is logarithmic.")  # fmt: skip

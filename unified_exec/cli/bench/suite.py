@@ -1,4 +1,4 @@
-"""The run: rounds in which every model has its turn at every workload, until all is calm or the time is over."""
+"""The suite: rounds in which every model does every workload, until all are calm or the time budget is used up."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ import dataclasses
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-from .hosts import Host, HostError, serving
-from .limits import allow_descriptors
-from .machine import Neighbours
+from ..measuring.machine import allow_descriptors
+from ..measuring.rounds import Job, ProgressDisplay, Series, run_rounds
+from .io_servers import serving
+from .model_process import ModelProcess
 from .models import Kind, Model
-from .readings import Cell, Turn
 from .workloads import Setting, Workload
 
 SCALED = ("primes", "hashing")
-"""Workloads repeated with a growing number of workers: what the GIL costs, and what it does not."""
+"""Workloads repeated with a growing number of workers: one that pays for the GIL, and one that does not."""
 SPARE_DESCRIPTORS = 256
+INTERRUPTED = "interrupted"
+_SCALED_QUICKLY = ("thread-pool", "mp-pool", "process-pool", "scope-thread", "scope-process", "interpreters")
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,9 @@ class Options:
 
     Attributes:
         rounds: rounds of everything; disturbed ones are repeated while there is time.
-        least: calm rounds below which no figure is given.
+        least: number of calm rounds below which no figure is given.
         budget: seconds after which no further turn begins.
+        patience: seconds that a single turn may take.
         scale: share of the usual sizes; for tests.
     """
 
@@ -45,10 +48,13 @@ class Options:
     scale: float = 1.0
 
 
-class Watcher(Protocol):
-    """Told before each turn; draws the progress."""
+@dataclass
+class Cell(Series):
+    """All turns of one model at one workload; with ``workload=None``, the measurements of the model itself."""
 
-    def turn(self, done: int, total: int, what: str) -> None: ...
+    workload: str | None
+    model: str
+    workers: int
 
 
 @dataclass
@@ -56,8 +62,12 @@ class Run:
     """What a run found.
 
     Attributes:
-        left_out: what did not take part, and why.
-        over: the time was over, or Ctrl-C came, before all rounds were done.
+        cells: one for each workload and model.
+        scaling: the same for a growing number of workers.
+        profiles: what each model itself costs.
+        lines: lines of user code by model.
+        left_out: what did not take part, and the reason.
+        over: why the run ended early, or ``None``.
     """
 
     options: Options
@@ -70,57 +80,55 @@ class Run:
     over: str | None = None
 
 
-def measure(options: Options, watcher: Watcher) -> Run:
-    """Run the suite. Ctrl-C ends it with what was measured until then."""
+def measure(options: Options, display: ProgressDisplay) -> Run:
+    """Run the suite. Ctrl-C ends it with what was measured so far."""
     run = Run(options)
     began = time.monotonic()
     folder = tempfile.mkdtemp(prefix="unified-exec-bench-")
-    hosts = {model.key: Host(model.key) for model in options.models}
+    processes = {model.key: ModelProcess(model.key) for model in options.models}
     try:
         with serving() as ports:
             setting = Setting(options.quick, options.workers, ports.http, ports.smtp, folder, options.scale)
-            jobs = list(_plan(run, setting))
-            _rounds(run, jobs, hosts, watcher, began + options.budget)
+            jobs = list(plan(run, processes, setting))
+            run.over = run_rounds(jobs, options.rounds, display, least=options.least, until=began + options.budget)
     except KeyboardInterrupt:
-        run.over = "interrupted"
+        run.over = INTERRUPTED
     finally:
-        for host in hosts.values():
-            host.close(kill=run.over == "interrupted")
+        for process in processes.values():
+            process.close(kill=run.over == INTERRUPTED)
         shutil.rmtree(folder, ignore_errors=True)
         run.seconds = time.monotonic() - began
     return run
 
 
-@dataclass
-class Job:
-    """One cell's turn: what is shown of it, and the order for its host."""
-
-    cell: Cell
-    what: str
-    order: dict[str, Any]
-    fresh: bool = False
-
-
-def _plan(run: Run, setting: Setting) -> Iterator[Job]:
-    """The turns of a round, in their order; what cannot take part is noted in `run.left_out`."""
+def plan(run: Run, processes: Mapping[str, ModelProcess], setting: Setting) -> Iterator[Job]:
+    """Yield the turns of a round in their order; what cannot take part is added to `run.left_out`."""
     options = run.options
     models = [model for model in options.models if _takes_part(run, model.title, model.absent())]
     run.lines = {model.key: model.lines for model in models}
+
+    def job(cell: Cell, what: str, order: dict[str, Any], fresh: bool = False) -> Job:
+        return Job(cell, what, lambda: _turn(processes[cell.model], order, options.patience, fresh))
+
     for workload in options.workloads:
-        if not _takes_part(run, workload.title, workload.absent() or _too_large(workload, options)):
+        if not _takes_part(run, workload.title, workload.absent() or too_large(workload, options)):
             continue
         for model in models:
             if workload.fits(model):
                 cell = Cell(workload.key, model.key, workload.workers(model, setting))
                 run.cells.append(cell)
-                yield Job(cell, f"{workload.title}: {model.title}", _turn(workload, 0, setting))
-    yield from _scaling(run, models, setting)
+                yield job(cell, f"{workload.title}: {model.title}", _order(workload, 0, setting))
+    for workload, model, workers in _scaling(options, models):
+        cell = Cell(workload.key, model.key, workers)
+        run.scaling.append(cell)
+        what = f"{workload.title}, {workers} worker{'s' * (workers > 1)}: {model.title}"
+        yield job(cell, what, _order(workload, workers, setting))
     for model in models:
         if model.kind is not Kind.HYBRID:
             cell = Cell(None, model.key, options.workers)
             run.profiles.append(cell)
             order = {"do": "profile", "workers": options.workers, "quick": options.quick}
-            yield Job(cell, f"cost of the model: {model.title}", order, fresh=True)
+            yield job(cell, f"cost of the model: {model.title}", order, fresh=True)
 
 
 def _takes_part(run: Run, title: str, why: str | None) -> bool:
@@ -129,80 +137,36 @@ def _takes_part(run: Run, title: str, why: str | None) -> bool:
     return not why
 
 
-def _too_large(workload: Workload, options: Options) -> str | None:
+def too_large(workload: Workload, options: Options) -> str | None:
+    """Return the reason why a workload is too large for this run or this system, or ``None``."""
     if options.quick and not workload.quick:
         return "too large for a quick run"
     return allow_descriptors(workload.sockets + SPARE_DESCRIPTORS) if workload.sockets else None
 
 
-def _scaling(run: Run, models: Sequence[Model], setting: Setting) -> Iterator[Job]:
-    counts = (1, 2, 4) if setting.quick else (1, 2, 4, 8)
+def _scaling(options: Options, models: Sequence[Model]) -> Iterator[tuple[Workload, Model, int]]:
     chosen = [model for model in models if not model.kind.is_alone and model.kind is not Kind.HYBRID]
-    if setting.quick:
+    if options.quick:
         chosen = [model for model in chosen if model.key in _SCALED_QUICKLY]
-    for workload in run.options.workloads:
-        if workload.key not in SCALED or workload.absent():
-            continue
-        for model in chosen:
-            for workers in counts:
-                cell = Cell(workload.key, model.key, workers)
-                run.scaling.append(cell)
-                what = f"{workload.title}, {workers} worker{'s' * (workers > 1)}: {model.title}"
-                yield Job(cell, what, _turn(workload, workers, setting))
+    for workload in options.workloads:
+        if workload.key in SCALED and not workload.absent():
+            for model in chosen:
+                for workers in (1, 2, 4) if options.quick else (1, 2, 4, 8):
+                    yield workload, model, workers
 
 
-_SCALED_QUICKLY = ("thread-pool", "mp-pool", "process-pool", "scope-thread", "scope-process", "interpreters")
-
-
-def _turn(workload: Workload, workers: int, setting: Setting) -> dict[str, Any]:
+def _order(workload: Workload, workers: int, setting: Setting) -> dict[str, Any]:
     return {"do": "turn", "workload": workload.key, "workers": workers, "setting": dataclasses.asdict(setting)}
 
 
-def _rounds(run: Run, jobs: list[Job], hosts: dict[str, Host], watcher: Watcher, until: float) -> None:
-    options = run.options
-    total = len(jobs) * options.rounds
-    done = 0
-    for _ in range(options.rounds):
-        for job in jobs:
-            if time.monotonic() > until:
-                run.over = "the time was over"
-                return
-            watcher.turn(done, total, job.what)
-            _take(job, hosts[job.cell.model], options.patience)
-            done += 1
-    _repeat_disturbed(run, jobs, hosts, lambda what: watcher.turn(done, total, what), until)
-
-
-def _repeat_disturbed(
-    run: Run, jobs: list[Job], hosts: dict[str, Host], show: Callable[[str], None], until: float
-) -> None:
-    """Another try for what others disturbed, twice as many rounds at most."""
-    for _ in range(2 * run.options.rounds):
-        unsettled = [job for job in jobs if not job.cell.error and len(job.cell.calm_turns()) < run.options.least]
-        if not unsettled:
-            return
-        for job in unsettled:
-            if time.monotonic() > until:
-                run.over = "the time was over"
-                return
-            show(f"again, others were busy: {job.what}")
-            _take(job, hosts[job.cell.model], run.options.patience)
-
-
-def _take(job: Job, host: Host, patience: float) -> None:
-    """One turn. A cell that fails is out: fewer rounds than the others would be no fair figure."""
-    if job.cell.error:
-        return
+@contextlib.contextmanager
+def _turn(
+    process: ModelProcess, order: dict[str, Any], patience: float, fresh: bool
+) -> Iterator[Callable[[], dict[str, Any]]]:
+    """Start the model's process if necessary (a new one if `fresh`), and yield the function that gives the order."""
     with contextlib.ExitStack() as stack:
-        if job.fresh:
-            host = Host(host.model)
-            stack.callback(host.close)
-        try:
-            host.ask(patience, do="ready")
-            neighbours, began = Neighbours(), time.monotonic()
-            values = host.ask(patience, **job.order)
-        except HostError as error:
-            job.cell.error = str(error)
-            job.cell.turns.clear()
-            return
-    job.cell.turns.append(Turn(values, neighbours.end(), time.monotonic() - began))
+        if fresh:
+            process = ModelProcess(process.model)
+            stack.callback(process.close)
+        process.ask(patience, do="ready")
+        yield lambda: process.ask(patience, **order)

@@ -1,4 +1,4 @@
-"""The input of the demonstration: the standard library's own source, which every machine has."""
+"""The input of the demo: the standard library's own source, which every machine has."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ TESTS = frozenset({"test", "tests", "idle_test"})
 
 
 class Corpus(NamedTuple):
-    """The files to work on.
+    """The files to process.
 
     Attributes:
-        root: the directory they live in.
+        root: the directory they are in.
         paths: their paths below it, with slashes, sorted.
-        size: the bytes of all of them.
+        size: total bytes.
     """
 
     root: Path
@@ -26,14 +26,14 @@ class Corpus(NamedTuple):
 
 
 def standard_library(limit: int | None = None, with_tests: bool = False) -> Corpus:
-    """Choose files of the running interpreter's standard library.
+    """Choose source files of the running interpreter's standard library.
 
     Args:
-        limit: at most this many, picked evenly over the sorted list; ``None`` for all.
-        with_tests: take the directories of tests too, which hold two thirds of all source.
+        limit: at most this many, evenly spread over the sorted list; ``None`` for all.
+        with_tests: include the directories of tests, which hold two thirds of all source.
 
     Raises:
-        FileNotFoundError: this Python came without source files.
+        FileNotFoundError: this Python was installed without source files.
     """
     return choose(Path(sysconfig.get_path("stdlib")).resolve(), limit, with_tests)
 
@@ -48,14 +48,14 @@ def choose(root: Path, limit: int | None = None, with_tests: bool = False) -> Co
         found += [path.relative_to(root).as_posix() for path in paths if _belongs(path, root)]
     found.sort()
     if not found:
-        raise FileNotFoundError(f"no Python source files in {root}: this Python came without them")
+        raise FileNotFoundError(f"no Python source files in {root}: this Python was installed without them")
     if limit is not None and limit < len(found):
         found = [found[index * len(found) // limit] for index in range(limit)]
-    # Read, not asked for their size: so every run that is measured finds them in the page cache.
+    # Read rather than asked for their size: afterwards both runs find them in the page cache.
     size = sum(len((root / path).read_bytes()) for path in found)
     return Corpus(root, tuple(found), size)
 
 
 def _belongs(path: Path, root: Path) -> bool:
-    """Whether it is a file below the root: distributions link to others (Debian's sitecustomize.py)."""
+    """Whether it is a file below the root; distributions link to others (Debian's sitecustomize.py)."""
     return path.is_file() and path.resolve().is_relative_to(root)

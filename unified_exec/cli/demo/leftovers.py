@@ -1,4 +1,4 @@
-"""Looking for what a run left behind: the law says nothing."""
+"""Finding tasks, processes and threads that a run left behind; by the law there are none."""
 
 from __future__ import annotations
 
@@ -10,67 +10,70 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-PATIENCE = 1.0  # seconds a thread that was told to end may take
-PAUSE = 0.005  # seconds between two looks at it
+PATIENCE = 1.0
+"""Seconds that a thread which was told to exit may take."""
+PAUSE = 0.005
+"""Seconds between two checks of it."""
 
 
 class LeftOver(NamedTuple):
-    """What is still there after a run; all zero when the law holds."""
+    """What a run left behind; all zero if the law holds."""
 
     tasks: int
     processes: int
     threads: int
 
 
-class Before:
-    """What was there before the run, so that only its own is counted after."""
+class Snapshot(NamedTuple):
+    """The processes and threads that exist before a run."""
 
-    def __init__(self) -> None:
-        self._children = children()
-        self._threads = set(threading.enumerate())
+    children: set[int]
+    threads: set[threading.Thread]
+
+    @classmethod
+    def now(cls) -> Snapshot:
+        return cls(children(), set(threading.enumerate()))
 
     def left_over(self, tasks: int, workers: Collection[int]) -> LeftOver:
-        """Count what is there now and was not before.
+        """Count what exists now but is not in the snapshot.
 
         Args:
-            tasks: how many tasks have not come to their end.
-            workers: process ids of workers that were at work, for systems that do not list a process's children.
+            tasks: number of unfinished tasks.
+            workers: process ids of the workers of the run, for systems that do not list a process's children.
         """
-        processes = (children() - self._children) | {pid for pid in workers if is_child(pid)}
-        return LeftOver(tasks, len(processes), sum(_stays(thread) for thread in self._new_threads()))
-
-    def _new_threads(self) -> set[threading.Thread]:
-        return set(threading.enumerate()) - self._threads
+        processes = (children() - self.children) | {pid for pid in workers if is_child(pid)}
+        threads = set(threading.enumerate()) - self.threads
+        return LeftOver(tasks, len(processes), sum(map(_stays, threads)))
 
 
 def _stays(thread: threading.Thread) -> bool:
-    """Whether a thread is there for good: anyio's helpers are told to end with their loop, but not waited for."""
-    if thread.name.startswith("Trio thread "):  # idle: trio keeps such ten seconds for the next call
+    """Whether a thread does not exit: anyio tells its helper threads to exit with their loop, but does not wait."""
+    if thread.name.startswith("Trio thread "):  # trio keeps an idle thread for ten seconds
         return False
-    over = time.monotonic() + PATIENCE
-    while _is_running(thread) and time.monotonic() < over:
+    deadline = time.monotonic() + PATIENCE
+    while _is_running(thread) and time.monotonic() < deadline:
         time.sleep(PAUSE)
     return _is_running(thread)
 
 
 def _is_running(thread: threading.Thread) -> bool:
-    # Not join() and is_alive(): neither tells the truth of a thread that was not started by the threading module.
+    # join() and is_alive() are wrong for a thread that was not started by the threading module.
     return thread.ident in sys._current_frames()
 
 
 def children() -> set[int]:
-    """Process ids of this process's children, dead ones that nobody has waited for included; empty where unknown."""
+    """Return the process ids of this process's children, including unreaped ones; empty where unknown."""
     found: set[int] = set()
     for task in Path("/proc/self/task").glob("*/children"):
         try:
             found.update(int(pid) for pid in task.read_text().split())
-        except OSError:  # the thread has ended meanwhile
+        except OSError:  # the thread has exited meanwhile
             pass
     return found
 
 
 def is_child(pid: int) -> bool:
-    """Whether `pid` is a child of this process that is running, or has never been waited for."""
+    """Whether `pid` is a child of this process that is running or has not been reaped."""
     if not hasattr(os, "waitid"):
         return False
     try:

@@ -1,6 +1,6 @@
-"""What one source file measures: functions, branches, cyclomatic complexity. The CPU work of the demonstration.
+"""The metrics of a source file: functions, branches, cyclomatic complexity. This is the demo's CPU work.
 
-Runs in the workers, so it imports nothing but the standard library.
+Runs in the workers, so it imports only the standard library.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ class FunctionMetrics(NamedTuple):
     """One function.
 
     Attributes:
-        name: its name within the file, e.g. ``"Parser.parse"`` or ``"outer.inner"``.
+        name: its qualified name in the file, e.g. ``"Parser.parse"`` or ``"outer.inner"``.
         line: the line of its ``def``, from 1.
-        length: lines from ``def`` to its end.
+        length: number of lines from ``def`` to its end.
         complexity: cyclomatic complexity, 1 + its branches.
     """
 
@@ -33,10 +33,10 @@ class FileMetrics(NamedTuple):
 
     Attributes:
         path: its path below the root, with slashes.
-        size: its length in bytes.
-        lines: its length in lines.
-        branches: branches of the whole file, those outside of functions included.
-        functions: every function and method, in the order of the source.
+        size: number of bytes.
+        lines: number of lines.
+        branches: branches of the whole file, including those outside functions.
+        functions: all functions and methods in source order.
         error: why the file could not be parsed, else ``None``.
     """
 
@@ -49,7 +49,7 @@ class FileMetrics(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A file as it was fetched: its path below the root and what stands in it."""
+    """A fetched file: its path below the root and its content."""
 
     path: str
     source: bytes
@@ -59,22 +59,23 @@ class Page(NamedTuple):
 
 
 def parse(page: Page, doomed: str | None = None) -> FileMetrics:
-    """Measure one file; at the file named `doomed`, crash."""
+    """Measure one file; crash on the file named `doomed`."""
     return crash(*page) if page.path == doomed else measure(*page)
 
 
 def measure(path: str, source: bytes) -> FileMetrics:
-    """Parse one file and count.
+    """Parse one file and count its functions and branches.
 
-    A branch is a place where the flow may part: ``if``, ``elif``, ``x if c else y``, ``for``, ``while``, ``except``,
-    each ``for`` and ``if`` of a comprehension, each further operand of ``and`` and ``or``, each ``case`` that may not
-    match. A function's cyclomatic complexity is 1 + its branches (McCabe, "A Complexity Measure", IEEE Transactions on
-    Software Engineering SE-2, 1976); a nested function counts for itself, a lambda for the function it stands in.
+    A branch is a point where control flow may diverge: ``if``, ``elif``, ``x if c else y``, ``for``, ``while``,
+    ``except``, each ``for`` and ``if`` of a comprehension, each further operand of ``and`` and ``or``, each ``case``
+    that may fail to match. A function's cyclomatic complexity is 1 + its branches (McCabe, "A Complexity Measure", IEEE
+    Transactions on Software Engineering SE-2, 1976); a nested function counts separately, a lambda counts for the
+    function around it.
     """
     lines = source.count(b"\n") + (not source.endswith(b"\n") and bool(source))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # e.g. invalid escapes: the file's matter, not ours
+            warnings.simplefilter("ignore")  # e.g. about invalid escapes in that file
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return FileMetrics(path, len(source), lines, 0, (), f"{type(error).__name__}: {error}")
@@ -83,25 +84,25 @@ def measure(path: str, source: bytes) -> FileMetrics:
 
 
 def crash(path: str, source: bytes) -> FileMetrics:
-    """Parse the file, then kill the worker that did: a stand-in for a segmentation fault or the kernel's OOM killer."""
+    """Parse the file, then kill this worker: a stand-in for a segmentation fault or the kernel's OOM killer."""
     measure(path, source)
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
     raise AssertionError("unreachable: the worker was killed")
 
 
 def _count(tree: ast.Module) -> tuple[int, list[FunctionMetrics]]:
-    """Walk the tree with a stack of our own: a deep tree must not end in a RecursionError."""
+    """Walk the tree with an explicit stack: a deep tree must not cause a RecursionError."""
     total = 0
     found: list[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]] = []
     branches: list[int] = []
-    # Each entry: a node, the dotted prefix of names around it, the index of the function around it (-1: none).
+    # Each entry: a node, its dotted name prefix, the index of the function around it (-1: none).
     stack: list[tuple[ast.AST, str, int]] = [(tree, "", -1)]
     while stack:
         node, prefix, function = stack.pop()
-        here = _branches(node)
-        total += here
-        if here and function >= 0:
-            branches[function] += here
+        count = _branches(node)
+        total += count
+        if count and function >= 0:
+            branches[function] += count
         inner, inner_function = prefix, function
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             inner, inner_function = f"{prefix}{node.name}.", len(found)

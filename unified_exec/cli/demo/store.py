@@ -1,4 +1,4 @@
-"""Where the results go: one SQLite file. The blocking calls of the demonstration."""
+"""The store of the results: one SQLite file. These are the demo's blocking calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ORDER = "path, line, name, length"
 
 
 class RankedFunction(NamedTuple):
-    """A function and the file it stands in."""
+    """A function and its file."""
 
     path: str
     name: str
@@ -29,7 +29,7 @@ class RankedFunction(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """What the whole store holds."""
+    """Totals of the whole store."""
 
     files: int
     bytes: int
@@ -45,13 +45,13 @@ class Store:
     SQLite has one writer at a time, so the threads take turns at one connection.
 
     Args:
-        path: a file that does not exist yet.
+        path: a new file.
     """
 
     def __init__(self, path: Path) -> None:
         self._turn = threading.Lock()
         self._connection = sqlite3.connect(path, check_same_thread=False)
-        # A log and no wait for the disk: what is measured is the work, not the hardware's fsync.
+        # A write-ahead log without fsync: the demo measures the work, not the disk.
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=NORMAL")
         self._connection.executescript(_SCHEMA)
@@ -82,7 +82,7 @@ class Store:
         return {path for (path,) in self._rows("SELECT path FROM files")}
 
     def everything(self) -> list[tuple[Any, ...]]:
-        """Every row in an order that does not depend on when it was stored: two equal runs give equal lists."""
+        """Return every row, in an order independent of when it was stored: equal runs return equal lists."""
         files = self._rows("SELECT * FROM files ORDER BY path")
         return files + self._rows(f"SELECT * FROM functions ORDER BY {_ORDER}")
 
@@ -100,6 +100,6 @@ class Store:
 
 @contextlib.contextmanager
 def new_store(path: Path) -> Iterator[Store]:
-    """Open a new database for as long as the block lasts; the file stays."""
+    """Open a new database until the block ends; the file is kept."""
     with contextlib.closing(Store(path)) as store:
         yield store

@@ -1,11 +1,11 @@
-"""The models of concurrency: each is a recipe, the code its user would write."""
+"""The models of concurrency: each is a recipe, the code that its user would write."""
 
 from __future__ import annotations
 
-from .base import Kind, Model
+from .model import Kind, Model
 from .peers import PEERS
-from .scopes import SCOPES
 from .stdlib import STDLIB
+from .task_scope import SCOPES
 
 __all__ = ["MODELS", "PEERS", "Kind", "Model", "by_key"]
 

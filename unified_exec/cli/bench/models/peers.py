@@ -1,11 +1,11 @@
-"""Other libraries, each in the way its own documentation shows for many items. They take part with ``--peers``."""
+"""Other libraries, used as their documentation shows for many items. They take part with ``--peers``."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
-from .base import Kind, Model, Perform, PerformAsync
+from .model import Kind, Model, Perform, PerformAsync
 
 Fn = Callable[[Any], Any]
 

@@ -1,4 +1,4 @@
-"""The standard library's models. Each recipe is what its documentation shows, no more."""
+"""The standard library's models. Each recipe is what its documentation shows, and nothing more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from .base import Kind, Model, Perform, PerformAsync
+from .model import Kind, Model, Perform, PerformAsync
 
 Fn = Callable[[Any], Any]
 
@@ -174,8 +174,8 @@ def interpreter_pool(workers: int) -> Iterator[Perform]:
     from concurrent.futures import InterpreterPoolExecutor  # type: ignore[attr-defined, unused-ignore]
 
     with InterpreterPoolExecutor(workers) as pool:
-        # A bare function may be copied without its module's globals (those that only a generator in it uses); what is
-        # pickled is imported there.
+        # A bare function is copied, possibly without globals that only a generator inside it uses; a partial is
+        # pickled, and its function imported in the interpreter.
         yield lambda fn, items: list(pool.map(partial(fn), items))
 
 

@@ -1,9 +1,9 @@
-"""What is done: one workload is one function, a list of items and the check that all came back."""
+"""The workloads: each has a function, a list of items, and a check of the results."""
 
 from __future__ import annotations
 
-from . import counting, cpu, files, mixed, network
-from .base import Group, Setting, Workload
+from . import cpu, files, network
+from .workload import Group, Setting, Workload
 
 __all__ = ["WORKLOADS", "Group", "Setting", "Workload", "by_key"]
 
@@ -11,8 +11,6 @@ WORKLOADS: tuple[Workload, ...] = (
     *cpu.WORKLOADS,
     *network.WORKLOADS,
     *files.WORKLOADS,
-    *mixed.WORKLOADS,
-    *counting.WORKLOADS,
 )
 
 

@@ -10,22 +10,22 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-from ..models.base import Kind
-from .base import Group, Setting, Workload
+from ..models.model import Kind
+from .workload import Group, Setting, Workload
 
 PLANETS = 5
 MIB = 1 << 20
 _NO_INTERPRETERS = frozenset({Kind.INTERPRETER})
-"""NumPy can be imported in the main interpreter alone."""
+"""NumPy can be imported only in the main interpreter."""
 
 
 def primes(limit: int) -> int:
-    """How many primes there are below `limit`, by trial division."""
+    """Counts the primes below `limit` by trial division."""
     return sum(all(k % d for d in range(2, int(k**0.5) + 1)) for k in range(2, limit))
 
 
 def nbody(steps: int) -> float:
-    """Move five bodies under their gravity; gives the energy that should not have changed much.
+    """Moves five bodies under their mutual gravity; returns their energy, which should hardly change.
 
     Leapfrog integration (Verlet, Physical Review 159, 1967).
     """
@@ -51,7 +51,7 @@ def _document() -> str:
 
 
 def json_sums(rounds: int) -> float:
-    """Read a document of 300 rows, change it in Python and write it, so many times."""
+    """Parses a document of 300 rows, changes it in Python and serializes it, `rounds` times."""
     total = 0.0
     for _ in range(rounds):
         rows = json.loads(_document())
@@ -68,17 +68,17 @@ def _block(size: int) -> bytes:
 
 
 def hashing(size: int) -> str:
-    """SHA-256 of a block of `size` bytes, four times."""
+    """Computes the SHA-256 of a block of `size` bytes four times."""
     return "".join(hashlib.sha256(_block(size)).hexdigest()[:8] for _ in range(4))
 
 
 def packing(size: int) -> int:
-    """Compress a block with zlib; gives the compressed size."""
+    """Compresses a block of `size` bytes with zlib."""
     return len(zlib.compress(_block(size), 6))
 
 
 def numpy_sort(size: int) -> float:
-    """Sort `size` random doubles with NumPy and sum up their waves."""
+    """Sorts `size` random doubles with NumPy and sums their sines."""
     import numpy
 
     values = numpy.random.default_rng(7).random(size)
@@ -87,7 +87,7 @@ def numpy_sort(size: int) -> float:
 
 
 def powers(bits: int) -> int:
-    """A modular power of numbers of `bits` bits: one call into C that does not release the GIL."""
+    """Computes a modular power of `bits`-bit integers: one call into C that holds the GIL."""
     base, modulus = (1 << bits) - 159, (1 << bits) - 189
     return pow(base, modulus - 2, modulus) % 1_000_003
 
@@ -97,7 +97,7 @@ def tiny(number: int) -> int:
 
 
 def halves(array: Any) -> Any:
-    """An array as large as the one that came."""
+    """Return an array as large as the given one."""
     return array * 0.5
 
 
@@ -109,7 +109,7 @@ def _arrays(setting: Setting) -> Sequence[Any]:
 
 
 def _all_like(fn: Any) -> Any:
-    """Every task had the same item: all results are alike, and as many as items."""
+    """Return a check for tasks with equal items: there is one result per item, and each is the expected one."""
 
     def right(items: Sequence[Any], results: Sequence[Any]) -> bool:
         return len(results) == len(items) and all(result == _expected(fn, items[0]) for result in results)
@@ -126,7 +126,7 @@ def _compute(
     key: str, title: str, group: Group, fn: Any, item: int, tasks: int, needs: tuple[str, ...] = ()
 ) -> Workload:
     about = (fn.__doc__ or "").strip().splitlines()[0].replace("`limit`", f"{item:,}").replace("`size`", f"{item:,}")
-    about = about.replace("`bits`", f"{item:,}").replace("so many times", f"{item} times")
+    about = about.replace("`bits`", f"{item:,}").replace("`rounds` times", f"{item} times")
     return Workload(
         key,
         title,
@@ -152,7 +152,7 @@ WORKLOADS = (
         "tiny",
         "tiny tasks",
         Group.TINY,
-        "One addition: what is measured is the model itself.",
+        "Does one addition, so that the time is that of the model itself.",
         tiny,
         lambda setting: range(setting.count(10_000, 2_000)),
         lambda items, results: list(results) == [item + 1 for item in items],
@@ -161,7 +161,7 @@ WORKLOADS = (
         "arrays",
         "large arrays",
         Group.ARRAYS,
-        "A NumPy array goes to the worker and another of its size comes back (quick: 8 MiB, else 32 MiB).",
+        "Sends a NumPy array to a worker and receives another of the same size (quick: 8 MiB, else 32 MiB).",
         halves,
         _arrays,
         lambda items, results: [r[-1] for r in results] == [i[-1] * 0.5 for i in items],

@@ -1,21 +1,27 @@
-"""Waiting for servers on loopback: HTTP with many connections, and a blocking client of the standard library."""
+"""Waiting for servers on loopback: many HTTP connections, a blocking SMTP client, and pages fetched, parsed, stored."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import os
 import smtplib
 import socket
+import sqlite3
 import struct
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 
-from .base import Group, Setting, Workload
+from ..io_servers import HTTP_LATENCY
+from .workload import Group, Setting, Workload
 
-LATENCY = 0.05
-"""Seconds the HTTP server waits before it answers."""
+Page = tuple[int, str]
+"""The server's port and the database's path."""
+
 MOST_THREADS = 1_000
 _PATIENCE = 60.0
-# Closing sends a reset: ten thousand closed connections would otherwise keep their ports for a minute.
+# Closing sends a reset: otherwise ten thousand closed connections would keep their ports for a minute.
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -28,7 +34,7 @@ def _length(head: bytes) -> int:
 
 
 def get(port: int, path: str) -> bytes:
-    """One GET over a connection of its own; the body."""
+    """Send one GET over a new connection and return the body."""
     with socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         connection.sendall(_request(path))
@@ -38,7 +44,7 @@ def get(port: int, path: str) -> bytes:
 
 
 async def get_async(port: int, path: str) -> bytes:
-    """`get` on the event loop."""
+    """Do what `get` does, on the event loop."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -58,14 +64,14 @@ async def fetch_async(port: int) -> int:
 
 
 def mail(port: int) -> int:
-    """Greet a mail server with `smtplib`, say NOOP three times, leave: the code of its last answer."""
+    """Connect to a mail server with `smtplib`, send NOOP three times, quit; return the last status code."""
     with contextlib.closing(smtplib.SMTP("127.0.0.1", port, local_hostname="localhost", timeout=_PATIENCE)) as client:
         for _ in range(3):
             client.noop()
         return client.quit()[0]
 
 
-def _all_answered(size: int):  # type: ignore[no-untyped-def]
+def _all_answered(size: int) -> Callable[[Sequence[int], Sequence[int]], bool]:
     def right(items: Sequence[int], results: Sequence[int]) -> bool:
         return list(results) == [size] * len(items)
 
@@ -80,8 +86,8 @@ def _http(connections: int, quick: bool = True) -> Workload:
         f"http-{connections}",
         f"HTTP, {connections:,} connections",
         Group.IO,
-        f"{connections:,} GETs at once, each over a connection of its own, from a server on loopback that waits "
-        f"{LATENCY * 1e3:.0f} ms.",
+        f"{connections:,} GETs at once, each over a connection of its own, to a server on loopback that answers after "
+        f"{HTTP_LATENCY * 1e3:.0f} ms.",
         fetch,
         items,
         _all_answered(5),
@@ -93,6 +99,46 @@ def _http(connections: int, quick: bool = True) -> Workload:
     )
 
 
+def parse(body: bytes) -> tuple[int, int]:
+    """Count, in Python, the words of the page's 400 records; return the total and the number of different words."""
+    words: Counter[str] = Counter()
+    for record in json.loads(body):
+        for word in record["text"].split():
+            words[word.lower().strip(".,")] += 1
+    return sum(words.values()), len(words)
+
+
+def store(found: tuple[Page, tuple[int, int]]) -> int:
+    """Write the counts to SQLite and return the number of words."""
+    (_, path), counts = found
+    with contextlib.closing(sqlite3.connect(path, timeout=30)) as db, db:
+        db.execute("pragma synchronous = off")
+        db.execute("create table if not exists pages (words, different)")
+        db.execute("insert into pages values (?, ?)", counts)
+    return counts[0]
+
+
+def page(item: Page) -> int:
+    return store((item, parse(get(item[0], "/page"))))
+
+
+async def page_async(item: Page) -> int:
+    return store((item, parse(await fetch_page(item))))
+
+
+async def fetch_page(item: Page) -> bytes:
+    return await get_async(item[0], "/page")
+
+
+def _pages(setting: Setting) -> Sequence[Page]:
+    path = os.path.join(setting.folder, f"pages-{os.getpid()}.db")
+    return [(setting.http, path)] * setting.count(100, 24)
+
+
+def _same_counts(items: Sequence[Page], results: Sequence[int]) -> bool:
+    return len(results) == len(items) and len(set(results)) == 1 and results[0] > 1000
+
+
 WORKLOADS = (
     _http(100),
     _http(1_000),
@@ -101,12 +147,25 @@ WORKLOADS = (
         "smtp",
         "blocking TCP client",
         Group.IO,
-        "A session of the standard library's blocking smtplib with a server that waits 5 ms before each of its six "
-        "answers.",
+        "A session of the standard library's blocking smtplib with a server that takes 5 ms for each of six answers.",
         mail,
         lambda setting: [setting.smtp] * setting.count(200, 50),
         _all_answered(221),
         workers_most=50,
+        turns=4,
+    ),
+    Workload(
+        "mixed",
+        "fetch, parse, store",
+        Group.MIXED,
+        f"Fetches a page over HTTP (the server takes {HTTP_LATENCY * 1e3:.0f} ms), counts its words in Python, stores "
+        "the counts in SQLite.",
+        page,
+        _pages,
+        _same_counts,
+        page_async,
+        stages=(fetch_page, parse, store),
+        workers_most=24,
         turns=4,
     ),
 )

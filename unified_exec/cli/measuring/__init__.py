@@ -1,0 +1,1 @@
+"""The measuring harness shared by `unified-exec bench`, `advise`, the demo and the repository's benchmarks."""

@@ -1,0 +1,168 @@
+"""The options of every subcommand. Imported for each command line, so it imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+LOOPS = ("asyncio", "trio")
+
+ADVISE = """Calls a function of yours a few times, on the event loop, in threads and in processes, and says where it
+should run, with how many workers and in chunks of what size, and why. Each call really happens, with all its
+effects."""
+DEMO = """A pipeline over the standard library's own source: coroutines fetch the files over HTTP, processes measure
+them, threads store the results in SQLite; then the same work is done sequentially for comparison."""
+BENCH = """What coroutines, threads and processes cost on this machine. Each model of concurrency does the same
+computing and waiting in interleaved rounds. Reported are medians, and no figure where other processes disturbed the
+rounds."""
+
+
+def add_advise_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `unified_exec advise`."""
+    parser.add_argument(
+        "function", metavar="MODULE:FUNCTION", help="what to call: shop.prices:total, or prices.py:total"
+    )
+    parser.add_argument(
+        "--args",
+        nargs="*",
+        default=[],
+        metavar="VALUE",
+        help="positional arguments, each a Python literal or JSON: 100_000 \"'a text'\" '[1, 2]'",
+    )
+    parser.add_argument(
+        "--kwargs", nargs="*", default=[], metavar="NAME=VALUE", help="keyword arguments, with values of the same kind"
+    )
+    parser.add_argument(
+        "--setup",
+        metavar="MODULE:FUNCTION",
+        help="for arguments that are not literals: a function that is called before each run and returns a tuple of "
+        "the positional arguments, or a pair of that tuple and a dict",
+    )
+    parser.add_argument(
+        "--runs",
+        type=count,
+        default=10,
+        metavar="N",
+        help="call the function at most N times (default: 10; 7 are enough for every figure, 1 is enough for advice)",
+    )
+    parser.add_argument(
+        "--longest", type=seconds, default=60.0, metavar="S", help="start no more runs after S seconds (default: 60)"
+    )
+    parser.add_argument("--backend", choices=LOOPS, default="asyncio", help="the event loop")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON, and nothing else on stdout")
+
+
+def advise_needs(arguments: argparse.Namespace) -> list[str]:
+    """Name the packages that a run needs besides those that unified_exec always has."""
+    return ["trio"] if arguments.backend == "trio" else []
+
+
+def add_demo_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `unified_exec demo`."""
+    parser.add_argument("--limit", type=count, metavar="N", help="process N files, evenly spread (default: all)")
+    parser.add_argument("--with-tests", action="store_true", help="include the standard library's own tests")
+    parser.add_argument(
+        "--workers", type=count, metavar="N", help="worker processes (default: the number of usable cores)"
+    )
+    parser.add_argument("--db", type=Path, metavar="PATH", help="keep the results in this new SQLite file")
+    parser.add_argument("--backend", choices=LOOPS, default="asyncio", help="the event loop")
+    parser.add_argument("--no-sequential", action="store_true", help="skip the sequential comparison")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON, and nothing else on stdout")
+    law = parser.add_mutually_exclusive_group()
+    law.add_argument("--cancel-after", type=seconds_or_zero, metavar="S", help="cancel everything after S seconds")
+    law.add_argument("--crash", action="store_true", help="kill the worker that parses one of the files")
+
+
+def demo_needs(arguments: argparse.Namespace) -> list[str]:
+    """Name the packages that a run needs besides those that unified_exec always has."""
+    return ["httpx", "rich", "trio"] if arguments.backend == "trio" else ["httpx", "rich"]
+
+
+def add_bench_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `unified_exec bench`."""
+    parser.add_argument("--quick", action="store_true", help="small sizes: takes about two minutes")
+    parser.add_argument("--peers", action="store_true", help="include other libraries, those that are installed")
+    parser.add_argument("--workloads", type=names, metavar="A,B", help="only these (--list names them)")
+    parser.add_argument("--models", type=names, metavar="A,B", help="only these, and sequential (--list names them)")
+    parser.add_argument(
+        "--workers", type=count, metavar="N", help="workers that compute (default: the number of usable cores)"
+    )
+    parser.add_argument("--rounds", type=count, metavar="N", help="rounds of everything (default: 3)")
+    parser.add_argument(
+        "--budget", type=count, metavar="S", help="start no turn after S seconds (default: 1500; quick: 100)"
+    )
+    parser.add_argument("--scale", type=share, default=1.0, help=argparse.SUPPRESS)
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write everything measured to FILE")
+    parser.add_argument("--markdown", type=new_file, metavar="FILE", help="write the tables to FILE")
+    parser.add_argument("--html", type=new_file, metavar="FILE", help="write a report with plots to FILE")
+    parser.add_argument(
+        "--compare", type=existing_file, metavar="OLD.json", help="show what changed beyond noise since that run"
+    )
+    parser.add_argument(
+        "--from", dest="source", type=existing_file, metavar="RUN.json", help="show an earlier run, measure nothing"
+    )
+    parser.add_argument("--list", action="store_true", help="list the workloads and models, then exit")
+
+
+def bench_needs(arguments: argparse.Namespace) -> list[str]:
+    """Name the packages that a run needs besides those that unified_exec always has."""
+    return ["psutil", "rich", *(["plotly"] if arguments.html else [])]
+
+
+# Types of arguments. Each raises `argparse.ArgumentTypeError`, which argparse turns into a usage message.
+
+
+def count(text: str) -> int:
+    """Read a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def seconds_or_zero(text: str) -> float:
+    """Read a number of seconds."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return number
+
+
+def seconds(text: str) -> float:
+    """Read a number of seconds above 0."""
+    number = seconds_or_zero(text)
+    if not number:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return number
+
+
+def share(text: str) -> float:
+    """Read a number above 0 and at most 1."""
+    number = float(text)
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above 0 and at most 1")
+    return number
+
+
+def names(text: str) -> list[str]:
+    """Read names that are separated by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def new_file(text: str) -> Path:
+    """Read the path of a file that can be written, checked before minutes of measuring rather than after."""
+    path = Path(text)
+    folder = path.absolute().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be written: it is a folder, or its folder does not exist")
+    return path
+
+
+def existing_file(text: str) -> Path:
+    """Read the path of a file that exists."""
+    if not os.path.isfile(text):
+        raise argparse.ArgumentTypeError(f"there is no file {text!r}")
+    return Path(text)
