@@ -3,13 +3,13 @@
 #   make demo [ARGS="--crash"]     make test [ARGS="tests/unit -x"]     make help
 #
 # PYTHON=... picks the interpreter the environment is made from, VENV=... where it lives
-# (make test PYTHON=python3.12 VENV=.venv-3.12). JOBS=... is the number of test files that run at the same time; for a
-# debugger say JOBS=0.
+# (make test PYTHON=python3.12 VENV=.venv-3.12). JOBS=... is how many files of tests run at the same time: tests wait a
+# lot, so one more than there are cores. For a debugger: JOBS=0.
 
 PYTHON ?=
 VENV ?= .venv
 ARGS ?=
-JOBS ?= 2
+JOBS ?= 3
 SUITE ?= --quick
 
 CANDIDATES := python3.13 python3.12 python3.11 python3 python3.14 python

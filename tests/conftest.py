@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Container, Generator, Hashable, Iterator
 from typing import Any
 
@@ -39,6 +40,12 @@ LOOPS["trio"] = ("trio", {})
 USUAL = [name for name in ("asyncio", "trio") if name in LOOPS]
 """Where an async test runs that is not marked `every_loop`."""
 
+WAIT_MOST = (
+    "contract/test_cpython_futures.py",
+    "faults/test_platforms.py",
+)
+"""Files whose few tests take longest; they wait most of it."""
+
 _failed = pytest.StashKey[bool]()
 
 
@@ -46,7 +53,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--every-loop", action="store_true", help="run every async test on every event loop")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False  # it would begin with the files that have most tests
     process_tree.mark_this_run()
     covered.cover_workers()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -76,6 +85,15 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
     marks = {mark.name for mark in getattr(obj, "pytestmark", ())}
     if inspect.iscoroutinefunction(test) and "asyncio" not in marks and not collector.get_closest_marker("asyncio"):
         pytest.mark.anyio(obj)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where files run at the same time (pytest-xdist), begin with those that take longest."""
+    if hasattr(config, "workerinput"):
+        tests = Counter(item.path for item in items)
+        waits = {path: str(path).endswith(WAIT_MOST) for path in tests}
+        items.sort(key=lambda item: (not waits[item.path], -tests[item.path], str(item.path)))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -179,7 +179,7 @@ def test_what_captures_something_mutable_is_never_cached(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "value", [1, "a", None, (1, ("b",)), frozenset({1}), math, add, Accumulator, len, log, returning(3), str.upper],
-    ids=repr,
+    ids=lambda value: getattr(value, "__qualname__", None) or repr(value),
 )  # fmt: skip
 def test_what_captures_only_constants_is_cached(value: Any) -> None:
     fn = returning(value)
