@@ -13,7 +13,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+__version__ = "0.1.0"
+
+_homes: dict[str, str] = {}
+"""The module of each public name."""
+
+
+def _read_homes() -> bool:
+    """Read the list of public names below, which is the only one, and load none of them.
+
+    Returns:
+        whether that was possible; it is not if the package was installed without its source.
+    """
+    try:
+        source: str = __spec__.loader.get_data(__file__).decode()  # type: ignore[union-attr]  # also from a zip file
+    except (AttributeError, OSError, ValueError):
+        return False
+    for line in source.splitlines():
+        if line.startswith("    from ."):
+            _, home, _, _, _, name = line.split()
+            _homes[name] = home
+    return bool(_homes)
+
+
+if TYPE_CHECKING or not _read_homes():
     from ._blocking.scope import SyncTaskHandle as SyncTaskHandle
     from ._blocking.scope import SyncTaskScope as SyncTaskScope
     from ._handles.cancelled import TaskCancelled as TaskCancelled
@@ -29,26 +52,14 @@ if TYPE_CHECKING:
     from ._pools.thread.pool import ThreadPool as ThreadPool
     from ._rules.dispatch import blocking as blocking
     from ._rules.dispatch import cpu_bound as cpu_bound
-    from ._rules.policies import (
-        Collect as Collect,
-    )
-    from ._rules.policies import (
-        FailFast as FailFast,
-    )
-    from ._rules.policies import (
-        Policy as Policy,
-    )
+    from ._rules.policies import Collect as Collect
+    from ._rules.policies import FailFast as FailFast
+    from ._rules.policies import Policy as Policy
     from ._rules.policies import Quorum as Quorum
-    from ._rules.policies import (
-        Race as Race,
-    )
+    from ._rules.policies import Race as Race
     from ._rules.policies import Supervise as Supervise
-    from ._rules.policies import (
-        Tally as Tally,
-    )
-    from ._rules.policies import (
-        Verdict as Verdict,
-    )
+    from ._rules.policies import Tally as Tally
+    from ._rules.policies import Verdict as Verdict
     from ._rules.retry import Retry as Retry
     from ._rules.retry import exponential as exponential
     from ._scope.call import call as call
@@ -64,134 +75,36 @@ if TYPE_CHECKING:
     from ._tasks.current import time_left as time_left
     from ._tasks.types import TaskState as TaskState
     from ._worker.shared_object import Shared as Shared
-    from .errors import (
-        Cancelled as Cancelled,
-    )
-    from .errors import (
-        PoolClosed as PoolClosed,
-    )
-    from .errors import (
-        RemoteError as RemoteError,
-    )
-    from .errors import (
-        SerializationError as SerializationError,
-    )
-    from .errors import (
-        TaskTimeout as TaskTimeout,
-    )
-    from .errors import (
-        UnifiedExecError as UnifiedExecError,
-    )
-    from .errors import (
-        WorkerCrashed as WorkerCrashed,
-    )
-    from .errors import (
-        WorkerStartError as WorkerStartError,
-    )
+    from .errors import Cancelled as Cancelled
+    from .errors import PoolClosed as PoolClosed
+    from .errors import RemoteError as RemoteError
+    from .errors import SerializationError as SerializationError
+    from .errors import TaskTimeout as TaskTimeout
+    from .errors import UnifiedExecError as UnifiedExecError
+    from .errors import WorkerCrashed as WorkerCrashed
+    from .errors import WorkerStartError as WorkerStartError
     from .observe.progress.record import Progress as Progress
     from .observe.watchdog import Stall as Stall
 
-__version__ = "0.1.0"
 
-_HOMES = {
-    "_pools.process.pool": ("ProcessPool",),
-    "_pools.thread.pool": ("ThreadPool",),
-    "_scope.call": ("call",),
-    "_scope.share": ("share",),
-    "_worker.shared_object": ("Shared",),
-    "_pools.default_pools": ("prestart", "shutdown_default_pools"),
-    "_handles.cancelled": ("TaskCancelled",),
-    "_handles.handle": ("TaskHandle",),
-    "_sync.limit": ("Limit",),
-    "_sync.rate": ("Rate",),
-    "observe.progress.record": ("Progress",),
-    "_scope.scope": ("TaskScope",),
-    "observe.watchdog": ("Stall",),
-    "_tasks.current": ("CurrentTask", "check_cancelled", "current_task", "is_cancelled", "report", "time_left"),
-    "_tasks.types": ("TaskState",),
-    "_handles.decision": ("Decision",),
-    "_rules.dispatch": ("blocking", "cpu_bound"),
-    "_rules.policies": ("Collect", "FailFast", "Policy", "Quorum", "Race", "Supervise", "Tally", "Verdict"),
-    "_rules.retry": ("Retry", "exponential"),
-    "_platform.cpu_count": ("cpu_count",),
-    "errors": (
-        "Cancelled",
-        "PoolClosed",
-        "RemoteError",
-        "SerializationError",
-        "TaskTimeout",
-        "UnifiedExecError",
-        "WorkerCrashed",
-        "WorkerStartError",
-    ),
-    "_pipeline.pipeline": ("Failure", "Pipeline", "StageStats"),
-    "_blocking.scope": ("SyncTaskHandle", "SyncTaskScope"),
-}
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
+def _is_public(name: str, value: object) -> bool:
+    return name[0] != "_" and getattr(value, "__module__", "").startswith("unified_exec")
 
-__all__ = [
-    "Cancelled",
-    "Collect",
-    "CurrentTask",
-    "Decision",
-    "FailFast",
-    "Failure",
-    "Limit",
-    "Pipeline",
-    "Policy",
-    "PoolClosed",
-    "ProcessPool",
-    "Progress",
-    "Quorum",
-    "Race",
-    "Rate",
-    "RemoteError",
-    "Retry",
-    "SerializationError",
-    "Shared",
-    "StageStats",
-    "Stall",
-    "Supervise",
-    "SyncTaskHandle",
-    "SyncTaskScope",
-    "Tally",
-    "TaskCancelled",
-    "TaskHandle",
-    "TaskScope",
-    "TaskState",
-    "TaskTimeout",
-    "ThreadPool",
-    "UnifiedExecError",
-    "Verdict",
-    "WorkerCrashed",
-    "WorkerStartError",
-    "__version__",
-    "blocking",
-    "call",
-    "check_cancelled",
-    "cpu_bound",
-    "cpu_count",
-    "current_task",
-    "exponential",
-    "is_cancelled",
-    "prestart",
-    "report",
-    "share",
-    "shutdown_default_pools",
-    "time_left",
-]
+
+_names = _homes or [name for name, value in globals().items() if _is_public(name, value)]
+__all__ = ["__version__", *_names]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
+    home = _homes.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f".{home}", __name__), name)
+    value = getattr(import_module(home, __name__), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *__all__})

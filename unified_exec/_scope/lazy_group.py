@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from anyio import CancelScope
 
 T = TypeVar("T")

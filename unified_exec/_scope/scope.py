@@ -1,4 +1,8 @@
-"""`TaskScope`: the public face of a scope. `ScopeEngine` runs it while its block is open."""
+"""`TaskScope`: the public face of a scope. `ScopeEngine` runs it while its block is open.
+
+What a scope needs is imported by the method that needs it first, with absolute imports, which are quick once they are
+done: importing the name of a scope must cost little more than `import anyio`.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,6 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, C
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, TypeVarTuple, overload
 
-from .._handles import validation
-from .._rules.policies import FailFast, Policy
 from .lazy_group import LazyTaskGroup
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from .._map.stream import MapStream
     from .._pools.process.pool import ProcessPool
     from .._pools.thread.pool import ThreadPool
+    from .._rules.policies import Policy
     from .._rules.retry import Retry
     from .._sync.limit import Gate
     from ..observe.progress.record import Show
@@ -85,7 +88,10 @@ class TaskScope(LazyTaskGroup):
         threads: ThreadPool | None = None,
         debug: bool | Callable[[Stall], object] = False,
     ) -> None:
-        validation.check_scope_arguments(policy, timeout, processes, threads, debug)
+        from unified_exec._handles.validation import check_scope_arguments
+        from unified_exec._rules.policies import FailFast
+
+        check_scope_arguments(policy, timeout, processes, threads, debug)
         super().__init__()
         self.name = name
         self.policy: Policy = policy if policy is not None else FailFast()
@@ -97,7 +103,6 @@ class TaskScope(LazyTaskGroup):
         self._cancelled_early: list[str | None] = []  # the reason, if it was cancelled before its block was entered
 
     async def __aenter__(self) -> Self:
-        # The engine and all it needs are loaded when the first scope is entered: importing the name costs little.
         from unified_exec._loops.current import current_adapter
         from unified_exec._scope.engine import KEPT_WHOLE, ScopeEngine
 
@@ -143,7 +148,7 @@ class TaskScope(LazyTaskGroup):
         progress: Show = None,
         **unknown: Any,
     ) -> TaskHandle[Any]:
-        """Start ``fn(*args)`` at once and without waiting.
+        """Start ``fn(*args)`` at once and without waiting; await the handle for the value.
 
         Args:
             fn: a coroutine function, or any callable. Bind keyword arguments with `functools.partial`.
@@ -163,9 +168,6 @@ class TaskScope(LazyTaskGroup):
             progress: ``True`` shows on the terminal (with the ``rich`` extra) or notebook what the task tells with
                 `report`; a function is called with each `Progress`.
 
-        Returns:
-            the handle: await it for the value.
-
         Raises:
             RuntimeError: the scope is not open.
             TypeError: `fn` is not a function, or cannot run there.
@@ -176,10 +178,12 @@ class TaskScope(LazyTaskGroup):
         Cancelling the handle stops this task alone.
         """
         if unknown:
-            raise TypeError(validation.unknown_keywords(fn, unknown))
+            from unified_exec._handles.validation import unknown_keywords
+
+            raise TypeError(unknown_keywords(fn, unknown))
         engine = self._engine
         if engine is None or not engine.is_open:
-            raise RuntimeError(validation.not_open(fn, engine is not None))
+            engine = engine_of(self, fn)
         return engine.spawn(fn, args, on, timeout, name, interrupt, abandon, retry, limit, progress)
 
     @overload
@@ -203,7 +207,7 @@ class TaskScope(LazyTaskGroup):
         return_exceptions: bool = False,
         progress: Show = None,
     ) -> MapStream[Any]:
-        """Call `fn` for each item on the backend that suits it, and yield the results as an async iterator.
+        """Call `fn` for each item, and return an async iterator of the results, which is an async context manager too.
 
         Nothing is read from `items` faster than the results are taken; an endless source is fine. A plain iterable is
         read on the event loop: if it blocks, pass it through `stream`. For a function of several arguments pass tuples
@@ -224,9 +228,6 @@ class TaskScope(LazyTaskGroup):
             return_exceptions: yield the exception of a failed item in its place instead of raising it.
             progress: ``True`` shows how many items are done on the terminal (with the ``rich`` extra) or in the
                 notebook; a function is called with each `Progress`.
-
-        Returns:
-            an async iterator, which is also an async context manager.
 
         Raises:
             RuntimeError: the scope is not open.
@@ -267,18 +268,15 @@ class TaskScope(LazyTaskGroup):
     def stream(  # type: ignore[misc]  # mypy: *args: *Ts "may" be an option
         self, fn: Callable[..., Any], /, *args: Any, on: On | None = None
     ) -> GeneratorStream[Any]:
-        """Run a generator in a thread or a process and yield its items as an async iterator.
+        """Run a generator in a thread or a process, and return an async iterator of its items.
 
-        The generator runs ahead of the consumer by a bounded number of items, then waits.
+        It is an async context manager too. The generator runs ahead by a bounded number of items, then waits.
 
         Args:
             fn: a generator function, or for processes and the loop an async generator function.
             args: its positional arguments.
             on: ``"thread"`` (the default for plain generators), ``"process"``, ``"cpu"``, ``"loop"`` (the default for
                 async ones) or a pool.
-
-        Returns:
-            an async iterator, which is also an async context manager.
 
         Raises:
             RuntimeError: the scope is not open.
@@ -327,8 +325,7 @@ class TaskScope(LazyTaskGroup):
     def as_completed(self, handles: Iterable[TaskHandle[T]]) -> AsyncIterator[TaskHandle[T]]:
         """Yield the handles as their tasks end, the first to end first.
 
-        It yields the handles, not their values: ``await handle`` then raises or returns at once. For coroutine objects
-        without a scope there is `anyio.as_completed`.
+        Then ``await handle`` raises or returns at once. Without a scope there is `anyio.as_completed`.
         """
         from unified_exec._handles.waiting import as_completed
 
@@ -347,15 +344,16 @@ class TaskScope(LazyTaskGroup):
             self.cancel_scope.cancel(reason)
 
     def __repr__(self) -> str:
-        name = f" {self.name!r}" if self.name else ""
-        engine = self._engine
-        state, tasks = ("closed", 0) if engine is None else ("open" if engine.is_open else "closed", engine.task_count)
-        return f"<TaskScope{name} {state}, {tasks} tasks running>"
+        name, engine = f" {self.name!r}" if self.name else "", self._engine
+        state = "open" if engine is not None and engine.is_open else "closed"
+        return f"<TaskScope{name} {state}, {engine.task_count if engine is not None else 0} tasks running>"
 
 
 def engine_of(scope: TaskScope, fn: object = None) -> ScopeEngine:
     """Return what runs an open scope, for what is built on it; `RuntimeError`, which names `fn`, if it is not open."""
     engine = scope._engine
     if engine is None or not engine.is_open:
-        raise RuntimeError(validation.not_open(fn, engine is not None))
+        from unified_exec._handles.validation import not_open
+
+        raise RuntimeError(not_open(fn, engine is not None))
     return engine
