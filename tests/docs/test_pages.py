@@ -40,6 +40,18 @@ def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
             assert (page.parent / target).is_file(), f"{page.name} links to {target}, which is not there"
 
 
+def anchor(heading: str) -> str:
+    """The anchor that GitHub and MyST give a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_heading_leads_to_one(page: Path) -> None:
+    for target, wanted in re.findall(r"\]\(([^)#\s]*\.md)#([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        headings = re.findall(r"^#+ (.*)$", (page.parent / target).read_text(encoding="utf-8"), re.MULTILINE)
+        assert wanted in map(anchor, headings), f"{page.name} links to {target}#{wanted}"
+
+
 @pytest.mark.parametrize("example", codeblocks.everywhere(ROOT), ids=lambda example: example.place)
 def test_the_lines_of_an_example_fit_the_page(example: codeblocks.Example) -> None:
     wide = [line for line in example.code.splitlines() if len(line) > WIDTH]
