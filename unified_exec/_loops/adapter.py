@@ -8,22 +8,22 @@ from typing import Any
 
 
 class Timer:
-    """Something scheduled. Loops bring their own; only this method is used."""
+    """A scheduled call. Each loop has its own class; only this method is used."""
 
     def cancel(self) -> object:
         raise NotImplementedError
 
 
 class LoopAdapter(ABC):
-    """What a backend needs of the loop it serves. All but `call_threadsafe` belong to the loop's own thread."""
+    """What a backend needs of an event loop. For the loop's own thread, except where a method says otherwise."""
 
     @abstractmethod
     def call_soon(self, fn: Callable[..., object], *args: Any) -> None:
-        """Run `fn(*args)` at the next turn of the loop."""
+        """Run `fn(*args)` in the next iteration of the loop."""
 
     @abstractmethod
     def call_threadsafe(self, fn: Callable[..., object], *args: Any) -> bool:
-        """Like `call_soon`, from any thread; ``False`` if the loop has ended and nobody will call `fn`."""
+        """Like `call_soon`, from any thread; ``False`` if the loop has ended and `fn` will not be called."""
 
     @abstractmethod
     def call_later(self, delay: float, fn: Callable[..., object], *args: Any) -> Timer:
@@ -49,29 +49,29 @@ class LoopAdapter(ABC):
 
     @abstractmethod
     def elsewhere(self) -> bool:
-        """Tell whether the loop is running, but not in the calling thread."""
+        """Tell, from any thread, whether the loop is running in another thread than the caller's."""
 
     @abstractmethod
     def on_end(self, fn: Callable[[], object]) -> None:
-        """Call the bound method `fn` in the loop's thread when the loop ends; not every loop tells, see `ended`.
+        """Call the bound method `fn` in the loop's thread when the loop ends; not every loop can, see `ended`.
 
-        Held weakly: a loop may outlive many pools.
+        `fn` is referenced weakly: a loop may outlive many pools.
         """
 
     def guard(self, *classes: type) -> None:  # noqa: B027  most loops need none
         """Keep Ctrl-C out of the methods of `classes`, where the loop can raise it between any two bytecodes."""
 
     def deliver(self, fn: Callable[..., object], *args: Any) -> None:
-        """Call `fn(*args)`, which brings results, from a callback of the loop.
+        """Call `fn(*args)`, which delivers results, from a callback of the loop.
 
-        A loop that makes a woken task wait for its next turn may resume it right after `fn` instead. So the caller
-        must be as ready for any code of the user's as at its end. If several were woken they wait as ever.
+        A loop that would resume a woken task only in its next iteration may resume it right after `fn` instead, so any
+        user code may run before this returns. If several tasks were woken, they wait for the next iteration.
         """
         fn(*args)
 
     @abstractmethod
     def waiter(self) -> Waiter:
-        """Make something one task can wait on and any code in the loop's thread can wake."""
+        """Return something that one task can wait for and any code in the loop's thread can wake."""
 
 
 class Waiter(ABC):

@@ -1,4 +1,4 @@
-"""asyncio's face, and that of every loop that speaks its language (uvloop, winloop)."""
+"""The adapter of asyncio, and of every loop with its interface (uvloop, winloop)."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ class _Future(asyncio.Future[None]):
 
 
 class _FutureWaiter(Waiter):
-    __slots__ = ("_future", "_port")
+    __slots__ = ("_adapter", "_future")
 
-    def __init__(self, port: AsyncioAdapter) -> None:
-        self._port = port
-        self._future = _Future(loop=port.loop)
+    def __init__(self, adapter: AsyncioAdapter) -> None:
+        self._adapter = adapter
+        self._future = _Future(loop=adapter.loop)
 
     def wake(self) -> None:
-        woken = self._port.woken
+        woken = self._adapter.woken
         if woken is None:
             self.finish()
         else:
             woken.append(self)
 
     def finish(self) -> None:
-        """Have the loop resume the waiting task at its next turn."""
-        # No `done()` before: the SIGINT handler of `asyncio.Runner` may cancel the future between two bytecodes.
+        """Have the loop resume the waiting task in its next iteration."""
+        # Not checked with `done()`: the SIGINT handler of `asyncio.Runner` may cancel the future between two bytecodes.
         try:
             self._future.set_result(None)
         except asyncio.InvalidStateError:
@@ -56,13 +56,13 @@ class _FutureWaiter(Waiter):
             future.remove_done_callback(fn)
             future.set_result(None)
             resuming = True
-            # No signal is looked for between here and the first instruction of the task.
+            # No signal handler runs between here and the first instruction of the task.
             if context is None:
                 fn(future)
             else:
                 context.run(fn, future)
         finally:
-            if not resuming:  # Ctrl-C in between: the loop does it
+            if not resuming:  # Ctrl-C in between: leave it to the loop
                 future.remove_done_callback(fn)
                 future.add_done_callback(fn, context=context)
                 self.finish()
@@ -72,7 +72,7 @@ class _FutureWaiter(Waiter):
 
 
 class AsyncioAdapter(LoopAdapter):
-    """asyncio and whatever speaks its language (uvloop, winloop)."""
+    """Adapts asyncio and loops with its interface (uvloop, winloop)."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -128,7 +128,7 @@ class AsyncioAdapter(LoopAdapter):
             return True
 
     def on_end(self, fn: Callable[[], object]) -> None:
-        pass  # asyncio does not tell
+        pass  # asyncio cannot tell
 
     def waiter(self) -> Waiter:
         return _FutureWaiter(self)

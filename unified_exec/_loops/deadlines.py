@@ -10,7 +10,7 @@ from .._tasks.current import INF, current
 
 
 def enclosing_deadline() -> float | None:
-    """The nearest enclosing anyio deadline as an instant of `time.monotonic`, ``None`` if there is none."""
+    """Return the nearest enclosing anyio deadline as an instant of `time.monotonic`, ``None`` if there is none."""
     deadline = anyio.current_effective_deadline()
     if deadline == INF:
         return None
@@ -18,7 +18,7 @@ def enclosing_deadline() -> float | None:
 
 
 def nearest(enclosing: float | None, deadline: float, timeout: float | None) -> float | None:
-    """The first of three deadlines, as an instant of `time.monotonic`, ``None`` for never.
+    """Return the earliest of three deadlines, as an instant of `time.monotonic`, ``None`` for never.
 
     Args:
         enclosing: an instant of `time.monotonic`.

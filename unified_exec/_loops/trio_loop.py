@@ -1,4 +1,4 @@
-"""trio's face: each reader and each timer is a small system task, which ends with the run."""
+"""The adapter of trio: each reader and each timer is a small system task, which ends with the run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _TrioTimer(Timer):
 
 
 class TrioAdapter(LoopAdapter):
-    """Calls a trio run back."""
+    """Adapts one trio run."""
 
     def __init__(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
@@ -83,7 +83,7 @@ class TrioAdapter(LoopAdapter):
 
         async def read() -> None:
             with scope:
-                # Looked at before each wait: once it is removed, the descriptor may be closed or be another's.
+                # Checked before each wait: once it is removed, the descriptor may be closed or belong to another file.
                 while not scope.cancel_called:
                     try:
                         await trio.lowlevel.wait_readable(fd)

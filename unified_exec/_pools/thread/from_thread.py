@@ -31,7 +31,7 @@ class FromThread:
         self, func: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...], token: object
     ) -> Any:
         call = current.get()
-        if not isinstance(call, ThreadCall):  # the user's code runs in a context of its own
+        if not isinstance(call, ThreadCall):  # the user's code runs in another context
             return self._backend.run_async_from_thread(func, args, token=self._native)
         call.check_cancelled()
         scopes = call.loop_scopes = set() if call.loop_scopes is None else call.loop_scopes
@@ -68,7 +68,7 @@ class FromThread:
 
 
 def token_for_threads() -> EventLoopToken | None:
-    """Make the token of the running loop's lane; ``None`` where anyio does not know the loop."""
+    """Return a token for the lane of the running loop; ``None`` if anyio does not know the loop."""
     try:
         token = current_token()
     except RuntimeError:
@@ -77,7 +77,7 @@ def token_for_threads() -> EventLoopToken | None:
 
 
 def enter(token: EventLoopToken | None) -> None:
-    """Let `anyio.from_thread` use `token` in this thread; ``None``: nothing."""
+    """Let `anyio.from_thread` use `token` in this thread; ``None`` for no loop."""
     if token is not None:
         threadlocals.current_token = token
     elif hasattr(threadlocals, "current_token"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from _thread import allocate_lock
+from collections.abc import Callable
 
 from ..._loops.adapter import LoopAdapter
 from ..._loops.current import current_adapter
@@ -51,6 +52,7 @@ class ThreadPool(Backend):
 
     kind = "thread"
     capabilities = Capabilities(interrupt=True, abandon=True, streams=True)
+    closed = False  # no property: it is read on each spawn
 
     def __init__(self, max_workers: int | None = None, *, name: str | None = None, interruptible: bool = False) -> None:
         if max_workers is None:
@@ -65,10 +67,6 @@ class ThreadPool(Backend):
         self._scheduler = Scheduler(max_workers, f"unified_exec {name or 'thread'}")
         self._lanes: dict[LoopAdapter, ThreadLane] = {}
         _pools.add(self)
-
-    @property
-    def closed(self) -> bool:
-        return self._scheduler.closed
 
     def lane(self, port: LoopAdapter) -> ThreadLane:
         scheduler = self._scheduler
@@ -98,20 +96,24 @@ class ThreadPool(Backend):
                 still run here; there `await pool.aclose()` waits without blocking the loop.
         """
         if not wait:
-            self._scheduler.close(None)
+            self._close(None)
             return
         self._check_closable()
         ended = allocate_lock()
         ended.acquire()
-        if self._scheduler.close(ended.release):
+        if self._close(ended.release):
             ended.acquire()
 
     async def aclose(self) -> None:
         """Like `close`, without blocking the event loop. When cancelled it stops waiting; the pool stays closed."""
         adapter = current_adapter()
         waiter = adapter.waiter()
-        if self._scheduler.close(lambda: adapter.call_threadsafe(waiter.wake)):
+        if self._close(lambda: adapter.call_threadsafe(waiter.wake)):
             await waiter
+
+    def _close(self, on_end: Callable[[], object] | None) -> bool:
+        self.closed = True
+        return self._scheduler.close(on_end)
 
     def _check_closable(self) -> None:
         scheduler, call = self._scheduler, current.get()
