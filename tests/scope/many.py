@@ -249,6 +249,20 @@ class AsyncSource:
         self.closed = True
 
 
+async def never_closed(ends: list[str]) -> AsyncIterator[int]:
+    """Endless items; the clean-up hangs and notes in `ends` that it began and that it was cancelled."""
+    try:
+        while True:
+            yield 1  # no `await` between the items: a cancellation finds it suspended here
+    finally:
+        ends.append("closing")
+        try:
+            await anyio.sleep_forever()
+        except BaseException:
+            ends.append("cancelled")
+            raise
+
+
 def unpicklable_items() -> Iterator[Any]:
     yield socket.socket()
 

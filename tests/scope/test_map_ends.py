@@ -24,6 +24,7 @@ from unified_exec import (
     ThreadPool,
     WorkerCrashed,
 )
+from unified_exec._map import closing
 
 
 @pytest.mark.parametrize("how", ["break", "raise", "aclose"])
@@ -87,6 +88,19 @@ async def test_leaving_closes_a_generator() -> None:
         async with scope.map(many.double, numbers()) as stream:
             assert await anext(stream) == 0
         assert closed == [True]
+
+
+async def test_a_generator_whose_closing_hangs_is_cancelled_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(closing, "CLOSE_TIMEOUT", 0.05)
+    ends: list[str] = []
+
+    async with TaskScope() as scope:
+        async for _ in scope.map(many.double, many.never_closed(ends), limit=1, buffer=0):
+            break
+    assert ends == ["closing", "cancelled"]
+    assert "took longer than 0.05 s" in caplog.text
 
 
 async def test_a_map_that_outlives_its_scope_says_so() -> None:

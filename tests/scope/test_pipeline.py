@@ -16,6 +16,7 @@ from tests.scope import many
 from tests.scope.many import AsyncSource, Chaos, Gone, Source
 from tests.waiting import until_async
 from unified_exec import Failure, Limit, Pipeline, ProcessPool, Retry, ThreadPool
+from unified_exec._map import closing
 
 
 async def test_items_go_through_every_backend_in_order() -> None:
@@ -190,6 +191,20 @@ async def test_leaving_early_ends_every_stage() -> None:
             assert batch == [0, 4]
             break
     assert source.closed
+
+
+@pytest.mark.parametrize("batched", [False, True])
+async def test_a_source_whose_closing_hangs_does_not_hold_up_the_end(
+    batched: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(closing, "CLOSE_TIMEOUT", 0.05)
+    ends: list[str] = []
+    pipeline = Pipeline(many.never_closed(ends)).filter(lambda _: True)
+    async with pipeline.batch(1, every=60.0) if batched else pipeline as results:
+        async for _ in results:
+            break
+    assert ends == ["closing", "cancelled"]
+    assert "took longer than 0.05 s" in caplog.text
 
 
 async def test_it_runs_once_at_a_time() -> None:

@@ -228,20 +228,17 @@ class AdaptivePlacement:
         self._scope = scope
         self._record = record_of(fn, True)
 
-    def backend(self) -> Backend:
-        """Return the pool for the next chunk."""
-        in_thread = default_pools.gil_is_off() or self._record.model.place == "thread"
-        return self._scope.thread_pool() if in_thread else self._scope.process_pool()
+    def choose(self) -> tuple[Backend, int]:
+        """Return the pool for the next chunk, and how many may run in it at the same time.
 
-    def workers(self, backend: Backend) -> int:
-        """Return how many chunks may run at the same time: few while nothing is known, since chunks in flight stay."""
-        most: int = backend.max_workers
-        return most if self._record.model.settled or default_pools.gil_is_off() else min(most, cpu_count())
+        They are few while nothing is known about the function, since chunks in flight cannot move.
+        """
+        gil_is_off = default_pools.gil_is_off()
+        model = self._record.model
+        pool = self._scope.thread_pool() if gil_is_off or model.place == "thread" else self._scope.process_pool()
+        workers = pool.max_workers
+        return pool, workers if gil_is_off or model.settled else min(workers, cpu_count())
 
-    def launch(self, handle: TaskHandle[Any], backend: Backend, timeout: float | None, items: int) -> None:
+    def launch(self, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None, items: int) -> None:
+        assert backend is not None
         start(self._scope, handle, backend, timeout, self._record, items, self._record.model.due())
-
-
-def adaptive_placement(scope: Launcher, fn: Callable[..., Any]) -> AdaptivePlacement | None:
-    """Return the placement of a map; ``None`` for an async function, which always runs on the loop."""
-    return None if is_async(fn) else AdaptivePlacement(scope, fn)

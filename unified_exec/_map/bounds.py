@@ -1,72 +1,96 @@
-"""How far a map goes ahead of its consumer: how large a chunk is, and how many items may be read and sent."""
+"""Where the chunks of a map run, how large they are, and how many items may be read and sent ahead of the consumer."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._rules.chunking import Chunking
 from .._sync.limit import Gate, Limit
 
 if TYPE_CHECKING:
-    from .._auto.placer import AdaptivePlacement
+    from .._handles.handle import TaskHandle
+    from .._handles.owner import Launcher
     from ..abc import Backend
 
 LOOP_LIMIT = 100
-"""Coroutines of one map at the same time, unless said otherwise."""
-AHEAD = 3
-"""Chunks in flight for each worker: one runs, one waits beside it, one is on its way."""
-MAX_STEERED = 1_000_000
-"""Workers of a map whose place may change: no bound beside its limit."""
-HELD = 16
-"""Finished chunks for each worker that may wait for their turn, or for the consumer."""
+"""Coroutines of one map that run at the same time, unless `limit` says otherwise."""
+CHUNKS_AHEAD = 3
+"""Chunks in flight per worker: one runs, one is queued in the worker, one is being sent."""
+UNBOUNDED = 1_000_000
+"""More workers than any pool has."""
+CHUNKS_BUFFERED = 16
+"""Finished chunks per worker that may wait for their turn or for the consumer."""
+
+
+class Placement(Protocol):
+    """Decides where each chunk of a map runs."""
+
+    def choose(self) -> tuple[Backend | None, int]:
+        """Return the pool for the next chunk (``None``: the event loop) and how many chunks may run in it at once."""
+
+    def launch(self, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None, items: int) -> object:
+        """Start the task of a chunk of `items` items in the chosen pool; see `Launcher.launch`."""
+
+
+class FixedPlacement:
+    """Every chunk runs in the same pool."""
+
+    def __init__(self, scope: Launcher, backend: Backend | None) -> None:
+        self._scope = scope
+        self._choice = backend, LOOP_LIMIT if backend is None else backend.max_workers
+
+    def choose(self) -> tuple[Backend | None, int]:
+        return self._choice
+
+    def launch(self, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None, items: int) -> object:
+        return self._scope.launch(handle, backend, timeout)
 
 
 class MapBounds:
     """The bounds of one map.
 
     Args:
-        single: each item travels alone, as one task.
+        workers: how many chunks can run at once in the pool.
+        on_loop: they are coroutines on the event loop.
+        single: each item is sent alone, as a task of its own.
+        limit, chunk, buffer: the options of `TaskScope.map`; `chunk` is ``None`` for automatic sizes.
 
     Attributes:
-        chunking: the size of a chunk now.
+        chunking: the present size of a chunk.
         workers: how many chunks can run at once.
     """
 
     def __init__(
         self,
-        backend: Backend | None,
-        steering: AdaptivePlacement | None,
+        workers: int,
+        on_loop: bool,
         single: bool,
         limit: int | Gate | None,
         chunk: int | None,
         buffer: int | None,
     ) -> None:
-        self.workers: int = LOOP_LIMIT if backend is None else backend.max_workers
-        if steering is not None and backend is not None:
-            self.workers = steering.workers(backend)
-        if isinstance(limit, Limit):
-            self.workers = min(self.workers, limit.n)
         number = limit if isinstance(limit, int) else None
-        most = 1 if single or isinstance(limit, Gate) else 2000 if number is None else number // (2 * self.workers)
-        self._workers_most = min(limit.n if isinstance(limit, Limit) else MAX_STEERED, number or MAX_STEERED)
-        if number is not None:
-            self.workers = min(self.workers, number)
+        self._workers_most = min(limit.n if isinstance(limit, Limit) else UNBOUNDED, number or UNBOUNDED)
+        if isinstance(limit, Limit):
+            workers = min(workers, limit.n)
+        most = 1 if single or isinstance(limit, Gate) else 2000 if number is None else number // (2 * workers)
+        self.workers = min(workers, self._workers_most)
         self.chunking = Chunking(1 if most == 1 else chunk, most)
-        self._number = self.workers if number is None and backend is None else number
+        self._in_flight = self.workers if number is None and on_loop else number
         self._buffer = buffer
 
-    def room(self, read: int, kept: int) -> int:
-        """How many items may be read and sent now.
+    def room(self, unfinished: int, finished: int) -> int:
+        """How many more items may be read and sent now.
 
         Args:
-            read: items that were read and have no result yet.
-            kept: results that wait for their turn, or for the consumer.
+            unfinished: items that were read and have no result yet.
+            finished: results that wait for their turn or for the consumer.
         """
         size = self.chunking.size
-        flight = self._number if self._number is not None else AHEAD * self.workers * size
-        keep = self._buffer if self._buffer is not None else max(HELD * self.workers * size, 2 * flight)
-        return min(flight - read, flight + keep - read - kept)
+        in_flight = self._in_flight if self._in_flight is not None else CHUNKS_AHEAD * self.workers * size
+        buffer = max(CHUNKS_BUFFERED * self.workers * size, 2 * in_flight) if self._buffer is None else self._buffer
+        return min(in_flight - unfinished, in_flight + buffer - unfinished - finished)
 
-    def steered(self, steering: AdaptivePlacement, backend: Any) -> None:
-        """The map goes to another place now."""
-        self.workers = min(self._workers_most, steering.workers(backend))
+    def set_workers(self, workers: int) -> None:
+        """Note how many chunks can run at once in the pool of the next one."""
+        self.workers = min(self._workers_most, workers)

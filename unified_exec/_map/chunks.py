@@ -1,4 +1,4 @@
-"""What a map sends and what comes back: chunks of items, results in their places, and what ends the whole."""
+"""What a map sends and what it receives: chunks of items, and their results in order."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from .._tasks.types import Outcome
 
 PENDING: Any = object()
-"""The place of an item that is tried again."""
+"""In place of a result: the item is tried again."""
 SKIPPED: Any = object()
-"""The place of a failed item that somebody else took."""
+"""In place of a result: the item has failed, and `on_error` took the failure."""
 
 
 class Stop:
-    """In the place of a result: the map ends here, with this error, whatever was said about exceptions."""
+    """In place of a result: the map ends here with `error`, even if failures of items are returned."""
 
     __slots__ = ("error",)
 
@@ -31,51 +31,52 @@ NO_RESULT = frozenset({ItemFailure, Stop})
 
 
 class Chunk:
-    """Items that travel together.
+    """Items that are sent together.
 
     Attributes:
-        tries: which try this is.
-        home: the chunk an item that travels again, alone, came from, and `index` its place there.
-        results: in the order of the items; fewer if the chunk ended at a failure. ``None`` as long as it travels.
-        missing: places in the results that are still to be filled.
+        attempt: which attempt this is, from 1.
+        origin: for an item that is sent again, alone: the chunk it comes from, and `index`, its position there.
+        results: in the order of the items; fewer if the chunk ended at a failure. ``None`` while the chunk is in
+            flight.
+        missing: how many of the results are still to come.
     """
 
-    __slots__ = ("home", "index", "items", "missing", "results", "tries")
+    __slots__ = ("attempt", "index", "items", "missing", "origin", "results")
 
-    def __init__(self, items: list[Any], tries: int = 1, home: Chunk | None = None, index: int = 0) -> None:
+    def __init__(self, items: list[Any], attempt: int = 1, origin: Chunk | None = None, index: int = 0) -> None:
         self.items = items
-        self.tries = tries
-        self.home = home
+        self.attempt = attempt
+        self.origin = origin
         self.index = index
         self.results: list[Any] | None = None
         self.missing = 0
 
-    def alone(self, index: int, tries: int) -> Chunk:
-        """One of its items, to travel alone."""
-        if self.home is not None:
-            return Chunk(self.items, tries, self.home, self.index)
-        return Chunk([self.items[index]], tries, self, index)
+    def alone(self, index: int, attempt: int) -> Chunk:
+        """Return a chunk of one of its items."""
+        if self.origin is not None:
+            return Chunk(self.items, attempt, self.origin, self.index)
+        return Chunk([self.items[index]], attempt, self, index)
 
-    def given_back(self, results: list[Any], goes_on: bool) -> range:
-        """The places of items that were not begun because the chunk's time was over; they get their mark in `results`.
+    def mark_returned(self, results: list[Any], continues: bool) -> range:
+        """Return the positions of items that the worker returned unstarted, as the chunk took too long.
 
         Args:
-            results: what came back.
-            goes_on: items behind a failure are begun too.
+            results: what the worker sent; `PENDING` is appended for each returned item.
+            continues: the worker goes on after a failed item.
         """
-        began = len(results)
-        if began < len(self.items) and (goes_on or type(results[-1]) is not ItemFailure):
-            results += [PENDING] * (len(self.items) - began)
-        return range(began, len(results))
+        started = len(results)
+        if started < len(self.items) and (continues or type(results[-1]) is not ItemFailure):
+            results += [PENDING] * (len(self.items) - started)
+        return range(started, len(results))
 
 
 class Order:
-    """Where results wait for their turn.
+    """Puts results in order.
 
     Attributes:
         ready: results the consumer may take.
-        held: finished results that wait for one before them.
-        open: chunks that are not finished, or wait.
+        held: finished results that wait for an earlier one.
+        open: chunks that are not finished, or wait for an earlier one.
     """
 
     __slots__ = ("_last", "_ordered", "_window", "held", "open", "ready")
@@ -89,42 +90,42 @@ class Order:
         self.open = 0
 
     def expect(self, chunk: Chunk) -> None:
-        """A chunk was read from the source: its turn is now behind all before it."""
+        """Register a chunk; its results come after those of all earlier chunks."""
         self.open += 1
         if self._ordered:
             self._window.append(chunk)
 
     def fill(self, chunk: Chunk, results: list[Any], pending: int) -> None:
-        """Results have come, `pending` of them to come later on their own."""
-        home = chunk.home
-        if home is None:
+        """Take the results of a chunk; `pending` of them will follow one by one."""
+        origin = chunk.origin
+        if origin is None:
             chunk.results, chunk.missing = results, pending
         elif not pending:
-            assert home.results is not None
-            home.results[chunk.index] = results[0]
-            home.missing -= 1
+            assert origin.results is not None
+            origin.results[chunk.index] = results[0]
+            origin.missing -= 1
         else:
             return
         if not self._ordered:
-            self._hand_over(results)
-            if not (chunk if home is None else home).missing:
+            self._release(results)
+            if not (chunk if origin is None else origin).missing:
                 self.open -= 1
                 self._finish()
             return
         self.held += len(results) - pending
         window = self._window
         while window and window[0].results is not None and not window[0].missing:
-            ended = window.popleft().results
-            assert ended is not None
-            self.held -= len(ended)
+            finished = window.popleft().results
+            assert finished is not None
+            self.held -= len(finished)
             self.open -= 1
-            self._hand_over(ended)
+            self._release(finished)
 
-    def _hand_over(self, results: list[Any]) -> None:
+    def _release(self, results: list[Any]) -> None:
         self.ready.extend([result for result in results if result is not PENDING and result is not SKIPPED])
 
     def finish_with(self, stop: Stop) -> None:
-        """Put the end behind everything that is expected."""
+        """Let `stop` follow the results of all registered chunks."""
         if self._ordered and self._window:
             last = Chunk([])
             self.expect(last)
@@ -144,8 +145,8 @@ class Order:
 
 
 def results_of(handle: TaskHandle[Any], outcome: Outcome[Any], chunk: Chunk, single: bool) -> list[Any]:
-    """What stands in the places of a chunk's items once its task has ended; fewer if it ended at a
-    failure, or its time was over."""
+    """Return the results of a chunk whose task has ended; fewer than its items if it ended at a failure, or took too
+    long."""
     if outcome.is_value:
         value = outcome.unwrap()
         return [value] if single else value.results
@@ -153,12 +154,12 @@ def results_of(handle: TaskHandle[Any], outcome: Outcome[Any], chunk: Chunk, sin
         return [Stop(handle.cancellation()) for _ in chunk.items]
     assert outcome.error is not None
     if isinstance(outcome.error, WorkerCrashed):
-        outcome.error.detail = outcome.error.detail or _lost_with_it(chunk.items)
+        outcome.error.detail = outcome.error.detail or _lost_items(chunk.items)
     return [ItemFailure(outcome.error) for _ in chunk.items]
 
 
-def _lost_with_it(items: list[Any], shown: int = 5) -> str:
-    """Name the items that a dying worker has cost."""
+def _lost_items(items: list[Any], shown: int = 5) -> str:
+    """Name the items that were lost with a worker."""
     names = ", ".join(_short(item) for item in items[:shown])
     if len(items) > shown:
         names += f" and {len(items) - shown} more"

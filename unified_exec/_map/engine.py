@@ -1,4 +1,4 @@
-"""The engine of `scope.map`: reads as far as its bounds allow, sends, tries again, puts in order."""
+"""The engine of `scope.map`: reads as far as its bounds allow, sends chunks, retries items, puts results in order."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ from .._sync.waiters import LoopWaiter, Permit, enter, newest_permit
 from .._worker.run_chunk import ItemFailure, run_chunk
 from ..abc import Backend
 from ..errors import SerializationError, UnifiedExecError
-from .bounds import MapBounds
+from .bounds import MapBounds, Placement
 from .chunks import PENDING, SKIPPED, Chunk, Order, Stop, results_of
-from .feed import Feed
-from .source import Source
+from .source import source_of
 
 if TYPE_CHECKING:
-    from .._auto.placer import AdaptivePlacement
     from .._handles.owner import Launcher
     from .._loops.adapter import Timer, Waiter
     from ..observe.progress.tracker import Tracker
@@ -31,15 +29,24 @@ if TYPE_CHECKING:
 
 
 class MapEngine:
-    """One map at work. Everything happens in the thread of its scope's loop."""
+    """One running map. Everything happens in the thread of its scope's loop.
+
+    Attributes:
+        ended: it reads, sends and returns nothing more.
+        ready: the results the consumer may take.
+        low: when only this many results are ready, the consumer calls `refill`.
+        source: where its items come from.
+        backend: name of the pool of the latest chunk, or ``"loop"``.
+        tracker: shows its progress, if that is wanted.
+        stats: counts what it does, if it is a stage of a pipeline.
+    """
 
     def __init__(
         self,
         scope: Launcher,
         fn: Callable[[Any], Any],
         items: Any,
-        place: str,
-        backend: Backend | None,
+        placement: Placement,
         *,
         limit: int | Gate | None = None,
         ordered: bool = True,
@@ -50,18 +57,17 @@ class MapEngine:
         return_exceptions: bool = False,
         on_error: Callable[[Any, BaseException], object] | None = None,
         name: str | None = None,
-        steering: AdaptivePlacement | None = None,
     ) -> None:
-        self.scope = scope
+        backend, workers = placement.choose()
         self.name = name or f"map of {call_name(fn)}"
         self.ended = False
         self.low = 0
         self.tracker: Tracker | None = None
         self.stats: StageStats | None = None
-        self.port = scope.adapter
-        self.place = place
-        self._backend = backend
-        self._steering = steering
+        self.backend = "loop" if backend is None else backend.kind
+        self._scope = scope
+        self._loop = scope.adapter
+        self._placement = placement
         self._timeout = timeout
         self._retry = retry
         self._on_error = on_error
@@ -69,222 +75,201 @@ class MapEngine:
         self._context = copy_context()
         self._gate = limit if isinstance(limit, Gate) else None
         self._single = backend is None or is_async(fn) or timeout is not None
-        self._goes_on = return_exceptions or retry is not None or on_error is not None
+        self._continues = return_exceptions or retry is not None or on_error is not None  # after a failed item
         seconds = LONGEST if chunk is None else inf
-        self._fn = fn if self._single else partial(run_chunk, fn, self._goes_on, seconds)
-        self._bounds = MapBounds(backend, steering, self._single, limit, chunk, buffer)
-        self.chunking = self._bounds.chunking
+        self._fn = fn if self._single else partial(run_chunk, fn, self._continues, seconds)
+        self._bounds = MapBounds(workers, backend is None, self._single, limit, chunk, buffer)
+        self._chunking = self._bounds.chunking
         self._order = Order(ordered)
         self.ready = self._order.ready
-        self._flying = 0  # items on their way, waiting for the gate, or for their next try
+        self._unfinished = 0  # items that are in flight, wait for the gate, or wait for their next attempt
         self._flights: set[TaskHandle[Any]] = set()
         self._queue: set[LoopWaiter] = set()
         self._timers: dict[Chunk, Timer] = {}
         self._waiters: list[Waiter] = []
-        self.source = Source(items, self._context.copy())
-        self._feed = Feed() if self.source.is_async else None
+        self._cut_short = False
         self._refilling = False
+        self.source = source_of(items, self._context.copy(), scope)
         scope.attach(self)
 
     # -- reading
 
-    def may_send(self) -> int:
-        """How many items may be read and sent now."""
-        read = self._flying + (len(self._feed.gathered) if self._feed is not None else 0)
-        return self._bounds.room(read, self._order.held + len(self.ready))
+    def room(self) -> int:
+        """How many more items may be read and sent now."""
+        unfinished = self._unfinished + len(self.source.gathered)
+        return self._bounds.room(unfinished, self._order.held + len(self.ready))
 
     def refill(self) -> None:
-        """Send what the bounds allow."""
-        if self.ended or self.source.exhausted or self._refilling:
-            return
-        if self._feed is not None:
-            self._feed.go_on(self)
+        """Read and send what the bounds allow."""
+        if self._refilling or self.source.exhausted:
             return
         self._refilling = True
         try:
-            while (room := self.may_send()) > 0:
-                if not self._reading():  # what was sent may have ended it
-                    break
-                size = self._next_size()
-                if room < size and not self.is_short_of_work:
-                    break  # soon there is room for a whole chunk
-                items = self.source.read(min(room, size))
-                if items:
-                    self.expect(items)
-                if self.source.error is not None:
-                    self.source_failed(self.source.error)
+            self.source.pump(self, self._send_items)
         finally:
             self._refilling = False
         self.low = len(self.ready) // 2
 
-    def _next_size(self) -> int:
-        return self.chunking.next_size(self.source.left, self._bounds.workers)
+    def chunk_size(self, left: int | None) -> int:
+        return self._chunking.next_size(left, self._bounds.workers)
 
     @property
     def is_short_of_work(self) -> bool:
-        """Some worker may be idle soon: a chunk goes even if it is not full."""
         return len(self._flights) < 2 * self._bounds.workers
 
-    def source_failed(self, error: BaseException) -> None:
-        """The consumer gets what the source raised after the results of what had been read."""
-        self._order.finish_with(Stop(error))
+    def source_ended(self, error: BaseException | None) -> None:
+        """Send the last items; the consumer gets the source's error after their results."""
+        if self.ended:
+            return
+        self.source.flush(self._send_items)
+        if error is not None:
+            self._order.finish_with(Stop(error))
         self.wake()
 
     # -- sending
 
-    def expect(self, items: list[Any]) -> None:
-        """Send items that were read."""
+    def _send_items(self, items: list[Any]) -> None:
+        """Send items that were read, as a chunk."""
         chunk = Chunk(items)
         if self.stats is not None:
             self.stats.received += len(items)
         self._order.expect(chunk)
-        self._flying += len(items)
-        self._line_up(chunk)
+        self._unfinished += len(items)
+        self._queue_chunk(chunk)
 
-    def _line_up(self, chunk: Chunk) -> None:
-        """Wait for the gate, if there is one."""
+    def _queue_chunk(self, chunk: Chunk) -> None:
+        """Send a chunk once the gate admits it, if there is one."""
         if self._gate is None:
             self._send(chunk, None)
             return
-        waiter = LoopWaiter(self.port, partial(self._let_in, chunk))
+        waiter = LoopWaiter(self._loop, partial(self._admitted, chunk))
         waiter.outer = self._context.run(newest_permit.get)
         self._queue.add(waiter)
         if self._gate.acquire_nowait_or_enqueue(waiter):
-            self._let_in(chunk, waiter)
+            self._admitted(chunk, waiter)
 
-    def _let_in(self, chunk: Chunk, waiter: LoopWaiter) -> None:
+    def _admitted(self, chunk: Chunk, waiter: LoopWaiter) -> None:
         self._queue.discard(waiter)
         self._send(chunk, waiter.permit)
 
     def _send(self, chunk: Chunk, permit: Permit | None) -> None:
-        if self._steering is not None:
-            self._steer(self._steering)
-        scope = self.scope
+        backend, workers = self._placement.choose()
+        self._bounds.set_workers(workers)
+        self.backend = "loop" if backend is None else backend.kind
         args = (chunk.items[0],) if self._single else (chunk.items,)
-        handle: TaskHandle[Any] = TaskHandle(self.name, self._fn, args, self.place, scope, self.port)
+        handle: TaskHandle[Any] = TaskHandle(self.name, self._fn, args, self.backend, self._scope, self._loop)
         handle.private = True
-        handle.attempts = chunk.tries
+        handle.attempts = chunk.attempt
         if self.tracker is not None:
             handle.listener = self.tracker.on_item_report
         context = self._context.copy()
         context.run(enter, permit)
         try:
-            if self._steering is None:
-                context.run(scope.launch, handle, self._backend, self._timeout)
-            else:
-                assert self._backend is not None
-                context.run(self._steering.launch, handle, self._backend, self._timeout, len(chunk.items))
+            context.run(self._placement.launch, handle, backend, self._timeout, len(chunk.items))
         except SerializationError as exc:
             self._release(permit)
-            self._cannot_travel(chunk, exc)
+            self._not_picklable(chunk, exc)
         except UnifiedExecError as exc:
             self._release(permit)
             self._finished(chunk, [ItemFailure(exc) for _ in chunk.items])
         else:
             self._flights.add(handle)
             if self.stats is not None:
-                self.stats._sent(handle, len(chunk.items))
-            handle.when_done(lambda: self._done(handle, chunk, permit))
-
-    def _steer(self, steering: AdaptivePlacement) -> None:
-        """Go where this chunk belongs by now; how much may be under way depends on the place."""
-        self._backend = steering.backend()
-        self.place = self._backend.kind
-        self._bounds.steered(steering, self._backend)
+                self.stats._task_sent(handle, len(chunk.items))
+            handle.when_done(lambda: self._task_done(handle, backend, chunk, permit))
 
     def _release(self, permit: Permit | None) -> None:
         if permit is not None and self._gate is not None:
             self._gate.release(permit)
 
-    def _cannot_travel(self, chunk: Chunk, exc: SerializationError) -> None:
-        """One item of the chunk is to blame: send each alone."""
+    def _not_picklable(self, chunk: Chunk, exc: SerializationError) -> None:
+        """Send each item of the chunk alone, to find the one that cannot be pickled."""
         if len(chunk.items) == 1:
             self._finished(chunk, [ItemFailure(exc)])
             return
         chunk.results, chunk.missing = [PENDING] * len(chunk.items), len(chunk.items)
         for index in range(len(chunk.items)):
-            self._line_up(chunk.alone(index, chunk.tries))
+            self._queue_chunk(chunk.alone(index, chunk.attempt))
 
-    # -- what comes back
+    # -- results
 
-    def _done(self, handle: TaskHandle[Any], chunk: Chunk, permit: Permit | None) -> None:
-        """A chunk's task has ended."""
+    def _task_done(self, handle: TaskHandle[Any], backend: Backend | None, chunk: Chunk, permit: Permit | None) -> None:
         outcome = handle.outcome
         assert outcome is not None
         self._flights.discard(handle)
         if self.stats is not None:
-            self.stats._ended(handle)
+            self.stats._task_ended(handle, backend)
         self._release(permit)
         results = results_of(handle, outcome, chunk, self._single)
         if outcome.cancelled:
-            self.source.exhausted = True  # its scope ends: nothing more is read
+            self.source.exhausted = True  # its scope is ending: nothing more is read
         elif outcome.is_value and handle.started_at is not None and handle.finished_at is not None:
-            self.chunking.measured(max(1, len(results)), handle.finished_at - handle.started_at)
+            self._chunking.measured(max(1, len(results)), handle.finished_at - handle.started_at)
         self._finished(chunk, results)
 
     def _finished(self, chunk: Chunk, results: list[Any]) -> None:
         if self.stats is not None:
-            self.stats._came(results)
+            self.stats._results_arrived(results)
         if self.ended:
             return
-        given_back = chunk.given_back(results, self._goes_on)
-        pending = len(given_back)
+        returned = chunk.mark_returned(results, self._continues)
+        pending = len(returned)
         for index, result in enumerate(results):
             if type(result) is ItemFailure:
                 results[index] = self._failed(chunk, index, result)
                 pending += results[index] is PENDING
-        self._flying -= len(chunk.items) - pending
+        self._unfinished -= len(chunk.items) - pending
         if self.tracker is not None:
             self.tracker.advance(len(results) - pending)
         before = len(self.ready)
         self._order.fill(chunk, results, pending)
-        for index in given_back:
-            self._line_up(chunk.alone(index, chunk.tries))
-        if self._feed is not None and self.is_short_of_work:
-            self._feed.send_gathered(self)
+        for index in returned:
+            self._queue_chunk(chunk.alone(index, chunk.attempt))
+        if self.source.gathered and self.is_short_of_work:
+            self.source.flush(self._send_items)
         self.refill()
-        if len(self.ready) != before or self._over():
+        if len(self.ready) != before or self._complete():
             self.wake()
 
     def _failed(self, chunk: Chunk, index: int, failure: ItemFailure) -> Any:
-        """What stands in the place of an item that failed."""
+        """Return what takes the place of an item that failed."""
         retry = self._retry
         try:
-            if retry is not None and retry.wants(failure.error, chunk.tries):
-                again = chunk.alone(index, chunk.tries + 1)
-                self._timers[again] = self.port.call_later(retry.delay(chunk.tries), self._try_again, again)
+            if retry is not None and retry.wants(failure.error, chunk.attempt):
+                again = chunk.alone(index, chunk.attempt + 1)
+                self._timers[again] = self._loop.call_later(retry.delay(chunk.attempt), self._retry_item, again)
                 if self.stats is not None:
-                    self.stats._tried_again()
+                    self.stats._item_retried()
                 return PENDING
             if self._on_error is not None:
                 self._on_error(chunk.items[index], failure.error)
                 return SKIPPED
-        except Exception as exc:  # the user's own backoff or dead letter function
+        except Exception as exc:  # raised by the user's backoff or dead letter function
             return Stop(exc)
         return failure
 
-    def _try_again(self, chunk: Chunk) -> None:
+    def _retry_item(self, chunk: Chunk) -> None:
         del self._timers[chunk]
-        self._line_up(chunk)
+        self._queue_chunk(chunk)
 
     # -- the consumer
 
     async def more(self) -> None:
-        """Wait until a result is ready.
+        """Wait for a result.
 
         Raises:
-            StopAsyncIteration: there will be none.
+            StopAsyncIteration: all results have been taken.
             RuntimeError: the scope has ended before the map.
         """
         self.refill()
         while not self.ready:
-            if self._over():
+            if self._complete():
                 self._end()
             if self.ended:
-                if self._unfinished:
+                if self._cut_short:
                     raise RuntimeError(f"the scope of this {self.name} has ended: take its results inside the block")
                 raise StopAsyncIteration
-            waiter = self.port.waiter()
+            waiter = self._loop.waiter()
             self._waiters.append(waiter)
             try:
                 await waiter
@@ -292,25 +277,21 @@ class MapEngine:
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
 
-    _unfinished = False
-
-    def _reading(self) -> bool:
-        return not self.ended and not self.source.exhausted
-
-    def _over(self) -> bool:
-        return self.source.exhausted and not self._order.open and not (self._feed is not None and self._feed.gathered)
+    def _complete(self) -> bool:
+        """Tell whether every result has arrived."""
+        return self.source.exhausted and not self._order.open and not self.source.gathered
 
     def wake(self) -> None:
-        """Wake the consumers: there is something to take, or the end."""
+        """Wake the consumers: there is a result, or the map has ended."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.wake()
 
     def failure(self, error: BaseException, final: bool) -> BaseException:
-        """Give the error of an item to the consumer, as a value if that was asked for.
+        """Return the error of an item if the consumer wants errors as values, else raise it.
 
         Raises:
-            BaseException: the error itself; the map ends with it.
+            BaseException: `error`; the map ends with it.
         """
         if self._return_exceptions and not final:
             return error
@@ -325,12 +306,12 @@ class MapEngine:
 
     def _end(self) -> None:
         self.ended = True
-        self.scope.detach(self)
+        self._scope.detach(self)
         if self.tracker is not None:
             self.tracker.close()
 
     def stop(self) -> None:
-        """End the map and cancel what is in flight, without waiting."""
+        """End the map and cancel its tasks, without waiting for them."""
         if self.ended:
             return
         self._end()
@@ -344,20 +325,18 @@ class MapEngine:
         self._order.clear()
         for handle in list(self._flights):
             handle.cancel("its map was left")
-        if self._feed is not None:
-            self._feed.stop()
-        self.source.close()
+        self.source.stop()
         self.wake()
 
     def scope_ended(self) -> None:
-        """Called by the scope at its end: nothing more can be sent."""
-        self._unfinished = not self._over()
+        """Called by the scope when it has exited: nothing more can be sent."""
+        self._cut_short = not self._complete()
         self.stop()
 
     def abandon(self) -> None:
-        """Like `stop`, from the collector, which may run anywhere."""
-        if not self.port.ended():
-            self.port.call_threadsafe(self.stop)
+        """Like `stop`, but called by the garbage collector, in any thread."""
+        if not self._loop.ended():
+            self._loop.call_threadsafe(self.stop)
 
     async def aclose(self) -> None:
         flights = list(self._flights)
@@ -365,5 +344,4 @@ class MapEngine:
         self.ready.clear()
         for handle in flights:
             await handle.wait()
-        if self._feed is None or not self._feed.runs:
-            await self.source.aclose()
+        await self.source.aclose()

@@ -1,15 +1,16 @@
-"""`scope.stream`: a generator that runs elsewhere, its items as an async iterator."""
+"""`scope.stream`: a generator that runs in a pool, its items as an async iterator."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from inspect import isasyncgenfunction
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._handles.handle import TaskHandle
 from .._loops.adapter import Waiter
 from .._rules.dispatch import AUTO, call_name, unwrap
 from ..abc import Backend
+from .result_stream import ResultStream
 
 if TYPE_CHECKING:
     from .._handles.owner import Launcher
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 IMPATIENT = 0.005
-"""Seconds a consumer waits before it asks for what the generator has gathered."""
+"""Seconds a consumer waits before it asks for the items that the generator has gathered."""
 
 
-class GeneratorStream(AsyncIterator[T], Generic[T]):
-    """The items of `TaskScope.stream`: iterate it with ``async for``.
+class GeneratorStream(ResultStream[T]):
+    """The items of `TaskScope.stream`: iterate over it with ``async for``.
 
     Leaving the loop early cancels the generator, whose ``finally`` blocks run where it runs; the scope waits for
-    that. `aclose` waits at once.
+    them. `aclose` waits at once.
     """
 
     def __init__(self, engine: _Engine) -> None:
@@ -46,7 +47,7 @@ class GeneratorStream(AsyncIterator[T], Generic[T]):
         return item
 
     def take(self, most: int) -> list[T]:
-        """Take up to `most` items that are here now, without waiting."""
+        """Take up to `most` items that have arrived, without waiting."""
         taken: list[T] = []
         while self._items and len(taken) < most:
             taken.append(self._items.popleft())
@@ -57,28 +58,22 @@ class GeneratorStream(AsyncIterator[T], Generic[T]):
         """Cancel the generator and wait for its end. Does nothing if it has ended."""
         await self._engine.aclose()
 
-    async def __aenter__(self) -> GeneratorStream[T]:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.aclose()
-
     def __del__(self) -> None:
         self._engine.abandon()
 
 
 class _Engine:
-    """The consumer's end: the reader of the items, and the task that the generator runs in."""
+    """The consumer's end: the reader of the items and the task that runs the generator."""
 
     def __init__(
         self, scope: Launcher, name: str, fn: Callable[..., Any], args: tuple[Any, ...], pool: Backend
     ) -> None:
-        self.port = scope.adapter
+        self.loop = scope.adapter
         self.left = False
         self._waiter: Waiter | None = None
-        self.reader = reader = pool.lane(self.port).open_stream(fn, args)
+        self.reader = reader = pool.lane(self.loop).open_stream(fn, args)
         self.items = reader.items
-        self.handle: TaskHandle[Any] = TaskHandle(name, reader.fn, reader.args, pool.kind, scope, self.port)
+        self.handle: TaskHandle[Any] = TaskHandle(name, reader.fn, reader.args, pool.kind, scope, self.loop)
         reader.task = self.handle
         self.handle.private = True
         self.handle.listener = self._on_message
@@ -97,7 +92,7 @@ class _Engine:
 
     def wake(self) -> None:
         if self.handle.done():
-            self.handle.listener = None  # no cycle of the two, which would keep what was not taken
+            self.handle.listener = None  # no reference cycle, which would keep the items not taken
         if self._waiter is not None:
             self._waiter.wake()
 
@@ -108,7 +103,7 @@ class _Engine:
             StopAsyncIteration: the generator has ended.
             Exception: what the generator raised.
         """
-        timer = self.port.call_later(IMPATIENT, self.reader.flush)
+        timer = self.loop.call_later(IMPATIENT, self.reader.flush)
         try:
             while not self.reader.has_item():
                 if self.left:
@@ -117,7 +112,7 @@ class _Engine:
                     self.left = True
                     self.handle.result()
                     raise StopAsyncIteration
-                self._waiter = self.port.waiter()
+                self._waiter = self.loop.waiter()
                 await self._waiter
         finally:
             self._waiter = None
@@ -129,9 +124,9 @@ class _Engine:
         self.handle.cancel("its stream was left")
 
     def abandon(self) -> None:
-        """Like `stop`, from the collector, which may run anywhere."""
-        if not self.left and not self.handle.done() and not self.port.ended():
-            self.port.call_threadsafe(self.stop)
+        """Like `stop`, but called by the garbage collector, in any thread."""
+        if not self.left and not self.handle.done() and not self.loop.ended():
+            self.loop.call_threadsafe(self.stop)
 
     async def aclose(self) -> None:
         if not self.handle.done():
@@ -140,8 +135,8 @@ class _Engine:
         self.left = True
 
 
-class _LoopStream(AsyncIterator[T], Generic[T]):
-    """An async generator on the consumer's own loop needs no carrying."""
+class _LoopStream(ResultStream[T]):
+    """An async generator that runs on the consumer's own loop."""
 
     def __init__(self, items: Any) -> None:
         self._items = items
@@ -153,15 +148,9 @@ class _LoopStream(AsyncIterator[T], Generic[T]):
     async def aclose(self) -> None:
         await self._items.aclose()
 
-    async def __aenter__(self) -> _LoopStream[T]:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.aclose()
-
 
 def make_stream(scope: Launcher, fn: Callable[..., Any], args: tuple[Any, ...], on: Any) -> Any:
-    """Check the arguments of `TaskScope.stream` and start it.
+    """Check the arguments of `TaskScope.stream` and start the generator.
 
     Raises:
         RuntimeError: the scope is not open.
@@ -170,7 +159,7 @@ def make_stream(scope: Launcher, fn: Callable[..., Any], args: tuple[Any, ...], 
     if not callable(fn):
         raise TypeError(f"stream() takes a generator function and its arguments, got {fn!r}: write stream(fn, x)")
     is_async = isasyncgenfunction(unwrap(fn))
-    if on == AUTO:  # nothing is measured of a generator
+    if on == AUTO:  # generators are not measured
         on = None
     if on is None and is_async:
         on = "loop"

@@ -1,78 +1,191 @@
-"""The items of a map, read no faster than asked for."""
+"""Where a map reads its items from, no faster than its bounds allow: a plain iterable, or an async one."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from contextvars import Context
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+
+from .._handles.cancelled import TaskCancelled
+from .closing import close_shielded
+from .result_stream import ResultStream
+
+if TYPE_CHECKING:
+    from .._handles.owner import Launcher
+    from .._loops.adapter import Waiter
 
 
-class Source:
-    """A plain or an async iterable.
+class Room(Protocol):
+    """How much a source may read now. The map answers."""
+
+    name: str
+
+    @property
+    def is_short_of_work(self) -> bool:
+        """A worker may soon be idle, so that a chunk should be sent even if it is not full."""
+
+    def room(self) -> int:
+        """How many items may be read now."""
+
+    def chunk_size(self, left: int | None) -> int:
+        """How many items the next chunk should have, if `left` of them are unread (``None`` if unknown)."""
+
+    def source_ended(self, error: BaseException | None) -> None:
+        """Called once, when all items have been read or reading has raised `error`."""
+
+
+Deliver = Callable[[list[Any]], None]
+
+
+class Source(ABC):
+    """The items of a map.
 
     Attributes:
-        exhausted: nothing more will come.
-        error: what it raised behind its last item.
-        total: how many items there are, if it can say so.
-        left: how many of them are still to be read.
+        exhausted: nothing more will be read.
+        total: the number of items, ``None`` if unknown.
+        left: how many of them are still unread, ``None`` if unknown.
+        gathered: items that were read but not delivered yet.
     """
 
-    def __init__(self, items: Iterable[Any] | AsyncIterable[Any], context: Context) -> None:
-        self.is_async = not isinstance(items, Iterable)
-        self.exhausted = False
-        self.error: BaseException | None = None
-        self.total: int | None = None
-        self.left: int | None = None
-        self._context = context
-        if isinstance(items, Iterable):
-            try:
-                self.total = self.left = len(items)  # type: ignore[arg-type]
-            except TypeError:
-                pass
-            self._items: Any = iter(items)
-        else:
-            self._items = aiter(items)
+    exhausted = False
+    total: int | None = None
+    left: int | None = None
+    gathered: Sequence[Any] = ()
 
-    def read(self, most: int) -> list[Any]:
-        """Read up to `most` items of a plain iterable; fewer mean that it has ended, or raised `error`."""
-        taken: list[Any] = []
+    @abstractmethod
+    def pump(self, room: Room, deliver: Deliver) -> None:
+        """Read as much as there is room for and deliver it in chunks, now or as it arrives."""
+
+    def flush(self, deliver: Deliver) -> None:  # noqa: B027  optional
+        """Deliver what has been gathered."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Read nothing more; close what can be closed without waiting."""
+
+    async def aclose(self) -> None:  # noqa: B027  optional
+        """Close the rest, after `stop`."""
+
+
+class SyncSource(Source):
+    """A plain iterable, read in the thread of the loop."""
+
+    def __init__(self, items: Iterable[Any], context: Context) -> None:
         try:
-            self._context.run(taken.extend, islice(self._items, most))
-        except BaseException as exc:  # what is no `Exception` too: this may run in a callback of the loop
-            self.error = exc
+            self.total = self.left = len(items)  # type: ignore[arg-type]
+        except TypeError:
+            pass
+        self._items = iter(items)
+        self._context = context
+
+    def pump(self, room: Room, deliver: Deliver) -> None:
+        while not self.exhausted and (free := room.room()) > 0:
+            size = room.chunk_size(self.left)
+            if free < size and not room.is_short_of_work:
+                break  # there will soon be room for a whole chunk
+            items, error = self._read(min(free, size))
+            if items:
+                deliver(items)
+            if error is not None:
+                room.source_ended(error)
+
+    def _read(self, most: int) -> tuple[list[Any], BaseException | None]:
+        """Read up to `most` items. Fewer mean that the iterable has ended, or raised the exception that is returned."""
+        items: list[Any] = []
+        error: BaseException | None = None
+        try:
+            self._context.run(items.extend, islice(self._items, most))
+        except BaseException as exc:  # not only `Exception`: this may run in a callback of the loop
+            error = exc
         if self.left is not None:
-            self.left = max(0, self.left - len(taken))
-        if len(taken) < most:
+            self.left = max(0, self.left - len(items))
+        if len(items) < most:
             self.exhausted = True
-        return taken
+        return items, error
 
-    async def read_async(self) -> Any:
-        """Read one item of an async iterable.
-
-        Raises:
-            StopAsyncIteration: it has ended.
-        """
-        return await anext(self._items)
-
-    def more_at_once(self, most: int) -> list[Any]:
-        """Take what an async iterable has at hand, if it is of a kind that tells."""
-        take = getattr(self._items, "take", None)
-        return take(most) if take is not None and most > 0 and hasattr(self._items, "_engine") else []
-
-    def close(self) -> None:
-        """Close a plain generator."""
+    def stop(self) -> None:
         self.exhausted = True
-        if not self.is_async and hasattr(self._items, "close"):
+        close = getattr(self._items, "close", None)
+        if close is not None:  # a generator
             try:
-                self._context.run(self._items.close)
+                self._context.run(close)
             except ValueError:
                 pass  # it is running right now: it has stopped the map itself
             except RuntimeError:
-                pass  # the same, of the context
+                pass  # the same, raised by the context
+
+
+class AsyncSource(Source):
+    """An async iterable, read item by item in a task of the scope.
+
+    It does not refer to the map, which refers to it: only its running task does.
+    """
+
+    def __init__(self, items: AsyncIterable[Any], scope: Launcher) -> None:
+        self.gathered: list[Any] = []
+        self._items = aiter(items)
+        self._scope = scope
+        self._task_scope: anyio.CancelScope | None = None  # around the reading task, once it has been started
+        self._waiter: Waiter | None = None  # the reading task waits for room
+
+    def pump(self, room: Room, deliver: Deliver) -> None:
+        if self._task_scope is None:
+            self._task_scope = anyio.CancelScope()
+            reading = self._read(room, deliver, self._task_scope)
+            self._scope.create_task(reading, name=f"{room.name}, reading its source")
+        elif self._waiter is not None:
+            self._waiter.wake()
+
+    def flush(self, deliver: Deliver) -> None:
+        if self.gathered:
+            items, self.gathered = self.gathered, []
+            deliver(items)
+
+    def stop(self) -> None:
+        self.exhausted = True
+        if self._task_scope is not None:
+            self._task_scope.cancel()
 
     async def aclose(self) -> None:
-        """Close an async generator."""
-        self.exhausted = True
-        if self.is_async and hasattr(self._items, "aclose"):
+        if self._task_scope is None and hasattr(self._items, "aclose"):  # else the reading task closes it
             await self._items.aclose()
+
+    async def _read(self, room: Room, deliver: Deliver, task_scope: anyio.CancelScope) -> None:
+        cancelled = TaskCancelled(room.name, "the reading of its source was cancelled")
+        cancelled.scope = self._scope
+        error: BaseException | None = cancelled
+        try:
+            with task_scope:
+                while True:
+                    await self._wait_for(room)
+                    item = await anext(self._items)  # meanwhile `gathered` may have been replaced
+                    self.gathered.append(item)
+                    size = room.chunk_size(None)
+                    if isinstance(self._items, ResultStream):
+                        self.gathered += self._items.take(min(room.room(), size - len(self.gathered)))
+                    if len(self.gathered) >= size or room.is_short_of_work:
+                        self.flush(deliver)
+        except StopAsyncIteration:
+            error = None
+        except Exception as exc:
+            error = exc
+        finally:
+            self._waiter = None
+            self.exhausted = True
+            room.source_ended(error)
+            await close_shielded(self._items, room.name)
+
+    async def _wait_for(self, room: Room) -> None:
+        while room.room() <= 0:  # `stop` cancels this wait too
+            self._waiter = self._scope.adapter.waiter()
+            await self._waiter
+            self._waiter = None
+
+
+def source_of(items: Iterable[Any] | AsyncIterable[Any], context: Context, scope: Launcher) -> Source:
+    """Return the source for `items`; plain iterables are read in `context`."""
+    return SyncSource(items, context) if isinstance(items, Iterable) else AsyncSource(items, scope)

@@ -1,4 +1,4 @@
-"""What the stages of a pipeline did, counted where their tasks end."""
+"""What the stages of a pipeline did, counted as their tasks end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from .chunks import Stop
 
 if TYPE_CHECKING:
     from .._handles.handle import TaskHandle
+    from ..abc import Backend
 
 
 class StageStats:
@@ -17,13 +18,13 @@ class StageStats:
 
     Attributes:
         name: name of the stage.
-        backend: where its last task ran: ``"coroutine"``, ``"thread"`` or ``"process"``.
-        received: items read from the stage before it.
-        finished: items that gave a result.
-        failed: items that failed, `retry` having given up on them.
-        cancelled: items whose task was stopped while it ran.
-        retried: tries that failed and were followed by another.
-        busy_seconds: seconds that its tasks ran, added up over workers.
+        backend: where its latest task ran: ``"loop"``, ``"thread"`` or ``"process"``.
+        received: items read from the previous stage.
+        finished: items that have a result.
+        failed: items that failed, after the last attempt.
+        cancelled: items whose task was cancelled while it ran.
+        retried: failed attempts that were followed by another.
+        busy_seconds: seconds that its tasks ran, summed over all workers.
         workers: process ids of the workers that ran its tasks, if they are processes.
 
     Example::
@@ -63,40 +64,42 @@ class StageStats:
 
     @property
     def pending(self) -> int:
-        """Items received that have not ended; after a run that was cut short, those that were never started."""
+        """Items received and not finished; after a run that was cut short, those that were never started."""
         return self.received - self.finished - self.failed - self.cancelled
 
     def tasks(self) -> int:
-        """How many of its tasks are on their way, waiting for a worker or running; each has one item or more."""
+        """How many of its tasks are queued or running; each has one item or more."""
         return len(self._running)
 
     def running(self) -> int:
-        """How many of its tasks run at this moment."""
+        """How many of its tasks are running now."""
         return sum(handle.state in (TaskState.RUNNING, TaskState.STOPPING) for handle in self._running)
 
-    def _sent(self, handle: TaskHandle[Any], items: int) -> None:
+    def _task_sent(self, handle: TaskHandle[Any], items: int) -> None:
         self._running[handle] = items
 
-    def _ended(self, handle: TaskHandle[Any]) -> None:
+    def _task_ended(self, handle: TaskHandle[Any], backend: Backend | None) -> None:
         items = self._running.pop(handle)
         self.backend = handle.backend
         if handle.started_at is None:
             return
         if handle.finished_at is not None:
             self.busy_seconds += handle.finished_at - handle.started_at
-        if handle.backend == "process" and handle.worker is not None:
+        # With `on="auto"` the task may have run in another pool than the chosen one.
+        in_backend = backend is not None and backend.kind == handle.backend
+        if in_backend and backend.capabilities.isolated and handle.worker is not None:  # type: ignore[union-attr]
             self.workers.add(handle.worker)
         if handle.cancelled():
             self.cancelled += items
 
-    def _came(self, results: list[Any]) -> None:
+    def _results_arrived(self, results: list[Any]) -> None:
         for result in results:
             if type(result) is ItemFailure:
                 self.failed += 1
             elif type(result) is not Stop:
                 self.finished += 1
 
-    def _tried_again(self) -> None:
+    def _item_retried(self) -> None:
         self.failed -= 1
         self.retried += 1
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import AsyncIterable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._handles.validation import check_seconds
-from .._rules.dispatch import AUTO
+from .._rules.dispatch import AUTO, is_async
 from .._rules.retry import Retry
 from .._sync.limit import Gate, as_gate
+from .bounds import FixedPlacement, Placement
 from .chunks import NO_RESULT, Stop
 from .engine import MapEngine
+from .result_stream import ResultStream
 
 if TYPE_CHECKING:
     from .._handles.owner import Launcher
@@ -19,10 +21,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class MapStream(AsyncIterator[T], Generic[T]):
-    """The results of `TaskScope.map`: iterate it with ``async for``.
+class MapStream(ResultStream[T]):
+    """The results of `TaskScope.map`: iterate over it with ``async for``.
 
-    Leaving the loop early cancels what is in flight; the scope waits for its end. `aclose` waits at once.
+    Leaving the loop early cancels the tasks in flight; the scope waits for their end. `aclose` waits at once.
     """
 
     def __init__(self, engine: MapEngine) -> None:
@@ -58,14 +60,8 @@ class MapStream(AsyncIterator[T], Generic[T]):
         return taken
 
     async def aclose(self) -> None:
-        """Cancel what is in flight and wait for its end. Does nothing if the stream has ended."""
+        """Cancel the tasks in flight and wait for their end. Does nothing if the stream has ended."""
         await self._engine.aclose()
-
-    async def __aenter__(self) -> MapStream[T]:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.aclose()
 
     def __del__(self) -> None:
         if not self._engine.ended:
@@ -81,29 +77,49 @@ def make_map(
     progress: Show = None,
     **options: Any,
 ) -> MapStream[Any]:
-    """Check the arguments of `TaskScope.map` and make its stream; the options are those of `MapEngine`.
+    """Check the arguments of `TaskScope.map` and return its stream.
 
     Raises:
         RuntimeError: the scope is not open.
         TypeError, ValueError: an argument does not fit.
     """
-    place, backend = scope.resolve(fn, on)
-    if not isinstance(items, (Iterable, AsyncIterable)):
-        raise TypeError(f"map() takes an iterable or an async iterable of items, got {items!r}")
-    check_options(**options)
-    chunk = options.pop("chunk")
     if progress:
         from ..observe.progress.tracker import Tracker, check_show
 
         check_show(progress)
-    if on == AUTO:
-        from .._auto.placer import adaptive_placement  # loaded where it is used: it brings `statistics`
-
-        options["steering"] = adaptive_placement(scope, fn)
-    engine = MapEngine(scope, fn, items, place, backend, chunk=chunk if isinstance(chunk, int) else None, **options)
+    engine = make_engine(scope, fn, items, on, **options)
     if progress:
         engine.tracker = Tracker(scope.adapter, engine.name, engine.source.total, progress)
     return MapStream(engine)
+
+
+def make_engine(
+    scope: Launcher,
+    fn: Callable[[Any], Any],
+    items: Iterable[Any] | AsyncIterable[Any],
+    on: Any,
+    *,
+    chunk: int | str = "auto",
+    **options: Any,
+) -> MapEngine:
+    """Check the arguments of a map and return its engine; the options are those of `MapEngine`.
+
+    Raises:
+        RuntimeError: the scope is not open.
+        TypeError, ValueError: an argument does not fit.
+    """
+    _, backend = scope.resolve(fn, on)
+    if not isinstance(items, (Iterable, AsyncIterable)):
+        raise TypeError(f"map() takes an iterable or an async iterable of items, got {items!r}")
+    check_options(chunk=chunk, **options)
+    placement: Placement
+    if on == AUTO and not is_async(fn):
+        from .._auto.placer import AdaptivePlacement  # loaded where it is used: it brings `statistics`
+
+        placement = AdaptivePlacement(scope, fn)
+    else:
+        placement = FixedPlacement(scope, backend)
+    return MapEngine(scope, fn, items, placement, chunk=chunk if isinstance(chunk, int) else None, **options)
 
 
 def check_options(

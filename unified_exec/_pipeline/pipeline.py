@@ -1,4 +1,4 @@
-"""Pipelines: stages on different backends, joined by bounded channels."""
+"""Pipelines: stages on different backends, connected by bounded buffers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import anyio
 import anyio.lowlevel
 
 from .._handles.cancelled import is_own_cancellation
+from .._map.closing import close_shielded
 from .._map.stats import StageStats
-from .._map.stream import MapStream, check_options
+from .._map.stream import check_options
 from .._rules.dispatch import call_name
 from .._rules.retry import Retry
 from .._scope.scope import TaskScope, engine_of
 from .._sync.limit import Gate
-from ..observe.progress.tracker import Tracker, check_show
-from .stages import BatchStage, Failure, FilterStage, MapStage, close, each
+from ..observe.progress.tracker import check_show
+from .stages import BatchStage, Failure, FilterStage, MapStage, Run, each
 
 if TYPE_CHECKING:
     from .._scope.options import On
@@ -176,16 +177,11 @@ class Pipeline(Generic[T]):
         stream: Any = self._source
         try:
             total = len(stream) if hasattr(stream, "__len__") else None
+            run = Run(engine, self.failures, progress, total)
             for stage in self._stages:
-                stream = stage.attach(engine, stream, self.failures)
-                if isinstance(stream, MapStream):
-                    assert stream._engine.stats is not None
-                    self.stats += (stream._engine.stats,)
-                    if progress:
-                        stream._engine.tracker = Tracker(engine.adapter, repr(stage), total, progress)
-                else:
-                    total = None
-        except BaseException as exc:  # a stage that cannot run where it shall
+                stream = stage.attach(run, stream)
+            self.stats = tuple(run.stats)
+        except BaseException as exc:  # a stage that cannot run where it was told to
             self._scope = None
             scope.cancel("its pipeline could not start")
             await scope.__aexit__(type(exc), exc, exc.__traceback__)
@@ -199,12 +195,12 @@ class Pipeline(Generic[T]):
         assert scope is not None
         engine = engine_of(scope)
         results, self._results = self._results, None
-        scope.cancel("its pipeline was left")  # at its natural end nothing is running any more
-        with anyio.CancelScope(shield=True):
-            await close(results)  # each stage closes the one before it
+        scope.cancel("its pipeline was left")  # after its natural end nothing is running
+        await close_shielded(results, repr(self))  # each stage closes the previous one
         try:
             await scope.__aexit__(kind, exc, tb)
-            if is_own_cancellation(exc, engine):  # an item's end was quicker than the cancellation it comes from
+            # If a cancelled item has ended first, the cancellation that caused it has not arrived here yet.
+            if is_own_cancellation(exc, engine):
                 await anyio.lowlevel.checkpoint_if_cancelled()
         except BaseExceptionGroup as group:
             if exc is not None and _only(group, exc):

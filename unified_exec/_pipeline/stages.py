@@ -1,19 +1,23 @@
-"""The stages of a pipeline: a function over its items, batches, a filter."""
+"""The stages of a pipeline: a function over the items, batches, a filter."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import anyio
 
+from .._map.closing import close_shielded
 from .._map.stats import StageStats
-from .._map.stream import make_map
+from .._map.stream import MapStream, make_engine
 from .._rules.dispatch import call_name
+from ..observe.progress.tracker import Tracker
 
 if TYPE_CHECKING:
     from .._handles.owner import Launcher
+    from ..observe.progress.record import Show
 
 T = TypeVar("T")
 
@@ -41,7 +45,7 @@ class Failure:
 
 
 async def each(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
-    """The items, one by one; whatever they come from is closed at the end."""
+    """Yield the items one by one and close their source in the end."""
     try:
         if isinstance(items, Iterable):
             for item in items:
@@ -60,9 +64,33 @@ async def close(stream: Any) -> None:
         stream.close()
 
 
-class Stage:
-    def attach(self, scope: Launcher, stream: Any, failures: list[Failure]) -> Any:
-        raise NotImplementedError
+class Run:
+    """One run of a pipeline: what its stages share.
+
+    Attributes:
+        scope: the scope its tasks run in.
+        failures: the items that were skipped.
+        progress: how progress is shown.
+        total: the number of items that the next stage receives, ``None`` if unknown.
+        stats: what the stages count, one for each `MapStage`.
+    """
+
+    __slots__ = ("failures", "progress", "scope", "stats", "total")
+
+    def __init__(self, scope: Launcher, failures: list[Failure], progress: Show, total: int | None) -> None:
+        self.scope = scope
+        self.failures = failures
+        self.progress = progress
+        self.total = total
+        self.stats: list[StageStats] = []
+
+
+class Stage(ABC):
+    """One step of a pipeline. It belongs to no run: `attach` is called once for each."""
+
+    @abstractmethod
+    def attach(self, run: Run, stream: Any) -> Any:
+        """Return the stream of this stage's results for the items of `stream`."""
 
 
 class MapStage(Stage):
@@ -75,14 +103,17 @@ class MapStage(Stage):
         self.on_error = on_error
         self.name = name
 
-    def attach(self, scope: Launcher, stream: Any, failures: list[Failure]) -> Any:
+    def attach(self, run: Run, stream: Any) -> MapStream[Any]:
         options = {**self.options, "name": f"stage {self.name}"}
-        take = failures.append if self.on_error == "skip" else self.on_error
-        if callable(take):
-            options["on_error"] = lambda item, error: take(Failure(self.name, item, error))
-        results = make_map(scope, self.fn, stream, self.on, **options)
-        results._engine.stats = StageStats(self.name, results._engine.place)
-        return results
+        on_failure = run.failures.append if self.on_error == "skip" else self.on_error
+        if callable(on_failure):
+            options["on_error"] = lambda item, error: on_failure(Failure(self.name, item, error))
+        engine = make_engine(run.scope, self.fn, stream, self.on, **options)
+        engine.stats = StageStats(self.name, engine.backend)
+        run.stats.append(engine.stats)
+        if run.progress:
+            engine.tracker = Tracker(run.scope.adapter, repr(self), run.total, run.progress)
+        return MapStream(engine)
 
     def __repr__(self) -> str:
         return f"map({self.name})"
@@ -93,12 +124,13 @@ class BatchStage(Stage):
         self.size = size
         self.every = every
 
-    def attach(self, scope: Launcher, stream: Any, failures: list[Failure]) -> Any:
+    def attach(self, run: Run, stream: Any) -> Any:
+        run.total = None
         source = each(stream)
         if self.every is None:
             return self._full(source)
         send, receive = anyio.create_memory_object_stream[Any](1)
-        scope.create_task(self._pour(source, send), name="batch, reading its source")
+        run.scope.create_task(self._read(source, send), name="batch, reading its source")
         return self._timed(receive)
 
     async def _full(self, source: AsyncIterable[Any]) -> AsyncIterator[list[Any]]:
@@ -110,7 +142,7 @@ class BatchStage(Stage):
                     yield batch
                     batch = []
         except Exception:
-            if batch:  # what came before the error is not lost with it
+            if batch:  # the items before the error are not lost
                 yield batch
             raise
         finally:
@@ -118,19 +150,18 @@ class BatchStage(Stage):
         if batch:
             yield batch
 
-    async def _pour(self, source: AsyncIterable[Any], send: Any) -> None:
-        """Read the source in a task of its own: a time limit must not cancel a read half-way."""
+    async def _read(self, source: AsyncIterable[Any], send: Any) -> None:
+        """Read the source in a separate task: the deadline of a batch must not cancel a read halfway."""
         async with send:
             try:
                 async for item in source:
                     await send.send((item, None))
             except anyio.BrokenResourceError:
-                pass  # nobody takes the batches any more
+                pass  # the batches are not taken any more
             except Exception as exc:
                 await send.send((None, exc))
             finally:
-                with anyio.CancelScope(shield=True):
-                    await close(source)
+                await close_shielded(source, repr(self))
 
     async def _timed(self, receive: Any) -> AsyncIterator[list[Any]]:
         async with receive:
@@ -164,7 +195,7 @@ class FilterStage(Stage):
     def __init__(self, keep: Callable[[Any], bool]) -> None:
         self.keep = keep
 
-    async def attach_to(self, stream: AsyncIterable[Any]) -> AsyncIterator[Any]:
+    async def _filter(self, stream: AsyncIterable[Any]) -> AsyncIterator[Any]:
         try:
             async for item in stream:
                 if self.keep(item):
@@ -172,8 +203,9 @@ class FilterStage(Stage):
         finally:
             await close(stream)
 
-    def attach(self, scope: Launcher, stream: Any, failures: list[Failure]) -> Any:
-        return self.attach_to(each(stream))
+    def attach(self, run: Run, stream: Any) -> Any:
+        run.total = None
+        return self._filter(each(stream))
 
     def __repr__(self) -> str:
         return f"filter({call_name(self.keep)})"

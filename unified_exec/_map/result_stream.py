@@ -1,0 +1,27 @@
+"""What the streams of `map` and `stream` have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator
+from typing import Self, TypeVar
+
+T = TypeVar("T")
+
+
+class ResultStream(AsyncIterator[T]):
+    """An async iterator and async context manager over results of a scope."""
+
+    def take(self, most: int) -> list[T]:
+        """Take up to `most` results that are ready now, without waiting; it stops before a failure."""
+        return []
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """End the stream and wait until nothing of it is running."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
