@@ -176,8 +176,8 @@ class Backend(ABC):
         """Whether it takes no more tasks."""
 
     @abstractmethod
-    def lane(self, port: LoopAdapter) -> Lane:
-        """Return the lane of this pool for the loop of `port`; always the same one.
+    def lane(self, adapter: LoopAdapter) -> Lane:
+        """Return the lane of this pool for the loop of `adapter`; always the same one.
 
         Raises:
             PoolClosed: the pool is closed.

@@ -55,10 +55,10 @@ class InMemoryPool(Backend):
     def __init__(self) -> None:
         self.lanes: dict[LoopAdapter, InMemoryLane] = {}
 
-    def lane(self, port: LoopAdapter) -> InMemoryLane:
+    def lane(self, adapter: LoopAdapter) -> InMemoryLane:
         if self.closed:
             raise PoolClosed(self.describe())
-        return self.lanes.setdefault(port, InMemoryLane(self, port))
+        return self.lanes.setdefault(adapter, InMemoryLane(self, adapter))
 
     def close(self) -> None:
         self.closed = True

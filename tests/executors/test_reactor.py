@@ -17,14 +17,14 @@ PATIENT = 30.0
 
 
 @pytest.fixture
-def port() -> Iterator[ReactorAdapter]:
+def adapter() -> Iterator[ReactorAdapter]:
     lent = reactor.acquire()
     yield lent
     reactor.release(lent)
     lent.join()
 
 
-def run_inside(port: ReactorAdapter, fn: object, *args: object) -> object:
+def run_inside(adapter: ReactorAdapter, fn: object, *args: object) -> object:
     """Call `fn` in the reactor's thread and return its value."""
     box: list[object] = []
     done = threading.Event()
@@ -33,17 +33,17 @@ def run_inside(port: ReactorAdapter, fn: object, *args: object) -> object:
         box.append(fn(*args))  # type: ignore[operator]
         done.set()
 
-    assert port.call_threadsafe(call)
+    assert adapter.call_threadsafe(call)
     assert done.wait(PATIENT)
     return box[0]
 
 
-def test_no_wake_up_is_lost_when_many_threads_call_in(port: ReactorAdapter) -> None:
+def test_no_wake_up_is_lost_when_many_threads_call_in(adapter: ReactorAdapter) -> None:
     ran: list[int] = []
 
     def call_in(start: int) -> None:
         for n in range(start, start + 2000):
-            assert port.call_threadsafe(ran.append, n)
+            assert adapter.call_threadsafe(ran.append, n)
 
     threads = [threading.Thread(target=call_in, args=(2000 * n,)) for n in range(4)]
     for thread in threads:
@@ -57,41 +57,41 @@ def test_no_wake_up_is_lost_when_many_threads_call_in(port: ReactorAdapter) -> N
         assert mine == sorted(mine)
 
 
-def test_one_call_after_another_each_wakes_it(port: ReactorAdapter) -> None:
+def test_one_call_after_another_each_wakes_it(adapter: ReactorAdapter) -> None:
     for n in range(500):
-        assert run_inside(port, abs, -n) == n
+        assert run_inside(adapter, abs, -n) == n
 
 
-def test_timers_run_in_their_order_and_not_when_cancelled(port: ReactorAdapter) -> None:
+def test_timers_run_in_their_order_and_not_when_cancelled(adapter: ReactorAdapter) -> None:
     ran: list[str] = []
     done = threading.Event()
 
     def schedule() -> None:
-        port.call_later(0.02, ran.append, "second")
-        port.call_later(0.01, ran.append, "first")
-        port.call_later(0.015, ran.append, "never").cancel()
-        port.call_later(0.03, done.set)
+        adapter.call_later(0.02, ran.append, "second")
+        adapter.call_later(0.01, ran.append, "first")
+        adapter.call_later(0.015, ran.append, "never").cancel()
+        adapter.call_later(0.03, done.set)
 
-    port.call_threadsafe(schedule)
+    adapter.call_threadsafe(schedule)
     assert done.wait(PATIENT)
     assert ran == ["first", "second"]
 
 
-def test_a_reader_is_called_until_it_is_removed(port: ReactorAdapter) -> None:
+def test_a_reader_is_called_until_it_is_removed(adapter: ReactorAdapter) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         got: list[bytes] = []
-        run_inside(port, port.add_reader, ours.fileno(), lambda: got.append(ours.recv(1)))
+        run_inside(adapter, adapter.add_reader, ours.fileno(), lambda: got.append(ours.recv(1)))
         for letter in (b"a", b"b"):
             theirs.send(letter)
             assert until(lambda wanted=letter: got[-1:] == [wanted], PATIENT)  # type: ignore[misc]
-        run_inside(port, port.remove_reader, ours.fileno())
+        run_inside(adapter, adapter.remove_reader, ours.fileno())
         theirs.send(b"c")
-        run_inside(port, abs, 1)
+        run_inside(adapter, abs, 1)
         assert got == [b"a", b"b"]
 
 
-def test_a_reader_removed_by_another_in_the_same_round_is_not_called(port: ReactorAdapter) -> None:
+def test_a_reader_removed_by_another_in_the_same_round_is_not_called(adapter: ReactorAdapter) -> None:
     pairs = [socket.socketpair() for _ in range(2)]
     try:
         called: list[int] = []
@@ -100,15 +100,15 @@ def test_a_reader_removed_by_another_in_the_same_round_is_not_called(port: React
         def readable(which: int) -> None:
             called.append(which)
             for ours, _ in pairs:
-                port.remove_reader(ours.fileno())
-            port.call_soon(done.set)
+                adapter.remove_reader(ours.fileno())
+            adapter.call_soon(done.set)
 
         def watch() -> None:
             for which, (ours, theirs) in enumerate(pairs):
                 theirs.send(b"x")
-                port.add_reader(ours.fileno(), lambda which=which: readable(which))  # type: ignore[misc]
+                adapter.add_reader(ours.fileno(), lambda which=which: readable(which))  # type: ignore[misc]
 
-        run_inside(port, watch)
+        run_inside(adapter, watch)
         assert done.wait(PATIENT)
         assert len(called) == 1
     finally:
@@ -118,23 +118,23 @@ def test_a_reader_removed_by_another_in_the_same_round_is_not_called(port: React
 
 
 def test_a_callback_that_fails_is_logged_and_the_rest_goes_on(
-    port: ReactorAdapter, caplog: pytest.LogCaptureFixture
+    adapter: ReactorAdapter, caplog: pytest.LogCaptureFixture
 ) -> None:
-    port.call_threadsafe(lambda: 1 / 0)
-    assert run_inside(port, abs, -2) == 2
+    adapter.call_threadsafe(lambda: 1 / 0)
+    assert run_inside(adapter, abs, -2) == 2
     assert "ZeroDivisionError" in caplog.text
 
 
 def test_what_was_handed_in_before_the_end_runs_and_later_calls_are_refused() -> None:
-    port = reactor.acquire()
+    adapter = reactor.acquire()
     ran: list[int] = []
     for n in range(1000):
-        port.call_threadsafe(ran.append, n)
-    reactor.release(port)
-    port.join()
+        adapter.call_threadsafe(ran.append, n)
+    reactor.release(adapter)
+    adapter.join()
     assert ran == list(range(1000))
-    assert port.ended()
-    assert not port.call_threadsafe(ran.append, -1)
+    assert adapter.ended()
+    assert not adapter.call_threadsafe(ran.append, -1)
 
 
 def test_it_tells_of_its_end_those_that_still_live() -> None:
@@ -147,13 +147,13 @@ def test_it_tells_of_its_end_those_that_still_live() -> None:
         def tell(self) -> None:
             told.append(self.name)
 
-    port = reactor.acquire()
+    adapter = reactor.acquire()
     lives, dead = Listener("lives"), Listener("dead")
-    port.on_end(lives.tell)
-    port.on_end(dead.tell)
+    adapter.on_end(lives.tell)
+    adapter.on_end(dead.tell)
     del dead
-    reactor.release(port)
-    port.join()
+    reactor.release(adapter)
+    adapter.join()
     assert told == ["lives"]
 
 
@@ -175,15 +175,15 @@ def test_users_share_one_and_the_last_ends_it() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_forked_child_has_one_of_its_own(port: ReactorAdapter) -> None:
+def test_a_forked_child_has_one_of_its_own(adapter: ReactorAdapter) -> None:
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
             own = reactor.acquire()
-            if own is not port and not port.call_threadsafe(abs, 1) and run_inside(own, abs, -2) == 2:
+            if own is not adapter and not adapter.call_threadsafe(abs, 1) and run_inside(own, abs, -2) == 2:
                 code = 0
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert run_inside(port, abs, -3) == 3
+    assert run_inside(adapter, abs, -3) == 3

@@ -262,9 +262,9 @@ def test_a_worker_left_to_a_loop_that_ends_at_that_moment_is_buried(monkeypatch:
     thread = threading.Thread(target=anyio.run, args=(main,))
     thread.start()
     assert ready.wait(30)
-    ((port, lane),) = pool._registry.lanes.items()
+    ((adapter, lane),) = pool._registry.lanes.items()
     (worker,) = lane.groups[0].workers
-    monkeypatch.setattr(port, "call_threadsafe", lambda *call: True)  # the loop takes it and never comes to it
+    monkeypatch.setattr(adapter, "call_threadsafe", lambda *call: True)  # the loop takes it and never comes to it
     pool.close()
     over.set()
     thread.join()

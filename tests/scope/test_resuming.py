@@ -25,7 +25,7 @@ async def _waiting(*waiters: Waiter, log: list[str]) -> list[asyncio.Task[None]]
     return tasks
 
 
-async def _in_a_callback(port: LoopAdapter, log: list[str], *waiters: Waiter) -> None:
+async def _in_a_callback(adapter: LoopAdapter, log: list[str], *waiters: Waiter) -> None:
     """Wake the waiters from a callback of the loop, and wait for it."""
     over = asyncio.get_running_loop().create_future()
 
@@ -34,51 +34,51 @@ async def _in_a_callback(port: LoopAdapter, log: list[str], *waiters: Waiter) ->
             waiter.wake()
 
     def callback() -> None:
-        port.deliver(wake_all)
+        adapter.deliver(wake_all)
         log.append("end of the callback")
         over.set_result(None)
 
-    port.call_soon(callback)
+    adapter.call_soon(callback)
     await over
 
 
 async def test_the_one_task_that_was_woken_goes_on_before_the_callback_ends() -> None:
-    port, log = current_adapter(), list[str]()
-    waiter = port.waiter()
-    await asyncio.gather(*await _waiting(waiter, log=log), _in_a_callback(port, log, waiter))
+    adapter, log = current_adapter(), list[str]()
+    waiter = adapter.waiter()
+    await asyncio.gather(*await _waiting(waiter, log=log), _in_a_callback(adapter, log, waiter))
     assert log == ["task 0", "end of the callback"]
 
 
 async def test_of_several_that_were_woken_none_overtakes() -> None:
-    port, log = current_adapter(), list[str]()
-    first, second = port.waiter(), port.waiter()
-    await asyncio.gather(*await _waiting(first, second, log=log), _in_a_callback(port, log, second, first))
+    adapter, log = current_adapter(), list[str]()
+    first, second = adapter.waiter(), adapter.waiter()
+    await asyncio.gather(*await _waiting(first, second, log=log), _in_a_callback(adapter, log, second, first))
     assert log == ["end of the callback", "task 1", "task 0"]
 
 
 async def test_two_that_wait_for_the_same_both_go_on() -> None:
-    port, log = current_adapter(), list[str]()
-    waiter = port.waiter()
-    await asyncio.gather(*await _waiting(waiter, waiter, log=log), _in_a_callback(port, log, waiter))
+    adapter, log = current_adapter(), list[str]()
+    waiter = adapter.waiter()
+    await asyncio.gather(*await _waiting(waiter, waiter, log=log), _in_a_callback(adapter, log, waiter))
     assert sorted(log) == ["end of the callback", "task 0", "task 1"]
 
 
 async def test_a_task_that_was_cancelled_before_stays_cancelled() -> None:
-    port, log = current_adapter(), list[str]()
-    waiter = port.waiter()
+    adapter, log = current_adapter(), list[str]()
+    waiter = adapter.waiter()
     (task,) = await _waiting(waiter, log=log)
     task.cancel()
-    await _in_a_callback(port, log, waiter)
+    await _in_a_callback(adapter, log, waiter)
     with pytest.raises(asyncio.CancelledError):
         await task
     assert log == ["end of the callback"]
 
 
 async def test_inside_of_a_task_nobody_else_goes_on() -> None:
-    port, log = current_adapter(), list[str]()
-    waiter = port.waiter()
+    adapter, log = current_adapter(), list[str]()
+    waiter = adapter.waiter()
     tasks = await _waiting(waiter, log=log)
-    port.deliver(waiter.wake)
+    adapter.deliver(waiter.wake)
     log.append("after deliver")
     await asyncio.gather(*tasks)
     assert log == ["after deliver", "task 0"]
@@ -86,8 +86,8 @@ async def test_inside_of_a_task_nobody_else_goes_on() -> None:
 
 @pytest.mark.parametrize("place", ["remove_done_callback", "set_result"])
 async def test_a_ctrl_c_in_between_loses_no_wake_up(monkeypatch: Any, place: str) -> None:
-    port, log = current_adapter(), list[str]()
-    waiter: Any = port.waiter()
+    adapter, log = current_adapter(), list[str]()
+    waiter: Any = adapter.waiter()
     (task,) = await _waiting(waiter, log=log)
     future = waiter._future
     method = getattr(type(future), place)
@@ -104,11 +104,11 @@ async def test_a_ctrl_c_in_between_loses_no_wake_up(monkeypatch: Any, place: str
 
     def callback() -> None:
         try:
-            port.deliver(waiter.wake)
+            adapter.deliver(waiter.wake)
         except KeyboardInterrupt:
             seen.set_result(None)
 
-    port.call_soon(callback)
+    adapter.call_soon(callback)
     await seen
     await task
     assert log == ["task 0"]

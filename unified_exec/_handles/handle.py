@@ -59,7 +59,7 @@ class TaskHandle(Task, Generic[T]):
 
     __slots__ = (
         "__weakref__",
-        "_port",
+        "_adapter",
         "_timer",
         "_waiters",
         "attempts",
@@ -77,10 +77,10 @@ class TaskHandle(Task, Generic[T]):
         args: tuple[Any, ...],
         backend: str,
         owner: TaskOwner,
-        port: LoopAdapter,
+        adapter: LoopAdapter,
     ) -> None:
         super().__init__(name, fn, args, backend, owner)
-        self._port = port
+        self._adapter = adapter
         self.listener: Callable[[Any], object] | None = None
         self.plan: RunPlan | None = None
         self.attempts = 1
@@ -190,7 +190,7 @@ class TaskHandle(Task, Generic[T]):
         return self.outcome
 
     def _waiter(self) -> Waiter:
-        waiter = self._port.waiter()
+        waiter = self._adapter.waiter()
         if self._waiters is None:
             self._waiters = waiter
         elif isinstance(self._waiters, list):
@@ -225,7 +225,7 @@ class TaskHandle(Task, Generic[T]):
     def start_clock(self, seconds: float) -> None:
         """Let the task's own timeout run from now."""
         self.timeout = seconds
-        self._timer = self._port.call_later(max(0.0, seconds), self._expire)
+        self._timer = self._adapter.call_later(max(0.0, seconds), self._expire)
 
     def _expire(self) -> None:
         self._timer = None

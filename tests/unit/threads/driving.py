@@ -24,9 +24,9 @@ class Owner:
 class Job(Task):
     """Stands for a handle."""
 
-    __slots__ = ("__weakref__", "port", "settlements", "waiters", "where")
+    __slots__ = ("__weakref__", "adapter", "settlements", "waiters", "where")
 
-    port: LoopAdapter
+    adapter: LoopAdapter
     settlements: int
     waiters: list[Waiter]
     where: int
@@ -39,7 +39,7 @@ class Job(Task):
 
     async def wait(self) -> Any:
         while self.outcome is None:
-            waiter = self.port.waiter()
+            waiter = self.adapter.waiter()
             self.waiters.append(waiter)
             await waiter
         return self.outcome
@@ -55,14 +55,14 @@ class Driver:
 
     def __init__(self, pool: ThreadPool) -> None:
         self.pool = pool
-        self.port = current_adapter()
-        self.lane = pool.lane(self.port)
+        self.adapter = current_adapter()
+        self.lane = pool.lane(self.adapter)
         self.owner = Owner()
         self.jobs: list[Job] = []
 
     def spawn(self, fn: Callable[..., Any], *args: Any, owner: Any = None, **options: Any) -> Job:
         job = Job(getattr(fn, "__name__", "job"), fn, args, "thread", owner or self.owner)
-        job.port, job.waiters, job.settlements = self.port, [], 0
+        job.adapter, job.waiters, job.settlements = self.adapter, [], 0
         for name, value in options.items():
             setattr(job, name, value)
         self.lane.submit(job)

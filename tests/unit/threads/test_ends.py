@@ -32,7 +32,7 @@ async def test_a_closed_pool_takes_nothing_and_has_finished_everything() -> None
     with pytest.raises(PoolClosed, match="crew"):
         it.spawn(int)
     with pytest.raises(PoolClosed):
-        pool.lane(it.port)
+        pool.lane(it.adapter)
     await pool.aclose()
     pool.close()
 
@@ -72,7 +72,7 @@ def test_a_pool_serves_one_loop_after_another_and_forgets_the_ended() -> None:
 
         async def once() -> int:
             it = Driver(pool)
-            assert pool.lane(it.port) is it.lane
+            assert pool.lane(it.adapter) is it.lane
             value: int = await it.spawn(int, 9).value()
             return value
 

@@ -131,7 +131,7 @@ async def test_a_broken_handle_costs_no_other_task_its_result(caplog: pytest.Log
         it.spawn(blocker)
         await happens(blocker.began)
         broken = Broken("broken", int, (), "thread", it.owner)
-        broken.port, broken.waiters, broken.settlements = it.port, [], 0
+        broken.adapter, broken.waiters, broken.settlements = it.adapter, [], 0
         it.lane.submit(broken)
         last = it.spawn(int)
         blocker.go.set()

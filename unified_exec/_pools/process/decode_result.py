@@ -28,14 +28,14 @@ class _Ending:
 ENDING = _Ending()
 
 
-def decode(port: LoopAdapter, task: Task, kind: int, data: frames.Bytes, buffers: list[memoryview]) -> None:
+def decode(adapter: LoopAdapter, task: Task, kind: int, data: frames.Bytes, buffers: list[memoryview]) -> None:
     """Settle `task` with an answer out of shared memory, now or, for a large one, as soon as it is rebuilt."""
     if kind == frames.VALUE and len(data) > OFF_LOOP_MIN:
         task.location = ENDING
 
         def work() -> None:
             outcome = outcome_of(task.name, frames.VALUE, data, buffers)
-            port.call_threadsafe(task.settle, outcome)
+            adapter.call_threadsafe(task.settle, outcome)
 
         threading.Thread(target=work, name="unified_exec decode", daemon=True).start()
         return

@@ -12,28 +12,28 @@ from ..._platform.shm_cache import KEEP, Block, BlockCache
 class LoopBlockCache(BlockCache):
     """What answers came in, for the arguments that are sent next."""
 
-    __slots__ = ("_port", "_timer")
+    __slots__ = ("_adapter", "_timer")
 
-    def __init__(self, port: LoopAdapter) -> None:
+    def __init__(self, adapter: LoopAdapter) -> None:
         super().__init__()
-        self._port = port
+        self._adapter = adapter
         self._timer: Timer | None = None
 
     def map(self, fd: int, found: os.stat_result) -> mmap | None:
         block = super().map(fd, found)
         if block is not None and self._timer is None:
-            self._timer = self._port.call_later(KEEP, self._look)
+            self._timer = self._adapter.call_later(KEEP, self._look)
         return block
 
     def dropped(self, block: Block) -> None:
         super().dropped(block)
-        if self._port.ended():
+        if self._adapter.ended():
             self.forget()
 
     def _look(self) -> None:
         seconds = self.keeps_for()
         if seconds > 0:
-            self._timer = self._port.call_later(seconds, self._look)
+            self._timer = self._adapter.call_later(seconds, self._look)
         else:
             self._timer = None
             self.forget()

@@ -89,8 +89,8 @@ class ProcessPool(Backend):
         """Whether it takes no more work."""
         return self._admission.closed
 
-    def lane(self, port: LoopAdapter) -> ProcessLane:
-        """Return this pool as the loop of `port` sees it.
+    def lane(self, adapter: LoopAdapter) -> ProcessLane:
+        """Return this pool as the loop of `adapter` sees it.
 
         Raises:
             PoolClosed: the pool is closed.
@@ -98,7 +98,9 @@ class ProcessPool(Backend):
         if self._admission.guarded:
             self._admission.admit()
         registry = self._registry
-        return registry.lanes.get(port) or registry.lane(port, lambda: ProcessLane(registry, self._admission, port))
+        return registry.lanes.get(adapter) or registry.lane(
+            adapter, lambda: ProcessLane(registry, self._admission, adapter)
+        )
 
     def start_ahead(self, workers: int) -> None:
         """Start processes until the pool has `workers`, or as many as it may have; see `unified_exec.prestart`.
@@ -150,13 +152,13 @@ class ProcessPool(Backend):
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(reap_all, workers, self.grace)
 
-    def end(self, port: LoopAdapter, tell: Callable[[], object]) -> None:
+    def end(self, adapter: LoopAdapter, tell: Callable[[], object]) -> None:
         """Refuse new work and end the workers without blocking, in the thread of the one loop that uses the pool.
 
         Its tasks must have ended. When the last worker is gone, `tell()` is called in that thread.
         """
         self.refuse_work()
-        self._registry.end(port, tell)
+        self._registry.end(adapter, tell)
 
     def kill(self) -> None:
         """Kill every worker at once."""

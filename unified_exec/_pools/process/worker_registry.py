@@ -67,9 +67,14 @@ class WorkerRegistry(Generic[L]):
         return f"<workers of {self._pool}: {len(self.workers)}>"
 
     def lane(self, adapter: LoopAdapter, make: Callable[[], L]) -> L:
-        """Return the lane of an event loop; the same one each time."""
+        """Return the lane of an event loop; the same one each time.
+
+        Raises:
+            WorkerStartError: the loop cannot watch the sockets of workers.
+        """
         lane = self.lanes.get(adapter)
         if lane is None:
+            adapter.check_readers()
             with self._lock:
                 lane = self.lanes.get(adapter)
                 if lane is None:

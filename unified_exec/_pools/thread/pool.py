@@ -68,19 +68,19 @@ class ThreadPool(Backend):
         self._lanes: dict[LoopAdapter, ThreadLane] = {}
         _pools.add(self)
 
-    def lane(self, port: LoopAdapter) -> ThreadLane:
+    def lane(self, adapter: LoopAdapter) -> ThreadLane:
         scheduler = self._scheduler
         if scheduler.closed:
             raise PoolClosed(self.name)
-        lane = self._lanes.get(port)
+        lane = self._lanes.get(adapter)
         if lane is None:
-            made = ThreadLane(scheduler, port, self.name, self.interruptible)
+            made = ThreadLane(scheduler, adapter, self.name, self.interruptible)
             with scheduler.lock:
                 scheduler.queue_inbox()
                 for ended in [known for known in self._lanes if known.ended()]:
                     for call in self._lanes.pop(ended).calls.drain():
                         call.state = ENDED
-                lane = self._lanes.setdefault(port, made)
+                lane = self._lanes.setdefault(adapter, made)
         return lane
 
     # --- closing ---
