@@ -92,10 +92,10 @@ def _read(path: str) -> str | None:
 
 
 def worker_environment(environment: dict[str, str], workers: int, cores: int) -> dict[str, str]:
-    """Return the environment variables that `workers` processes get beside the parent's: they keep them from using
-    more threads than `cores`, and let them keep the memory that their tasks use again and again.
+    """Return the environment variables that each of `workers` processes gets in addition to the parent's.
 
-    What the user has set stays.
+    They limit the threads of numerical libraries, so that all workers together use no more than `cores`, and let a
+    worker keep the memory that its tasks use again and again. Variables that the user has set are left alone.
     """
     share = str(max(1, cores // max(1, workers)))
     wanted = {name: share for name in THREAD_VARIABLES if name not in environment}

@@ -21,8 +21,8 @@ T = TypeVar("T", bound=Owned)
 class FairQueue(Generic[T]):
     """First in, first out within an owner; round robin between owners. Every operation is O(1).
 
-    Items that are done (`outcome` is set) are passed over when their turn comes; whoever ends a queued item
-    says so with `forget_one`, so that the length stays true.
+    Items that are done (`outcome` is set) are passed over when their turn comes; code that ends a queued item
+    must call `forget_one`, so that the length stays right.
 
     Attributes:
         length: how many items wait; `len` of the queue.

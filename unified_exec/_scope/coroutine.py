@@ -40,7 +40,7 @@ class _LoopTask(CurrentTask):
 async def run_coroutine(handle: TaskHandle[Any]) -> None:
     """Run the coroutine function of `handle` and settle it with what really happened.
 
-    Failures stay in the handle: its scope raises them. What is no `Exception` goes on as in anyio.
+    Failures stay in the handle: its scope raises them. Anything that is not an `Exception` is raised, as in anyio.
     """
     __tracebackhide__ = True
     fn, args = handle.fn, handle.args
@@ -86,7 +86,7 @@ def _awaitable(fn: Any, args: tuple[Any, ...]) -> Any:
 
 def _settle_with_group(handle: TaskHandle[Any], group: BaseExceptionGroup[BaseException]) -> BaseException | None:
     """Keep the failures of a group in the handle; returns what must go on: trio's cancellations, which belong to an
-    enclosing scope, and what is no `Exception`."""
+    enclosing scope, and whatever is not an `Exception`."""
     cancelled, failed = group.split(anyio.get_cancelled_exc_class())
     if failed is None:
         handle.note_scope_cancel(handle.owner.reason())

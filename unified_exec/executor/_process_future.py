@@ -1,4 +1,4 @@
-"""The future of a call in a process, and the task behind it."""
+"""The future of a call in a process, and its task."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class Child(NamedTuple):
 
     Attributes:
         tasks: our end of the task stream.
-        claims: a second hold on the worker's end: whoever receives a task from it owns it.
+        claims: a duplicate of the worker's end: the side that receives a task from it owns it.
         control: our end of the mailbox.
         lifeline: its loss kills the worker.
         status: memory shared with the worker.

@@ -30,7 +30,7 @@ class ProcessPool(Backend):
         initializer: called in each new worker before its first task; if it fails, the waiting tasks fail with
             `WorkerStartError`.
         initargs: arguments of the initializer.
-        max_tasks_per_worker: replace a worker after so many tasks.
+        max_tasks_per_worker: replace a worker after this many tasks.
         max_worker_memory: replace a worker that holds more resident memory (bytes) than this after a task.
         idle_timeout: seconds after which a worker without work ends; ``None`` for never.
         grace: seconds between asking a running task to stop and killing its worker.

@@ -46,7 +46,7 @@ class Scheduler:
         lock: guards everything here, and the states of lanes and calls.
         queues: the calls that wait for a thread.
         inbox: calls that were submitted while the lock was held, each with its parent. Appended without the lock,
-            queued by whoever has the lock next.
+            queued by the next holder of the lock.
         closed: no more calls are submitted; threads exit when they find none.
     """
 
