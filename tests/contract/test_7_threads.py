@@ -1,4 +1,4 @@
-"""Design §1, clause 7: no thread task waits behind a long one while a thread is free, and nested work never starves."""
+"""Design §1, clause 7: no thread task waits for a long one while a thread is free, and nested work never starves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from unified_exec import Collect, PoolClosed, TaskScope, ThreadPool
 pytestmark = pytest.mark.every_loop
 
 
-async def test_short_tasks_do_not_wait_behind_a_long_one_while_another_thread_is_free(folder: Folder) -> None:
+async def test_short_tasks_do_not_wait_for_a_long_one_while_another_thread_is_free(folder: Folder) -> None:
     async with ThreadPool(2) as pool, TaskScope(threads=pool) as scope:
         for n in range(100):  # known as short from now on
             await scope.spawn(tasks.value, n)
@@ -106,7 +106,7 @@ async def test_tasks_spawned_by_tasks_nest_without_starving() -> None:
 
 @pytest.fixture
 def hasty() -> Iterator[None]:
-    """The GIL goes round as often as can be, so that whoever holds a lock is often found holding it."""
+    """The GIL goes round as often as can be, so that a thread is often switched out while it holds a lock."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -114,7 +114,7 @@ def hasty() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("hasty")
-async def test_a_burst_of_tasks_beside_another_loop_that_cancels_loses_none() -> None:
+async def test_a_burst_of_tasks_loses_none_while_another_loop_cancels() -> None:
     ran = deque[int]()
 
     async def burst(numbers: range) -> tuple[int, int]:
@@ -127,8 +127,8 @@ async def test_a_burst_of_tasks_beside_another_loop_that_cancels_loses_none() ->
     def another_loop() -> tuple[int, int]:
         return anyio.run(burst, range(3000, 6000))
 
-    with ThreadPool(8) as pool, ThreadPool(1) as beside:
-        async with TaskScope(threads=beside) as scope:
+    with ThreadPool(8) as pool, ThreadPool(1) as second:
+        async with TaskScope(threads=second) as scope:
             other = scope.spawn(another_loop)
             cancelled, spawned = await burst(range(3000))
         cancelled, spawned = cancelled + other.result()[0], spawned + other.result()[1]
@@ -137,12 +137,12 @@ async def test_a_burst_of_tasks_beside_another_loop_that_cancels_loses_none() ->
 
 @pytest.mark.usefixtures("hasty")
 async def test_a_pool_that_closes_during_a_burst_runs_a_task_or_refuses_it() -> None:
-    async with ThreadPool(1) as beside:
+    async with ThreadPool(1) as second:
         for _ in range(20):
             ran, refused = deque[int](), False
             pool = ThreadPool(4)
             with anyio.fail_after(60):
-                async with TaskScope(threads=beside) as closing, TaskScope(threads=pool) as scope:
+                async with TaskScope(threads=second) as closing, TaskScope(threads=pool) as scope:
                     closing.spawn(pool.close)
                     handles = []
                     while not refused:

@@ -83,7 +83,7 @@ def test_cancelling_what_awaits_a_process_call_stops_it(held: Held) -> None:
         asyncio.run(main())
 
 
-def test_whoever_wins_a_race_of_cancel_and_end_each_future_ends_once(executor: Any) -> None:
+def test_each_future_ends_once_whether_its_cancellation_or_its_end_comes_first(executor: Any) -> None:
     ends: list[futures.Future[int]] = []
     calls = [executor.submit(abs, -n) for n in range(500)]
     for call in calls:

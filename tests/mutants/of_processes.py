@@ -178,7 +178,7 @@ HEAD_OF_LINE = (
         file="_pools/thread/lane.py",
         old="        inbox.append(entry)",
         new="        pass",
-        tests=(f"{THREADS}::test_a_burst_of_tasks_beside_another_loop_that_cancels_loses_none",),
+        tests=(f"{THREADS}::test_a_burst_of_tasks_loses_none_while_another_loop_cancels",),
     ),
     Mutant(
         clause=7,

@@ -74,7 +74,7 @@ async def test_a_c_function_that_returns_with_a_request_pending_keeps_its_value(
     async with driver() as it:
         for _ in range(20):
             lock.acquire()
-            job = it.spawn(lock.acquire, interrupt=True)  # C: the shot is pending when it returns
+            job = it.spawn(lock.acquire, interrupt=True)  # C: the interrupt is pending when it returns
             while job.backend_data is None or job.backend_data.token is None:
                 await anyio.lowlevel.checkpoint()
             it.cancel(job)

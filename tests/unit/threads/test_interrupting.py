@@ -229,7 +229,7 @@ async def test_an_interrupt_hits_its_own_task_or_none(ending: str) -> None:
 
 
 @pytest.mark.parametrize("error", [None, LookupError("own")])
-async def test_a_late_shot_changes_nothing(error: Exception | None, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_late_interrupt_changes_nothing(error: Exception | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The asker wins the race, but the function has ended: what it returned or raised is what counts."""
     disarm = interrupt.disarm
 
@@ -257,7 +257,7 @@ async def test_a_late_shot_changes_nothing(error: Exception | None, monkeypatch:
 
 
 def test_the_finisher_has_no_hole_in_its_try() -> None:
-    """What closes a shot jumps back nowhere: a raise lands inside the `try` (cpython#130279)."""
+    """What closes a token has no back jump: an exception lands inside the `try` (cpython#130279)."""
     import dis
 
     for fn in (interrupt.InterruptToken.close, interrupt.disarm):

@@ -218,7 +218,7 @@ def _deliver_unseen(token: InterruptToken) -> bool:
     if token.over:
         return True
     safe_points.request(token, _reach)
-    if not token.loop_cancelled and token.tries == LOOP_TRIES:  # in C, perhaps in the selector of a loop of its own
+    if not token.loop_cancelled and token.tries == LOOP_TRIES:  # in C, perhaps in the selector of a loop that it runs
         inner_loops.wake_all()
     return token.over
 
@@ -261,7 +261,7 @@ def _bad_moment(frame: FrameType, tries: int) -> bool:
         if code.co_filename in _OWN_FILES:
             return True  # `arm`, which checks by itself, `disarm`, or what they call
         if code.co_filename.startswith("<frozen importlib"):
-            return True  # half an import leaves a broken module behind
+            return True  # an import that ends half-way leaves a broken module
         if code.co_name == "__del__" and tries < DEL_TRIES:
             return True  # it would be swallowed
         at = at.f_back
