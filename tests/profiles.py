@@ -18,5 +18,5 @@ def load() -> None:
 
 
 def examples(quick: int, nightly: int) -> int:
-    """The `max_examples` of a test whose examples take long."""
+    """How many examples, or rounds, a test tries whose single one takes long."""
     return nightly if CHOSEN == NIGHTLY else quick

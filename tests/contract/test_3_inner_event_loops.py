@@ -20,8 +20,6 @@ from tests.waiting import until_async
 from unified_exec import Cancelled, Collect, ProcessPool, RemoteError, TaskCancelled, TaskScope
 from unified_exec._pools.thread import interrupt
 
-pytestmark = pytest.mark.every_loop
-
 
 class Inner:
     """What a thread task does in its own event loop, and how far it came."""

@@ -15,6 +15,7 @@ import anyio
 import pytest
 
 from tests.faults import tasks
+from tests.profiles import examples
 from tests.waiting import until, until_async
 from unified_exec import Collect, PoolClosed, ProcessPool, TaskHandle, TaskScope, call, shutdown_default_pools
 from unified_exec._pools.process.worker import Worker
@@ -163,7 +164,7 @@ def test_closing_a_pool_under_the_tasks_of_another_loop_costs_none_of_them(how: 
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        for _ in range(20):
+        for _ in range(examples(5, nightly=20)):
             pool, handles = ProcessPool(2), list[TaskHandle[int]]()
             thread = threading.Thread(target=spawn_until_closed, args=(pool, handles))
             thread.start()
