@@ -126,11 +126,11 @@ ERROR_STORY = (
         place="process",
         breaks="arguments are pickled inside of spawn",
         file="_pools/process/lane.py",
-        old="        call = task.backend_data = self.prepare(task)\n",
-        new="        try:\n            call = task.backend_data = self.prepare(task)\n"
+        old="        call = task.backend_data = encode_call(fn, task.args)",
+        new="        try:\n            call = task.backend_data = encode_call(fn, task.args)\n"
         "        except Exception as exc:\n"
         "            from ..._tasks.types import Outcome\n\n            task.settle(Outcome(error=exc))\n"
-        "            return\n",
+        "            return",
         tests=(f"{STORY}::test_an_argument_that_cannot_travel_is_an_error_of_spawn_before_a_worker_is_touched",),
     ),
     Mutant(

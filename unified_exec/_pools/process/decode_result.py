@@ -12,6 +12,7 @@ from ..._wire import frames
 from ..._wire.errors.decode import decode_error
 from ..._wire.errors.nodes import as_outcome_error
 from ..._wire.pickling import codec
+from ..._wire.pickling.c_pickle import loads
 from ...errors import SerializationError, WorkerStartError
 
 OFF_LOOP_MIN = 1024 * 1024
@@ -46,7 +47,7 @@ def outcome_of(name: str, kind: int, data: frames.Bytes, buffers: Sequence[memor
     """Rebuild an outcome. Never raises: what cannot be rebuilt is an error of the task."""
     if kind == frames.VALUE:
         try:
-            return Outcome(codec.decode(data, buffers))
+            return Outcome(loads(data, buffers=buffers) if buffers else loads(data))
         except Exception as exc:
             error = SerializationError(
                 f"the result of {name}()",

@@ -140,7 +140,8 @@ class Dispatcher:
             if self._room_timer is None:  # its socket is full: no answer may come for long
                 self._room_timer = self._adapter.call_later(ROOM_AGAIN, self._room_again)
         elif was_idle:
-            self.group.not_idle(worker)
+            if worker in self._idle:
+                self._idle.remove(worker)
         elif self._recall.timer is None and not self.group.kind.concurrent:
             self._recall.watch()
         return sent

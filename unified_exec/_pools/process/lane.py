@@ -42,8 +42,13 @@ class ProcessLane(Lane):
             PoolClosed: the pool takes no more work.
             SerializationError: the function or an argument cannot travel.
         """
-        call = task.backend_data = self.prepare(task)
-        (self._coroutines if call.entry.coroutine else self._calls).submit(task)
+        if self._admission.guarded:
+            self._admission.admit()
+        fn = task.fn
+        call = task.backend_data = encode_call(fn, task.args)  # type: ignore[arg-type]  # both are there until settled
+        if (coroutine := call.entry.coroutine) is None:
+            coroutine = call.entry.coroutine = is_async(fn)
+        (self._coroutines if coroutine else self._calls).submit(task)
 
     def prepare(self, task: Task) -> EncodedCall:
         """Encode the call and return it; in any thread.

@@ -146,10 +146,13 @@ class WorkerRegistry(Generic[L]):
         return len(self.workers) > self.spec.max_workers and self._lent(kind) > self.spec.max_workers
 
     def wants_workers_of(self, group: WorkerGroup) -> bool:
-        """Tell whether a group has to give back its idle workers."""
+        """Tell whether a group, which has idle workers, has to give them back."""
+        if group in self._hungry:
+            with self._lock:
+                self._hungry = [other for other in self._hungry if other is not group]
         if not self._hungry and len(self.workers) <= self.spec.max_workers:
             return False
-        if any(other is not group and other.kind is group.kind for other in self._hungry):
+        if any(other.kind is group.kind for other in self._hungry):
             return True
         return self._too_many(group.kind)
 

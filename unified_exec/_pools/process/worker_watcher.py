@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..._wire import protocol
@@ -42,12 +43,12 @@ class WorkerWatcher:
         """Add a worker to the group: this loop watches it from now on."""
         self._group.attach(worker)
         child, add_reader = worker.child, self._adapter.add_reader
-        add_reader(child.tasks.fileno(), lambda: self._guarded(self._on_answers, worker))
-        add_reader(child.control.fileno(), lambda: self._guarded(self._on_mailbox, worker))
+        add_reader(child.tasks.fileno(), partial(self._guarded, self._on_answers, worker))
+        add_reader(child.control.fileno(), partial(self._guarded, self._on_mailbox, worker))
         if child.pidfd is not None:
-            add_reader(child.pidfd, lambda: self._guarded(self._on_exit, worker))
+            add_reader(child.pidfd, partial(self._guarded, self._on_exit, worker))
         else:
-            add_reader(child.lifeline.fileno(), lambda: self._guarded(self._on_lifeline, worker))
+            add_reader(child.lifeline.fileno(), partial(self._guarded, self._on_lifeline, worker))
             self._adapter.call_later(LOOK_AGAIN, self._look, worker)
 
     def _guarded(self, react: Callable[[Worker], None], worker: Worker) -> None:

@@ -20,7 +20,6 @@ __all__ = [
     "ATOMS",
     "OOB_MIN",
     "Packed",
-    "are_atoms",
     "decode",
     "encode_args",
     "encode_call_args",
@@ -58,7 +57,11 @@ def encode_args(args: tuple[object, ...], fn: Callable[..., object] | None = Non
     Raises:
         SerializationError: one of them cannot travel; says which one, where in it, and why.
     """
-    if are_atoms(args):
+    for arg in args:
+        kind = type(arg)
+        if kind not in ATOMS and (kind is not bytes or len(arg) >= OOB_MIN):  # type: ignore[arg-type]
+            break
+    else:
         return Packed(dumps(args, PROTOCOL))
     try:
         return pack(args if _FLAT.isdisjoint(map(type, args)) else tuple([marked(arg) for arg in args]), False)
@@ -66,15 +69,6 @@ def encode_args(args: tuple[object, ...], fn: Callable[..., object] | None = Non
         from . import pickle_errors
 
         raise pickle_errors.refused_args(fn, args, error) from error
-
-
-def are_atoms(args: tuple[object, ...]) -> bool:
-    """Tell whether plain pickling is right for all of them, and cannot fail."""
-    for arg in args:
-        kind = type(arg)
-        if kind not in ATOMS and (kind is not bytes or len(arg) >= OOB_MIN):  # type: ignore[arg-type]
-            return False
-    return True
 
 
 def encode_call_args(fn: Callable[..., object], args: tuple[object, ...]) -> Packed:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ...errors import SerializationError
 from .c_pickle import GLOBAL_TAIL, PROTOCOL, dumps, loads
-from .codec import are_atoms, decode, encode_args, encode_call_args, found_by_name
+from .codec import ATOMS, decode, encode_args, encode_call_args, found_by_name
 from .shared_refs import pickled_here
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
@@ -171,7 +171,7 @@ def encode_call(fn: Callable[..., object], args: tuple[object, ...]) -> EncodedC
     if not entry.volatile:
         if not args:
             return new_tuple(EncodedCall, (entry, _NO_ARGUMENTS, (), (), ()))
-        if are_atoms(args):
+        if ATOMS.issuperset(map(type, args)):
             return new_tuple(EncodedCall, (entry, dumps(args, PROTOCOL), (), (), ()))
     met = pickled_here()
     met.clear()
