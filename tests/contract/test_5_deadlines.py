@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 import threading
+from types import ModuleType
 
 import anyio
 import pytest
@@ -266,3 +267,9 @@ def test_time_left_knows_the_enclosing_deadline_in_a_program_that_imports_nothin
         "anyio.run(main)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_time_left_is_no_error_while_another_thread_imports_an_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("asyncio", "trio", "anyio"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))  # as far as an import has come that just began
+    assert time_left() == math.inf

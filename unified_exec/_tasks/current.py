@@ -74,11 +74,12 @@ current: ContextVar[CurrentTask | None] = ContextVar("unified_exec_current_task"
 
 def on_event_loop() -> bool:
     """Tell whether the calling code runs inside an event loop. Imports none: what is not loaded does not run."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None and asyncio._get_running_loop() is not None:
+    # By `getattr`: another thread may be importing one of them at this moment.
+    running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
+    if running_loop is not None and running_loop() is not None:
         return True
-    trio = sys.modules.get("trio")
-    return trio is not None and trio.lowlevel.in_trio_task()
+    in_trio_task = getattr(getattr(sys.modules.get("trio"), "lowlevel", None), "in_trio_task", None)
+    return in_trio_task is not None and bool(in_trio_task())
 
 
 def _loop_time_left() -> float | None:
@@ -87,7 +88,7 @@ def _loop_time_left() -> float | None:
         return None
     left = INF
     anyio = sys.modules.get("anyio")
-    if anyio is not None and hasattr(anyio, "current_effective_deadline"):  # else it is not loaded, or only half
+    if anyio is not None and hasattr(anyio, "current_effective_deadline"):  # likewise
         try:
             left = anyio.current_effective_deadline() - anyio.current_time()
         except RuntimeError:
