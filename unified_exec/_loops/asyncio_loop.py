@@ -103,7 +103,10 @@ class AsyncioAdapter(LoopAdapter):
             self.loop.remove_reader(fd)
 
     def check_readers(self) -> None:
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError:
+            return  # too few descriptors: the start of a worker says so
         try:
             self.loop.add_reader(ours, int)
             self.loop.remove_reader(ours)
