@@ -139,9 +139,10 @@ def test_multiprocessing_by_fork_works_beside_a_pool(tmp_path: Path) -> None:
 
 def test_a_fork_in_the_midst_of_a_start_does_not_keep_that_worker_alive(tmp_path: Path) -> None:
     body = """
+    from unified_exec._platform import process_control
     from unified_exec._pools.process import start_worker as start
 
-    spawn, forked = start._spawn, []
+    spawn, forked = process_control.spawn, []
 
     def fork_then_spawn(*args):
         pid = os.fork()
@@ -152,7 +153,7 @@ def test_a_fork_in_the_midst_of_a_start_does_not_keep_that_worker_alive(tmp_path
         return spawn(*args)
 
     gate, opener = os.pipe()
-    start._spawn = fork_then_spawn
+    process_control.spawn = fork_then_spawn
     child = start.start_process(dict(os.environ))
     child.lifeline.close()
     print(os.waitpid(child.pid, 0)[1])

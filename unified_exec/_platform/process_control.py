@@ -1,8 +1,9 @@
-"""What the parent asks of the system for its workers, with what stands in for it elsewhere than on Linux."""
+"""System calls of the parent for its workers, with fallbacks for systems other than Linux."""
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import sys
@@ -18,9 +19,13 @@ else:
     MISSING = tuple(name for name in ("posix_spawn", "killpg", "waitpid") if not hasattr(os, name))
     MISSING += tuple(name for name in ("AF_UNIX", "CMSG_SPACE") if not hasattr(socket, name))
 
+_STATUS = "/proc/thread-self/status"
+_LIMITS = "/proc/thread-self/limits"
+_INHERITED = (b"Umask", b"Uid", b"Gid", b"Groups", b"SigIgn", b"Cap", b"NoNewPrivs", b"Seccomp", b"Cpus_", b"Mems_")
+
 
 def check() -> None:
-    """See that this system can have workers.
+    """Check that this system can run worker processes.
 
     Raises:
         WorkerStartError: it cannot.
@@ -33,7 +38,7 @@ def check() -> None:
 
 
 def pair_for_messages() -> tuple[socket.socket, socket.socket]:
-    """Two ends that keep messages whole.
+    """Make a pair of sockets that keep messages whole.
 
     Raises:
         OSError: no descriptor is left.
@@ -46,13 +51,65 @@ def pair_for_messages() -> tuple[socket.socket, socket.socket]:
     return pair
 
 
-def duplicate_above(fd: int, lowest: int) -> int:
-    """A duplicate of a descriptor with a number of at least `lowest`, closed in programs that are started."""
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
+def spawn(command: list[str], environment: dict[str, str], descriptors: dict[int, int]) -> int:
+    """Start a program in a process group of its own and return its process id. Its stdin is empty.
+
+    Args:
+        command: the executable and its arguments.
+        environment: all its environment variables.
+        descriptors: what it inherits besides stdout and stderr: its numbers, each with ours.
+
+    Raises:
+        OSError: the program cannot be run, or no descriptor is left.
+    """
+    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+    ]
+    above: list[int] = []  # above every target, so that no dup2 in the child overwrites one still needed
+    try:
+        for target, source in descriptors.items():
+            above.append(fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, max(descriptors) + 1))
+            actions.append((os.POSIX_SPAWN_DUP2, above[-1], target))
+        return os.posix_spawn(
+            command[0],
+            command,
+            environment,
+            file_actions=actions,
+            setpgroup=0,
+            setsigmask=(),
+            setsigdef=(signal.SIGINT, signal.SIGURG, signal.SIGPIPE, signal.SIGTERM, signal.SIGCHLD),
+        )
+    finally:
+        for fd in above:
+            os.close(fd)
+
+
+def inherited() -> tuple[object, ...]:
+    """Return what a worker started now would have besides the environment: interpreter, folder, user, limits, masks.
+
+    Without ``/proc``, limits, masks and the user are missing.
+    """
+    try:
+        folder: str | None = os.getcwd()
+    except OSError:
+        folder = None  # it was removed
+    priority = os.getpriority(os.PRIO_PROCESS, 0)
+    return sys.executable, folder, priority, _lines(_STATUS, _INHERITED), _lines(_LIMITS, (b"",))
+
+
+def _lines(path: str, starts: tuple[bytes, ...]) -> list[bytes]:
+    try:
+        with open(path, "rb") as file:
+            return [line for line in file if line.startswith(starts)]
+    except OSError:
+        return []
 
 
 def open_pidfd(pid: int) -> int | None:
-    """A descriptor that is readable when the process has ended; ``None`` where there is none: the lifeline tells."""
+    """Return a descriptor that is readable when the process has ended, ``None`` where the system has none.
+
+    There the lifeline tells.
+    """
     if PLAIN or not hasattr(os, "pidfd_open"):
         return None
     try:
@@ -74,6 +131,24 @@ def kill(pid: int, pidfd: int | None) -> None:
             os.kill(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         pass
+
+
+def reap(pid: int) -> int | None:
+    """Wait for a process that is dead or about to be, and return its exit code, negative for a signal.
+
+    ``None`` if somebody else has reaped it, or the application ignores SIGCHLD.
+    """
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except ChildProcessError:
+        return None
+
+
+def wait_for_exit(pidfd: int, seconds: float) -> None:
+    """Wait for the end of a process, at most `seconds`."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll(max(0.0, seconds) * 1000)
 
 
 def has_ended(pid: int, lifeline: socket.socket) -> bool:

@@ -1,10 +1,9 @@
-"""A worker's process, and the parent's ends of what connects it: its end is noticed, waited for and made here."""
+"""A worker's process and the parent's ends of its sockets: detecting, awaiting and forcing its exit."""
 
 from __future__ import annotations
 
 import mmap
 import os
-import select
 import socket
 import time
 from typing import NamedTuple
@@ -19,7 +18,7 @@ class Child(NamedTuple):
         tasks: our end of the task stream.
         claims: a duplicate of the worker's end: the side that receives a task from it owns it.
         control: our end of the mailbox.
-        lifeline: its loss kills the worker.
+        lifeline: the worker is killed when this is closed.
         status: memory shared with the worker.
         pidfd: readable when the process has ended, ``None`` where the system has none.
     """
@@ -33,7 +32,7 @@ class Child(NamedTuple):
     pidfd: int | None
 
     def kill(self) -> None:
-        """Kill the process and everything in its group. Its end will be noticed through the kernel."""
+        """Kill the process and everything in its group; its exit is noticed through the kernel."""
         process_control.kill(self.pid, self.pidfd)
 
     def has_ended(self) -> bool:
@@ -43,9 +42,7 @@ class Child(NamedTuple):
     def wait_for_end(self, until: float) -> None:
         """Wait for the end of the process, at most to the instant `until` of `time.monotonic`."""
         if self.pidfd is not None:
-            poll = select.poll()
-            poll.register(self.pidfd, select.POLLIN)
-            poll.poll(max(0.0, until - time.monotonic()) * 1000)
+            process_control.wait_for_exit(self.pidfd, until - time.monotonic())
             return
         while not self.has_ended() and time.monotonic() < until:
             time.sleep(0.001)
@@ -56,10 +53,7 @@ class Child(NamedTuple):
         ``None`` if somebody else has reaped it. Waits for the process, which must be dead or about to be.
         """
         self.kill()  # before reaping: until then nobody else can have its number
-        try:
-            return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        except ChildProcessError:
-            return None
+        return process_control.reap(self.pid)
 
     def close(self) -> None:
         """Close our descriptors."""

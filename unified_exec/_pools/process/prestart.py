@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 from importlib.util import find_spec
 from typing import NamedTuple
 
+from ..._platform import process_control
 from .child import Child
 from .start_worker import start_process
 
 IDLE_SECONDS = 60.0
 """A process that no pool has taken after this many seconds exits, as an idle worker of the default pool does."""
-
-_STATUS = "/proc/thread-self/status"
-_LIMITS = "/proc/thread-self/limits"
-_INHERITED = (b"Umask", b"Uid", b"Gid", b"Groups", b"SigIgn", b"Cap", b"NoNewPrivs", b"Seccomp", b"Cpus_", b"Mems_")
 
 
 class Prestarted(NamedTuple):
@@ -28,7 +24,7 @@ class Prestarted(NamedTuple):
 
     Attributes:
         environment: its environment variables.
-        inherited: what else it has from this process, see `_inherited`.
+        inherited: what else it has from this process, see `process_control.inherited`.
     """
 
     child: Child
@@ -45,7 +41,8 @@ def start_ahead(count: int, environment: dict[str, str]) -> None:
     Raises:
         WorkerStartError: a process could not be started.
     """
-    inherited = _inherited()
+    process_control.check()
+    inherited = process_control.inherited()
     useful = []
     for _ in range(len(_waiting)):
         process = _pop()
@@ -65,7 +62,7 @@ def take(environment: dict[str, str]) -> Child | None:
     """Return a process that is no different from one that would be started now, ``None`` if there is none."""
     if not _waiting:
         return None
-    inherited = _inherited()
+    inherited = process_control.inherited()
     others = []
     found = None
     while found is None and (process := _pop()) is not None:
@@ -101,32 +98,6 @@ def _end(process: Prestarted) -> None:
 def _after_fork() -> None:
     while (process := _pop()) is not None:
         process.child.close()
-
-
-def _inherited() -> tuple[object, ...]:
-    """Return what a process gets from this one besides the environment: folder, user, limits, masks, priority.
-
-    Without ``/proc`` only a part of it can be told.
-    """
-    try:
-        folder: str | None = os.getcwd()
-    except OSError:
-        folder = None  # it was removed
-    return (
-        sys.executable,
-        folder,
-        os.getpriority(os.PRIO_PROCESS, 0),
-        _read(_STATUS, _INHERITED),
-        _read(_LIMITS, (b"",)),
-    )
-
-
-def _read(path: str, starts: tuple[bytes, ...]) -> list[bytes]:
-    try:
-        with open(path, "rb") as file:
-            return [line for line in file if line.startswith(starts)]
-    except OSError:
-        return []
 
 
 def _folder_of_cloudpickle() -> str:

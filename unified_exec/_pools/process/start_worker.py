@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +19,6 @@ from .child import Child
 
 _BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from unified_exec._worker.main import main; main()"
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-_ABOVE = 20  # sources lie above every target, so that no dup2 in the child overwrites one still needed
 _STANDARD_FINDERS = 3
 _lifelines: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
@@ -58,11 +56,17 @@ def _start_process(environment: dict[str, str], arguments: tuple[str, ...], undo
             os.ftruncate(status_fd, connection.STATUS_SIZE)
             status = mmap.mmap(status_fd, connection.STATUS_SIZE)
             undo.callback(status.close)
-            theirs = [claims.fileno(), its_control.fileno(), its_lifeline.fileno(), status_fd]
-            pid = _spawn(environment, _command(arguments), theirs)
+            descriptors = {
+                connection.TASKS_FD: claims.fileno(),
+                connection.CONTROL_FD: its_control.fileno(),
+                connection.LIFELINE_FD: its_lifeline.fileno(),
+                connection.STATUS_FD: status_fd,
+            }
+            pid = process_control.spawn(_command(arguments), environment, descriptors)
         finally:
             os.close(status_fd)
-    undo.callback(_end, pid)
+    undo.callback(process_control.reap, pid)
+    undo.callback(process_control.kill, pid, None)
     tasks.setblocking(False)
     control.setblocking(False)
     return Child(pid, tasks, claims, control, lifeline, status, process_control.open_pidfd(pid))
@@ -74,36 +78,6 @@ def _closing(
     for end in pair:
         undo.callback(end.close)
     return pair
-
-
-def _end(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
-    try:
-        os.waitpid(pid, 0)
-    except ChildProcessError:
-        pass  # the application ignores SIGCHLD, so the system has reaped it
-
-
-def _spawn(environment: dict[str, str], command: list[str], sources: list[int]) -> int:
-    targets = (connection.TASKS_FD, connection.CONTROL_FD, connection.LIFELINE_FD, connection.STATUS_FD)
-    high = [process_control.duplicate_above(fd, _ABOVE) for fd in sources]
-    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
-    ]
-    actions += [(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in zip(high, targets, strict=True)]
-    try:
-        return os.posix_spawn(
-            sys.executable,
-            command,
-            environment,
-            file_actions=actions,
-            setpgroup=0,
-            setsigmask=(),
-            setsigdef=(signal.SIGINT, signal.SIGURG, signal.SIGPIPE, signal.SIGTERM, signal.SIGCHLD),
-        )
-    finally:
-        for fd in high:
-            os.close(fd)
 
 
 def _command(arguments: tuple[str, ...]) -> list[str]:
