@@ -115,7 +115,7 @@ async def test_a_function_that_computes_begins_in_a_thread_and_moves_to_processe
     decision = handles[-1].decision
     assert isinstance(decision, Decision)
     assert "holds the GIL" in decision.reason
-    assert decision.figures["cpu"] > decision.figures["journey"]
+    assert decision.figures["cpu"] > decision.figures["transfer"]
 
 
 @pytest.mark.parametrize("fn", [time.sleep, abs])

@@ -210,7 +210,7 @@ async def test_a_source_whose_closing_hangs_does_not_hold_up_the_end(
 async def test_it_runs_once_at_a_time() -> None:
     pipeline = Pipeline(count()).map(many.a_double)
     async with pipeline:
-        with pytest.raises(RuntimeError, match="runs already"):
+        with pytest.raises(RuntimeError, match="is already running"):
             await pipeline.run()
     with pytest.raises(TypeError, match="async with pipeline"):
         aiter(pipeline)

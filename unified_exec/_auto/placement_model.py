@@ -334,7 +334,7 @@ def _table(calls: int, stats: CallStats, cost: PlacementCost) -> Mapping[str, fl
             "cpu": stats.cpu,
             "wait": stats.wait,
             "gil": stats.gil,
-            "journey": cost.transfer_cost,
+            "transfer": cost.transfer_cost,
             "thread": cost.thread,
             "process": cost.process,
         }

@@ -13,9 +13,9 @@ class Decision(NamedTuple):
     Attributes:
         place: ``"loop"``, ``"thread"`` or ``"process"``.
         reason: one sentence.
-        figures: what was measured by then, in seconds a call: ``cpu``, ``wait``, ``gil`` (CPU time that held the
-            interpreter's lock), ``journey`` (what a process adds), ``thread`` and ``process`` (the time a call takes
-            when many are under way), and ``calls``, how many calls were measured. Empty before the first.
+        figures: what had been measured by then, in seconds per call: ``cpu``, ``wait``, ``gil`` (CPU time while holding
+            the GIL), ``transfer`` (what a process adds), ``thread`` and ``process`` (the time of a call when many are
+            in flight); and ``calls``, the number of measured calls. Empty before the first.
 
     Example::
 

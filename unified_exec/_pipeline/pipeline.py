@@ -31,18 +31,18 @@ U = TypeVar("U")
 
 
 class Pipeline(Generic[T]):
-    """Items from a source through stages, each on the backend that suits it.
+    """Sends items from a source through stages, each on the backend that suits it.
 
-    A pipeline is a description and changes nothing until it is run; each method returns a new one. Between stages
-    only a bounded number of items waits, so a slow stage slows its source.
+    A pipeline is a description and does nothing until it is run; each method returns a new one. Only a bounded number
+    of items waits between two stages, so a slow stage slows its source down.
 
     Args:
         source: a plain or async iterable; endless ones are fine.
-        name: shown in errors.
+        name: name of the pipeline, shown in errors.
 
     Attributes:
-        failures: what the stages with ``on_error="skip"`` left out in the last run.
-        stats: what each ``map`` stage did in the last run, or has done so far in this one.
+        failures: the items that stages with ``on_error="skip"`` left out in the last run.
+        stats: counts of each ``map`` stage, of the last run or of the present one so far.
 
     Example::
 
@@ -131,7 +131,8 @@ class Pipeline(Generic[T]):
 
         Args:
             on_error: ``"raise"`` ends the pipeline with the item's exception; ``"skip"`` leaves the item out and
-                notes it in `failures`; a function gets each `Failure` (a dead letter) and the item is left out.
+                adds it to `failures`; a function is called with each `Failure` (a dead letter) and the item is left
+                out.
             name: name of the stage, by default the function's.
 
         Raises:
@@ -149,7 +150,7 @@ class Pipeline(Generic[T]):
 
         Args:
             size: items in a full list.
-            every: seconds after which a list is given on although it is not full; ``None`` to wait.
+            every: seconds after which a list is passed on although it is not full; ``None`` to wait until it is.
 
         Raises:
             ValueError: `size` or `every` is out of its range.
@@ -166,7 +167,7 @@ class Pipeline(Generic[T]):
 
     async def __aenter__(self) -> AsyncIterator[T]:
         if self._scope is not None:
-            raise RuntimeError("this pipeline runs already: make a second one for a second run")
+            raise RuntimeError("this pipeline is already running: make a second one for a second run")
         self.failures, self.stats = [], ()
         progress, self._progress = self._progress, None
         if progress:
@@ -217,15 +218,15 @@ class Pipeline(Generic[T]):
         )
 
     async def run(self, *, progress: Show = None) -> int:
-        """Run the pipeline to its end and drop the results: how many there were.
+        """Run the pipeline to its end, drop the results and return their number.
 
         Args:
-            progress: shows each stage, as that of `TaskScope.map` does.
+            progress: shows the progress of each stage; see `TaskScope.map`.
 
         Raises:
             Exception: the first item's failure in a stage with ``on_error="raise"``.
 
-        Cancelling it ends every stage.
+        Cancelling it cancels every stage and waits for their tasks.
         """
         count = 0
         self._progress = progress

@@ -150,12 +150,12 @@ class ScopeEngine:
         """Start a task that is measured or whose reports are shown."""
         launch: Callable[[], object] = partial(self.launch, handle, backend, timeout)
         if auto:
-            from unified_exec._auto import placer  # loaded with the first on="auto": it brings `statistics`
+            from unified_exec._auto.placer import launch as launch_auto  # loaded with the first on="auto"
 
             if not progress:
-                placer.launch(self, handle, backend, timeout)
+                launch_auto(self, handle, backend, timeout)
                 return
-            launch = partial(placer.launch, self, handle, backend, timeout)
+            launch = partial(launch_auto, self, handle, backend, timeout)
         from ..observe.progress.tracker import follow
 
         follow(self.adapter, handle, progress, launch)

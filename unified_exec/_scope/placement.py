@@ -26,9 +26,11 @@ def resolve(scope: Launcher, fn: Callable[..., Any], on: object) -> tuple[str, B
         raise TypeError(not_a_function(fn))
     if on is None or isinstance(on, str):
         if on == AUTO:
-            from unified_exec._auto import placer  # loaded with the first on="auto": it brings `statistics`
+            # Loaded with the first on="auto": it brings `statistics`. From the module: `from package import module`
+            # runs Python code each time.
+            from unified_exec._auto.placer import resolve as resolve_auto
 
-            return placer.resolve(scope, fn)
+            return resolve_auto(scope, fn)
         place = place_of(fn, on)
         if place == "loop":
             return place, None
