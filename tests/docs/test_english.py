@@ -1,14 +1,17 @@
-"""Phrases that give a translation away stand in no page."""
+"""Phrases that give a translation away stand in no page and no docstring."""
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*.py"))]
+PACKAGE = sorted((ROOT / "unified_exec").rglob("*.py"))
 
 # Phrase -> what to write instead.
 BANNED = {
@@ -33,9 +36,25 @@ def offences(text: str) -> list[str]:
     ]
 
 
+def docstrings(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_page_has_a_phrase_that_gives_a_translation_away(page: Path) -> None:
     assert offences(page.read_text(encoding="utf-8")) == []
+
+
+def test_no_docstring_has_a_phrase_that_gives_a_translation_away() -> None:
+    found = [
+        f"{file.relative_to(ROOT)}: {offence}"
+        for file in PACKAGE
+        for text in docstrings(file.read_text(encoding="utf-8"))
+        for offence in offences(text)
+    ]
+    assert found == []
 
 
 def test_the_phrases_are_found_and_plain_english_is_not() -> None:
