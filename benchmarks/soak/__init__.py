@@ -1,1 +1,1 @@
-"""Random work, cancels, kills and loop restarts for as long as wanted: ``python -m benchmarks.soak``."""
+"""Random work, cancellations, kills and loop restarts, as long as you like: ``python -m benchmarks.soak``."""

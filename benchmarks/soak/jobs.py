@@ -1,8 +1,7 @@
-"""What the tasks of a soak run do. Each notes in the journal that it began and that it ended.
+"""The functions that the tasks of a soak run call. Each records in the journal that it started and that it ended.
 
-The journal is a file that every worker maps: two bytes for each task, counted up by whoever runs it. A task that ran
-twice, or that went on after its scope had ended, shows there and nowhere else. Workers import this module, so it
-imports little.
+The journal is a file that every worker maps: two counters of one byte for each task. Only the journal shows whether a
+task ran twice or continued after its scope had exited. Workers import this module, so it imports little.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ NAP = 0.0005
 
 
 class Planned(Exception):
-    """A failure that was ordered."""
+    """An intended failure."""
 
     def __init__(self, token: int) -> None:
         super().__init__(token)
@@ -30,7 +29,7 @@ class Planned(Exception):
 
 
 class Stubborn(Exception):
-    """Hard to rebuild: it takes two arguments, pickles as if it took one, and holds what cannot travel."""
+    """Hard to unpickle: it takes two arguments, pickles as if it took one, and holds an unpicklable object."""
 
     def __init__(self, token: int, more: object) -> None:
         super().__init__(token)
@@ -42,7 +41,7 @@ _maps: dict[str, mmap.mmap] = {}
 
 
 def journal(path: str) -> mmap.mmap:
-    """The journal of this epoch, mapped once in each process; that of an earlier epoch is let go."""
+    """Return the journal of this epoch, mapped once per process; an earlier epoch's journal is released."""
     found = _maps.get(path)
     if found is None:
         with open(path, "r+b") as file:
@@ -53,13 +52,13 @@ def journal(path: str) -> mmap.mmap:
 
 
 def forget_journal() -> None:
-    """Let go of the journal."""
+    """Release the journal."""
     while _maps:
         _maps.popitem()[1].close()
 
 
-class Noted:
-    """Counts the beginning and the end of a task."""
+class Recorded:
+    """Records the start and the end of a task."""
 
     __slots__ = ("at", "map")
 
@@ -82,25 +81,25 @@ def value_of(token: int) -> int:
 
 
 def quick(path: str, token: int) -> int:
-    with Noted(path, token):
+    with Recorded(path, token):
         return value_of(token)
 
 
 def naps(path: str, token: int, seconds: float) -> int:
-    with Noted(path, token):
+    with Recorded(path, token):
         time.sleep(seconds)
         return value_of(token)
 
 
 def works(path: str, token: int, turns: int) -> int:
-    with Noted(path, token):
+    with Recorded(path, token):
         for _ in range(turns):
             pass
         return value_of(token)
 
 
 def fails(path: str, token: int) -> int:
-    with Noted(path, token):
+    with Recorded(path, token):
         try:
             raise KeyError(token)
         except KeyError as error:
@@ -109,39 +108,39 @@ def fails(path: str, token: int) -> int:
 
 
 def fails_unbuildable(path: str, token: int) -> int:
-    with Noted(path, token):
+    with Recorded(path, token):
         raise Stubborn(token, threading.Lock())
 
 
 def exits(path: str, token: int) -> int:
-    with Noted(path, token):
+    with Recorded(path, token):
         sys.exit(token % 100)
 
 
 def returns_a_lock(path: str, token: int) -> Any:
-    with Noted(path, token):
+    with Recorded(path, token):
         return threading.Lock()
 
 
 def large(path: str, token: int, size: int) -> bytes:
-    with Noted(path, token):
+    with Recorded(path, token):
         return bytes([token & 255]) * size
 
 
 def takes_large(path: str, token: int, block: Any) -> int:
-    with Noted(path, token):
+    with Recorded(path, token):
         if len(block) and (block[0] != token & 255 or block[-1] != token & 255):
             raise AssertionError("the block is not the one that was sent")
         return value_of(token)
 
 
 def same(path: str, token: int, block: Any) -> Any:
-    with Noted(path, token):
+    with Recorded(path, token):
         return block
 
 
 def nested(path: str, token: int, on: str) -> int:
-    """A scope of its own, in a process or a thread."""
+    """Run a nested scope that spawns one task."""
     import anyio
 
     from unified_exec import TaskScope
@@ -153,43 +152,43 @@ def nested(path: str, token: int, on: str) -> int:
             value = await scope.spawn(value_of, token, on=where)
         return value
 
-    with Noted(path, token):
+    with Recorded(path, token):
         return anyio.run(inner)
 
 
 def calls_the_loop(path: str, token: int) -> int:
     from anyio import from_thread, sleep
 
-    with Noted(path, token):
+    with Recorded(path, token):
         from_thread.run(sleep, NAP)
         return value_of(token)
 
 
-# -- end when they are stopped
+# -- end when they are cancelled
 
 
 def spins(path: str, token: int) -> int:
-    with Noted(path, token):
+    with Recorded(path, token):
         while True:
             token += 1
 
 
 def naps_forever(path: str, token: int) -> int:
-    with Noted(path, token):
+    with Recorded(path, token):
         while True:
             time.sleep(10)
 
 
 def polite(path: str, token: int) -> int:
-    with Noted(path, token):
+    with Recorded(path, token):
         while True:
             check_cancelled()
             time.sleep(NAP)
 
 
-def answers_the_ask(path: str, token: int) -> int:
-    """Keeps its value although it was asked to stop."""
-    with Noted(path, token):
+def returns_when_cancelled(path: str, token: int) -> int:
+    """Return a value although it was cancelled."""
+    with Recorded(path, token):
         try:
             while True:
                 token += 0
@@ -198,8 +197,8 @@ def answers_the_ask(path: str, token: int) -> int:
 
 
 def deaf(path: str, token: int) -> int:
-    """Swallows every request to stop: it has to be killed."""
-    with Noted(path, token):
+    """Ignore every cancellation: only a kill stops it."""
+    with Recorded(path, token):
         while True:
             try:
                 while True:
@@ -209,16 +208,16 @@ def deaf(path: str, token: int) -> int:
 
 
 def deaf_in_c(path: str, token: int) -> int:
-    """Holds the GIL for a long time."""
-    with Noted(path, token):
+    """Hold the GIL for a long time."""
+    with Recorded(path, token):
         return sum(range(10**10))
 
 
 def deaf_parent(path: str, token: int) -> int:
-    """Has a child of its own that must not outlive it."""
+    """Start a child process that must not outlive this one."""
     import subprocess
 
-    with Noted(path, token):
+    with Recorded(path, token):
         child = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL)
         while True:
             try:
@@ -227,11 +226,11 @@ def deaf_parent(path: str, token: int) -> int:
                 pass
 
 
-# -- take the worker with them
+# -- kill their worker
 
 
 def crashes(path: str, token: int) -> int:
-    with Noted(path, token):
+    with Recorded(path, token):
         how = token % 4
         if how == 0:
             os._exit(3)
@@ -246,14 +245,14 @@ def crashes(path: str, token: int) -> int:
 
 
 async def quick_async(path: str, token: int) -> int:
-    with Noted(path, token):
+    with Recorded(path, token):
         return value_of(token)
 
 
 async def naps_async(path: str, token: int, seconds: float) -> int:
     from anyio import sleep
 
-    with Noted(path, token):
+    with Recorded(path, token):
         await sleep(seconds)
         return value_of(token)
 
@@ -261,7 +260,7 @@ async def naps_async(path: str, token: int, seconds: float) -> int:
 async def fails_async(path: str, token: int) -> int:
     from anyio.lowlevel import checkpoint
 
-    with Noted(path, token):
+    with Recorded(path, token):
         await checkpoint()
         raise Planned(token)
 
@@ -269,14 +268,14 @@ async def fails_async(path: str, token: int) -> int:
 async def endless_async(path: str, token: int) -> int:
     from anyio import sleep_forever
 
-    with Noted(path, token):
+    with Recorded(path, token):
         await sleep_forever()
         return 0
 
 
 async def spins_async(path: str, token: int) -> int:
-    """Blocks the worker's loop with plain code."""
-    with Noted(path, token):
+    """Block the worker's event loop."""
+    with Recorded(path, token):
         while True:
             token += 1
 
@@ -284,7 +283,7 @@ async def spins_async(path: str, token: int) -> int:
 async def deaf_async(path: str, token: int) -> int:
     import asyncio
 
-    with Noted(path, token):
+    with Recorded(path, token):
         while True:
             try:
                 await asyncio.sleep(1)

@@ -1,4 +1,4 @@
-"""The kinds of tasks, and what may become of each."""
+"""The kinds of tasks and the outcomes that each may have."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ class Kind:
     """One kind of task.
 
     Attributes:
-        weight: how often it is drawn, compared with the others.
+        weight: how often it is drawn, relative to the others.
         more: makes the arguments after path and token.
-        error: the type (or types) of the failure that was ordered, ``None`` for a value.
+        error: the type or types of the intended failure, ``None`` for a value.
         check: tells whether a value is the right one.
-        endless: it only ends when it is stopped.
-        keeps_value: asked to stop, it may return its value all the same.
-        crashes: it takes its worker with it.
-        deaf: its worker has to be killed to stop it.
-        options: of `spawn`.
-        by_value: it travels as a closure.
+        endless: it ends only when it is cancelled.
+        keeps_value: when it is cancelled, it may still return its value.
+        crashes: it kills its worker.
+        deaf: only killing its worker stops it.
+        coroutine: it is a coroutine function.
+        options: options of `spawn`.
+        by_value: it is sent as a closure.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Kind:
     by_value: bool = False
 
     def call(self, rng: random.Random, path: str, token: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """The function and the arguments for `spawn`."""
+        """Return the function and the arguments for `spawn`."""
         more = self.more(rng, token)
         if not self.by_value:
             return self.fn, (path, token, *more)
@@ -85,7 +86,7 @@ def _is_large(value: Any, token: int) -> bool:
     return not len(value) or bool(value[0] == value[-1] == token & 255)
 
 
-def _place(rng: random.Random, token: int) -> tuple[str]:
+def _target(rng: random.Random, token: int) -> tuple[str]:
     return (rng.choice(("thread", "process")),)
 
 
@@ -103,10 +104,10 @@ KINDS: tuple[Kind, ...] = (
     Kind("large", PROCESS, jobs.large, 2, _size, check=_is_large),
     Kind("takes large", PROCESS, jobs.takes_large, 2, _block),
     Kind("array", PROCESS, jobs.same, 2, _array, check=_is_large),
-    Kind("nested", PROCESS, jobs.nested, 0.1, _place),
+    Kind("nested", PROCESS, jobs.nested, 0.1, _target),
     Kind("spins", PROCESS, jobs.spins, 3, endless=True),
     Kind("naps forever", PROCESS, jobs.naps_forever, 2, endless=True),
-    Kind("answers the ask", PROCESS, jobs.answers_the_ask, 2, endless=True, keeps_value=True),
+    Kind("returns when cancelled", PROCESS, jobs.returns_when_cancelled, 2, endless=True, keeps_value=True),
     Kind("deaf", PROCESS, jobs.deaf, 0.5, endless=True, deaf=True),
     Kind("deaf in C", PROCESS, jobs.deaf_in_c, 0.3, endless=True, deaf=True),
     Kind("deaf parent", PROCESS, jobs.deaf_parent, 0.3, endless=True, deaf=True),
@@ -119,7 +120,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("spins", THREAD, jobs.spins, 1, endless=True, options={"interrupt": True}),
     Kind("calls the loop", THREAD, jobs.calls_the_loop, 2),
     Kind("abandoned", THREAD, jobs.naps, 1, _seconds, options={"abandon": True}),
-    Kind("nested", THREAD, jobs.nested, 0.1, _place),
+    Kind("nested", THREAD, jobs.nested, 0.1, _target),
     Kind("quick", LOOP, jobs.quick_async, _QUICK_WEIGHT, coroutine=True),
     Kind("naps", LOOP, jobs.naps_async, 4, _seconds, coroutine=True),
     Kind("fails", LOOP, jobs.fails_async, 1, error=jobs.Planned, coroutine=True),
@@ -133,13 +134,16 @@ KINDS: tuple[Kind, ...] = (
     Kind("crashing coroutine", PROCESS, jobs.crashes_async, 0.2, crashes=True, coroutine=True),
 )
 
-QUICK = tuple(kind for kind in KINDS if kind.weight == _QUICK_WEIGHT)
-
 
 def named(wanted: list[str], unwanted: list[str]) -> tuple[Kind, ...]:
-    """The kinds whose ``place/name`` begins with one of `wanted` (if empty: all of them) and with no `unwanted`."""
+    """Return the kinds whose ``backend/name`` begins with one of `wanted` (or all), but with none of `unwanted`."""
 
     def begins(kind: Kind, with_one_of: list[str]) -> bool:
         return any(f"{kind.on}/{kind.name}".startswith(name) for name in with_one_of)
 
     return tuple(kind for kind in KINDS if (not wanted or begins(kind, wanted)) and not begins(kind, unwanted))
+
+
+def quick_of(kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
+    """Return the kinds that a burst consists of."""
+    return tuple(kind for kind in kinds if kind.weight == _QUICK_WEIGHT) or kinds

@@ -9,22 +9,23 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from tests.leaks import mark_this_run
+from tests.process_tree import mark_this_run
 from unified_exec import shutdown_default_pools
 
 from .epoch import Epoch
+from .epoch_state import EpochState
 from .kinds import named
-from .watch import Ground, Watchdog
+from .watch import Baseline, Watchdog
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run epochs until the tasks or the minutes are used up; 1 on a fault, 4 (from the watchdog) on a hang."""
+    """Run epochs until the tasks or the minutes are used up; returns 1 on a fault, exits with 4 on a hang."""
     options = _parser().parse_args(argv)
     mark_this_run()
-    logging.getLogger("unified_exec").setLevel(logging.ERROR)  # abandoned threads are meant
+    logging.getLogger("unified_exec").setLevel(logging.ERROR)  # threads are abandoned on purpose
     seed = options.seed if options.seed is not None else random.randrange(10**9)
     print(
-        f"soak: seed {seed}, {options.tasks:,} tasks at least, {options.minutes or 'no limit of'} minutes, "
+        f"soak: seed {seed}, at least {options.tasks:,} tasks, {options.minutes or 'no limit of'} minutes, "
         f"bursts {options.bursts:g}",
         flush=True,
     )
@@ -39,14 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.soak",
-        description="Random tasks on all backends and loops, with cancels, timeouts, kills and pools that come and go; "
-        "every outcome is checked. Ends with 1 if the law was broken, with 4 if something hung.",
+        description="Random tasks on all backends and loops, with cancellations, timeouts, kills and pools that open "
+        "and close; every outcome is checked. Exits with 1 if the law was broken, with 4 if something hung.",
     )
-    parser.add_argument("--tasks", type=int, default=100_000, help="tasks at least (100,000)")
-    parser.add_argument("--minutes", type=float, default=0, help="end after so many minutes even so")
-    parser.add_argument("--seed", type=int, help="what everything is drawn from; printed if it is not given")
-    parser.add_argument("--epoch", type=int, help="run this epoch of the seed alone")
-    parser.add_argument("--per-epoch", type=int, default=10_000, help="tasks in each epoch (10,000)")
+    parser.add_argument("--tasks", type=int, default=100_000, help="minimum number of tasks (100,000)")
+    parser.add_argument("--minutes", type=float, default=0, help="stop after this many minutes in any case")
+    parser.add_argument("--seed", type=int, help="seed of all random choices (random, and printed)")
+    parser.add_argument("--epoch", type=int, help="run only this epoch of the seed")
+    parser.add_argument("--per-epoch", type=int, default=10_000, help="tasks per epoch (10,000)")
     parser.add_argument("--loops", default="asyncio,trio,uvloop", help="loops, in turn (asyncio,trio,uvloop)")
     parser.add_argument("--kill-every", type=float, default=0.3, metavar="S", help="mean time between kills; 0: none")
     parser.add_argument(
@@ -55,9 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", default=[], metavar="KIND", help="e.g. process/spins, or thread")
     parser.add_argument("--without", action="append", default=[], metavar="KIND", help="leave these out")
     parser.add_argument(
-        "--patience", type=float, default=60.0, metavar="S", help="where nothing happens for longer hangs (60)"
+        "--patience", type=float, default=60.0, metavar="S", help="report a hang after S seconds without progress (60)"
     )
-    parser.add_argument("--keep-going", action="store_true", help="do not end with the first epoch that has a fault")
+    parser.add_argument("--keep-going", action="store_true", help="do not stop at the first epoch with a fault")
     return parser
 
 
@@ -68,7 +69,7 @@ class _Soak:
         self.kinds = named(options.only, options.without)
         self.loops = options.loops.split(",")
         self.watchdog = Watchdog(options.patience)
-        self.ground = Ground(self.loops)
+        self.baseline = Baseline(self.loops)
         self.tasks = 0
         self.kills = 0
         self.outcomes: Counter[str] = Counter()
@@ -86,63 +87,59 @@ class _Soak:
     def _epoch(self, number: int) -> None:
         rng = random.Random(f"{self.seed}/{number}")
         loops = [self.loops[number % len(self.loops)]]
-        if rng.random() < 0.25:  # two loops at once, in two threads, share the pools
+        if rng.random() < 0.25:  # two loops at once, in two threads, sharing the pools
             loops.append(rng.choice(self.loops))
         options = self.options
-        epoch = Epoch(
-            f"{self.seed}/{number}", tuple(loops), self.kinds, options.per_epoch, options.kill_every, options.bursts
-        )
+        state = EpochState(f"{self.seed}/{number}", self.kinds, options.bursts)
+        epoch = Epoch(state, tuple(loops), options.per_epoch, options.kill_every)
         began = time.monotonic()
         self.watchdog.epoch = epoch
         epoch.run()
         self.watchdog.epoch = None
         seconds = time.monotonic() - began
-        faults = list(epoch.violations)
+        faults = list(state.violations)
         cold = rng.random() < 0.5
-        if cold:  # else the default pools stay warm for the loop of the next epoch
-            faults += self._check_ground(epoch)
-        self._add_up(epoch, faults)
-        resident = self.ground.weigh(self.tasks)
+        if cold:  # else the default pools stay warm for the next epoch
+            faults += self._left_behind(state)
+        self.faults += faults
+        self.tasks += state.spawned
+        self.kills += state.kills
+        self.outcomes += state.outcomes
+        resident = self.baseline.record_memory(self.tasks)
         print(
-            f"epoch {number:>4}  {'+'.join(loops):<16} {epoch.spawned:>7,} tasks  {epoch.sessions:>5} sessions"
-            f"  {epoch.spawned / seconds:>7,.0f} tasks/s  {epoch.kills:>3} kills  {resident >> 20:>4} MiB"
+            f"epoch {number:>4}  {'+'.join(loops):<16} {state.spawned:>7,} tasks  {epoch.sessions:>5} sessions"
+            f"  {state.spawned / seconds:>7,.0f} tasks/s  {state.kills:>3} kills  {resident >> 20:>4} MiB"
             f"  {'cold' if cold else 'warm'}  {'OK' if not faults else f'{len(faults)} FAULTS'}",
             flush=True,
         )
 
-    def _check_ground(self, epoch: Epoch) -> list[str]:
-        seed = epoch.seed
+    def _left_behind(self, state: EpochState) -> list[str]:
+        seed = state.seed
         try:
             shutdown_default_pools()
         except Exception as error:
             return [f"epoch {seed}: the default pools could not be shut down: {error!r}"]
-        left = [f"epoch {seed}: left behind: {thing}" for thing in self.ground.left()]
+        left = [f"epoch {seed}: left behind: {thing}" for thing in self.baseline.left()]
         for line in left:
             print(f"VIOLATION: {line}")
         return left
 
-    def _add_up(self, epoch: Epoch, faults: list[str]) -> None:
-        self.faults += faults
-        self.tasks += epoch.spawned
-        self.kills += epoch.kills
-        self.outcomes += epoch.outcomes
-
     def finish(self) -> int:
-        """Shut everything, look around once more and say how it was."""
+        """Shut everything down, check once more for leaks, print the summary and return the exit code."""
         shutdown_default_pools()
-        self.faults += [f"at the end: left behind: {thing}" for thing in self.ground.left()]
-        slope, grown = self.ground.growth()
+        self.faults += [f"at the end: left behind: {thing}" for thing in self.baseline.left()]
+        slope, grown = self.baseline.growth()
         if grown:
             self.faults.append(grown)
         seconds = time.monotonic() - self.began
         print(f"\n{self.tasks:,} tasks in {seconds:.0f} s ({self.tasks / seconds:,.0f}/s), {self.kills} workers killed")
         print("outcomes: " + ", ".join(f"{name} {number:,}" for name, number in self.outcomes.most_common()))
-        print(f"memory: {slope:+.2f} bytes for each task after warming up")
+        print(f"memory: {slope:+.2f} bytes per task after warm-up")
         if not self.faults:
-            print("every task ended once and rightly; nothing hung, nothing is left")
+            print("every task ended once with an allowed outcome; nothing hung, nothing was left behind")
             return 0
         print(f"{len(self.faults)} FAULTS; the first:")
         for fault in self.faults[:10]:
             print(f"  {fault}")
-        print(f"again: python -m benchmarks.soak --seed {self.seed} --epoch N")
+        print(f"to repeat: python -m benchmarks.soak --seed {self.seed} --epoch N")
         return 1

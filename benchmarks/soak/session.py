@@ -1,45 +1,41 @@
-"""One session: a scope with random tasks in it, random trouble, and a check of everything after its end."""
+"""One session: a scope with random tasks and random cancellations, and a check of everything after its exit."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 
 from unified_exec import Collect, FailFast, PoolClosed, Race, TaskScope
 
-from .kinds import QUICK, Kind
-from .verdicts import Spawned, counts, fault_of, fault_of_scope
-
-if TYPE_CHECKING:
-    from .epoch import Epoch, Slot
+from .epoch_state import EpochState, Finished, Slot
+from .verdicts import Spawned, fault_of, fault_of_scope
 
 POLICIES: dict[str, Callable[[], Any]] = {"fail-fast": FailFast, "collect": Collect, "race": Race}
 
 
 class BodyError(Exception):
-    """The body of the scope fails, as ordered."""
+    """The body of the scope fails on purpose."""
 
 
 class Session:
     """A random scope.
 
-    Everything random is drawn from the seed of the session, so that it can be run again; what the machine makes of it
-    in time is not.
+    All random choices come from the seed of the session, so that it can be repeated, except for its timing.
     """
 
-    def __init__(self, epoch: Epoch, number: int) -> None:
-        self.epoch = epoch
+    def __init__(self, state: EpochState, number: int) -> None:
+        self.state = state
         self.number = number
-        self.rng = rng = random.Random(f"{epoch.seed}/{number}")
+        self.rng = rng = random.Random(f"{state.seed}/{number}")
         self.policy = rng.choices(tuple(POLICIES), (2, 5, 1))[0]
-        self.burst = rng.random() < epoch.bursts
+        self.burst = rng.random() < state.bursts
         self.timeout = rng.uniform(0.005, 0.5) if rng.random() < 0.1 else None
         self.tasks: list[Spawned] = []
-        self.stopped = False  # somebody stopped the scope
-        self.outside = False  # the scope around it was cancelled
+        self.stopped = False  # the scope was cancelled
+        self.outside = False  # the cancel scope around it was cancelled
         self.body: BaseException | None = None
         self.raised: BaseException | None = None
         self.leaving = False
@@ -51,8 +47,8 @@ class Session:
     async def run(self) -> None:
         """Run the scope and check it."""
         rng = self.rng
-        processes = self.epoch.take(self.epoch.process_slots, rng, self.burst)
-        threads = self.epoch.take(self.epoch.thread_slots, rng, self.burst)
+        processes = self.state.take_slot(self.state.process_slots, rng, self.burst)
+        threads = self.state.take_slot(self.state.thread_slots, rng, self.burst)
         around = anyio.CancelScope()
         if rng.random() < 0.1:
             around.deadline = anyio.current_time() + rng.uniform(0.002, 0.5)
@@ -96,7 +92,7 @@ class Session:
     async def _body(self, scope: TaskScope) -> None:
         rng = self.rng
         number = rng.randint(300, 3000) if self.burst else rng.randint(1, 40)
-        scope.start_soon(self._trouble, scope)
+        scope.start_soon(self._cancel_tasks, scope)
         for _ in range(number):
             self._spawn(scope)
             if not self.burst and rng.random() < 0.1:
@@ -112,22 +108,22 @@ class Session:
             await anyio.sleep(rng.uniform(0, 0.05))
 
     def _spawn(self, scope: TaskScope) -> None:
-        rng, epoch = self.rng, self.epoch
-        kinds = epoch.quick_kinds if self.burst and rng.random() < 0.99 else epoch.kinds
+        rng, state = self.rng, self.state
+        kinds = state.quick_kinds if self.burst and rng.random() < 0.99 else state.kinds
         kind = rng.choices(kinds, [kind.weight for kind in kinds])[0]
-        token = epoch.new_token()
-        fn, args = kind.call(rng, epoch.path, token)
+        token = state.new_token()
+        fn, args = kind.call(rng, state.path, token)
         timeout = rng.uniform(0, 0.2) if rng.random() < 0.05 else None
         try:
             spawn: Any = scope.spawn
             handle = spawn(fn, *args, on=kind.on, timeout=timeout, name=f"{kind.name} {token}", **kind.options)
         except PoolClosed:
-            epoch.count("refused by a closed pool")
+            state.count("refused by a closed pool")
             return
         self.tasks.append(Spawned(kind, token, handle, False, timeout is not None))
 
-    async def _trouble(self, scope: TaskScope) -> None:
-        """Cancels tasks, sometimes the whole scope, and in the end everything that would not end by itself."""
+    async def _cancel_tasks(self, scope: TaskScope) -> None:
+        """Cancel tasks, sometimes the whole scope, and in the end all tasks that do not end by themselves."""
         rng = self.rng
         stop_all = rng.random() < 0.1
         for _ in range(rng.randint(0, 8)):
@@ -135,11 +131,11 @@ class Session:
             self._cancel_some(rng.choice((1, 1, 3, 50)))
         if stop_all:
             self.stopped = True
-            scope.cancel("the session says so")
+            scope.cancel("cancelled by the session")
             return
-        while not (self.leaving and all(task.asked for task in self.tasks if task.kind.endless)):
+        while not (self.leaving and all(task.cancel_requested for task in self.tasks if task.kind.endless)):
             for task in self.tasks:
-                if task.kind.endless and not task.asked and rng.random() < 0.5:
+                if task.kind.endless and not task.cancel_requested and rng.random() < 0.5:
                     self._cancel(task)
             await anyio.sleep(rng.choice((0.001, 0.005, 0.02)))
 
@@ -149,27 +145,26 @@ class Session:
 
     def _cancel(self, task: Spawned) -> None:
         if not task.handle.done():
-            task.asked = True
-            task.handle.cancel("the session says so" if self.rng.random() < 0.5 else None)
+            task.cancel_requested = True
+            task.handle.cancel("cancelled by the session" if self.rng.random() < 0.5 else None)
         elif task.kind.endless:
-            task.asked = True
+            task.cancel_requested = True
 
     # -- the check
 
     def _check(self) -> None:
         stopped = self._was_stopped()
         for task in self.tasks:
-            fault = fault_of(task, stopped, self.epoch)
+            fault = fault_of(task, stopped, self.state)
             if fault is not None:
-                self.epoch.violation(f"{self!r}: {task.kind.on}/{task.kind.name}, {task.handle!r}: {fault}")
+                self.state.violation(f"{self!r}: {task.kind.on}/{task.kind.name}, {task.handle!r}: {fault}")
         if all(task.handle.done() for task in self.tasks):
             fault = fault_of_scope(self.raised, self.tasks, self.policy, self._own_error(), self.outside)
-            # What goes with a cancellation from outside stays with it.
+            # Failures may be replaced by a cancellation from outside.
             if fault is not None and not self.outside:
-                self.epoch.violation(f"{self!r}: the scope: {fault}")
-        journal = self.epoch.journal
-        ended = [(task.token, *counts(journal, task.token), task.kind) for task in self.tasks]
-        self.epoch.session_over(ended)
+                self.state.violation(f"{self!r}: the scope: {fault}")
+        state = self.state
+        state.add_finished([Finished(task.token, *state.runs_of(task.token), task.kind) for task in self.tasks])
 
     def _own_error(self) -> BaseException | None:
         return self.body if isinstance(self.body, Exception) else None
@@ -181,8 +176,3 @@ class Session:
         failed = any(handle.exception() is not None for handle in ended)
         won = any(handle.exception() is None for handle in ended)
         return (self.policy == "fail-fast" and failed) or (self.policy == "race" and won)
-
-
-def quick_of(kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
-    """The kinds a burst is made of."""
-    return tuple(kind for kind in kinds if kind in QUICK) or kinds

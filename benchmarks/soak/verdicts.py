@@ -1,21 +1,18 @@
-"""Whether what became of a task, and of its scope, is what the law allows."""
+"""Whether the outcome of a task, and of its scope, is one that the law allows."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from mmap import mmap
 from traceback import format_exception
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from unified_exec import TaskCancelled, TaskHandle, TaskTimeout, WorkerCrashed, WorkerStartError
 
 from . import jobs
+from .epoch_state import EpochState
 from .kinds import PROCESS, THREAD, Kind
-
-if TYPE_CHECKING:
-    from .epoch import Epoch
 
 
 @dataclass
@@ -23,102 +20,97 @@ class Spawned:
     """One task: its kind, its number in the journal and its handle.
 
     Attributes:
-        asked: somebody called `handle.cancel`.
+        cancel_requested: `handle.cancel` was called.
         timeout: it has a timeout of its own.
     """
 
-    __slots__ = ("asked", "handle", "kind", "timeout", "token")
+    __slots__ = ("cancel_requested", "handle", "kind", "timeout", "token")
 
     kind: Kind
     token: int
     handle: TaskHandle[Any]
-    asked: bool
+    cancel_requested: bool
     timeout: bool
 
 
-def fault_of(task: Spawned, stopped: bool, epoch: Epoch) -> str | None:
-    """What is wrong with a task after the end of its scope; ``None`` if nothing is.
+def fault_of(task: Spawned, stopped: bool, state: EpochState) -> str | None:
+    """Return what is wrong with a task after the exit of its scope; ``None`` if nothing is.
 
     Args:
         task: the task.
-        stopped: its scope was stopped, by whatever: the task may have been cancelled with it.
-        epoch: knows the journal and who was killed.
+        stopped: its scope was stopped for any reason: the task may have been cancelled with it.
+        state: has the journal and the killed workers.
     """
     handle, kind = task.handle, task.kind
     if not handle.done():
-        return "its scope has ended and it has not"
-    began, ended = counts(epoch.journal, task.token)
-    if began > 1 or ended > 1:
-        return f"it ran more than once (began {began}, ended {ended})"
-    wrong = _wrong_outcome(task, stopped, epoch)
+        return "it has not ended, but its scope has exited"
+    started, ended = state.runs_of(task.token)
+    if started > 1 or ended > 1:
+        return f"it ran more than once (started {started}, ended {ended})"
+    wrong = _wrong_outcome(task, stopped, state)
     if wrong is not None:
-        return f"{wrong} (began {began}, ended {ended}, timing {handle.timing})"
+        return f"{wrong} (started {started}, ended {ended}, timing {handle.timing})"
     leaves_worker = kind.on != PROCESS and not kind.options
-    if leaves_worker and began != ended:
-        return f"it still runs on its {kind.on} after its scope has ended (began {began}, ended {ended})"
+    if leaves_worker and started != ended:
+        return f"it still runs on its {kind.on} after its scope has exited (started {started}, ended {ended})"
     return None
 
 
-def counts(journal: mmap, token: int) -> tuple[int, int]:
-    """How often a task began and ended."""
-    return journal[2 * token], journal[2 * token + 1]
-
-
-def _wrong_outcome(task: Spawned, stopped: bool, epoch: Epoch) -> str | None:
+def _wrong_outcome(task: Spawned, stopped: bool, state: EpochState) -> str | None:
     handle, kind = task.handle, task.kind
-    began, ended = counts(epoch.journal, task.token)
+    started, ended = state.runs_of(task.token)
     if handle.cancelled():
-        epoch.count("cancelled")
-        return None if task.asked or stopped else "it was cancelled and nobody asked for that"
+        state.count("cancelled")
+        return None if task.cancel_requested or stopped else "it was cancelled without a request"
     error = handle.exception()
     if error is None:
-        epoch.count("value")
+        state.count("value")
         if kind.error is not None or kind.crashes or (kind.endless and not kind.keeps_value):
-            return f"it returned {handle.result()!r:.80} and should never have"
+            return f"it returned {handle.result()!r:.80} and should never return"
         if not kind.check(handle.result(), task.token):
             return f"it returned the wrong value, {handle.result()!r:.80}"
-        return None if began == ended == 1 else "it has a value and did not run once"
-    epoch.count(type(error).__name__)
+        return None if started == ended == 1 else "it has a value and did not run once"
+    state.count(type(error).__name__)
     if isinstance(error, TaskTimeout):
         return None if task.timeout else "it timed out without a timeout"
     if isinstance(error, WorkerCrashed):
-        return _wrong_crash(task, error, epoch)
+        return _wrong_crash(task, error, state)
     if isinstance(error, ExceptionGroup) and kind.fn is jobs.nested:
-        # Its own scope had a worker of this process, which may have been killed.
-        _, error = error.split(lambda inner: isinstance(inner, WorkerCrashed) and inner.pid in epoch.killed)
+        # A worker of its nested scope may have been killed.
+        _, error = error.split(lambda inner: isinstance(inner, WorkerCrashed) and inner.pid in state.killed)
         if error is None:
             return None
     if isinstance(error, WorkerStartError):
-        return None if kind.on == PROCESS and epoch.kills >= 3 else f"{error}"
+        return None if kind.on == PROCESS and state.kills >= 3 else f"{error}"
     if kind.error is None or not isinstance(error, kind.error):
         return f"it failed with {error!r}\n{''.join(format_exception(error))}"
     if getattr(error, "token", task.token) != task.token:
         return f"it failed with the error of another task: {error!r}"
-    return None if began == 1 else "it failed and did not run"
+    return None if started == 1 else "it failed and did not run"
 
 
-def _wrong_crash(task: Spawned, error: WorkerCrashed, epoch: Epoch) -> str | None:
+def _wrong_crash(task: Spawned, error: WorkerCrashed, state: EpochState) -> str | None:
     kind = task.kind
     if kind.on != PROCESS:
-        return f"it was no process task and its worker crashed: {error}"
-    if kind.crashes or error.pid in epoch.killed:
+        return f"it is not a process task, but its worker crashed: {error}"
+    if kind.crashes or error.pid in state.killed:
         return None
-    if kind.coroutine and epoch.shares_workers:
-        return None  # a neighbour in the same worker may have crashed it, or been killed for its deafness
-    return f"its worker crashed and nobody killed it: {error}"
+    if kind.coroutine and state.shares_workers:
+        return None  # another task in the same worker may have crashed or been killed
+    return f"its worker crashed without being killed: {error}"
 
 
 def fault_of_scope(
     raised: BaseException | None, tasks: list[Spawned], policy: str, body: BaseException | None, cancelled: bool
 ) -> str | None:
-    """What is wrong with what a scope raised; ``None`` if nothing is.
+    """Return what is wrong with what a scope raised; ``None`` if nothing is.
 
     Args:
         raised: what came out of the `async with` block.
         tasks: the tasks that it spawned.
         policy: ``"fail-fast"``, ``"collect"`` or ``"race"`` (of one).
-        body: what the body raised itself.
-        cancelled: something outside of the scope was cancelled.
+        body: what the body of the scope raised.
+        cancelled: a cancel scope around it was cancelled.
     """
     failures = [error for task in tasks if (error := _error(task)) is not None]
     values = sum(1 for task in tasks if not task.handle.cancelled() and task.handle.exception() is None)
@@ -140,7 +132,7 @@ def fault_of_scope(
         if id(leaf) not in wanted and not isinstance(leaf, (TaskTimeout, TaskCancelled)) and isinstance(leaf, Exception)
     ]
     if foreign:
-        return f"it raised what no task of it failed with: {foreign[0]!r}"
+        return f"it raised an error that none of its tasks failed with: {foreign[0]!r}"
     if raised is not None and not isinstance(raised, Exception) and not cancelled and not _only_base(tasks):
         return f"it raised {raised!r:.200}"
     return None
@@ -155,7 +147,7 @@ def _only_base(tasks: list[Spawned]) -> bool:
 
 
 def leaves(error: BaseException | None) -> Iterator[BaseException]:
-    """The exceptions in a group and its groups."""
+    """Yield the exceptions in a group and its nested groups."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
             yield from leaves(inner)
@@ -163,9 +155,10 @@ def leaves(error: BaseException | None) -> Iterator[BaseException]:
         yield error
 
 
-def still_running(tasks: list[tuple[int, int, int, Kind]], journal: mmap) -> Iterator[str]:
-    """Tasks whose journal has moved since their scope ended; `tasks` holds token, began and ended then, and kind."""
-    for token, began, ended, kind in tasks:
-        now = counts(journal, token)
-        if now != (began, ended) and not (kind.on == THREAD and kind.options):
-            yield f"{kind.on}/{kind.name} {token} went on after its scope had ended: {(began, ended)} then, {now} now"
+def still_running(state: EpochState) -> Iterator[str]:
+    """Yield the tasks whose journal entries have changed since their scope exited."""
+    for token, started, ended, kind in state.finished:
+        now = state.runs_of(token)
+        if now != (started, ended) and not (kind.on == THREAD and kind.options):
+            then = (started, ended)
+            yield f"{kind.on}/{kind.name} {token} continued after its scope had exited: {then} then, {now} now"

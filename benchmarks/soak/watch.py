@@ -1,4 +1,4 @@
-"""What must not happen in the meantime: hanging, leaking, growing."""
+"""What must not happen during a soak run: hangs, leaks, growing memory."""
 
 from __future__ import annotations
 
@@ -17,31 +17,32 @@ from weakref import WeakKeyDictionary
 from tests.leaks import KINDS, mappings, who_holds
 from tests.waiting import until
 from unified_exec import TaskHandle
+from unified_exec.abc import Backend
 
-from ..engines.base import on_loop
+from ..engines.engine import on_loop
 from .epoch import Epoch
 from .session import Session
 
 HANGS = 60.0
-"""Seconds after which a session in which nothing happens, or a loop without a beat, counts as hanging."""
+"""Seconds after which a session without progress, or an unresponsive loop, counts as hanging."""
 GROWTH = 32 << 20
-"""Bytes by which the process may grow from its first calm moments to its last."""
+"""Bytes by which the memory of the process may grow; see `Baseline.growth`."""
 
 
 class Watchdog:
-    """Ends the program, with the stacks of all threads and the state of what hangs, once something does."""
+    """Ends the program as soon as something hangs, with the state of what hangs and the stacks of all threads."""
 
     def __init__(self, seconds: float = HANGS) -> None:
         self.seconds = seconds
         self.epoch: Epoch | None = None
-        # Weak: a session of an epoch that is over, and the results in it, must not live until the next look.
+        # Weak: sessions of a finished epoch, and the results in them, must not be kept alive until the next check.
         self._moved: WeakKeyDictionary[Session, tuple[tuple[int, int], float]] = WeakKeyDictionary()
         threading.Thread(target=self._watch, name="soak watchdog", daemon=True).start()
 
     def _watch(self) -> None:
         while True:
             time.sleep(1)
-            # Should this thread itself get no turn any more: the C code behind it does.
+            # If this thread itself is starved, faulthandler's C thread still works.
             faulthandler.dump_traceback_later(2 * self.seconds, exit=True)
             epoch = self.epoch
             if epoch is None:
@@ -55,7 +56,7 @@ class Watchdog:
                 os._exit(4)
 
     def _hanging(self, epoch: Epoch, now: float) -> list[Session]:
-        """The sessions in which nothing was spawned and nothing has ended for too long."""
+        """Return the sessions in which no task was spawned and none has ended for too long."""
         moved: WeakKeyDictionary[Session, tuple[tuple[int, int], float]] = WeakKeyDictionary()
         for session in list(epoch.running):
             at = (len(session.tasks), sum(1 for task in list(session.tasks) if task.handle.done()))
@@ -65,7 +66,7 @@ class Watchdog:
         return [session for session, (_, since) in moved.items() if now - since > self.seconds]
 
     def _report(self, epoch: Epoch, hanging: list[Session], silent: list[str]) -> None:
-        print(f"HANG (epoch seed {epoch.seed}): loops without a beat: {silent or 'none'}")
+        print(f"HANG (epoch seed {epoch.state.seed}): unresponsive loops: {silent or 'none'}")
         for session in hanging:
             print(f"  {session!r}, leaving {session.leaving}, stopped {session.stopped}")
             for task in session.tasks:
@@ -73,18 +74,14 @@ class Watchdog:
                 if not handle.done():
                     place = handle.location
                     print(
-                        f"    {handle!r} kind {task.kind.name!r} asked {task.asked} reason {handle.stop_reason!r} "
-                        f"worker {handle.worker} place {place!r} running {place and place.is_running(handle)} "
-                        f"journal {epoch.worker_of(task.token)}"
+                        f"    {handle!r} kind {task.kind.name!r} cancel_requested {task.cancel_requested} "
+                        f"reason {handle.stop_reason!r} worker {handle.worker} place {place!r} "
+                        f"running {place and place.is_running(handle)} journal {epoch.state.runs_of(task.token)}"
                     )
-        for pool in {id(pool): pool for pool in _pools()}.values():
-            print(f"  {pool!r}")
-            for lane in list(getattr(pool, "lanes", {}).values()):
-                for group in getattr(lane, "groups", ()):
-                    print(f"    group {group.kind} queued {len(group.queue)} idle {len(group.idle)}")
-                    for worker in group.workers:
-                        state = f"{_state(worker.pid)} {worker.connection.state}"
-                        print(f"      worker {worker.pid} {state} has {list(worker.tasks)}")
+        for backend in [thing for thing in gc.get_objects() if isinstance(thing, Backend)]:
+            print(f"  {backend!r}")
+        for line in _workers():
+            print(f"  {line}")
         for loop in [thing for thing in gc.get_objects() if isinstance(thing, asyncio.AbstractEventLoop)]:
             if loop.is_running():
                 for waiting in asyncio.all_tasks(loop):
@@ -93,32 +90,18 @@ class Watchdog:
         faulthandler.dump_traceback(file=sys.stdout, all_threads=True)
 
 
-def _pools() -> list[Any]:
-    from unified_exec._pools.process import worker_registry as processes
-    from unified_exec._pools.thread import pool as threads
-
-    return [*processes._registries, *threads._pools]
-
-
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "gone"
-
-
 def _handles() -> int:
     gc.collect()
     return sum(1 for thing in gc.get_objects() if type(thing) is TaskHandle)
 
 
-def _workers_that_live() -> list[str]:
-    """Every worker object there still is, and who holds it: helps to find out why something was left."""
+def _workers() -> list[str]:
+    """Describe every worker object that exists and what holds it, to find out why something hangs or was left."""
     found = []
     for thing in gc.get_objects():
-        if type(thing).__name__ == "Worker" and hasattr(thing, "reaped"):
+        if type(thing).__name__ == "Worker" and hasattr(thing, "connection"):
             holders = {type(holder).__name__ for holder in gc.get_referrers(thing)} - {"list_iterator", "frame"}
-            state = f"reaped {thing.reaped}, {thing.connection.state}"
+            state = f"reaped {thing.reaped}, {thing.connection.state}, has {list(thing.tasks)}"
             found.append(f"worker object {thing.pid}, {state}, held by {sorted(holders)}")
     return found
 
@@ -127,21 +110,21 @@ async def _nothing() -> None:
     pass
 
 
-class Ground:
-    """What was there before the first epoch: after each one nothing else may be there."""
+class Baseline:
+    """What existed before the first epoch: after each epoch nothing else may exist."""
 
     def __init__(self, loops: Sequence[str]) -> None:
         for loop in loops:
-            on_loop(loop, _nothing)  # libuv keeps a pipe for its signals as long as the process lives
+            on_loop(loop, _nothing)  # libuv keeps a pipe for signals for the life of the process
         gc.collect()
         self._before: list[dict[Hashable, Any]] = [kind.look() for kind in KINDS]
         self.memory: list[tuple[int, int]] = []
 
     def left(self, patience: float = 15.0) -> list[str]:
-        """What is left behind, and who holds it, once the system had its time to end it."""
+        """Return what is left behind, and what holds it, after giving the system time to release it."""
 
         def new() -> bool:
-            gc.collect()  # with each look: what ends in its own time may have held a cycle until now
+            gc.collect()  # each time: objects that end later may have held a cycle until now
             if any(kind.look().keys() - old.keys() for kind, old in zip(KINDS, self._before, strict=True)):
                 return True
             return _handles() > 0
@@ -154,21 +137,21 @@ class Ground:
                     left += who_holds(kind.look().keys() - old.keys())
             left.append(f"{_handles()} task handles")
         if left:
-            left += _workers_that_live()
+            left += _workers()
         return left
 
-    def weigh(self, tasks: int) -> int:
-        """Note the memory of this process after so many tasks."""
+    def record_memory(self, tasks: int) -> int:
+        """Record and return the resident memory of this process after this number of tasks."""
         gc.collect()
         resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         self.memory.append((tasks, resident))
         return resident
 
     def growth(self) -> tuple[float, str | None]:
-        """Bytes for each task (the slope of a straight line), and the fault if the process has really grown.
+        """Return the bytes per task (the slope of a straight line), and the fault if the memory has grown.
 
-        The first third is warming up. After that the least of the first half is compared with the least of the last:
-        what was needed at the worst moment and given back is no growth.
+        The first third counts as warm-up. Of the rest, the minimum of the first half is compared with that of the
+        second half: memory that was needed at a peak and released again does not count as growth.
         """
         calm = self.memory[len(self.memory) // 3 :]
         if len(calm) < 4:
