@@ -15,17 +15,17 @@ THREAD_VARIABLES = (
     "NUMBA_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
-"""What numerical libraries read, once, when they are loaded."""
+"""Numerical libraries read these once, when they are loaded."""
 MEMORY_VARIABLES = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
-"""What glibc reads at the start of a process: see mallopt(3). It begins with small values and raises them with what
-is freed, up to these; until then a task that makes and drops arrays of about a mebibyte gives its memory back to the
+"""glibc reads these when a process starts: see mallopt(3). By default it starts with small values and raises them up to
+these as memory is freed; until then, a task that creates and drops arrays of about a mebibyte returns its memory to the
 kernel and takes it again, page by page, in every call."""
 
 
 def cpu_count() -> int:
     """Return the cores this process may use: the least of affinity, cgroup quota and, in a worker, its share.
 
-    At least 1. A quota of 1.5 cores counts as 2: the half core is there to be used.
+    At least 1. A quota of 1.5 cores counts as 2, so that the half core is used.
     """
     share = os.environ.get(CORES_VARIABLE, "")
     if share.isdigit() and int(share) > 0:

@@ -1,7 +1,7 @@
-"""What a worker and its parent ask of the system, each with what stands in for it where the system has it not.
+"""System calls of workers and their parent, with fallbacks for systems that lack them.
 
-All that differs between Linux and other POSIX systems lies here and in `process_control`. With
-``UNIFIED_EXEC_PLAIN_POSIX`` in the environment Linux, too, makes do with what every POSIX system has; the tests do it.
+All differences between Linux and other POSIX systems are here and in `process_control`. With
+``UNIFIED_EXEC_PLAIN_POSIX`` in the environment, Linux uses the fallbacks too; the tests do so.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 PLAIN = "UNIFIED_EXEC_PLAIN_POSIX" in os.environ
 
 MESSAGES: int = getattr(_socket, "SOCK_SEQPACKET", 0)
-"""The kind of socket that keeps messages whole. Datagrams do too, but nobody hears that their other end is gone."""
+"""The type of socket that keeps messages whole. Datagram sockets do, too, but do not tell when the other end closes."""
 TELLS_END = bool(MESSAGES) and not PLAIN and os.uname().sysname == "Linux" if hasattr(os, "uname") else False
 if not TELLS_END:
     MESSAGES = int(_socket.SOCK_DGRAM)
@@ -27,12 +27,12 @@ CANCEL_SIGNAL = getattr(_signal, "SIGURG", None)
 DONTWAIT = getattr(_socket, "MSG_DONTWAIT", 0)
 RECEIVED_CLOEXEC = 0 if PLAIN else getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
 ROOM = 512 * 1024
-"""Bytes a socket for datagrams shall hold; macOS gives it 2 KiB, and no message may be longer than that."""
-_BREATH = 0.0005
+"""Buffer size in bytes of a datagram socket; macOS defaults to 2 KiB, and no message may be longer than that."""
+_ROOM_AGAIN = 0.0005
 sched_yield = getattr(os, "sched_yield", int)
 
 UNTRACKED: Any = {"trackfd": False} if sys.version_info >= (3, 13) else {}
-"""For `mmap`: before 3.13 it keeps a descriptor of its own, and ten thousand live arrays would cost ten thousand."""
+"""For `mmap`, which before 3.13 always keeps a descriptor: ten thousand live arrays would cost ten thousand."""
 
 _fcntl_signal = False
 try:
@@ -44,7 +44,7 @@ except ImportError:  # Windows, which has no workers
 
 
 def is_full(exc: OSError) -> bool:
-    """Tell whether a message was refused for want of room at the other end; macOS has a word of its own for it."""
+    """Tell whether a message was refused because the other end has no room for it; macOS has its own error for that."""
     return exc.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS)
 
 
@@ -52,23 +52,23 @@ def wait_for_room(exc: OSError) -> None:
     """Give the reader a moment after a blocking send failed with `exc`.
 
     Raises:
-        OSError: `exc`, if it is about anything but room.
+        OSError: `exc`, if it has another cause.
     """
     if exc.errno != errno.ENOBUFS:
         raise exc
-    sleep(_BREATH)
+    sleep(_ROOM_AGAIN)
 
 
 def descriptors_max() -> int:
-    """How many descriptors a process may have at once; more than any has where the system names no limit."""
+    """Return how many descriptors a process may have at once; `sys.maxsize` if the system has no limit."""
     found = os.sysconf("SC_OPEN_MAX") if hasattr(os, "sysconf") else -1
     return found if found > 0 else sys.maxsize
 
 
 def anonymous_memory() -> int:
-    """Make a piece of memory without a name: the descriptor, which the caller closes.
+    """Create memory without a name and return its descriptor, which the caller closes.
 
-    Without memfd it is a file in the folder for temporary ones, nameless from its first moment on.
+    Without memfd it is a file in the folder for temporary files, which is unlinked at once.
 
     Raises:
         OSError: no descriptor or no memory is left, or that folder cannot be written.
@@ -86,7 +86,7 @@ def anonymous_memory() -> int:
 
 
 def write_at(fd: int, data: memoryview, offset: int) -> int:
-    """Write at an offset of a file; returns how many bytes were taken."""
+    """Write at an offset of a file and return how many bytes were written."""
     if hasattr(os, "pwrite"):
         return os.pwrite(fd, data, offset)
     os.lseek(fd, offset, os.SEEK_SET)
@@ -94,18 +94,18 @@ def write_at(fd: int, data: memoryview, offset: int) -> int:
 
 
 def keep_from_children(fds: list[int]) -> None:
-    """Close descriptors that came with a message to programs that are started, where the system did not do it."""
+    """Keep programs that are started from inheriting received descriptors, if the system has not done so."""
     if not RECEIVED_CLOEXEC:
         for fd in fds:
             os.set_inheritable(fd, False)
 
 
 def die_with_parent(lifeline: int) -> None:
-    """Have the kernel kill this process group when the parent is gone, in whatever call we are then.
+    """Have the kernel kill this process group when the parent exits, whatever this process is doing then.
 
-    The lifeline is a socket nothing is ever sent on: the only event it can have is the loss of its other end.
-    See fcntl(2), F_SETSIG and O_ASYNC. Elsewhere than on Linux a thread waits for the end of the lifeline; it comes
-    late if a call keeps the GIL. There the parent, too, hears of our end by it: nobody else may hold it.
+    Nothing is ever sent on the lifeline: its only possible event is that the other end is closed. See fcntl(2),
+    F_SETSIG and O_ASYNC. On systems other than Linux a thread waits for that event; it reacts late if a call holds the
+    GIL. There the lifeline also tells the parent that this process has exited, so no other process may inherit it.
     """
     if _fcntl_signal:
         fcntl.fcntl(lifeline, fcntl.F_SETSIG, _signal.SIGKILL)
@@ -117,7 +117,7 @@ def die_with_parent(lifeline: int) -> None:
 
         os.set_inheritable(lifeline, False)
         _thread.start_new_thread(_wait_for_end, (lifeline,))
-    # The parent may have gone before the lines above.
+    # The parent may have exited before the lines above.
     end = _socket.socket(fileno=os.dup(lifeline))
     try:
         if end.recv(1, DONTWAIT | _socket.MSG_PEEK) == b"":
@@ -132,5 +132,5 @@ def _wait_for_end(lifeline: int) -> None:
     try:
         os.read(lifeline, 1)
     except OSError:
-        return  # a task has closed it; the parent has heard of that
+        return  # a task has closed it, which the parent has noticed
     os.killpg(os.getpgrp(), _signal.SIGKILL)

@@ -136,7 +136,7 @@ def kill(pid: int, pidfd: int | None) -> None:
 def reap(pid: int) -> int | None:
     """Wait for a process that is dead or about to be, and return its exit code, negative for a signal.
 
-    ``None`` if somebody else has reaped it, or the application ignores SIGCHLD.
+    ``None`` if other code has reaped it, or the application ignores SIGCHLD.
     """
     try:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -163,4 +163,4 @@ def has_ended(pid: int, lifeline: socket.socket) -> bool:
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
-        return True  # somebody else has reaped it
+        return True  # other code has reaped it

@@ -1,7 +1,7 @@
 """Blocks of anonymous shared memory: written once by the sender, mapped privately by the receiver.
 
-Only the receiver keeps a block alive; when the last object built on it is dropped it goes, or serves once more (see
-`blocks`). Nothing has a name, so nothing is left behind however either side dies.
+Only the receiver keeps a block alive: when the last object built on it is dropped, it is freed or used again (see
+`shm_cache`). No block has a name, so nothing is left if either side dies.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Blocks of shared memory whose objects are gone, kept a moment for what this process sends next.
+"""Blocks of shared memory whose objects were dropped, kept for a moment to be used for what this process sends next.
 
-To find and clear the pages of a large block costs the kernel more than to copy the data into it. A block has one owner
-at a time: who sends it keeps nothing of it, who receives it may write into it once nothing built on it is left. So
-blocks go back and forth between a parent and its workers without a word about them.
+For a large block, the kernel takes longer to find and clear the pages than to copy the data. A block has one owner at a
+time: the sender keeps nothing of it, and the receiver may write into it once every object built on it was dropped. So
+blocks go back and forth between a parent and its workers without any message about them.
 
-Nothing is written into a block that anybody can still read: not after a fork, whose child has the mapping, and not into
-a descriptor that a task has closed and that is something else by now.
+A block that another process can still read is never written: not after a fork, as the child has the mapping, and not if
+a task has closed the descriptor, whose number may belong to something else by now.
 """
 
 from __future__ import annotations
@@ -18,22 +18,21 @@ from weakref import ReferenceType, WeakSet, ref
 from .posix import UNTRACKED
 
 SIZE_MIN = 1024 * 1024
-"""A smaller block is made anew in no time."""
+"""Smaller blocks are not kept: a new one costs little."""
 SIZE_MAX = 128 * 1024 * 1024
 FREE_MAX = 2
-"""Blocks that are kept when another comes."""
+"""How many free blocks are kept when another one arrives."""
 LIVE_MAX = 8
-"""Mapped blocks whose descriptors are kept to have them back; descriptors are scarce."""
+"""How many mapped blocks keep their descriptor, to be used again; descriptors are scarce."""
 KEEP = 0.5
-"""Seconds after which a block is not kept, or waited for, any longer. Who sends less often does not feel what a new one
-costs."""
+"""Seconds for which a block is kept. For less frequent senders the cost of a new block is negligible."""
 
 _forks = 0
 _all: WeakSet[BlockCache] = WeakSet()
 
 
 class CachedBlock:
-    """A descriptor with what it stands for, and when it came."""
+    """The descriptor of a block, with its identity and the instant of its arrival."""
 
     __slots__ = ("came", "device", "fd", "inode", "size")
 
@@ -44,7 +43,7 @@ class CachedBlock:
         self.came = monotonic()
 
     def is_still(self) -> bool:
-        """Tell whether the descriptor is what it was; a task may have closed it, and opened something else."""
+        """Tell whether the descriptor is still that of the block: a task may have closed it and opened another file."""
         try:
             now = os.fstat(self.fd)
         except OSError:
@@ -57,11 +56,12 @@ class CachedBlock:
 
 
 class BlockCache:
-    """The blocks one end of a conversation may write into, now or when what is built on them is dropped.
+    """The blocks that a process may write into, now or once every object built on them was dropped.
 
-    A block may be dropped in any thread, by a finalizer at any instruction, and a cancellation may hit that finalizer
-    at any of its own. So there is no lock (who takes an entry out of a dictionary has it), and what is dropped only
-    changes its place: the rest is done when the next block comes, or by `forget`.
+    A block may be dropped in any thread, by a finalizer at any instruction, and a cancellation may interrupt that
+    finalizer at any of its own. So there is no lock (an entry belongs to the code that pops it from a dictionary), and
+    a dropped block only moves from one dictionary to the other: the rest is done when the next block arrives, or by
+    `forget`.
     """
 
     __slots__ = ("__weakref__", "_came", "_free", "_live", "_wanted")
@@ -76,14 +76,14 @@ class BlockCache:
         return bool(self._live or self._free)
 
     def keeps_for(self) -> float:
-        """Seconds until what is here is to be forgotten, unless another block comes."""
+        """Return the seconds until the blocks are due to be forgotten, unless another one arrives."""
         return self._came + KEEP - monotonic()
 
     def map(self, fd: int, found: os.stat_result) -> mmap | None:
-        """Map a block that came, privately, and see to its descriptor.
+        """Map a block that has arrived, privately, and keep its descriptor.
 
         Returns:
-            the mapping, or ``None`` if the block is none to keep: then the descriptor remains the caller's.
+            the mapping, or ``None`` if the block is not to be kept: then the descriptor remains the caller's.
 
         Raises:
             OSError: no memory is left, or there are too many mappings; the descriptor remains the caller's.
@@ -111,7 +111,7 @@ class BlockCache:
             let_go(self._free, fd)
 
     def dropped(self, block: Block) -> None:
-        """Nothing is built on a block any more."""
+        """Free a block: the last object built on it was dropped."""
         kept = block.kept
         fd = kept.fd
         if self._live.get(fd) is not kept:
@@ -125,13 +125,13 @@ class BlockCache:
         self._live.pop(fd, None)
 
     def take(self, size: int) -> int | None:
-        """A block to write `size` bytes into, if one is at hand: its descriptor, which the caller closes."""
+        """Return the descriptor of a free block for `size` bytes, which the caller closes, or ``None``."""
         if not SIZE_MIN <= size <= SIZE_MAX:
             return None
         self._wanted = monotonic()
-        while at_hand := self._free.copy():
+        while free := self._free.copy():
             # The smallest that is large enough, or else the largest.
-            fd = min(at_hand, key=lambda fd: (at_hand[fd].size < size, abs(at_hand[fd].size - size)))
+            fd = min(free, key=lambda fd: (free[fd].size < size, abs(free[fd].size - size)))
             kept = self._free.pop(fd, None)
             self._live.pop(fd, None)
             if kept is not None and kept.is_still():
@@ -139,7 +139,7 @@ class BlockCache:
         return None
 
     def forget(self) -> None:
-        """Free what is kept, and keep nothing of what is mapped now."""
+        """Close the free blocks, and keep none of those that are mapped now."""
         for entries in (self._free, self._live):
             for fd in entries.copy():
                 let_go(entries, fd)
@@ -153,20 +153,20 @@ class Block(mmap):
 
     __slots__ = ("blocks", "kept")
 
-    blocks: ReferenceType[BlockCache]  # what is built on a block must not keep an event loop alive
+    blocks: ReferenceType[BlockCache]  # weak: an object in a block must not keep an event loop alive
     kept: CachedBlock
 
     def __del__(self) -> None:
         try:
             blocks = self.blocks()
         except AttributeError:
-            return  # it could not be made
+            return  # mapping it failed
         if blocks is not None:
             blocks.dropped(self)
 
 
 def let_go(entries: dict[int, CachedBlock], fd: int) -> None:
-    """Close a descriptor unless somebody else has taken it meanwhile."""
+    """Close the descriptor of an entry, unless other code has popped it meanwhile."""
     if (kept := entries.pop(fd, None)) is not None:
         kept.close()
 

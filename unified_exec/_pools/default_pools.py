@@ -115,9 +115,9 @@ def shutdown_default_pools() -> None:
     for pool in (_processes, _threads, _cores):
         if pool is not None and not pool.closed:
             pool.close()
-    pools = sys.modules.get("unified_exec._pools.process.pool")
-    if pools is not None:
-        pools.reap_the_rest()
+    shutdown = sys.modules.get("unified_exec._pools.process.shutdown")
+    if shutdown is not None:
+        shutdown.reap_the_rest()
     with _lock:
         _processes = _threads = _cores = None
 

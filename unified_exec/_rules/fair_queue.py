@@ -1,4 +1,4 @@
-"""A queue that is fair between owners: each gets its turn, however much another has queued."""
+"""A queue that is fair between owners: they take turns, however much one of them has queued."""
 
 from __future__ import annotations
 

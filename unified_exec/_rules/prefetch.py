@@ -1,21 +1,21 @@
-"""How much work to send ahead, and how long a call of a function takes. Pure arithmetic."""
+"""How many tasks to send to a worker before it is idle, and how long a call of a function takes. Pure arithmetic."""
 
 from __future__ import annotations
 
 BUDGET = 0.002
-"""Seconds of work that may wait at one worker: enough to hide a turn of the parent's loop."""
+"""Seconds of work that may be queued in one worker: enough to keep it busy during a turn of the parent's loop."""
 TASKS_MAX = 128
-"""Tasks that may wait at one worker, however short they are."""
+"""How many tasks may be queued in one worker, however short they are."""
 FORGET = 0.2
 """Weight of the newest measurement."""
 STUCK = 0.003
-"""Seconds without an answer after which what waits behind a task is worth taking back."""
+"""Seconds without an answer after which the tasks queued after the running one are taken back."""
 
 
 def may_prefetch(waiting: int, load: float, cost: float | None) -> bool:
-    """May a task be sent to a worker that has `waiting` tasks of `load` seconds in all?
+    """Tell whether a task may be sent to a worker that has `waiting` tasks of `load` seconds in all.
 
-    An idle worker always takes one. A function never measured is sent alone: it may be a long one.
+    An idle worker always takes one. A function that was never measured is sent alone: it may take long.
     """
     if waiting == 0:
         return True
@@ -23,7 +23,7 @@ def may_prefetch(waiting: int, load: float, cost: float | None) -> bool:
 
 
 def update_estimate(cost: float | None, seconds: float) -> float:
-    """Return the new estimate after a call took `seconds`. A long one counts in full: better alone than in a queue."""
+    """Return the new estimate after a call took `seconds`. A much longer call replaces it: better send it alone."""
     if cost is None or seconds > 4 * cost + 0.0005:
         return seconds
     return cost + FORGET * (seconds - cost)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 
 from ..._loops.adapter import LoopAdapter
@@ -24,9 +26,10 @@ class Admission:
 
     def __init__(self, pool: str) -> None:
         self._pool = pool
-        self.reset()
+        self._reset()
+        _all.add(self)
 
-    def reset(self) -> None:
+    def _reset(self) -> None:
         self._lock = threading.Lock()
         self._checks: set[IdleCheck] = set()
         self.closed = self.guarded = False
@@ -103,3 +106,15 @@ def have_tasks(groups: Iterable[WorkerGroup]) -> bool:
 
 def _answer(groups: Iterable[WorkerGroup], answer: list[bool]) -> None:
     answer.append(have_tasks(groups))
+
+
+_all: weakref.WeakSet[Admission] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for admission in list(_all):
+        admission._reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

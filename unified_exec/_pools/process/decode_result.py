@@ -1,4 +1,4 @@
-"""From the bytes of an answer to the outcome of its task; large values are rebuilt off the loop."""
+"""Rebuilding the outcome of a task from the bytes of its answer; large values are rebuilt off the loop."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..._wire.pickling.c_pickle import loads
 from ...errors import SerializationError, WorkerStartError
 
 OFF_LOOP_MIN = 1024 * 1024
-"""A pickle above this many bytes is rebuilt in a thread of its own: it would keep the loop busy too long."""
+"""A pickle above this many bytes is rebuilt in a thread of its own: it would block the loop for too long."""
 
 
 class _Ending:
-    """The place of a task whose end is decided and about to be told: it can no longer be stopped."""
+    """The location of a task whose outcome is decided but not yet set: it can no longer be cancelled."""
 
     def is_running(self, task: Task) -> bool:
         return True
@@ -65,7 +65,7 @@ def outcome_of(name: str, kind: int, data: frames.Bytes, buffers: Sequence[memor
 
 
 def decode_start_error(data: frames.Bytes) -> BaseException:
-    """The reason why a worker could not start."""
+    """Rebuild the error that tells why a worker could not start."""
     error = decode_error(bytes(data))
     if isinstance(error, WorkerStartError):
         return error
@@ -75,7 +75,7 @@ def decode_start_error(data: frames.Bytes) -> BaseException:
 
 
 def message_of(data: frames.Bytes, buffers: list[memoryview]) -> object:
-    """What a running task says; an exception if it cannot be rebuilt here."""
+    """Rebuild a message of a running task; returns the exception if that fails."""
     try:
         return codec.decode(data, buffers, "a message of the task")
     except Exception as exc:

@@ -1,4 +1,4 @@
-"""The blocks of shared memory that pass through one event loop, freed a moment after the last one came."""
+"""The blocks of shared memory that one event loop received, freed a moment after the last one arrived."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..._platform.shm_cache import KEEP, Block, BlockCache
 
 
 class LoopBlockCache(BlockCache):
-    """What answers came in, for the arguments that are sent next."""
+    """Keeps the blocks in which answers arrived for the arguments that are sent next."""
 
     __slots__ = ("_adapter", "_timer")
 
@@ -22,7 +22,7 @@ class LoopBlockCache(BlockCache):
     def map(self, fd: int, found: os.stat_result) -> mmap | None:
         block = super().map(fd, found)
         if block is not None and self._timer is None:
-            self._timer = self._adapter.call_later(KEEP, self._look)
+            self._timer = self._adapter.call_later(KEEP, self._check)
         return block
 
     def dropped(self, block: Block) -> None:
@@ -30,10 +30,10 @@ class LoopBlockCache(BlockCache):
         if self._adapter.ended():
             self.forget()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         seconds = self.keeps_for()
         if seconds > 0:
-            self._timer = self._adapter.call_later(seconds, self._look)
+            self._timer = self._adapter.call_later(seconds, self._check)
         else:
             self._timer = None
             self.forget()

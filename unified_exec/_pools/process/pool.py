@@ -1,4 +1,4 @@
-"""The pool as its users see it: what it is made of, how it admits work, and how it ends."""
+"""The process pool as its users see it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 
 from ..._loops.adapter import LoopAdapter
 from ...abc import Backend, Capabilities
-from . import prestart
+from . import prestart, shutdown
 from .admission import Admission, IdleCheck, have_tasks
-from .disband import reap_left
 from .lane import ProcessLane
 from .worker import reap_all
 from .worker_registry import WorkerRegistry
@@ -22,18 +21,18 @@ IDLE_TIMEOUT = 60.0
 class ProcessPool(Backend):
     """Worker processes that any number of scopes and event loops share.
 
-    Workers are started when work comes and stay warm from scope to scope and from one event loop to the next.
+    Workers are started when there is work and stay warm from scope to scope and from one event loop to the next.
 
     Args:
         max_workers: how many worker processes at most; by default the cores this process may use. An event loop
-            that has work owns at least one worker, also if the others have them all.
+            that has work gets at least one worker, even if other loops have all of them.
         initializer: called in each new worker before its first task; if it fails, the waiting tasks fail with
             `WorkerStartError`.
         initargs: arguments of the initializer.
         max_tasks_per_worker: replace a worker after this many tasks.
         max_worker_memory: replace a worker that holds more resident memory (bytes) than this after a task.
-        idle_timeout: seconds after which a worker without work ends; ``None`` for never.
-        grace: seconds between asking a running task to stop and killing its worker.
+        idle_timeout: seconds after which a worker without work exits; ``None`` for never.
+        grace: seconds between requesting a running task to stop and killing its worker.
         env: environment variables to set in the workers, on top of this process's own.
         name: shown in errors.
 
@@ -79,7 +78,8 @@ class ProcessPool(Backend):
         text = f"ProcessPool{f' {name!r}' if name else ''} max_workers={self.max_workers}"
         self._text = text
         self._admission = Admission(f"<{text} closed>")
-        self._registry: WorkerRegistry[ProcessLane] = WorkerRegistry(spec, grace, f"<{text}>", self._admission.reset)
+        self._registry: WorkerRegistry[ProcessLane] = WorkerRegistry(spec, grace, f"<{text}>")
+        shutdown.track(self._registry)
 
     def describe(self) -> str:
         return f"<{self._text}{' closed' if self.closed else ''}>"
@@ -127,7 +127,7 @@ class ProcessPool(Backend):
         registry = self._registry
         if self.is_busy() or not self._admission.close_if_idle(registry.all_lanes, self.grace):
             raise RuntimeError(f"{self!r} still runs tasks: leave their scopes before closing it, or await aclose()")
-        reap_all(registry.dismiss_all(), self.grace)
+        reap_all(shutdown.dismiss_all(registry), self.grace)
 
     async def aclose(self) -> None:
         """Refuse new work, wait for the tasks that are here, then end the workers.
@@ -148,7 +148,7 @@ class ProcessPool(Backend):
                     await anyio.sleep(0.0005)
                 idle = check.is_idle()
         finally:
-            workers = self._registry.dismiss_all()
+            workers = shutdown.dismiss_all(self._registry)
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(reap_all, workers, self.grace)
 
@@ -158,11 +158,11 @@ class ProcessPool(Backend):
         Its tasks must have ended. When the last worker is gone, `tell()` is called in that thread.
         """
         self.refuse_work()
-        self._registry.end(adapter, tell)
+        shutdown.end(self._registry, adapter, tell)
 
     def kill(self) -> None:
         """Kill every worker at once."""
-        self._registry.kill()
+        shutdown.kill(self._registry)
 
     def is_busy(self) -> bool:
         """Tell whether tasks wait or run in the pool, as far as it can be seen from this thread."""
@@ -181,9 +181,3 @@ class ProcessPool(Backend):
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         await self.aclose()
-
-
-def reap_the_rest() -> None:
-    """Reap workers that no pool has: those of closed pools whose loops have ended, and those started ahead."""
-    reap_left()
-    prestart.discard()

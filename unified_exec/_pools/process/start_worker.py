@@ -1,4 +1,4 @@
-"""Starting a worker process: fresh interpreter, own process group, nothing inherited but four descriptors."""
+"""Starting a worker process: a fresh interpreter in its own process group, which inherits four descriptors only."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _lifelines: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
 def start_process(environment: dict[str, str], arguments: tuple[str, ...] = ()) -> Child:
-    """Start a worker and return at once; it says READY when it is up.
+    """Start a worker process and return at once; it waits for its settings.
 
     Args:
-        environment: of the process.
+        environment: its environment variables.
         arguments: for the worker's `main`.
 
     Raises:
-        WorkerStartError: the process could not be made.
+        WorkerStartError: the process could not be started.
     """
     process_control.check()
     if not sys.executable:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 import threading
-import warnings
-import weakref
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from ..._loops.adapter import LoopAdapter
-from ..._wire.protocol import STARTING
 from ..._worker.settings import WorkerKind
 from ...errors import WorkerStartError
 from . import disband
@@ -37,6 +32,7 @@ class WorkerRegistry(Generic[L]):
 
     Attributes:
         spec: how a worker starts.
+        pool: the pool, for messages.
         grace: seconds between requesting a running task to stop and killing its worker.
         workers: all of them.
         lanes: the lanes of the pool by event loop.
@@ -44,15 +40,12 @@ class WorkerRegistry(Generic[L]):
         closed: nobody waits for the tasks any more either.
     """
 
-    def __init__(self, spec: WorkerSpec, grace: float, pool: str, on_fork: Callable[[], object]) -> None:
+    def __init__(self, spec: WorkerSpec, grace: float, pool: str) -> None:
         self.spec = spec
-        self._pool = pool
-        self._on_fork = on_fork
+        self.pool = pool
         self.grace = grace
-        self.workers: set[Worker] = set()  # never another set: the finalizer holds it
+        self.workers: set[Worker] = set()  # never another set: a finalizer holds it
         self._reset()
-        _registries.add(self)
-        weakref.finalize(self, _drop, self.workers, pool).atexit = False
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
@@ -64,7 +57,7 @@ class WorkerRegistry(Generic[L]):
         self.closing = self.closed = False
 
     def __repr__(self) -> str:
-        return f"<workers of {self._pool}: {len(self.workers)}>"
+        return f"<workers of {self.pool}: {len(self.workers)}>"
 
     def lane(self, adapter: LoopAdapter, make: Callable[[], L]) -> L:
         """Return the lane of an event loop; the same one each time.
@@ -224,95 +217,32 @@ class WorkerRegistry(Generic[L]):
 
     # -- the pool is closed
 
-    def dismiss_all(self) -> list[Worker]:
-        """Let every worker exit; the caller reaps those that are returned, see `reap_all`.
+    def take_free(self) -> list[Worker]:
+        """Remove the free workers."""
+        with self._lock:
+            free, self._free = self._free, []
+        return free
 
-        One that still runs a task is killed and stays with its group, which tells the task.
-        """
-        disband.reap_left()
+    def take_all(self) -> tuple[set[Worker], dict[LoopAdapter, L]]:
+        """Remove all workers and lanes of a closed pool. From now on no worker is lent."""
         self.closing = self.closed = True
         with self._lock:
             workers = set(self.workers)
             self.workers.clear()
             lanes, self.lanes = self.lanes, {}
             self._free = []
-        for adapter, lane in lanes.items():
-            workers -= disband.disband(adapter, lane.groups, self.grace)
-        for worker in workers:
-            worker.dismiss()
-        return list(workers)
+        return workers, lanes
 
-    def end(self, adapter: LoopAdapter, tell: Callable[[], object]) -> None:
-        """Let every worker exit without blocking, in the thread of the one loop that uses the pool.
-
-        Its tasks must have ended. When the last worker is gone, `tell()` is called in that thread.
-        """
-        self.closing = True
+    def on_gone(self, *callbacks: Callable[[], object]) -> None:
+        """Call these when the last worker was reaped, in the thread that does so; at once if there is none."""
         with self._lock:
-            free, self._free = self._free, []
-            lane = self.lanes.get(adapter)
-            lent = [worker for group in lane.groups for worker in group.workers] if lane is not None else []
-            self._when_gone.append(lambda: adapter.call_soon(tell))
-        for worker in free:
-            worker.reap()
-            self.forget(worker)
-        for worker in lent:
-            if worker.connection.state == STARTING:
-                worker.kill()  # its initializer may take long
-            worker.dismiss()
-
-        def kill() -> None:
-            for worker in lent:
-                worker.kill()
-
-        timer = adapter.call_later(self.grace, kill)
-        with self._lock:
-            self._when_gone += (timer.cancel, lambda: self.lanes.pop(adapter, None))
+            self._when_gone += callbacks
             gone = self._take_when_gone()
-        for tell_one in gone:
-            tell_one()
-
-    def kill(self) -> None:
-        """Kill every worker at once."""
-        for worker in list(self.workers):
-            worker.kill()
+        for tell in gone:
+            tell()
 
     def after_fork(self) -> None:
         """In a forked child: the workers are the parent's. Close our copies of their sockets and start afresh."""
         for worker in self.workers:
             worker.close_after_fork()
         self._reset()
-        self._on_fork()
-
-
-_registries: weakref.WeakSet[WorkerRegistry[Any]] = weakref.WeakSet()
-
-
-def _drop(workers: set[Worker], pool: str) -> None:
-    """Reap the workers of a pool that nobody can close any more.
-
-    Called through a weak reference that holds the workers, not by the registry's own finalizer: in a cycle the
-    collector finalizes their sockets and the registry in any order.
-    """
-    if not workers:
-        return
-    for worker in workers:
-        worker.reap()
-    workers.clear()
-    warnings.warn(f"unclosed {pool}: use `async with`, `with` or close()", ResourceWarning, stacklevel=2)
-
-
-@atexit.register
-def _kill_all() -> None:
-    for registry in list(_registries):
-        registry.kill()
-
-
-def _after_fork() -> None:
-    disband.after_fork()
-    for registry in list(_registries):
-        registry.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
