@@ -23,7 +23,7 @@ from .._tasks.current import current
 from .coroutine import run_coroutine
 from .ending import DECIDED, Ending
 from .exit_errors import final_error
-from .placement import resolve
+from .placement import auto_placer, resolve
 from .policy_state import PolicyState
 from .remote_tasks import RemoteTasks
 
@@ -148,17 +148,13 @@ class ScopeEngine:
         self, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None, auto: bool, progress: Any
     ) -> None:
         """Start a task that is measured or whose reports are shown."""
-        launch: Callable[[], object] = partial(self.launch, handle, backend, timeout)
-        if auto:
-            from unified_exec._auto.placer import launch as launch_auto  # loaded with the first on="auto"
-
-            if not progress:
-                launch_auto(self, handle, backend, timeout)
-                return
-            launch = partial(launch_auto, self, handle, backend, timeout)
+        launch = auto_placer().launch if auto else type(self).launch
+        if not progress:
+            launch(self, handle, backend, timeout)
+            return
         from ..observe.progress.tracker import follow
 
-        follow(self.adapter, handle, progress, launch)
+        follow(self.adapter, handle, progress, partial(launch, self, handle, backend, timeout))
 
     def resolve(self, fn: Callable[..., Any], on: object) -> tuple[str, Backend | None]:
         """Return where a call runs, by name, and its pool; see `Launcher`."""

@@ -26,11 +26,8 @@ def resolve(scope: Launcher, fn: Callable[..., Any], on: object) -> tuple[str, B
         raise TypeError(not_a_function(fn))
     if on is None or isinstance(on, str):
         if on == AUTO:
-            # Loaded with the first on="auto": it brings `statistics`. From the module: `from package import module`
-            # runs Python code each time.
-            from unified_exec._auto.placer import resolve as resolve_auto
-
-            return resolve_auto(scope, fn)
+            place, backend = auto_placer().resolve(scope, fn)
+            return place, backend
         place = place_of(fn, on)
         if place == "loop":
             return place, None
@@ -45,3 +42,16 @@ def resolve(scope: Launcher, fn: Callable[..., Any], on: object) -> tuple[str, B
             raise TypeError(must_not_be_async(fn, on.kind))
         return on.kind, on
     raise ValueError(unknown_place(on))
+
+
+_placer: Any = None
+
+
+def auto_placer() -> Any:
+    """Return the module `_auto.placer`. Loaded with the first ``on="auto"``: it brings `statistics`."""
+    global _placer
+    if _placer is None:  # an import statement in a function takes a microsecond each time
+        from .._auto import placer
+
+        _placer = placer
+    return _placer
