@@ -1,1 +1,1 @@
-"""Each library behind one face: open warm workers, run batches of calls, time them."""
+"""How each library opens warm workers and calls functions in them."""

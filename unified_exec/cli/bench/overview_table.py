@@ -92,6 +92,8 @@ def _parallelism(cells: Cells, model: str) -> str:
             figure = cell["parallelism"]
             known = figure is not None and figure["median"] is not None
             parts.append(f"{name} {figure['median']:.2f}" if known else f"{name}: {NOISY}")
+    if parts and all(part.endswith(NOISY) for part in parts):
+        return NOISY
     return ", ".join(parts) or NONE
 
 
@@ -120,7 +122,8 @@ def _overhead(profile: dict[str, Any] | None) -> str:
     task = profile["task"]
     per_task = shown(task["median"], "s") if task and task["median"] is not None else NOISY
     call = profile["call"]
-    return f"{per_task} a task, {shown(call[len(call) // 2], 's') if call else NOISY} a call"
+    per_call = shown(call[len(call) // 2], "s") if call else NOISY
+    return NOISY if per_task == per_call == NOISY else f"{per_task} a task, {per_call} a call"
 
 
 def _memory(profile: dict[str, Any] | None) -> str:
@@ -132,4 +135,6 @@ def _memory(profile: dict[str, Any] | None) -> str:
         if figure is not None:
             value = shown(figure["median"] * count, "bytes") if figure["median"] is not None else NOISY
             parts.append(f"{value} {name}")
+    if parts and all(part.startswith(NOISY) for part in parts):
+        return NOISY
     return ", ".join(parts) or NONE

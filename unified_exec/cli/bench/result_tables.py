@@ -28,6 +28,10 @@ def describe_run(results: Results) -> str:
         f'busy. "{NOISY}" means that fewer than {settings["least"]} rounds were calm, or that their interquartile '
         f"range exceeds {results['thresholds']['spread']:.0%} of the median."
     )
+    busy = [cell["seconds"]["others"] for cell in results["cells"] if cell["seconds"]]
+    others = sum(busy) / len(busy) if busy else 0.0
+    if others > results["thresholds"]["others"]:
+        text += f" Other processes kept {others:.1f} cores busy on average: run it on an idle machine for more figures."
     return text + (f" The run ended early: {results['over']}." if results["over"] else "")
 
 

@@ -4,9 +4,9 @@
   const plots = JSON.parse(document.getElementById("data").textContent);
   const system = matchMedia("(prefers-color-scheme: dark)");
   const buttons = [...document.querySelectorAll("[data-theme]")];
-  // A file opened from a disk may be denied the storage; the choice then lasts as long as the page.
+  // A page opened from a file may have no storage; the choice is then lost when the page is closed.
   const kept = { get() { try { return localStorage.getItem("bench-theme"); } catch { return null; } },
-                 set(value) { try { localStorage.setItem("bench-theme", value); } catch { /* as above */ } } };
+                 set(value) { try { localStorage.setItem("bench-theme", value); } catch { /* see above */ } } };
   let theme = ["light", "dark"].includes(location.hash.slice(1)) ? location.hash.slice(1) : kept.get() || "auto";
 
   const colour = (name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim();
