@@ -12,17 +12,23 @@ import pytest
 from tests.faults import programs
 from unified_exec._platform.posix import PLAIN
 
-PROCESS_TESTS = [
-    "tests/contract/test_7_dispatch.py",
-    "tests/contract/test_3_coroutines_in_a_process.py",
-    "tests/contract/test_1_no_orphan_processes.py",
-    "tests/contract/test_3_process_tasks.py",
-    "tests/contract/test_3_cancelled_together.py",
-    "tests/contract/test_share.py",
-    "tests/contract/test_6_crashes.py",
-    "tests/contract/test_4_fault_matrix.py",
-    "tests/faults/test_hostile_tasks.py",
-]
+PROCESS_TESTS = {
+    "cancelling": [
+        "tests/contract/test_3_coroutines_in_a_process.py",
+        "tests/contract/test_3_process_tasks.py",
+        "tests/contract/test_3_cancelled_together.py",
+        "tests/contract/test_1_no_orphan_processes.py",
+    ],
+    "faults": [
+        "tests/contract/test_6_crashes.py",
+        "tests/contract/test_4_fault_matrix.py",
+        "tests/faults/test_hostile_tasks.py",
+    ],
+    "work": [
+        "tests/contract/test_7_dispatch.py",
+        "tests/contract/test_share.py",
+    ],
+}
 NEEDS_MORE = [
     # Without a descriptor of the process, the loss of the lifeline counts as the worker's end: it is killed.
     "test_a_task_that_closes_all_descriptors_and_goes_on_can_be_killed",
@@ -33,8 +39,9 @@ NEEDS_MORE = [
 
 
 @pytest.mark.skipif(PLAIN, reason="the whole run makes do with plain POSIX")
+@pytest.mark.parametrize("subject", PROCESS_TESTS)
 @pytest.mark.timeout(400)
-def test_the_process_backend_keeps_its_contract_with_plain_posix_means() -> None:
+def test_the_process_backend_keeps_its_contract_with_plain_posix_means(subject: str) -> None:
     """Datagrams, unlinked files and a watching thread in the place of SEQPACKET, memfd, pidfd and F_SETSIG."""
     done = subprocess.run(
         [
@@ -42,7 +49,7 @@ def test_the_process_backend_keeps_its_contract_with_plain_posix_means() -> None
             "-m",
             "pytest",
             "-q",
-            *PROCESS_TESTS,
+            *PROCESS_TESTS[subject],
             "-k",
             " and ".join(f"not {name}" for name in NEEDS_MORE),
         ],
