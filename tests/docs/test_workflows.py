@@ -29,3 +29,10 @@ def test_the_map_of_the_house_answers_twenty_questions() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     answers = re.findall(r"^\| .*\? \| `(unified_exec/[\w/]+\.py)` \|$", text, re.MULTILINE)
     assert len(answers) == len(set(answers)) == 20
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/design.md", "docs/platforms.md"])
+def test_every_module_it_names_exists(page: str) -> None:
+    named = re.findall(r"`(?:unified_exec/)?(_\w+/[\w/]+\.py)`", (ROOT / page).read_text(encoding="utf-8"))
+    assert named != []
+    assert [path for path in named if not (ROOT / "unified_exec" / path).is_file()] == []
