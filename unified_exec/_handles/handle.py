@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+from collections.abc import Callable, Generator
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from .._tasks.task import Task
-from .._tasks.types import Outcome, TaskState
+import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from .._tasks.task import Task, task_ids
+from .._tasks.types import TaskState
+from .cancelled import TaskCancelled
 
 if TYPE_CHECKING:
     from .._loops.adapter import LoopAdapter, Timer, Waiter
-    from .cancelled import TaskCancelled
     from .decision import Decision
     from .plan import RunPlan
 
@@ -21,6 +25,10 @@ if TYPE_CHECKING:
 
     class TaskOwner(Protocol):
         """The scope of a task, as far as the task uses it."""
+
+        @property
+        def adapter(self) -> LoopAdapter:
+            """The event loop of the scope."""
 
         @property
         def decided(self) -> bool:
@@ -51,43 +59,42 @@ class TaskHandle(Task, Generic[T]):
         worker: process id of its worker, or thread id; ``None`` before it is known and for coroutines.
         timing: when it was queued, started and finished, in seconds of `time.monotonic`.
         state: a `TaskState`.
-        attempts: which try it is at, or ended with: 1 unless it was tried again.
+        attempts: the number of its attempt, the last one if it has ended: 1 unless it was tried again.
         decision: with ``on="auto"`` the `Decision` that sent it where it runs, else ``None``.
     """
 
     owner: TaskOwner
 
-    __slots__ = (
-        "__weakref__",
-        "_adapter",
-        "_timer",
-        "_waiters",
-        "attempts",
-        "by_scope",
-        "decision",
-        "listener",
-        "plan",
-        "private",
-    )
+    # See `Task`: few tasks set these.
+    attempts: int = 1
+    by_scope: bool = False
+    decision: Decision | None = None
+    listener: Callable[[Any], object] | None = None
+    plan: RunPlan | None = None
+    _timer: Timer | None = None
+
+    __slots__ = ("__weakref__", "_waiters", "private")
 
     def __init__(
-        self,
-        name: str,
-        fn: Callable[..., Any],
-        args: tuple[Any, ...],
-        backend: str,
-        owner: TaskOwner,
-        adapter: LoopAdapter,
+        self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], backend: str, owner: TaskOwner
     ) -> None:
-        super().__init__(name, fn, args, backend, owner)
-        self._adapter = adapter
-        self.listener: Callable[[Any], object] | None = None
-        self.plan: RunPlan | None = None
-        self.attempts = 1
-        self.decision: Decision | None = None
-        self.private = False  # its outcome is its spawner's affair; the policy of the scope does not see it
-        self.by_scope = False  # its scope cancelled it; nobody else did
-        self._timer: Timer | None = None
+        # What `Task.__init__` does, without the call in between: it is on the way of every task.
+        self.id = next(task_ids)
+        self.name = name
+        self.fn = fn
+        self.args = args
+        self.backend = backend
+        self.owner = owner
+        self.backend_data = None
+        self.location = None
+        self.worker = None
+        self.deadline = None
+        self.outcome = None
+        self.queued_at = monotonic()
+        self.started_at = None
+        self.finished_at = None
+        self._state = TaskState.QUEUED
+        self.private = False  # its outcome is handled by the code that made it; the policy of the scope does not see it
         self._waiters: Waiter | _Callback | list[Waiter | _Callback] | None = None
 
     def __await__(self) -> Generator[Any, Any, T]:
@@ -108,7 +115,7 @@ class TaskHandle(Task, Generic[T]):
                     self._forget(waiter)
                     raise
             else:
-                yield from _checkpoint().__await__()
+                yield from checkpoint_if_cancelled().__await__()
             return self.result()
         finally:
             del self  # no cycle from the task's exception over its traceback to this frame
@@ -126,13 +133,13 @@ class TaskHandle(Task, Generic[T]):
                 self._forget(waiter)
                 raise
         else:
-            await _checkpoint()
+            await checkpoint_if_cancelled()
 
     def cancel(self, reason: str | None = None) -> None:
-        """Ask the task to stop; see "What cancelling means" in the documentation. Does nothing if it is done.
+        """Request the task to stop; see "What cancelling means" in the documentation. Does nothing if it is done.
 
         Args:
-            reason: shown to the task and to who awaits it.
+            reason: shown to the task and to the code that awaits it.
         """
         if self.outcome is None:
             self.owner.stop_task(self, reason)
@@ -149,11 +156,14 @@ class TaskHandle(Task, Generic[T]):
             TaskCancelled: it was cancelled.
             Exception: the task's own exception.
         """
-        outcome = self._finished()
+        outcome = self.outcome
+        if outcome is None:
+            raise self._not_finished()
         try:
             if outcome.cancelled:
                 raise self.cancellation()
-            return cast("T", outcome.unwrap())
+            value: T = outcome.unwrap()
+            return value
         finally:
             del self, outcome  # no cycle from the exception over its traceback to this frame
 
@@ -164,7 +174,9 @@ class TaskHandle(Task, Generic[T]):
             anyio.TaskNotFinished: it has not ended.
             TaskCancelled: it was cancelled.
         """
-        outcome = self._finished()
+        outcome = self.outcome
+        if outcome is None:
+            raise self._not_finished()
         if outcome.cancelled:
             raise self.cancellation()
         return outcome.error
@@ -175,22 +187,16 @@ class TaskHandle(Task, Generic[T]):
 
     def cancellation(self) -> TaskCancelled:
         """What awaiting this task raises if it was cancelled."""
-        from .cancelled import TaskCancelled
-
         error = TaskCancelled(self.name, self.stop_reason)
         if self.by_scope:
             error.scope = self.owner
         return error
 
-    def _finished(self) -> Outcome[Any]:
-        if self.outcome is None:
-            import anyio
-
-            raise anyio.TaskNotFinished(f"task {self.name!r} has not finished yet: `await` the handle first")
-        return self.outcome
+    def _not_finished(self) -> anyio.TaskNotFinished:
+        return anyio.TaskNotFinished(f"task {self.name!r} has not finished yet: `await` the handle first")
 
     def _waiter(self) -> Waiter:
-        waiter = self._adapter.waiter()
+        waiter = self.owner.adapter.waiter()
         if self._waiters is None:
             self._waiters = waiter
         elif isinstance(self._waiters, list):
@@ -206,7 +212,7 @@ class TaskHandle(Task, Generic[T]):
             self._waiters.remove(waiter)
 
     def note_scope_cancel(self, reason: str | None) -> None:
-        """Called before the scope stops the task; a task whose handle was cancelled before stays stopped by that."""
+        """Note that the scope is about to stop the task, unless its handle was cancelled before."""
         if not self.cancel_requested:
             self.by_scope = True
             self.stop_reason = reason
@@ -225,7 +231,7 @@ class TaskHandle(Task, Generic[T]):
     def start_clock(self, seconds: float) -> None:
         """Let the task's own timeout run from now."""
         self.timeout = seconds
-        self._timer = self._adapter.call_later(max(0.0, seconds), self._expire)
+        self._timer = self.owner.adapter.call_later(max(0.0, seconds), self._expire)
 
     def _expire(self) -> None:
         self._timer = None
@@ -241,7 +247,7 @@ class TaskHandle(Task, Generic[T]):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        # Who awaits it first: cancelling the scope before would hide the failure from them.
+        # Wake the waiters first: if the scope were cancelled before, they would see the cancellation, not the failure.
         waiters, self._waiters = self._waiters, None
         if isinstance(waiters, list):
             for waiter in waiters:
@@ -263,11 +269,3 @@ class _Callback:
 
     def __init__(self, fn: Callable[[], object]) -> None:
         self.wake = fn
-
-
-def _checkpoint() -> Awaitable[None]:
-    global _checkpoint
-    from anyio.lowlevel import checkpoint_if_cancelled
-
-    _checkpoint = checkpoint_if_cancelled
-    return checkpoint_if_cancelled()

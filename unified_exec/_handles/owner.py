@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
-from .._loops.adapter import LoopAdapter
 from ..abc import Backend
 from .handle import TaskHandle, TaskOwner
 
@@ -19,10 +18,6 @@ class ScopePart(Protocol):
 
 class Launcher(TaskOwner, Protocol):
     """An open scope, as far as its parts use it. Every method is called in the thread of the scope's event loop."""
-
-    @property
-    def adapter(self) -> LoopAdapter:
-        """The event loop of the scope."""
 
     @property
     def remote_count(self) -> int:

@@ -157,7 +157,7 @@ class MapEngine:
         self._bounds.set_workers(workers)
         self.backend = "loop" if backend is None else backend.kind
         args = (chunk.items[0],) if self._single else (chunk.items,)
-        handle: TaskHandle[Any] = TaskHandle(self.name, self._fn, args, self.backend, self._scope, self._loop)
+        handle: TaskHandle[Any] = TaskHandle(self.name, self._fn, args, self.backend, self._scope)
         handle.private = True
         handle.attempts = chunk.attempt
         if self.tracker is not None:

@@ -73,7 +73,7 @@ class _Engine:
         self._waiter: Waiter | None = None
         self.reader = reader = pool.lane(self.loop).open_stream(fn, args)
         self.items = reader.items
-        self.handle: TaskHandle[Any] = TaskHandle(name, reader.fn, reader.args, pool.kind, scope, self.loop)
+        self.handle: TaskHandle[Any] = TaskHandle(name, reader.fn, reader.args, pool.kind, scope)
         reader.task = self.handle
         self.handle.private = True
         self.handle.listener = self._on_message

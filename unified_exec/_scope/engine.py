@@ -128,13 +128,16 @@ class ScopeEngine:
             raise RuntimeError(validation.wrong_thread(fn))
         if name is None:
             name = fn.__qualname__ if type(fn) is FunctionType else call_name(fn)
-        handle: TaskHandle[Any] = TaskHandle(name, fn, args, place, self, self.adapter)
-        handle.interrupt = interrupt
-        handle.abandon = abandon
+        handle: TaskHandle[Any] = TaskHandle(name, fn, args, place, self)
+        if interrupt or abandon:
+            handle.interrupt = interrupt
+            handle.abandon = abandon
         if retry is not None or limit is not None or self._outcomes.restarts:
             self._plan(handle, fn, retry, limit)
-        if on == AUTO or progress:
-            self._launch_observed(handle, backend, timeout, on == AUTO, progress)
+        if progress:
+            self._launch_shown(handle, backend, timeout, on, progress)
+        elif on == AUTO:
+            auto_placer().launch(self, handle, backend, timeout)
         else:
             self.launch(handle, backend, timeout)
         return handle
@@ -144,17 +147,14 @@ class ScopeEngine:
 
         handle.plan = make_plan(fn, retry, limit, self._limits)
 
-    def _launch_observed(
-        self, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None, auto: bool, progress: Any
+    def _launch_shown(
+        self, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None, on: object, progress: Any
     ) -> None:
-        """Start a task that is measured or whose reports are shown."""
-        launch = auto_placer().launch if auto else type(self).launch
-        if not progress:
-            launch(self, handle, backend, timeout)
-            return
+        """Start a task whose reports are shown."""
         from ..observe.progress.tracker import follow
 
-        follow(self.adapter, handle, progress, partial(launch, self, handle, backend, timeout))
+        launch = partial(auto_placer().launch, self) if on == AUTO else self.launch
+        follow(self.adapter, handle, progress, partial(launch, handle, backend, timeout))
 
     def resolve(self, fn: Callable[..., Any], on: object) -> tuple[str, Backend | None]:
         """Return where a call runs, by name, and its pool; see `Launcher`."""
@@ -172,8 +172,8 @@ class ScopeEngine:
         """Start a task that was made for this scope; ``backend`` is ``None`` for the event loop."""
         if timeout == INF:
             timeout = None
-        if current.get() is not None:
-            handle.nested = spawned_in_thread_task()
+        if current.get() is not None and spawned_in_thread_task():
+            handle.nested = True
         if backend is None:
             self._launch_coroutine(handle, timeout)
             return handle
@@ -191,7 +191,8 @@ class ScopeEngine:
         return handle
 
     def _launch_coroutine(self, handle: TaskHandle[Any], timeout: float | None) -> None:
-        handle.timeout = timeout
+        if timeout is not None:
+            handle.timeout = timeout
         self._local.add(handle)
         try:
             task = self._group.create_task(run_coroutine(handle), name=handle.name)
@@ -230,8 +231,10 @@ class ScopeEngine:
         if outcome.cancelled and handle.by_scope and handle.stop_reason is not DECIDED:
             self.ending.cut_short = True
         if not handle.private:
-            verdict = self._outcomes.record(outcome, self)
-            if verdict is not Verdict.GO_ON:
+            outcomes = self._outcomes
+            if outcomes.values_never_decide and outcome.error is None and not outcome.cancelled:
+                outcomes.tally.values += 1  # what `record` does with most outcomes
+            elif (verdict := outcomes.record(outcome, self)) is not Verdict.GO_ON:
                 if verdict is Verdict.CANCEL_SCOPE:
                     self.cancel(None)
                 else:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
             """Tell whether the function of `task` is being called there right now."""
 
 
-_ids = itertools.count(1)
+task_ids = itertools.count(1)
+"""The numbers of the tasks of this process."""
 
 
 class Task:
@@ -34,7 +35,6 @@ class Task:
         owner: the scope or executor the task belongs to. Here it is only compared by identity: backends share their
             workers fairly between owners.
         backend_data: the backend's own data about the call (the pickled call, the thread's token, ...).
-        coroutine: `fn` is a coroutine function (set by a backend that runs both kinds).
         location: where the backend put the task (a worker), or ``None`` while it waits.
         deadline: instant of `time.monotonic` at which the task will be cancelled, ``None`` for never.
         timeout: the task's own timeout in seconds, ``None`` for none.
@@ -43,33 +43,35 @@ class Task:
             worker that its own parent occupies.
     """
 
+    # Few tasks set these: the others read the value of the class, and stay small.
+    abandon: bool = False
+    expired: bool = False
+    interrupt: bool = False
+    nested: bool = False
+    stop_reason: str | None = None
+    timeout: float | None = None
+
     __slots__ = (
+        "__dict__",
         "_state",
-        "abandon",
         "args",
         "backend",
         "backend_data",
-        "coroutine",
         "deadline",
-        "expired",
         "finished_at",
         "fn",
         "id",
-        "interrupt",
         "location",
         "name",
-        "nested",
         "outcome",
         "owner",
         "queued_at",
         "started_at",
-        "stop_reason",
-        "timeout",
         "worker",
     )
 
     def __init__(self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], backend: str, owner: object) -> None:
-        self.id = next(_ids)
+        self.id = next(task_ids)
         self.name = name
         self.fn: Callable[..., Any] | None = fn
         self.args: tuple[Any, ...] | None = args
@@ -79,14 +81,7 @@ class Task:
         self.location: Location | None = None
         self.worker: int | None = None
         self.deadline: float | None = None
-        self.timeout: float | None = None
-        self.expired = False
-        self.interrupt = False
-        self.abandon = False
-        self.coroutine = False
-        self.nested = False
         self.outcome: Outcome[Any] | None = None
-        self.stop_reason: str | None = None
         self.queued_at = time.monotonic()
         self.started_at: float | None = None
         self.finished_at: float | None = None
