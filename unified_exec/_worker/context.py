@@ -25,17 +25,17 @@ class WorkerContext:
         signal: reads what the parent sends to running tasks, and cancels them.
         credit: how many messages each task may send in all; only ever grows, and only while the mailbox is read.
         flushes: called, by task id, when the parent wants what a task has gathered.
-        events: set, by task id, when a coroutine task has been given credit.
+        on_credit: called, by task id, when a coroutine task has been given credit; maybe in the signal handler.
     """
 
-    __slots__ = ("connection", "credit", "events", "flushes", "signal")
+    __slots__ = ("connection", "credit", "flushes", "on_credit", "signal")
 
     def __init__(self, connection: WorkerConnection, signal: CancelSignal) -> None:
         self.connection = connection
         self.signal = signal
         self.credit: dict[int, int] = {}
         self.flushes: dict[int, Callable[[], object]] = {}
-        self.events: dict[int, Any] = {}  # asyncio's
+        self.on_credit: dict[int, Callable[[], object]] = {}
         signal.handlers[frames.CREDIT] = self._on_credit
 
     def send(self, id: int, message: object) -> None:
@@ -74,8 +74,8 @@ class WorkerContext:
         self.credit[id] = self.credit.get(id, 0) + int(count or 0)
         if id in self.flushes:
             self.flushes[id]()
-        if id in self.events:
-            self.events[id].set()
+        if id in self.on_credit:
+            self.on_credit[id]()
 
 
 worker: WorkerContext | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -121,8 +122,11 @@ async def run_async_generator(fn: Callable[..., AsyncIterator[Any]], args: tuple
     task = _this_task()
     context, id = task.context, task.id
     batches = Batches(context, id)
-    credited = context.events[id] = asyncio.Event()
+    credited = asyncio.Event()
     loop = asyncio.get_running_loop()
+    # The signal handler may come when the loop has decided to sleep, or after the look at the credit below: an event
+    # that is set at once would wake nobody, or be cleared unseen.
+    context.on_credit[id] = partial(loop.call_soon_threadsafe, credited.set)
     items = fn(*args)
 
     async def send() -> None:
@@ -142,7 +146,7 @@ async def run_async_generator(fn: Callable[..., AsyncIterator[Any]], args: tuple
         await send()
         raise
     finally:
-        context.events.pop(id, None)
+        context.on_credit.pop(id, None)
         context.credit.pop(id, None)
         if hasattr(items, "aclose"):
             await items.aclose()
