@@ -11,6 +11,7 @@ from time import perf_counter
 from ..row import OURS, Bar, Contender, Measure, Row, Settings
 
 _PROGRAMS = Path(__file__).parents[1] / "programs"
+PRESTART = "unified_exec with prestart()"
 _ROOT = str(Path(__file__).parents[2])
 
 
@@ -39,13 +40,17 @@ ROWS = [
         (
             Contender(OURS, _program("ours")),
             Contender("anyio.to_process", _program("anyio_process"), ("anyio",)),
-            Contender("unified_exec with prestart()", _program("ours_prestart")),
+            Contender(PRESTART, _program("ours_prestart")),
             Contender("asyncio + ProcessPoolExecutor", _program("executor")),
             Contender("unified_exec under asyncio.run", _program("ours_asyncio")),
             Contender("anyio.run alone", _program("anyio_alone"), ("anyio",), peer=False),
             Contender("asyncio.run alone", _program("asyncio_alone"), peer=False),
             Contender("bare interpreter", _program("nothing"), peer=False),
         ),
-        (Bar(0.7, "anyio.to_process"), Bar(1.25, "asyncio + ProcessPoolExecutor")),
+        (
+            Bar(1.0, "anyio.to_process"),
+            Bar(0.7, "anyio.to_process", PRESTART),
+            Bar(1.25, "asyncio + ProcessPoolExecutor", PRESTART),
+        ),
     )
 ]

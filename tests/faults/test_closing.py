@@ -250,7 +250,7 @@ def test_work_that_comes_while_the_pool_asks_other_loops_keeps_it_open() -> None
     assert pool.closed
 
 
-def test_a_worker_left_to_a_loop_that_ends_at_that_moment_is_buried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_left_to_a_loop_that_ends_at_that_moment_is_reaped(monkeypatch: pytest.MonkeyPatch) -> None:
     ready, over = threading.Event(), threading.Event()
 
     async def main() -> None:
@@ -295,7 +295,7 @@ def test_a_pool_that_is_dropped_without_a_close_ends_its_workers() -> None:
         assert "ProcessPool" in str(warning.message)
 
 
-async def test_a_worker_that_is_offered_to_a_pool_that_has_ended_is_buried() -> None:
+async def test_a_worker_that_is_offered_to_a_pool_that_has_ended_is_reaped() -> None:
     async with ProcessPool(max_workers=1) as pool:
         async with TaskScope(processes=pool) as scope:
             pid = await scope.spawn(tasks.pid, on="process")
@@ -307,7 +307,7 @@ async def test_a_worker_that_is_offered_to_a_pool_that_has_ended_is_buried() -> 
         pool._registry.closed = False
 
 
-async def test_a_spare_that_comes_up_after_the_end_of_its_pool_is_buried(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_spare_that_comes_up_after_the_end_of_its_pool_is_reaped(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = ProcessPool(max_workers=1)
     registry = pool._registry
     started = []

@@ -52,7 +52,7 @@ class WorkerRegistry(Generic[L]):
         self.lanes: dict[LoopAdapter, L] = {}
         self.workers.clear()
         self._free: list[Worker] = []
-        self._hungry: list[WorkerGroup] = []  # groups that wait for a worker of another loop
+        self._waiting: list[WorkerGroup] = []  # groups that wait for a worker of another loop
         self._when_gone: list[Callable[[], object]] = []
         self.closing = self.closed = False
 
@@ -93,8 +93,8 @@ class WorkerRegistry(Generic[L]):
         with self._lock:
             self._sweep()
             if group.workers and self._lent(group.kind) >= self.spec.max_workers:
-                if group not in self._hungry:
-                    self._hungry.append(group)
+                if group not in self._waiting:
+                    self._waiting.append(group)
                 self._ask_others(group)
                 return None
             for worker in reversed(self._free):
@@ -140,12 +140,12 @@ class WorkerRegistry(Generic[L]):
 
     def wants_workers_of(self, group: WorkerGroup) -> bool:
         """Tell whether a group, which has idle workers, has to give them back."""
-        if group in self._hungry:
+        if group in self._waiting:
             with self._lock:
-                self._hungry = [other for other in self._hungry if other is not group]
-        if not self._hungry and len(self.workers) <= self.spec.max_workers:
+                self._waiting = [other for other in self._waiting if other is not group]
+        if not self._waiting and len(self.workers) <= self.spec.max_workers:
             return False
-        if any(other.kind is group.kind for other in self._hungry):
+        if any(other.kind is group.kind for other in self._waiting):
             return True
         return self._too_many(group.kind)
 
@@ -153,18 +153,18 @@ class WorkerRegistry(Generic[L]):
         """Take an idle worker from a group: another loop waits for it, or there are too many."""
         if worker.tasks or worker not in group.workers:
             return
-        if self._too_many(group.kind) and not self._hungry:
+        if self._too_many(group.kind) and not self._waiting:
             group.idle.remove(worker)
             worker.dismiss()
             return
         if worker.connection.open:
             group.detach(worker)
             self._set_free(worker)
-            self._tell_hungry()
+            self._wake_waiting()
 
-    def _tell_hungry(self) -> None:
+    def _wake_waiting(self) -> None:
         with self._lock:
-            waiting, self._hungry = self._hungry, []
+            waiting, self._waiting = self._waiting, []
         for group in waiting:
             group.adapter.call_threadsafe(group.pump)
 
@@ -183,7 +183,7 @@ class WorkerRegistry(Generic[L]):
             if worker in self._free:
                 self._free.remove(worker)
             gone = self._take_when_gone()
-        self._tell_hungry()
+        self._wake_waiting()
         for tell in gone:
             tell()
 
