@@ -124,8 +124,8 @@ class LoopThread:
             del failed
 
     async def _live(self) -> None:
-        """Keep the scope open. It passes on what the scope raises in `_failed`: as the outcome of this task, the error
-        would refer to itself over its traceback."""
+        """Keep the scope open. What the scope raises is stored in `_failed`: raised by this task, the error
+        would be in a reference cycle through its traceback."""
         self._left = anyio.Event()
         async with BlockingPortal() as self._portal:
             try:

@@ -1,4 +1,4 @@
-"""What the parts of a scope need of it: maps, streams, progress and ``on="auto"`` know the scope by this alone."""
+"""What the parts of a scope need of it: maps, streams and ``on="auto"`` use a scope only through `Launcher`."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def check_spawn_options(
     Args:
         fn: the function to call.
         on: what the user wrote.
-        place: what it came to.
+        place: where the call runs.
         backend: the pool, ``None`` for the event loop.
         timeout: seconds or ``None``.
         interrupt, abandon: what cancelling does to a call that the pool cannot kill.
@@ -87,8 +87,8 @@ def check_seconds(what: str, value: object) -> None:
 
 
 def close_coroutine(thing: object) -> None:
-    """Close a coroutine object that was given in place of a function: an error is about to say so, and Python need not
-    warn as well that it was never awaited."""
+    """Close a coroutine object that was passed instead of a function: the error says so, and Python must not warn as
+    well that it was never awaited."""
     if type(thing) is CoroutineType:
         thing.close()
 
@@ -122,7 +122,7 @@ def wrong_thread_to_cancel(handle: object) -> str:
 
 
 def not_open(fn: object, was_open: bool) -> str:
-    """The message for work that is given to a scope outside of its block.
+    """The message for work that is started in a scope outside of its block.
 
     Args:
         fn: the function to call.

@@ -17,8 +17,8 @@ from ..errors import TaskTimeout
 
 
 class _LoopTask(CurrentTask):
-    """What `current_task` gives on the loop. One is made for each coroutine and few are looked at: so it looks up
-    what it is asked for."""
+    """What `current_task` returns on the loop. One is made for each coroutine, and few are used: attributes are
+    computed when they are read."""
 
     __slots__ = ("_handle",)
     backend = "loop"

@@ -100,10 +100,10 @@ class ScopeEngine:
             self._watch_loop(debug)
 
     def _watch_loop(self, debug: object) -> None:
-        from ..observe.watchdog import Subscription  # loaded where it is asked for: it brings `threading`
+        from ..observe.watchdog import Subscription  # only with debug=True: it brings `threading`
 
-        hook = debug if callable(debug) else None
-        self.attach(Subscription(self.adapter, self._thread, run_coroutine.__code__, hook))
+        code, hook = run_coroutine.__code__, debug if callable(debug) else None
+        self.attach(Subscription(self.adapter, self._thread, code, hook))
 
     # -- starting tasks
 
@@ -222,9 +222,8 @@ class ScopeEngine:
 
     def task_settled(self, handle: TaskHandle[Any]) -> None:
         """Record the outcome of a task, and do what the policy says. Called by the handle."""
-        outcome = handle.outcome
+        remote, outcome = self._remote, handle.outcome
         assert outcome is not None
-        remote = self._remote
         was_remote = remote.tasks.pop(handle, None) is not None
         if not was_remote:
             self._local.discard(handle)

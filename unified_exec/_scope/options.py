@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from collections.abc import AsyncIterable, Iterable
+from typing import Literal, TypedDict, TypeVar
 
 from .._pools.process.pool import ProcessPool
 from .._pools.thread.pool import ThreadPool
@@ -10,6 +11,9 @@ from .._rules.retry import Retry
 from .._sync.limit import Gate
 from ..observe.progress.record import Show
 
+A = TypeVar("A")
+
+Items = Iterable[A] | AsyncIterable[A]
 On = Literal["loop", "thread", "process", "cpu", "auto"] | ProcessPool | ThreadPool
 
 

@@ -20,7 +20,7 @@ class PolicyState:
         decided: the policy's verdict, once it is another than to go on.
         restarts: the policy may restart failed tasks.
         tally: how many tasks ended how.
-        values_never_decide: the policy goes on after each returned value, and need not be asked.
+        values_never_decide: no returned value changes the verdict of the policy, so it is not asked.
     """
 
     __slots__ = ("_broken", "_policy", "_restarted", "decided", "failures", "restarts", "tally", "values_never_decide")
@@ -36,7 +36,7 @@ class PolicyState:
         self.values_never_decide = type(policy) in (FailFast, Collect)
 
     def record(self, outcome: Outcome[Any], scope: object) -> Verdict:
-        """Count the outcome of one task of `scope`; returns what is to be done now that was not done before."""
+        """Count the outcome of one task of `scope`; returns the verdict of the policy if it is a new one."""
         tally = self.tally
         if outcome.cancelled:
             tally.cancelled += 1

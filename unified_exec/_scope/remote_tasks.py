@@ -27,7 +27,7 @@ class RemoteTasks:
 
     Attributes:
         tasks: those that have not ended, each with the lane it was submitted to.
-        draining: they have been cancelled: what is spawned now is too late.
+        draining: they have been cancelled, so nothing more is submitted.
     """
 
     __slots__ = ("_adapter", "_group", "_lanes", "_leaving", "_reason", "_waiter", "_watched", "draining", "tasks")

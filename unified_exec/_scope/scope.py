@@ -1,20 +1,17 @@
 """`TaskScope`: the public face of a scope. `ScopeEngine` runs it while its block is open.
 
-What a scope needs is imported by the method that needs it first, with absolute imports, which are quick once they are
-done: importing the name of a scope must cost little more than `import anyio`.
+Methods import what they need, by absolute names, which are quick: the class must cost little more than `import anyio`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, TypeVarTuple, Unpack, overload
 
 from .lazy_group import LazyTaskGroup
 
 if TYPE_CHECKING:
-    from typing import Unpack
-
     from .._handles.handle import TaskHandle
     from .._map.generator_stream import GeneratorStream
     from .._map.stream import MapStream
@@ -26,11 +23,9 @@ if TYPE_CHECKING:
     from ..observe.progress.record import Show
     from ..observe.watchdog import Stall
     from .engine import ScopeEngine
-    from .options import MapOptions, On, PlaceOption, SpawnOptions
+    from .options import Items, MapOptions, On, PlaceOption, SpawnOptions
 
-    A = TypeVar("A")
-    Items = Iterable[A] | AsyncIterable[A]
-
+A = TypeVar("A")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -54,7 +49,6 @@ class TaskScope(LazyTaskGroup):
             ``UNIFIED_EXEC_DEBUG=1`` does the same for every scope.
 
     Raises:
-        TypeError, ValueError: an argument does not fit.
         ExceptionGroup: on exit, if tasks failed and the policy raises; each failure is in it exactly once.
         TaskTimeout: on exit, if the timeout struck and nothing failed; otherwise it is in the group.
 
@@ -268,9 +262,9 @@ class TaskScope(LazyTaskGroup):
     def stream(  # type: ignore[misc]  # mypy: *args: *Ts "may" be an option
         self, fn: Callable[..., Any], /, *args: Any, on: On | None = None
     ) -> GeneratorStream[Any]:
-        """Run a generator in a thread or a process, and return an async iterator of its items.
+        """Run a generator elsewhere, and return an async iterator of its items, which is an async context manager too.
 
-        It is an async context manager too. The generator runs ahead by a bounded number of items, then waits.
+        The generator runs ahead of the consumer by a bounded number of items, then waits.
 
         Args:
             fn: a generator function, or for processes and the loop an async generator function.
@@ -332,11 +326,7 @@ class TaskScope(LazyTaskGroup):
         return as_completed(handles)
 
     def cancel(self, reason: str | None = None) -> None:
-        """Cancel everything in the scope, its body included.
-
-        Args:
-            reason: shown to the tasks.
-        """
+        """Cancel everything in the scope, its body included; `reason` is shown to the tasks."""
         if self._engine is not None:
             self._engine.cancel(reason)
         elif not self.cancel_scope.cancel_called:
@@ -350,7 +340,7 @@ class TaskScope(LazyTaskGroup):
 
 
 def engine_of(scope: TaskScope, fn: object = None) -> ScopeEngine:
-    """Return what runs an open scope, for what is built on it; `RuntimeError`, which names `fn`, if it is not open."""
+    """Return the engine of an open scope; raises `RuntimeError`, which names `fn`, if it is not open."""
     engine = scope._engine
     if engine is None or not engine.is_open:
         from unified_exec._handles.validation import not_open
