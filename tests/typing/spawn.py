@@ -5,6 +5,7 @@ A line that must be refused carries an ignore: mypy reports the ignore once the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import assert_type
 
@@ -18,6 +19,9 @@ from unified_exec import (
     Policy,
     ProcessPool,
     Race,
+    Retry,
+    SyncTaskHandle,
+    SyncTaskScope,
     Tally,
     TaskHandle,
     TaskScope,
@@ -30,6 +34,8 @@ from unified_exec import (
     current_task,
     time_left,
 )
+from unified_exec._map.generator_stream import GeneratorStream
+from unified_exec._map.stream import MapStream
 
 
 async def fetch(url: str, retries: int) -> bytes:
@@ -48,6 +54,10 @@ def marked(x: int) -> str:
 @blocking
 def marked_blocking(x: int) -> str:
     return str(x)
+
+
+def countdown(n: int) -> Iterator[int]:
+    yield n
 
 
 class Parser:
@@ -137,3 +147,23 @@ def inside_a_task() -> float:
         assert_type(task.name, str)
         assert_type(task.deadline, float | None)
     return time_left()
+
+
+async def maps_and_streams_have_the_functions_type(scope: TaskScope) -> None:
+    assert_type(scope.map(marked, [1, 2], on="cpu", limit=3, ordered=False), MapStream[str])
+    assert_type(scope.map(Parser(True).load, ["x"], retry=Retry(3), timeout=1), MapStream[dict[str, int]])
+    assert_type(scope.stream(countdown, 3, on="process"), GeneratorStream[int])
+    assert_type(await scope.gather(scope.spawn(marked, 1), scope.spawn(marked, 2)), list[str])
+    scope.map(marked, [1], on="gpu")  # type: ignore[call-overload]
+    scope.map(marked, [1], chunk="big")  # type: ignore[call-overload]
+    scope.map(marked, [1], level=2)  # type: ignore[call-overload]
+    scope.stream(countdown, 3, timeout=2)  # type: ignore[call-overload]
+
+
+def the_blocking_scope_has_the_functions_type(scope: SyncTaskScope) -> None:
+    assert_type(scope.spawn(fetch, "url", 3, timeout=1), SyncTaskHandle[bytes])
+    assert_type(scope.spawn(marked, 1, on="process").result(), str)
+    assert_type(scope.map(marked, [1, 2], limit=3), Iterator[str])
+    assert_type(scope.stream(countdown, 3), Iterator[int])
+    scope.spawn(crunch, b"", on="gpu")  # type: ignore[call-overload]
+    scope.map(marked, [1], level=2)  # type: ignore[call-overload]
