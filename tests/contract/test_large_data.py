@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.waiting import has_ended, until, until_async
-from unified_exec import Collect, ProcessPool, TaskScope, TaskState, WorkerCrashed
+from unified_exec import Collect, ProcessPool, TaskScope, TaskState, WorkerCrashed, share
 
 ROOT = str(Path(__file__).parents[2])
 LARGE = 300_000
@@ -97,6 +97,42 @@ async def test_the_receiver_may_write_and_the_senders_data_stay(kind: str) -> No
     assert (value[0], back[0]) == (0, 7)
     back[1] = 9
     assert value[1] != 9
+
+
+def sort_in_place(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    values.sort(axis=0)
+    return values
+
+
+def read_only(count: int, order: str = "C") -> np.ndarray[Any, Any]:
+    values = np.array(np.arange(count)[::-1].reshape(-1, 2), order=order)  # type: ignore[call-overload]
+    values.flags.writeable = False
+    return values
+
+
+@pytest.mark.parametrize("count", [10, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("order", ["C", "F"])
+async def test_a_read_only_array_arrives_writable_in_the_task_and_in_the_result(count: int, order: str) -> None:
+    values = read_only(count, order)
+    async with TaskScope() as scope:
+        back = await scope.spawn(sort_in_place, values, on="process")
+        same = await scope.spawn(read_only, count, order, on="process")
+        nested = await scope.spawn(
+            lambda pair: (pair[0] is pair[1], sort_in_place(pair[0])), [values] * 2, on="process"
+        )
+    assert np.array_equal(back, values[::-1])
+    assert np.array_equal(same, values)
+    assert nested[0]
+    assert back.flags.writeable
+    assert same.flags.writeable
+    assert not values.flags.writeable
+    assert values[0, 0] == count - 1
+
+
+async def test_a_shared_read_only_array_stays_read_only() -> None:
+    async with TaskScope() as scope:
+        shared = share(read_only(LARGE))
+        assert not await scope.spawn(lambda each: each.value.flags.writeable, shared, on="process")
 
 
 @pytest.mark.parametrize("kind", ["bytes", "array", "buffers of an object"])

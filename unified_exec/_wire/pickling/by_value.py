@@ -17,6 +17,7 @@ import cloudpickle
 from . import identity
 from .c_pickle import reduce_view
 from .code_facts import facts_of
+from .writable import is_read_only_array, reduce_writable
 
 __all__ = ["SET_BY_LRU_CACHE", "ByValuePickler", "CachedFunction", "dumps", "dumps_node", "importable"]
 
@@ -82,7 +83,7 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, obj: typing.Any) -> typing.Any:
         if not isinstance(obj, (type, types.FunctionType, CachedFunction)):
-            return NotImplemented
+            return reduce_writable(obj) if is_read_only_array(obj) else NotImplemented
         if self.upward:
             token = identity.token_known_above(obj)
             if token is not None:

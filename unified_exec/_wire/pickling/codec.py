@@ -122,9 +122,13 @@ def decode(data: bytes | bytearray | memoryview, buffers: Iterable[memoryview] =
 def pack(value: object, upward: bool, plainly: bool = True) -> Packed:
     """Pack `value` as it is, by name where possible (if `plainly`), by value where not; raises what pickling raises."""
     buffers: list[memoryview] = []
+    read_only = False
 
     def stays_inside(buffer: PickleBuffer) -> bool:
+        nonlocal read_only
         view = buffer.raw()
+        if view.readonly and type(view.obj) is not bytes:
+            read_only = True
         if view.nbytes < OOB_MIN:
             return True
         buffers.append(view)
@@ -133,6 +137,11 @@ def pack(value: object, upward: bool, plainly: bool = True) -> Packed:
     try:
         if plainly:
             data = dumps(value, PROTOCOL, buffer_callback=stays_inside)
+            if read_only:
+                from . import writable
+
+                buffers.clear()
+                data = writable.dumps(value, stays_inside)
             if found_by_name(data):
                 return Packed(data, tuple(buffers)) if buffers else Packed(data)
     except (MemoryError, RecursionError):
