@@ -17,6 +17,7 @@ FUNCTION_MAX = 60
 FOREIGN = {
     "_getframe": "sys._getframe: there is no public name for it",
     "_current_frames": "sys._current_frames, likewise",
+    "_get_running_loop": "asyncio._get_running_loop, which answers where the public one raises",
     "_exit": "os._exit, a public function despite its name",
     "_is_gil_enabled": "sys._is_gil_enabled, likewise",
 }
