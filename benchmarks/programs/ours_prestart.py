@@ -1,11 +1,13 @@
 """A whole program on unified_exec that starts its worker before its other imports."""
 
 # ruff: noqa: E402  the worker starts meanwhile
-from unified_exec import TaskScope, prestart
+from unified_exec import prestart
 
 prestart()
 
 import anyio
+
+from unified_exec import TaskScope
 
 
 def double(number: int) -> int:

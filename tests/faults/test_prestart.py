@@ -83,6 +83,15 @@ print("same")
     assert run(tmp_path, READY + code) == "same\n"
 
 
+def test_it_loads_no_event_loop_library_which_the_program_imports_meanwhile(tmp_path: Path) -> None:
+    code = """
+from unified_exec import prestart
+prestart()
+print(sorted({"anyio", "asyncio", "trio", "cloudpickle"} & set(sys.modules)))
+"""
+    assert run(tmp_path, HEAD + code) == "[]\n"
+
+
 def test_a_second_call_starts_only_what_is_missing(tmp_path: Path) -> None:
     code = """
 from unified_exec import _platform

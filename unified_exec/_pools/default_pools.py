@@ -62,8 +62,8 @@ def prestart(workers: int = 1) -> None:
     """Start worker processes of the default process pool now, so that the first process tasks find them ready.
 
     A worker takes about as long to start as an interpreter. Call this at the top of a program, before its other
-    imports: the workers start on other cores meanwhile. It returns at once and needs no event loop. Importing
-    `unified_exec` alone starts nothing.
+    imports (`TaskScope` among them): the workers start on other cores meanwhile. It returns at once and needs no event
+    loop. Importing `unified_exec` alone starts nothing.
 
     The pool uses such a worker only if one that it starts itself would be no different: a worker started before the
     program changed its environment variables, its folder, its user, its limits or its signal masks is left unused.
@@ -83,11 +83,12 @@ def prestart(workers: int = 1) -> None:
 
     Example::
 
-        from unified_exec import TaskScope, prestart
+        from unified_exec import prestart
 
         prestart()
 
         import anyio
+        from unified_exec import TaskScope
 
         async def main():
             async with TaskScope() as scope:
