@@ -117,35 +117,54 @@ def in_c(folder: Path, name: str) -> None:
     ctypes.PyDLL(None).system(f"touch {started}; sleep 3600".encode())
 
 
-def import_that_changes_the_error(folder: Path) -> object:
-    (folder / "changes_the_error.py").write_text(
-        f"import os, pathlib\nfolder = pathlib.Path({str(folder)!r})\n"
-        "(folder / 'import.pid').write_text(str(os.getpid()))\n"
-        "try:\n    (folder / 'import.started').touch()\n    while True:\n        pass\n"
+def write_slow_module(folder: Path, name: str, end: str = "") -> None:
+    """Write the module `slow_module`, whose import waits for the file `name.go` and keeps what is raised in it."""
+    (folder / "slow_module.py").write_text(
+        f"import os, pathlib\npath = {str(folder / name)!r}\n"
+        "pathlib.Path(path + '.pid').write_text(str(os.getpid()))\n"
+        "pathlib.Path(path + '.started').touch()\n"
+        "try:\n    while not os.path.exists(path + '.go'):\n        pass\n"
         "except BaseException:\n    raise ImportError('half a module') from None\n"
+        f"pathlib.Path(path + '.whole').touch()\n{end}\n"
     )
-    sys.path.insert(0, str(folder))
-    return __import__("changes_the_error")
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
 
 
-def in_an_import(folder: Path, name: str) -> None:
-    (folder / "half_imported.py").write_text(
-        f"import pathlib\npathlib.Path({str(folder / name)!r} + '.started').touch()\nwhile True:\n    pass\n"
-    )
-    sys.path.insert(0, str(folder))
+def import_that_changes_the_error(folder: Path) -> object:
+    write_slow_module(folder, "import")
+    return __import__("slow_module")
+
+
+def in_an_import(folder: Path, name: str, end: str = "", tracer: Any = None) -> None:
+    """Imports a module, then runs for ever."""
+    write_slow_module(folder, name, end)
     try:
-        __import__("half_imported")
+        sys.settrace(tracer)
+        try:
+            import slow_module  # type: ignore[import-not-found, unused-ignore]  # noqa: F401
+        finally:
+            sys.settrace(None)
+        if tracer is None:
+            (folder / f"{name}.after").touch()
+        while True:
+            pass
     finally:
         (folder / f"{name}.ended").touch()
 
 
+def no_tracer(frame: object, event: str, arg: object) -> None:
+    """A tracer, as a debugger's, that looks at nothing."""
+
+
+async def blocked_by_an_import(folder: Path, name: str) -> None:
+    in_an_import(folder, name)
+
+
 def in_an_import_by_c(folder: Path, name: str) -> None:
-    """The ask lands where C code makes an `ImportError` of every exception."""
-    folder.joinpath("half_imported.py").write_text(
-        f"import pathlib\npathlib.Path({str(folder / name)!r} + '.started').touch()\nwhile True:\n    pass\n"
-    )
-    sys.path.insert(0, str(folder))
-    ctypes.pythonapi.PyCapsule_Import(b"half_imported.capsule", 0)
+    """The ask comes where C code makes an `ImportError` of every exception."""
+    write_slow_module(folder, name)
+    ctypes.pythonapi.PyCapsule_Import(b"slow_module.capsule", 0)
 
 
 class Grave:

@@ -111,24 +111,48 @@ async def test_a_spare_worker_is_no_more_than_that(folder: Folder) -> None:
             assert after.timing.started > deaf.timing.finished
 
 
-async def test_an_ask_during_an_import_retires_the_worker(folder: Folder) -> None:
+@pytest.mark.parametrize(
+    ("function", "args"),
+    [
+        (stops.in_an_import, ()),
+        (stops.in_an_import, ("raise ValueError",)),
+        (stops.in_an_import, ("", stops.no_tracer)),
+        (stops.in_an_import_by_c, ()),
+        (stops.blocked_by_an_import, ()),
+    ],
+    ids=["import", "failing import", "traced import", "import by C code", "import in a coroutine"],
+)
+async def test_an_ask_during_an_import_is_raised_when_the_import_returns(
+    folder: Folder, function: Any, args: tuple[Any, ...]
+) -> None:
     async with ProcessPool(1, grace=NEVER) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
+        handle = scope.spawn(function, folder.path, "task", *args, on="process")
+        await folder.started("task")
+        worker = int((folder.path / "task.pid").read_text())
+        if function is stops.blocked_by_an_import:  # the loop is asked first
+            handle.cancel()
+            await anyio.sleep(0.2)
+            assert not folder.ended("task")
+        else:
+            handle.cancel("enough")
+        folder.release("task")
+        await handle.wait()
+        assert handle.cancelled()
+        assert (folder.path / "task.whole").exists()
+        assert not (folder.path / "task.after").exists()
+        on = scope.spawn(stops.a_pid if function is stops.blocked_by_an_import else os.getpid, on="process")
+        assert await on == worker
+
+
+async def test_an_import_that_outlasts_the_grace_costs_the_worker(folder: Folder) -> None:
+    async with ProcessPool(1, grace=0.2) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
         handle = scope.spawn(stops.in_an_import, folder.path, "task", on="process")
         await folder.started("task")
         handle.cancel()
         await handle.wait()
         assert handle.cancelled()
-        assert folder.ended("task")
-        assert await scope.spawn(os.getpid, on="process") != handle.worker
-
-
-async def test_an_ask_that_c_code_turned_into_an_import_error_is_a_cancellation(folder: Folder) -> None:
-    async with ProcessPool(1, grace=NEVER) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
-        handle = scope.spawn(stops.in_an_import_by_c, folder.path, "task", on="process")
-        await folder.started("task")
-        handle.cancel()
-        await handle.wait()
-        assert handle.cancelled()
+        assert not folder.ended("task")
+        assert await scope.spawn(os.getpid, on="process") != int((folder.path / "task.pid").read_text())
 
 
 async def test_an_import_that_fails_by_itself_is_an_error_of_the_task() -> None:
@@ -148,16 +172,16 @@ class MadeByAnImport:
         return stops.import_that_changes_the_error, (self.folder,)
 
 
-async def test_an_import_torn_while_arguments_are_rebuilt_is_no_failure(folder: Folder) -> None:
+async def test_an_ask_during_an_import_while_arguments_are_rebuilt_waits_for_its_end(folder: Folder) -> None:
     async with ProcessPool(1, grace=NEVER) as pool, TaskScope(processes=pool) as scope:
         handle = scope.spawn(id, MadeByAnImport(folder.path), on="process")
         await folder.started("import")
-        torn = int((folder.path / "import.pid").read_text())
         handle.cancel("enough")
+        folder.release("import")
         with pytest.raises(TaskCancelled, match="enough"):
             await handle
-        assert await scope.spawn(os.getpid, on="process") != torn
-        assert await gone(torn)
+        assert (folder.path / "import.whole").exists()
+        assert await scope.spawn(os.getpid, on="process") == int((folder.path / "import.pid").read_text())
 
 
 async def test_an_ask_that_a_del_swallowed_is_repeated(folder: Folder) -> None:

@@ -11,7 +11,7 @@ from .._tasks import inner_loops
 from .._tasks.current import CurrentTask
 from .._wire import frames
 from ..errors import Cancelled
-from .cancel_signal import CancelSignal
+from .cancel_signal import CancelSignal, importer
 from .connection import WorkerConnection
 
 LOOP_BUSY = 0.04
@@ -50,11 +50,21 @@ class CallCancelSignal(CancelSignal):
         if not task.cancel_requested:
             self._requested_at = monotonic()
             task.request_cancel(reason)
+        importing = importer(frame, self.outermost)
+        frame = importing or frame
         if frame is not None and self._must_wait(frame, task):
             return
-        self.running = 0
-        self.state.early.pop(id, None)
+        if importing is not None:
+            if importing.f_code is not self.outermost:  # else the import is all that the task does
+                self.raise_after_import(importing, reason, self._delivered)
+            return
+        self._delivered()
         self.raise_in(frame, reason)
+
+    def _delivered(self) -> None:
+        """Note, right before the raise, that the running task gets no other one for this request."""
+        id, self.running = self.running, 0
+        self.state.early.pop(id, None)
 
     def _must_wait(self, frame: FrameType, task: CurrentTask) -> bool:
         """Tell whether the raise must wait for the next signal; the parent repeats it while the task goes on."""

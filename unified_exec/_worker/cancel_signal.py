@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from opcode import opname
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from .._platform.posix import CANCEL_SIGNAL
@@ -18,7 +18,7 @@ from .._tasks.current import CurrentTask, consists_of
 from .._wire import frames
 from .._wire.frames import ProtocolError
 from .._wire.protocol import WorkerConnectionState
-from ..errors import Cancelled, SerializationError
+from ..errors import Cancelled
 from .connection import WorkerConnection
 
 NOT_REQUESTED: Any = object()
@@ -37,7 +37,6 @@ class CancelSignal:
         running: id of the task that may be interrupted now; 0 between tasks.
         task: the running task as its own code sees it.
         trace: the trace function that raises at the next opcode, if one is set.
-        poisoned: a raise landed while an import was on the stack; the worker must retire after this task.
         stop: the parent wants the worker to exit.
     """
 
@@ -48,7 +47,6 @@ class CancelSignal:
         "_connection",
         "handler",
         "handlers",
-        "poisoned",
         "running",
         "state",
         "stop",
@@ -67,7 +65,6 @@ class CancelSignal:
         self.running = 0
         self.task: CurrentTask | None = None
         self.trace: Any = None
-        self.poisoned = False
         self.stop = False
 
     def install(self) -> None:
@@ -127,12 +124,39 @@ class CancelSignal:
         Raises:
             Cancelled: now, or a moment later where a raise now could escape a `try` of the task.
         """
-        if importing(frame):
-            self.poisoned = True
         if frame is not None and sys.gettrace() is None and at_back_jump(frame):
             self.raise_at_next_opcode(frame, Cancelled(reason))
             return
         raise Cancelled(reason)
+
+    def raise_after_import(self, frame: FrameType, reason: str | None, delivered: Callable[[], object]) -> None:
+        """Raise `Cancelled` in `frame` as soon as the import that it has begun returns or fails.
+
+        If a tracer (a debugger, a coverage tool) is set, nothing happens: the parent repeats the signal, and the one
+        that finds no import on the stack raises.
+
+        Args:
+            frame: what called the outermost import.
+            reason: why the task is cancelled.
+            delivered: called right before the raise. Until then the request stays: a module that sets a tracer of its
+                own removes this one, and the next signal tries again.
+        """
+        if sys.gettrace() is not None:
+            return
+
+        def trace(traced: FrameType, event: str, arg: object) -> Any:
+            if traced is not frame:
+                return None  # inside the import
+            frame.f_trace = None
+            frame.f_trace_opcodes = False
+            sys.settrace(None)
+            delivered()
+            raise Cancelled(reason)
+
+        self.trace = trace
+        frame.f_trace = trace
+        frame.f_trace_opcodes = True
+        sys.settrace(trace)
 
     def raise_at_next_opcode(self, frame: FrameType, error: Cancelled) -> None:
         """Raise `error` in `frame` at the next opcode, or in the next function that it calls."""
@@ -160,9 +184,6 @@ class CancelSignal:
         """
         if not task.cancel_requested:
             return False
-        if self.poisoned:  # C code that imports makes an `ImportError` of anything that was raised in there
-            error = error.__cause__ if isinstance(error, SerializationError) else error
-            own = (*own, ImportError)
         return consists_of(error, (Cancelled, *own))
 
     def watch_swallowed(self) -> None:
@@ -182,13 +203,15 @@ class CancelSignal:
         raise NotImplementedError
 
 
-def importing(frame: FrameType | None) -> bool:
-    """Tell whether an import is going on below `frame`; a half-done one leaves a broken module."""
-    while frame is not None:
+def importer(frame: FrameType | None, end: CodeType) -> FrameType | None:
+    """Return the frame, on the stack from `frame` out to `end`, that called the outermost import; ``None`` if no import
+    is going on. A raise inside an import would leave a module half initialised."""
+    found: FrameType | None = None
+    while frame is not None and frame.f_code is not end:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
+            found = frame.f_back
         frame = frame.f_back
-    return False
+    return found
 
 
 def at_back_jump(frame: FrameType) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from time import monotonic
 from types import CodeType, FrameType
 from typing import Any
 
 from .._tasks.current import CurrentTask
 from ..errors import Cancelled
-from .cancel_signal import NOT_REQUESTED, CancelSignal
+from .cancel_signal import NOT_REQUESTED, CancelSignal, importer
 from .connection import WorkerConnection
 
 _ASYNCIO = os.path.dirname(asyncio.__file__)
@@ -61,6 +62,7 @@ class LoopCancelSignal(CancelSignal):
             return
         blocking = 0
         now = monotonic()
+        importing = importer(frame, self._outermost)
         for id in list(self.state.early):
             entry = self._running.get(id)
             if entry is None:
@@ -71,13 +73,19 @@ class LoopCancelSignal(CancelSignal):
                 task.request_cancel(self.state.early.get(id))
                 # Until then it stays requested: if the task, or another, blocks the loop, the next signal finds it.
                 loop.call_soon_threadsafe(self._cancel, id)
-            elif now - self._requested_at > _BLOCKS and self._blocked_by(running, frame):
+            elif now - self._requested_at > _BLOCKS and self._blocked_by(running, importing or frame):
                 blocking = id
-        if blocking and (reason := self.state.early.pop(blocking, NOT_REQUESTED)) is not NOT_REQUESTED:
+        if blocking:
             self.task = self._running[blocking][1]
-            self.raise_in(frame, reason)
+            self._raise_in_blocking(blocking, frame, importing)
         if self.stop:
             loop.call_soon_threadsafe(self._leave)
+
+    def _raise_in_blocking(self, id: int, frame: FrameType | None, importing: FrameType | None) -> None:
+        if importing is not None:
+            self.raise_after_import(importing, self.state.early[id], partial(self.state.early.pop, id, None))
+        elif (reason := self.state.early.pop(id, NOT_REQUESTED)) is not NOT_REQUESTED:
+            self.raise_in(frame, reason)
 
     def _blocked_by(self, running: asyncio.Task[None], frame: FrameType | None) -> bool:
         return frame is not None and running is asyncio.current_task(self.loop) and self._in_user_code(frame)

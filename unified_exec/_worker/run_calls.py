@@ -181,7 +181,7 @@ class CallRunner:
         self.done += 1
         if getsignal(CANCEL_SIGNAL) is not signal.handler:
             signal.install()
-        leaving = signal.poisoned or (self._may_wear_out and self._settings.worn_out(self.done))
+        leaving = self._may_wear_out and self._settings.worn_out(self.done)
         cancelled = task.cancel_requested and signal.was_cancelled(task, error)
         flags = frames.RETIRING if leaving else 0
         try:

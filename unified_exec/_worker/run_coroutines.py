@@ -132,7 +132,7 @@ class CoroutineRunner:
         cancelled = signal.was_cancelled(task, error, asyncio.CancelledError)
         send_result.flush()
         signal.install()
-        if signal.poisoned or self._settings.worn_out(self.done):
+        if self._settings.worn_out(self.done):
             self.leave()
         try:
             send_result.send(self._connection, task.id, task.name, value, error, cancelled, started, finished)
