@@ -85,7 +85,7 @@ def _ratio(quota: str, period: str) -> float | None:
 
 def _read(path: str) -> str | None:
     try:
-        with open(path) as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
     except OSError:
         return None

@@ -14,7 +14,7 @@ from .._wire import frames
 from .._wire.errors.encode import encode_error
 from .._wire.pickling import codec
 from ..errors import WorkerStartError
-from . import context, send_result, shared_object
+from . import context, interpreter, send_result, shared_object
 from .connection import CONTROL_FD, LIFELINE_FD, STATUS_FD, TASKS_FD, WorkerConnection, receive
 from .run_calls import CallRunner
 from .settings import COROUTINES, Settings
@@ -132,6 +132,8 @@ def apply(settings: Settings) -> None:
         sys.path[:] = settings.path
     if settings.argv is not None:
         sys.argv[:] = settings.argv
+    if settings.interpreter is not None:
+        interpreter.apply(settings.interpreter)
     _add_site_builtins()
     if settings.authkey is not None:  # or a manager's proxy could not be unpickled here
         from multiprocessing import process

@@ -46,6 +46,7 @@ class Settings:
         max_memory: retire after a task that left the worker with more resident bytes than this.
         idle: retire after this many seconds without a task.
         authkey: the parent's key for the managers of `multiprocessing`, if it uses them.
+        interpreter: what the parent has set in its interpreter, see `interpreter.read`.
     """
 
     __slots__ = (
@@ -53,6 +54,7 @@ class Settings:
         "authkey",
         "idle",
         "initializer",
+        "interpreter",
         "kind",
         "max_memory",
         "max_tasks",
@@ -73,6 +75,7 @@ class Settings:
         max_memory: int | None = None,
         idle: float | None = None,
         authkey: bytes | None = None,
+        interpreter: dict[str, Any] | None = None,
     ) -> None:
         self.kind = kind
         self.path = path
@@ -84,6 +87,7 @@ class Settings:
         self.max_memory = max_memory
         self.idle = idle
         self.authkey = authkey
+        self.interpreter = interpreter
 
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}

@@ -12,7 +12,7 @@ import weakref
 
 from ..._platform import process_control
 from ..._platform.posix import anonymous_memory
-from ..._worker import connection
+from ..._worker import connection, interpreter
 from ..._worker.settings import Settings
 from ...errors import WorkerStartError
 from .child import Child
@@ -82,7 +82,11 @@ def _closing(
 
 def _command(arguments: tuple[str, ...]) -> list[str]:
     # -S: `site` costs half the start of an interpreter, and all it would do is told by the parent.
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    for name, value in sys._xoptions.items():  # those it leaves out
+        option = name if value is True else f"{name}={value}"
+        if option not in flags:
+            flags += ["-X", option]
     return [sys.executable, *flags, "-S", "-P", "-c", _BOOT, _ROOT, *arguments]
 
 
@@ -98,6 +102,7 @@ def parent_settings() -> Settings:
         prefix=(sys.prefix, sys.exec_prefix),
         site=not sys.flags.no_site and len(sys.meta_path) > _STANDARD_FINDERS and _has_installed_finders(),
         authkey=_authkey(),
+        interpreter=interpreter.read(),
     )
 
 
