@@ -65,6 +65,9 @@ if TYPE_CHECKING or not _read_homes():
     from ._scope.call import call as call
     from ._scope.scope import TaskScope as TaskScope
     from ._scope.share import share as share
+    from ._sync.channels.channel import Channel as Channel
+    from ._sync.channels.would_block import ChannelEmpty as ChannelEmpty
+    from ._sync.channels.would_block import ChannelFull as ChannelFull
     from ._sync.limit import Limit as Limit
     from ._sync.rate import Rate as Rate
     from ._tasks.current import CurrentTask as CurrentTask
@@ -76,6 +79,7 @@ if TYPE_CHECKING or not _read_homes():
     from ._tasks.types import TaskState as TaskState
     from ._worker.shared_object import Shared as Shared
     from .errors import Cancelled as Cancelled
+    from .errors import ChannelClosed as ChannelClosed
     from .errors import PoolClosed as PoolClosed
     from .errors import RemoteError as RemoteError
     from .errors import SerializationError as SerializationError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "Cancelled",
+    "ChannelClosed",
     "PoolClosed",
     "RemoteError",
     "SerializationError",
@@ -157,6 +158,25 @@ class PoolClosed(UnifiedExecError):
 
     def __str__(self) -> str:
         return f"{self.pool} is closed and takes no more work; spawn inside its `with` block, or use the default pool"
+
+
+class ChannelClosed(UnifiedExecError):
+    """A channel was closed: it takes no item, or will never give one.
+
+    Args:
+        channel: the channel, as its ``repr`` names it.
+        sending: an item was to be sent; otherwise one was to be received, and none is left.
+    """
+
+    def __init__(self, channel: str, sending: bool = False) -> None:
+        super().__init__(channel, sending)
+        self.channel = channel
+        self.sending = sending
+
+    def __str__(self) -> str:
+        if self.sending:
+            return f"{self.channel} is closed and takes no more items; close it after its last sender has ended"
+        return f"{self.channel} is closed and every item has been received; iterate over it to end with the last item"
 
 
 def _how(exitcode: int | None) -> str:

@@ -12,6 +12,19 @@ from .messages import Report
 INF = float("inf")
 
 
+class Sleeper:
+    """A thread that sleeps inside this package on behalf of a task."""
+
+    __slots__ = ()
+
+    def interrupt(self) -> None:
+        """Wake it: its task was requested to stop. From any thread."""
+
+
+sleepers: dict[Sleeper, CurrentTask] = {}
+"""What sleeps now, with its task. An entry is added before `cancel_requested` is read, so that no request is missed."""
+
+
 class CurrentTask:
     """The task the calling code runs in.
 
@@ -43,6 +56,20 @@ class CurrentTask:
         """Request the task to stop. `reason` is set first: other threads read `cancel_requested` before it."""
         self.reason = reason
         self.cancel_requested = True
+        if sleepers:
+            for sleeper, task in list(sleepers.items()):
+                if task is self:
+                    sleeper.interrupt()
+
+    def raise_cancelled(self) -> None:
+        """Raise `Cancelled` in a waiting form of this package, after `cancel_requested` was found true.
+
+        A task of a worker process raises once for each request; others raise each time.
+
+        Raises:
+            Cancelled: now.
+        """
+        raise Cancelled(self.reason)
 
     def send(self, message: object) -> None:
         """Send `message` to the listener of the task's handle. Backends implement this."""

@@ -7,7 +7,7 @@ from time import monotonic
 from types import CodeType, FrameType
 from typing import Any
 
-from .._tasks import inner_loops
+from .._tasks import inner_loops, shielded
 from .._tasks.current import CurrentTask
 from .._wire import frames
 from ..errors import Cancelled
@@ -69,6 +69,8 @@ class CallCancelSignal(CancelSignal):
     def _must_wait(self, frame: FrameType, task: CurrentTask) -> bool:
         """Tell whether the raise must wait for the next signal; the parent repeats it while the task goes on."""
         waited = monotonic() - self._requested_at
+        if shielded.in_shield(frame):
+            return True
         loop = inner_loops.find(frame, self.outermost)
         if loop is None:
             if waited >= LOOP_SETUP or not inner_loops.is_between(frame, self.outermost):

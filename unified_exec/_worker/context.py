@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from _thread import get_ident
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from .._platform import shared_memory
 from .._tasks.current import CurrentTask
 from .._wire import frames
 from .._wire.pickling import codec
+from ..errors import Cancelled
 from .cancel_signal import CancelSignal
 from .connection import CONTROL_FD, WorkerConnection
 
@@ -22,17 +24,19 @@ class WorkerContext:
 
     Attributes:
         connection: the sockets.
+        thread: the main thread, where the signal arrives.
         signal: reads what the parent sends to running tasks, and cancels them.
         credit: how many messages each task may send in all; only ever grows, and only while the mailbox is read.
         flushes: called, by task id, when the parent wants what a task has gathered.
         on_credit: called, by task id, when a coroutine task has been given credit; maybe in the signal handler.
     """
 
-    __slots__ = ("connection", "credit", "flushes", "on_credit", "signal")
+    __slots__ = ("connection", "credit", "flushes", "on_credit", "signal", "thread")
 
     def __init__(self, connection: WorkerConnection, signal: CancelSignal) -> None:
         self.connection = connection
         self.signal = signal
+        self.thread = get_ident()
         self.credit: dict[int, int] = {}
         self.flushes: dict[int, Callable[[], object]] = {}
         self.on_credit: dict[int, Callable[[], object]] = {}
@@ -101,3 +105,8 @@ class WorkerTask(CurrentTask):
 
     def send(self, message: object) -> None:
         self.context.send(self.id, message)
+
+    def raise_cancelled(self) -> None:
+        if get_ident() != self.context.thread:
+            raise Cancelled(self.reason)
+        self.context.signal.deliver(None)  # raises unless it has done so: once for each request

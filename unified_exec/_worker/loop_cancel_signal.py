@@ -10,6 +10,7 @@ from time import monotonic
 from types import CodeType, FrameType
 from typing import Any
 
+from .._tasks import shielded
 from .._tasks.current import CurrentTask
 from ..errors import Cancelled
 from .cancel_signal import NOT_REQUESTED, CancelSignal, importer
@@ -92,6 +93,8 @@ class LoopCancelSignal(CancelSignal):
 
     def _in_user_code(self, frame: FrameType) -> bool:
         """A raise inside asyncio itself could leave the loop broken."""
+        if shielded.in_shield(frame):
+            return False
         at: FrameType | None = frame
         while at is not None:
             if at.f_code is self._outermost:

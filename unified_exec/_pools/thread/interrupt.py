@@ -22,7 +22,7 @@ from functools import lru_cache, partial
 from types import CodeType, FrameType
 from typing import Any, Protocol, TypeVar
 
-from ..._tasks import inner_loops
+from ..._tasks import inner_loops, shielded
 from ..._tasks.current import current
 from ...errors import Cancelled
 from . import safe_points
@@ -255,6 +255,8 @@ def _gil() -> bool:
 
 
 def _bad_moment(frame: FrameType, tries: int) -> bool:
+    if shielded.in_channel(frame):
+        return True  # an item may be in its hands; if it sleeps, the request has woken it
     at: FrameType | None = frame
     while at is not None and at.f_code is not run_interruptible.__code__:
         code = at.f_code

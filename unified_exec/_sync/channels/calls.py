@@ -1,0 +1,48 @@
+"""What the forms of every operation of a channel have in common."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Generator
+from types import coroutine
+
+from ..._tasks.current import current
+
+__all__ = ["check_cancelled", "end_of", "give_turn", "note_sent"]
+
+
+async def give_turn() -> None:
+    """Give the loop a turn; a cancellation arrives here, before anything was sent or taken."""
+    running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
+    if running_loop is not None and running_loop() is not None:
+        await _turn_of_asyncio()
+    else:
+        await sys.modules["trio"].lowlevel.checkpoint()
+
+
+@coroutine
+def _turn_of_asyncio() -> Generator[None, None, None]:
+    yield
+
+
+def end_of(timeout: float | None) -> float | None:
+    """Return the instant of `time.monotonic` at which a timeout ends."""
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def check_cancelled() -> None:
+    """Raise before anything is taken: a cancellation that was requested earlier cannot land after it.
+
+    Raises:
+        Cancelled: the task was requested to stop.
+    """
+    task = current.get()
+    if task is not None and task.cancel_requested:
+        task.raise_cancelled()
+
+
+def note_sent(exc: BaseException, sent: int, count: int) -> None:
+    """Note on an error how many items of a batch had been sent, unless none was."""
+    if sent:
+        exc.add_note(f"{sent} of {count} items had been sent")

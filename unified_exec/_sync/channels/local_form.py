@@ -1,0 +1,210 @@
+"""A channel inside one process: threads and coroutines of any number of loops hand over objects by reference.
+
+An item goes into the deque, then one waiter is woken, who looks again. A sleeper is never handed an item, so cancelling
+one loses nothing; a woken waiter that leaves passes the wake on.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+from collections import deque
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ..._tasks.current import current, sleepers
+from .sleepers import ChannelSleeper, LoopSleeper, ThreadSleeper, sleep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["NOTHING", "LocalForm"]
+
+NOTHING: Any = object()
+"""Stands for "there is no item"."""
+
+
+class LocalForm:
+    """Items and waiters of a local channel. Every method may be called by any thread.
+
+    Attributes:
+        capacity: the most items it holds; 0 once it is closed or has moved, so that a send looks no further.
+        closed: it takes no more items.
+        moved: the channel has taken its shared form; whoever meets this looks at the channel again.
+        turns: operations of coroutines since the last one that gave the loop a turn.
+    """
+
+    __slots__ = ("_items", "_late", "_lock", "_receivers", "_senders", "capacity", "closed", "moved", "turns")
+
+    lost = 0
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.closed = self.moved = False
+        self.turns = 0
+        self._items: deque[Any] = deque()
+        self._lock = allocate_lock()
+        self._late: deque[Callable[[], object]] = deque()  # what finalizers want done; see `do_late`
+        self._receivers: deque[ChannelSleeper] = deque()
+        self._senders: deque[ChannelSleeper] = deque()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def pack(self, item: object) -> object:
+        """Make an item ready for `try_put`."""
+        return item
+
+    def try_send(self, item: object) -> bool:
+        """Send an item if there is room."""
+        with self._lock:
+            if len(self._items) >= self.capacity:
+                return False
+            self._items.append(item)
+            if self._receivers:
+                _wake_one(self._receivers)
+        if self._late:
+            self.do_late()
+        return True
+
+    try_put = try_send
+
+    def try_receive(self) -> Any:
+        """Return the oldest item, `NOTHING` if there is none."""
+        with self._lock:
+            if not self._items:
+                return NOTHING
+            item = self._items.popleft()
+            if self._senders:
+                _wake_one(self._senders)
+        if self._late:
+            self.do_late()
+        return item
+
+    def try_put_many(self, packed: Sequence[object]) -> int:
+        """Send as many of the items as there is room for, and return their number."""
+        with self._lock:
+            count = min(len(packed), self.capacity - len(self._items))
+            if count <= 0:
+                return 0
+            self._items.extend(islice(packed, count))
+            for _ in range(min(count, len(self._receivers))):
+                _wake_one(self._receivers)
+        self.do_late()
+        return count
+
+    def try_receive_many(self, most: int) -> list[Any]:
+        """Return up to `most` items."""
+        with self._lock:
+            found = [self._items.popleft() for _ in range(min(most, len(self._items)))]
+            for _ in range(min(len(found), len(self._senders))):
+                _wake_one(self._senders)
+        self.do_late()
+        return found
+
+    def drained(self) -> bool:
+        """Tell whether it is closed and every item has been received."""
+        return self.closed and not self._items
+
+    def close(self) -> None:
+        with self._lock:
+            self.closed = True
+            self.capacity = 0
+            self._wake_all()
+        self.do_late()
+
+    def do_late(self, action: Callable[[], object] | None = None) -> None:
+        """Do what finalizers want done, and `action`, soon. The calling thread may hold the lock, for the collector
+        runs between any two instructions; then the holder does it after its release.
+        """
+        if action is not None:
+            self._late.append(action)
+        while self._late and self._lock.acquire(False):
+            self._lock.release()
+            try:
+                late = self._late.popleft()
+            except IndexError:
+                return  # another thread does it
+            late()
+
+    def move(self, take_over: Callable[[list[Any], bool], None]) -> None:
+        """Give the items to the channel's other form, and wake every waiter to look at the channel again.
+
+        Args:
+            take_over: called with the items, and whether the channel is closed. If it raises, nothing has changed.
+        """
+        with self._lock:
+            if not self.moved:
+                take_over(list(self._items), self.closed)
+                self._items.clear()
+                self.capacity = 0
+                self.moved = True
+                self._wake_all()
+
+    # -- waiting: each returns when it is worth looking again
+
+    def wait_sync(self, sending: bool, deadline: float | None) -> None:
+        """Sleep until there may be room, or an item.
+
+        Raises:
+            Cancelled: the task was requested to stop.
+            TimeoutError: the deadline has passed.
+        """
+        sleeper = ThreadSleeper()
+        if not self._join(sending, sleeper):
+            return
+        task = current.get()
+        if task is not None:
+            sleepers[sleeper] = task
+        try:
+            sleep(sleeper, task, deadline)
+        except BaseException:
+            self._leave(sending, sleeper)
+            raise
+        finally:
+            sleepers.pop(sleeper, None)
+
+    async def wait(self, sending: bool) -> None:
+        """Wait until there may be room, or an item."""
+        sleeper = LoopSleeper()
+        if not self._join(sending, sleeper):
+            return
+        try:
+            await sleeper.waiter
+        except GeneratorExit:  # perhaps the collector has ended the coroutine
+            self.do_late(partial(self._leave, sending, sleeper))
+            raise
+        except BaseException:
+            self._leave(sending, sleeper)
+            raise
+
+    def _join(self, sending: bool, sleeper: ChannelSleeper) -> bool:
+        """Queue up, unless there is something to do by now: one step, or a wake would be missed."""
+        with self._lock:
+            waits = not (self.closed or self.moved or (len(self._items) < self.capacity if sending else self._items))
+            if waits:
+                (self._senders if sending else self._receivers).append(sleeper)
+        self.do_late()
+        return waits
+
+    def _leave(self, sending: bool, sleeper: ChannelSleeper) -> None:
+        with self._lock:
+            queue = self._senders if sending else self._receivers
+            if sleeper.woken:
+                _wake_one(queue)  # it was meant for this one; another one must look
+            else:
+                try:
+                    queue.remove(sleeper)
+                except ValueError:
+                    pass
+
+    def _wake_all(self) -> None:
+        for queue in (self._receivers, self._senders):
+            while queue:
+                _wake_one(queue)
+
+
+def _wake_one(queue: deque[ChannelSleeper]) -> None:
+    """Wake the first waiter whose event loop still runs. With the lock held."""
+    while queue and not queue.popleft().wake():
+        pass
