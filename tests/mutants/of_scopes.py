@@ -8,6 +8,7 @@ ORPHANS = "test_1_no_orphans.py"
 ORPHAN_PROCESSES = "test_1_no_orphan_processes.py"
 FAIL_FAST = "test_2_fail_fast.py"
 POLICIES = "test_2_other_policies.py"
+KEEPS = "test_2_what_a_scope_keeps.py"
 DEADLINES = "test_5_deadlines.py"
 PLAIN_ASYNCIO = "not trio and not uvloop and not eager"
 
@@ -110,10 +111,11 @@ FAILURE_POLICY = (
         place="scope",
         breaks="the first failure cancels all others",
         file="_rules/policies.py",
-        old='the scope raises the failures. The default."""\n\n    def judge(self, tally: Tally) -> Verdict:\n'
+        old="    def __init__(self, *, unwrap: bool = False) -> None:\n        self.unwrap = unwrap\n\n"
+        "    def judge(self, tally: Tally) -> Verdict:\n"
         "        return Verdict.CANCEL_SCOPE if tally.errors else Verdict.GO_ON",
-        new='the scope raises the failures. The default."""\n\n    def judge(self, tally: Tally) -> Verdict:\n'
-        "        return Verdict.GO_ON",
+        new="    def __init__(self, *, unwrap: bool = False) -> None:\n        self.unwrap = unwrap\n\n"
+        "    def judge(self, tally: Tally) -> Verdict:\n        return Verdict.GO_ON",
         tests=(f"{FAIL_FAST}::test_the_first_failure_cancels_all_others_at_every_place_and_the_body",),
     ),
     Mutant(
@@ -188,10 +190,31 @@ FAILURE_POLICY = (
         place="scope",
         breaks="a race that is won cancels the tasks outside of the loop",
         file="_scope/engine.py",
-        old="        self._remote.cancel_all(DECIDED)\n",
-        new="",
+        old="        self._remote.cancel_all(reason)\n        for handle in list(self._local)",
+        new="        for handle in list(self._local)",
         tests=(f"{POLICIES}::test_the_first_values_win_a_race_and_the_rest_is_cancelled",),
         only="not loop and not trio and not uvloop and not eager",
+    ),
+    Mutant(
+        clause=2,
+        place="scope",
+        breaks="a scope keeps no failure that its policy never raises",
+        file="_scope/policy_state.py",
+        old="if self.decided is not None or len(self.failures) < self._kept_failures:",
+        new="if True:",
+        tests=(
+            f"{KEEPS}::test_a_policy_that_never_raises_keeps_no_failure_whose_handle_is_dropped",
+            f"{KEEPS}::test_an_undecided_policy_keeps_a_bounded_number_of_failures",
+        ),
+    ),
+    Mutant(
+        clause=2,
+        place="scope",
+        breaks="a failure that is alone is raised itself if the policy unwraps",
+        file="_scope/policy_state.py",
+        old='if getattr(self._policy, "unwrap", False) or isinstance(alone, GeneratorExit):',
+        new="if isinstance(alone, GeneratorExit):",
+        tests=(f"{KEEPS}::test_a_failure_that_is_alone_is_raised_itself",),
     ),
 )
 

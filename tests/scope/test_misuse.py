@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing
 from typing import Any
 
 import anyio
 import pytest
+import trio
+import trio.testing
 from anyio.lowlevel import checkpoint
 
-from unified_exec import Collect, FailFast, ProcessPool, Race, TaskScope, ThreadPool, cpu_bound
+from unified_exec import Collect, FailFast, ProcessPool, Race, TaskHandle, TaskScope, ThreadPool, cpu_bound
 
 
 async def fetch(url: str) -> str:
@@ -228,3 +231,79 @@ async def test_misuse_leaves_the_scope_as_it_was() -> None:
             scope.spawn(fetch("x"))  # type: ignore[call-overload]
         assert await scope.spawn(fetch, "x") == "x"
     assert len(asyncio.all_tasks()) == 1
+
+
+# --- a scope is left in another task than it was entered in ---
+
+
+async def open_scope(
+    generator: AsyncGenerator[TaskScope, None], inside: Callable[[TaskScope], Awaitable[object]], left: anyio.Event
+) -> None:
+    """Run a generator up to its yield inside of a scope, and keep the task that did so alive until `left` is set."""
+    await inside(await anext(generator))
+    await left.wait()
+
+
+async def yields_inside_of_a_scope() -> AsyncGenerator[TaskScope, None]:
+    async with TaskScope() as scope:
+        yield scope
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("gone", [False, True], ids=["left", "closed"])
+@pytest.mark.parametrize("ended", [False, True], ids=["host lives", "host ended"])
+async def test_a_scope_left_in_another_task_ends_its_tasks_and_says_what_to_do(gone: bool, ended: bool) -> None:
+    generator, left, ready = yields_inside_of_a_scope(), anyio.Event(), anyio.Event()
+    handles: list[TaskHandle[Any]] = []
+
+    async def inside(scope: TaskScope) -> None:
+        handles.append(scope.spawn(anyio.sleep_forever) if gone else scope.spawn(anyio.sleep, 0.01))
+        handles.append(scope.spawn(abs, -1))
+        await handles[1]
+        ready.set()
+
+    host = asyncio.create_task(open_scope(generator, inside, left))
+    await ready.wait()
+    if ended:
+        left.set()
+        await host
+    remedy = r"scope\.stream" if gone else "open the scope in the test itself"
+    with pytest.raises(RuntimeError, match=f"entered in one task and is left in another.*{remedy}"):
+        await (generator.aclose() if gone else anext(generator))
+    assert handles[0].done()
+    assert handles[0].cancelled() == gone
+    left.set()
+    await host  # what entered the scope was not cancelled
+
+
+def test_a_scope_left_in_another_task_of_trio_says_what_to_do() -> None:
+    seen: list[object] = []
+
+    async def inside(scope: TaskScope) -> None:
+        seen.append(scope.spawn(anyio.sleep_forever))
+
+    async def main() -> None:
+        generator, left = yields_inside_of_a_scope(), anyio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(open_scope, generator, inside, left)
+            await trio.testing.wait_all_tasks_blocked()
+            try:
+                await generator.aclose()
+            except RuntimeError as error:
+                seen.append(error)
+            nursery.cancel_scope.cancel()
+
+    with pytest.raises(
+        (BaseExceptionGroup, RuntimeError, trio.TrioInternalError)
+    ):  # trio's own, of the task that is left
+        trio.run(main)
+    assert isinstance(seen[0], TaskHandle)
+    assert seen[0].cancelled()
+    assert "entered in one task and is left in another" in str(seen[1])
+
+
+async def test_a_scope_inside_of_a_generator_works_while_one_task_uses_it() -> None:
+    async with aclosing(yields_inside_of_a_scope()) as generator:
+        handle = (await anext(generator)).spawn(anyio.sleep_forever)
+        await checkpoint()
+    assert handle.cancelled()

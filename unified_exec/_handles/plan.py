@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from .._rules.dispatch import unwrap
@@ -25,7 +25,7 @@ class RunPlan:
         self.limit = limit
 
 
-def make_plan(fn: Callable[..., Any], retry: object, limit: object, limits: dict[object, Gate]) -> RunPlan:
+def make_plan(fn: Callable[..., Any], retry: object, limit: object, limits: MutableMapping[object, Gate]) -> RunPlan:
     """Check ``retry=`` and ``limit=`` of `spawn` and make a plan of them.
 
     Args:

@@ -22,6 +22,9 @@ def check_scope_arguments(policy: object, timeout: object, processes: object, th
         shown = policy.__name__ if isinstance(policy, type) else repr(policy)
         hint = f"policy={shown}()" if isinstance(policy, type) else "policy=FailFast(), Collect() or Race(n)"
         raise TypeError(f"policy={shown} is not a policy: write {hint}")
+    kept = getattr(policy, "kept_failures", 0)
+    if type(kept) is not int or kept < 0:
+        raise TypeError(f"kept_failures of policy={policy!r} must be a whole number, 0 or more, got {kept!r}")
     if timeout is not None:
         check_seconds("timeout", timeout)
     if processes is not None and not (isinstance(processes, Backend) and processes.capabilities.isolated):

@@ -69,6 +69,14 @@ class LoopAdapter(ABC):
         """
         fn(*args)
 
+    def current_task(self) -> object:
+        """Return the running task, to be compared with `is`; ``None`` if the loop has no tasks."""
+        return None
+
+    def task_has_ended(self, task: object) -> bool:
+        """Tell whether a task that `current_task` returned has ended; ``False`` if that is not known."""
+        return False
+
     @abstractmethod
     def waiter(self) -> Waiter:
         """Return something that one task can wait for and any code in the loop's thread can wake."""

@@ -133,6 +133,12 @@ class AsyncioAdapter(LoopAdapter):
     def on_end(self, fn: Callable[[], object]) -> None:
         pass  # asyncio cannot tell
 
+    def current_task(self) -> object:
+        return asyncio.current_task(self.loop)
+
+    def task_has_ended(self, task: object) -> bool:
+        return isinstance(task, asyncio.Future) and task.done()
+
     def waiter(self) -> Waiter:
         return _FutureWaiter(self)
 

@@ -122,5 +122,8 @@ class TrioAdapter(LoopAdapter):
     def on_end(self, fn: Callable[[], object]) -> None:
         self._at_end = [*(kept for kept in self._at_end if kept() is not None), weakref.WeakMethod(fn)]
 
+    def current_task(self) -> object:
+        return trio.lowlevel.current_task()
+
     def waiter(self) -> Waiter:
         return _TrioWaiter(trio.Event())

@@ -26,6 +26,10 @@ else:
     Protocol = object  # a protocol costs more to make than the rest of this module
 
 
+KEPT_FAILURES = 32
+"""The failures that a scope keeps before its policy has decided, unless the policy has `kept_failures`."""
+
+
 class Verdict(Enum):
     """What a policy wants done after a task has ended."""
 
@@ -55,7 +59,12 @@ class Tally:
 
 
 class Policy(Protocol):
-    """A custom policy only has to implement these two methods; subclassing is optional."""
+    """A custom policy only has to implement these two methods; subclassing is optional.
+
+    Two attributes are optional. ``kept_failures`` is the number of failures that a scope keeps before the policy has
+    decided, by default 32; later ones are only counted, and the group that the scope raises says how many they were. A
+    policy that never raises sets it to 0, as `Collect` does. ``unwrap`` is the argument of that name of `FailFast`.
+    """
 
     def judge(self, tally: Tally) -> Verdict:
         """Called after each task that `spawn` started has ended."""
@@ -73,8 +82,34 @@ def is_policy(thing: object) -> bool:
     )
 
 
+def _shown(unwrap: bool, before: str = "") -> str:
+    return f"{before}unwrap=True" if unwrap else ""
+
+
 class FailFast:
-    """The first failure cancels all other tasks and the body; the scope raises the failures. The default."""
+    """The first failure cancels all other tasks and the body; the scope raises the failures. The default.
+
+    Args:
+        unwrap: a failure that is alone, of a task or of the body, is raised itself; only several come in a group. Web
+            frameworks, which choose a response by the type of an exception, need this.
+
+    Example::
+
+        import anyio
+        from unified_exec import FailFast, TaskScope
+
+        async def main():
+            try:
+                async with TaskScope(policy=FailFast(unwrap=True)) as scope:
+                    scope.spawn(int, "x")
+            except ValueError as error:
+                print(error)
+
+        anyio.run(main)
+    """
+
+    def __init__(self, *, unwrap: bool = False) -> None:
+        self.unwrap = unwrap
 
     def judge(self, tally: Tally) -> Verdict:
         return Verdict.CANCEL_SCOPE if tally.errors else Verdict.GO_ON
@@ -83,7 +118,7 @@ class FailFast:
         return tally.errors > 0
 
     def __repr__(self) -> str:
-        return "FailFast()"
+        return f"FailFast({_shown(self.unwrap)})"
 
 
 class Collect:
@@ -100,7 +135,11 @@ class Collect:
         except TaskTimeout:
             pass
         pages = Collect.values(handles)
+
+    The scope keeps nothing of a task that has ended: a failure whose handle you drop is freed.
     """
+
+    kept_failures = 0
 
     @staticmethod
     def values(handles: Iterable[Ended[T]]) -> list[T]:
@@ -128,18 +167,20 @@ class Race:
 
     Args:
         n: how many values are wanted, at least 1.
+        unwrap: see `FailFast`.
 
     Raises:
         TypeError: `n` is not a whole number.
         ValueError: `n` is less than 1.
     """
 
-    def __init__(self, n: int = 1) -> None:
+    def __init__(self, n: int = 1, *, unwrap: bool = False) -> None:
         if type(n) is not int:
             raise TypeError(f"Race(n) needs a whole number of values, got {n!r}")
         if n < 1:
             raise ValueError(f"Race(n) needs n >= 1, got {n}")
         self.n = n
+        self.unwrap = unwrap
 
     def judge(self, tally: Tally) -> Verdict:
         return Verdict.CANCEL_REST if tally.values >= self.n else Verdict.GO_ON
@@ -148,7 +189,7 @@ class Race:
         return tally.values < self.n and tally.errors > 0
 
     def __repr__(self) -> str:
-        return f"Race({self.n})"
+        return f"Race({self.n}{_shown(self.unwrap, ', ')})"
 
 
 class Quorum:
@@ -158,6 +199,7 @@ class Quorum:
     Args:
         n: how many values are wanted, at least 1.
         of: how many tasks there will be, at least `n`.
+        unwrap: see `FailFast`.
 
     Raises:
         TypeError: one of them is not a whole number.
@@ -168,13 +210,14 @@ class Quorum:
             handles = [scope.spawn(ask, replica) for replica in replicas]
     """
 
-    def __init__(self, n: int, *, of: int) -> None:
+    def __init__(self, n: int, *, of: int, unwrap: bool = False) -> None:
         if type(n) is not int or type(of) is not int:
             raise TypeError(f"Quorum(n, of=m) needs whole numbers, got n={n!r}, of={of!r}")
         if not 1 <= n <= of:
             raise ValueError(f"Quorum(n, of=m) needs 1 <= n <= m, got n={n}, of={of}")
         self.n = n
         self.of = of
+        self.unwrap = unwrap
 
     def judge(self, tally: Tally) -> Verdict:
         if tally.values >= self.n:
@@ -186,7 +229,7 @@ class Quorum:
         return tally.values < self.n
 
     def __repr__(self) -> str:
-        return f"Quorum({self.n}, of={self.of})"
+        return f"Quorum({self.n}, of={self.of}{_shown(self.unwrap, ', ')})"
 
 
 class Supervise:
@@ -202,6 +245,7 @@ class Supervise:
         within: seconds.
         on: the exception types to restart after.
         backoff: seconds before a restart, or a function of the number of recent restarts (from 1), see `exponential`.
+        unwrap: see `FailFast`.
 
     Raises:
         ValueError: a number is out of its range.
@@ -218,6 +262,7 @@ class Supervise:
         *,
         on: type[Exception] | tuple[type[Exception], ...] = Exception,
         backoff: float | Callable[[int], float] = 0.0,
+        unwrap: bool = False,
     ) -> None:
         if restarts < 0 or within <= 0 or (not callable(backoff) and backoff < 0):
             raise ValueError("Supervise() needs restarts >= 0, within > 0 and backoff >= 0")
@@ -225,6 +270,7 @@ class Supervise:
         self.within = within
         self.on = on
         self.backoff = backoff
+        self.unwrap = unwrap
 
     def restart(self, error: Exception, ages: Sequence[float]) -> float | None:
         """Decide whether a task that failed with `error` is restarted.
@@ -248,4 +294,4 @@ class Supervise:
         return tally.errors > 0
 
     def __repr__(self) -> str:
-        return f"Supervise({self.restarts}, within={self.within:g})"
+        return f"Supervise({self.restarts}, within={self.within:g}{_shown(self.unwrap, ', ')})"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from _thread import get_ident
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, MutableMapping
 from functools import partial
 from math import inf as INF
 from types import FunctionType, TracebackType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from anyio.abc import TaskGroup
 
@@ -22,10 +23,11 @@ from .._rules.policies import Verdict
 from .._tasks.current import current
 from .coroutine import run_coroutine
 from .ending import DECIDED, Ending
-from .exit_errors import final_error
+from .exit_errors import final_error, raise_as_it_is
 from .placement import auto_placer, resolve
 from .policy_state import PolicyState
 from .remote_tasks import RemoteTasks
+from .wrong_task import end_tasks, wrong_task
 
 if TYPE_CHECKING:
     from .._handles.owner import ScopePart
@@ -52,24 +54,6 @@ class ScopeEngine:
         ending: what has cut the scope short.
     """
 
-    __slots__ = (
-        "_around",
-        "_enclosing",
-        "_group",
-        "_limits",
-        "_local",
-        "_name",
-        "_outcomes",
-        "_parts",
-        "_processes",
-        "_remote",
-        "_thread",
-        "_threads",
-        "adapter",
-        "ending",
-        "is_open",
-    )
-
     def __init__(
         self,
         group: TaskGroup,
@@ -89,13 +73,14 @@ class ScopeEngine:
         self._group = group
         self._around = group.cancel_scope
         self._thread = get_ident()
+        self._task = adapter.current_task()
         self._enclosing = enclosing_deadline()
         self._outcomes = PolicyState(policy)
         self.ending = Ending(name, timeout, self._around, self._outcomes)
         self._remote = RemoteTasks(adapter, group, self.ending.reason)
         self._local: set[TaskHandle[Any]] = set()
         self._parts: set[ScopePart] = set()
-        self._limits: dict[object, Gate] = {}
+        self._limits: MutableMapping[object, Gate] | None = None
         if debug is not False or DEBUG:
             self._watch_loop(debug)
 
@@ -145,6 +130,8 @@ class ScopeEngine:
     def _plan(self, handle: TaskHandle[Any], fn: Callable[..., Any], retry: object, limit: object) -> None:
         from .._handles.plan import make_plan  # loaded with the first retry or limit: it brings `random`
 
+        if self._limits is None:  # weak: a scope may live for weeks, and each lambda is another function
+            self._limits = WeakValueDictionary()
         handle.plan = make_plan(fn, retry, limit, self._limits)
 
     def _launch_shown(
@@ -251,10 +238,9 @@ class ScopeEngine:
         """How many thread and process tasks have not ended."""
         return len(self._remote.tasks)
 
-    @property
-    def task_count(self) -> int:
-        """How many tasks have not ended."""
-        return len(self._remote.tasks) + len(self._local)
+    def tasks(self) -> list[TaskHandle[Any]]:
+        """Return the tasks that have not ended."""
+        return [*self._remote.tasks, *self._local]
 
     def restart_delay(self, error: Exception) -> float | None:
         """Seconds until the policy wants a task that failed with `error` to be started again; ``None`` if never."""
@@ -273,10 +259,10 @@ class ScopeEngine:
             self._around.cancel(self.reason())
         self._remote.cancel_all(self.reason())
 
-    def _cancel_rest(self) -> None:
-        self._remote.cancel_all(DECIDED)
+    def _cancel_rest(self, reason: str = DECIDED) -> None:
+        self._remote.cancel_all(reason)
         for handle in list(self._local):
-            self._cancel_coroutine(handle, DECIDED)
+            self._cancel_coroutine(handle, reason)
 
     def _cancel_coroutine(self, handle: TaskHandle[Any], reason: str) -> None:
         handle.note_scope_cancel(reason)
@@ -306,12 +292,17 @@ class ScopeEngine:
         """
         raised: BaseException | None = None
         final: BaseException | None = None
+        wrong = None if self._task is self.adapter.current_task() else wrong_task(kind)
         try:
             if exc is not None:
                 self.ending.note_body_raised()
             self._remote.leave()
             try:
-                swallowed = await self._group.__aexit__(kind, exc, tb)
+                if wrong is None or self.adapter.task_has_ended(self._task):
+                    swallowed = await self._group.__aexit__(kind, exc, tb)
+                else:
+                    self._around.deadline = INF  # it would strike the task that entered the scope, for nothing
+                    await end_tasks(self.tasks, self._cancel_rest, exc is not None)
             except BaseException as error:
                 raised = error
             self.is_open = False
@@ -321,29 +312,24 @@ class ScopeEngine:
                     await self._remote.drain()
                 except BaseException as error:
                     raised = raised or error
-            final = self._final_error(raised)
+            if wrong is not None:
+                raised, wrong.__cause__ = wrong, final_error(self, self._name, None, self._outcomes, self.ending)
+                raise wrong
+            final = final_error(self, self._name, raised, self._outcomes, self.ending)
             if final is None:
                 return raised is not None or bool(swallowed)
             if final is exc:
                 return False
             if final is raised:
                 raise final
-            raise final from None
+            raise_as_it_is(final)
         finally:
             # No cycle from an error over its traceback to this frame and back.
-            del raised, final, exc, tb, kind
+            del raised, final, wrong, exc, tb, kind
             for part in tuple(self._parts):
                 part.scope_ended()
             self._outcomes.forget()
-
-    def _final_error(self, raised: BaseException | None) -> BaseException | None:
-        """What the scope raises, given what its task group raised."""
-        timeout = self.ending.timeout_error(raised)
-        failures = self._outcomes.raised()
-        # No tally is kept of the tasks of maps, hence `cut_short`.
-        if timeout is None and not failures and not self._outcomes.tally.cancelled and not self.ending.cut_short:
-            return raised
-        return final_error(self, self._name, raised, failures, timeout)
+            self._task = None
 
 
 KEPT_WHOLE = (ScopeEngine, RemoteTasks, PolicyState, TaskHandle)

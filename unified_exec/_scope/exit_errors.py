@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 from .._handles.cancelled import is_own_cancellation, leaves
 from ..errors import TaskTimeout
+from .ending import Ending
+from .policy_state import PolicyState
 
 
 def final_error(
+    scope: object, name: str | None, raised: BaseException | None, outcomes: PolicyState, ending: Ending
+) -> BaseException | None:
+    """Return what a scope raises, given what its task group raised."""
+    timeout = ending.timeout_error(raised)
+    failures = outcomes.raised()
+    # No tally is kept of the tasks of maps, hence `cut_short`.
+    if timeout is not None or failures or outcomes.tally.cancelled or ending.cut_short:
+        raised = _joined(scope, name, raised, failures, timeout)
+    return outcomes.shown(raised, failures)
+
+
+def _joined(
     scope: object,
     name: str | None,
     raised: BaseException | None,
@@ -45,6 +60,16 @@ def final_error(
         added.append(kept)  # trio's cancellation must reach the cancel scope it belongs to
     title = f"TaskScope {name!r}" if name else "a TaskScope"
     return BaseExceptionGroup(f"unhandled errors in {title}", added)
+
+
+def raise_as_it_is(error: BaseException) -> NoReturn:
+    """Raise `error` without a new ``__context__``: a failure that is not in a group keeps what it was raised from."""
+    context, cause, suppressed = error.__context__, error.__cause__, error.__suppress_context__
+    try:
+        raise error
+    finally:
+        error.__context__, error.__cause__, error.__suppress_context__ = context, cause, suppressed
+        del error, context, cause
 
 
 def _without_own_cancellations(scope: object, error: BaseException | None) -> BaseException | None:

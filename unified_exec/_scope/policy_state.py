@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any
 
 from .._handles.cancelled import is_own_cancellation
-from .._rules.policies import Collect, FailFast, Policy, Tally, Verdict
+from .._rules.policies import KEPT_FAILURES, Collect, FailFast, Policy, Tally, Verdict
 from .._tasks.types import Outcome
 
 GO_ON = Verdict.GO_ON
@@ -16,14 +16,27 @@ class PolicyState:
     """Counts the tasks that `spawn` started as they end.
 
     Attributes:
-        failures: the exceptions of the tasks that failed, in the order they ended.
+        failures: the exceptions of the tasks that failed, in the order they ended: the first `kept_failures` of the
+            policy before it has decided, and all of the tasks that were running when it did.
+        dropped: how many more there were.
         decided: the policy's verdict, once it is another than to go on.
         restarts: the policy may restart failed tasks.
         tally: how many tasks ended how.
         values_never_decide: no returned value changes the verdict of the policy, so it is not asked.
     """
 
-    __slots__ = ("_broken", "_policy", "_restarted", "decided", "failures", "restarts", "tally", "values_never_decide")
+    __slots__ = (
+        "_broken",
+        "_kept_failures",
+        "_policy",
+        "_restarted",
+        "decided",
+        "dropped",
+        "failures",
+        "restarts",
+        "tally",
+        "values_never_decide",
+    )
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -31,6 +44,8 @@ class PolicyState:
         self._restarted: deque[float] | None = None
         self.decided: Verdict | None = None
         self.failures: list[BaseException] = []
+        self.dropped = 0
+        self._kept_failures: int = getattr(policy, "kept_failures", KEPT_FAILURES)
         self.restarts = callable(getattr(policy, "restart", None))
         self.tally = Tally()
         self.values_never_decide = type(policy) in (FailFast, Collect)
@@ -48,7 +63,10 @@ class PolicyState:
             tally.cancelled += 1
         else:
             tally.errors += 1
-            self.failures.append(outcome.error)
+            if self.decided is not None or len(self.failures) < self._kept_failures:
+                self.failures.append(outcome.error)
+            else:
+                self.dropped += 1
         # An error in a custom policy fails its scope, and nothing in the pool that settles the task.
         try:
             verdict = self._policy.judge(tally)
@@ -85,7 +103,26 @@ class PolicyState:
         except Exception as error:
             self._broken = self._broken or error
             failures = self.failures
+        if self.dropped and failures is self.failures and not failures:
+            failures = [RuntimeError(f"{self.dropped} tasks failed, and {self._policy!r} keeps no failure to raise")]
         return failures if self._broken is None else [*failures, self._broken]
+
+    def shown(self, error: BaseException | None, failures: list[BaseException]) -> BaseException | None:
+        """Return what the scope raises in place of `error`: the failure that is alone in a group if the policy unwraps.
+        A note tells how many failures are missing next to the `failures` in the group."""
+        if not isinstance(error, BaseExceptionGroup):
+            return error
+        if self.dropped and failures:
+            error.add_note(
+                f"{self.dropped} more tasks failed; before it has decided, {self._policy!r} keeps the first "
+                f"{self._kept_failures} failures"
+            )
+        elif len(error.exceptions) == 1:
+            alone = error.exceptions[0]
+            # GeneratorExit closes an async generator that yields inside of the scope; in a group it would be an error.
+            if getattr(self._policy, "unwrap", False) or isinstance(alone, GeneratorExit):
+                return alone
+        return error
 
     def forget(self) -> None:
         """Drop the references to exceptions."""

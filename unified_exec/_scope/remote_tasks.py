@@ -52,6 +52,8 @@ class RemoteTasks:
         """
         lane = self._lanes.get(backend)
         if lane is None:
+            for other in [other for other in self._lanes if other.closed]:
+                del self._lanes[other]
             lane = self._lanes[backend] = backend.lane(self._adapter)
         if not self._watched:  # first: without the watching coroutine the task would be an orphan
             self._watched = True

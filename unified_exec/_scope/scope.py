@@ -336,7 +336,7 @@ class TaskScope(LazyTaskGroup):
     def __repr__(self) -> str:
         name, engine = f" {self.name!r}" if self.name else "", self._engine
         state = "open" if engine is not None and engine.is_open else "closed"
-        return f"<TaskScope{name} {state}, {engine.task_count if engine is not None else 0} tasks running>"
+        return f"<TaskScope{name} {state}, {len(engine.tasks()) if engine is not None else 0} tasks running>"
 
 
 def engine_of(scope: TaskScope, fn: object = None) -> ScopeEngine:
