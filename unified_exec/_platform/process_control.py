@@ -105,6 +105,19 @@ def _lines(path: str, starts: tuple[bytes, ...]) -> list[bytes]:
         return []
 
 
+def used_by_sleeper(pid: int) -> int | None:
+    """Return the processor time (ticks) a process has used if it is asleep, waiting for an event and not for a disk.
+
+    ``None`` if it is not, or without ``/proc``.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return int(fields[11]) + int(fields[12]) if fields[0] == b"S" else None
+
+
 def open_pidfd(pid: int) -> int | None:
     """Return a descriptor that is readable when the process has ended, ``None`` where the system has none.
 

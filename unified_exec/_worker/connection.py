@@ -19,6 +19,8 @@ TASKS_FD, CONTROL_FD, LIFELINE_FD, STATUS_FD = 3, 4, 5, 6
 STATUS_SIZE = 4096
 STARTED = Struct("<Q")
 """The id of the task that was begun last, at the start of the status memory."""
+HAS_SETTINGS = STARTED.size
+"""The byte of the status memory after it: 1 once the worker has read its settings, before its initializer runs."""
 
 STREAMED, MAILED = 1, 2
 

@@ -15,9 +15,9 @@ from .._wire.errors.encode import encode_error
 from .._wire.pickling import codec
 from ..errors import WorkerStartError
 from . import context, interpreter, send_result, shared_object
-from .connection import CONTROL_FD, LIFELINE_FD, STATUS_FD, TASKS_FD, WorkerConnection, receive
+from .connection import CONTROL_FD, HAS_SETTINGS, LIFELINE_FD, STATUS_FD, TASKS_FD, WorkerConnection, receive
 from .run_calls import CallRunner
-from .settings import COROUTINES, Settings
+from .settings import COROUTINES, WORKER_MARK, Settings
 
 if TYPE_CHECKING:
     from .run_coroutines import CoroutineRunner
@@ -28,6 +28,7 @@ _EXIT_SECONDS = 1.0
 
 def main() -> None:
     """Run a worker until its parent lets it go."""
+    os.environ.pop(WORKER_MARK, None)
     os.closerange(STATUS_FD + 1, min(posix.descriptors_max(), _DESCRIPTORS_MAX))
     for fd in (TASKS_FD, CONTROL_FD):
         os.set_inheritable(fd, False)  # not for the programs that a task starts
@@ -42,6 +43,7 @@ def main() -> None:
     settings = read_settings(connection, idle_seconds)
     if settings is None:
         leave(0)
+    connection.status[HAS_SETTINGS] = 1
     runner = make_runner(connection, settings)
     context.worker = runner.context
     signal = runner.signal

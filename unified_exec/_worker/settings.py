@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
+WORKER_MARK = "UNIFIED_EXEC_WORKER"
+"""Set in the environment of a process that is to be a worker, which removes it. A process that keeps it is another
+program."""
+
 
 class WorkerKind:
     """What a worker runs: `CALLS` or `COROUTINES`.

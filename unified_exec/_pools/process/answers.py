@@ -138,6 +138,7 @@ class AnswerReader:
 
     def _on_other(self, worker: Worker, event: protocol.Event, fd: int | None) -> None:
         if type(event) is protocol.Ready:
+            worker.stop_start_timer()
             self._starts.succeeded()
             self._group.rest(worker)
         elif type(event) is protocol.Leaving:

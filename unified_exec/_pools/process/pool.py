@@ -16,6 +16,7 @@ from .worker_registry import WorkerRegistry
 from .worker_spec import make_spec
 
 IDLE_TIMEOUT = 60.0
+START_TIMEOUT = 30.0
 
 
 class ProcessPool(Backend):
@@ -34,9 +35,12 @@ class ProcessPool(Backend):
         idle_timeout: seconds after which a worker without work exits; ``None`` for never.
         grace: seconds between requesting a running task to stop and killing its worker.
         env: environment variables to set in the workers, on top of this process's own.
+        start_timeout: seconds after which a started process that has not become a worker is killed, and the waiting
+            tasks fail with `WorkerStartError`; ``None`` for never. The initializer's time does not count.
         name: shown in errors.
 
     Raises:
+        WorkerStartError: this program was started in place of a worker, see `freeze_support`.
         ValueError: a number is out of its range.
         SerializationError: the initializer or its arguments cannot travel.
 
@@ -67,9 +71,19 @@ class ProcessPool(Backend):
         idle_timeout: float | None = IDLE_TIMEOUT,
         grace: float = 1.0,
         env: dict[str, str] | None = None,
+        start_timeout: float | None = START_TIMEOUT,
         name: str | None = None,
     ) -> None:
-        spec = make_spec(max_workers, initializer, initargs, max_tasks_per_worker, max_worker_memory, idle_timeout, env)
+        spec = make_spec(
+            max_workers,
+            initializer,
+            initargs,
+            max_tasks_per_worker,
+            max_worker_memory,
+            idle_timeout,
+            env,
+            start_timeout,
+        )
         if grace < 0:
             raise ValueError(f"grace must not be negative, got {grace}")
         self.max_workers = spec.max_workers

@@ -13,9 +13,10 @@ import weakref
 from ..._platform import process_control
 from ..._platform.posix import anonymous_memory
 from ..._worker import connection, interpreter
-from ..._worker.settings import Settings
+from ..._worker.settings import WORKER_MARK, Settings
 from ...errors import WorkerStartError
 from .child import Child
+from .frozen import WORKER_OPTION, check_frozen, is_frozen
 
 _BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from unified_exec._worker.main import main; main()"
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -34,11 +35,12 @@ def start_process(environment: dict[str, str], arguments: tuple[str, ...] = ()) 
         WorkerStartError: the process could not be started.
     """
     process_control.check()
+    check_frozen()
     if not sys.executable:
         raise WorkerStartError("sys.executable is empty, so there is no Python to run it with")
     with contextlib.ExitStack() as undo:
         try:
-            child = _start_process(environment, arguments, undo)
+            child = _start_process({**environment, WORKER_MARK: "1"}, arguments, undo)
         except OSError as exc:
             raise WorkerStartError(f"{sys.executable} could not be run: {exc}") from exc
         undo.pop_all()
@@ -81,6 +83,8 @@ def _closing(
 
 
 def _command(arguments: tuple[str, ...]) -> list[str]:
+    if is_frozen():
+        return [sys.executable, WORKER_OPTION, *arguments]
     # -S: `site` costs half the start of an interpreter, and all it would do is told by the parent.
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     for name, value in sys._xoptions.items():  # those it leaves out

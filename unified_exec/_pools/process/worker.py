@@ -17,7 +17,7 @@ from ..._wire.frames import ProtocolError
 from ..._wire.pickling.functions import EncodedCall
 from ..._wire.protocol import OVER, UP, ParentConnection
 from ..._worker import cancel_signal
-from ..._worker.connection import STARTED, fd_message
+from ..._worker.connection import HAS_SETTINGS, STARTED, fd_message
 from ..._worker.settings import WorkerKind
 from ..._worker.shared_object import Shared
 from .child import Child
@@ -43,6 +43,7 @@ class Worker:
         killed_for: the task that it was killed to stop.
         detail: what else is known about its death.
         reaped: its process was reaped and our descriptors are closed.
+        start_timer: kills it if it does not become a worker; ``None`` once it is up.
     """
 
     __slots__ = (
@@ -60,6 +61,7 @@ class Worker:
         "pid",
         "reaped",
         "shares",
+        "start_timer",
         "stuck",
         "tasks",
     )
@@ -78,6 +80,7 @@ class Worker:
         self.detail: str | None = None
         self.reaped = False
         self.mailbox_closed = False
+        self.start_timer: Timer | None = None
         self.shares: set[bytes] = set()
         self.blocks: BlockCache | None = None
 
@@ -224,6 +227,16 @@ class Worker:
         """Return the id of the task the worker has started last, 0 if that was answered."""
         id: int = STARTED.unpack_from(self.child.status, 0)[0]
         return id if id in self.tasks else 0
+
+    def has_settings(self) -> bool:
+        """Tell whether it has read its settings: what it does until it is up is its initializer's."""
+        return bool(self.child.status[HAS_SETTINGS])
+
+    def stop_start_timer(self) -> None:
+        """Note, in its loop's thread, that it has come up or will not."""
+        if self.start_timer is not None:
+            self.start_timer.cancel()
+            self.start_timer = None
 
     def is_running(self, task: Task) -> bool:
         return task.id in self.tasks and (self.kind.concurrent or self.started() == task.id)

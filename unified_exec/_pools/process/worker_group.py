@@ -53,6 +53,10 @@ class WorkerGroup:
     def detach(self, worker: Worker) -> None:
         """Remove a worker and stop watching its descriptors: another loop may have it."""
         worker.blocks = None
+        if self.adapter.ended():
+            worker.start_timer = None  # it went with the loop
+        else:
+            worker.stop_start_timer()
         child = worker.child
         self.adapter.remove_reader(child.tasks.fileno())
         self.adapter.remove_reader(child.control.fileno())

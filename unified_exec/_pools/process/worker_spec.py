@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..._platform import cpu_count
 from ..._wire.pickling import codec
-from ..._worker.settings import WorkerKind
+from ..._worker.settings import WORKER_MARK, WorkerKind
 from ...errors import WorkerStartError
 from . import prestart
 from .start_worker import parent_settings, start_process
@@ -26,6 +26,7 @@ class WorkerSpec(NamedTuple):
         max_memory: a worker retires after a task that left it with more resident bytes than this.
         idle_timeout: a worker without work retires after this many seconds.
         env: environment variables on top of this process's own.
+        start_timeout: a process that has not become a worker after this many seconds is killed.
     """
 
     max_workers: int
@@ -35,6 +36,7 @@ class WorkerSpec(NamedTuple):
     max_memory: int | None
     idle_timeout: float | None
     env: dict[str, str]
+    start_timeout: float | None
 
     def start(self, kind: WorkerKind) -> Worker:
         """Start a worker and send it its settings; it reports when it is up.
@@ -73,22 +75,32 @@ def make_spec(
     max_memory: int | None,
     idle_timeout: float | None,
     env: dict[str, str] | None,
+    start_timeout: float | None,
 ) -> WorkerSpec:
     """Check the options of a pool, before any worker is started.
 
     Raises:
+        WorkerStartError: this program was started in place of a worker.
         ValueError: a number is out of its range.
         SerializationError: the initializer or its arguments cannot travel.
     """
+    if WORKER_MARK in os.environ:
+        raise WorkerStartError(
+            "this program was itself started as a worker of another: the other's sys.executable runs a program and not "
+            "Python; call unified_exec.freeze_support() first thing in it"
+        )
     limits = {"max_workers": max_workers, "max_tasks_per_worker": max_tasks, "max_worker_memory": max_memory}
     for name, value in limits.items():
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1 or None, got {value}")
-    if idle_timeout is not None and idle_timeout <= 0:
-        raise ValueError(f"idle_timeout must be positive or None, got {idle_timeout}")
+    for name, seconds in {"idle_timeout": idle_timeout, "start_timeout": start_timeout}.items():
+        if seconds is not None and seconds <= 0:
+            raise ValueError(f"{name} must be positive or None, got {seconds}")
     cores = cpu_count.cpu_count()
     encoded = None if initializer is None else _encode_initializer(initializer, initargs)
-    return WorkerSpec(max_workers or cores, cores, encoded, max_tasks, max_memory, idle_timeout, dict(env or {}))
+    return WorkerSpec(
+        max_workers or cores, cores, encoded, max_tasks, max_memory, idle_timeout, dict(env or {}), start_timeout
+    )
 
 
 def _encode_initializer(fn: Callable[..., object], args: tuple[Any, ...]) -> bytes:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from ..._platform import process_control
 from ..._wire import protocol
 from ..._wire.frames import ProtocolError
+from ...errors import WorkerStartError
 from .answers import AnswerReader
 from .reap import reap_worker
 from .start_retry import StartFailures
@@ -18,6 +21,8 @@ from .worker_registry import WorkerRegistry
 
 READ_MOST = 256
 """Answers read from one worker in one turn of the loop, so that the loop's other work gets its turn."""
+LOOK_AT_START = 5.0
+"""Seconds between two checks of a process that has not become a worker."""
 LOOK_AGAIN = 0.5
 """Seconds between two checks of a worker whose exit no descriptor tells for certain."""
 
@@ -42,6 +47,9 @@ class WorkerWatcher:
     def adopt(self, worker: Worker) -> None:
         """Add a worker to the group: this loop watches it from now on."""
         self._group.attach(worker)
+        timeout = self._registry.spec.start_timeout
+        if timeout is not None and worker.connection.state is protocol.STARTING:
+            self._check_start_in(LOOK_AT_START, worker, timeout, None)
         child, add_reader = worker.child, self._adapter.add_reader
         add_reader(child.tasks.fileno(), partial(self._guarded, self._on_answers, worker))
         add_reader(child.control.fileno(), partial(self._guarded, self._on_mailbox, worker))
@@ -89,6 +97,28 @@ class WorkerWatcher:
                 self._on_exit(worker)
             else:
                 self._adapter.call_later(LOOK_AGAIN, self._look, worker)
+
+    def _check_start_in(self, seconds: float, worker: Worker, left: float, used: int | None) -> None:
+        wait = min(seconds, left)
+        worker.start_timer = self._adapter.call_later(wait, self._check_start, worker, left - wait, used)
+
+    def _check_start(self, worker: Worker, left: float, used: int | None) -> None:
+        """Give up a process that does not become a worker: its time is over, or it sleeps and waits for something else.
+
+        Args:
+            left: seconds until its time is over.
+            used: the processor time it had used at the last check, ``None`` if it was not asleep or not checked.
+        """
+        if worker not in self._workers or worker.connection.state is not protocol.STARTING or worker.has_settings():
+            return
+        now = process_control.used_by_sleeper(worker.pid)
+        if left > 0 and (now is None or now != used):
+            self._check_start_in(LOOK_AT_START, worker, left, now)
+            return
+        seconds = (self._registry.spec.start_timeout or 0.0) - left
+        why = f"{sys.executable} did not become a worker within {seconds:g} s: is it Python? (see start_timeout)"
+        self._starts.refused(worker, WorkerStartError(why))
+        worker.kill()
 
     def _on_exit(self, worker: Worker) -> None:
         """The process has ended."""
