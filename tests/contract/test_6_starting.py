@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 from pathlib import Path
 
@@ -64,7 +65,7 @@ async def test_a_pool_whose_initializer_fails_once_is_whole_again_afterwards(tmp
 @pytest.mark.parametrize("known", [True, False], ids=["known as short", "unknown"])
 @pytest.mark.parametrize("how", tasks.DEATHS)
 async def test_a_death_while_starting_fails_the_waiting_tasks_and_ends_the_tries(
-    how: str, known: bool, tmp_path: Path
+    how: str, known: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also those that were sent ahead to another worker that is starting."""
 
@@ -74,6 +75,7 @@ async def test_a_death_while_starting_fails_the_waiting_tasks_and_ends_the_tries
     async with TaskScope() as scope:
         for n in range(50 if known else 0):
             await scope.spawn(double, n, on="process")
+    monkeypatch.setattr(start_retry, "KILLED_SECONDS", 0.1)
     log = str(tmp_path / "log")
     pool = ProcessPool(max_workers=2, initializer=tasks.note_and_die, initargs=(log, "x", how))
     async with pool, TaskScope(policy=Collect(), processes=pool) as scope:
@@ -83,7 +85,26 @@ async def test_a_death_while_starting_fails_the_waiting_tasks_and_ends_the_tries
         error = handle.exception()
         assert isinstance(error, WorkerStartError), error
         assert error.exitcode == codes[how]
-    assert 1 <= len(tasks.noted(log)) <= start_retry.TRIES + pool.max_workers
+        if how == "kill":
+            assert "starts in a row have failed" in str(error)
+    tries = start_retry.KILLED_TRIES if how == "kill" else 1
+    most = start_retry.KILLED_TRIES if how == "kill" else start_retry.TRIES
+    assert tries <= len(tasks.noted(log)) <= most + pool.max_workers
+
+
+async def test_workers_that_are_killed_while_they_start_cost_no_task(tmp_path: Path) -> None:
+    """As by the out-of-memory killer: the starts before the eleventh are killed from outside."""
+    log = str(tmp_path / "log")
+
+    def initializer() -> None:
+        tasks.note(log, os.getpid())
+        if len(tasks.noted(log)) <= 10:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    async with ProcessPool(max_workers=4, initializer=initializer) as pool:
+        async with TaskScope(processes=pool) as scope:
+            handles = [scope.spawn(tasks.double, n, on="process") for n in range(100)]
+        assert [handle.result() for handle in handles] == [2 * n for n in range(100)]
 
 
 async def test_a_start_that_fails_beside_a_busy_worker_is_not_tried_without_end(
