@@ -24,6 +24,8 @@ T = TypeVar("T")
 COPIED = ("unified_exec", "tests", "pyproject.toml")
 WHOLE = 900.0
 """Seconds for the tests of one file, unbroken."""
+NO_TESTS = 5
+"""Exit status of pytest when no test was chosen."""
 HANGS = 20
 """Seconds after which a single test counts as hanging, which is a failure too."""
 
@@ -40,12 +42,14 @@ class Verdict:
         by: that test; or why there is no verdict.
         seconds: how long it took.
         valid: the tests ran as they should.
+        empty: there was none to run.
     """
 
     killed: bool
     by: str
     seconds: float
     valid: bool = True
+    empty: bool = False
 
 
 class Hunters:
@@ -78,7 +82,7 @@ class Hunters:
                 tests.setdefault((test.partition("::")[0], mutant.only), set()).add(test)
         runs = [(sorted(selection), only) for (_, only), selection in tests.items()]
         for verdict in self._in_copies(lambda copy, one: run(*one, copy, WHOLE), runs):
-            if verdict.killed or not verdict.valid:
+            if verdict.killed or not (verdict.valid or verdict.empty):
                 return verdict.by
         return None
 
@@ -161,7 +165,9 @@ def run(selection: list[str], chosen: str, copy: Path, patience: float) -> Verdi
         hung = re.findall(r"::(\S.*?)(?: \++ Timeout|$)", out, re.MULTILINE)
         return Verdict(True, f"{hung[-1].strip() if hung else 'a test'}, which hung", seconds)
     lines = [line for line in (out + err).splitlines() if line.strip()]
-    return Verdict(False, lines[-1] if lines else "no output", seconds, valid=process.returncode == 0)
+    return Verdict(
+        False, lines[-1] if lines else "no output", seconds, process.returncode == 0, process.returncode == NO_TESTS
+    )
 
 
 def _end_what_is_left(copy: Path) -> None:
