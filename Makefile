@@ -53,12 +53,12 @@ demo: $(VENV)/.stamp-demo
 
 test: $(VENV)/.stamp-test
 	@echo "== pytest $(ARGS)"
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --max-worker-restart 0 $(ARGS)
 
 coverage: $(VENV)/.stamp-test
 	@echo "== pytest under coverage $(ARGS)"
 	@$(BIN)/python -m coverage erase
-	@$(BIN)/python -m coverage run -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m coverage run -m pytest -n $(JOBS) --dist loadfile --max-worker-restart 0 $(ARGS)
 	@$(BIN)/python -m coverage combine -q
 	@$(BIN)/python -m coverage report
 
