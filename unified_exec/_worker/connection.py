@@ -98,6 +98,11 @@ class WorkerConnection:
         self.reported_on: dict[int, int] = {}
         self.blocks: BlockCache | None = None
 
+    def close(self) -> None:
+        """Close our copies of the sockets, in a process that is not the worker."""
+        self.tasks.close()
+        self.control.close()
+
     def next_task(self, flags: int = 0) -> tuple[memoryview, int | None] | None:
         """Wait for the next message of the task stream; ``None`` when the parent has closed it or sent STOP.
 

@@ -14,8 +14,9 @@ from .._wire import frames
 from .._wire.errors.encode import encode_error
 from .._wire.pickling import codec
 from ..errors import WorkerStartError
-from . import context, interpreter, send_result, shared_object
+from . import context, forked, interpreter, send_result, shared_object
 from .connection import CONTROL_FD, HAS_SETTINGS, LIFELINE_FD, STATUS_FD, TASKS_FD, WorkerConnection, receive
+from .process_state import ProcessState
 from .run_calls import CallRunner
 from .settings import COROUTINES, WORKER_MARK, Settings
 
@@ -50,12 +51,18 @@ def main() -> None:
     signal.handlers[frames.SHARE] = shared_object.on_share
     signal.handlers[frames.DROP] = shared_object.on_drop
     signal.watch_swallowed()
+    forked.watch(connection, runner.in_forked_child)
     try:
         apply(settings)
+        if forked.happened:
+            forked.end(None)
     except BaseException as exc:
+        if forked.happened:
+            forked.end(exc)
         connection.answer(frames.pack_payload(frames.FAILED, _short_enough(encode_error(exc), exc)))
         leave(0)
     signal.install()
+    runner.process = ProcessState(settings.kind.concurrent)
     connection.answer(frames.pack_payload(frames.READY))
     signal.read_mailbox()
     try:

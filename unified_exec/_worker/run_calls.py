@@ -5,7 +5,6 @@ from __future__ import annotations
 from _collections import defaultdict  # type: ignore[import-not-found, unused-ignore]
 from _functools import partial  # type: ignore[import-not-found, unused-ignore]
 from _signal import getsignal
-from sys import gettrace, settrace
 from time import monotonic
 from typing import Any
 
@@ -15,11 +14,11 @@ from .._platform.shm_cache import KEEP, BlockCache
 from .._tasks.current import current
 from .._wire import frames
 from .._wire.pickling.functions import FunctionTable, decode_call
-from ..errors import Cancelled
-from . import send_result
+from . import forked, send_result
 from .call_cancel_signal import CallCancelSignal
 from .connection import STARTED, WorkerConnection
 from .context import WorkerContext, WorkerTask
+from .process_state import ProcessState
 from .settings import Settings
 
 SOON = 0.0002
@@ -38,6 +37,7 @@ class CallRunner:
     Attributes:
         signal: cancels the running task.
         context: what the tasks need of this worker.
+        process: what a task must leave as it was; set before the first task.
         functions: the functions this worker has learnt.
         done: how many tasks have run.
     """
@@ -53,6 +53,7 @@ class CallRunner:
         "context",
         "done",
         "functions",
+        "process",
         "signal",
     )
 
@@ -62,6 +63,7 @@ class CallRunner:
         self._may_wear_out = settings.max_tasks is not None or settings.max_memory is not None
         self.signal = CallCancelSignal(connection, CallRunner.run_task.__code__)
         self.context = WorkerContext(connection, self.signal)
+        self.process: ProcessState
         self.functions = FunctionTable()
         self.blocks = connection.blocks = BlockCache()
         self.done = 0
@@ -92,7 +94,12 @@ class CallRunner:
                 break
             if self.run_task(*received):
                 return
+            if not self.process.restore():
+                break
         connection.answer(frames.pack_payload(frames.RETIRED))
+
+    def in_forked_child(self) -> None:
+        """Called in the child of a fork: nothing more is to be done, for `run_task` looks."""
 
     def _next_soon(self) -> tuple[memoryview, int | None] | None:
         """Wait for the next message. Waking up takes longer than a short call: where one call follows another at once
@@ -151,15 +158,16 @@ class CallRunner:
             except BaseException as exc:
                 error = exc
                 signal.running = 0
-        except Cancelled as late:
-            # The signal came between the end of the function and the line that bars it: what happened stands.
+            self.process.quieten()
+        except BaseException as late:
+            # A signal came between the end of the function and the line that bars it: what happened stands.
             signal.running = 0
             if error is None and value is _NOTHING:
                 error = late.__context__ or late
-        if signal.trace is not None:  # a raise that found no opcode to land on; it would hit the next Python call
-            if gettrace() is signal.trace:
-                settrace(None)
-            signal.trace = None
+            self.process.quieten()
+        if forked.happened:
+            forked.end(error)
+        signal.trace = None
         if signal.loop_notified:
             cancelled_early.pop(id, None)
         signal.task = None

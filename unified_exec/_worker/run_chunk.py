@@ -11,6 +11,7 @@ from .._wire.errors.encode import encode_error
 from .._wire.errors.nodes import as_outcome_error
 from .._wire.pickling import codec
 from ..errors import Cancelled
+from . import forked
 
 
 class ItemFailure:
@@ -65,11 +66,15 @@ def run_chunk(fn: Callable[[Any], Any], go_on: bool, seconds: float, items: Iter
     try:
         for item in items:
             results.append(fn(item))
+            if forked.happened:
+                forked.end(None)
             if monotonic() > ends:
                 break
     except Cancelled:
         raise
     except BaseException as exc:
+        if forked.happened:
+            forked.end(exc)
         results.append(ItemFailure(exc))
         if go_on:
             return _run_rest(fn, results, items, ends)
@@ -82,9 +87,13 @@ def _run_rest(fn: Callable[[Any], Any], results: list[Any], items: Iterable[Any]
             break
         try:
             results.append(fn(item))
+            if forked.happened:
+                forked.end(None)
         except Cancelled:
             raise
         except BaseException as exc:
+            if forked.happened:
+                forked.end(exc)
             results.append(ItemFailure(exc))
     return ChunkResults(results)
 

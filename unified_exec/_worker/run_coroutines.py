@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections import deque
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
@@ -13,11 +14,12 @@ from .._platform.posix import DONTWAIT
 from .._tasks.current import current
 from .._wire import frames
 from .._wire.pickling.functions import FunctionTable
-from . import send_result
+from . import forked, send_result
 from .cancel_signal import NOT_REQUESTED
 from .connection import CONTROL_FD, TASKS_FD, WorkerConnection
 from .context import WorkerContext, WorkerTask
 from .loop_cancel_signal import LoopCancelSignal
+from .process_state import ProcessState
 from .run_calls import learn_only, load
 from .settings import Settings
 
@@ -31,6 +33,7 @@ class CoroutineRunner:
     Attributes:
         signal: cancels the running tasks.
         context: what the tasks need of this worker.
+        process: what tasks must leave as it was; set before the first task.
         functions: the functions this worker has learnt.
         running: the running tasks by id.
         done: how many tasks have ended.
@@ -44,6 +47,7 @@ class CoroutineRunner:
         code = CoroutineRunner._run.__code__
         self.signal = LoopCancelSignal(connection, self.running, self._cancel, self.leave, code)
         self.context = WorkerContext(connection, self.signal)
+        self.process: ProcessState
         self.functions = FunctionTable()
         self.done = 0
         self.leaving = False
@@ -56,6 +60,7 @@ class CoroutineRunner:
         signal, idle = self.signal, self._settings.idle
         self._loop = signal.loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
+        self.process.forget_handler = self._loop.remove_signal_handler
         signal.install()
         self._loop.add_reader(TASKS_FD, self._take)
         self._loop.add_reader(CONTROL_FD, signal.poll)
@@ -65,6 +70,13 @@ class CoroutineRunner:
         await self._over.wait()
         self._loop.remove_reader(TASKS_FD)
         self._loop.remove_reader(CONTROL_FD)
+
+    def in_forked_child(self) -> None:
+        """Called in the child of a fork: it ends when its coroutine hands over to the loop, before any other runs."""
+        loop = self.signal.loop
+        if loop is not None:
+            getattr(loop, "_ready", deque()).clear()  # there is no public way to drop what the loop has to call
+            loop.call_soon(forked.end_in_loop)
 
     def _take(self) -> None:
         try:
@@ -119,6 +131,8 @@ class CoroutineRunner:
                 value = await fn(*args)
             except BaseException as exc:
                 error = exc
+        if forked.happened:
+            forked.end(error)
         signal = self.signal
         if signal.trace is not None:  # a raise that found no opcode to land on; it would hit the next Python call
             if sys.gettrace() is signal.trace:
@@ -139,6 +153,10 @@ class CoroutineRunner:
         except OSError:
             os._exit(1)
         error = value = None
+        if not self.running:
+            self.process.quieten()
+            if not self.process.restore():
+                self.leave()
         self._last = monotonic()
         self._maybe_over()
 

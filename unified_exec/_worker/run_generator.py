@@ -11,6 +11,7 @@ from typing import Any
 from .._tasks.current import current
 from .._tasks.messages import Batch
 from ..errors import SerializationError
+from . import forked
 from .context import WorkerContext, WorkerTask
 
 AHEAD = 4
@@ -101,10 +102,16 @@ def run_generator(fn: Callable[..., Iterator[Any]], args: tuple[Any, ...]) -> in
     context.flushes[id] = batches.flush
     try:
         for item in items:
+            if forked.happened:
+                forked.end(None)
             if batches.add(item):
                 batches.send()
+        if forked.happened:
+            forked.end(None)
         batches.send()
-    except Exception:
+    except Exception as exc:
+        if forked.happened:
+            forked.end(exc)
         batches.send()
         raise
     finally:
@@ -137,12 +144,18 @@ async def run_async_generator(fn: Callable[..., AsyncIterator[Any]], args: tuple
 
     try:
         async for item in items:
+            if forked.happened:
+                forked.end(None)
             if batches.add(item):
                 await send()
             else:
                 loop.call_later(SLOW, batches.flush)
+        if forked.happened:
+            forked.end(None)
         await send()
-    except Exception:
+    except Exception as exc:
+        if forked.happened:
+            forked.end(exc)
         await send()
         raise
     finally:

@@ -44,7 +44,7 @@ class Settings:
         path: ``sys.path`` of the parent.
         argv: ``sys.argv`` of the parent.
         prefix: ``sys.prefix`` and ``sys.exec_prefix`` of the parent (a virtual environment's).
-        site: run `site.main`, because the parent's import system was changed by a ``.pth`` file.
+        site: run `site.main`, because a ``.pth`` file changed the parent's import system, or starts coverage.py.
         initializer: the pickled initializer and its arguments, or ``None``.
         max_tasks: retire after this many tasks, ``None`` for never.
         max_memory: retire after a task that left the worker with more resident bytes than this.

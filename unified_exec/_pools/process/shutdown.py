@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
+import time
 import warnings
 import weakref
 from collections.abc import Callable
@@ -11,15 +13,24 @@ from typing import Any
 
 from ..._loops.adapter import LoopAdapter
 from ..._wire.protocol import STARTING
+from ..._worker import context
 from . import disband, prestart
 from .worker import Worker
 from .worker_registry import WorkerRegistry
 
+EXIT_SECONDS = 1.0
+"""What the `atexit` functions of idle workers may take at the end of the program, all together."""
+NESTED_EXIT_SECONDS = 0.5
+"""The same in a worker, which has pools of its own: its own end must be over within `EXIT_SECONDS`."""
+SIGNAL_AGAIN = 0.05
+
 _registries: weakref.WeakSet[WorkerRegistry[Any]] = weakref.WeakSet()
+_leaving: list[tuple[float, Worker]] = []
+"""Workers that were dismissed at the end of the program, each with the instant at which it is killed."""
 
 
 def track(registry: WorkerRegistry[Any]) -> None:
-    """Have the workers reaped if the registry is dropped, killed at the end of the program, and left after a fork."""
+    """Have the workers reaped if the registry is dropped, ended with the program, and left after a fork."""
     _registries.add(registry)
     weakref.finalize(registry, _drop, registry.workers, registry.pool).atexit = False
 
@@ -88,17 +99,68 @@ def _drop(workers: set[Worker], pool: str) -> None:
     warnings.warn(f"unclosed {pool}: use `async with`, `with` or close()", ResourceWarning, stacklevel=2)
 
 
-@atexit.register
-def _kill_all() -> None:
+def _dismiss_free() -> None:
+    """Let the workers exit that no event loop has: the end of the program has begun.
+
+    They run their `atexit` functions while the program waits for its threads and runs its own.
+    """
+    until = time.monotonic() + (EXIT_SECONDS if context.worker is None else NESTED_EXIT_SECONDS)
     for registry in list(_registries):
-        kill(registry)
+        registry.all_lanes()  # frees the workers of loops that have ended
+        for worker in registry.take_free():
+            registry.forget(worker)
+            _leaving.append((until, worker))
+            _dismiss(registry, worker)
+
+
+def _dismiss(registry: WorkerRegistry[Any], worker: Worker) -> None:
+    if worker.connection.state == STARTING and registry.spec.initializer is None:
+        worker.kill()  # it has run nothing yet
+    worker.dismiss()
+
+
+@atexit.register
+def _end_workers() -> None:
+    """End all workers: idle ones run their `atexit` functions, busy ones are requested to stop; then kill."""
+    _dismiss_free()
+    until = time.monotonic() + (EXIT_SECONDS if context.worker is None else NESTED_EXIT_SECONDS)
+    lent: list[tuple[float, Worker]] = []
+    for registry in list(_registries):
+        for worker in list(registry.workers):  # an event loop that has not ended has them, maybe in another thread
+            worker.ends_with_program = True
+            tasks = list(worker.tasks)
+            for id in tasks:
+                worker.request_cancel(id, "the program ends")
+            _dismiss(registry, worker)
+            lent.append((until - EXIT_SECONDS + registry.grace if tasks else until, worker))
+    for instant, worker in sorted([*_leaving, *lent], key=lambda entry: entry[0]):
+        while not _has_ended(worker) and (now := time.monotonic()) < instant:
+            worker.child.wait_for_end(min(instant, now + SIGNAL_AGAIN))
+            for _, other in lent:
+                other.signal()
+        worker.kill()
+    for _, worker in _leaving:
+        worker.reap()
+    _leaving.clear()
+
+
+def _has_ended(worker: Worker) -> bool:
+    return worker.reaped or worker.child.has_ended()
 
 
 def _after_fork() -> None:
     disband.after_fork()
+    for _, worker in _leaving:
+        worker.close_after_fork()
+    _leaving.clear()
     for registry in list(_registries):
         registry.after_fork()
 
 
+try:
+    # Before the end of the program waits for its threads, as concurrent.futures does; `atexit` runs after that.
+    getattr(threading, "_register_atexit", atexit.register)(_dismiss_free)
+except RuntimeError:
+    pass  # the end of the program has begun
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

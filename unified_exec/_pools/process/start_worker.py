@@ -104,7 +104,7 @@ def parent_settings() -> Settings:
         path=[entry or folder for entry in sys.path if entry or folder],
         argv=list(sys.argv),
         prefix=(sys.prefix, sys.exec_prefix),
-        site=not sys.flags.no_site and len(sys.meta_path) > _STANDARD_FINDERS and _has_installed_finders(),
+        site=not sys.flags.no_site and (_measures_coverage() or _has_installed_finders()),
         authkey=_authkey(),
         interpreter=interpreter.read(),
     )
@@ -118,8 +118,15 @@ def _authkey() -> bytes | None:
     return bytes(process.current_process().authkey)
 
 
+def _measures_coverage() -> bool:
+    """Tell whether new interpreters start coverage.py, which they do through a `.pth` file: `site` reads those."""
+    return "COVERAGE_PROCESS_CONFIG" in os.environ or "COVERAGE_PROCESS_START" in os.environ
+
+
 def _has_installed_finders() -> bool:
-    return any("editable" in getattr(finder, "__module__", type(finder).__module__) for finder in sys.meta_path)
+    return len(sys.meta_path) > _STANDARD_FINDERS and any(
+        "editable" in getattr(finder, "__module__", type(finder).__module__) for finder in sys.meta_path
+    )
 
 
 def _close_lifelines() -> None:

@@ -39,6 +39,8 @@ class Worker:
         stuck: it has not answered for so long that tasks were taken back from it.
         cancel_timers: timers of the tasks that were requested to stop, by task id.
         blocks: what large arguments may be written into.
+        ends_with_program: the program ends and with it this worker; its event loop, in a thread that nobody waits for,
+            is told nothing any more.
         mailbox_closed: it has closed its end of the mailbox.
         killed_for: the task that it was killed to stop.
         detail: what else is known about its death.
@@ -54,6 +56,7 @@ class Worker:
         "child",
         "connection",
         "detail",
+        "ends_with_program",
         "killed_for",
         "kind",
         "load",
@@ -79,6 +82,7 @@ class Worker:
         self.killed_for: Task | None = None
         self.detail: str | None = None
         self.reaped = False
+        self.ends_with_program = False
         self.mailbox_closed = False
         self.start_timer: Timer | None = None
         self.shares: set[bytes] = set()

@@ -57,14 +57,18 @@ class WorkerGroup:
             worker.start_timer = None  # it went with the loop
         else:
             worker.stop_start_timer()
-        child = worker.child
-        self.adapter.remove_reader(child.tasks.fileno())
-        self.adapter.remove_reader(child.control.fileno())
-        self.adapter.remove_reader(child.lifeline.fileno() if child.pidfd is None else child.pidfd)
+        self.unwatch(worker)
         self.workers.remove(worker)
         self.not_idle(worker)
         if not self.workers:
             self.blocks.forget()
+
+    def unwatch(self, worker: Worker) -> None:
+        """Stop watching a worker's descriptors."""
+        child = worker.child
+        self.adapter.remove_reader(child.tasks.fileno())
+        self.adapter.remove_reader(child.control.fileno())
+        self.adapter.remove_reader(child.lifeline.fileno() if child.pidfd is None else child.pidfd)
 
     def has_tasks(self) -> bool:
         """Tell whether tasks wait or run here. Certain in the loop's own thread only."""

@@ -61,6 +61,9 @@ class WorkerWatcher:
 
     def _guarded(self, react: Callable[[Worker], None], worker: Worker) -> None:
         """Let a bug of ours cost this worker only: a loop calls a reader that raises again and again, or ends."""
+        if worker.ends_with_program:
+            self._group.unwatch(worker)
+            return
         try:
             react(worker)
         except Exception as exc:

@@ -145,6 +145,9 @@ class ThreadPool(Backend):
 def _after_fork() -> None:
     for pool in _pools:
         pool._lanes = {}
+    call = current.get()
+    if isinstance(call, ThreadCall):
+        call.state = ENDED  # here it runs in the main thread, and no pool of the child waits for it
 
 
 if hasattr(os, "register_at_fork"):
