@@ -34,6 +34,9 @@ if TYPE_CHECKING:
         def decided(self) -> bool:
             """Its policy has decided the outcome: nothing is tried again."""
 
+        def is_cancelled(self) -> bool:
+            """Tell, from any thread, whether it or a scope around it was cancelled."""
+
         def reason(self) -> str:
             """Why it cancels its tasks."""
 
@@ -216,6 +219,12 @@ class TaskHandle(Task, Generic[T]):
         if not self.cancel_requested:
             self.by_scope = True
             self.stop_reason = reason
+
+    def scope_is_cancelled(self) -> bool:
+        return self.owner.is_cancelled()
+
+    def note_scope_is_cancelled(self) -> None:
+        self.note_scope_cancel("its scope was cancelled")
 
     def when_done(self, fn: Callable[[], object]) -> None:
         """Call `fn()` in the loop's thread when the task has ended; at once if it has."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anyio import CancelScope
 
 
 class Timer:
@@ -35,6 +38,10 @@ class LoopAdapter(ABC):
 
     @abstractmethod
     def remove_reader(self, fd: int) -> None: ...
+
+    def is_cancelled(self, scope: CancelScope) -> bool:
+        """Tell, from any thread, whether `scope` or one around it was cancelled, delivered to its tasks or not yet."""
+        return scope.cancel_called
 
     def check_readers(self) -> None:  # noqa: B027  most loops have readers
         """Check that `add_reader` works on this loop.

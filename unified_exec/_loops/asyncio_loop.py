@@ -6,10 +6,13 @@ import asyncio
 import socket
 from collections.abc import Callable, Generator
 from contextvars import Context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import WorkerStartError
 from .adapter import LoopAdapter, Timer, Waiter
+
+if TYPE_CHECKING:
+    from anyio import CancelScope
 
 
 class _Future(asyncio.Future[None]):
@@ -118,6 +121,17 @@ class AsyncioAdapter(LoopAdapter):
         finally:
             ours.close()
             theirs.close()
+
+    def is_cancelled(self, scope: CancelScope) -> bool:
+        at: Any = scope  # there is no public way from a scope to the one around it
+        try:
+            while at is not None:
+                if at._cancel_called:
+                    return True
+                at = None if at._shield else at._parent_scope
+        except AttributeError:
+            return scope.cancel_called
+        return False
 
     def ended(self) -> bool:
         return self.loop.is_closed()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Generator
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from .adapter import LoopAdapter, Timer, Waiter
+
+if TYPE_CHECKING:
+    from anyio import CancelScope
 
 _guarded: set[type] = set()
 
@@ -99,6 +102,13 @@ class TrioAdapter(LoopAdapter):
         if scope is not None and not self._ended:
             scope.cancel()
             trio.lowlevel.notify_closing(fd)
+
+    def is_cancelled(self, scope: CancelScope) -> bool:
+        # There is no public way from a scope to the one around it. Trio itself keeps this flag for all scopes below.
+        status = getattr(getattr(scope, "_CancelScope__original", None), "_cancel_status", None)
+        if status is not None and status.effectively_cancelled:
+            return True
+        return not self.elsewhere() and scope.cancel_called  # looks at its deadline, too: for the loop's thread
 
     def ended(self) -> bool:
         return self._ended

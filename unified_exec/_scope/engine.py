@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from .._handles import validation
 from .._handles.handle import TaskHandle
@@ -164,12 +165,13 @@ class ScopeEngine:
         if backend is None:
             self._launch_coroutine(handle, timeout)
             return handle
-        around, enclosing, remote = self._around, self._enclosing, self._remote
-        deadline = around.deadline
+        enclosing, remote = self._enclosing, self._remote
+        deadline = self._around.deadline
         if timeout is not None or enclosing is not None or deadline != INF:
             handle.deadline = nearest(enclosing, deadline, timeout)
-        if self._outcomes.decided is not None or remote.draining or around.cancel_called:
+        if self._outcomes.decided is not None or remote.draining or self.adapter.is_cancelled(self._around):
             handle.note_scope_cancel(self.reason())
+            self._group.start_soon(checkpoint_if_cancelled)  # raises the cancellation of an enclosing scope
             handle.settle_cancelled()
             return handle
         remote.submit(handle, backend)
@@ -247,6 +249,10 @@ class ScopeEngine:
         return self._outcomes.restart(error, time.monotonic())
 
     # -- stopping
+
+    def is_cancelled(self) -> bool:
+        """Tell, from any thread, whether the scope or one around it was cancelled."""
+        return self.adapter.is_cancelled(self._around)
 
     def reason(self) -> str:
         """Why the scope cancels its tasks."""

@@ -83,6 +83,12 @@ class Attempt(Task):
     def on_message(self, message: Any) -> None:
         self._retrying.on_message(message)
 
+    def scope_is_cancelled(self) -> bool:
+        return self._retrying.handle.scope_is_cancelled()
+
+    def note_scope_is_cancelled(self) -> None:
+        self._retrying.handle.note_scope_is_cancelled()
+
     def settled(self) -> None:
         self._retrying.on_attempt_ended(self)
 
@@ -94,17 +100,17 @@ class RetryingLane(Lane):
         "_adapter",
         "_attempt",
         "_context",
-        "_handle",
         "_lane",
         "_permit",
         "_plan",
         "_prepared",
         "_timer",
         "_waiter",
+        "handle",
     )
 
     def __init__(self, handle: TaskHandle[Any], plan: RunPlan, lane: Lane, adapter: LoopAdapter) -> None:
-        self._handle = handle
+        self.handle = handle
         self._plan = plan
         self._lane = lane
         self._adapter = adapter
@@ -122,7 +128,7 @@ class RetryingLane(Lane):
             PoolClosed: the pool takes no more work.
             SerializationError: the call cannot travel.
         """
-        attempt = Attempt(self._handle, self)
+        attempt = Attempt(self.handle, self)
         self._prepared = self._lane.prepare(attempt)
         task.location = self
         self._acquire_limit(attempt)
@@ -131,7 +137,7 @@ class RetryingLane(Lane):
         return self._attempt is not None and self._attempt.state is TaskState.RUNNING
 
     def cancel(self, tasks: Iterable[Task], reason: str | None) -> None:
-        handle = self._handle
+        handle = self.handle
         if handle.outcome is not None:
             return
         if self._attempt is not None:
@@ -146,8 +152,8 @@ class RetryingLane(Lane):
         handle.settle_cancelled()
 
     def on_message(self, message: Any) -> None:
-        if self._handle.outcome is None:
-            self._handle.on_message(message)
+        if self.handle.outcome is None:
+            self.handle.on_message(message)
 
     def _acquire_limit(self, attempt: Attempt) -> None:
         limit = self._plan.limit
@@ -185,21 +191,21 @@ class RetryingLane(Lane):
 
     def _again(self) -> None:
         self._timer = None
-        self._handle.attempts += 1
-        attempt = Attempt(self._handle, self)
+        self.handle.attempts += 1
+        attempt = Attempt(self.handle, self)
         self._guarded(self._acquire_limit, attempt)
 
     def _guarded(self, fn: Callable[[Attempt], object], attempt: Attempt) -> None:
         """Continue in a callback of the loop: an error fails the task."""
-        if self._handle.outcome is None:
+        if self.handle.outcome is None:
             try:
                 fn(attempt)
             except Exception as error:
-                self._handle.settle(Outcome(error=error))
+                self.handle.settle(Outcome(error=error))
 
     def on_attempt_ended(self, attempt: Attempt) -> None:
         """Settle the task with the outcome of an attempt, unless there is another attempt."""
-        handle, outcome = self._handle, attempt.outcome
+        handle, outcome = self.handle, attempt.outcome
         assert outcome is not None
         stopped = handle.cancel_requested or attempt.stop_reason is not None
         self._attempt = None

@@ -152,6 +152,13 @@ class Task:
     def settle_cancelled(self) -> None:
         self.settle(CANCELLED)
 
+    def scope_is_cancelled(self) -> bool:
+        """Tell, from any thread, whether its scope, or one around that, was cancelled, delivered or not yet."""
+        return False
+
+    def note_scope_is_cancelled(self) -> None:
+        """Note, in the loop's thread, that the task has ended because it found its scope cancelled."""
+
     def on_message(self, message: Any) -> None:
         """Called in the loop's thread with each message of the running task; a handle passes it to its listener."""
 

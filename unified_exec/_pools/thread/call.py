@@ -52,6 +52,7 @@ class ThreadCall(CurrentTask):
         interruptible: the function may be interrupted.
         token, finishing: see `Interruptible`.
         loop_scopes: cancel scopes of what the task runs on the loop; only the loop's thread changes the set.
+        scope_cancelled: the task has found its scope cancelled before the loop delivered that.
     """
 
     __slots__ = (
@@ -64,6 +65,7 @@ class ThreadCall(CurrentTask):
         "loop_scopes",
         "outcome",
         "owner",
+        "scope_cancelled",
         "siblings",
         "state",
         "task",
@@ -88,7 +90,7 @@ class ThreadCall(CurrentTask):
         self.siblings: NestedCalls | None = None
         self.token: InterruptToken | None = None
         self.interruptible = task.interrupt or lane.interruptible
-        self.extra = self.finishing = False
+        self.extra = self.finishing = self.scope_cancelled = False
         self.loop_scopes: set[anyio.CancelScope] | None = None
         self.finished_at = 0.0
 
@@ -99,6 +101,17 @@ class ThreadCall(CurrentTask):
 
     def is_running(self, task: Task) -> bool:
         return self.state == RUNNING
+
+    def is_cancelled(self) -> bool:
+        # The scope itself is asked: the loop may have had no time yet to deliver its cancellation.
+        task = self.task
+        if not self.cancel_requested and task is not None and task.scope_is_cancelled():
+            self.scope_cancelled = True
+        return self.cancel_requested or self.scope_cancelled
+
+    def check_cancelled(self) -> None:
+        if self.is_cancelled():
+            raise Cancelled(self.reason if self.cancel_requested else "its scope was cancelled")
 
     def run(self) -> None:
         """Run the function in this thread and keep its outcome. Raises nothing; leaves no reference in the thread."""
@@ -134,7 +147,7 @@ class ThreadCall(CurrentTask):
             return Outcome(error=error)
         if isinstance(exc, Exception):
             return Outcome(error=exc)
-        if self.cancel_requested:
+        if self.cancel_requested or self.scope_cancelled:
             loop_cancelled = self.token is not None and self.token.loop_cancelled
             if consists_of(exc, (Cancelled, *cancellations()) if loop_cancelled else (Cancelled,)):
                 return CANCELLED

@@ -190,6 +190,8 @@ class ThreadLane(CallLane, Lane):
                 call.task = call.outcome = None
                 if task is not None and outcome is not None:
                     task.finished_at = call.finished_at
+                    if outcome.cancelled and not task.cancel_requested:
+                        task.note_scope_is_cancelled()
                     task.settle(outcome)
         finally:  # a broken handle costs no other task its result
             rest = list(calls)
