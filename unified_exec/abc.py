@@ -144,6 +144,9 @@ class Lane(ABC):
         If a task returns a value nevertheless, the value is kept. Tasks that are done are skipped.
         """
 
+    def abandon(self, task: Task) -> None:  # noqa: B027  only what cannot be stopped is abandoned
+        """Settle a task as cancelled that was asked to stop and has not: Ctrl-C was pressed again and again."""
+
     def open_stream(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> StreamReader:
         """Prepare a task that runs the generator function `fn` and sends its items (where `Capabilities.streams`).
 

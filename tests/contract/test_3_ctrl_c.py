@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -135,3 +136,42 @@ def test_ctrl_c_runs_the_finally_blocks_and_leaves_no_child(loop: str, tmp_path:
             os.kill(pid, 9)
         process.wait()
         os.close(master)
+
+
+DEAF_THREAD = """
+import sys, time
+import anyio
+from unified_exec import TaskScope
+
+async def main():
+    async with TaskScope() as scope:
+        scope.spawn(time.sleep, 600)
+        scope.spawn(announce)
+
+async def announce():
+    print("ready", flush=True)
+
+try:
+    anyio.run(main, backend=sys.argv[1])
+finally:
+    print("bye", flush=True)
+"""
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_the_third_ctrl_c_ends_a_program_whose_thread_does_not(tmp_path: Path, loop: str) -> None:
+    path = tmp_path / "deaf.py"
+    path.write_text(DEAF_THREAD)
+    with subprocess.Popen(
+        [sys.executable, str(path), loop], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as program:
+        try:
+            assert program.stdout is not None
+            assert program.stdout.readline() == "ready\n"
+            for _ in range(3):
+                program.send_signal(signal.SIGINT)
+                until(lambda: program.poll() is not None, 0.5)
+            out, _ = program.communicate(timeout=10)
+            assert out == "bye\n"
+        finally:
+            program.kill()

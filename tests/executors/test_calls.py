@@ -123,3 +123,53 @@ def test_a_callback_in_a_thread_may_wait_for_another_call() -> None:
         gate.set()
         assert seen.result(PATIENT) == 5
         second.result()
+
+
+def by_result(call: futures.Future[int], executor: ThreadExecutor) -> None:
+    call.result(10)
+
+
+def by_exception(call: futures.Future[int], executor: ThreadExecutor) -> None:
+    assert call.exception(10) is None
+
+
+def by_wait(call: futures.Future[int], executor: ThreadExecutor) -> None:
+    assert futures.wait([call], 10).done
+
+
+def by_as_completed(call: futures.Future[int], executor: ThreadExecutor) -> None:
+    assert list(futures.as_completed([call], 10)) == [call]
+
+
+def by_map(call: futures.Future[int], executor: ThreadExecutor) -> None:
+    assert list(executor.map(int, ["1", "2"], timeout=10)) == [1, 2]
+
+
+@pytest.mark.parametrize("wait", [by_result, by_exception, by_wait, by_as_completed, by_map])
+def test_a_call_that_waits_for_a_call_of_the_same_thread_executor_does_not_deadlock(wait: Any) -> None:
+    with ThreadExecutor(1) as executor:
+
+        def nested(depth: int) -> int:
+            if depth == 0:
+                return 0
+            call = executor.submit(nested, depth - 1)
+            wait(call, executor)
+            return call.result(10) + 1
+
+        assert executor.submit(nested, 10).result(20) == 10
+
+
+def test_a_thread_executor_of_one_runs_calls_that_nothing_waits_for_one_after_another() -> None:
+    log: list[str] = []
+    with ThreadExecutor(1) as executor:
+        inner: list[futures.Future[None]] = []
+
+        def outer() -> None:
+            inner.append(executor.submit(log.append, "inner"))
+            futures.wait([executor_of_others.submit(int)])  # not one of its own
+            log.append("outer")
+
+        with ThreadExecutor(1) as executor_of_others:
+            executor.submit(outer).result(10)
+        inner[0].result(10)
+    assert log == ["outer", "inner"]

@@ -8,6 +8,7 @@ ONE = "test_3_one_cancellation.py"
 INNER_LOOPS = "test_3_inner_event_loops.py"
 THREADS = "test_3_thread_tasks.py"
 PROCESSES = "test_3_process_tasks.py"
+ALREADY = "test_3_cancelled_already.py"
 COROUTINES = "test_3_coroutines_in_a_process.py"
 EVERY_WAY = f"{ONE}::test_every_way_of_cancelling_asks_the_task_and_tells_why"
 
@@ -235,5 +236,32 @@ CANCELLATION = (
         old="    if worker.killed_for is not None:",
         new="    if False:",
         tests=(f"{COROUTINES}::test_the_neighbours_of_a_killed_coroutine_are_told_whose_fault_it_was",),
+    ),
+    Mutant(
+        clause=3,
+        place="thread",
+        breaks="what is cancelled already never starts",
+        file="_loops/asyncio_loop.py",
+        old="at = None if at._shield else at._parent_scope",
+        new="at = None",
+        tests=(f"{ALREADY}::test_a_thread_task_spawned_where_an_enclosing_scope_is_cancelled_never_starts",),
+    ),
+    Mutant(
+        clause=3,
+        place="thread",
+        breaks="a look at the cancellation asks the scope itself",
+        file="_pools/thread/call.py",
+        old="if not self.cancel_requested and task is not None and task.scope_is_cancelled():",
+        new="if False:",
+        tests=(f"{ALREADY}::test_a_look_right_after_an_enclosing_scope_was_cancelled_is_told_so",),
+    ),
+    Mutant(
+        clause=3,
+        place="thread",
+        breaks="the third Ctrl-C ends a program whose thread does not end",
+        file="_loops/trio_ctrl_c.py",
+        old="            if self._counts[fn] == 2:",
+        new="            if False:",
+        tests=("test_3_ctrl_c.py::test_the_third_ctrl_c_ends_a_program_whose_thread_does_not",),
     ),
 )

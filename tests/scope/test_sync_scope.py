@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from unified_exec import (
     TaskState,
     TaskTimeout,
     ThreadPool,
+    check_cancelled,
 )
 
 
@@ -313,3 +315,30 @@ def test_what_failed_is_freed_with_the_last_reference_to_it(place: Place) -> Non
         assert failed() is None
     finally:
         gc.enable()
+
+
+def test_what_a_signal_handler_raises_while_the_scope_waits_gets_the_clean_up() -> None:
+    cleaned: list[str] = []
+    started = threading.Event()
+
+    def task() -> None:
+        started.set()
+        try:
+            while True:
+                check_cancelled()
+                time.sleep(0.001)
+        finally:
+            cleaned.append("task")
+
+    def stop(signum: int, frame: object) -> None:
+        raise SystemExit(3)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(SystemExit) as caught, SyncTaskScope() as scope:
+            scope.spawn(task)
+            threading.Thread(target=lambda: (started.wait(), os.kill(os.getpid(), signal.SIGTERM))).start()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert caught.value.code == 3
+    assert cleaned == ["task"]

@@ -40,14 +40,19 @@ class LoopThread:
             RuntimeError: the scope was open before.
         """
         threading.Thread(target=self._run, name="unified_exec sync scope", daemon=True).start()
-        wait((self._opened, self._ended), return_when="FIRST_COMPLETED")
+        try:
+            wait((self._opened, self._ended), return_when="FIRST_COMPLETED")
+        except BaseException:  # of a signal handler: the block will not run
+            self._opened.add_done_callback(lambda _: self.call_soon(self._leave, None))
+            raise
         if not self._opened.done():
             self._ended.result()
 
     def close(self, exc: BaseException | None) -> bool:
         """Exit the scope: wait for its tasks, or cancel them if the block raised `exc`.
 
-        The first Ctrl-C while it waits cancels the tasks; the second one is raised at once.
+        What a signal handler raises while it waits (Ctrl-C, `SystemExit`) cancels the tasks, as in the block; the
+        second time it is raised at once.
 
         Returns:
             whether `exc` was only a cancellation by the scope itself, which is not raised again.
@@ -60,11 +65,12 @@ class LoopThread:
         while not self._ended.done():
             try:
                 wait((self._ended,))
-            except KeyboardInterrupt as again:
+            except BaseException as raised:
                 if interrupt is not None:
                     raise
-                interrupt = again
-                self.call_soon(self._scope.cancel, "Ctrl-C")
+                interrupt = raised
+                ctrl_c = isinstance(raised, KeyboardInterrupt)
+                self.call_soon(self._scope.cancel, "Ctrl-C" if ctrl_c else f"{type(raised).__name__} was raised")
         failed = self._ended.exception()
         self._ended = Future()  # no cycle from the error over its traceback to the future that holds it
         try:

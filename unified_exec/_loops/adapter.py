@@ -68,6 +68,11 @@ class LoopAdapter(ABC):
     def guard(self, *classes: type) -> None:  # noqa: B027  most loops need none
         """Keep Ctrl-C out of the methods of `classes`, where the loop can raise it between any two bytecodes."""
 
+    def on_second_ctrl_c(self, fn: Callable[[], object]) -> Callable[[], object]:
+        """Call `fn` in the loop's thread at the second Ctrl-C from now on, if this loop itself would wait on for ever;
+        returns a function that ends this."""
+        return int
+
     def deliver(self, fn: Callable[..., object], *args: Any) -> None:
         """Call `fn(*args)`, which delivers results, from a callback of the loop.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from .adapter import LoopAdapter, Timer, Waiter
+from .trio_ctrl_c import CtrlCCounter
 
 if TYPE_CHECKING:
     from anyio import CancelScope
@@ -48,6 +49,7 @@ class TrioAdapter(LoopAdapter):
         self._readers: dict[int, trio.CancelScope] = {}
         self._at_end: list[weakref.WeakMethod[Callable[[], object]]] = []
         self._ended = False
+        self._ctrl_c: CtrlCCounter | None = None
         trio.lowlevel.spawn_system_task(self._watch_end)
 
     async def _watch_end(self) -> None:
@@ -128,6 +130,11 @@ class TrioAdapter(LoopAdapter):
                 method = member.fget if isinstance(member, property) else member
                 if isinstance(method, FunctionType):
                     trio.lowlevel.enable_ki_protection(method)
+
+    def on_second_ctrl_c(self, fn: Callable[[], object]) -> Callable[[], object]:
+        if self._ctrl_c is None:
+            self._ctrl_c = CtrlCCounter(self._token)
+        return self._ctrl_c.add(fn)
 
     def on_end(self, fn: Callable[[], object]) -> None:
         self._at_end = [*(kept for kept in self._at_end if kept() is not None), weakref.WeakMethod(fn)]

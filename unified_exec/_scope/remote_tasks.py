@@ -104,8 +104,22 @@ class RemoteTasks:
     async def drain(self) -> None:
         """Wait for the last task; a cancellation of the waiting coroutine is raised after that.
 
-        The shield has no deadline: a scope never exits before its tasks have ended (the law, clause 1).
+        The shield has no deadline: a scope never exits before its tasks have ended (the law, clause 1), unless Ctrl-C
+        is pressed again and again.
         """
+        cancelled: BaseException | None = None
+        end_counting = self._adapter.on_second_ctrl_c(self._abandon)
+        try:
+            cancelled = await self._wait_shielded()
+        finally:
+            end_counting()
+        if cancelled is not None:
+            try:
+                raise cancelled
+            finally:
+                del cancelled
+
+    async def _wait_shielded(self) -> BaseException | None:
         cancelled: BaseException | None = None
         with anyio.CancelScope(shield=True):
             while self.tasks:
@@ -115,8 +129,8 @@ class RemoteTasks:
                     await self._waiter
                 except anyio.get_cancelled_exc_class() as exc:  # by asyncio itself, which ignores shields
                     cancelled = exc
-        if cancelled is not None:
-            try:
-                raise cancelled
-            finally:
-                del cancelled
+        return cancelled
+
+    def _abandon(self) -> None:
+        for handle, lane in list(self.tasks.items()):
+            lane.abandon(handle)

@@ -151,6 +151,10 @@ class RetryingLane(Lane):
             self._plan.limit.cancel(self._waiter)
         handle.settle_cancelled()
 
+    def abandon(self, task: Task) -> None:
+        if self._attempt is not None:
+            self._lane.abandon(self._attempt)
+
     def on_message(self, message: Any) -> None:
         if self.handle.outcome is None:
             self.handle.on_message(message)

@@ -6,7 +6,7 @@ import threading
 import weakref
 from _thread import start_new_thread
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import Executor, wait
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -19,6 +19,7 @@ from .._tasks.current import current
 from .._tasks.task import Task
 from ..errors import PoolClosed, WorkerStartError
 from . import _atexit, _map
+from .thread_future import ThreadFuture
 
 if TYPE_CHECKING:
     from .._pools.thread.lane import ThreadLane
@@ -27,22 +28,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _numbers = count()
-
-
-class ThreadFuture(Future[T]):
-    """The future of a call in a thread. As in the standard library, a running call cannot be cancelled."""
-
-    # Kept until the call begins or is cancelled, whichever is first; the executor until the call has ended.
-    _work: tuple[Callable[..., T], tuple[Any, ...], dict[str, Any]] | None = None
-    _executor: ThreadExecutor | None = None
-    _number = 0
-
-    def cancel(self) -> bool:
-        """Cancel the call unless it is running or done; returns whether it is cancelled."""
-        if not super().cancel():
-            return False
-        self._work = None
-        return True
 
 
 class _InlineAdapter(LoopAdapter):
@@ -168,7 +153,8 @@ class ThreadExecutor(Executor):
             lane = self._lane = self._pool.lane(_InlineAdapter(self))
         except PoolClosed as error:
             raise RuntimeError(f"cannot schedule new futures: {error}") from error
-        lane.token = None  # `anyio.from_thread` is not for the loop that happens to run here
+        lane.link = None  # `anyio.from_thread` is not for the loop that happens to run here
+        lane.names_threads = False  # they have the names that the standard library gives
         return lane
 
     def map(  # type: ignore[override, unused-ignore]
@@ -228,6 +214,12 @@ class ThreadExecutor(Executor):
             del pending[:1]
         for future in reversed(pending):
             future.cancel()
+
+    def give_place(self) -> None:
+        """Let a queued call run although the code that calls this occupies a thread of the pool."""
+        lane = self._lane
+        if lane is not None:
+            lane.give_place()
 
     def idle_for_good(self) -> bool:
         """Tell whether nothing runs here and nothing ever will."""

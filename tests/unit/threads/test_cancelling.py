@@ -123,3 +123,21 @@ async def test_closing_does_not_hang_on_abandoned_tasks_that_end_first() -> None
         it.cancel(job)
         blocker.go.set()
         await comes_true(lambda: job.worker not in sys._current_frames())
+
+
+async def test_the_error_of_an_abandoned_task_that_fails_later_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    def fail() -> None:
+        began.set()
+        go.wait()
+        raise OSError("disk full")
+
+    async with driver() as it:
+        job = it.spawn(fail, abandon=True)
+        await happens(began)
+        it.cancel(job)
+        assert job.outcome is not None
+        go.set()
+        await comes_true(lambda: "has failed" in caplog.text)
+    assert "OSError: disk full" in caplog.text

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -66,11 +68,20 @@ async def test_one_call_after_another_uses_one_thread() -> None:
         assert len(workers) <= 2  # the first may still be on its way to idle when the second call comes
 
 
-async def test_threads_are_daemons_with_a_name() -> None:
+def whoami() -> tuple[threading.Thread, str, str]:
+    system = f"/proc/self/task/{threading.get_native_id()}/comm"
+    shown = Path(system).read_text().strip() if os.path.exists(system) else ""
+    return threading.current_thread(), threading.current_thread().name, shown
+
+
+async def test_threads_are_daemons_and_carry_the_name_of_the_task_while_it_runs() -> None:
     async with driver(name="crew") as it:
-        me = await it.spawn(threading.current_thread).value()
-        assert me.daemon
-        assert me.name == "unified_exec crew"
+        for name in ("load the orders", "whoami"):
+            me, in_python, in_system = await it.spawn(whoami, name=name).value()
+            assert me.daemon
+            assert in_python == name
+            assert in_system in (name[:15], "")
+        await comes_true(lambda: me.name == "unified_exec crew")
 
 
 async def test_idle_threads_retire_and_new_ones_come(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,15 @@ class ThreadCall(CurrentTask):
         self.outcome = outcome
         del task, args, fn, outcome  # the error's traceback may lead back to this frame
 
+    def log_abandoned(self) -> None:
+        outcome, self.outcome = self.outcome, None
+        if outcome is not None and outcome.error is not None:
+            import logging
+
+            logging.getLogger("unified_exec").error(
+                "task %r, which was abandoned, has failed", self.name, exc_info=outcome.error
+            )
+
     def _failed(self, exc: BaseException) -> Outcome[Any]:
         exc.__traceback__ = _without_own_frames(exc.__traceback__)
         if isinstance(exc, StopIteration):  # as in a coroutine: nobody could await it
@@ -148,7 +157,7 @@ class ThreadCall(CurrentTask):
         if isinstance(exc, Exception):
             return Outcome(error=exc)
         if self.cancel_requested or self.scope_cancelled:
-            loop_cancelled = self.token is not None and self.token.loop_cancelled
+            loop_cancelled = self.loop_scopes is not None or (self.token is not None and self.token.loop_cancelled)
             if consists_of(exc, (Cancelled, *cancellations()) if loop_cancelled else (Cancelled,)):
                 return CANCELLED
         from ..._wire.errors.nodes import as_outcome_error

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.lowlevel import EventLoopToken, current_token
@@ -11,6 +12,9 @@ from anyio.lowlevel import EventLoopToken, current_token
 from ..._tasks.current import current
 from ...errors import Cancelled
 from .call import ThreadCall
+
+if TYPE_CHECKING:
+    from .from_thread_trio import TrioHost
 
 try:
     from anyio._core._eventloop import threadlocals
@@ -67,18 +71,44 @@ class FromThread:
         return getattr(self._backend, name)
 
 
-def token_for_threads() -> EventLoopToken | None:
-    """Return a token for the lane of the running loop; ``None`` if anyio does not know the loop."""
+class LoopLink:
+    """The event loop of a lane, as its threads reach it.
+
+    Attributes:
+        token: what `anyio.from_thread` uses.
+        trio_host: what `trio.from_thread` uses; ``None`` on other loops.
+    """
+
+    __slots__ = ("token", "trio_host")
+
+    def __init__(self, token: EventLoopToken) -> None:
+        # The token is anyio's in all but the backend class, which is ours.
+        self.token = EventLoopToken(FromThread(token), token.native_token)  # type: ignore[arg-type]
+        self.trio_host: TrioHost | None = None
+        if type(token.native_token).__name__ == "TrioToken":
+            from .from_thread_trio import TrioHost
+
+            self.trio_host = TrioHost(token.native_token)  # type: ignore[arg-type]
+
+
+def link_to_loop() -> LoopLink | None:
+    """Return the link for the lane of the running loop; ``None`` if anyio does not know the loop."""
     try:
-        token = current_token()
+        return LoopLink(current_token())
     except RuntimeError:
         return None
-    return EventLoopToken(FromThread(token), token.native_token)  # type: ignore[arg-type]
 
 
-def enter(token: EventLoopToken | None) -> None:
-    """Let `anyio.from_thread` use `token` in this thread; ``None`` for no loop."""
-    if token is not None:
-        threadlocals.current_token = token
+def enter(link: LoopLink | None) -> None:
+    """Let `anyio.from_thread` and `trio.from_thread` use `link` in this thread; ``None`` for no loop."""
+    if link is not None:
+        threadlocals.current_token = link.token
     elif hasattr(threadlocals, "current_token"):
         del threadlocals.current_token
+    if link is not None and link.trio_host is not None:
+        link.trio_host.enter()
+    elif FROM_THREAD_TRIO in sys.modules:
+        sys.modules[FROM_THREAD_TRIO].leave()
+
+
+FROM_THREAD_TRIO = f"{__package__}.from_thread_trio"

@@ -14,7 +14,7 @@ from ..._tasks.task import Task
 from ...abc import Lane, StreamReader
 from ...errors import PoolClosed, WorkerStartError
 from .call import CallLane, ThreadCall
-from .from_thread import token_for_threads
+from .from_thread import link_to_loop
 from .interrupt import RETRY, deliver
 from .queues import QUEUED, RUNNING, Call
 from .scheduler import Scheduler, call_all
@@ -32,7 +32,7 @@ class ThreadLane(CallLane, Lane):
     """
 
     def __init__(self, scheduler: Scheduler, adapter: LoopAdapter, name: str, interruptible: bool) -> None:
-        super().__init__(token_for_threads())
+        super().__init__(link_to_loop())
         self.scheduler = scheduler
         self.adapter = adapter
         self.name = name
@@ -124,7 +124,7 @@ class ThreadLane(CallLane, Lane):
         if self._inside:  # in a finalizer that the collector ran in there: this thread would wait for itself
             self.adapter.call_soon(self.cancel, [task], reason)
             return
-        scheduler, thread, at_end, abandoned = self.scheduler, None, None, False
+        scheduler = self.scheduler
         with self._locked():
             scheduler.queue_inbox()
             state = call.state
@@ -134,11 +134,6 @@ class ThreadLane(CallLane, Lane):
                 if call.cancel_requested:
                     return
                 call.request_cancel(reason)
-                if task.abandon:
-                    abandoned = True
-                    scheduler.abandon(call)
-                    thread = scheduler.pick_thread()
-                    at_end = scheduler.take_at_end()
         if state == QUEUED:
             call.context = call.task = None
             task.settle_cancelled()
@@ -148,15 +143,39 @@ class ThreadLane(CallLane, Lane):
                 scope.cancel(reason)
             if call.interruptible:
                 self.interrupt(call)
-        if abandoned:
-            call.task = None
-            task.settle_cancelled()
-            logging.getLogger("unified_exec").warning(
-                "task %r was abandoned: its scope goes on, its thread runs until the function returns", task.name
-            )
+        if task.abandon:
+            self.abandon(task)
+
+    def abandon(self, task: Task) -> None:
+        call: ThreadCall | None = task.backend_data
+        if call is None:
+            return
+        scheduler = self.scheduler
+        with self._locked():
+            if call.state != RUNNING:
+                return
+            scheduler.abandon(call)
+            thread = scheduler.pick_thread()
+            at_end = scheduler.take_at_end()
+        call.task = None
+        task.settle_cancelled()
+        logging.getLogger("unified_exec").warning(
+            "task %r was abandoned: its scope goes on, its thread runs until the function returns", task.name
+        )
         if thread is not None:
             scheduler.start(thread)
-        call_all(at_end or ())
+        call_all(at_end)
+
+    def give_place(self) -> None:
+        """Let a queued call run in the place of the call that this code belongs to, which is about to wait for it."""
+        call = current.get()
+        if not isinstance(call, ThreadCall) or call.lock is not self.lock:
+            return
+        with self.scheduler.lock:
+            self.scheduler.queue_inbox()
+            thread = self.scheduler.give_place(call)
+        if thread is not None:
+            self.scheduler.start(thread)
 
     def open_stream(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> StreamReader:
         return ThreadStreamReader(fn, args)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..._rules.fair_queue import FairQueue
 from ..._tasks.task import Task
 from ..._tasks.types import CANCELLED, Outcome
+
+if TYPE_CHECKING:
+    from .from_thread import LoopLink
 
 # Where a call is. Every move is made under the scheduler's lock: a thread and a canceller may race for it.
 QUEUED, RUNNING, ENDED, ABANDONED = range(4)
@@ -19,6 +22,7 @@ class Call(Protocol):
     Attributes:
         lane: the lane it was submitted to.
         state: `QUEUED`, `RUNNING`, `ENDED` or `ABANDONED`.
+        name: of the task.
         owner: the scope that spawned it.
         siblings: the queue it stands in if it was spawned from inside a thread task, else ``None``.
         extra: it runs beyond `max_workers`.
@@ -35,12 +39,18 @@ class Call(Protocol):
     task: Task | None
 
     @property
+    def name(self) -> str: ...
+
+    @property
     def lane(self) -> LaneQueue: ...
 
     @property
     def owner(self) -> object: ...
 
     def run(self) -> None: ...
+
+    def log_abandoned(self) -> None:
+        """Log the error of a call that was abandoned and has failed since; no scope is there to raise it."""
 
 
 class LaneQueue:
@@ -52,16 +62,19 @@ class LaneQueue:
         running: how many of its calls run.
         ended: calls that have ended and are not settled yet.
         woken: the loop has been woken for them.
-        token: what `anyio.from_thread` uses in the threads of its calls.
+        link: what `anyio.from_thread` and `trio.from_thread` use in the threads of its calls; ``None`` for no loop.
+        names_threads: a thread carries the name of the call it runs.
     """
 
-    def __init__(self, token: Any) -> None:
+    names_threads = True
+
+    def __init__(self, link: LoopLink | None) -> None:
         self.calls: FairQueue[Call] = FairQueue()
         self.listed = False
         self.running = 0
         self.ended: deque[Call] = deque()
         self.woken = False
-        self.token = token
+        self.link = link
 
     def wake(self) -> bool:
         """Have the loop settle what has ended; ``False`` if the loop itself has ended."""

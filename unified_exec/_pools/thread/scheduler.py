@@ -11,10 +11,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from time import sleep
 
+from ..._platform.thread_name import name_thread
 from .from_thread import enter
-from .queues import ABANDONED, ENDED, Call, FairCallQueues
+from .queues import ABANDONED, ENDED, RUNNING, Call, FairCallQueues
 
 IDLE_SECONDS = 10.0
+NAMED_SECONDS = 0.2
+"""Seconds for which an idle thread keeps the name of its last task: a call of the same function comes often, and to
+rename a thread takes a few microseconds."""
 LOCK_TRIES = 100
 """How often a thread tries to get the scheduler's lock before it blocks on it."""
 
@@ -97,6 +101,14 @@ class Scheduler:
         self.queues.release(call)
         self._threads -= 1
 
+    def give_place(self, call: Call) -> IdleThread | None:
+        """Let another call run in the place of `call`, which waits for a queued one; its own thread runs on beyond
+        `max_workers`. Returns the thread to start, if any."""
+        if call.state == RUNNING and not call.extra:
+            call.extra = True
+            self.queues.busy -= 1
+        return self.pick_thread()
+
     def take_at_end(self) -> list[Callable[[], object]]:
         """Return what is to be called, without the lock, if no thread is left."""
         if self._threads:
@@ -161,26 +173,37 @@ class Scheduler:
     def _run_thread(self, thread: IdleThread) -> None:
         """What each thread does. Between calls it holds no reference to any."""
         thread.started = True
-        threading.current_thread().name = self._thread_name
+        name_thread(self._thread_name)
         if threading.gettrace() is not None:  # a debugger or a coverage tool
             sys.settrace(threading.gettrace())
         if threading.getprofile() is not None:
             sys.setprofile(threading.getprofile())
-        lock, token, call = self.lock, None, None
+        lock, link, call, name = self.lock, None, None, self._thread_name
         while lock is self.lock:  # else this is the only thread of a forked child, where the scheduler was reset
             call = self._next(thread, call)
             if call is not None:
-                if call.lane.token is not token:
-                    token = call.lane.token
-                    enter(token)
+                if call.lane.link is not link:
+                    link = call.lane.link
+                    enter(link)
+                if call.name is not name and call.lane.names_threads:
+                    name = call.name
+                    name_thread(name)
                 call.run()
-            elif thread.exits or (not thread.wakeup.acquire(True, IDLE_SECONDS) and self._retire(thread)):
+            elif not thread.exits and thread.wakeup.acquire(True, NAMED_SECONDS):
+                pass
+            else:
+                if name is not self._thread_name:
+                    name = self._thread_name
+                    name_thread(name)
+                if not thread.exits and (thread.wakeup.acquire(True, IDLE_SECONDS) or not self._retire(thread)):
+                    continue
                 self.recheck_inbox()
                 return
 
     def _next(self, thread: IdleThread, ended: Call | None) -> Call | None:
         """Hand over the call that has ended and take the next; if there is none, the thread is idle or exits."""
         lane, at_end, lock = None, None, self.lock
+        late: Call | None = None
         if not lock.acquire(False):
             _wait_for(lock)
         try:
@@ -189,6 +212,7 @@ class Scheduler:
             if ended is not None:
                 if ended.state == ABANDONED:  # counted out at that time
                     thread.exits = True
+                    late = ended
                     return None
                 ended.state = ENDED
                 self.queues.release(ended)
@@ -207,6 +231,8 @@ class Scheduler:
             other = self.pick_thread()
         finally:
             lock.release()
+            if late is not None:
+                late.log_abandoned()
         if lane is not None and not lane.wake():
             lane.ended.clear()  # the loop has ended: nobody waits for them
         if other is not None:
