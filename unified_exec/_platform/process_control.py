@@ -9,6 +9,7 @@ import socket
 import sys
 
 from ..errors import WorkerStartError
+from . import terminal_stop
 from .posix import DONTWAIT, MESSAGES, PLAIN, ROOM, TELLS_END
 
 try:
@@ -70,7 +71,7 @@ def spawn(command: list[str], environment: dict[str, str], descriptors: dict[int
         for target, source in descriptors.items():
             above.append(fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, max(descriptors) + 1))
             actions.append((os.POSIX_SPAWN_DUP2, above[-1], target))
-        return os.posix_spawn(
+        pid = os.posix_spawn(
             command[0],
             command,
             environment,
@@ -82,6 +83,8 @@ def spawn(command: list[str], environment: dict[str, str], descriptors: dict[int
     finally:
         for fd in above:
             os.close(fd)
+    terminal_stop.add(pid)
+    return pid
 
 
 def inherited() -> tuple[object, ...]:
@@ -151,6 +154,7 @@ def reap(pid: int) -> int | None:
 
     ``None`` if other code has reaped it, or the application ignores SIGCHLD.
     """
+    terminal_stop.discard(pid)
     try:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     except ChildProcessError:

@@ -36,6 +36,10 @@ def main() -> None:
     posix.die_with_parent(LIFELINE_FD)
     # The parent decides what Ctrl-C means for the workers. Unlike SIG_IGN, a handler does not survive an exec.
     _signal.signal(_signal.SIGINT, lambda signum, frame: None)
+    # The worker's group is a background one to the terminal: what it and its children write would stop them, what they
+    # read would, too. Ignored, the first succeeds and the second fails with EIO.
+    for signum in (_signal.SIGTTOU, _signal.SIGTTIN):
+        _signal.signal(signum, _signal.SIG_IGN)
     connection = WorkerConnection()
     idle_seconds = None
     if len(sys.argv) > 2:
