@@ -97,7 +97,15 @@ def inherited() -> tuple[object, ...]:
     except OSError:
         folder = None  # it was removed
     priority = os.getpriority(os.PRIO_PROCESS, 0)
-    return sys.executable, folder, priority, _lines(_STATUS, _INHERITED), _lines(_LIMITS, (b"",))
+    root = os.stat("/")
+    return (
+        sys.executable,
+        folder,
+        (root.st_dev, root.st_ino),
+        priority,
+        _lines(_STATUS, _INHERITED),
+        _lines(_LIMITS, (b"",)),
+    )
 
 
 def _lines(path: str, starts: tuple[bytes, ...]) -> list[bytes]:
@@ -134,8 +142,20 @@ def open_pidfd(pid: int) -> int | None:
         return None  # a kernel before 5.3, or a filter that forbids it
 
 
-def kill(pid: int, pidfd: int | None) -> None:
-    """Kill a worker and everything in its process group."""
+def credentials() -> tuple[object, ...]:
+    """Return user, groups and root folder of this process."""
+    root = os.stat("/")
+    users = os.getresuid() if hasattr(os, "getresuid") else (os.getuid(), os.geteuid())
+    groups = os.getresgid() if hasattr(os, "getresgid") else (os.getgid(), os.getegid())
+    return users, groups, sorted(os.getgroups()), (root.st_dev, root.st_ino)
+
+
+def kill(pid: int, pidfd: int | None) -> bool:
+    """Kill a worker and everything in its process group.
+
+    Returns:
+        ``False`` if that is not permitted: this process has changed its user since it started the worker.
+    """
     try:
         os.killpg(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
@@ -145,8 +165,11 @@ def kill(pid: int, pidfd: int | None) -> None:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         else:
             os.kill(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
+    except ProcessLookupError:
         pass
+    except PermissionError:
+        return False
+    return True
 
 
 def reap(pid: int) -> int | None:

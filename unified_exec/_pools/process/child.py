@@ -33,7 +33,11 @@ class Child(NamedTuple):
 
     def kill(self) -> None:
         """Kill the process and everything in its group; its exit is noticed through the kernel."""
-        process_control.kill(self.pid, self.pidfd)
+        if not process_control.kill(self.pid, self.pidfd):
+            try:
+                self.lifeline.shutdown(socket.SHUT_RDWR)  # the kernel kills it, or its own thread
+            except OSError:
+                pass  # it has ended, or this was done before
 
     def has_ended(self) -> bool:
         """Tell whether the process has ended, without reaping it."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..._loops.adapter import LoopAdapter, Timer
+from ..._platform.process_control import credentials
 from ..._rules import prefetch
 from ..._tasks.task import Task
 from ..._tasks.types import Outcome
@@ -18,6 +19,7 @@ from ..._wire.pickling.functions import FunctionStats
 from ..._worker.settings import WorkerKind
 from ...errors import UnifiedExecError, WorkerStartError
 from .cancellation import TaskCanceller
+from .credentials import CredentialWatch, geteuid, may_change
 from .rebalance import StuckTaskRecall
 from .start_retry import StartFailures
 from .worker import Worker
@@ -46,6 +48,7 @@ class Dispatcher:
         self._room_timer: Timer | None = None
         self._recruiting = False
         self._starts = StartFailures(group)
+        self._credentials = CredentialWatch() if may_change() else None
         self._watcher = WorkerWatcher(group, registry, self._starts)
         self._canceller = TaskCanceller(group, registry, self._watcher.answers.read_all)
         self._recall = StuckTaskRecall(group, registry.spec.max_workers)
@@ -54,6 +57,10 @@ class Dispatcher:
 
     def submit(self, task: Task) -> None:
         """Send a task whose call was encoded to a worker, or queue it."""
+        if (watch := self._credentials) is not None and (
+            watch.euid != geteuid() or (self._idle and watch.have_changed())
+        ):
+            self._retire_foreign()
         if not self._queue.length:
             worker = self._idle[-1] if self._idle else self._least_loaded(task)
             if worker is not None and self._send(worker, task):
@@ -72,6 +79,8 @@ class Dispatcher:
     def pump(self) -> None:
         """Send queued tasks while there is room for them, and get another worker for the rest."""
         if self._queue.length:
+            if self._credentials is not None and self._credentials.have_changed():
+                self._retire_foreign()
             self._fill()
         if self._queue.length:
             if not self._recruiting:
@@ -149,6 +158,14 @@ class Dispatcher:
     def _has_cores_to_spare(self) -> bool:
         """Tell whether there is a core for this loop, for each busy worker and for one more."""
         return len(self._workers) - len(self._idle) + 2 <= self._registry.spec.cores
+
+    def _retire_foreign(self) -> None:
+        """Give no more tasks to workers that run as another user, or in another root folder, than this process."""
+        current = credentials()
+        for worker in list(self._workers):
+            if worker.credentials != current and worker.connection.open:
+                self.group.give_back(worker)
+                worker.dismiss()
 
     def _room_again(self) -> None:
         self._room_timer = None

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..._loops.adapter import Timer
-from ..._platform import shared_memory
+from ..._platform import process_control, shared_memory
 from ..._platform.posix import DONTWAIT, TELLS_END, is_full
 from ..._platform.shm_cache import BlockCache
 from ..._tasks.task import Task
@@ -33,6 +33,7 @@ class Worker:
     Attributes:
         kind: what it runs.
         connection: the state of the protocol.
+        credentials: user, groups and root folder of this process when the worker was started.
         tasks: the tasks it was sent and has not answered, oldest first.
         load: estimated seconds of those tasks.
         answered_at: instant of its last answer, or of the moment it last became busy.
@@ -55,6 +56,7 @@ class Worker:
         "cancel_timers",
         "child",
         "connection",
+        "credentials",
         "detail",
         "ends_with_program",
         "killed_for",
@@ -74,6 +76,7 @@ class Worker:
         self.pid = child.pid
         self.kind = kind
         self.connection = ParentConnection()
+        self.credentials = process_control.credentials()
         self.tasks: dict[int, Task] = {}
         self.load = 0.0
         self.answered_at = time.monotonic()
@@ -288,6 +291,8 @@ class Worker:
                 cancel_signal.send(self.pid)
             except ProcessLookupError:
                 pass  # it has just died: its exit will be noticed
+            except PermissionError:
+                pass  # this process has changed its user: the worker is killed through its lifeline after the grace
 
     def dismiss(self) -> None:
         """Let it exit when it has done what it claimed."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from ..._loops.adapter import LoopAdapter
+from ..._platform import process_control
 from ..._worker.settings import WorkerKind
 from ...errors import WorkerStartError
 from . import disband
@@ -97,8 +98,11 @@ class WorkerRegistry(Generic[L]):
                     self._waiting.append(group)
                 self._ask_others(group)
                 return None
+            current = process_control.credentials() if self._free else ()
             for worker in reversed(self._free):
-                if worker.kind is group.kind and worker.connection.open:
+                if worker.credentials != current and worker.connection.open:
+                    worker.dismiss()  # reaped by a later sweep
+                elif worker.kind is group.kind and worker.connection.open:
                     self._free.remove(worker)
                     return worker
         return self._start(group.kind)
