@@ -5,10 +5,10 @@ asyncio and trio are imported when one of them runs: importing this package must
 
 from __future__ import annotations
 
-import sys
 from _thread import allocate_lock
 from typing import Any
 
+from .._tasks.loaded import loaded
 from .adapter import LoopAdapter
 
 _asyncio_adapters: dict[Any, LoopAdapter] = {}
@@ -22,7 +22,7 @@ def current_adapter() -> LoopAdapter:
     Raises:
         RuntimeError: no asyncio or trio event loop runs in this thread.
     """
-    asyncio = sys.modules.get("asyncio")
+    asyncio = loaded("asyncio")
     loop = asyncio._get_running_loop() if asyncio is not None else None
     if loop is None:
         return _current_trio_adapter()
@@ -39,7 +39,7 @@ def current_adapter() -> LoopAdapter:
 
 def _current_trio_adapter() -> LoopAdapter:
     global _trio_adapters
-    trio = sys.modules.get("trio")
+    trio = loaded("trio")
     if trio is None or not trio.lowlevel.in_trio_run():
         raise RuntimeError("no event loop is running: call this from inside anyio.run(...) or asyncio.run(...)")
     if _trio_adapters is None:

@@ -7,6 +7,8 @@ import sys
 from _thread import allocate_lock
 from typing import TYPE_CHECKING
 
+from .._tasks.loaded import loaded
+
 if TYPE_CHECKING:
     from .process.pool import ProcessPool
     from .thread.pool import ThreadPool
@@ -116,7 +118,7 @@ def shutdown_default_pools() -> None:
     for pool in (_processes, _threads, _cores):
         if pool is not None and not pool.closed:
             pool.close()
-    shutdown = sys.modules.get("unified_exec._pools.process.shutdown")
+    shutdown = loaded("unified_exec._pools.process.shutdown")
     if shutdown is not None:
         shutdown.reap_the_rest()
     with _lock:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import NoReturn
 
 from .._handles.cancelled import is_own_cancellation, leaves
+from .._tasks.loaded import loaded
 from ..errors import TaskTimeout
 from .ending import Ending
 from .policy_state import PolicyState
@@ -56,7 +56,7 @@ def _joined(
         return kept if kept is not None or timeout is None else timeout
     if isinstance(kept, BaseExceptionGroup):
         return kept.derive([*kept.exceptions, *added])
-    if kept is not None and "trio" in sys.modules and isinstance(kept, sys.modules["trio"].Cancelled):
+    if kept is not None and (trio := loaded("trio")) is not None and isinstance(kept, trio.Cancelled):
         added.append(kept)  # trio's cancellation must reach the cancel scope it belongs to
     title = f"TaskScope {name!r}" if name else "a TaskScope"
     return BaseExceptionGroup(f"unhandled errors in {title}", added)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextvars import ContextVar
 
 from ..errors import Cancelled
+from .loaded import loaded
 from .messages import Report
 
 INF = float("inf")
@@ -101,11 +101,10 @@ current: ContextVar[CurrentTask | None] = ContextVar("unified_exec_current_task"
 
 def on_event_loop() -> bool:
     """Tell whether the calling code runs inside an event loop. Imports none: what is not loaded does not run."""
-    # By `getattr`: another thread may be importing one of them at this moment.
-    running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
+    running_loop = getattr(loaded("asyncio"), "_get_running_loop", None)
     if running_loop is not None and running_loop() is not None:
         return True
-    in_trio_task = getattr(getattr(sys.modules.get("trio"), "lowlevel", None), "in_trio_task", None)
+    in_trio_task = getattr(getattr(loaded("trio"), "lowlevel", None), "in_trio_task", None)
     return in_trio_task is not None and bool(in_trio_task())
 
 
@@ -114,8 +113,8 @@ def _loop_time_left() -> float | None:
     if not on_event_loop():
         return None
     left = INF
-    anyio = sys.modules.get("anyio")
-    if anyio is not None and hasattr(anyio, "current_effective_deadline"):  # likewise
+    anyio = loaded("anyio")
+    if anyio is not None:
         try:
             left = anyio.current_effective_deadline() - anyio.current_time()
         except RuntimeError:

@@ -7,10 +7,11 @@ waits in the selector never lands. So the loop's main task is cancelled through 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
+
+from .loaded import loaded
 
 _WAITING = (os.path.join("anyio", "from_thread.py"), os.path.join("trio", "_threads.py"))
 """Files of these libraries in which a thread waits for a loop of another thread."""
@@ -74,7 +75,7 @@ def wake_all() -> None:
     """
     import gc
 
-    asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
+    asyncio, trio = loaded("asyncio"), loaded("trio")
     for thing in gc.get_objects():
         if asyncio is not None and isinstance(thing, asyncio.AbstractEventLoop):
             if thing.is_running():
@@ -86,16 +87,16 @@ def wake_all() -> None:
 def cancellations() -> tuple[type[BaseException], ...]:
     """The exceptions that end a main task that was cancelled."""
     kinds: list[type[BaseException]] = []
-    if "asyncio" in sys.modules:
-        kinds.append(sys.modules["asyncio"].CancelledError)
-    if "trio" in sys.modules:
-        kinds.append(sys.modules["trio"].Cancelled)
+    if (asyncio := loaded("asyncio")) is not None:
+        kinds.append(asyncio.CancelledError)
+    if (trio := loaded("trio")) is not None:
+        kinds.append(trio.Cancelled)
     return tuple(kinds)
 
 
 def _machinery() -> tuple[str, ...]:
     """Folders of the event loop libraries that are loaded."""
-    found = [sys.modules[name].__file__ for name in ("asyncio", "trio", "anyio") if name in sys.modules]
+    found = [module.__file__ for name in ("asyncio", "trio", "anyio") if (module := loaded(name)) is not None]
     return tuple(os.path.dirname(path) + os.sep for path in found if path)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from _thread import LockType, get_ident
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..._loops.adapter import LoopAdapter
 from ..._tasks.current import CurrentTask, consists_of, current
 from ..._tasks.inner_loops import cancellations
+from ..._tasks.loaded import loaded
 from ..._tasks.task import Task
 from ..._tasks.types import CANCELLED, Outcome
 from ...errors import Cancelled
@@ -176,15 +176,15 @@ class ThreadCall(CurrentTask):
 
 def _enter_context(call: ThreadCall) -> None:
     current.set(call)
-    if "sniffio" in sys.modules:
-        sys.modules["sniffio"].current_async_library_cvar.set(None)  # this thread is no event loop
+    if (sniffio := loaded("sniffio")) is not None:
+        sniffio.current_async_library_cvar.set(None)  # this thread is no event loop
 
 
 def _run_in_context(call: ThreadCall, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     __tracebackhide__ = True
     current.set(call)
-    if "sniffio" in sys.modules:
-        sys.modules["sniffio"].current_async_library_cvar.set(None)
+    if (sniffio := loaded("sniffio")) is not None:
+        sniffio.current_async_library_cvar.set(None)
     return fn(*args)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import anyio
 from anyio.lowlevel import EventLoopToken, current_token
 
 from ..._tasks.current import current
+from ..._tasks.loaded import loaded
 from ...errors import Cancelled
 from .call import ThreadCall
 
@@ -107,8 +107,8 @@ def enter(link: LoopLink | None) -> None:
         del threadlocals.current_token
     if link is not None and link.trio_host is not None:
         link.trio_host.enter()
-    elif FROM_THREAD_TRIO in sys.modules:
-        sys.modules[FROM_THREAD_TRIO].leave()
+    elif (from_thread_trio := loaded(FROM_THREAD_TRIO)) is not None:
+        from_thread_trio.leave()
 
 
 FROM_THREAD_TRIO = f"{__package__}.from_thread_trio"

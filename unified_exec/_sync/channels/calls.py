@@ -8,13 +8,14 @@ from collections.abc import Generator
 from types import coroutine
 
 from ..._tasks.current import current
+from ..._tasks.loaded import loaded
 
 __all__ = ["check_cancelled", "end_of", "give_turn", "note_sent"]
 
 
 async def give_turn() -> None:
     """Give the loop a turn; a cancellation arrives here, before anything was sent or taken."""
-    running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
+    running_loop = getattr(loaded("asyncio"), "_get_running_loop", None)
     if running_loop is not None and running_loop() is not None:
         await _turn_of_asyncio()
     else:

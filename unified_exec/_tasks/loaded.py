@@ -1,0 +1,23 @@
+"""Modules that are loaded already, without importing any."""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["loaded"]
+
+
+def loaded(name: str) -> Any:
+    """Return a module if it is loaded and complete, ``None`` otherwise.
+
+    In `sys.modules` there are also those that another thread is just importing, which lack some of their names. Nothing
+    of such a module runs yet.
+    """
+    module = sys.modules.get(name)
+    if module is None or getattr(getattr(module, "__spec__", None), "_initializing", False):
+        return None
+    return module
