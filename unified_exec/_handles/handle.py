@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextvars import Context
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -71,6 +72,7 @@ class TaskHandle(Task, Generic[T]):
     # See `Task`: few tasks set these.
     attempts: int = 1
     by_scope: bool = False
+    context: Context | None = None  # of the spawn, if a policy of the user judges in it
     decision: Decision | None = None
     listener: Callable[[Any], object] | None = None
     plan: RunPlan | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,12 @@ class Timer:
 
     def cancel(self) -> object:
         raise NotImplementedError
+
+
+def call_later_apart(adapter: LoopAdapter, delay: float, fn: Callable[..., object], *args: Any) -> Timer:
+    """Like `LoopAdapter.call_later`, in an empty context: a timer that is renewed while the pool is used must not
+    keep what the first request had in its context."""
+    return Context().run(adapter.call_later, delay, fn, *args)
 
 
 class LoopAdapter(ABC):
@@ -34,7 +41,7 @@ class LoopAdapter(ABC):
 
     @abstractmethod
     def add_reader(self, fd: int, fn: Callable[[], object]) -> None:
-        """Call `fn()` whenever `fd` is readable, until `remove_reader`."""
+        """Call `fn()`, in an empty context, whenever `fd` is readable, until `remove_reader`."""
 
     @abstractmethod
     def remove_reader(self, fd: int) -> None: ...

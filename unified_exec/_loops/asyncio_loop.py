@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
+from weakref import WeakMethod
 
 from ..errors import WorkerStartError
 from .adapter import LoopAdapter, Timer, Waiter
@@ -75,10 +76,18 @@ class _FutureWaiter(Waiter):
 
 
 class AsyncioAdapter(LoopAdapter):
-    """Adapts asyncio and loops with its interface (uvloop, winloop)."""
+    """Adapts asyncio and loops with its interface (uvloop, winloop).
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    Args:
+        loop: the running loop.
+        forget: called with it and ``None`` when it ends.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, forget: Callable[[Any, None], object]) -> None:
         self.loop = loop
+        self._forget = forget
+        self._at_end: list[WeakMethod[Callable[[], object]]] = []
+        self._end_signal: AsyncGenerator[None, None] | None = None
         self.woken: list[_FutureWaiter] | None = None  # by the callback that `deliver` runs
         self.call_soon = loop.call_soon  # type: ignore[method-assign, assignment]
         self.call_later = loop.call_later  # type: ignore[method-assign, assignment]
@@ -99,7 +108,7 @@ class AsyncioAdapter(LoopAdapter):
         return True
 
     def add_reader(self, fd: int, fn: Callable[[], object]) -> None:
-        self.loop.add_reader(fd, fn)
+        Context().run(self.loop.add_reader, fd, fn)  # the reader outlives the request that needed it first
 
     def remove_reader(self, fd: int) -> None:
         if not self.loop.is_closed():
@@ -145,7 +154,26 @@ class AsyncioAdapter(LoopAdapter):
             return True
 
     def on_end(self, fn: Callable[[], object]) -> None:
-        pass  # asyncio cannot tell
+        if self._end_signal is None:
+            self._end_signal = self._signal_end()
+            try:
+                Context().run(self._end_signal.asend(None).send, None)
+            except StopIteration:
+                pass  # it has reached its `yield`
+            except ResourceWarning:
+                return  # as an error: the loop closes its generators already
+        self._at_end = [*(kept for kept in self._at_end if kept() is not None), WeakMethod(fn)]
+
+    async def _signal_end(self) -> AsyncGenerator[None, None]:
+        """asyncio has no hook for the end of a run, but it closes the async generators that were started in it."""
+        try:
+            yield
+        finally:
+            for hook in self._at_end:
+                fn = hook()
+                if fn is not None:
+                    fn()
+            self._forget(self.loop, None)
 
     def current_task(self) -> object:
         return asyncio.current_task(self.loop)

@@ -33,7 +33,7 @@ def current_adapter() -> LoopAdapter:
         with _lock:
             for other in [known for known in _asyncio_adapters if known.is_closed()]:
                 del _asyncio_adapters[other]
-            adapter = _asyncio_adapters[loop] = AsyncioAdapter(loop)
+            adapter = _asyncio_adapters[loop] = AsyncioAdapter(loop, _asyncio_adapters.pop)
     return adapter
 
 

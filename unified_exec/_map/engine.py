@@ -237,12 +237,13 @@ class MapEngine:
         try:
             if retry is not None and retry.wants(failure.error, chunk.attempt):
                 again = chunk.alone(index, chunk.attempt + 1)
-                self._timers[again] = self._loop.call_later(retry.delay(chunk.attempt), self._retry_item, again)
+                delay = self._context.copy().run(retry.delay, chunk.attempt)
+                self._timers[again] = self._loop.call_later(delay, self._retry_item, again)
                 if self.stats is not None:
                     self.stats._item_retried()
                 return PENDING
             if self._on_error is not None:
-                self._on_error(chunk.items[index], failure.error)
+                self._context.copy().run(self._on_error, chunk.items[index], failure.error)
                 return SKIPPED
         except Exception as exc:  # raised by the user's backoff or dead letter function
             return Stop(exc)

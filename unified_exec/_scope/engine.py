@@ -6,6 +6,7 @@ import os
 import time
 from _thread import get_ident
 from collections.abc import Callable, Coroutine, MutableMapping
+from contextvars import copy_context
 from functools import partial
 from math import inf as INF
 from types import FunctionType, TracebackType
@@ -174,6 +175,8 @@ class ScopeEngine:
             self._group.start_soon(checkpoint_if_cancelled)  # raises the cancellation of an enclosing scope
             handle.settle_cancelled()
             return handle
+        if self._outcomes.is_custom:
+            handle.context = copy_context()
         remote.submit(handle, backend)
         if timeout is not None and handle.outcome is None:
             handle.start_clock(timeout)
@@ -222,7 +225,7 @@ class ScopeEngine:
             outcomes = self._outcomes
             if outcomes.values_never_decide and outcome.error is None and not outcome.cancelled:
                 outcomes.tally.values += 1  # what `record` does with most outcomes
-            elif (verdict := outcomes.record(outcome, self)) is not Verdict.GO_ON:
+            elif (verdict := outcomes.record(outcome, self, handle.context)) is not Verdict.GO_ON:
                 if verdict is Verdict.CANCEL_SCOPE:
                     self.cancel(None)
                 else:

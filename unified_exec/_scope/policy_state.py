@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextvars import Context
 from typing import Any
 
 from .._handles.cancelled import is_own_cancellation
@@ -22,6 +23,7 @@ class PolicyState:
         decided: the policy's verdict, once it is another than to go on.
         restarts: the policy may restart failed tasks.
         tally: how many tasks ended how.
+        is_custom: the policy is a class of the user.
         values_never_decide: no returned value changes the verdict of the policy, so it is not asked.
     """
 
@@ -33,6 +35,7 @@ class PolicyState:
         "decided",
         "dropped",
         "failures",
+        "is_custom",
         "restarts",
         "tally",
         "values_never_decide",
@@ -49,9 +52,13 @@ class PolicyState:
         self.restarts = callable(getattr(policy, "restart", None))
         self.tally = Tally()
         self.values_never_decide = type(policy) in (FailFast, Collect)
+        self.is_custom = not type(policy).__module__.startswith("unified_exec.")
 
-    def record(self, outcome: Outcome[Any], scope: object) -> Verdict:
-        """Count the outcome of one task of `scope`; returns the verdict of the policy if it is a new one."""
+    def record(self, outcome: Outcome[Any], scope: object, context: Context | None) -> Verdict:
+        """Count the outcome of one task of `scope`; returns the verdict of the policy if it is a new one.
+
+        A policy of the user judges in `context`, the one in which the task was spawned, or in the current one.
+        """
         tally = self.tally
         if outcome.cancelled:
             tally.cancelled += 1
@@ -69,7 +76,8 @@ class PolicyState:
                 self.dropped += 1
         # An error in a custom policy fails its scope, and nothing in the pool that settles the task.
         try:
-            verdict = self._policy.judge(tally)
+            judge = self._policy.judge
+            verdict = judge(tally) if context is None else context.run(judge, tally)
             if type(verdict) is not Verdict:
                 raise TypeError(f"{type(self._policy).__name__}.judge() must return a Verdict, got {verdict!r}")
         except Exception as error:

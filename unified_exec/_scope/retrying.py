@@ -220,7 +220,7 @@ class RetryingLane(Lane):
         delay = None
         if outcome.error is not None and not stopped:
             try:
-                delay = retry_delay(handle, self._plan, outcome.error)
+                delay = self._context.copy().run(retry_delay, handle, self._plan, outcome.error)
             except Exception as error:  # of the user's own backoff or policy
                 outcome = Outcome(error=error)
         if delay is None:

@@ -92,4 +92,6 @@ class ProcessLane(Lane):
         return ProcessStreamReader(self, fn, args)
 
     def _loop_ended(self) -> None:
-        self._registry.loop_ended(self.adapter)
+        # asyncio tells before its loop is closed: what still runs then is freed by the next user of the pool.
+        if self.adapter.ended() or not any(group.has_tasks() for group in self.groups):
+            self._registry.loop_ended(self.adapter)

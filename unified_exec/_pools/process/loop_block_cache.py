@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from mmap import mmap
 
-from ..._loops.adapter import LoopAdapter, Timer
+from ..._loops.adapter import LoopAdapter, Timer, call_later_apart
 from ..._platform.shm_cache import KEEP, Block, BlockCache
 
 
@@ -22,7 +22,7 @@ class LoopBlockCache(BlockCache):
     def map(self, fd: int, found: os.stat_result) -> mmap | None:
         block = super().map(fd, found)
         if block is not None and self._timer is None:
-            self._timer = self._adapter.call_later(KEEP, self._check)
+            self._timer = call_later_apart(self._adapter, KEEP, self._check)
         return block
 
     def dropped(self, block: Block) -> None:
@@ -33,7 +33,7 @@ class LoopBlockCache(BlockCache):
     def _check(self) -> None:
         seconds = self.keeps_for()
         if seconds > 0:
-            self._timer = self._adapter.call_later(seconds, self._check)
+            self._timer = call_later_apart(self._adapter, seconds, self._check)
         else:
             self._timer = None
             self.forget()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ..._loops.adapter import Timer
+from ..._loops.adapter import Timer, call_later_apart
 from ..._rules import prefetch
 from .worker_group import WorkerGroup
 
@@ -26,7 +26,7 @@ class StuckTaskRecall:
     def watch(self) -> None:
         """Check soon: a task was sent to a busy worker."""
         if self.timer is None:
-            self.timer = self._group.adapter.call_later(prefetch.STUCK, self._check)
+            self.timer = call_later_apart(self._group.adapter, prefetch.STUCK, self._check)
 
     def _check(self) -> None:
         self.timer = None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from ..._loops.adapter import call_later_apart
 from ..._platform import process_control
 from ..._wire import protocol
 from ..._wire.frames import ProtocolError
@@ -57,7 +58,7 @@ class WorkerWatcher:
             add_reader(child.pidfd, partial(self._guarded, self._on_exit, worker))
         else:
             add_reader(child.lifeline.fileno(), partial(self._guarded, self._on_lifeline, worker))
-            self._adapter.call_later(LOOK_AGAIN, self._look, worker)
+            call_later_apart(self._adapter, LOOK_AGAIN, self._look, worker)
 
     def _guarded(self, react: Callable[[Worker], None], worker: Worker) -> None:
         """Let a bug of ours cost this worker only: a loop calls a reader that raises again and again, or ends."""
@@ -99,7 +100,7 @@ class WorkerWatcher:
             if worker.child.has_ended():
                 self._on_exit(worker)
             else:
-                self._adapter.call_later(LOOK_AGAIN, self._look, worker)
+                call_later_apart(self._adapter, LOOK_AGAIN, self._look, worker)
 
     def _check_start_in(self, seconds: float, worker: Worker, left: float, used: int | None) -> None:
         wait = min(seconds, left)

@@ -29,14 +29,23 @@ class FromThread:
 
     def __init__(self, token: EventLoopToken) -> None:
         self._backend: Any = token.backend_class
-        self._native = token.native_token
+        self._native: Any = token.native_token
+
+    def forget_loop(self) -> None:
+        """Drop the loop, which has ended: idle threads keep this object until their next task."""
+        self._native = None
+
+    def _loop(self) -> Any:
+        if self._native is None:
+            raise RuntimeError("the event loop that this task was spawned on has ended")
+        return self._native
 
     def run_async_from_thread(
         self, func: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...], token: object
     ) -> Any:
         call = current.get()
         if not isinstance(call, ThreadCall):  # the user's code runs in another context
-            return self._backend.run_async_from_thread(func, args, token=self._native)
+            return self._backend.run_async_from_thread(func, args, token=self._loop())
         call.check_cancelled()
         scopes = call.loop_scopes = set() if call.loop_scopes is None else call.loop_scopes
         done = False
@@ -54,13 +63,13 @@ class FromThread:
                 finally:
                     scopes.discard(scope)
 
-        value = self._backend.run_async_from_thread(serve, (), token=self._native)
+        value = self._backend.run_async_from_thread(serve, (), token=self._loop())
         if not done:
             raise Cancelled(call.reason)
         return value
 
     def run_sync_from_thread(self, func: Callable[..., Any], args: tuple[Any, ...], token: object) -> Any:
-        return self._backend.run_sync_from_thread(func, args, token=self._native)
+        return self._backend.run_sync_from_thread(func, args, token=self._loop())
 
     def check_cancelled(self) -> None:
         call = current.get()
@@ -79,16 +88,21 @@ class LoopLink:
         trio_host: what `trio.from_thread` uses; ``None`` on other loops.
     """
 
-    __slots__ = ("token", "trio_host")
+    __slots__ = ("_from_thread", "token", "trio_host")
 
     def __init__(self, token: EventLoopToken) -> None:
-        # The token is anyio's in all but the backend class, which is ours.
-        self.token = EventLoopToken(FromThread(token), token.native_token)  # type: ignore[arg-type]
+        # The backend class is ours, and reaches the loop. Idle threads keep the token: it must not keep the loop.
+        self._from_thread = FromThread(token)
+        self.token = EventLoopToken(self._from_thread, None)  # type: ignore[arg-type]
         self.trio_host: TrioHost | None = None
         if type(token.native_token).__name__ == "TrioToken":
             from .from_thread_trio import TrioHost
 
             self.trio_host = TrioHost(token.native_token)  # type: ignore[arg-type]
+
+    def forget_loop(self) -> None:
+        """Drop the loop, which has ended."""
+        self._from_thread.forget_loop()
 
 
 def link_to_loop() -> LoopLink | None:

@@ -29,9 +29,17 @@ class ThreadLane(CallLane, Lane):
         adapter: the loop.
         name: of the pool, for errors.
         interruptible: every call may be interrupted.
+        forget: called with the loop and ``None`` when it has ended.
     """
 
-    def __init__(self, scheduler: Scheduler, adapter: LoopAdapter, name: str, interruptible: bool) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        adapter: LoopAdapter,
+        name: str,
+        interruptible: bool,
+        forget: Callable[[LoopAdapter, None], object],
+    ) -> None:
         super().__init__(link_to_loop())
         self.scheduler = scheduler
         self.adapter = adapter
@@ -39,6 +47,8 @@ class ThreadLane(CallLane, Lane):
         self.interruptible = interruptible
         self._retrying = False  # `_try_again` will be called
         self._inside = False  # the loop's thread has the lock, or is about to: see `_cancel`
+        self._forget = forget
+        adapter.on_end(self._loop_ended)
         self._may_block = adapter.elsewhere()  # the submitter is not an event loop but an executor's caller
 
     @property
@@ -67,6 +77,13 @@ class ThreadLane(CallLane, Lane):
             self._inside = before
         if thread is not None and not scheduler.start(thread):
             self._no_thread(call)
+
+    def _loop_ended(self) -> None:
+        """Let nothing of the loop stay alive, unless an abandoned call still runs."""
+        if not self.running and not len(self.calls):
+            self._forget(self.adapter, None)
+            if self.link is not None:
+                self.link.forget_loop()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

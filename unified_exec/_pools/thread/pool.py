@@ -74,7 +74,7 @@ class ThreadPool(Backend):
             raise PoolClosed(self.name)
         lane = self._lanes.get(adapter)
         if lane is None:
-            made = ThreadLane(scheduler, adapter, self.name, self.interruptible)
+            made = ThreadLane(scheduler, adapter, self.name, self.interruptible, self._forget)
             with scheduler.lock:
                 scheduler.queue_inbox()
                 for ended in [known for known in self._lanes if known.ended()]:
@@ -82,6 +82,9 @@ class ThreadPool(Backend):
                         call.state = ENDED
                 lane = self._lanes.setdefault(adapter, made)
         return lane
+
+    def _forget(self, adapter: LoopAdapter, default: None) -> object:
+        return self._lanes.pop(adapter, default)
 
     # --- closing ---
 

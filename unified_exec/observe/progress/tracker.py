@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from ..._tasks.messages import Report
@@ -31,6 +32,7 @@ class Tracker:
         self._began = time.monotonic()
         self._rate = RateEstimator(self._began)
         self._function = show if callable(show) else None
+        self._context = copy_context()  # the function runs as the code that called `spawn` or `map` would run it
         self._picture = None if callable(show) else picture_for(name)
         self._timer: Timer | None = None
         self._ended = False
@@ -75,7 +77,7 @@ class Tracker:
     def _call(self) -> None:
         if self._function is not None:
             try:
-                self._function(self._snapshot())
+                self._context.copy().run(self._function, self._snapshot())
             except Exception:
                 import logging
 
