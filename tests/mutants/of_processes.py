@@ -282,8 +282,8 @@ SAFE = (
         place="process",
         breaks="a process with threads is never forked",
         file="_platform/process_control.py",
-        old="        return os.posix_spawn(\n",
-        new="        os.fork() or os._exit(0)\n        return os.posix_spawn(\n",
+        old="        pid = os.posix_spawn(\n",
+        new="        os.fork() or os._exit(0)\n        pid = os.posix_spawn(\n",
         tests=(f"{WORKERS}::test_a_process_with_threads_is_never_forked",),
     ),
     Mutant(

@@ -12,6 +12,7 @@ from ..._tasks.current import current
 from ..._tasks.loaded import loaded
 from ...errors import Cancelled
 from .call import ThreadCall
+from .queues import Link
 
 if TYPE_CHECKING:
     from .from_thread_trio import TrioHost
@@ -113,7 +114,7 @@ def link_to_loop() -> LoopLink | None:
         return None
 
 
-def enter(link: LoopLink | None) -> None:
+def enter(link: Link | None) -> None:
     """Let `anyio.from_thread` and `trio.from_thread` use `link` in this thread; ``None`` for no loop."""
     if link is not None:
         threadlocals.current_token = link.token

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 from ..._rules.fair_queue import FairQueue
 from ..._tasks.task import Task
 from ..._tasks.types import CANCELLED, Outcome
-
-if TYPE_CHECKING:
-    from .from_thread import LoopLink
 
 # Where a call is. Every move is made under the scheduler's lock: a thread and a canceller may race for it.
 QUEUED, RUNNING, ENDED, ABANDONED = range(4)
@@ -53,6 +50,15 @@ class Call(Protocol):
         """Log the error of a call that was abandoned and has failed since; no scope is there to raise it."""
 
 
+class Link(Protocol):
+    """The event loop of a lane, as the threads of its pool reach it; see `from_thread.LoopLink`."""
+
+    token: Any
+    trio_host: Any
+
+    def forget_loop(self) -> None: ...
+
+
 class LaneQueue:
     """The calls of one event loop, as the queues and the threads see its lane.
 
@@ -68,7 +74,7 @@ class LaneQueue:
 
     names_threads = True
 
-    def __init__(self, link: LoopLink | None) -> None:
+    def __init__(self, link: Link | None) -> None:
         self.calls: FairQueue[Call] = FairQueue()
         self.listed = False
         self.running = 0
