@@ -12,6 +12,7 @@ from anyio.from_thread import BlockingPortal
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from .._loops.current import current_adapter
+from .._platform.posix import StandardTaken
 
 if TYPE_CHECKING:
     from .._loops.adapter import LoopAdapter
@@ -117,7 +118,8 @@ class LoopThread:
     def _run(self) -> None:
         failed: BaseException | None = None
         try:
-            anyio.run(self._live)
+            with StandardTaken() as taken:  # until the loop has opened its descriptors
+                anyio.run(self._live, taken)
             failed, self._failed = self._failed, None
         except BaseException as exc:
             failed = exc
@@ -129,9 +131,10 @@ class LoopThread:
         finally:
             del failed
 
-    async def _live(self) -> None:
+    async def _live(self, standard: StandardTaken) -> None:
         """Keep the scope open. What the scope raises is stored in `_failed`: raised by this task, the error
         would be in a reference cycle through its traceback."""
+        standard.release()
         self._left = anyio.Event()
         async with BlockingPortal() as self._portal:
             try:

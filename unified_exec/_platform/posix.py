@@ -65,6 +65,50 @@ def descriptors_max() -> int:
     return found if found > 0 else sys.maxsize
 
 
+def above_standard(fd: int) -> int:
+    """Return a descriptor, moved above 2: a program that has closed its standard ones, or code that it calls, may use
+    those numbers as if they were open.
+
+    Raises:
+        OSError: no descriptor is left; `fd` is closed.
+    """
+    if fd > 2:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
+
+
+class StandardTaken:
+    """Lets no descriptor that is opened in its block get a number below 3; for code that opens its own.
+
+    Args:
+        needed: whether it does.
+    """
+
+    __slots__ = ("_needed", "_taken")
+
+    def __init__(self, needed: bool = True) -> None:
+        self._needed = needed
+        self._taken: list[int] = []
+
+    def __enter__(self) -> StandardTaken:
+        for fd in range(3) if self._needed else ():
+            try:
+                os.fstat(fd)
+            except OSError:
+                self._taken.append(os.open(os.devnull, os.O_RDWR | getattr(os, "O_CLOEXEC", 0)))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        while self._taken:
+            os.close(self._taken.pop())
+
+
 def anonymous_memory() -> int:
     """Create memory without a name and return its descriptor, which the caller closes.
 
@@ -74,7 +118,7 @@ def anonymous_memory() -> int:
         OSError: no descriptor or no memory is left, or that folder cannot be written.
     """
     if hasattr(os, "memfd_create") and not PLAIN:
-        return os.memfd_create("unified_exec", os.MFD_CLOEXEC)
+        return above_standard(os.memfd_create("unified_exec", os.MFD_CLOEXEC))
     folder = os.environ.get("TMPDIR") or os.environ.get("TEMP") or "/tmp"
     path = os.path.join(folder, f"unified_exec-{os.urandom(12).hex()}")
     # Windows cannot remove a file that is open, but does so at its close.
@@ -82,7 +126,7 @@ def anonymous_memory() -> int:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | flags, 0o600)
     if not hasattr(os, "O_TEMPORARY"):
         os.unlink(path)
-    return fd
+    return above_standard(fd)
 
 
 def write_at(fd: int, data: memoryview, offset: int) -> int:

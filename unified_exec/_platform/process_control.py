@@ -10,7 +10,7 @@ import sys
 
 from ..errors import WorkerStartError
 from . import terminal_stop
-from .posix import DONTWAIT, MESSAGES, PLAIN, ROOM, TELLS_END
+from .posix import DONTWAIT, MESSAGES, PLAIN, ROOM, TELLS_END, StandardTaken, above_standard
 
 try:
     import fcntl
@@ -38,13 +38,26 @@ def check() -> None:
         )
 
 
+def socket_pair(kind: int) -> tuple[socket.socket, socket.socket]:
+    """Make a pair of Unix sockets, whose descriptors are not those of the standard streams.
+
+    Raises:
+        OSError: no descriptor is left.
+    """
+    one, other = socket.socketpair(socket.AF_UNIX, kind)
+    if one.fileno() > 2 and other.fileno() > 2:
+        return one, other
+    with one, other, StandardTaken():
+        return one.dup(), other.dup()
+
+
 def pair_for_messages() -> tuple[socket.socket, socket.socket]:
     """Make a pair of sockets that keep messages whole.
 
     Raises:
         OSError: no descriptor is left.
     """
-    pair = socket.socketpair(socket.AF_UNIX, MESSAGES)
+    pair = socket_pair(MESSAGES)
     if not TELLS_END:
         for end in pair:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
@@ -66,6 +79,7 @@ def spawn(command: list[str], environment: dict[str, str], descriptors: dict[int
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
     ]
+    actions += [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2) if not _is_stream(fd)]
     above: list[int] = []  # above every target, so that no dup2 in the child overwrites one still needed
     try:
         for target, source in descriptors.items():
@@ -85,6 +99,14 @@ def spawn(command: list[str], environment: dict[str, str], descriptors: dict[int
             os.close(fd)
     terminal_stop.add(pid)
     return pid
+
+
+def _is_stream(fd: int) -> bool:
+    """Tell whether this is a standard stream of the program: if it is closed, another file may have its number."""
+    try:
+        return os.get_inheritable(fd)
+    except OSError:
+        return False
 
 
 def inherited() -> tuple[object, ...]:
@@ -137,7 +159,7 @@ def open_pidfd(pid: int) -> int | None:
     if PLAIN or not hasattr(os, "pidfd_open"):
         return None
     try:
-        return os.pidfd_open(pid)
+        return above_standard(os.pidfd_open(pid))
     except OSError:
         return None  # a kernel before 5.3, or a filter that forbids it
 

@@ -84,7 +84,8 @@ def _map(fd: int, size: int, access: int) -> memoryview:
     """Map a block; where a mapping would hold a scarce descriptor, or there can be no more of them, copy it."""
     if posix.UNTRACKED or fd < posix.descriptors_max() // 2:
         try:
-            return memoryview(mmap(fd, size, access=access, **posix.UNTRACKED))
+            with posix.StandardTaken(not posix.UNTRACKED):
+                return memoryview(mmap(fd, size, access=access, **posix.UNTRACKED))
         except OSError:
             pass
     copy = memoryview(bytearray(size))

@@ -15,7 +15,7 @@ from mmap import ACCESS_COPY, mmap
 from time import monotonic
 from weakref import ReferenceType, WeakSet, ref
 
-from .posix import UNTRACKED
+from .posix import UNTRACKED, StandardTaken
 
 SIZE_MIN = 1024 * 1024
 """Smaller blocks are not kept: a new one costs little."""
@@ -95,7 +95,8 @@ class BlockCache:
         if now - self._wanted > KEEP or len(self._live) >= LIVE_MAX:
             return None
         forks = _forks
-        block = Block(fd, found.st_size, access=ACCESS_COPY, **UNTRACKED)
+        with StandardTaken(not UNTRACKED):
+            block = Block(fd, found.st_size, access=ACCESS_COPY, **UNTRACKED)
         self._live[fd] = block.kept = CachedBlock(fd, found)
         block.blocks = ref(self)
         self._came = now

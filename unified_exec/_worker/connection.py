@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from mmap import mmap
 
 from .._platform import shared_memory
-from .._platform.posix import DONTWAIT, RECEIVED_CLOEXEC, keep_from_children, wait_for_room
+from .._platform.posix import DONTWAIT, RECEIVED_CLOEXEC, above_standard, keep_from_children, wait_for_room
 from .._platform.shm_cache import BlockCache
 from .._wire import frames
 
@@ -66,7 +66,7 @@ def received_fd(ancillary: Sequence[tuple[int, int, bytes]], got: int) -> int | 
     if got & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC) or len(fds) > 1:
         shared_memory.close_all(fds)
         raise frames.ProtocolError("a message was cut off")
-    return fds[0] if fds else None
+    return above_standard(fds[0]) if fds else None
 
 
 class WorkerConnection:

@@ -16,6 +16,7 @@ from itertools import count
 from typing import Any
 
 from .._loops.adapter import LoopAdapter, Timer, Waiter
+from .._platform.posix import StandardTaken
 
 _Call = tuple[Callable[..., object], tuple[Any, ...]]
 
@@ -41,8 +42,9 @@ class ReactorAdapter(LoopAdapter):
         self._numbers = count()
         self._readers: dict[int, Callable[[], object]] = {}
         self._at_end: list[weakref.WeakMethod[Callable[[], object]]] = []
-        self._selector = selectors.DefaultSelector()
-        self._wakeup, self._waker = socket.socketpair()
+        with StandardTaken():
+            self._selector = selectors.DefaultSelector()
+            self._wakeup, self._waker = socket.socketpair()
         self._wakeup.setblocking(False)
         self._waker.setblocking(False)
         self.add_reader(self._wakeup.fileno(), self._on_wakeup)

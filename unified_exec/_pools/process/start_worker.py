@@ -11,7 +11,7 @@ import sys
 import weakref
 
 from ..._platform import process_control
-from ..._platform.posix import anonymous_memory
+from ..._platform.posix import StandardTaken, anonymous_memory
 from ..._worker import connection, interpreter
 from ..._worker.settings import WORKER_MARK, Settings
 from ...errors import WorkerStartError
@@ -50,13 +50,14 @@ def start_process(environment: dict[str, str], arguments: tuple[str, ...] = ()) 
 def _start_process(environment: dict[str, str], arguments: tuple[str, ...], undo: contextlib.ExitStack) -> Child:
     tasks, claims = _closing(process_control.pair_for_messages(), undo)
     control, its_control = _closing(process_control.pair_for_messages(), undo)
-    lifeline, its_lifeline = _closing(socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM), undo)
+    lifeline, its_lifeline = _closing(process_control.socket_pair(socket.SOCK_STREAM), undo)
     _lifelines.add(lifeline)
     status_fd = anonymous_memory()
     with contextlib.closing(its_control), contextlib.closing(its_lifeline):
         try:
             os.ftruncate(status_fd, connection.STATUS_SIZE)
-            status = mmap.mmap(status_fd, connection.STATUS_SIZE)
+            with StandardTaken():  # before Python 3.13 it opens a descriptor of its own
+                status = mmap.mmap(status_fd, connection.STATUS_SIZE)
             undo.callback(status.close)
             descriptors = {
                 connection.TASKS_FD: claims.fileno(),
