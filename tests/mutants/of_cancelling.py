@@ -264,4 +264,16 @@ CANCELLATION = (
         new="            if False:",
         tests=("test_3_ctrl_c.py::test_the_third_ctrl_c_ends_a_program_whose_thread_does_not",),
     ),
+    Mutant(
+        clause=3,
+        place="scope",
+        breaks="a scope that a cancelled task cancels in its clean-up ends",
+        file="_scope/ending.py",
+        old="        self._native = native_cancels()\n",
+        new="",
+        tests=(
+            "test_3_clean_up_of_a_cancelled_task.py"
+            "::test_a_scope_that_was_cancelled_in_a_finally_swallows_its_own_cancellation",
+        ),
+    ),
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from .._loops.native_cancel import native_cancels
 from ..errors import TaskTimeout
 
 if TYPE_CHECKING:
@@ -31,7 +32,17 @@ class Ending:
         cut_short: some task, or the body, was cancelled before it had ended.
     """
 
-    __slots__ = ("_around", "_cancelled", "_name", "_outcomes", "_reason", "_timeout", "cut_short", "ends_at")
+    __slots__ = (
+        "_around",
+        "_cancelled",
+        "_name",
+        "_native",
+        "_outcomes",
+        "_reason",
+        "_timeout",
+        "cut_short",
+        "ends_at",
+    )
 
     def __init__(self, name: str | None, timeout: float | None, around: CancelScope, outcomes: PolicyState) -> None:
         self._name = name
@@ -40,6 +51,7 @@ class Ending:
         self._outcomes = outcomes
         self._cancelled = False
         self._reason: str | None = None
+        self._native: tuple[object, int] | None = None
         self.cut_short = False
         self.ends_at = INF
         if timeout is not None:
@@ -49,6 +61,18 @@ class Ending:
     def note_cancelled(self, reason: str | None) -> None:
         """Note that the scope was cancelled by something else than its timeout."""
         self._cancelled, self._reason = True, reason
+        self._native = native_cancels()
+
+    def swallows(self, error: BaseException) -> bool:
+        """Tell whether `error`, which came out of the cancel scope, is the cancellation of this scope after all.
+
+        anyio lets it out if `asyncio.Task.cancel` was called since the block was entered. Here it ends if all those
+        calls came before the scope was cancelled: a program that cleans up after its task was cancelled ends the scope.
+        """
+        own = f"Cancelled via cancel scope {id(self._around):x} "
+        if self._native is None or not str(error).startswith(own) or native_cancels() != self._native:
+            return False
+        return anyio.current_effective_deadline() != -INF  # no scope around this one is cancelled
 
     def note_body_raised(self) -> None:
         """Note whether the timeout had to do with the exception of the body, as far as can be known now."""

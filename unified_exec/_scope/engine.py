@@ -313,7 +313,8 @@ class ScopeEngine:
                     self._around.deadline = INF  # it would strike the task that entered the scope, for nothing
                     await end_tasks(self.tasks, self._cancel_rest, exc is not None)
             except BaseException as error:
-                raised = error
+                swallowed = self.ending.swallows(error)
+                raised = None if swallowed else error
             self.is_open = False
             if self._remote.tasks:  # the coroutine that represents them was cancelled itself
                 self._remote.cancel_all(self.reason())
