@@ -108,7 +108,7 @@ ERROR_STORY = (
         place="process",
         breaks="what the parent sent by value comes back as the parent's own object",
         file="_wire/pickling/identity.py",
-        old="    obj = _living(token)\n    if obj is None:",
+        old="    obj = living(token)\n    if obj is None:",
         new="    obj = None\n    if obj is None:",
         tests=(f"{STORY}::test_an_exception_of_a_class_in_a_function_body_is_caught_by_that_class",),
     ),
@@ -126,8 +126,8 @@ ERROR_STORY = (
         place="process",
         breaks="arguments are pickled inside of spawn",
         file="_pools/process/lane.py",
-        old="        call = task.backend_data = encode_call(fn, task.args)",
-        new="        try:\n            call = task.backend_data = encode_call(fn, task.args)\n"
+        old="        call = task.backend_data = self._encode(fn, task.args)",
+        new="        try:\n            call = task.backend_data = self._encode(fn, task.args)\n"
         "        except Exception as exc:\n"
         "            from ..._tasks.types import Outcome\n\n            task.settle(Outcome(error=exc))\n"
         "            return",

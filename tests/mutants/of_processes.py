@@ -262,9 +262,9 @@ SAFE = (
         clause=8,
         place="process",
         breaks="no main guard is needed",
-        file="_wire/pickling/codec.py",
-        old='    if data.find(b"_main__") >= 0:',
-        new="    if False:",
+        file="_wire/pickling/module_names.py",
+        old='    if data.find(b"_main__") >= 0 and',
+        new="    if False and",
         tests=(f"{MAIN}::test_a_script_needs_no_main_guard_and_runs_once",),
     ),
     Mutant(

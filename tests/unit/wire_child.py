@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from unified_exec._wire.errors.decode import decode_error
 from unified_exec._wire.errors.encode import encode_error
-from unified_exec._wire.pickling import codec, functions
+from unified_exec._wire.pickling import codec, function_table, functions, globals_sent, module_names, name_notes
 
 ROOT = Path(__file__).resolve().parents[2]
 _BOOT = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.unit.wire_child import serve; serve()"
@@ -26,6 +26,7 @@ class Child:
             [sys.executable, "-c", _BOOT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/"
         )
         self._learnt: set[int] = set()
+        self._homes: set[str] = set()
         self.sent: list[int] = []
 
     def __enter__(self) -> Child:
@@ -51,6 +52,9 @@ class Child:
         entry = call.entry
         function = b"" if entry.volatile or entry.id in self._learnt else entry.payload
         self._learnt.add(entry.id)
+        needed = [needed for needed in (*entry.needs, *call.needs) if needed.id not in self._learnt]
+        self._learnt.update(needed.id for needed in needed)
+        function = globals_sent.message(needed, function, None, self._homes)
         self.sent.append(entry.id)
         head = str(entry.id).encode()
         _write(self._process.stdin, head, function, call.data, *call.buffers)
@@ -63,7 +67,8 @@ class Child:
 def serve() -> None:
     """The other side, until its stdin ends."""
     out = open(1, "wb", closefd=False)
-    learnt = functions.FunctionTable()
+    learnt = function_table.FunctionTable()
+    module_names.in_worker = True
     while True:
         message = _read(sys.stdin.buffer)
         if not message:
@@ -71,14 +76,18 @@ def serve() -> None:
         _write(out, *_answer(learnt, *message))
 
 
-def _answer(learnt: functions.FunctionTable, head: bytes, function: bytes, data: bytes, *buffers: bytes) -> list[Any]:
+def _answer(
+    learnt: function_table.FunctionTable, head: bytes, function: bytes, data: bytes, *buffers: bytes
+) -> list[Any]:
     try:
+        function = learnt.learn_globals(function)
         if function:
             learnt.learn(int(head), function)
         shared = [memoryview(bytearray(buffer)) for buffer in buffers]
-        fn, args = functions.decode_call(learnt, int(head), data, shared)
+        fn, args = function_table.decode_call(learnt, int(head), data, shared)
         packed = codec.encode_value(fn(*args))
     except BaseException as error:
+        name_notes.add_to(error)
         return [b"error", encode_error(error, skip_frames=1)]
     return [b"value", packed.data, *packed.buffers]
 

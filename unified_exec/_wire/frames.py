@@ -42,6 +42,8 @@ FORGET_FUNCTIONS = 16  # TASK: forget every function learnt before this one
 AFTER_STREAM = 32  # DONE, REPORT in the mailbox: this task has sent reports on the other socket before
 LINGER = 64  # TASK: cores are idle; look for the next task for a moment before going to sleep
 
+WITH_GLOBALS = 128  # TASK: the function's bytes are those of `globals_sent.message`
+
 INLINE_MAX = 32 * 1024
 """A payload above this many bytes travels in shared memory instead of in the message."""
 MESSAGE_MAX = 2 * INLINE_MAX + 4096

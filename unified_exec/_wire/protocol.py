@@ -72,15 +72,16 @@ class ParentConnection:
 
     Attributes:
         pending: ids of tasks sent and neither answered nor taken back, oldest first, each with the number of the
-            function that was sent with it.
-        known: numbers of the functions the worker has learnt for certain.
+            function that was sent with it, or all numbers if values of globals came along.
+        known: numbers of the functions and of the values of globals that the worker has learnt for certain; below 0
+            stands the number of the surroundings it has taken over.
     """
 
     __slots__ = ("known", "pending", "state")
 
     def __init__(self) -> None:
         self.state = STARTING
-        self.pending: dict[int, int | None] = {}
+        self.pending: dict[int, int | tuple[int, ...] | None] = {}
         self.known: set[int] = set()
 
     def receive(self, message: memoryview) -> Event:
@@ -101,7 +102,10 @@ class ParentConnection:
                 if function == _UNKNOWN:
                     raise ProtocolError(f"an answer for task {id}, which it was not given")
                 # Known only now: until the answer, the task could be taken back, and its function with it.
-                self.known.add(function)
+                if type(function) is tuple:
+                    self.known.update(function)
+                else:
+                    self.known.add(function)  # type: ignore[arg-type]
             if flags & frames.RETIRING:
                 self.state = LEAVING
             # What `Answer(...)` does, without a Python call in between.
@@ -126,8 +130,8 @@ class ParentConnection:
             return Report(id, payload, bool(flags & frames.IN_SHARED))
         return SignalAgain(frames.unpack_id(message)[0])
 
-    def sent(self, id: int, function: int | None) -> None:
-        """Note that a task was sent; `function` is the number of the function that was included, if any."""
+    def sent(self, id: int, function: int | tuple[int, ...] | None) -> None:
+        """Note that a task was sent; `function` is the number of the function that was included, or all numbers."""
         self.pending[id] = function
 
     def taken_back(self, id: int) -> None:

@@ -12,8 +12,8 @@ from .._platform import posix
 from .._platform.shared_memory import read_block
 from .._wire import frames
 from .._wire.errors.encode import encode_error
-from .._wire.pickling import codec
-from ..errors import WorkerStartError
+from .._wire.pickling import codec, homes, module_names
+from ..errors import SerializationError, WorkerStartError
 from . import context, forked, interpreter, send_result, shared_object
 from .connection import CONTROL_FD, HAS_SETTINGS, LIFELINE_FD, STATUS_FD, TASKS_FD, WorkerConnection, receive
 from .process_state import ProcessState
@@ -40,6 +40,7 @@ def main() -> None:
     # read would, too. Ignored, the first succeeds and the second fails with EIO.
     for signum in (_signal.SIGTTOU, _signal.SIGTTIN):
         _signal.signal(signum, _signal.SIG_IGN)
+    module_names.in_worker = True
     connection = WorkerConnection()
     idle_seconds = None
     if len(sys.argv) > 2:
@@ -67,6 +68,7 @@ def main() -> None:
         leave(0)
     signal.install()
     runner.process = ProcessState(settings.kind.concurrent)
+    runner.functions.on_move = runner.process.take_surroundings
     connection.answer(frames.pack_payload(frames.READY))
     signal.read_mailbox()
     try:
@@ -148,16 +150,31 @@ def apply(settings: Settings) -> None:
     if settings.interpreter is not None:
         interpreter.apply(settings.interpreter)
     _add_site_builtins()
+    if settings.main is not None:
+        from . import main_file
+
+        main_file.load(*settings.main)
     if settings.authkey is not None:  # or a manager's proxy could not be unpickled here
         from multiprocessing import process
 
         process.current_process().authkey = settings.authkey
     if settings.initializer is not None:
-        call: Any = codec.decode(settings.initializer, (), "the initializer")
+        call: Any = _decode_initializer(settings.initializer)
         try:
             call[0](*call[1])
         except BaseException as exc:
             raise WorkerStartError(f"its initializer raised {type(exc).__name__}: {exc}") from exc
+
+
+def _decode_initializer(data: bytes) -> Any:
+    try:
+        return homes.decode_alone(data)
+    except SerializationError:
+        raise
+    except Exception as error:
+        from .._wire.pickling import pickle_errors
+
+        raise pickle_errors.not_rebuilt("the initializer", error) from error
 
 
 def _add_site_builtins() -> None:

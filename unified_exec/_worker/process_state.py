@@ -81,6 +81,12 @@ class ProcessState:
         self._path, self._meta_path, self._path_hooks = map(list, self._needed)
         self._knew_watchdog = "faulthandler" in _modules
 
+    def take_surroundings(self) -> None:
+        """Take the folder and the import path as they are now: the program has changed its own."""
+        self._take_folder()
+        self._needed[0] = list(sys.path)
+        self._path = list(sys.path)
+
     def quieten(self) -> None:
         """Stop what a task has set to interrupt it: its alarm, its trace and its profile function.
 

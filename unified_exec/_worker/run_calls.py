@@ -13,7 +13,7 @@ from .._platform.shared_memory import read_block
 from .._platform.shm_cache import KEEP, BlockCache
 from .._tasks.current import current
 from .._wire import frames
-from .._wire.pickling.functions import FunctionTable, decode_call
+from .._wire.pickling.function_table import FunctionTable, decode_call
 from . import forked, send_result
 from .call_cancel_signal import CallCancelSignal
 from .connection import STARTED, WorkerConnection
@@ -26,7 +26,7 @@ SOON = 0.0002
 SPIN = 0.00015
 """Seconds for which it looks."""
 
-_HAS_MORE = frames.IN_SHARED | frames.NEW_FUNCTION | frames.FORGET_FUNCTIONS
+_HAS_MORE = frames.IN_SHARED | frames.NEW_FUNCTION | frames.FORGET_FUNCTIONS | frames.WITH_GLOBALS
 _NOTHING: Any = object()
 _mark_started = STARTED.pack_into
 
@@ -243,6 +243,8 @@ def unpack(
             function = buffers.pop(0)
     if task.flags & frames.FORGET_FUNCTIONS:
         functions.clear()
+    if task.flags & frames.WITH_GLOBALS:
+        function = functions.learn_globals(function)
     if task.flags & frames.NEW_FUNCTION:
         functions.learn(task.function_id, bytes(function))
     return packed, buffers

@@ -13,7 +13,7 @@ from typing import Any
 from .._platform.posix import DONTWAIT
 from .._tasks.current import current
 from .._wire import frames
-from .._wire.pickling.functions import FunctionTable
+from .._wire.pickling.function_table import FunctionTable
 from . import forked, send_result
 from .cancel_signal import NOT_REQUESTED
 from .connection import CONTROL_FD, TASKS_FD, WorkerConnection

@@ -9,7 +9,7 @@ from typing import Any
 from .._platform import shared_memory
 from .._wire import frames
 from .._wire.errors.encode import encode_error
-from .._wire.pickling import codec
+from .._wire.pickling import codec, homes
 from .._wire.pickling.c_pickle import PROTOCOL, dumps
 from ..errors import SerializationError
 from .connection import WorkerConnection
@@ -64,6 +64,10 @@ def _encoded(name: str, value: Any, error: BaseException | None) -> tuple[int, b
             return frames.VALUE, packed.data, packed.buffers
         except BaseException as exc:  # also what a __reduce__ of the user's raises to end the program
             error = exc
+    if homes.used():
+        from .._wire.pickling import name_notes
+
+        name_notes.add_to(error)
     return frames.ERROR, encode_error(error), ()
 
 

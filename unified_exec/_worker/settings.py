@@ -46,6 +46,7 @@ class Settings:
         prefix: ``sys.prefix`` and ``sys.exec_prefix`` of the parent (a virtual environment's).
         site: run `site.main`, because a ``.pth`` file changed the parent's import system, or starts coverage.py.
         initializer: the pickled initializer and its arguments, or ``None``.
+        main: how to import the program's main file (see `main_file.load`), or ``None``.
         max_tasks: retire after this many tasks, ``None`` for never.
         max_memory: retire after a task that left the worker with more resident bytes than this.
         idle: retire after this many seconds without a task.
@@ -60,6 +61,7 @@ class Settings:
         "initializer",
         "interpreter",
         "kind",
+        "main",
         "max_memory",
         "max_tasks",
         "path",
@@ -75,6 +77,7 @@ class Settings:
         prefix: tuple[str, str] | None = None,
         site: bool = False,
         initializer: bytes | None = None,
+        main: tuple[str, str] | None = None,
         max_tasks: int | None = None,
         max_memory: int | None = None,
         idle: float | None = None,
@@ -87,6 +90,7 @@ class Settings:
         self.prefix = prefix
         self.site = site
         self.initializer = initializer
+        self.main = main
         self.max_tasks = max_tasks
         self.max_memory = max_memory
         self.idle = idle

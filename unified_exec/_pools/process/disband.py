@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
+
 from ..._loops.adapter import LoopAdapter
-from .worker import Worker, reap_all
+from .worker import Worker
 from .worker_group import WorkerGroup
 
 _left: list[tuple[LoopAdapter, tuple[WorkerGroup, ...]]] = []
@@ -68,3 +71,12 @@ def after_fork() -> None:
             for worker in group.workers:
                 worker.close_after_fork()
     _left.clear()
+
+
+def reap_all(workers: Iterable[Worker], grace: float) -> None:
+    """Reap workers that were dismissed; those that have not exited within `grace` seconds are killed."""
+    end = time.monotonic() + grace
+    for worker in workers:
+        if not worker.reaped:
+            worker.child.wait_for_end(end)
+        worker.reap()

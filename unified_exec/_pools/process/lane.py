@@ -8,7 +8,7 @@ from typing import Any
 from ..._loops.adapter import LoopAdapter
 from ..._rules.dispatch import is_async
 from ..._tasks.task import Task
-from ..._wire.pickling.functions import EncodedCall, encode_call
+from ..._wire.pickling.functions import EncodedCall, encode_call, encode_call_by_name
 from ..._worker.settings import CALLS, COROUTINES
 from ...abc import Lane, StreamReader
 from .admission import Admission
@@ -28,6 +28,7 @@ class ProcessLane(Lane):
 
     def __init__(self, registry: WorkerRegistry[Any], admission: Admission, adapter: LoopAdapter) -> None:
         self.adapter = adapter
+        self._encode = encode_call if registry.spec.main is None else encode_call_by_name
         self._registry = registry
         self._admission = admission
         self._calls = Dispatcher(registry, adapter, CALLS)
@@ -45,7 +46,7 @@ class ProcessLane(Lane):
         if self._admission.guarded:
             self._admission.admit()
         fn = task.fn
-        call = task.backend_data = encode_call(fn, task.args)  # type: ignore[arg-type]  # both are there until settled
+        call = task.backend_data = self._encode(fn, task.args)  # type: ignore[arg-type]  # both are there until settled
         if (coroutine := call.entry.coroutine) is None:
             coroutine = call.entry.coroutine = is_async(fn)
         (self._coroutines if coroutine else self._calls).submit(task)
@@ -60,7 +61,7 @@ class ProcessLane(Lane):
         if self._admission.guarded:
             self._admission.admit()
         fn = task.fn
-        call = encode_call(fn, task.args)  # type: ignore[arg-type]  # both are there until it is settled
+        call = self._encode(fn, task.args)  # type: ignore[arg-type]  # both are there until it is settled
         if call.entry.coroutine is None:
             call.entry.coroutine = is_async(fn)
         return call

@@ -10,8 +10,8 @@ from ..._loops.adapter import LoopAdapter
 from ...abc import Backend, Capabilities
 from . import prestart, shutdown
 from .admission import Admission, IdleCheck, have_tasks
+from .disband import reap_all
 from .lane import ProcessLane
-from .worker import reap_all
 from .worker_registry import WorkerRegistry
 from .worker_spec import make_spec
 
@@ -37,11 +37,13 @@ class ProcessPool(Backend):
         env: environment variables to set in the workers, on top of this process's own.
         start_timeout: seconds after which a started process that has not become a worker is killed, and the waiting
             tasks fail with `WorkerStartError`; ``None`` for never. The initializer's time does not count.
+        main: ``"import"`` to have each worker import the program's main file, as multiprocessing's spawn does. What the
+            file defines then travels by name. The file needs an ``if __name__ == "__main__":``.
         name: shown in errors.
 
     Raises:
         WorkerStartError: this program was started in place of a worker, see `freeze_support`.
-        ValueError: a number is out of its range.
+        ValueError: a number is out of its range; or ``main="import"`` in a program that is no file or has no guard.
         SerializationError: the initializer or its arguments cannot travel.
 
     Example::
@@ -72,6 +74,7 @@ class ProcessPool(Backend):
         grace: float = 1.0,
         env: dict[str, str] | None = None,
         start_timeout: float | None = START_TIMEOUT,
+        main: str | None = None,
         name: str | None = None,
     ) -> None:
         spec = make_spec(
@@ -83,6 +86,7 @@ class ProcessPool(Backend):
             idle_timeout,
             env,
             start_timeout,
+            main,
         )
         if grace < 0:
             raise ValueError(f"grace must not be negative, got {grace}")

@@ -15,12 +15,14 @@ from ..._tasks.task import Task
 from ..._wire import frames
 from ..._wire.frames import ProtocolError
 from ..._wire.pickling.functions import EncodedCall
+from ..._wire.pickling.surroundings import Snapshot, snapshot
 from ..._wire.protocol import OVER, UP, ParentConnection
 from ..._worker import cancel_signal
 from ..._worker.connection import HAS_SETTINGS, STARTED, fd_message
 from ..._worker.settings import WorkerKind
 from ..._worker.shared_object import Shared
 from .child import Child
+from .worker_knowledge import WorkerKnowledge
 
 _SHUT_WR = 1
 FUNCTIONS_MAX = 2000
@@ -47,6 +49,7 @@ class Worker:
         detail: what else is known about its death.
         reaped: its process was reaped and our descriptors are closed.
         start_timer: kills it if it does not become a worker; ``None`` once it is up.
+        knowledge: what it knows of the program beyond its functions.
     """
 
     __slots__ = (
@@ -61,6 +64,7 @@ class Worker:
         "ends_with_program",
         "killed_for",
         "kind",
+        "knowledge",
         "load",
         "mailbox_closed",
         "pid",
@@ -71,7 +75,9 @@ class Worker:
         "tasks",
     )
 
-    def __init__(self, child: Child, kind: WorkerKind) -> None:
+    def __init__(
+        self, child: Child, kind: WorkerKind, surroundings: Snapshot | None = None, fixed: frozenset[Any] = frozenset()
+    ) -> None:
         self.child = child
         self.pid = child.pid
         self.kind = kind
@@ -90,6 +96,7 @@ class Worker:
         self.start_timer: Timer | None = None
         self.shares: set[bytes] = set()
         self.blocks: BlockCache | None = None
+        self.knowledge = WorkerKnowledge(self.connection, surroundings or snapshot(), fixed)
 
     # -- sending
 
@@ -124,19 +131,25 @@ class Worker:
         entry, connection = call.entry, self.connection
         flags = 0
         function: bytes = b""
+        learns: int | tuple[int, ...] | None = None
         if entry.id and entry.id not in connection.known:
             function = entry.payload
             flags = frames.NEW_FUNCTION
+            learns = entry.id
             if len(connection.known) >= FUNCTIONS_MAX:  # a new lambda for each task must not fill the worker
                 connection.forget_functions()
                 flags |= frames.FORGET_FUNCTIONS
+        surroundings = snapshot()
+        knowledge = self.knowledge
+        if surroundings is not knowledge.surroundings or call.needs or (entry.needs and (flags or not entry.id)):
+            function, flags, learns = knowledge.complete(call, surroundings, function, flags)
         name = task.name.encode("utf-8", "replace")
         id, tasks = task.id, self.tasks
         if not tasks:
             self.answered_at = time.monotonic()
         # Noted before it is sent: a finalizer that the collector runs after the send may take back what is unclaimed.
         tasks[id] = task
-        connection.pending[id] = entry.id if flags else None
+        connection.pending[id] = learns
         if linger:
             flags |= frames.LINGER
         self.load += entry.stats.cost or 0.0
@@ -344,12 +357,3 @@ class Worker:
         """In a forked child, close our copies of the descriptors: the worker and its timers are the parent's."""
         self.cancel_timers.clear()
         self.close()
-
-
-def reap_all(workers: Iterable[Worker], grace: float) -> None:
-    """Reap workers that were dismissed; those that have not exited within `grace` seconds are killed."""
-    end = time.monotonic() + grace
-    for worker in workers:
-        if not worker.reaped:
-            worker.child.wait_for_end(end)
-        worker.reap()

@@ -11,7 +11,7 @@ from ..._platform import process_control
 from ..._worker.settings import WorkerKind
 from ...errors import WorkerStartError
 from . import disband
-from .worker import Worker, reap_all
+from .worker import Worker
 from .worker_group import WorkerGroup
 from .worker_spec import WorkerSpec
 
@@ -132,7 +132,7 @@ class WorkerRegistry(Generic[L]):
                 self._free.append(worker)
                 return
         worker.dismiss()
-        reap_all([worker], self.grace)
+        disband.reap_all([worker], self.grace)
         self.forget(worker)
 
     def _lent(self, kind: WorkerKind) -> int:

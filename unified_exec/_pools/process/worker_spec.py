@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..._platform import cpu_count
-from ..._wire.pickling import codec
+from ..._wire.pickling import codec, surroundings
+from ..._worker import main_file
 from ..._worker.settings import WORKER_MARK, WorkerKind
 from ...errors import WorkerStartError
 from . import prestart
@@ -22,6 +23,7 @@ class WorkerSpec(NamedTuple):
         max_workers: how many workers the pool has at most.
         cores: how many cores this process may use.
         initializer: the pickled initializer and its arguments.
+        main: how workers import the program's main file; ``None`` if they do not.
         max_tasks: a worker retires after this many tasks.
         max_memory: a worker retires after a task that left it with more resident bytes than this.
         idle_timeout: a worker without work retires after this many seconds.
@@ -32,6 +34,7 @@ class WorkerSpec(NamedTuple):
     max_workers: int
     cores: int
     initializer: bytes | None
+    main: tuple[str, str] | None
     max_tasks: int | None
     max_memory: int | None
     idle_timeout: float | None
@@ -44,14 +47,17 @@ class WorkerSpec(NamedTuple):
         Raises:
             WorkerStartError: no process could be started.
         """
+        seen = surroundings.snapshot()
         settings = parent_settings()
         settings.kind = kind
         settings.initializer = self.initializer
+        settings.main = self.main
         settings.max_tasks = self.max_tasks
         settings.max_memory = self.max_memory
         settings.idle = self.idle_timeout
         environment = self.environment()
-        worker = Worker(prestart.take(environment) or start_process(environment), kind)
+        fixed = surroundings.variables(name for name, value in environment.items() if os.environ.get(name) != value)
+        worker = Worker(prestart.take(environment) or start_process(environment), kind, seen, fixed)
         try:
             worker.send_settings(codec.encode_value(settings.as_dict()).data)
         except ConnectionError:
@@ -76,12 +82,13 @@ def make_spec(
     idle_timeout: float | None,
     env: dict[str, str] | None,
     start_timeout: float | None,
+    main: str | None = None,
 ) -> WorkerSpec:
     """Check the options of a pool, before any worker is started.
 
     Raises:
         WorkerStartError: this program was started in place of a worker.
-        ValueError: a number is out of its range.
+        ValueError: a number is out of its range, or the main file cannot be imported by workers.
         SerializationError: the initializer or its arguments cannot travel.
     """
     if WORKER_MARK in os.environ:
@@ -96,18 +103,29 @@ def make_spec(
     for name, seconds in {"idle_timeout": idle_timeout, "start_timeout": start_timeout}.items():
         if seconds is not None and seconds <= 0:
             raise ValueError(f"{name} must be positive or None, got {seconds}")
+    if main not in (None, "import"):
+        raise ValueError(f'main must be "import" or None, got {main!r}')
+    imported = None if main is None else main_file.how()
     cores = cpu_count.cpu_count()
     encoded = None if initializer is None else _encode_initializer(initializer, initargs)
     return WorkerSpec(
-        max_workers or cores, cores, encoded, max_tasks, max_memory, idle_timeout, dict(env or {}), start_timeout
+        max_workers or cores,
+        cores,
+        encoded,
+        imported,
+        max_tasks,
+        max_memory,
+        idle_timeout,
+        dict(env or {}),
+        start_timeout,
     )
 
 
 def _encode_initializer(fn: Callable[..., object], args: tuple[Any, ...]) -> bytes:
     """Pickle the initializer and its arguments by value: each new worker gets the same bytes."""
-    from ..._wire.pickling import by_value, pickle_errors
+    from ..._wire.pickling import globals_sent, pickle_errors
 
     try:
-        return by_value.dumps((fn, args), upward=False)[0]
+        return globals_sent.encode_alone((fn, args))
     except Exception as error:
         raise pickle_errors.refused_call(fn, args, error) from error

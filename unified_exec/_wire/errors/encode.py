@@ -6,7 +6,7 @@ import io
 from types import MemberDescriptorType
 
 from ..pickling.c_pickle import PROTOCOL, Pickler, dumps
-from ..pickling.codec import found_by_name
+from ..pickling.module_names import in_pickle
 from . import tracebacks
 from .nodes import HEAP_TYPE, Node, text_of, type_name_of
 
@@ -126,7 +126,7 @@ class _Graph:
                 pickler.graph = self
                 pickler.dump(value)
                 data = file.getvalue()
-                if found_by_name(data):
+                if not in_pickle(data):
                     return data
             except (MemoryError, RecursionError):
                 raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import io
 import sys
-import threading
 import types
 import typing
 from collections import ChainMap
@@ -14,35 +13,31 @@ from enum import Enum
 
 import cloudpickle
 
-from . import identity
+from . import enums, homes, identity, kinds, made_anew, module_names
 from .c_pickle import reduce_view
 from .code_facts import facts_of
+from .kinds import CachedFunction
+from .sent_home import (
+    Entry,
+    SentHome,
+    home_of,
+    home_of_function,
+    importable,
+    names_wanted,
+    path_in,
+    place_of,
+    words_of_annotations,
+)
 from .writable import is_read_only_array, reduce_writable
 
-__all__ = ["SET_BY_LRU_CACHE", "ByValuePickler", "CachedFunction", "dumps", "dumps_node", "importable"]
+__all__ = ["ByValuePickler", "EntryPickler", "dumps_node", "stands_in_module"]
 
 _Reduced = tuple[typing.Any, ...]
-CachedFunction = type(functools.lru_cache(maxsize=1)(len))
-SET_BY_LRU_CACHE = frozenset({*functools.WRAPPER_ASSIGNMENTS, "__annotations__", "__wrapped__", "cache_parameters"})
-_quiet = threading.RLock()
-_MAINS = ("__main__", "__mp_main__")
+_DEFINITIONS = (type, types.FunctionType, CachedFunction)
 
-if "__mp_main__" in sys.modules:  # the same module as __main__ in a child of multiprocessing, and in no worker
+# The same module as __main__ in a child of multiprocessing, and in no worker.
+if "__mp_main__" in sys.modules and not module_names.main_is_imported:
     cloudpickle.register_pickle_by_value(sys.modules["__mp_main__"])
-
-
-def dumps(
-    value: object, *, upward: bool, buffer_callback: Callable[[typing.Any], typing.Any] | None = None
-) -> tuple[bytes, tuple[object, ...]]:
-    """Pickle `value`, with all classes and functions that have no importable name by value.
-
-    Returns the pickle and the objects that went by value: while one of them may still come back as a token,
-    the sender has to keep it alive.
-    """
-    with io.BytesIO() as file:
-        pickler = ByValuePickler(file, upward=upward, buffer_callback=buffer_callback)
-        pickler.dump(value)
-        return file.getvalue(), tuple(pickler.sent)
 
 
 def dumps_node(value: object, number: Callable[[BaseException], int | None]) -> bytes:
@@ -52,23 +47,20 @@ def dumps_node(value: object, number: Callable[[BaseException], int | None]) -> 
         return file.getvalue()
 
 
-def importable(obj: typing.Any) -> bool:
-    """Tell whether another process finds this very object under its module and qualified name."""
-    module_name = getattr(obj, "__module__", None)
-    qualname = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None)
-    if not isinstance(module_name, str) or not isinstance(qualname, str) or module_name in _MAINS:
-        return False
-    registered = cloudpickle.list_registry_pickle_by_value()
-    if any(module_name == name or module_name.startswith(name + ".") for name in registered):
-        return False
-    found: typing.Any = sys.modules.get(module_name)
-    for name in qualname.split("."):
-        found = getattr(found, name, None)
-    return found is obj
+def stands_in_module(obj: object) -> bool:
+    """Tell whether this goes by value under a name of its module."""
+    return isinstance(obj, _DEFINITIONS) and place_of(obj) is not None
 
 
 class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """cloudpickle's pickler, with a token on all that goes by value (see `identity`)."""
+    """cloudpickle's pickler, with a token on all that goes by value (see `identity`).
+
+    Attributes:
+        upward: towards the parent.
+        sent: the objects that went by value: while one of them may still come back as a token, keep it alive.
+        needs: the globals that what was pickled refers to; the receiver must have them first.
+        looked_up: those of them that are looked up while the pickle is read.
+    """
 
     def __init__(
         self,
@@ -80,57 +72,236 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
         self.upward = upward
         self.sent: list[object] = []
+        self.needs: dict[tuple[SentHome, str], None] = {}
+        self.looked_up: set[tuple[SentHome, str]] = set()
+        self._namespaces: list[SentHome] = []  # those met that are no modules: a class does not say that it is of one
+
+    def is_inside(self, obj: object, home: SentHome, root: str) -> bool:
+        """Tell whether `obj` is part of the definition `root` that is being pickled as an entry of `home`."""
+        return False
+
+    def is_root(self, obj: object) -> bool:
+        """Tell whether `obj` is the value that is being pickled as an entry."""
+        return False
 
     def reducer_override(self, obj: typing.Any) -> typing.Any:
-        if not isinstance(obj, (type, types.FunctionType, CachedFunction)):
+        if not isinstance(obj, _DEFINITIONS):
+            if isinstance(obj, Enum) and not importable(type(obj)) and type(obj)._member_map_.get(obj._name_) is obj:
+                return enums.member, (type(obj), obj._name_)
             return reduce_writable(obj) if is_read_only_array(obj) else NotImplemented
         if self.upward:
             token = identity.token_known_above(obj)
             if token is not None:
                 return identity.parents_own, (token,)
+        reduced: typing.Any = None
         if isinstance(obj, CachedFunction):
-            return NotImplemented if importable(obj) else self._cached_function(obj)
-        reduced = super().reducer_override(obj)
-        if type(reduced) is not tuple or len(reduced) != 6:
-            return reduced
-        return self._with_token(obj, reduced)
+            if importable(obj):
+                return NotImplemented
+        else:
+            reduced = self._reduced(obj)
+            if type(reduced) is not tuple or len(reduced) != 6:
+                return reduced
+        generic = kinds.reduce_parametrized(obj)
+        if generic is not None:
+            return generic
+        place = None if self.upward else self._place_of(obj)
+        if place is not None:
+            home, path = place
+            root = path.partition(".")[0]
+            if not self.is_inside(obj, home, root):
+                return self._by_name(obj, home, path, root)
+            if not self.is_root(obj):
+                place = None
+        if reduced is None:
+            return self._cached_function(obj, place)
+        return self._with_token(obj, reduced, place)
 
-    def _with_token(self, obj: typing.Any, reduced: _Reduced) -> _Reduced:
+    def _reduced(self, obj: typing.Any) -> typing.Any:
+        reduced = super().reducer_override(obj)
+        if reduced is NotImplemented and obj.__module__ != "builtins" and not importable(obj):
+            if isinstance(obj, types.FunctionType):
+                return self._dynamic_function_reduce(obj)
+            return cloudpickle.cloudpickle._dynamic_class_reduce(obj)
+        return reduced
+
+    def _place_of(self, obj: typing.Any) -> tuple[SentHome, str] | None:
+        place = place_of(obj)
+        if place is None and self._namespaces and isinstance(obj, type):
+            for home in self._namespaces:
+                path = path_in(home.globals() or {}, obj) if obj.__module__ == home.facts.name else None
+                if path is not None:
+                    return home, path
+        return place
+
+    def _by_name(self, obj: object, home: SentHome, path: str, root: str) -> _Reduced:
+        self.needs[home, root] = None
+        self.looked_up.add((home, root))
+        self.sent.append(obj)
+        return homes.find, (home.facts.token, home.facts.name, path, identity.issue(obj))
+
+    def _adopted(
+        self, obj: object, make: typing.Any, args: typing.Any, place: tuple[SentHome, str] | None
+    ) -> tuple[typing.Any, typing.Any]:
+        self.sent.append(obj)
+        token = identity.issue(obj)
+        if place is not None:
+            return homes.place, (place[0].facts.token, place[0].facts.name, place[1], token, make, args)
+        return identity.adopt, (token, self.upward, make, args)
+
+    def _with_token(self, obj: typing.Any, reduced: _Reduced, place: tuple[SentHome, str] | None) -> _Reduced:
         make, args, state, _, _, setter = reduced
         members: dict[str, dict[str, object]] | None = None
         if isinstance(obj, types.FunctionType):
-            _complete_globals(obj, state[1]["__globals__"])
+            if obj.__code__ is kinds.SINGLE_DISPATCH:
+                make, args, state, setter = kinds.reduce_single_dispatch(obj)
+                return *self._adopted(obj, make, args, place), state, None, None, setter
+            if obj.__code__ is kinds.SINGLE_DISPATCH_METHOD:
+                return kinds.reduce_bound_dispatch(obj)
+            make, args = self._function(obj, make, args, state[1], place)
         elif issubclass(obj, Enum):
-            args, members = _complete_enum(obj, args, state[0])
+            members = {m.name: {k: v for k, v in vars(m).items() if k[:1] != "_"} for m in obj}
+            members = {name: found for name, found in members.items() if found}
+            make = enums.make
+            args, later = enums.reduce(obj, state[0])
+            state = (later, state[1])
+        elif kinds.is_struct(obj):
+            make, setter = kinds.make_struct, kinds.set_attributes
+            args, later = kinds.reduce_struct(obj)
+            state = (later, None)
         else:
-            args = _with_real_bases(obj, args)
-            _keep_slots(obj, args[3], state[0])
-            owner = _init_subclass_by_value(obj)
+            args = kinds.with_real_bases(obj, args)
+            args[3]["__qualname__"] = obj.__qualname__
+            kinds.keep_slots(obj, args[3], state[0])
+            owner = kinds.init_subclass_by_value(obj)
             if owner is not None:
-                make, args = _made_quietly, (owner, make, args)
-        self.sent.append(obj)
-        token = identity.issue(obj)
-        return identity.adopt, (token, self.upward, make, args), (setter, state, members), None, None, identity.refresh
+                make, args = kinds.made_quietly, (owner, make, args)
+        return *self._adopted(obj, make, args, place), (setter, state, members), None, None, identity.refresh
 
-    def _cached_function(self, obj: typing.Any) -> _Reduced:
-        self.sent.append(obj)
+    def _function(
+        self, obj: types.FunctionType, make: typing.Any, args: _Reduced, state: dict[str, typing.Any], place: object
+    ) -> tuple[typing.Any, _Reduced]:
+        home = home_of_function(obj)
+        if home is None:
+            _complete_globals(obj, state["__globals__"])
+            return make, args
+        names: tuple[str, ...] = ()
+        if not self.upward:
+            if home.facts.module is None and home not in self._namespaces:
+                self._namespaces.append(home)
+            names = names_wanted(obj)
+            self.needs.update(((home, name), None) for name in names)
+        state["__globals__"] = {}
+        if place is not None:  # one that is updated in its place
+            state["__code__"] = obj.__code__
+        facts = home.facts
+        return homes.make_function, (obj.__code__, facts.token, facts.name, obj.__name__, args[4], names)
+
+    def _cached_function(self, obj: typing.Any, place: tuple[SentHome, str] | None) -> _Reduced:
         args = (obj.__wrapped__, obj.cache_parameters())
-        extra = {name: value for name, value in vars(obj).items() if name not in SET_BY_LRU_CACHE}
-        return identity.adopt, (identity.issue(obj), self.upward, _cached, args), extra or None
+        extra = {name: value for name, value in vars(obj).items() if name not in kinds.SET_BY_LRU_CACHE}
+        return *self._adopted(obj, kinds.cached, args, place), extra or None
 
     dispatch_table: typing.ClassVar = ChainMap(
         {
             memoryview: reduce_view,
-            io.TextIOWrapper: lambda file: _standard_stream(file),
-            types.ModuleType: lambda module: _module(module),
-            types.CodeType: lambda code: _code(code),
-            functools.cached_property: lambda lazy: (_cached_property, (lazy.func, lazy.attrname)),
-            typing.NewType: lambda new: _by_name(new) or (_new_type, (new.__name__, new.__supertype__, new.__module__)),
-            typing.ParamSpec: lambda spec: _by_name(spec) or (typing.ParamSpec, (spec.__name__,)),
-            typing.TypeVarTuple: lambda many: _by_name(many) or (typing.TypeVarTuple, (many.__name__,)),
+            io.TextIOWrapper: kinds.reduce_standard_stream,
+            types.ModuleType: lambda module: _module(module, inside_home=False),
+            types.CodeType: kinds.reduce_code,
+            functools.cached_property: kinds.reduce_cached_property,
+            typing.NewType: lambda new: _name_of(new) or (_new_type, (new.__name__, new.__supertype__, new.__module__)),
+            typing.ParamSpec: lambda spec: _name_of(spec) or (typing.ParamSpec, (spec.__name__,)),
+            typing.TypeVarTuple: lambda many: _name_of(many) or (typing.TypeVarTuple, (many.__name__,)),
         },
         *cloudpickle.Pickler.dispatch_table.maps,
     )
+
+
+class EntryPickler(ByValuePickler):
+    """Pickles the value of a global: what coordinates threads or is local to one process is made anew.
+
+    Args:
+        file: for the pickle.
+        value: the value.
+        home: its home; ``None`` to see only what the pickle would be.
+        name: the global.
+    """
+
+    def __init__(self, file: io.BytesIO, value: object, home: SentHome | None, name: str) -> None:
+        super().__init__(file, upward=False)
+        self._root = value
+        self._home = home
+        self._name = name
+        if home is not None and home.facts.module is None:
+            self._namespaces.append(home)
+        if home is not None and isinstance(value, type):
+            self._need_annotations(value, home)
+
+    def is_inside(self, obj: object, home: SentHome, root: str) -> bool:
+        return home is self._home and root == self._name
+
+    def is_root(self, obj: object) -> bool:
+        return obj is self._root
+
+    def _need_annotations(self, cls: type, home: SentHome) -> None:
+        known = home.globals() or {}
+        queue: list[type] = [cls]
+        while queue:
+            one = queue.pop()
+            words = words_of_annotations(kinds.own_annotations(one))
+            self.needs.update(((home, word), None) for word in words if word in known)
+            queue += [inner for inner in vars(one).values() if isinstance(inner, type) and _is_nested(inner, one)]
+
+    dispatch_table: typing.ClassVar = ChainMap(
+        {**made_anew.REDUCERS, types.ModuleType: lambda module: _module(module, inside_home=True)},
+        *ByValuePickler.dispatch_table.maps,
+    )
+
+
+class SharingPickler(EntryPickler):
+    """Refers by name to what is another global of the same module.
+
+    Args:
+        others: names of other globals, by the id of their value.
+        entry_for: returns the current entry of a global.
+
+    Attributes:
+        held: the other globals whose objects the value holds and that could not be referred to.
+    """
+
+    def __init__(
+        self,
+        file: io.BytesIO,
+        value: object,
+        home: SentHome,
+        name: str,
+        others: dict[int, str],
+        entry_for: Callable[[SentHome, dict[str, typing.Any], str], Entry | None],
+    ) -> None:
+        super().__init__(file, value, home, name)
+        self.held: set[str] = set()
+        self._sender = home
+        self._others = others
+        self._entry_for = entry_for
+        self._is_definition = isinstance(value, _DEFINITIONS)
+
+    def persistent_id(self, obj: typing.Any) -> typing.Any:
+        name = self._others.get(id(obj))
+        if name is None:
+            return None
+        home = self._sender
+        globals_ = home.globals() or {}
+        if globals_.get(name) is not obj:
+            return None
+        entry = home.entries.get(name)
+        if entry is None or not entry.same(obj):
+            if not self._is_definition:
+                self.held.add(name)
+                return None
+            entry = self._entry_for(home, globals_, name)  # a definition always refers to it
+        if entry is None or entry.data is None:
+            return None
+        self.needs[home, name] = None
+        return home.facts.token, home.facts.name, name
 
 
 class _NodePickler(ByValuePickler):
@@ -150,87 +321,21 @@ def _complete_globals(function: types.FunctionType, sent: dict[str, object]) -> 
             sent[name] = known[name]
 
 
-def _complete_enum(
-    enum: type[Enum], args: _Reduced, state: dict[str, object]
-) -> tuple[_Reduced, dict[str, dict[str, object]]]:
-    """Add the aliases, and what the members' own ``__init__`` left on them."""
-    values = {name: member.value for name, member in enum.__members__.items()}
-    for name in values:
-        state.pop(name, None)
-    extra = {member.name: {key: value for key, value in vars(member).items() if key[:1] != "_"} for member in enum}
-    return (*args[:3], values, *args[4:]), {name: found for name, found in extra.items() if found}
+def _is_nested(inner: type, cls: type) -> bool:
+    return inner.__module__ == cls.__module__ and inner.__qualname__.startswith(f"{cls.__qualname__}.")
 
 
-def _with_real_bases(cls: type, args: _Reduced) -> _Reduced:
-    """`typing.NamedTuple` is a function among the bases, and would build another class in place of this one."""
-    if typing.NamedTuple not in args[2]:
-        return args
-    creation = {**args[3], "__orig_bases__": args[2]}
-    return (*args[:2], cls.__bases__, creation, *args[4:])
-
-
-def _keep_slots(cls: type, creation: dict[str, object], state: dict[str, object]) -> None:
-    """Slots exist only if the class is created with them; setting the attribute later makes none."""
-    for name, value in list(state.items()):
-        if isinstance(value, types.MemberDescriptorType) and value.__objclass__ is cls:
-            del state[name]
-    if "__slots__" in state:
-        creation["__slots__"] = state.pop("__slots__")
-
-
-def _init_subclass_by_value(cls: type) -> type | None:
-    """The base whose ``__init_subclass__`` ran when the original was made, if that base itself goes by value."""
-    owner = next(base for base in cls.__mro__[1:] if "__init_subclass__" in vars(base))
-    return None if importable(owner) else owner
-
-
-def _made_quietly(owner: typing.Any, make: Callable[..., object], args: _Reduced) -> object:
-    """Make a class that has no attributes yet; the ``__init_subclass__`` of `owner` must not see it so."""
-    with _quiet:
-        hook = vars(owner)["__init_subclass__"]
-        owner.__init_subclass__ = classmethod(lambda cls, **_: None)
-        try:
-            return make(*args)
-        finally:
-            owner.__init_subclass__ = hook
-
-
-def _by_name(obj: typing.Any) -> str | None:
+def _name_of(obj: typing.Any) -> str | None:
     return obj.__name__ if importable(obj) else None
 
 
-def _standard_stream(file: io.TextIOWrapper) -> _Reduced:
-    for name in ("stdin", "stdout", "stderr"):
-        if file is getattr(sys, name):
-            return getattr, (sys, name)
-    raise TypeError(f"cannot pickle an open file ({getattr(file, 'name', '?')!r})")
-
-
-def _module(module: types.ModuleType) -> typing.Any:
-    if module.__name__ in _MAINS:
+def _module(module: types.ModuleType, *, inside_home: bool) -> typing.Any:
+    if module.__name__ in module_names.MAINS and not inside_home:
         raise TypeError("cannot pickle the module __main__ itself, only what is in it")
+    home = home_of(vars(module))
+    if home is not None:
+        return homes.module, (home.facts.token, home.facts.name)
     return cloudpickle.Pickler.dispatch_table[types.ModuleType](module)
-
-
-def _code(code: types.CodeType) -> _Reduced:
-    """With the name of its file, which cloudpickle leaves out from 3.1.3 on: tracebacks show the line in it."""
-    make, args = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
-    return _code_of_file, (code.co_filename, make, args)
-
-
-def _code_of_file(name: str, make: Callable[..., types.CodeType], args: _Reduced) -> types.CodeType:
-    return make(*args).replace(co_filename=name)
-
-
-def _cached(function: Callable[..., object], parameters: dict[str, typing.Any]) -> object:
-    return functools.lru_cache(**parameters)(function)
-
-
-def _cached_property(function: Callable[[typing.Any], object], name: str | None) -> object:
-    lazy = functools.cached_property(function)
-    if name is not None:
-        lazy.__set_name__(object, name)
-    return lazy
 
 
 def _new_type(name: str, supertype: typing.Any, module: str) -> object:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import ref as weak
 
-from .by_value import SET_BY_LRU_CACHE, CachedFunction, importable
 from .code_facts import facts_of
+from .kinds import SET_BY_LRU_CACHE, CachedFunction
+from .sent_home import home_of_function, importable, place_of
 
-__all__ = ["CaptureSnapshot", "snapshots_of"]
+__all__ = ["CaptureSnapshot", "Mutable", "identity_of", "is_atom", "is_by_name", "same_items", "snapshots_of"]
 
 _MISSING = object()
 _GIVEN = SET_BY_LRU_CACHE - {"__wrapped__"}
@@ -23,7 +24,7 @@ _ATOMS = frozenset(
 )
 
 
-class _Mutable(Exception):
+class Mutable(Exception):
     """Something is captured whose current value every call must see."""
 
 
@@ -66,9 +67,11 @@ class CaptureSnapshot:
 
     def _take(self, fn: types.FunctionType, queue: list[Any]) -> None:
         facts = facts_of(fn.__code__)
-        if facts.writes:
-            raise _Mutable
-        self._globals = _noted(facts.names, fn.__globals__, queue)
+        home = home_of_function(fn)
+        if facts.cell_writes or (facts.writes and home is None):
+            raise Mutable
+        if home is None:  # otherwise they are watched where they live
+            self._globals = _noted(facts.names, fn.__globals__, queue)
         self._cells = _noted(range(len(fn.__closure__ or ())), _contents(fn), queue)
         self._defaults = fn.__defaults__
         _noted(range(len(fn.__defaults__ or ())), fn.__defaults__ or (), queue)
@@ -83,22 +86,22 @@ class CaptureSnapshot:
                 and fn.__defaults__ is self._defaults
                 and not fn.__kwdefaults__
                 and not fn.__dict__
-                and (not self._globals or _same(self._globals, fn.__globals__))
+                and (not self._globals or same_items(self._globals, fn.__globals__))
             )
-        if fn is None or len(vars(fn)) != self._attribute_count or not _same(self._attributes, vars(fn)):
+        if fn is None or len(vars(fn)) != self._attribute_count or not same_items(self._attributes, vars(fn)):
             return False
         if self._code is None:
             if not isinstance(fn, functools.partial):
                 return True
-            return len(fn.keywords) == len(self._kwdefaults) and _same(self._kwdefaults, fn.keywords)
+            return len(fn.keywords) == len(self._kwdefaults) and same_items(self._kwdefaults, fn.keywords)
         if fn.__code__ is not self._code or fn.__defaults__ is not self._defaults:
             return False
         if len(fn.__kwdefaults__ or ()) != len(self._kwdefaults):
             return False
         return (
-            _same(self._globals, fn.__globals__)
-            and (not self._kwdefaults or _same(self._kwdefaults, fn.__kwdefaults__))
-            and (not self._cells or _same_items(self._cells, _contents(fn)))
+            same_items(self._globals, fn.__globals__)
+            and (not self._kwdefaults or same_items(self._kwdefaults, fn.__kwdefaults__))
+            and (not self._cells or _same_contents(self._cells, _contents(fn)))
         )
 
 
@@ -113,7 +116,7 @@ def snapshots_of(fn: Callable[..., object]) -> tuple[CaptureSnapshot, ...] | Non
             if id(obj) not in seen:
                 seen.add(id(obj))
                 snapshots.append(CaptureSnapshot(obj, queue))
-    except _Mutable:
+    except Mutable:
         return None
     return tuple(snapshots)
 
@@ -128,25 +131,35 @@ def _noted(keys: Iterable[Any], container: Any, queue: list[Any]) -> tuple[tuple
 
 
 def _note(value: Any, queue: list[Any]) -> tuple[object, bool]:
-    if value is _MISSING or _is_atom(value):
+    if value is _MISSING or is_atom(value):
         return value, False
+    if isinstance(value, (type, types.FunctionType, CachedFunction)) and place_of(value) is not None:
+        return weak(value), True  # watched where it lives
     if isinstance(value, (types.FunctionType, functools.partial, CachedFunction)):
         if isinstance(value, functools.partial) or not importable(value):
             if type(value) not in (types.FunctionType, functools.partial, CachedFunction):
-                raise _Mutable
+                raise Mutable
             queue.append(value)
     elif isinstance(value, types.ModuleType):
         if value.__name__ == "__main__" or sys.modules.get(value.__name__) is not value:
-            raise _Mutable
-    elif type(value) not in (logging.Logger, logging.RootLogger) and not _is_by_name(value):
-        raise _Mutable
+            raise Mutable
+    elif type(value) not in (logging.Logger, logging.RootLogger) and not is_by_name(value):
+        raise Mutable
+    return identity_of(value)
+
+
+def identity_of(value: Any) -> tuple[object, bool]:
+    """Return what tells whether a value is the same one: itself or a weak reference, and which of both."""
+    if is_atom(value):
+        return value, False
     try:
         return weak(value), True
     except TypeError:
         return value, False
 
 
-def _is_by_name(value: Any) -> bool:
+def is_by_name(value: Any) -> bool:
+    """Tell whether a builtin function, a class or a descriptor of one is found by its name in another process."""
     if isinstance(value, types.BuiltinFunctionType):
         return isinstance(value.__self__, types.ModuleType)
     if isinstance(value, (types.WrapperDescriptorType, types.MethodDescriptorType)):
@@ -154,10 +167,11 @@ def _is_by_name(value: Any) -> bool:
     return isinstance(value, type) and importable(value)
 
 
-def _is_atom(value: object) -> bool:
+def is_atom(value: object) -> bool:
+    """Tell whether a value is immutable through and through."""
     kind = type(value)
     if kind is tuple or kind is frozenset:
-        return all(_is_atom(item) for item in value)  # type: ignore[attr-defined]
+        return all(is_atom(item) for item in value)  # type: ignore[attr-defined]
     return kind in _ATOMS
 
 
@@ -171,7 +185,8 @@ def _contents(fn: types.FunctionType) -> list[object]:
     return contents
 
 
-def _same(noted: tuple[tuple[Any, object, bool], ...], container: Any) -> bool:
+def same_items(noted: Iterable[tuple[Any, object, bool]], container: Any) -> bool:
+    """Tell whether `container` still has the very objects that were noted under their keys."""
     for key, value, by_reference in noted:
         found = container.get(key, _MISSING)
         if found is not (value() if by_reference else value):  # type: ignore[operator]
@@ -179,5 +194,5 @@ def _same(noted: tuple[tuple[Any, object, bool], ...], container: Any) -> bool:
     return True
 
 
-def _same_items(noted: tuple[tuple[Any, object, bool], ...], items: list[object]) -> bool:
-    return _same(noted, dict(enumerate(items)))
+def _same_contents(noted: tuple[tuple[Any, object, bool], ...], items: list[object]) -> bool:
+    return same_items(noted, dict(enumerate(items)))

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import dis
+import re
 import types
+from collections.abc import Iterator
 from typing import NamedTuple
 from weakref import ref as weak
 
-__all__ = ["CodeFacts", "facts_of"]
+__all__ = ["CodeFacts", "facts_of", "words_in"]
 
 _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _WRITES = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
 _CELL_WRITES = frozenset({"STORE_DEREF", "DELETE_DEREF"})
+_LOOK_UP = frozenset({"globals", "eval", "exec", "vars", "getattr", "__import__"})
+_FUTURE_ANNOTATIONS = 0x1000000  # the flag of a file with ``from __future__ import annotations``
+_WORD = re.compile(r"[^\W\d]\w*")
+_TEXT_MAX = 500
 
 
 class CodeFacts(NamedTuple):
-    """`names`: globals it may read; `writes`: whether it rebinds a global or a captured variable."""
+    """What a code object reads and writes.
+
+    Attributes:
+        names: globals it may read or rebind.
+        writes: it rebinds a global or a captured variable.
+        cell_writes: it rebinds a captured variable.
+        words: words in its string annotations, and in what it hands to functions that look names up.
+    """
 
     names: tuple[str, ...]
     writes: bool
+    cell_writes: bool
+    words: frozenset[str]
 
 
 # By id: code objects compare by value, which is slow, and equal code has equal facts anyway.
@@ -32,23 +47,50 @@ def facts_of(code: types.CodeType) -> CodeFacts:
     if known is not None and known[0]() is code:
         return known[1]
     names: dict[str, None] = {}
-    writes = _walk(code, names, frozenset(code.co_freevars))
-    facts = CodeFacts(tuple(names), writes)
+    globals_written, cells_written = _walk(code, names, frozenset(code.co_freevars))
+    words = frozenset(_words(code, names))
+    facts = CodeFacts(tuple(names), globals_written or cells_written, cells_written, words)
     _known[key] = (weak(code, lambda _: _known.pop(key, None)), facts)
     return facts
 
 
-def _walk(code: types.CodeType, names: dict[str, None], captured: frozenset[str]) -> bool:
-    writes = False
+def _walk(code: types.CodeType, names: dict[str, None], captured: frozenset[str]) -> tuple[bool, bool]:
+    globals_written = cells_written = False
     for step in dis.get_instructions(code):
         if step.opname in _READS:
             names[step.argval] = None
         elif step.opname in _WRITES:
             names[step.argval] = None
-            writes = True
+            globals_written = True
         elif step.opname in _CELL_WRITES and step.argval in captured:
-            writes = True
+            cells_written = True
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            writes |= _walk(constant, names, captured & frozenset(constant.co_freevars))
-    return writes
+            inner = _walk(constant, names, captured & frozenset(constant.co_freevars))
+            globals_written, cells_written = globals_written or inner[0], cells_written or inner[1]
+    return globals_written, cells_written
+
+
+def words_in(text: str) -> list[str]:
+    """Return what may be names in a string annotation or an expression."""
+    return _WORD.findall(text)
+
+
+def _words(code: types.CodeType, names: dict[str, None]) -> Iterator[str]:
+    """Names that are looked up by their text: in string annotations, by `eval`, as attributes of a module."""
+    looks_up = not _LOOK_UP.isdisjoint(names)
+    queue = [code]
+    while queue:
+        code = queue.pop()
+        has_texts = looks_up or code.co_flags & _FUTURE_ANNOTATIONS
+        constants = list(code.co_consts)
+        while constants:
+            constant = constants.pop()
+            if isinstance(constant, types.CodeType):
+                queue.append(constant)
+            elif isinstance(constant, tuple):
+                constants += constant
+            elif has_texts and isinstance(constant, str) and len(constant) < _TEXT_MAX:
+                yield from words_in(constant)
+        if looks_up or "__main__" in code.co_names or "import_module" in code.co_names:
+            yield from code.co_names

@@ -6,15 +6,16 @@ each process), is pickled again by value. Results and errors go up, arguments go
 
 from __future__ import annotations
 
-from sys import modules
 from types import FunctionType
 
 from ...errors import SerializationError
+from . import module_names
 from .c_pickle import OOB_MIN, PROTOCOL, PickleBuffer, dumps, loads, marked
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any
 
 __all__ = [
     "ATOMS",
@@ -24,7 +25,6 @@ __all__ = [
     "encode_args",
     "encode_call_args",
     "encode_value",
-    "found_by_name",
     "pack",
 ]
 
@@ -41,14 +41,22 @@ class Packed:
         buffers: contiguous views of the sender's own memory that belong to the pickle, in order.
         keep: the classes and functions that went by value. Keep them until the answer has been decoded, or a
             token in it finds no original.
+        needs: entries of the globals it refers to, which the receiver must have first.
     """
 
-    __slots__ = ("buffers", "data", "keep")
+    __slots__ = ("buffers", "data", "keep", "needs")
 
-    def __init__(self, data: bytes, buffers: tuple[memoryview, ...] = (), keep: tuple[object, ...] = ()) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        buffers: tuple[memoryview, ...] = (),
+        keep: tuple[object, ...] = (),
+        needs: tuple[Any, ...] = (),
+    ) -> None:
         self.data = data
         self.buffers = buffers
         self.keep = keep
+        self.needs = needs
 
 
 def encode_args(args: tuple[object, ...], fn: Callable[..., object] | None = None) -> Packed:
@@ -119,8 +127,15 @@ def decode(data: bytes | bytearray | memoryview, buffers: Iterable[memoryview] =
         raise pickle_errors.not_rebuilt(what, error) from error
 
 
-def pack(value: object, upward: bool, plainly: bool = True) -> Packed:
-    """Pack `value` as it is, by name where possible (if `plainly`), by value where not; raises what pickling raises."""
+def pack(value: object, upward: bool, plainly: bool = True, main_is_imported: bool = False) -> Packed:
+    """Pack `value`, by name where possible (if `plainly`), by value where not; raises what pickling raises.
+
+    Args:
+        value: what is sent.
+        upward: towards the parent.
+        plainly: try plain pickling first.
+        main_is_imported: the receiver finds by name what the main file defines.
+    """
     buffers: list[memoryview] = []
     read_only = False
 
@@ -142,33 +157,14 @@ def pack(value: object, upward: bool, plainly: bool = True) -> Packed:
 
                 buffers.clear()
                 data = writable.dumps(value, stays_inside)
-            if found_by_name(data):
+            if not module_names.in_pickle(data, main_is_imported):
                 return Packed(data, tuple(buffers)) if buffers else Packed(data)
     except (MemoryError, RecursionError):
         raise
     except Exception:  # a second try by value tells whether it really cannot travel
         pass
-    from . import by_value
+    from . import globals_sent
 
     buffers.clear()
-    data, keep = by_value.dumps(value, upward=upward, buffer_callback=stays_inside)
-    return Packed(data, tuple(buffers), keep)
-
-
-def found_by_name(data: bytes) -> bool:
-    """Tell whether every name in this plain pickle means the same thing in another process.
-
-    ``__main__`` does not, nor ``__mp_main__``, nor a module that was registered with cloudpickle to go by value.
-    A string with such a name in it also makes it False, which only costs time.
-    """
-    if data.find(b"_main__") >= 0:  # `in` raises and clears a TypeError inside, which takes three times as long
-        return False
-    cloudpickle = modules.get("cloudpickle")
-    if cloudpickle is None:
-        return True
-    registry = getattr(cloudpickle, "list_registry_pickle_by_value", None)  # not there yet while it is imported
-    if registry is not None:
-        for name in registry():
-            if data.find(name.encode()) >= 0:
-                return False
-    return True
+    sent = globals_sent.encode(value, upward=upward, buffer_callback=stays_inside)
+    return Packed(sent.data, tuple(buffers), sent.keep, sent.needs.entries)

@@ -1,37 +1,34 @@
-"""Functions travel once: the parent has an entry for each, a worker a table of those it has learnt."""
+"""Functions travel once: the parent has an entry for each. What a worker has learnt is in `function_table`."""
 
 from __future__ import annotations
 
 import types
 from _functools import _lru_cache_wrapper, partial  # type: ignore[import-not-found, unused-ignore]
 from _weakref import ref as weak
-from itertools import count
 from typing import NamedTuple
 
-from ...errors import SerializationError
-from .c_pickle import GLOBAL_TAIL, PROTOCOL, dumps, loads
-from .codec import ATOMS, decode, encode_args, encode_call_args, found_by_name
+from . import module_names
+from .c_pickle import GLOBAL_TAIL, PROTOCOL, dumps
+from .codec import ATOMS, encode_args, encode_call_args, pack
 from .shared_refs import pickled_here
+from .versions import next_number
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Any
 
-    from .closure_state import CaptureSnapshot
 
 __all__ = [
     "EncodedCall",
     "FunctionEntry",
     "FunctionStats",
-    "FunctionTable",
-    "decode_call",
     "encode_call",
+    "encode_call_by_name",
     "entry_for",
     "stats_for",
 ]
 
-_numbers = count(1)
 _NO_ARGUMENTS = dumps((), PROTOCOL)
 new_tuple = tuple.__new__  # what `EncodedCall(...)` does, without a Python call
 
@@ -55,14 +52,26 @@ class FunctionEntry:
 
     Attributes:
         id: its number in this process, at least 1; 0 if it is `volatile`.
-        payload: its pickle, for `FunctionTable.learn`; empty if it is `volatile`.
+        payload: its pickle, for `function_table.FunctionTable.learn`; empty if it is `volatile`.
         name: its name, for messages.
         volatile: it captures something mutable and must be pickled anew, with the arguments, at each call.
         stats: shared by all entries of the same underlying function.
         coroutine: it is a coroutine function, noted by the engine; None while unknown.
+        needs: entries of the globals that a worker must have before it.
     """
 
-    __slots__ = ("__weakref__", "_ref", "_snapshots", "coroutine", "id", "name", "payload", "stats", "volatile")
+    __slots__ = (
+        "__weakref__",
+        "_ref",
+        "_snapshots",
+        "coroutine",
+        "id",
+        "name",
+        "needs",
+        "payload",
+        "stats",
+        "volatile",
+    )
 
     def __init__(
         self,
@@ -71,9 +80,10 @@ class FunctionEntry:
         ref: weak[Any] | None,
         *,
         volatile: bool = False,
-        snapshots: tuple[CaptureSnapshot, ...] = (),
+        snapshots: tuple[Any, ...] = (),
+        needs: tuple[Any, ...] = (),
     ) -> None:
-        self.id = 0 if volatile else next(_numbers)
+        self.id = 0 if volatile else next_number()
         self.payload = payload
         self.name = _name_of(fn)
         self.volatile = volatile
@@ -81,6 +91,7 @@ class FunctionEntry:
         self.coroutine: bool | None = None
         self._ref = ref
         self._snapshots = snapshots
+        self.needs = needs
 
 
 class EncodedCall(NamedTuple):
@@ -92,6 +103,7 @@ class EncodedCall(NamedTuple):
         buffers: contiguous views of the caller's own memory that belong to the pickle, in order.
         keep: the classes and functions that went by value; see `codec.Packed`.
         shared: the shared objects among the arguments, which the worker must have first.
+        needs: entries of the globals that the arguments refer to, which the worker must have first.
     """
 
     entry: FunctionEntry
@@ -99,45 +111,7 @@ class EncodedCall(NamedTuple):
     buffers: tuple[memoryview, ...]
     keep: tuple[object, ...]
     shared: tuple[Any, ...]
-
-
-class FunctionTable:
-    """The functions a worker has learnt. They are unpickled at first use, so an error fails that task only.
-
-    Attributes:
-        loaded: those that have been unpickled, by number.
-    """
-
-    __slots__ = ("_payloads", "loaded")
-
-    def __init__(self) -> None:
-        self._payloads: dict[int, bytes] = {}
-        self.loaded: dict[int, Callable[..., object]] = {}
-
-    def learn(self, id: int, payload: bytes | bytearray | memoryview) -> None:
-        """Note the pickle of function `id`; nothing is imported yet."""
-        if id not in self.loaded:
-            self._payloads[id] = bytes(payload)
-
-    def get(self, id: int) -> Callable[..., object]:
-        """Return function `id`.
-
-        Raises:
-            SerializationError: it cannot be rebuilt in this process, or it was never learnt.
-        """
-        fn = self.loaded.get(id)
-        if fn is None:
-            payload = self._payloads.get(id)
-            if payload is None:
-                raise SerializationError("the function", f"this worker has not learnt function {id}")
-            fn = self.loaded[id] = decode(payload, (), "the function")  # type: ignore[assignment]
-            del self._payloads[id]
-        return fn  # type: ignore[return-value]
-
-    def clear(self) -> None:
-        """Forget every function."""
-        self._payloads.clear()
-        self.loaded.clear()
+    needs: tuple[Any, ...]
 
 
 # By id: a dict with weak keys hashes and compares the user's objects, and is three times slower.
@@ -170,49 +144,35 @@ def encode_call(fn: Callable[..., object], args: tuple[object, ...]) -> EncodedC
     entry = entry_for(fn)
     if not entry.volatile:
         if not args:
-            return new_tuple(EncodedCall, (entry, _NO_ARGUMENTS, (), (), ()))
+            return new_tuple(EncodedCall, (entry, _NO_ARGUMENTS, (), (), (), ()))
         if ATOMS.issuperset(map(type, args)):
-            return new_tuple(EncodedCall, (entry, dumps(args, PROTOCOL), (), (), ()))
+            return new_tuple(EncodedCall, (entry, dumps(args, PROTOCOL), (), (), (), ()))
     met = pickled_here()
     met.clear()
     packed = encode_call_args(fn, args) if entry.volatile else encode_args(args, fn)
     shared = tuple(met)
     met.clear()
-    return EncodedCall(entry, packed.data, packed.buffers, packed.keep, shared)
+    return EncodedCall(entry, packed.data, packed.buffers, packed.keep, shared, packed.needs)
 
 
-def decode_call(
-    table: FunctionTable,
-    function_id: int,
-    data: bytes | bytearray | memoryview,
-    buffers: Iterable[memoryview] = (),
-    name: str = "",
-) -> tuple[Callable[..., object], tuple[object, ...]]:
-    """Rebuild in the worker what `encode_call` packed.
-
-    Args:
-        table: the functions this worker has learnt.
-        function_id: the entry's; 0 if it was volatile.
-        data: the pickle.
-        buffers: its buffers.
-        name: the call's, for the error.
+def encode_call_by_name(fn: Callable[..., object], args: tuple[object, ...]) -> EncodedCall:
+    """Pickle the call for a worker that has imported the main file: all that has a name there travels by it.
 
     Raises:
-        SerializationError: the function or the arguments cannot be rebuilt in this process.
+        SerializationError: names what cannot travel.
     """
-    fn = None
-    if function_id:
-        fn = table.loaded.get(function_id) or table.get(function_id)
+    met = pickled_here()
+    met.clear()
     try:
-        value: Any = loads(data, buffers=buffers) if buffers else loads(data)
-    except SerializationError:
+        packed = pack((fn, args), False, main_is_imported=True)
+    except (MemoryError, RecursionError):
         raise
-    except Exception as error:
-        from . import pickle_errors
-
-        what = "an argument of" if function_id else "the function or an argument of"
-        raise pickle_errors.not_rebuilt(f"{what} {name}()" if name else f"{what} the call", error) from error
-    return value if fn is None else (fn, value)
+    except Exception:
+        return encode_call(fn, args)  # refused there with the words for it
+    shared = tuple(met)
+    met.clear()
+    entry = FunctionEntry(fn, b"", None, volatile=True)
+    return EncodedCall(entry, packed.data, packed.buffers, packed.keep, shared, packed.needs)
 
 
 def stats_for(fn: Callable[..., object]) -> FunctionStats:
@@ -236,21 +196,28 @@ def _new_entry(fn: Callable[..., object]) -> FunctionEntry:
             payload = dumps(fn, PROTOCOL)
         except Exception:  # what has no name goes by value
             payload = b""
-        if (payload.endswith(GLOBAL_TAIL) or (payload and _is_descriptor(fn))) and found_by_name(payload):
+        if (payload.endswith(GLOBAL_TAIL) or (payload and _is_descriptor(fn))) and not (
+            module_names.in_pickle(payload) or module_names.goes_by_value(getattr(fn, "__module__", None))
+        ):
             return _cached(fn, payload, snapshots=())
-    from . import by_value, closure_state, pickle_errors
+    from . import by_value, closure_state, globals_sent, pickle_errors
 
-    snapshots = closure_state.snapshots_of(fn) if _may_be_cached(fn) else None
+    snapshots: tuple[Any, ...] | None = closure_state.snapshots_of(fn) if _may_be_cached(fn) else None
+    if snapshots is None and by_value.stands_in_module(fn):
+        snapshots = ()  # the entry of its name is watched
     if snapshots is None:
         return FunctionEntry(fn, b"", None, volatile=True)
     try:
-        payload, _ = by_value.dumps(fn, upward=False)
+        sent = globals_sent.encode(fn, upward=False)
+        needs = globals_sent.needs_of_function(fn, sent.needs)
     except Exception as error:
         raise pickle_errors.refused_call(fn, (), error) from error
-    return _cached(fn, payload, snapshots=snapshots)
+    return _cached(fn, sent.data, snapshots=(*snapshots, *needs.snapshots), needs=needs.entries)
 
 
-def _cached(fn: Callable[..., object], payload: bytes, *, snapshots: tuple[CaptureSnapshot, ...]) -> FunctionEntry:
+def _cached(
+    fn: Callable[..., object], payload: bytes, *, snapshots: tuple[Any, ...], needs: tuple[Any, ...] = ()
+) -> FunctionEntry:
     number = id(fn)
     ref: weak[Any] | None
     try:
@@ -258,7 +225,7 @@ def _cached(fn: Callable[..., object], payload: bytes, *, snapshots: tuple[Captu
     except TypeError:
         ref = None
         _unweakable.append(fn)
-    entry = _entries[number] = FunctionEntry(fn, payload, ref, snapshots=snapshots)
+    entry = _entries[number] = FunctionEntry(fn, payload, ref, snapshots=snapshots, needs=needs)
     return entry
 
 

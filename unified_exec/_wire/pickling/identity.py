@@ -19,7 +19,7 @@ TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["adopt", "issue", "parents_own", "refresh", "token_known_above"]
+__all__ = ["adopt", "issue", "living", "parents_own", "refresh", "token_known_above"]
 
 _OWN, _ABOVE, _BELOW = "own", "above", "below"
 
@@ -80,7 +80,7 @@ def parents_own(token: str) -> object:
     Raises:
         SerializationError: the object is gone.
     """
-    obj = _living(token)
+    obj = living(token)
     if obj is None:
         raise SerializationError(
             "a class or function that was sent by value",
@@ -90,16 +90,19 @@ def parents_own(token: str) -> object:
     return obj
 
 
-def adopt(token: str, upward: bool, make: Callable[..., object], args: tuple[object, ...]) -> object:
+def adopt(
+    token: str, upward: bool, make: Callable[..., object], args: tuple[object, ...], *, in_place: bool = False
+) -> object:
     """Make the local stand-in for an object that arrived by value, or find the one that is here already.
 
-    A class is made once. A function is made anew at each arrival, with globals of its own, so that no
-    call sees the changes of another; what this process issued itself is returned as it is.
+    A class is made once, and so is a function that stands in its module under a name (`in_place`). Any other function
+    is made anew at each arrival, so that no call sees what another one changed in its captured variables; what this
+    process issued itself is returned as it is.
     """
-    obj = _living(token)
+    obj = living(token)
     with _lock:
         record = _record_of(obj) if obj is not None else None
-        if record is not None and (record.side is _OWN or isinstance(obj, type)):
+        if record is not None and (record.side is _OWN or in_place or isinstance(obj, type)):
             if not upward and record.side is _BELOW:
                 record.side = _ABOVE
             return obj
@@ -155,7 +158,8 @@ def _record_of(obj: object) -> _Record | None:
     return record if record is not None and record.ref() is obj else None
 
 
-def _living(token: str) -> object | None:
+def living(token: str) -> object | None:
+    """Return what stands for `token` in this process, the newest if there are several."""
     for ref in reversed(_by_token.get(token, ())):
         obj = ref()
         if obj is not None:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ...errors import SerializationError
-from . import by_value
+from . import globals_sent
 from .c_pickle import marked
+from .refusal_words import reason, short
 
 __all__ = ["find_unpicklable", "hint_for", "not_rebuilt", "refused", "refused_args", "refused_call"]
 
@@ -61,7 +62,7 @@ def find_unpicklable(obj: object) -> tuple[str, str]:
     if error is None:
         return "", ""
     culprit = _search(obj, error)
-    return culprit.path, _reason(culprit)
+    return culprit.path, reason(culprit.obj, culprit.error)
 
 
 def hint_for(obj: object) -> str | None:
@@ -79,11 +80,11 @@ def refused(what: str, obj: object, error: Exception) -> SerializationError:
     if isinstance(error, SerializationError):
         return error
     if isinstance(error, (MemoryError, RecursionError)):
-        return SerializationError(what, f"pickling it raised {_short(error)}")
+        return SerializationError(what, f"pickling it raised {short(error)}")
     culprit = _search(obj, error)
-    reason = _reason(culprit)
-    joint = " is " if reason.startswith(("a '", "an '")) else ": "
-    why = f"{culprit.path}{joint}{reason}" if culprit.path else reason
+    words = reason(culprit.obj, culprit.error)
+    joint = " is " if words.startswith(("a '", "an '")) else ": "
+    why = f"{culprit.path}{joint}{words}" if culprit.path else words
     return SerializationError(what, why, hint_for(culprit.obj))
 
 
@@ -112,16 +113,18 @@ def not_rebuilt(what: str, error: Exception) -> SerializationError:
     hint = None
     if isinstance(error, ImportError):
         hint = "make the module importable in both processes"
-    return SerializationError(what, f"it was sent, but rebuilding it raised {_short(error)}", hint, sent=True)
+    return SerializationError(what, f"it was sent, but rebuilding it raised {short(error)}", hint, sent=True)
 
 
 def _trial(obj: object, top_level: bool = False) -> tuple[int, Exception | None]:
     """Pickle `obj` to see whether it can be done: how many bytes it took, or what was raised."""
     try:
-        data, _ = by_value.dumps(marked(obj) if top_level else obj, upward=False, buffer_callback=lambda buffer: False)
+        sent = globals_sent.encode(
+            marked(obj) if top_level else obj, upward=False, buffer_callback=lambda buffer: False
+        )
     except Exception as error:
         return 0, error
-    return len(data), None
+    return len(sent.data), None
 
 
 def _search(obj: object, error: Exception) -> _Culprit:
@@ -226,16 +229,6 @@ def _state(obj: Any) -> Iterator[tuple[str, object]]:
         yield from ((f".<constructor argument {index}>", item) for index, item in enumerate(reduced[1]))
 
 
-def _reason(culprit: _Culprit) -> str:
-    kind = type(culprit.obj)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    thing = f"{'an' if name[:1] in 'aeiouAEIOU' else 'a'} {name!r} object"
-    error = culprit.error
-    text = str(error).lower()
-    plain = isinstance(error, TypeError) and text.startswith("cannot pickle '") and text.endswith("' object")
-    return thing if plain else f"pickling {thing} raised {_short(error)}"
-
-
 def _argument(fn: Callable[..., object] | None, args: tuple[object, ...], index: int) -> str:
     text = f"argument {index + 1}"
     if fn is None:
@@ -256,12 +249,3 @@ def _callee(fn: Any) -> str:
         fn = fn.func
     name = getattr(fn, "__qualname__", None) or type(fn).__qualname__
     return f"{str(name).rpartition('<locals>.')[2]}()"
-
-
-def _short(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception:
-        text = "<its str() fails>"
-    name = type(error).__qualname__
-    return f"{name}: {text[:500]}" if text else name

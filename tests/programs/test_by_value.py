@@ -1,0 +1,431 @@
+"""Law 4: what a script defines has one home in each worker, whichever way the script is started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipapp
+from pathlib import Path
+
+import pytest
+
+from tests.programs.script import run_script
+
+PROGRAM = """
+import dataclasses, os, pickle, random, threading, typing
+from unified_exec import ProcessPool, SyncTaskScope
+
+model = None
+SETTING = 5
+ITEMS = [1]
+alias = ITEMS
+lock = threading.Lock()
+count = 0
+
+@dataclasses.dataclass
+class Item:
+    part: "Part"
+
+@dataclasses.dataclass
+class Part:
+    n: int = 1
+
+class Plugin:
+    made = []
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        Plugin.made.append(cls.__name__)
+
+class Own(Plugin): pass
+
+class Mine(Exception): pass
+
+def init(value):
+    global model
+    model = value
+    ITEMS.append("init")
+
+def look():
+    return model, SETTING, alias is ITEMS, len(ITEMS)
+
+def hints():
+    return sorted(typing.get_type_hints(Item)), typing.get_type_hints(Item)["part"] is Part
+
+def pickled(data):
+    return pickle.loads(data), pickle.loads(pickle.dumps(Item(Part(2))))
+
+def main_module():
+    import __main__
+    return __main__.SETTING, __main__.Item is Item, __main__.__dict__ is globals(), __name__
+
+def bump():
+    global count
+    with lock:
+        count += 1
+    return count
+
+def plugins():
+    return list(Plugin.made)
+
+def fail():
+    raise Mine("own")
+
+async def coroutine():
+    return model, bump()
+
+def nested(item):
+    with ProcessPool(1) as pool, SyncTaskScope(processes=pool) as scope:
+        return scope.spawn(lambda: (item, SETTING, os.getpid()), on="process").result()
+
+with ProcessPool(1, initializer=init, initargs=("loaded",), max_tasks_per_worker=4) as pool:
+    with SyncTaskScope(processes=pool) as scope:
+        def run(fn, *args):
+            return scope.spawn(fn, *args, on="process").result()
+        assert run(look) == ("loaded", 5, True, 2), run(look)
+        assert run(hints) == (["part"], True)
+        assert run(pickled, pickle.dumps(Own)) == (Own, Item(Part(2)))
+        assert run(main_module) == (5, True, True, "__main__")
+        assert run(plugins) == ["Own"]  # a new worker, which knows nothing
+        assert [run(bump), run(bump)] == [1, 2]
+        count = 10
+        assert run(bump) == 11
+        SETTING = 6
+        assert run(look) == ("loaded", 6, True, 2), run(look)
+        assert run(coroutine)[0] == "loaded"
+        item, setting, pid = run(nested, Item(Part(3)))
+        assert (item, setting) == (Item(Part(3)), 6) and pid != os.getpid()
+        tasks = []
+        for SETTING in range(40):
+            tasks.append(scope.spawn(look, on="process"))
+        assert all(task.result()[1] >= at for at, task in enumerate(tasks))
+        model = "of the program"
+        assert run(look)[0] == "of the program"
+try:
+    with SyncTaskScope() as scope:
+        scope.spawn(fail, on="process")
+except* Mine as group:
+    assert type(group.exceptions[0]) is Mine
+print("fine")
+"""
+
+
+def run(folder: Path, *command: str, text: str | None = None) -> str:
+    done = subprocess.run(
+        [sys.executable, *command],
+        input=text or "",
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("start", ["script", "-c", "pipe", "-m", "zipapp", "exec"])
+def test_a_program_finds_in_its_workers_what_it_defines(start: str, tmp_path: Path) -> None:
+    commands = {"-c": ("-c", PROGRAM), "pipe": ("-",), "-m": ("-m", "program"), "script": ("program.py",)}
+    command = commands.get(start, ("program.py",))
+    if start == "exec":
+        by_main = ("run(pickled", "run(main_module")  # in the program itself, these names are not those of __main__
+        lines = PROGRAM.splitlines()
+        body = ["        run(look)" if any(text in line for text in by_main) else line for line in lines]
+        (tmp_path / "body.txt").write_text("\n".join(body))
+        program = "exec(compile(open('body.txt').read(), 'body', 'exec'), {'__name__': '__main__'})"
+    else:
+        program = PROGRAM
+    (tmp_path / "program.py").write_text(program)
+    if start == "zipapp":
+        source = tmp_path / "source"
+        source.mkdir()
+        (source / "__main__.py").write_text(PROGRAM)
+        zipapp.create_archive(source, tmp_path / "program.pyz")
+        command = ("program.pyz",)
+    assert run(tmp_path, *command, text=PROGRAM if start == "pipe" else None) == "fine\n"
+
+
+def test_a_module_that_no_worker_can_import_goes_by_value(tmp_path: Path) -> None:
+    plugins = tmp_path / "plugins"
+    plugins.mkdir()
+    (plugins / "plugin.py").write_text(
+        "import enum\nN = 3\nclass Kind(enum.Enum):\n  A = 1\ndef f(x): return N + x, Kind.A, __name__\n"
+    )
+    (tmp_path / "late").mkdir()
+    (tmp_path / "late" / "came_later.py").write_text("def f(): return __name__\n")
+    out = run_script(
+        tmp_path,
+        """
+import importlib.util, os, sys
+from unified_exec import ProcessPool, SyncTaskScope
+spec = importlib.util.spec_from_file_location("plugin", "plugins/plugin.py")
+plugin = importlib.util.module_from_spec(spec)
+sys.modules["plugin"] = plugin
+spec.loader.exec_module(plugin)
+def place(): return os.getcwd(), os.environ.get("LATER"), os.environ.get("FIXED")
+with ProcessPool(1, env={"FIXED": "pool"}) as pool, SyncTaskScope(processes=pool) as scope:
+    run = lambda fn, *args: scope.spawn(fn, *args, on="process").result()
+    assert run(plugin.f, 1) == (4, plugin.Kind.A, "plugin")
+    plugin.N = 10
+    assert run(plugin.f, 1)[0] == 11
+    folder = os.getcwd()
+    assert run(place) == (folder, None, "pool")
+    sys.path.append(os.path.join(folder, "late"))
+    import came_later
+    assert run(came_later.f) == "came_later"
+    os.chdir("late")
+    os.environ["LATER"] = "yes"
+    os.environ["FIXED"] = "program"
+    assert run(place) == (os.path.join(folder, "late"), "yes", "pool"), run(place)
+    del os.environ["LATER"]
+    assert run(place)[1] is None
+print("fine")
+""",
+    )
+    assert out == "fine\n"
+
+
+KINDS = """
+from __future__ import annotations
+import dataclasses, datetime, enum, functools
+from unified_exec import SyncTaskScope
+
+@functools.singledispatch
+def describe(value): return "object"
+
+@describe.register
+def _(value: int): return "int"
+
+class Formatter:
+    @functools.singledispatchmethod
+    def format(self, value): return "object"
+    @format.register
+    def _(self, value: str): return "text"
+
+class Coordinate(bytes, enum.Enum):
+    def __new__(cls, value, label):
+        obj = bytes.__new__(cls, [value])
+        obj._value_ = value
+        obj.label = label
+        return obj
+    PX = (0, "P.X")
+    PY = (1, "P.Y")
+
+@dataclasses.dataclass
+class Size:
+    width: int
+class Shape(Size, enum.Enum):
+    SMALL = 1
+    LARGE = 2
+
+class Period(datetime.timedelta, enum.Enum):
+    DAY = 1
+    WEEK = 7
+
+class Planet(enum.Enum):
+    EARTH = (5.9, 6.3)
+    def __init__(self, mass, radius): self.mass, self.radius = mass, radius
+    @property
+    def ratio(self): return self.mass / self.radius
+
+class Access(enum.Flag):
+    R = enum.auto()
+    W = enum.auto()
+    RW = R | W
+
+class Outer:
+    class Inner:
+        class Innermost: pass
+        def method(self): return Outer.Inner.Innermost.__qualname__
+
+def all_kinds():
+    return [describe(1), describe(""), Formatter().format("x"), Formatter().format(1), Coordinate.PY.label,
+        Coordinate(1) is Coordinate.PY, bytes(Coordinate.PY), Shape.SMALL.width, Period.WEEK.days, Planet.EARTH.ratio,
+        Access(3) is Access.RW, Outer.Inner().method(), Outer.Inner.__qualname__]
+
+def back(value): return value
+
+MEMBERS = [Coordinate.PX, Shape.LARGE, Period.DAY, Planet.EARTH, Access.RW, Access.R | Access.W, Outer.Inner]
+with SyncTaskScope() as scope:
+    assert scope.spawn(all_kinds, on="process").result() == all_kinds(), scope.spawn(all_kinds, on="process").result()
+    for member in MEMBERS:
+        assert scope.spawn(back, member, on="process").result() is member, member
+    describe.register(str, lambda value: "str")
+    assert scope.spawn(describe, "", on="process").result() == "str"
+print("fine")
+"""
+
+
+def test_generic_functions_enumerations_and_nested_classes_travel(tmp_path: Path) -> None:
+    assert run_script(tmp_path, KINDS) == "fine\n"
+
+
+@pytest.mark.parametrize("library", ["pydantic", "msgspec"])
+def test_classes_of_libraries_travel(library: str, tmp_path: Path) -> None:
+    pytest.importorskip(library)
+    texts = {
+        "pydantic": """
+from typing import Generic, TypeVar
+from pydantic import BaseModel
+T = TypeVar("T")
+class Item(BaseModel): n: int
+class Page(BaseModel, Generic[T]): items: list[T]
+def make(page): return Page[Item](items=[{"n": page.items[0].n + 1}])
+with SyncTaskScope() as scope:
+    got = scope.spawn(make, Page[Item](items=[{"n": 1}]), on="process").result()
+assert type(got) is Page[Item] and got == Page[Item](items=[Item(n=2)])
+""",
+        "msgspec": """
+import msgspec
+class Item(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    my_n: int
+    more: "list[Item]" = []
+    def double(self): return self.my_n * 2
+class Sub(Item, tag="sub"):
+    other: str = "x"
+def make(item): return Sub(my_n=item.double()), msgspec.json.decode(b'{"myN": 4}', type=Item), msgspec.json.encode(item)
+with SyncTaskScope() as scope:
+    got = scope.spawn(make, Item(my_n=2), on="process").result()
+assert got == make(Item(my_n=2)), got
+""",
+    }
+    assert run_script(tmp_path, "from unified_exec import SyncTaskScope" + texts[library] + "print('fine')") == "fine\n"
+
+
+SPAWNS = """
+import multiprocessing as mp
+from concurrent.futures import ProcessPoolExecutor
+from unified_exec import Collect, SyncTaskScope
+def double(x): return 2 * x
+def inner(method):
+    with ProcessPoolExecutor(1, mp_context=mp.get_context(method)) as pool:
+        return pool.submit(double, 21).result(timeout=60)
+def process(method):
+    process = mp.get_context(method).Process(target=double, args=(1,))
+    process.start()
+    process.join(60)
+    return process.exitcode
+def run(fn, method):
+    with SyncTaskScope(policy=Collect()) as scope:
+        task = scope.spawn(fn, method, on="process")
+    return task.result()
+"""
+
+
+def test_multiprocessing_inside_a_task_finds_the_script_or_says_what_is_missing(tmp_path: Path) -> None:
+    guarded = SPAWNS + (
+        "if __name__ == '__main__':\n"
+        "  assert [run(inner, method) for method in ('fork', 'spawn', 'forkserver')] == [42] * 3\n"
+        "  print('fine')\n"
+    )
+    assert run_script(tmp_path, guarded) == "fine\n"
+    without = SPAWNS + (
+        "assert run(process, 'fork') == 0\n"
+        "for method in ('spawn', 'forkserver'):\n"
+        "  try: run(process, method)\n"
+        "  except RuntimeError as error: assert 'add the guard' in str(error)\n"
+        "  else: raise SystemExit('started again')\n"
+        "print('fine')\n"
+    )
+    assert run_script(tmp_path, without) == "fine\n"
+
+
+IMPORTED = """
+import os, sys
+from unified_exec import Collect, ProcessPool, SyncTaskScope
+class Mine(Exception): pass
+class Item:
+    def __init__(self, x): self.x = x
+N = 3
+SOCKETS = open(os.devnull)
+def f(item): return Item(item.x + N), __name__, __import__("__main__").N
+def fail(): raise Mine("a")
+def init(value):
+    global N
+    N = value
+def main():
+    with ProcessPool(1, main="import", initializer=init, initargs=(10,)) as pool:
+        with SyncTaskScope(processes=pool, policy=Collect()) as scope:
+            tasks = [scope.spawn(fn, *args, on="process") for fn, args in
+                ((f, (Item(1),)), (fail, ()), (lambda: (N, bool(SOCKETS)), ()))]
+    item, name, n = tasks[0].result()
+    assert type(item) is Item and (item.x, name, n) == (11, "__mp_main__", 10)
+    assert tasks[2].result() == (10, True)
+    try: tasks[1].result()
+    except Mine: print("fine")
+"""
+
+
+def test_workers_that_import_the_main_file_get_all_of_it_by_name(tmp_path: Path) -> None:
+    guard = "if __name__ == '__main__':\n    main()\n"
+    assert run_script(tmp_path, IMPORTED + guard) == "fine\n"
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(IMPORTED + guard)
+    assert run(tmp_path, "-m", "package") == "fine\n"
+    without = IMPORTED + "try: main()\nexcept ValueError as error: print(error)\n"
+    assert "would start the program again" in run_script(tmp_path, without)
+    assert "typed in or piped" in run(tmp_path, "-", text=without)
+
+
+MAINS = """
+import gc, sys, types, weakref
+from unified_exec import ProcessPool, SyncTaskScope
+CODE = '''
+N = {n}
+class Item: v = {n}
+def f():
+    import __main__
+    return N, Item.v, __main__.N
+def bump():
+    global N
+    N += 100
+    return N
+'''
+def script(n):
+    module = sys.modules["__main__"] = types.ModuleType("__main__")
+    exec(CODE.format(n=n), module.__dict__)
+    return module
+def homes():
+    from unified_exec._wire.pickling import homes
+    return len(homes._homes)
+def kept(): return int(open("/proc/self/statm").read().split()[1]) * 4
+with ProcessPool(1) as pool, SyncTaskScope(processes=pool) as scope:
+    run = lambda fn: scope.spawn(fn, on="process").result()
+    first = script(1)
+    old, bump = first.f, first.bump
+    assert (run(old), run(bump)) == ((1, 1, 1), 101)
+    second = script(2)
+    assert (run(second.f), run(old), run(second.f)) == ((2, 2, 2), (101, 1, 101), (2, 2, 2))
+    refs = []
+    for n in range(30):
+        module = script(n)
+        refs.append(weakref.ref(module))
+        assert run(module.f) == (n, n, n)
+    del module, first, second, old, bump
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    gc.collect()
+    assert not any(ref() for ref in refs)
+    last = script(5)
+    run(last.f), run(last.bump)
+    sizes = []
+    for n in range(400):
+        exec("TABLE = {{i: str(i) for i in range(1000)}}\\n".format() + CODE.format(n=n), last.__dict__)
+        assert run(last.f)[1] == n
+        if n in (50, 399):
+            gc.collect()
+            sizes.append((kept(), run(kept)))
+    grown = [late - early for early, late in zip(*sizes)]
+    assert max(grown) < 4096, grown
+    last.homes = types.FunctionType(homes.__code__, last.__dict__)
+    last.homes.__module__ = "__main__"
+    assert run(last.homes) < 6, run(last.homes)
+print("fine")
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads the memory in /proc")
+def test_each_main_module_has_a_home_of_its_own_and_dies_with_it(tmp_path: Path) -> None:
+    assert run_script(tmp_path, MAINS) == "fine\n"

@@ -1,0 +1,262 @@
+"""Entries: one value of one global, its pickle, and how to tell whether the global still has that value."""
+
+from __future__ import annotations
+
+import enum
+import importlib
+import io
+import logging
+import os
+import pickle
+import sys
+import threading
+import types
+from collections.abc import Callable
+from typing import Any
+from weakref import ref as weak
+
+from .by_value import EntryPickler, SharingPickler
+from .class_state import Mutable, snapshots_inside
+from .closure_state import is_atom, is_by_name
+from .digests import digest
+from .kinds import CachedFunction
+from .module_names import goes_by_value
+from .refusal_words import why_undefined
+from .sent_home import MISSING, Entry, SentHome, importable
+from .versions import next_number
+
+__all__ = ["current_entry", "lock"]
+
+LARGE = 256 * 1024
+"""A mutable global whose pickle has more bytes than this slows down each call: that is logged once."""
+_log = logging.getLogger("unified_exec")
+_DEFINITIONS = (type, types.FunctionType, CachedFunction)
+_NEVER_SHARED = (type, types.FunctionType, types.ModuleType, CachedFunction, enum.Enum, logging.Logger)
+
+lock = threading.RLock()
+"""Held while entries are made: one that is half made must not be sent by another thread."""
+
+
+def _renew_lock() -> None:
+    global lock
+    lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+def current_entry(home: SentHome, globals_: dict[str, Any], name: str) -> Entry | None:
+    """Return the entry of a global with its present value; ``None`` if there is no such name and never was."""
+    value = globals_.get(name, MISSING)
+    entry = home.entries.get(name)
+    if entry is not None and entry.same(value):
+        return entry
+    if value is MISSING and entry is None:
+        return None
+    made = home.entries[name] = _make_entry(home, globals_, name, value)
+    return made
+
+
+def _make_entry(home: SentHome, globals_: dict[str, Any], name: str, value: Any) -> Entry:
+    number = next_number()
+    if value is MISSING:
+        return Entry(home, name, number, lambda now: now is MISSING)
+    entry = Entry(home, name, number, _same_object(value))
+    try:
+        if is_atom(value) or isinstance(value, types.ModuleType):
+            _pickle_into(entry, value, home)
+        else:
+            if isinstance(value, _DEFINITIONS):
+                home.entries[name] = entry  # what it refers to may refer to it
+                entry.data = b""
+            others = _shareable(globals_, name)
+            if others:
+                held = _pickle_sharing(entry, value, home, name, others)
+                if held:
+                    return _make_group(home, globals_, name, number, held, others)
+            else:
+                _pickle_into(entry, value, home)
+        entry.same = _same(home, name, value)
+    except (MemoryError, RecursionError):
+        raise
+    except Exception as error:
+        entry.data = None
+        module = _importable_from(name, value)
+        if module is not None:
+            entry.data = pickle.dumps(_ByImport(module, name), 5)
+        else:
+            entry.why = why_undefined(value, error)
+    return entry
+
+
+def _pickle_into(entry: Entry, value: Any, home: SentHome) -> None:
+    with io.BytesIO() as file:
+        pickler = EntryPickler(file, value, home, entry.name)
+        pickler.dump(value)
+        entry.data = file.getvalue()
+    _note_needs(entry, pickler, home)
+
+
+def _pickle_sharing(entry: Entry, value: Any, home: SentHome, name: str, others: dict[int, str]) -> set[str]:
+    with io.BytesIO() as file:
+        pickler = SharingPickler(file, value, home, name, others, current_entry)
+        pickler.dump(value)
+        entry.data = file.getvalue()
+    _note_needs(entry, pickler, home)
+    return pickler.held
+
+
+def _note_needs(entry: Entry, pickler: EntryPickler, home: SentHome, group: tuple[str, ...] = ()) -> None:
+    needs = dict(pickler.needs)
+    needs.update(((home, name), None) for name in group)
+    needs.pop((home, entry.name), None)
+    entry.needs = tuple((None if other is home else other, name) for other, name in needs)
+    entry.looked_up = tuple((None if other is home else other, name) for other, name in pickler.looked_up)
+    entry.wire_needs = tuple((other.facts.token, other.facts.name, name) for other, name in needs)
+
+
+# -- values that hold one another's objects
+
+
+def _shareable(globals_: dict[str, Any], name: str) -> dict[int, str]:
+    """Return the first name of each other global whose value this one may hold, by the id of that value."""
+    found: dict[int, str] = {}
+    for other, value in list(globals_.items()):
+        if other == name or other[:2] == "__" or isinstance(value, _NEVER_SHARED) or is_atom(value):
+            continue
+        if not is_by_name(value):
+            found.setdefault(id(value), other)
+    return found
+
+
+def _make_group(
+    home: SentHome, globals_: dict[str, Any], name: str, number: int, held: set[str], others: dict[int, str]
+) -> Entry:
+    """Make one pickle, with one number, for globals that hold one another's objects."""
+    names = {name, *held}
+    while True:
+        values = {one: globals_[one] for one in sorted(names)}
+        with io.BytesIO() as file:
+            pickler = SharingPickler(file, values, home, name, others, current_entry)
+            pickler.dump(values)
+            data = file.getvalue()
+        if pickler.held <= names:
+            break
+        names |= pickler.held
+    for one in names:
+        entry = home.entries[one] = Entry(home, one, number, _same_digest(home, one, globals_[one]))
+        entry.data = data
+        entry.group = tuple(values)
+        _note_needs(entry, pickler, home, entry.group)
+    return home.entries[name]
+
+
+# -- what counts as unchanged
+
+
+def _same(home: SentHome, name: str, value: Any) -> Callable[[Any], bool]:
+    if is_atom(value):
+        return _same_atom(value)
+    if isinstance(value, _DEFINITIONS):
+        return _same_object(value) if importable(value) else _same_definition(home, name, value)
+    if isinstance(value, types.ModuleType) or is_by_name(value):
+        return _same_object(value)
+    return _same_digest(home, name, value)
+
+
+def _same_atom(value: Any) -> Callable[[Any], bool]:
+    kind = type(value)
+    if kind is float or kind is complex:
+        return lambda now: now is value  # not a number is not equal to itself
+    return lambda now: now is value or (type(now) is kind and now == value)
+
+
+def _same_object(value: Any) -> Callable[[Any], bool]:
+    try:
+        ref = weak(value)
+    except TypeError:
+        number, kind = id(value), type(value)
+        return lambda now: id(now) == number and type(now) is kind
+    return lambda now: ref() is now
+
+
+def _same_digest(home: SentHome, name: str, value: Any) -> Callable[[Any], bool]:
+    size, seen = digest(value)
+    if size > LARGE and name not in home.logged:
+        home.logged.add(name)
+        _log.info(
+            "the global %s.%s has %d KiB as a pickle, and is compared before each call that uses it: "
+            "pass it as an argument, or place it with share()",
+            home.facts.name, name, size // 1024,
+        )  # fmt: skip
+
+    def same(now: Any) -> bool:
+        try:
+            return digest(now) == (size, seen)
+        except Exception:
+            return False
+
+    return same
+
+
+def _same_definition(home: SentHome, name: str, value: Any) -> Callable[[Any], bool]:
+    """For a class or function that goes by value: the same object, made of the same objects."""
+    try:
+        snapshots = snapshots_inside(value)
+    except Mutable:
+        return _same_pickle(home, name, value)
+    ref = weak(value)
+
+    def same(now: Any) -> bool:
+        if ref() is not now:
+            return False
+        return all(snapshot.unchanged() for snapshot in snapshots)
+
+    return same
+
+
+def _same_pickle(home: SentHome, name: str, value: Any) -> Callable[[Any], bool]:
+    """For a definition that keeps something mutable: its pickle by value tells."""
+    ref, home_ref = weak(value), weak(home)
+    seen = _pickle_of(value, home, name)
+
+    def same(now: Any) -> bool:
+        home = home_ref()
+        if ref() is not now or home is None:
+            return False
+        try:
+            return _pickle_of(now, home, name) == seen
+        except Exception:
+            return False
+
+    return same
+
+
+def _pickle_of(value: Any, home: SentHome, name: str) -> bytes:
+    with io.BytesIO() as file:
+        EntryPickler(file, value, home, name).dump(value)
+        return file.getvalue()
+
+
+# -- what is imported under its own name
+
+
+class _ByImport:
+    def __init__(self, module: str, name: str) -> None:
+        self.module, self.name = module, name
+
+    def __reduce__(self) -> Any:
+        return _imported, (self.module, self.name)
+
+
+def _imported(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)
+
+
+def _importable_from(name: str, value: Any) -> str | None:
+    """Return a module that has this very object under this name: ``from loguru import logger``."""
+    for module_name, module in sorted(sys.modules.items(), key=lambda item: item[0].count(".")):
+        if type(module) is types.ModuleType and vars(module).get(name) is value and not goes_by_value(module_name):
+            return module_name
+    return None

@@ -1,0 +1,106 @@
+"""The functions that a worker has learnt, and how it rebuilds a call."""
+
+from __future__ import annotations
+
+from ...errors import SerializationError
+from . import homes, surroundings
+from .c_pickle import loads
+from .codec import decode
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+__all__ = ["FunctionTable", "decode_call"]
+
+
+class FunctionTable:
+    """The functions a worker has learnt. They are unpickled at first use, so an error fails that task only.
+
+    Attributes:
+        loaded: those that have been unpickled, by number.
+        on_move: called when the current folder and the import path have been taken over from the program.
+    """
+
+    __slots__ = ("_payloads", "loaded", "on_move")
+
+    def __init__(self) -> None:
+        self._payloads: dict[int, bytes] = {}
+        self.loaded: dict[int, Callable[..., object]] = {}
+        self.on_move: Callable[[], object] | None = None
+
+    def learn(self, id: int, payload: bytes | bytearray | memoryview) -> None:
+        """Note the pickle of function `id`; nothing is imported yet."""
+        if id not in self.loaded:
+            self._payloads[id] = bytes(payload)
+
+    def learn_globals(self, data: bytes | bytearray | memoryview) -> bytes:
+        """Take over what came in the function's place; return the function's pickle, which may be empty."""
+        parts, function, changes, drops = loads(data)
+        for token in drops:
+            homes.drop(token)
+        if changes is not None:
+            surroundings.take_over(changes)
+            if self.on_move is not None:
+                self.on_move()
+        homes.receive(parts)
+        return function  # type: ignore[no-any-return]
+
+    def get(self, id: int) -> Callable[..., object]:
+        """Return function `id`.
+
+        Raises:
+            SerializationError: it cannot be rebuilt in this process, or it was never learnt.
+        """
+        fn = self.loaded.get(id)
+        if fn is None:
+            payload = self._payloads.get(id)
+            if payload is None:
+                raise SerializationError("the function", f"this worker has not learnt function {id}")
+            fn = self.loaded[id] = decode(payload, (), "the function")  # type: ignore[assignment]
+            del self._payloads[id]
+        return fn  # type: ignore[return-value]
+
+    def clear(self) -> None:
+        """Forget every function."""
+        self._payloads.clear()
+        self.loaded.clear()
+
+
+def decode_call(
+    table: FunctionTable,
+    function_id: int,
+    data: bytes | bytearray | memoryview,
+    buffers: Iterable[memoryview] = (),
+    name: str = "",
+) -> tuple[Callable[..., object], tuple[object, ...]]:
+    """Rebuild in the worker what `encode_call` packed.
+
+    Args:
+        table: the functions this worker has learnt.
+        function_id: the entry's; 0 if it was volatile.
+        data: the pickle.
+        buffers: its buffers.
+        name: the call's, for the error.
+
+    Raises:
+        SerializationError: the function or the arguments cannot be rebuilt in this process.
+    """
+    fn = None
+    if function_id:
+        fn = table.loaded.get(function_id) or table.get(function_id)
+    try:
+        value: Any = loads(data, buffers=buffers) if buffers else loads(data)
+    except SerializationError:
+        raise
+    except Exception as error:
+        from . import pickle_errors
+
+        what = "an argument of" if function_id else "the function or an argument of"
+        raise pickle_errors.not_rebuilt(f"{what} {name}()" if name else f"{what} the call", error) from error
+    if homes.wanted:
+        homes.settle()
+    if homes.several:
+        homes.enter(value[0] if fn is None else fn)
+    return value if fn is None else (fn, value)

@@ -1,0 +1,338 @@
+"""Modules that came by value: one module object each, in which classes, functions and values stand under their names.
+
+The receiver's side. What arrives waits as a pickle until it is wanted: by a function that names it, by an unpickler
+that looks it up, by ``import __main__; __main__.name``. A number says which value a name has; an older or equal one
+changes nothing, so what a task or the initializer has set stays until the sender's own value changes.
+"""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from io import BytesIO
+from types import FunctionType, ModuleType
+
+from . import identity, module_names
+from .c_pickle import Unpickler, loads
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+__all__ = [
+    "Home",
+    "HomeModule",
+    "decode_alone",
+    "drop",
+    "enter",
+    "find",
+    "home_for",
+    "home_of",
+    "issued",
+    "make_function",
+    "module",
+    "place",
+    "receive",
+    "settle",
+    "wanted",
+]
+
+wanted: list[tuple[Home, str]] = []
+"""What is wanted and not rebuilt yet."""
+several = False
+"""Whether two homes have the same name: then each call puts its own into `sys.modules`."""
+issued: dict[str, Callable[[], dict[str, Any] | None]] = {}
+"""By token, how this process finds the globals of a module of its own; filled by the sender's side."""
+
+_homes: dict[str, Home] = {}
+_by_globals: dict[int, Home] = {}
+_replaced: list[Any] = []  # modules whose functions may still run
+
+
+class Home:
+    """One module.
+
+    Attributes:
+        token: its name on both sides.
+        module: the module object.
+        names: the module's globals.
+        versions: of each name that has arrived, the number of its value.
+        pending: what has arrived and was not wanted so far: its pickle, what that wants, the names that share the
+            pickle, and its number.
+        wanted: names that functions here will look up; what comes later under one of them is rebuilt at once.
+        missing: why a name is undefined.
+    """
+
+    __slots__ = ("_loading", "missing", "module", "names", "pending", "token", "versions", "wanted")
+
+    def __init__(self, token: str, name: str) -> None:
+        self.token = token
+        imported = sys.modules[name] if name in module_names.MAINS and module_names.main_is_imported else None
+        self.module = imported if imported is not None else HomeModule(name)
+        self.names = self.module.__dict__
+        self.names.setdefault("__builtins__", builtins)
+        self.versions: dict[str, int] = {}
+        self.pending: dict[str, tuple[bytes, tuple[tuple[str, str, str], ...], tuple[str, ...], int]] = {}
+        self.wanted: set[str] = set()
+        self.missing: dict[str, str] = {}
+        self._loading: set[str] = set()
+
+    def learn(
+        self,
+        name: str,
+        version: int,
+        data: bytes | None,
+        needs: tuple[tuple[str, str, str], ...],
+        why: str,
+        group: tuple[str, ...],
+    ) -> None:
+        """Note a value. The newest wins; what was set here before the first one arrived stays."""
+        known = self.versions.get(name, 0)
+        if known >= version:
+            return
+        self.versions[name] = version
+        if not known and name in self.names:
+            return
+        if data is None:
+            self.names.pop(name, None)
+            self.pending.pop(name, None)
+            if why:
+                self.missing[name] = why
+            return
+        self.missing.pop(name, None)
+        self.pending[name] = (data, needs, group, version)
+        if name in self.names or name in self.wanted:
+            wanted.append((self, name))
+
+    def want(self, name: str) -> None:
+        """Have `settle` rebuild the name, now or as soon as it arrives."""
+        self.wanted.add(name)
+        if name in self.pending:
+            wanted.append((self, name))
+
+    def load(self, name: str) -> None:
+        """Rebuild what is pending under `name`. If that fails, the name is undefined; if it is interrupted, pending."""
+        waiting = self.pending.get(name)
+        if waiting is None or name in self._loading:
+            return
+        data, needs, group, version = waiting
+        if not _is_definition(data):
+            _load_definitions(needs)  # they are in their place before what they hold, which may be this value
+            if self.pending.get(name) is not waiting:
+                return
+        try:
+            self._loading.add(name)
+            value = _Loader(BytesIO(data)).load()
+        except Exception as error:
+            self.names.pop(name, None)
+            self.missing[name] = f"rebuilding it raised {type(error).__name__}: {error}"
+        else:
+            for other in group:
+                if other != name and other in self.pending and self.pending[other][3] == version:
+                    self.names[other] = value[other]
+                    del self.pending[other]
+            self.names[name] = value[name] if group else value
+        finally:
+            self._loading.discard(name)
+        if self.pending.get(name) is waiting:
+            del self.pending[name]
+        for token, module_name, needed in needs:
+            home_for(token, module_name).want(needed)
+
+    def is_loading(self, name: str) -> bool:
+        return name in self._loading
+
+
+def _is_definition(data: bytes) -> bool:
+    return data.find(b"\x8c\x05place\x94\x93", 0, 120) >= 0
+
+
+def _load_definitions(needs: tuple[tuple[str, str, str], ...]) -> None:
+    for token, module_name, name in needs:
+        other = home_for(token, module_name)
+        if name in other.pending and not other.is_loading(name) and _is_definition(other.pending[name][0]):
+            other.load(name)
+
+
+class _Loader(Unpickler):
+    def persistent_load(self, pid: Any) -> Any:
+        token, name, path = pid
+        return find(token, name, path, None)
+
+
+class HomeModule(ModuleType):
+    """A module that rebuilds what it is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        home = _by_globals.get(id(self.__dict__))
+        if home is not None:
+            if name in home.pending:
+                home.want(name)
+                settle()
+                if name in home.names:
+                    return home.names[name]
+            if name in home.missing:
+                raise AttributeError(f"module {self.__name__!r} has no attribute {name!r} here: {home.missing[name]}")
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+
+    @property
+    def __file__(self) -> Any:
+        """The file. Refused to a nested spawn of multiprocessing that would run a program without a main guard."""
+        try:
+            path = self.__dict__["__file__"]
+        except KeyError:
+            raise AttributeError(f"module {self.__name__!r} has no attribute '__file__'") from None
+        if self.__name__ == "__main__" and sys._getframe(1).f_globals.get("__name__") == "multiprocessing.spawn":
+            _need_main_guard(path)
+        return path
+
+    @__file__.setter
+    def __file__(self, path: Any) -> None:
+        self.__dict__["__file__"] = path
+
+
+def _need_main_guard(path: str) -> None:
+    from .main_guard import has_guard
+
+    if not has_guard(path):
+        raise RuntimeError(
+            f"multiprocessing, called inside a task, would run {path} again in its child, and that has no "
+            "`if __name__ == \"__main__\":`: add the guard, move the function to a module, use the start method 'fork' "
+            "or open a TaskScope in the task instead"
+        )
+
+
+def home_for(token: str, name: str) -> Home:
+    """Return the home of this token; it is made at the first arrival, and becomes the module of its name."""
+    global several
+    home = _homes.get(token)
+    if home is None:
+        home = _homes[token] = Home(token, name)
+        _by_globals[id(home.names)] = home
+        if token not in issued:  # a module of this process that is gone comes back under nobody's name
+            old = sys.modules.get(name)
+            if old is not None and id(vars(old)) not in _by_globals:
+                _replaced.append(old)
+            sys.modules[name] = home.module
+        several = several or sum(other.module.__name__ == name for other in _homes.values()) > 1
+        if name not in module_names.MAINS:
+            module_names.by_value.add(name)
+    return home
+
+
+def home_of(globals_: Any) -> Home | None:
+    """Return the home that has these globals."""
+    return _by_globals.get(id(globals_))
+
+
+def used() -> bool:
+    """Tell whether anything came by value."""
+    return bool(_homes)
+
+
+def receive(parts: Any) -> None:
+    """Learn what came with a task or with the initializer."""
+    for token, name, facts, entries in parts:
+        if token in issued and issued[token]() is not None:
+            continue
+        home = home_for(token, name)
+        for key, value in facts.items():
+            home.names.setdefault(key, value)
+        for entry in entries:
+            home.learn(*entry)
+
+
+def drop(token: str) -> None:
+    """Forget a module that the program no longer has; its functions that still run keep their globals."""
+    home = _homes.pop(token, None)
+    if home is not None:
+        _by_globals.pop(id(home.names), None)
+
+
+def settle() -> None:
+    """Rebuild all that is wanted, and what that wants in its turn."""
+    while wanted:
+        try:
+            item = wanted[-1]
+            item[0].load(item[1])  # if this is interrupted, it stays wanted
+            wanted.remove(item)
+        except (IndexError, ValueError):  # another thread settles too
+            return
+
+
+def enter(fn: Any) -> None:
+    """Put the home of `fn` into `sys.modules`, where several have its name."""
+    home = _by_globals.get(id(getattr(fn, "__globals__", None)))
+    if home is not None:
+        sys.modules[home.module.__name__] = home.module
+
+
+def decode_alone(data: bytes) -> Any:
+    """Rebuild what `globals_sent.encode_alone` made."""
+    parts, value_data = loads(data)
+    receive(parts)
+    value = loads(value_data)
+    settle()
+    return value
+
+
+# -- what pickles call
+
+
+def _globals(token: str, name: str) -> dict[str, Any]:
+    own = issued.get(token)
+    found = own() if own is not None else None
+    return found if found is not None else home_for(token, name).names
+
+
+def module(token: str, name: str) -> ModuleType:
+    """Return the module itself."""
+    found = _globals(token, name)
+    there = sys.modules.get(name)
+    if there is not None and vars(there) is found:
+        return there
+    return home_for(token, name).module
+
+
+def find(token: str, name: str, path: str, known: str | None) -> Any:
+    """Return the stand-in of the identity `known` if there is one, else what stands under `path` in a home."""
+    if known is not None:
+        obj = identity.living(known)
+        if obj is not None:
+            return obj
+    names = _globals(token, name)
+    root, _, rest = path.partition(".")
+    home = _homes.get(token)
+    if home is not None and root in home.pending and not home.is_loading(root):
+        home.wanted.add(root)
+        home.load(root)
+    if root not in names:
+        why = home.missing.get(root) if home is not None else None
+        raise AttributeError(f"{name}.{root} is not defined here" + (f": {why}" if why else ""))
+    obj = names[root]
+    for part in filter(None, rest.split(".")):
+        obj = getattr(obj, part)
+    return obj
+
+
+def place(token: str, name: str, path: str, known: str, make: Any, args: Any) -> Any:
+    """Make a class or function, or find the one that is here, and put it in its place before it gets its state.
+
+    What it refers to may refer to it.
+    """
+    obj = identity.adopt(known, False, make, args, in_place=True)
+    home = _homes.get(token)
+    if home is not None and "." not in path:
+        home.names[path] = obj
+    return obj
+
+
+def make_function(code: Any, token: str, home_name: str, name: str, closure: Any, names: tuple[str, ...]) -> Any:
+    """Make a function whose globals are those of its home, where it will look up `names`."""
+    globals_ = _globals(token, home_name)
+    home = _homes.get(token)
+    if home is not None:
+        for needed in names:
+            home.want(needed)
+    return FunctionType(code, globals_, name, None, closure)

@@ -1,0 +1,241 @@
+"""Classes and functions that need a hand of their own to travel by value."""
+
+from __future__ import annotations
+
+import functools
+import io
+import operator
+import sys
+import threading
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import cloudpickle
+
+from .sent_home import importable
+
+__all__ = [
+    "SET_BY_LRU_CACHE",
+    "SINGLE_DISPATCH",
+    "SINGLE_DISPATCH_METHOD",
+    "CachedFunction",
+    "made_quietly",
+    "reduce_bound_dispatch",
+]
+
+_Reduced = tuple[Any, ...]
+CachedFunction = type(functools.lru_cache(maxsize=1)(len))
+SET_BY_LRU_CACHE = frozenset({*functools.WRAPPER_ASSIGNMENTS, "__annotations__", "__wrapped__", "cache_parameters"})
+_quiet = threading.RLock()
+
+# -- functools
+
+SINGLE_DISPATCH = functools.singledispatch(lambda value: None).__code__  # type: ignore[attr-defined]
+SINGLE_DISPATCH_METHOD = functools.singledispatchmethod(lambda value: None).__get__(None, object).__code__
+_SET_BY_SINGLE_DISPATCH = frozenset(
+    {*functools.WRAPPER_ASSIGNMENTS, "__wrapped__", "register", "dispatch", "registry", "_clear_cache"}
+)
+
+
+def reduce_single_dispatch(function: Any) -> tuple[Any, _Reduced, Any, Any]:
+    """Reduce a generic function, whose closure holds a weak dictionary: how to make it, its state and the setter."""
+    registry = dict(function.registry)
+    extra = {name: value for name, value in vars(function).items() if name not in _SET_BY_SINGLE_DISPATCH}
+    return functools.singledispatch, (registry.pop(object),), (registry, extra), _register_all
+
+
+def _register_all(function: typing.Any, state: typing.Any) -> None:
+    registry, extra = state
+    for cls, implementation in registry.items():
+        if function.registry.get(cls) is not implementation:
+            function.register(cls, implementation)
+    function.__dict__.update(extra)
+
+
+def reduce_bound_dispatch(method: Any) -> _Reduced:
+    """Reduce what `singledispatchmethod` returns, which holds the weak dictionary too: fetched again from its class."""
+    held = dict(zip(method.__code__.co_freevars, method.__closure__, strict=True))
+    obj, cls = held["obj"].cell_contents, held["cls"].cell_contents
+    return _bound_dispatch, (method.register.__self__, obj, cls)
+
+
+def _bound_dispatch(descriptor: Any, obj: object, cls: type) -> Any:
+    for base in cls.__mro__:
+        for found in vars(base).values():
+            if isinstance(found, functools.singledispatchmethod) and found.func is descriptor.func:
+                return found.__get__(obj, cls)
+    return descriptor.__get__(obj, cls)
+
+
+def cached(function: Callable[..., object], parameters: dict[str, Any]) -> object:
+    return functools.lru_cache(**parameters)(function)
+
+
+def reduce_cached_property(lazy: Any) -> _Reduced:
+    return _cached_property, (lazy.func, lazy.attrname)
+
+
+def _cached_property(function: Callable[[Any], object], name: str | None) -> object:
+    lazy = functools.cached_property(function)
+    if name is not None:
+        lazy.__set_name__(object, name)
+    return lazy
+
+
+# -- classes
+
+
+def with_real_bases(cls: type, args: _Reduced) -> _Reduced:
+    """`typing.NamedTuple` is a function among the bases, and would build another class in place of this one."""
+    if typing.NamedTuple not in args[2]:
+        return args
+    creation = {**args[3], "__orig_bases__": args[2]}
+    return (*args[:2], cls.__bases__, creation, *args[4:])
+
+
+def keep_slots(cls: type, creation: dict[str, object], state: dict[str, object]) -> None:
+    """Slots exist only if the class is created with them; setting the attribute later makes none."""
+    for name, value in list(state.items()):
+        if isinstance(value, types.MemberDescriptorType) and value.__objclass__ is cls:
+            del state[name]
+    if "__slots__" in state:
+        creation["__slots__"] = state.pop("__slots__")
+
+
+def init_subclass_by_value(cls: type) -> type | None:
+    """The base whose ``__init_subclass__`` ran when the original was made, if that base itself goes by value."""
+    owner = next(base for base in cls.__mro__[1:] if "__init_subclass__" in vars(base))
+    return None if importable(owner) else owner
+
+
+def made_quietly(owner: Any, make: Callable[..., object], args: _Reduced) -> object:
+    """Make a class that has no attributes yet; the ``__init_subclass__`` of `owner` must not see it so."""
+    with _quiet:
+        hook = vars(owner)["__init_subclass__"]
+        owner.__init_subclass__ = classmethod(lambda cls, **_: None)
+        try:
+            return make(*args)
+        finally:
+            owner.__init_subclass__ = hook
+
+
+def reduce_parametrized(obj: Any) -> _Reduced | None:
+    """``Page[Item]`` of pydantic is made by subscripting and cached there: the same class on both sides."""
+    if not isinstance(obj, type):
+        return None
+    made = vars(obj).get("__pydantic_generic_metadata__")
+    if type(made) is not dict or made.get("origin") is None or not made.get("args"):
+        return None
+    args = made["args"]
+    return operator.getitem, (made["origin"], args if len(args) > 1 else args[0])
+
+
+def is_struct(cls: type) -> bool:
+    """Tell whether this is a class of `msgspec`, whose metaclass wants the fields at the creation."""
+    msgspec = sys.modules.get("msgspec")
+    struct = getattr(msgspec, "Struct", None)
+    return struct is not None and isinstance(cls, type(struct)) and cls is not struct
+
+
+def own_annotations(cls: type) -> dict[str, Any]:
+    """Return the annotations of the class body."""
+    found = vars(cls).get("__annotations__")
+    if found is None and sys.version_info >= (3, 14):
+        import annotationlib
+
+        found = annotationlib.get_annotations(cls, format=annotationlib.Format.STRING)
+    return found if isinstance(found, dict) else {}
+
+
+_STRUCT_OPTIONS = (
+    "tag_field", "tag", "omit_defaults", "forbid_unknown_fields", "frozen", "eq", "order", "repr_omit_defaults",
+    "array_like", "gc", "weakref", "dict", "cache_hash",
+)  # fmt: skip
+_SET_BY_STRUCT = (
+    "__annotations__",
+    "__dict__",
+    "__weakref__",
+    "__slots__",
+    "__module__",
+    "__qualname__",
+    "__match_args__",
+)
+
+
+def reduce_struct(cls: Any) -> tuple[_Reduced, dict[str, Any]]:
+    """Return the arguments for `make_struct`, and the attributes to be set afterwards."""
+    import inspect
+
+    own = own_annotations(cls)
+    defaults = (None,) * (len(cls.__struct_fields__) - len(cls.__struct_defaults__)) + cls.__struct_defaults__
+    no_default: Any = sys.modules["msgspec"].NODEFAULT
+    fields = []
+    for index, (field, encoded, default) in enumerate(
+        zip(cls.__struct_fields__, cls.__struct_encode_fields__, defaults, strict=True)
+    ):
+        if field in own:
+            has_default = index >= len(defaults) - len(cls.__struct_defaults__) and default is not no_default
+            factory = getattr(default, "factory", None) if type(default).__name__ == "Factory" else None
+            given = {} if not has_default else {"default": default} if factory is None else {"default_factory": factory}
+            fields.append((field, encoded, own[field], given))
+    fields.sort(key=lambda field: list(own).index(field[0]))
+    config = cls.__struct_config__
+    options = {name: getattr(config, name) for name in _STRUCT_OPTIONS if hasattr(config, name)}
+    parameters = inspect.signature(cls).parameters
+    options["kw_only"] = any(parameters[field].kind is inspect.Parameter.KEYWORD_ONLY for field, *_ in fields)
+    state = {
+        name: value
+        for name, value in vars(cls).items()
+        if name not in _SET_BY_STRUCT
+        and not name.startswith("__struct_")
+        and not isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType))
+    }
+    return (cls.__name__, cls.__qualname__, cls.__module__, cls.__bases__, fields, options), state
+
+
+def make_struct(name: str, qualname: str, module: str, bases: Any, fields: Any, options: dict[str, Any]) -> Any:
+    """Make the class from what `reduce_struct` returned."""
+    import msgspec  # type: ignore[import-not-found, unused-ignore]
+
+    annotations: dict[str, Any] = {}
+    namespace: dict[str, Any] = {"__module__": module, "__qualname__": qualname}
+    for field, encoded, annotation, given in fields:
+        annotations[field] = annotation
+        renamed = {} if encoded == field else {"name": encoded}
+        if given or renamed:
+            namespace[field] = msgspec.field(**given, **renamed)
+    namespace["__annotations__"] = annotations
+    return type(bases[0])(name, bases, namespace, **options)
+
+
+def set_attributes(cls: Any, state: tuple[dict[str, Any], Any]) -> None:
+    """Set what a class has besides what made it."""
+    for name, value in state[0].items():
+        type.__setattr__(cls, name, value)
+
+
+# -- other values
+
+
+def reduce_standard_stream(file: io.TextIOWrapper) -> _Reduced:
+    """Reduce a standard stream; each process has its own.
+
+    Raises:
+        TypeError: it is another file.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if file is getattr(sys, name):
+            return getattr, (sys, name)
+    raise TypeError(f"cannot pickle an open file ({getattr(file, 'name', '?')!r})")
+
+
+def reduce_code(code: types.CodeType) -> _Reduced:
+    """Reduce with the name of its file, which cloudpickle leaves out from 3.1.3 on: tracebacks show the line in it."""
+    make, args = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
+    return _code_of_file, (code.co_filename, make, args)
+
+
+def _code_of_file(name: str, make: Callable[..., types.CodeType], args: _Reduced) -> types.CodeType:
+    return make(*args).replace(co_filename=name)

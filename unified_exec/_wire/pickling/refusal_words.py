@@ -1,0 +1,38 @@
+"""Short words for why a value cannot travel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["reason", "short", "why_undefined"]
+
+
+def reason(obj: Any, error: Exception) -> str:
+    """Say what `obj` is, and what pickling it raised if that says more."""
+    kind = type(obj)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    thing = f"{'an' if name[:1] in 'aeiouAEIOU' else 'a'} {name!r} object"
+    text = str(error).lower()
+    plain = isinstance(error, TypeError) and text.startswith("cannot pickle '") and text.endswith("' object")
+    return thing if plain else f"pickling {thing} raised {short(error)}"
+
+
+def short(error: BaseException) -> str:
+    """Return the type and the beginning of the message."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "<its str() fails>"
+    name = type(error).__qualname__
+    return f"{name}: {text[:500]}" if text else name
+
+
+def why_undefined(value: object, error: Exception) -> str:
+    """Say why the value of a global cannot travel. Nothing is searched: most such globals are never touched."""
+    if isinstance(value, type):
+        maker = f"{type(value).__module__}.{type(value).__qualname__}"
+        return (
+            f"a class made by {maker} cannot travel by value ({short(error)}): define it in a module of its own, or "
+            'let the workers import the program\'s main file: ProcessPool(main="import")'
+        )
+    return f"its value, {reason(value, error)}, cannot travel to another process"

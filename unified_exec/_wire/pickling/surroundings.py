@@ -1,0 +1,99 @@
+"""What a warm worker takes over from the program when it changes: import path, current folder, environment.
+
+All of it has one version number, which the parent compares before it sends a task: the number of the last state that
+the worker has confirmed by an answer. Another field needs a line in `read`, in `_changed` and in `take_over`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+__all__ = ["Snapshot", "snapshot", "take_over", "variables"]
+
+_environment: Any = getattr(os.environ, "_data", os.environ)
+"""The dict behind `os.environ`: comparing it costs no decoding."""
+
+
+class Snapshot:
+    """The surroundings at one moment.
+
+    Attributes:
+        number: grows with each change that was noticed.
+        path: ``sys.path``.
+        folder: the current folder; "" if it was removed.
+        environment: the environment variables, as the system has them.
+    """
+
+    __slots__ = ("environment", "folder", "number", "path")
+
+    def __init__(self, number: int, path: list[str], folder: str, environment: dict[Any, Any]) -> None:
+        self.number = number
+        self.path = path
+        self.folder = folder
+        self.environment = environment
+
+    def changes_since(self, start: Snapshot, touched: set[Any], fixed: frozenset[Any]) -> dict[str, Any]:
+        """Return what a worker must take over.
+
+        Args:
+            start: what the program looked like when the worker started.
+            touched: the environment variables that the worker was told of since, in any message; extended. What was
+                set and is deleted again is a change too, and no message is certain to have arrived.
+            fixed: those that the pool sets in its workers; they stay.
+        """
+        old, new = start.environment, self.environment
+        touched.update(name for name in {**old, **new} if old.get(name) != new.get(name) and name not in fixed)
+        return {
+            "path": [entry or self.folder for entry in self.path if entry or self.folder],
+            "folder": self.folder,
+            "environment": {os.fsdecode(name): _decoded(new.get(name)) for name in touched},
+        }
+
+
+def _decoded(value: Any) -> str | None:
+    return None if value is None else os.fsdecode(value)
+
+
+_latest = Snapshot(0, [], "", {})
+
+
+def snapshot() -> Snapshot:
+    """Return the surroundings as they are now; the same object as long as nothing has changed."""
+    global _latest
+    try:
+        folder = os.getcwd()
+    except OSError:
+        folder = ""
+    latest = _latest
+    if sys.path != latest.path or folder != latest.folder or _environment != latest.environment:
+        latest = _latest = Snapshot(latest.number + 1, list(sys.path), folder, dict(_environment))
+    return latest
+
+
+def variables(names: Iterable[str]) -> frozenset[Any]:
+    """Return the names of environment variables as `Snapshot.environment` has them."""
+    return frozenset(name if _environment is os.environ else os.fsencode(name) for name in names)
+
+
+def take_over(changes: dict[str, Any]) -> None:
+    """In the worker: take over what `Snapshot.changes_since` returned."""
+    if sys.path != changes["path"]:
+        sys.path[:] = changes["path"]
+        sys.path_importer_cache.clear()
+    folder = changes["folder"]
+    if folder:
+        try:
+            os.chdir(folder)
+        except OSError:
+            pass  # it is gone; the program itself could not enter it again
+    for name, value in changes["environment"].items():
+        if value is None:
+            os.environ.pop(name, None)
+        elif os.environ.get(name) != value:
+            os.environ[name] = value

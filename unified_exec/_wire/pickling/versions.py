@@ -1,0 +1,9 @@
+"""Numbers of what a worker learns: functions, values of globals, and the state of the surroundings share one count."""
+
+from __future__ import annotations
+
+from itertools import count
+
+__all__ = ["next_number"]
+
+next_number = count(1).__next__
