@@ -15,18 +15,16 @@ from ..._tasks.task import Task
 from ..._wire import frames
 from ..._wire.frames import ProtocolError
 from ..._wire.pickling.functions import EncodedCall
-from ..._wire.pickling.surroundings import Snapshot, snapshot
+from ..._wire.pickling.surroundings import snapshot
 from ..._wire.protocol import OVER, UP, ParentConnection
 from ..._worker import cancel_signal
 from ..._worker.connection import HAS_SETTINGS, STARTED, fd_message
 from ..._worker.settings import WorkerKind
 from ..._worker.shared_object import Shared
 from .child import Child
-from .worker_knowledge import WorkerKnowledge
+from .worker_knowledge import NOTHING_NEW, WorkerKnowledge
 
 _SHUT_WR = 1
-FUNCTIONS_MAX = 2000
-"""Functions a worker remembers; then it is told to forget them all."""
 
 
 class Worker:
@@ -75,9 +73,7 @@ class Worker:
         "tasks",
     )
 
-    def __init__(
-        self, child: Child, kind: WorkerKind, surroundings: Snapshot | None = None, fixed: frozenset[Any] = frozenset()
-    ) -> None:
+    def __init__(self, child: Child, kind: WorkerKind) -> None:
         self.child = child
         self.pid = child.pid
         self.kind = kind
@@ -96,7 +92,7 @@ class Worker:
         self.start_timer: Timer | None = None
         self.shares: set[bytes] = set()
         self.blocks: BlockCache | None = None
-        self.knowledge = WorkerKnowledge(self.connection, surroundings or snapshot(), fixed)
+        self.knowledge = WorkerKnowledge(self.connection)
 
     # -- sending
 
@@ -129,20 +125,10 @@ class Worker:
         if call.shared and not self._send_shares(call.shared):
             return False
         entry, connection = call.entry, self.connection
-        flags = 0
-        function: bytes = b""
-        learns: int | tuple[int, ...] | None = None
-        if entry.id and entry.id not in connection.known:
-            function = entry.payload
-            flags = frames.NEW_FUNCTION
-            learns = entry.id
-            if len(connection.known) >= FUNCTIONS_MAX:  # a new lambda for each task must not fill the worker
-                connection.forget_functions()
-                flags |= frames.FORGET_FUNCTIONS
-        surroundings = snapshot()
-        knowledge = self.knowledge
-        if surroundings is not knowledge.surroundings or call.needs or (entry.needs and (flags or not entry.id)):
-            function, flags, learns = knowledge.complete(call, surroundings, function, flags)
+        flags, function, learns = NOTHING_NEW
+        has, now = self.knowledge, snapshot()
+        if (entry.id and entry.id not in connection.known) or call.needs or now is not has.surroundings:
+            flags, function, learns = has.complete(call, now)
         name = task.name.encode("utf-8", "replace")
         id, tasks = task.id, self.tasks
         if not tasks:

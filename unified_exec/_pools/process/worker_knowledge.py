@@ -6,8 +6,14 @@ from typing import Any
 
 from ..._wire import frames
 from ..._wire.pickling.functions import EncodedCall
-from ..._wire.pickling.surroundings import Snapshot
+from ..._wire.pickling.surroundings import Snapshot, snapshot
 from ..._wire.protocol import ParentConnection
+
+KNOWN_MAX = 2000
+"""Functions and values that a worker remembers; then it is told to forget all functions."""
+New = tuple[int, bytes, int | tuple[int, ...] | None]
+"""What goes along with a task: flags, the bytes in the function's place, the numbers that the worker learns."""
+NOTHING_NEW: New = (0, b"", None)
 
 
 class WorkerKnowledge:
@@ -16,41 +22,38 @@ class WorkerKnowledge:
     What was sent is known for certain only when its task is answered (`ParentConnection.known`); until then it goes
     along with each task that needs it.
 
-    Args:
-        connection: the conversation.
-        start: the surroundings from which the worker was started.
-        fixed: environment variables that the pool sets in it.
-
     Attributes:
         surroundings: those that the worker has for certain.
     """
 
     __slots__ = ("_connection", "_fixed", "_homes", "_start", "_variables", "surroundings")
 
-    def __init__(self, connection: ParentConnection, start: Snapshot, fixed: frozenset[Any]) -> None:
+    def __init__(self, connection: ParentConnection) -> None:
         self._connection = connection
-        self._fixed = fixed
         self._homes: set[str] = set()  # tokens of the modules it was sent
         self._variables: set[Any] = set()  # the environment variables it was told of since its start
+        self.started_from(snapshot(), frozenset())
+
+    def started_from(self, start: Snapshot, fixed: frozenset[Any]) -> None:
+        """Note the surroundings in which the worker was started, and the environment variables that its pool sets."""
         self.surroundings = self._start = start
+        self._fixed = fixed
 
-    def complete(
-        self, call: EncodedCall, surroundings: Snapshot, function: bytes, flags: int
-    ) -> tuple[bytes, int, int | tuple[int, ...] | None]:
-        """Add what the worker lacks to a task.
-
-        Args:
-            call: the task's call.
-            surroundings: the program's, now.
-            function: the function's pickle, if the worker lacks it.
-            flags: the flags of the message.
-
-        Returns:
-            what goes in the function's place, the flags, and the numbers that the worker learns with the task.
-        """
-        known = self._connection.known
-        id = call.entry.id if flags & frames.NEW_FUNCTION else None
-        needed = [needed for needed in (*call.entry.needs, *call.needs) if needed.id not in known]
+    def complete(self, call: EncodedCall, surroundings: Snapshot) -> New:
+        """Return what the worker lacks for a call, in the program's present surroundings."""
+        entry, known = call.entry, self._connection.known
+        flags = 0
+        function: bytes = b""
+        id = None
+        if entry.id and entry.id not in known:
+            function = entry.payload
+            flags = frames.NEW_FUNCTION
+            id = entry.id
+            if len(known) >= KNOWN_MAX:  # a new lambda for each task must not fill the worker
+                self._connection.forget_functions()
+                known = self._connection.known
+                flags |= frames.FORGET_FUNCTIONS
+        needed = [needed for needed in (*entry.needs, *call.needs) if needed.id not in known]
         changes = None
         if surroundings is not self.surroundings:
             if -surroundings.number in known:
@@ -58,7 +61,7 @@ class WorkerKnowledge:
             else:
                 changes = surroundings.changes_since(self._start, self._variables, self._fixed)
         if not needed and changes is None:
-            return function, flags, id
+            return flags, function, id
         from ..._wire.pickling import globals_sent
 
         learns = [needed.id for needed in needed]
@@ -67,4 +70,4 @@ class WorkerKnowledge:
         if changes is not None:
             learns.append(-surroundings.number)
         data = globals_sent.message(needed, function, changes, self._homes)
-        return data, flags | frames.WITH_GLOBALS, tuple(learns)
+        return flags | frames.WITH_GLOBALS, data, tuple(learns)

@@ -57,7 +57,8 @@ class WorkerSpec(NamedTuple):
         settings.idle = self.idle_timeout
         environment = self.environment()
         fixed = surroundings.variables(name for name, value in environment.items() if os.environ.get(name) != value)
-        worker = Worker(prestart.take(environment) or start_process(environment), kind, seen, fixed)
+        worker = Worker(prestart.take(environment) or start_process(environment), kind)
+        worker.knowledge.started_from(seen, fixed)
         try:
             worker.send_settings(codec.encode_value(settings.as_dict()).data)
         except ConnectionError:
