@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 from tests.mutants.of_cancelling import CANCELLATION
+from tests.mutants.of_ends import ENDS
 from tests.mutants.of_errors import ERROR_STORY
 from tests.mutants.of_processes import CRASH, HEAD_OF_LINE, SAFE
 from tests.mutants.of_scopes import DEADLINE, FAILURE_POLICY, NO_ORPHANS
@@ -27,4 +28,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *CRASH,
     *HEAD_OF_LINE,
     *SAFE,
+    *ENDS,
 )
