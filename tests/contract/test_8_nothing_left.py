@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -226,11 +227,10 @@ async def test_a_worker_that_cannot_be_restored_answers_and_retires(call: Any, p
 # -- a fork in a task
 
 
-def fork(path: str, end: Callable[[], Any]) -> str:
-    """The child notes that it is here and ends as `end` does; the worker waits for it and says with which exit code."""
+def fork(end: Callable[[], Any]) -> str:
+    """The child ends as `end` does; the worker waits for it and says with which exit code."""
     child = os.fork()
     if not child:
-        os.write(2, b"")
         return str(end())
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return f"parent {code}"
@@ -256,15 +256,17 @@ def exits_with_words() -> str:
 
 @pytest.mark.parametrize(("end", "code"), [(returns, 0), (fails, 1), (exits, 7), (exits_with_words, 1)])
 async def test_only_the_worker_answers_a_task_that_forks(
-    end: Callable[[], Any], code: int, process_place: Place, tmp_path: Path
+    end: Callable[[], Any], code: int, process_place: Place
 ) -> None:
     async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
         worker = await process_place.spawn(scope, os.getpid)
-        assert await process_place.spawn(scope, fork, str(tmp_path), end) == f"parent {code}"
+        assert await process_place.spawn(scope, fork, end) == f"parent {code}"
         assert await process_place.spawn(scope, os.getpid) == worker
 
 
-def fork_item(item: int) -> str:
+def fork_item(item: int, log: str = os.devnull) -> str:
+    with open(log, "a") as file:
+        file.write(f"{item}\n")
     if item != 3:
         return str(item)
     child = os.fork()
@@ -273,9 +275,13 @@ def fork_item(item: int) -> str:
     return f"parent {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}"
 
 
-async def test_only_the_worker_answers_a_chunk_with_a_fork() -> None:
+async def test_only_the_worker_answers_a_chunk_with_a_fork(tmp_path: Path) -> None:
+    log = tmp_path / "log"
     async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
-        results = [result async for result in scope.map(fork_item, range(6), on="process", chunk=6)]
+        results = [
+            result async for result in scope.map(partial(fork_item, log=str(log)), range(6), on="process", chunk=6)
+        ]
+    assert log.read_text().split() == ["0", "1", "2", "3", "4", "5"]
     assert results == ["0", "1", "2", "parent 0", "4", "5"]
 
 

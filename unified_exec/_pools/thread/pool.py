@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from _thread import allocate_lock
 from collections.abc import Callable
+from typing import Any
 
 from ..._loops.adapter import LoopAdapter
 from ..._loops.current import current_adapter
@@ -151,6 +153,10 @@ def _after_fork() -> None:
     call = current.get()
     if isinstance(call, ThreadCall):
         call.state = ENDED  # here it runs in the main thread, and no pool of the child waits for it
+        main: Any = threading.main_thread()
+        if getattr(main, "_tstate_lock", main) is None:
+            # Before 3.13 the end of a process asserts this lock, which threads of `_thread` do not have.
+            main._set_tstate_lock()
 
 
 if hasattr(os, "register_at_fork"):
