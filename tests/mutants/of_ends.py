@@ -69,8 +69,8 @@ ENDS = (
     left("a closed lifeline costs the worker", "        get_blocking(LIFELINE_FD)\n", "", RETIRES),
     left(
         "coroutines leave nothing either",
-        "            if not self.process.restore():\n                self.leave()\n",
-        "            pass\n",
+        "        if not self.running and not self.process.restore():\n            self.leave()\n",
+        "",
         file="_worker/run_coroutines.py",
         place="process-coroutine",
     ),

@@ -70,6 +70,7 @@ class CoroutineRunner:
         await self._over.wait()
         self._loop.remove_reader(TASKS_FD)
         self._loop.remove_reader(CONTROL_FD)
+        signal.loop = None  # a signal that comes now finds no loop to tell
 
     def in_forked_child(self) -> None:
         """Called in the child of a fork: it ends when its coroutine hands over to the loop, before any other runs."""
@@ -142,6 +143,8 @@ class CoroutineRunner:
         del fn, args
         del self.running[task.id]
         signal.state.early.pop(task.id, None)
+        if not self.running:
+            self.process.quieten()
         self.done += 1
         cancelled = signal.was_cancelled(task, error, asyncio.CancelledError)
         send_result.flush()
@@ -153,10 +156,8 @@ class CoroutineRunner:
         except OSError:
             os._exit(1)
         error = value = None
-        if not self.running:
-            self.process.quieten()
-            if not self.process.restore():
-                self.leave()
+        if not self.running and not self.process.restore():
+            self.leave()
         self._last = monotonic()
         self._maybe_over()
 
