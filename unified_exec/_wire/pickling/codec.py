@@ -6,6 +6,7 @@ each process), is pickled again by value. Results and errors go up, arguments go
 
 from __future__ import annotations
 
+from sys import modules
 from types import FunctionType
 
 from ...errors import SerializationError
@@ -157,7 +158,7 @@ def pack(value: object, upward: bool, plainly: bool = True, main_is_imported: bo
 
                 buffers.clear()
                 data = writable.dumps(value, stays_inside)
-            if not module_names.in_pickle(data, main_is_imported):
+            if not module_names.in_pickle(data, main_is_imported) and not _may_hold_connection(data):
                 return Packed(data, tuple(buffers)) if buffers else Packed(data)
     except (MemoryError, RecursionError):
         raise
@@ -167,4 +168,13 @@ def pack(value: object, upward: bool, plainly: bool = True, main_is_imported: bo
 
     buffers.clear()
     sent = globals_sent.encode(value, upward=upward, buffer_callback=stays_inside)
+    if _may_hold_connection(sent.data):
+        from . import connections
+
+        connections.refuse(value)
     return Packed(sent.data, tuple(buffers), sent.keep, sent.needs.entries)
+
+
+def _may_hold_connection(data: bytes) -> bool:
+    """Tell whether a pickle may hold a connection of `multiprocessing`, which holds the bare number of a descriptor."""
+    return "multiprocessing.connection" in modules and data.find(b"multiprocessing.connection") >= 0

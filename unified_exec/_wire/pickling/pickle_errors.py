@@ -41,6 +41,11 @@ _HINTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("builtins.frame",), _THREAD_ONLY),
     (("builtins.module",), "import it inside the function"),
     (("weakref.", "_weakref."), "pass the object itself"),
+    (("multiprocessing.queues.",), "pass a queue of multiprocessing.Manager(), or return the values"),
+    (
+        ("multiprocessing.synchronize.", "multiprocessing.sharedctypes."),
+        "pass the Lock, Event or Value of a multiprocessing.Manager(); these can only be inherited by a child process",
+    ),
     (("multiprocessing.",), "pass plain data, or spawn with on='thread'"),
 )
 

@@ -1,0 +1,54 @@
+"""Objects of multiprocessing as arguments: what can travel does, anything else is refused with what to use instead."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.programs import run_script
+from unified_exec import SerializationError, call
+
+
+def give_back(value: object) -> object:
+    return value
+
+
+def make_connection() -> object:
+    return multiprocessing.Pipe()[0]
+
+
+@pytest.mark.parametrize("wrap", [lambda it: it, lambda it: {"in": [it]}, lambda it: lambda: it], ids=str)
+async def test_a_connection_is_refused_and_not_taken_for_another_file(wrap: Any) -> None:
+    here, there = multiprocessing.Pipe()
+    with here, there:
+        with pytest.raises(SerializationError, match=r"Connection of multiprocessing.*Manager"):
+            await call(give_back, wrap(there), on="process")
+
+
+async def test_a_connection_is_refused_as_a_result() -> None:
+    with pytest.raises(SerializationError, match="Connection of multiprocessing"):
+        await call(make_connection, on="process")
+
+
+async def test_a_text_that_names_the_module_of_connections_travels() -> None:
+    assert await call(give_back, ["multiprocessing.connection"], on="process") == ["multiprocessing.connection"]
+
+
+def test_what_can_only_be_inherited_is_refused_with_what_to_use_instead(tmp_path: Path) -> None:
+    """A whole program: multiprocessing starts a process of its own for each of these."""
+    code = """
+import multiprocessing
+from unified_exec import SerializationError, SyncTaskScope
+with SyncTaskScope() as scope:
+    for make in "Queue", "Lock", "Semaphore", "Event", "SimpleQueue":
+        try:
+            scope.spawn(id, getattr(multiprocessing.get_context("spawn"), make)(), on="process")
+        except SerializationError as error:
+            assert "multiprocessing.Manager()" in str(error), error
+            print(make)
+"""
+    assert run_script(tmp_path, code).out.split() == ["Queue", "Lock", "Semaphore", "Event", "SimpleQueue"]
