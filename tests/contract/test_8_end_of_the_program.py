@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,7 @@ source = .
 """
 
 
+@pytest.mark.skipif("COVERAGE_PROCESS_CONFIG" in os.environ, reason="this run is measured itself")
 @pytest.mark.skipif(importlib.util.find_spec("coverage") is None, reason="coverage is not installed")
 @pytest.mark.parametrize("name", ["anyio.run", "SyncTaskScope"])
 def test_coverage_measures_workers_with_its_documented_configuration(name: str, tmp_path: Path) -> None:
