@@ -52,3 +52,26 @@ with SyncTaskScope() as scope:
             print(make)
 """
     assert run_script(tmp_path, code).out.split() == ["Queue", "Lock", "Semaphore", "Event", "SimpleQueue"]
+
+
+def test_proxies_of_a_manager_work_in_workers_that_were_warm_before_it_was_imported(tmp_path: Path) -> None:
+    code = """
+from unified_exec import SyncTaskScope
+def use(shared, queue, lock):
+    with lock:
+        shared["n"] = shared.get("n", 0) + 1
+    queue.put(shared["n"])
+    return True
+def nested(*proxies):
+    with SyncTaskScope() as scope:
+        return scope.spawn(use, *proxies, on="process").result()
+if __name__ == "__main__":
+    with SyncTaskScope() as scope:
+        print(scope.spawn(abs, -1, on="process").result())
+        import multiprocessing
+        with multiprocessing.Manager() as manager:
+            proxies = manager.dict(), manager.Queue(), manager.Lock()
+            handles = [scope.spawn(fn, *proxies, on="process") for fn in (use, nested, use)]
+            print([handle.result() for handle in handles], proxies[0]["n"])
+"""
+    assert run_script(tmp_path, code).check().lines == ["1", "[True, True, True] 3"]

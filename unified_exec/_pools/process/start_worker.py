@@ -12,6 +12,7 @@ import weakref
 
 from ..._platform import process_control
 from ..._platform.posix import StandardTaken, anonymous_memory
+from ..._wire.pickling.surroundings import authkey_now
 from ..._worker import connection, interpreter
 from ..._worker.settings import WORKER_MARK, Settings
 from ...errors import WorkerStartError
@@ -106,17 +107,9 @@ def parent_settings() -> Settings:
         argv=list(sys.argv),
         prefix=(sys.prefix, sys.exec_prefix),
         site=not sys.flags.no_site and (_measures_coverage() or _has_installed_finders()),
-        authkey=_authkey(),
+        authkey=None if (key := authkey_now()) is None else bytes(key),
         interpreter=interpreter.read(),
     )
-
-
-def _authkey() -> bytes | None:
-    if "multiprocessing.managers" not in sys.modules:
-        return None
-    from multiprocessing import process
-
-    return bytes(process.current_process().authkey)
 
 
 def _measures_coverage() -> bool:

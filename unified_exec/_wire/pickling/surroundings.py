@@ -1,4 +1,5 @@
-"""What a warm worker takes over from the program when it changes: import path, current folder, environment.
+"""What a warm worker takes over from the program when it changes: import path, current folder, environment,
+and the key of the managers of `multiprocessing`.
 
 All of it has one version number, which the parent compares before it sends a task: the number of the last state that
 the worker has confirmed by an answer. Another field needs a line in `read`, in `_changed` and in `take_over`.
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-__all__ = ["Snapshot", "snapshot", "take_over", "variables"]
+__all__ = ["Snapshot", "authkey_now", "snapshot", "take_over", "variables"]
 
 _environment: Any = getattr(os.environ, "_data", os.environ)
 """The dict behind `os.environ`: comparing it costs no decoding."""
@@ -28,15 +29,20 @@ class Snapshot:
         path: ``sys.path``.
         folder: the current folder; "" if it was removed.
         environment: the environment variables, as the system has them.
+        authkey: the key of the managers of `multiprocessing`, without which their proxies cannot be unpickled;
+            ``None`` if they were not imported.
     """
 
-    __slots__ = ("environment", "folder", "number", "path")
+    __slots__ = ("authkey", "environment", "folder", "number", "path")
 
-    def __init__(self, number: int, path: list[str], folder: str, environment: dict[Any, Any]) -> None:
+    def __init__(
+        self, number: int, path: list[str], folder: str, environment: dict[Any, Any], authkey: bytes | None
+    ) -> None:
         self.number = number
         self.path = path
         self.folder = folder
         self.environment = environment
+        self.authkey = authkey
 
     def changes_since(self, start: Snapshot, touched: set[Any], fixed: frozenset[Any]) -> dict[str, Any]:
         """Return what a worker must take over.
@@ -52,6 +58,7 @@ class Snapshot:
         return {
             "path": [entry or self.folder for entry in self.path if entry or self.folder],
             "folder": self.folder,
+            "authkey": None if self.authkey is None else bytes(self.authkey),
             "environment": {os.fsdecode(name): _decoded(new.get(name)) for name in touched},
         }
 
@@ -60,7 +67,15 @@ def _decoded(value: Any) -> str | None:
     return None if value is None else os.fsdecode(value)
 
 
-_latest = Snapshot(0, [], "", {})
+def authkey_now() -> bytes | None:
+    """Return the key of the managers of `multiprocessing`; ``None`` if they were not imported."""
+    if "multiprocessing.managers" not in sys.modules:
+        return None
+    process = sys.modules["multiprocessing.process"]
+    return process.current_process().authkey  # type: ignore[no-any-return]
+
+
+_latest = Snapshot(0, [], "", {}, None)
 
 
 def snapshot() -> Snapshot:
@@ -71,8 +86,14 @@ def snapshot() -> Snapshot:
     except OSError:
         folder = ""
     latest = _latest
-    if sys.path != latest.path or folder != latest.folder or _environment != latest.environment:
-        latest = _latest = Snapshot(latest.number + 1, list(sys.path), folder, dict(_environment))
+    authkey = authkey_now() if "multiprocessing.managers" in sys.modules else None
+    if (
+        sys.path != latest.path
+        or folder != latest.folder
+        or _environment != latest.environment
+        or authkey is not latest.authkey
+    ):
+        latest = _latest = Snapshot(latest.number + 1, list(sys.path), folder, dict(_environment), authkey)
     return latest
 
 
@@ -92,6 +113,10 @@ def take_over(changes: dict[str, Any]) -> None:
             os.chdir(folder)
         except OSError:
             pass  # it is gone; the program itself could not enter it again
+    if changes["authkey"] is not None:
+        from multiprocessing import process
+
+        process.current_process().authkey = changes["authkey"]
     for name, value in changes["environment"].items():
         if value is None:
             os.environ.pop(name, None)
