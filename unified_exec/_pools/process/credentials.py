@@ -16,7 +16,7 @@ _getegid = getattr(os, "getegid", int)
 
 def may_change() -> bool:
     """Tell whether this process may change its user: only one of root may, or one that was."""
-    return geteuid() == 0 or (hasattr(os, "getresuid") and 0 in os.getresuid())
+    return hasattr(os, "geteuid") and (geteuid() == 0 or (hasattr(os, "getresuid") and 0 in os.getresuid()))
 
 
 class CredentialWatch:
