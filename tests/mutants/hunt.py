@@ -145,7 +145,7 @@ def _forget_compiled(path: Path) -> None:
 def run(selection: list[str], chosen: str, copy: Path, patience: float) -> Verdict:
     """Run tests in the copy as it is, those with `chosen` parameters, and end all that is left of them."""
     options = ["-x", "-v", "-p", "no:cacheprovider", "--tb=no", f"--timeout={HANGS}", "--timeout-method=thread"]
-    only = ["-k", chosen] if chosen else []
+    only = [f"-k{chosen}"] if chosen else []
     command = ["-m", "pytest", *options, *only, *selection]
     began = time.monotonic()
     try:

@@ -21,7 +21,7 @@ class Mutant:
         old: text that occurs in the file exactly once.
         new: what stands there instead.
         tests: those of which at least one must fail, as ``file::function`` under ``tests/contract``.
-        only: pytest's ``-k`` for their parameters.
+        only: pytest's ``-k`` for their parameters; the place "loop" is ``-loop`` there, as ``every_loop`` is a mark.
     """
 
     clause: int

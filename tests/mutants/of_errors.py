@@ -19,7 +19,7 @@ ERROR_STORY = (
         old="    except Exception as exc:\n        handle.settle(Outcome(error=exc))",
         new="    except Exception as exc:\n        handle.settle(Outcome(error=type(exc)(*exc.args)))",
         tests=(f"{STORY}::test_cause_context_and_notes_arrive",),
-        only="loop and not trio and not uvloop and not eager",
+        only="-loop and not trio and not uvloop and not eager",
     ),
     Mutant(
         clause=4,

@@ -30,7 +30,7 @@ NO_ORPHANS = (
         old="task = self._group.create_task(run_coroutine(handle), name=handle.name)",
         new="task = __import__('asyncio').get_running_loop().create_task(run_coroutine(handle))",
         tests=(f"{ORPHANS}::test_leaving_the_block_waits_for_every_task",),
-        only="loop and not trio and not uvloop and not eager",
+        only="-loop and not trio and not uvloop and not eager",
     ),
     Mutant(
         clause=1,
@@ -183,7 +183,7 @@ FAILURE_POLICY = (
         old="for handle in list(self._local):",
         new="for handle in ():",
         tests=(f"{POLICIES}::test_the_first_values_win_a_race_and_the_rest_is_cancelled",),
-        only="loop and not trio and not uvloop and not eager",
+        only="-loop and not trio and not uvloop and not eager",
     ),
     Mutant(
         clause=2,
@@ -193,7 +193,7 @@ FAILURE_POLICY = (
         old="        self._remote.cancel_all(reason)\n        for handle in list(self._local)",
         new="        for handle in list(self._local)",
         tests=(f"{POLICIES}::test_the_first_values_win_a_race_and_the_rest_is_cancelled",),
-        only="not loop and not trio and not uvloop and not eager",
+        only="not -loop and not trio and not uvloop and not eager",
     ),
     Mutant(
         clause=2,
@@ -245,7 +245,7 @@ DEADLINE = (
         old="anyio.CancelScope(deadline=anyio.current_time() + seconds)",
         new="anyio.CancelScope()",
         tests=(f"{DEADLINES}::test_a_tasks_own_timeout_is_that_tasks_failure",),
-        only="loop and not trio and not uvloop and not eager",
+        only="-loop and not trio and not uvloop and not eager",
     ),
     Mutant(
         clause=5,
@@ -255,7 +255,7 @@ DEADLINE = (
         old="            handle.start_clock(timeout)",
         new="            pass",
         tests=(f"{DEADLINES}::test_a_tasks_own_timeout_is_that_tasks_failure",),
-        only="not loop and not trio and not uvloop and not eager",
+        only="not -loop and not trio and not uvloop and not eager",
     ),
     Mutant(
         clause=5,
@@ -284,7 +284,7 @@ DEADLINE = (
         old="            left = anyio.current_effective_deadline() - anyio.current_time()",
         new="            left = INF",
         tests=(f"{DEADLINES}::test_time_left_tells_the_nearest_deadline",),
-        only="loop and not trio and not uvloop and not eager",
+        only="-loop and not trio and not uvloop and not eager",
     ),
     Mutant(
         clause=5,
