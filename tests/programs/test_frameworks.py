@@ -1,6 +1,6 @@
 """The programs of docs/frameworks.md and docs/testing.md run with the real packages, as they are printed.
 
-A framework that is not installed is skipped; the nightly run installs all of them (the group `frameworks`).
+A framework that is not installed is skipped; the weekly run installs all of them (the group `frameworks`).
 """
 
 from __future__ import annotations
