@@ -103,8 +103,8 @@ def test_a_global_is_sent_when_it_is_needed_and_again_only_when_the_program_has_
 
 
 def test_a_first_arrival_does_not_replace_what_was_set_there(alone: Child) -> None:
-    program = Program(alone, "a = 1\nb = 1\ndef put(): globals()['a'] = 7\ndef get(): return a, b")
-    program.cell("def put():\n globals()['' + 'a'] = 7")
+    program = Program(alone, "a = 1\nb = 1\ndef put(): globals()[chr(97)] = 7\ndef get(): return a, b")
+    assert "a" not in program.needed("put")
     program.run("put")
     assert program.run("get") == (7, 1)
     program.cell("a = 2")
@@ -182,11 +182,15 @@ def test_an_object_that_was_made_before_its_class_was_defined_anew_keeps_its_cla
     main, sys.modules["__main__"] = sys.modules["__main__"], module
     try:
         exec("class A:\n  v = 1\nold = A()\ndef versions(a): return a.v, A.v, A().v", module.__dict__)
+        exec("kept = []\ndef keep(a): kept.append(a)", module.__dict__)
         names = module.__dict__
         assert alone.run(names["versions"], names["old"]) == (1, 1, 1)
+        alone.run(names["keep"], names["old"])
+        queued = encode_call(names["versions"], (names["old"],))
         exec("class A:\n  v = 2", names)
         assert alone.run(names["versions"], names["old"]) == (1, 2, 2)
         assert alone.run(names["versions"], names["A"]()) == (2, 2, 2)
+        assert alone.answer(queued) == (1, 2, 2)
         assert type(alone.run(lambda a: a, names["old"])) is type(names["old"])
     finally:
         sys.modules["__main__"] = main
