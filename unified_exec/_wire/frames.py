@@ -14,6 +14,7 @@ AGAIN       a cancellation was swallowed (in a ``__del__``): send the signal aga
 RETIRED     the worker takes no more tasks and exits
 REPORT      a message of a running task to its handle
 SHARE       a shared object, with the descriptor of its block
+CHANNEL     a channel, with its descriptors
 DROP        the parent needs that shared object no more
 CREDIT      the handle allows a task this many more messages
 STOP        the parent wants the worker to exit when it is done
@@ -28,7 +29,7 @@ from typing import NamedTuple
 
 from ..errors import UnifiedExecError
 
-TASK, DONE, READY, SETUP, CANCEL, FAILED, AGAIN, RETIRED, STOP, REPORT, CREDIT, SHARE, DROP = range(1, 14)
+TASK, DONE, READY, SETUP, CANCEL, FAILED, AGAIN, RETIRED, STOP, REPORT, CREDIT, SHARE, DROP, CHANNEL = range(1, 15)
 
 # Outcome kinds of DONE.
 VALUE, ERROR, STOPPED, UNSTARTED = range(4)
@@ -197,6 +198,22 @@ def unpack_share(message: memoryview) -> tuple[bytes, int, bytes]:
     if len(rest) < 16 + _SIZE.size:
         raise ProtocolError("a shared object without its table")
     return bytes(rest[:16]), _SIZE.unpack_from(rest, 16)[0], bytes(rest[16 + _SIZE.size :])
+
+
+def pack_channel(token: bytes, name: bytes) -> bytes:
+    return pack_payload(CHANNEL, token + name)
+
+
+def unpack_channel(message: memoryview) -> tuple[bytes, bytes]:
+    """Read a CHANNEL: token, name.
+
+    Raises:
+        ProtocolError: too short.
+    """
+    _, rest = unpack_payload(message)
+    if len(rest) < 16:
+        raise ProtocolError("a channel without its token")
+    return bytes(rest[:16]), bytes(rest[16:])
 
 
 def pack_credit(id: int, count: int) -> bytes:

@@ -14,6 +14,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from .._platform.posix import CANCEL_SIGNAL
+from .._platform.shared_memory import close_all
 from .._tasks.current import CurrentTask, consists_of
 from .._wire import frames
 from .._wire.frames import ProtocolError
@@ -24,14 +25,14 @@ from .connection import WorkerConnection
 NOT_REQUESTED: Any = object()
 _BACK_JUMPS = frozenset(code for code, name in enumerate(opname) if "JUMP_BACKWARD" in name)
 
-Handler = Callable[[bytes, int | None], object]
+Handler = Callable[[bytes, list[int]], object]
 
 
 class CancelSignal:
     """Reads the mailbox and delivers cancellations to the task that runs in the main thread.
 
     Attributes:
-        handlers: what is called with a message of the mailbox and the descriptor it brought, by the message's kind. A
+        handlers: what is called with a message of the mailbox and the descriptors it brought, by the message's kind. A
             handler runs in the main thread between any two bytecodes.
         state: the cancellations that have not been delivered.
         running: id of the task that may be interrupted now; 0 between tasks.
@@ -85,15 +86,15 @@ class CancelSignal:
         while True:
             self._busy, self._again = True, False
             try:
-                for message, fd in self._connection.control_messages(self._buffer):
+                for message, fds in self._connection.control_messages(self._buffer):
                     handler = self.handlers.get(message[0])
                     if handler is not None:
                         try:
-                            handler(message, fd)
+                            handler(message, fds)
                         except ProtocolError:
                             pass
-                    elif fd is not None:
-                        os.close(fd)
+                    else:
+                        close_all(fds)
             finally:  # a signal handler of the task's own may raise in here
                 self._busy = False
             if not self._again:
@@ -103,10 +104,10 @@ class CancelSignal:
         """Read what the parent has sent, outside of the signal handler."""
         self.read_mailbox()
 
-    def _on_stop(self, message: bytes, fd: int | None) -> None:
+    def _on_stop(self, message: bytes, fds: list[int]) -> None:
         self.stop = True
 
-    def _on_cancel(self, message: bytes, fd: int | None) -> None:
+    def _on_cancel(self, message: bytes, fds: list[int]) -> None:
         id, reason = frames.unpack_id(memoryview(message))
         self.state.cancelled(id, reason)
 

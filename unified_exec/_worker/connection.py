@@ -26,12 +26,12 @@ STREAMED, MAILED = 1, 2
 
 _INT = Struct("@i")
 _TIMEVAL = Struct("@ll")
-_ANC = _socket.CMSG_SPACE(_INT.size * 4) if hasattr(_socket, "CMSG_SPACE") else 0
+_ANC = _socket.CMSG_SPACE(_INT.size * 8) if hasattr(_socket, "CMSG_SPACE") else 0
 
 
-def fd_message(fd: int) -> list[tuple[int, int, bytes]]:
-    """Ancillary data that hands `fd` over with a message."""
-    return [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, _INT.pack(fd))]
+def fd_message(*fds: int) -> list[tuple[int, int, bytes]]:
+    """Ancillary data that hands descriptors over with a message."""
+    return [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, b"".join(map(_INT.pack, fds)))]
 
 
 def received_fds(ancillary: Sequence[tuple[int, int, bytes]]) -> list[int]:
@@ -61,12 +61,30 @@ def received_fd(ancillary: Sequence[tuple[int, int, bytes]], got: int) -> int | 
     Raises:
         ProtocolError: the message did not fit, or brought more than one.
     """
+    fds = _whole(ancillary, got)
+    if len(fds) > 1:
+        shared_memory.close_all(fds)
+        raise frames.ProtocolError("a message brought more than one descriptor")
+    return fds[0] if fds else None
+
+
+def _whole(ancillary: Sequence[tuple[int, int, bytes]], got: int) -> list[int]:
     fds = received_fds(ancillary)
     keep_from_children(fds)
-    if got & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC) or len(fds) > 1:
+    if got & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC):
         shared_memory.close_all(fds)
         raise frames.ProtocolError("a message was cut off")
-    return above_standard(fds[0]) if fds else None
+    return [above_standard(fd) for fd in fds]
+
+
+def receive_all(sock: _socket.socket, buffer: bytearray, flags: int = 0) -> tuple[int, list[int]]:
+    """Read one message into `buffer`: its length and all descriptors it brought.
+
+    Raises:
+        BlockingIOError, ProtocolError: as `receive`.
+    """
+    size, ancillary, got, _ = sock.recvmsg_into([buffer], _ANC, flags | RECEIVED_CLOEXEC)
+    return size, _whole(ancillary, got) if ancillary or got & _socket.MSG_TRUNC else []
 
 
 class WorkerConnection:
@@ -158,11 +176,11 @@ class WorkerConnection:
             if fd is not None:
                 os.close(fd)
 
-    def control_messages(self, buffer: bytearray) -> list[tuple[bytes, int | None]]:
-        """Read the mailbox, without waiting: its messages and the descriptor that came with each."""
-        found: list[tuple[bytes, int | None]] = []
+    def control_messages(self, buffer: bytearray) -> list[tuple[bytes, list[int]]]:
+        """Read the mailbox, without waiting: its messages and the descriptors that came with each."""
+        found: list[tuple[bytes, list[int]]] = []
         try:
-            while (got := receive(self.control, buffer, DONTWAIT))[0]:
+            while (got := receive_all(self.control, buffer, DONTWAIT))[0]:
                 found.append((bytes(buffer[: got[0]]), got[1]))
         except OSError:
             pass  # empty, or a task closed the descriptor: then nobody can cancel our tasks, only kill us

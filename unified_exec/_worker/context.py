@@ -73,7 +73,7 @@ class WorkerContext:
             poll.poll()
             signal.on_signal(0, sys._getframe())
 
-    def _on_credit(self, message: bytes, fd: int | None) -> None:
+    def _on_credit(self, message: bytes, fds: list[int]) -> None:
         id, count = frames.unpack_id(memoryview(message))
         self.credit[id] = self.credit.get(id, 0) + int(count or 0)
         if id in self.flushes:

@@ -15,7 +15,7 @@ from .._wire.errors.encode import encode_error
 from .._wire.pickling import codec, homes, module_names
 from ..errors import SerializationError, WorkerStartError
 from . import context, forked, interpreter, send_result, shared_object
-from .connection import CONTROL_FD, HAS_SETTINGS, LIFELINE_FD, STATUS_FD, TASKS_FD, WorkerConnection, receive
+from .connection import CONTROL_FD, HAS_SETTINGS, LIFELINE_FD, STATUS_FD, TASKS_FD, WorkerConnection, receive_all
 from .process_state import ProcessState
 from .run_calls import CallRunner
 from .settings import COROUTINES, WORKER_MARK, Settings
@@ -54,6 +54,7 @@ def main() -> None:
     context.worker = runner.context
     signal = runner.signal
     signal.handlers[frames.SHARE] = shared_object.on_share
+    signal.handlers[frames.CHANNEL] = shared_object.on_channel
     signal.handlers[frames.DROP] = shared_object.on_drop
     signal.watch_swallowed()
     forked.watch(connection, runner.in_forked_child)
@@ -120,16 +121,17 @@ def read_settings(connection: WorkerConnection, idle_seconds: float | None) -> S
             return None
     buffer = bytearray(frames.MESSAGE_MAX)
     while True:
-        size, fd = receive(connection.control, buffer)
+        size, fds = receive_all(connection.control, buffer)
         if not size:
             return None
         if buffer[0] == frames.SETUP:
             break
+        if buffer[0] == frames.CHANNEL:  # for the initializer
+            shared_object.on_channel(bytes(buffer[:size]), fds)
     flags, payload = frames.unpack_payload(memoryview(buffer)[:size])
     data: Any = payload
     if flags & frames.IN_SHARED:
-        assert fd is not None
-        data, _ = read_block(fd, payload)
+        data, _ = read_block(fds[0], payload)
     settings = codec.decode(data, ())
     return Settings(**settings)  # type: ignore[arg-type]
 

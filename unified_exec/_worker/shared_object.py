@@ -6,9 +6,9 @@ import os
 from _thread import allocate_lock
 from weakref import WeakSet, WeakValueDictionary, finalize
 
-from .._platform.shared_memory import open_block
+from .._platform.shared_memory import close_all, open_block
 from .._wire import frames
-from .._wire.pickling.shared_refs import pickled_here
+from .._wire.pickling.shared_refs import ByDescriptors, pickled_here
 from . import context
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
@@ -26,10 +26,10 @@ else:
             return cls
 
 
-__all__ = ["Shared", "arrived", "on_drop", "on_share", "remember_own"]
+__all__ = ["Shared", "arrived", "channels", "on_channel", "on_drop", "on_share", "remember_own"]
 
 
-class Shared(Generic[T]):
+class Shared(ByDescriptors, Generic[T]):
     """A handle on an object in shared memory; see `share`. It may be passed to tasks on every backend.
 
     Attributes:
@@ -63,6 +63,9 @@ class Shared(Generic[T]):
         """The descriptor of its block."""
         return self._fd
 
+    def message(self) -> tuple[bytes, tuple[int, ...]]:
+        return frames.pack_share(self.token, self.size, self.table), (self._fd,)
+
     def __reduce__(self) -> tuple[Any, ...]:
         pickled_here().append(self)
         return arrived, (self.token,)
@@ -94,16 +97,33 @@ def arrived(token: bytes) -> Shared[Any]:
     return found
 
 
-def on_share(message: bytes, fd: int | None) -> None:
+def on_share(message: bytes, fds: list[int]) -> None:
     """The parent has sent a shared object (SHARE)."""
-    if fd is not None:
+    if fds:
         token, size, table = frames.unpack_share(memoryview(message))
-        _received[token] = Shared(token, fd, table, size)
+        _received[token] = Shared(token, fds[0], table, size)
 
 
-def on_drop(message: bytes, fd: int | None) -> None:
-    """The parent needs a shared object no more (DROP). Tasks that still hold it keep it."""
-    _received.pop(bytes(frames.unpack_payload(memoryview(message))[1]), None)
+channels: dict[bytes, Any] = {}
+"""The channels the parent has sent: name and descriptors, or the channel itself once it was unpickled here."""
+
+
+def on_channel(message: bytes, fds: list[int]) -> None:
+    """The parent has sent a channel (CHANNEL). It is made when it is first unpickled."""
+    token, name = frames.unpack_channel(memoryview(message))
+    if token in channels:
+        close_all(fds)
+    else:
+        channels[token] = name, fds
+
+
+def on_drop(message: bytes, fds: list[int]) -> None:
+    """The parent needs a shared object or a channel no more (DROP). Tasks that still hold it keep it."""
+    token = bytes(frames.unpack_payload(memoryview(message))[1])
+    _received.pop(token, None)
+    unused = channels.pop(token, None)
+    if type(unused) is tuple:
+        close_all(unused[1])
 
 
 def _release(token: bytes, fd: int, holders: WeakSet[Any]) -> None:

@@ -22,6 +22,10 @@ def reap_worker(group: WorkerGroup, registry: WorkerRegistry[Any], worker: Worke
     group.detach(worker)
     exitcode = worker.reap()
     registry.forget(worker)
+    for ref in worker.shares.values():
+        shared = ref()
+        if shared is not None:
+            shared.holder_died()
     lost = list(worker.tasks.values())
     worker.tasks.clear()
     if not group.kind.concurrent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,12 +16,12 @@ from ..._tasks.task import Task
 from ..._wire import frames
 from ..._wire.frames import ProtocolError
 from ..._wire.pickling.functions import EncodedCall
+from ..._wire.pickling.shared_refs import ByDescriptors
 from ..._wire.pickling.surroundings import snapshot
 from ..._wire.protocol import OVER, UP, ParentConnection
 from ..._worker import cancel_signal
 from ..._worker.connection import HAS_SETTINGS, STARTED, fd_message
 from ..._worker.settings import WorkerKind
-from ..._worker.shared_object import Shared
 from .child import Child
 from .worker_knowledge import NOTHING_NEW, WorkerKnowledge
 
@@ -45,6 +46,7 @@ class Worker:
         mailbox_closed: it has closed its end of the mailbox.
         killed_for: the task that it was killed to stop.
         detail: what else is known about its death.
+        shares: the shared objects and channels that it has, by token.
         reaped: its process was reaped and our descriptors are closed.
         start_timer: kills it if it does not become a worker; ``None`` once it is up.
         knowledge: what it knows of the program beyond its functions.
@@ -90,7 +92,7 @@ class Worker:
         self.ends_with_program = False
         self.mailbox_closed = False
         self.start_timer: Timer | None = None
-        self.shares: set[bytes] = set()
+        self.shares: dict[bytes, weakref.ref[Any]] = {}
         self.blocks: BlockCache | None = None
         self.knowledge = WorkerKnowledge(self.connection)
 
@@ -122,7 +124,7 @@ class Worker:
             OSError: no descriptor or no memory is left for the task's large arguments.
         """
         call: EncodedCall = task.backend_data
-        if call.shared and not self._send_shares(call.shared):
+        if call.shared and not self.send_shares(call.shared):
             return False
         entry, connection = call.entry, self.connection
         flags, function, learns = NOTHING_NEW
@@ -164,27 +166,32 @@ class Worker:
         task.location = None
         task.worker = None
 
-    def _send_shares(self, objects: Iterable[Shared[Any]]) -> bool:
-        """Send the shared objects the worker does not have; it looks for them when it rebuilds the arguments."""
+    def send_shares(self, objects: Iterable[ByDescriptors]) -> bool:
+        """Send the shared objects and channels that the worker does not have; it looks for them when it rebuilds the
+        arguments. ``False`` if there is no room for one.
+
+        Raises:
+            OSError: the worker is gone.
+        """
         for shared_object in objects:
             if shared_object.token in self.shares:
                 continue
-            message = frames.pack_share(shared_object.token, shared_object.size, shared_object.table)
+            message, fds = shared_object.message()
             try:
-                self.child.control.sendmsg([message], fd_message(shared_object.fileno()))
+                self.child.control.sendmsg([message], fd_message(*fds))
             except OSError as exc:
                 if not is_full(exc):
                     raise
                 self.signal()  # so that it reads its full mailbox
                 return False
-            self.shares.add(shared_object.token)
+            self.shares[shared_object.token] = weakref.ref(shared_object)
             shared_object.holders.add(self)
         return True
 
     def drop_share(self, token: bytes) -> None:
         """Let the worker forget a shared object; in any thread."""
         if not self.reaped:
-            self.shares.discard(token)
+            self.shares.pop(token, None)
             try:
                 self.child.control.send(frames.pack_payload(frames.DROP, token))
             except OSError:

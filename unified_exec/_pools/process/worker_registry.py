@@ -230,6 +230,7 @@ class WorkerRegistry(Generic[L]):
     def take_all(self) -> tuple[set[Worker], dict[LoopAdapter, L]]:
         """Remove all workers and lanes of a closed pool. From now on no worker is lent."""
         self.closing = self.closed = True
+        self.spec = self.spec._replace(shared=())  # no worker starts again: the pool's channels may go
         with self._lock:
             workers = set(self.workers)
             self.workers.clear()

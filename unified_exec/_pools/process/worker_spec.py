@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ..._platform import cpu_count
 from ..._wire.pickling import codec, surroundings
+from ..._wire.pickling.shared_refs import ByDescriptors, pickled_here
 from ..._worker import main_file
 from ..._worker.settings import WORKER_MARK, WorkerKind
 from ...errors import WorkerStartError
@@ -24,6 +25,7 @@ class WorkerSpec(NamedTuple):
         cores: how many cores this process may use.
         initializer: the pickled initializer and its arguments.
         main: how workers import the program's main file; ``None`` if they do not.
+        shared: the channels and shared objects in that pickle.
         max_tasks: a worker retires after this many tasks.
         max_memory: a worker retires after a task that left it with more resident bytes than this.
         idle_timeout: a worker without work retires after this many seconds.
@@ -40,6 +42,7 @@ class WorkerSpec(NamedTuple):
     idle_timeout: float | None
     env: dict[str, str]
     start_timeout: float | None
+    shared: tuple[ByDescriptors, ...] = ()
 
     def start(self, kind: WorkerKind) -> Worker:
         """Start a worker and send it its settings; it reports when it is up.
@@ -60,6 +63,7 @@ class WorkerSpec(NamedTuple):
         worker = Worker(prestart.take(environment) or start_process(environment), kind)
         worker.knowledge.started_from(seen, fixed)
         try:
+            worker.send_shares(self.shared)
             worker.send_settings(codec.encode_value(settings.as_dict()).data)
         except ConnectionError:
             pass  # it has died at once: its exit will be noticed
@@ -108,7 +112,11 @@ def make_spec(
         raise ValueError(f'main must be "import" or None, got {main!r}')
     imported = None if main is None else main_file.how()
     cores = cpu_count.cpu_count()
+    met = pickled_here()
+    met.clear()
     encoded = None if initializer is None else _encode_initializer(initializer, initargs)
+    shared = tuple(met)
+    met.clear()
     return WorkerSpec(
         max_workers or cores,
         cores,
@@ -119,6 +127,7 @@ def make_spec(
         idle_timeout,
         dict(env or {}),
         start_timeout,
+        shared,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Generic, NoReturn, TypeVar
+from typing import Generic, TypeVar
 
 from ...errors import ChannelClosed
 from .calls import check_cancelled, end_of, give_turn, note_sent
@@ -300,6 +300,3 @@ class Channel(ChannelCore, Generic[T]):
             return self.receive_sync()
         except ChannelClosed:
             raise StopIteration from None
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(f"{self!r} lives in one process")

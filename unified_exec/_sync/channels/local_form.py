@@ -6,7 +6,7 @@ one loses nothing; a woken waiter that leaves passes the wake on.
 
 from __future__ import annotations
 
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 from collections import deque
 from functools import partial
 from itertools import islice
@@ -34,13 +34,14 @@ class LocalForm:
         turns: operations of coroutines since the last one that gave the loop a turn.
     """
 
-    __slots__ = ("_items", "_late", "_lock", "_receivers", "_senders", "capacity", "closed", "moved", "turns")
+    __slots__ = ("_items", "_late", "_lock", "_mover", "_receivers", "_senders", "capacity", "closed", "moved", "turns")
 
     lost = 0
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.closed = self.moved = False
+        self._mover = 0
         self.turns = 0
         self._items: deque[Any] = deque()
         self._lock = allocate_lock()
@@ -133,13 +134,20 @@ class LocalForm:
         Args:
             take_over: called with the items, and whether the channel is closed. If it raises, nothing has changed.
         """
+        if self._mover == get_ident():
+            raise RuntimeError("an item of the channel contains the channel itself")
         with self._lock:
             if not self.moved:
-                take_over(list(self._items), self.closed)
+                self._mover = get_ident()
+                try:
+                    take_over(list(self._items), self.closed)
+                finally:
+                    self._mover = 0
                 self._items.clear()
                 self.capacity = 0
                 self.moved = True
                 self._wake_all()
+        self.do_late()
 
     # -- waiting: each returns when it is worth looking again
 

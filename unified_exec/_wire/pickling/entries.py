@@ -23,6 +23,7 @@ from .kinds import CachedFunction
 from .module_names import goes_by_value
 from .refusal_words import why_undefined
 from .sent_home import MISSING, Entry, SentHome, importable
+from .shared_refs import pickled_here
 from .versions import next_number
 
 __all__ = ["current_entry", "lock"]
@@ -54,7 +55,12 @@ def current_entry(home: SentHome, globals_: dict[str, Any], name: str) -> Entry 
         return entry
     if value is MISSING and entry is None:
         return None
+    met = pickled_here()
+    before = len(met)
     made = home.entries[name] = _make_entry(home, globals_, name, value)
+    made.shared = tuple(met[before:])
+    for one in made.group:
+        home.entries[one].shared = made.shared
     return made
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from . import module_names
 from .c_pickle import GLOBAL_TAIL, PROTOCOL, dumps
 from .codec import ATOMS, encode_args, encode_call_args, pack
-from .shared_refs import pickled_here
+from .shared_refs import pickled_here, shared_of
 from .versions import next_number
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
@@ -53,6 +53,7 @@ class FunctionEntry:
     Attributes:
         id: its number in this process, at least 1; 0 if it is `volatile`.
         payload: its pickle, for `function_table.FunctionTable.learn`; empty if it is `volatile`.
+        shared: the objects in that pickle that travel by descriptors; the worker must have them first.
         name: its name, for messages.
         volatile: it captures something mutable and must be pickled anew, with the arguments, at each call.
         stats: shared by all entries of the same underlying function.
@@ -69,6 +70,7 @@ class FunctionEntry:
         "name",
         "needs",
         "payload",
+        "shared",
         "stats",
         "volatile",
     )
@@ -82,9 +84,11 @@ class FunctionEntry:
         volatile: bool = False,
         snapshots: tuple[Any, ...] = (),
         needs: tuple[Any, ...] = (),
+        shared: tuple[Any, ...] = (),
     ) -> None:
         self.id = 0 if volatile else next_number()
         self.payload = payload
+        self.shared = shared
         self.name = _name_of(fn)
         self.volatile = volatile
         self.stats = stats_for(fn)
@@ -102,7 +106,7 @@ class EncodedCall(NamedTuple):
         data: the pickled arguments, or function and arguments if ``entry.volatile`` (then ``entry.id`` is 0).
         buffers: contiguous views of the caller's own memory that belong to the pickle, in order.
         keep: the classes and functions that went by value; see `codec.Packed`.
-        shared: the shared objects among the arguments, which the worker must have first.
+        shared: the objects in function and arguments that travel by descriptors; the worker must have them first.
         needs: entries of the globals that the arguments refer to, which the worker must have first.
     """
 
@@ -144,13 +148,13 @@ def encode_call(fn: Callable[..., object], args: tuple[object, ...]) -> EncodedC
     entry = entry_for(fn)
     if not entry.volatile:
         if not args:
-            return new_tuple(EncodedCall, (entry, _NO_ARGUMENTS, (), (), (), ()))
+            return new_tuple(EncodedCall, (entry, _NO_ARGUMENTS, (), (), entry.shared, ()))
         if ATOMS.issuperset(map(type, args)):
-            return new_tuple(EncodedCall, (entry, dumps(args, PROTOCOL), (), (), (), ()))
+            return new_tuple(EncodedCall, (entry, dumps(args, PROTOCOL), (), (), entry.shared, ()))
     met = pickled_here()
     met.clear()
     packed = encode_call_args(fn, args) if entry.volatile else encode_args(args, fn)
-    shared = tuple(met)
+    shared = (*entry.shared, *met, *shared_of(packed.needs))
     met.clear()
     return EncodedCall(entry, packed.data, packed.buffers, packed.keep, shared, packed.needs)
 
@@ -169,7 +173,7 @@ def encode_call_by_name(fn: Callable[..., object], args: tuple[object, ...]) -> 
         raise
     except Exception:
         return encode_call(fn, args)  # refused there with the words for it
-    shared = tuple(met)
+    shared = (*met, *shared_of(packed.needs))
     met.clear()
     entry = FunctionEntry(fn, b"", None, volatile=True)
     return EncodedCall(entry, packed.data, packed.buffers, packed.keep, shared, packed.needs)
@@ -207,16 +211,25 @@ def _new_entry(fn: Callable[..., object]) -> FunctionEntry:
         snapshots = ()  # the entry of its name is watched
     if snapshots is None:
         return FunctionEntry(fn, b"", None, volatile=True)
+    met = pickled_here()
+    met.clear()
     try:
         sent = globals_sent.encode(fn, upward=False)
         needs = globals_sent.needs_of_function(fn, sent.needs)
     except Exception as error:
         raise pickle_errors.refused_call(fn, (), error) from error
-    return _cached(fn, sent.data, snapshots=(*snapshots, *needs.snapshots), needs=needs.entries)
+    shared = (*met, *shared_of(needs.entries))
+    met.clear()
+    return _cached(fn, sent.data, snapshots=(*snapshots, *needs.snapshots), needs=needs.entries, shared=shared)
 
 
 def _cached(
-    fn: Callable[..., object], payload: bytes, *, snapshots: tuple[Any, ...], needs: tuple[Any, ...] = ()
+    fn: Callable[..., object],
+    payload: bytes,
+    *,
+    snapshots: tuple[Any, ...],
+    needs: tuple[Any, ...] = (),
+    shared: tuple[Any, ...] = (),
 ) -> FunctionEntry:
     number = id(fn)
     ref: weak[Any] | None
@@ -225,7 +238,7 @@ def _cached(
     except TypeError:
         ref = None
         _unweakable.append(fn)
-    entry = _entries[number] = FunctionEntry(fn, payload, ref, snapshots=snapshots, needs=needs)
+    entry = _entries[number] = FunctionEntry(fn, payload, ref, snapshots=snapshots, needs=needs, shared=shared)
     return entry
 
 

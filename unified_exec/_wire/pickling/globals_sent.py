@@ -16,6 +16,7 @@ from .by_value import ByValuePickler
 from .c_pickle import PROTOCOL, dumps
 from .closure_state import is_atom
 from .sent_home import MISSING, Entry, SentHome, dead, home_of_function
+from .shared_refs import pickled_here, shared_of
 
 __all__ = ["HomeSnapshot", "Needs", "Sent", "encode", "encode_alone", "message", "needs_of_function"]
 
@@ -96,6 +97,7 @@ def encode_alone(value: object) -> bytes:
         Exception: as `encode`.
     """
     sent = encode(value, upward=False)
+    pickled_here().extend(shared_of(sent.needs.entries))
     return dumps((_parts(sent.needs.entries), sent.data), PROTOCOL)
 
 

@@ -71,9 +71,10 @@ class Entry:
         needs: the globals it names; the home is ``None`` where it is the entry's own.
         looked_up: those of them that rebuilding it looks up.
         wire_needs: the needs as they travel.
+        shared: the objects in its pickle that travel by descriptors.
     """
 
-    __slots__ = ("data", "group", "home", "id", "looked_up", "name", "needs", "same", "why", "wire_needs")
+    __slots__ = ("data", "group", "home", "id", "looked_up", "name", "needs", "same", "shared", "why", "wire_needs")
 
     def __init__(self, home: SentHome, name: str, id: int, same: Callable[[Any], bool]) -> None:
         self.home = home.facts
@@ -86,6 +87,7 @@ class Entry:
         self.needs: tuple[tuple[SentHome | None, str], ...] = ()
         self.looked_up: tuple[tuple[SentHome | None, str], ...] = ()
         self.wire_needs: tuple[tuple[str, str, str], ...] = ()
+        self.shared: tuple[Any, ...] = ()
 
 
 class SentHome:

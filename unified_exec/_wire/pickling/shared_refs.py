@@ -1,4 +1,4 @@
-"""The shared objects that were met while a call was pickled: the worker must have them before the call."""
+"""Objects that travel by descriptors. A worker must have those that are met in a call before the call."""
 
 from __future__ import annotations
 
@@ -6,11 +6,32 @@ from _thread import _local
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
-__all__ = ["pickled_here"]
+__all__ = ["ByDescriptors", "pickled_here", "shared_of"]
 
 _thread = _local()
+
+
+class ByDescriptors:
+    """What is pickled as a token. Its descriptors are sent to each worker once, before the first call that needs them.
+
+    Attributes:
+        token: names it in every process.
+        holders: the workers that have it.
+    """
+
+    __slots__ = ()
+    token: bytes
+    holders: Any
+
+    def message(self) -> tuple[bytes, Sequence[int]]:
+        """The message that brings it to a worker, and the descriptors that go with it."""
+        raise NotImplementedError
+
+    def holder_died(self) -> None:
+        """A process that had it was reaped."""
 
 
 def pickled_here() -> list[Any]:
@@ -20,3 +41,8 @@ def pickled_here() -> list[Any]:
     except AttributeError:
         found = _thread.found = []
     return found
+
+
+def shared_of(entries: Iterable[Any]) -> list[Any]:
+    """Return the objects that travel by descriptors in the pickles of these globals."""
+    return [found for entry in entries for found in entry.shared]

@@ -1,0 +1,134 @@
+"""Items of a shared channel as bytes: small ones lie in a slot, others in the spill region, with their buffers."""
+
+from __future__ import annotations
+
+import os
+from struct import Struct
+from typing import TYPE_CHECKING, Any
+
+from ..._wire import frames
+from ..._wire.pickling import codec
+from ..._wire.pickling.c_pickle import PROTOCOL, dumps, marked
+from ..._wire.pickling.shared_refs import pickled_here
+from ...errors import SerializationError
+from .memory import PARTS, SPILL_STRIDE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TABLE = Struct("<I")
+_PIECE = 1 << 30
+
+
+class PackedItem:
+    """A pickle with its buffers.
+
+    Attributes:
+        parts: what is written into the spill region, one after another; empty for a pickle without buffers.
+        data: the pickle.
+        size: bytes of all parts.
+    """
+
+    __slots__ = ("data", "parts", "size")
+
+    def __init__(self, data: bytes, parts: Sequence[bytes | memoryview] = (), size: int = 0) -> None:
+        self.data = data
+        self.parts = parts
+        self.size = size
+
+
+def pack(item: object) -> PackedItem:
+    """Pickle an item.
+
+    Raises:
+        SerializationError: it cannot travel.
+    """
+    if type(item) in codec.ATOMS:
+        return PackedItem(dumps(item, PROTOCOL))
+    met = pickled_here()
+    met.clear()
+    try:
+        packed = codec.pack(marked(item), False)
+    except Exception as error:
+        from ..._wire.pickling import pickle_errors
+
+        raise pickle_errors.refused("the item of a channel", item, error) from error
+    if met:
+        met.clear()
+        raise SerializationError(
+            "the item of a channel",
+            "it contains a channel or a shared object, which needs descriptors, and an item brings none",
+            "pass that as an argument of the tasks that need it",
+        )
+    if not packed.buffers:
+        return PackedItem(packed.data)
+    table, offsets, total = frames.shared_layout(len(packed.data), [view.nbytes for view in packed.buffers])
+    head = _TABLE.pack(len(table)) + table
+    head += bytes(-len(head) % frames.ALIGN)
+    parts: list[bytes | memoryview] = [head]
+    at = 0
+    whole: list[bytes | memoryview] = [packed.data, *packed.buffers]
+    for offset, part in zip(offsets, whole, strict=True):
+        if offset > at:
+            parts.append(bytes(offset - at))
+        view = memoryview(part).cast("B")
+        parts.append(view)
+        at = offset + view.nbytes
+    size = len(head) + total
+    if size > SPILL_STRIDE:
+        raise SerializationError("the item of a channel", f"it has {size} bytes, and {SPILL_STRIDE} are the most")
+    return PackedItem(packed.data, parts, len(head) + at)
+
+
+def unpack(data: bytes | bytearray, state: int) -> Any:
+    """Rebuild an item; `state` is that of its slot's header.
+
+    Raises:
+        SerializationError: it cannot be rebuilt in this process. It has been taken all the same.
+    """
+    if state != PARTS:
+        return codec.decode(data, (), "the item of a channel")
+    (length,) = _TABLE.unpack_from(data)
+    view = memoryview(data)
+    offsets, sizes = frames.read_layout(view[_TABLE.size : _TABLE.size + length])
+    begin = -(-(_TABLE.size + length) // frames.ALIGN) * frames.ALIGN
+    first, *others = (view[begin + at : begin + at + size] for at, size in zip(offsets, sizes, strict=True))
+    return codec.decode(first, others, "the item of a channel")
+
+
+def spill(fd: int, at: int, packed: PackedItem) -> int:
+    """Write an item into the spill region; returns its bytes.
+
+    Raises:
+        OSError: no memory is left.
+    """
+    if not packed.parts:
+        _write(fd, memoryview(packed.data), at)
+        return len(packed.data)
+    for part in packed.parts:
+        view = memoryview(part)
+        _write(fd, view, at)
+        at += view.nbytes
+    return packed.size
+
+
+def _write(fd: int, view: memoryview, at: int) -> None:
+    while view:
+        written = os.pwrite(fd, view[:_PIECE], at)
+        view = view[written:]
+        at += written
+
+
+def unspill(fd: int, at: int, size: int) -> bytearray:
+    """Read an item from the spill region.
+
+    Raises:
+        MemoryError: it does not fit into memory.
+    """
+    data = bytearray(size)
+    view = memoryview(data)
+    while view:
+        got = os.preadv(fd, [view[:_PIECE]], at)
+        view = view[got:]
+        at += got
+    return data

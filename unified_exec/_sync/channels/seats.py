@@ -1,0 +1,201 @@
+"""The seats of the processes at a shared channel, who of them has died, and what dead hands held.
+
+A process says that it is busy before it looks at the gate and before it touches a pipe. An audit shuts the gate, then
+waits until nobody alive is busy. A number that is then in neither pipe was in dead hands, and its slot's header tells
+where it belongs. An auditor may die as well: its record lock is then free while the gate is shut, and who meets that
+begins the audit anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from _thread import allocate_lock
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..._platform import posix
+from ...errors import SerializationError
+from .memory import (
+    BUSY,
+    GATE,
+    HEADERS,
+    LOST,
+    OWNER,
+    PID,
+    SEAT_SIZE,
+    SEATS,
+    SEATS_MAX,
+    START,
+    STATES,
+    TAKEN,
+    ChannelMemory,
+    drain,
+    fill,
+)
+
+__all__ = [
+    "DEAD_AND_BUSY",
+    "audit",
+    "busy_words",
+    "find_dead",
+    "free_seat",
+    "renew_lock",
+    "someone_is_busy",
+    "take_seat",
+]
+
+DEAD_AND_BUSY = 2
+_BARRIER = 0.0001
+_LENGTH = (1 << OWNER) - 1
+
+_threads = allocate_lock()  # record locks exclude processes, not threads
+
+
+def renew_lock() -> None:
+    """In a forked child: another thread of the parent may have held the lock."""
+    global _threads
+    _threads = allocate_lock()
+
+
+@contextmanager
+def _record_lock(fd: int, wait: bool) -> Iterator[bool]:
+    """Hold the one record lock of the page; the kernel lets go of it when this process dies."""
+    with _threads:
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
+        except OSError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            fcntl.lockf(fd, fcntl.LOCK_UN, 1)
+
+
+def take_seat(memory: ChannelMemory) -> int:
+    """Take a free seat for this process; returns the index of its first word.
+
+    Raises:
+        SerializationError: all seats are taken by living processes.
+    """
+    words = memory.words
+    with _record_lock(memory.fds[4], True):
+        for seat in range(SEATS, HEADERS, SEAT_SIZE):
+            pid = words[seat + PID]
+            if not pid or (not words[seat + BUSY] and not words[seat + TAKEN] and _is_dead(pid, words[seat + START])):
+                words[seat + TAKEN] = 0
+                words[seat + START] = _state_and_start(os.getpid())[1]
+                words[seat + PID] = os.getpid()
+                return seat
+    raise SerializationError(
+        "a channel",
+        f"{SEATS_MAX} processes have it, and it has no room for more",
+        "drop it in processes that need it no more",
+    )
+
+
+def free_seat(memory: ChannelMemory, seat: int) -> None:
+    words = memory.words
+    if words[seat + PID] == os.getpid():
+        words[seat + TAKEN] = words[seat + BUSY] = words[seat + PID] = 0
+
+
+def someone_is_busy(memory: ChannelMemory) -> bool:
+    """Tell whether any process is in the midst of an operation."""
+    return any(busy_words(memory))
+
+
+def busy_words(memory: ChannelMemory) -> list[int]:
+    """The busy word of every seat."""
+    return memory.words[SEATS + BUSY : HEADERS : SEAT_SIZE].tolist()
+
+
+def find_dead(memory: ChannelMemory) -> list[int]:
+    """The seats that need an audit: their processes died busy, or with something taken."""
+    words, own = memory.words, os.getpid()
+    return [
+        seat
+        for seat in range(SEATS, HEADERS, SEAT_SIZE)
+        if (words[seat + BUSY] or words[seat + TAKEN])
+        and words[seat + PID] != own
+        and _is_dead(words[seat + PID], words[seat + START])
+    ]
+
+
+def audit(memory: ChannelMemory, dead: list[int], patience: float) -> bool:
+    """Give back what dead processes had in their hands. The caller's own seat is not busy, and stays so.
+
+    Args:
+        memory: the channel.
+        dead: the seats of dead processes.
+        patience: seconds to wait for living processes that are busy.
+
+    Returns:
+        whether it is done, or another process does it; otherwise try again later.
+    """
+    words = memory.words
+    with _record_lock(memory.fds[4], False) as held:
+        if not held:
+            return True
+        for seat in dead:
+            if words[seat + BUSY]:
+                words[seat + BUSY] = DEAD_AND_BUSY  # it remains so if we die as well
+        marked = [seat for seat in range(SEATS, HEADERS, SEAT_SIZE) if words[seat + BUSY] == DEAD_AND_BUSY]
+        if marked or words[GATE]:
+            words[GATE] = 1
+            time.sleep(_BARRIER)  # who was past its look at the gate has its busy word in memory by now
+            end = time.monotonic() + patience
+            while 1 in busy_words(memory):
+                if time.monotonic() > end:
+                    words[GATE] = 0
+                    return False
+                time.sleep(_BARRIER)
+            _return_numbers(memory)
+        for seat in {*dead, *marked}:
+            words[LOST] += words[seat + TAKEN]
+            words[seat + TAKEN] = words[seat + BUSY] = words[seat + PID] = 0
+        words[GATE] = 0
+        return True
+
+
+def _return_numbers(memory: ChannelMemory) -> None:
+    """Put each number that is in neither pipe where its header says. Every step can be repeated."""
+    words = memory.words
+    free, filled = drain(memory.fds[0]), drain(memory.fds[2])
+    missing = set(range(memory.capacity)).difference(free, filled)
+    again = [number for number in missing if words[HEADERS + 2 * number] & STATES]
+    for number in again:  # a complete item that nobody has been given; if a receiver had begun to take it, it has not
+        length = words[HEADERS + 2 * number + 1]
+        owner = (length >> OWNER) - 1
+        words[HEADERS + 2 * number + 1] = length & _LENGTH
+        if owner >= 0 and words[owner + TAKEN]:
+            words[owner + TAKEN] -= 1
+    fill(memory.fds[3], sorted([*filled, *again], key=lambda number: words[HEADERS + 2 * number]))
+    fill(memory.fds[1], [*free, *missing.difference(again)])
+
+
+def _is_dead(pid: int, start: int) -> bool:
+    """Tell whether a process has ended. A zombie has; another process with its pid is not it."""
+    state, started = _state_and_start(pid)
+    return state in "ZX" or started != start
+
+
+def _state_and_start(pid: int) -> tuple[str, int]:
+    """The state of a process, X if there is none, and its start time; 0 where the system does not say."""
+    if not posix.PLAIN:
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+            return fields[0].decode(), int(fields[19])
+        except (OSError, IndexError, ValueError):
+            if os.path.exists("/proc/self/stat"):
+                return "X", 0
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return "X", 0
+    except OSError:
+        pass
+    return "R", 0

@@ -1,0 +1,268 @@
+"""A channel that several processes share: how its threads and coroutines wait."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from _thread import _local, get_ident
+from collections import deque
+from typing import TYPE_CHECKING
+from weakref import WeakSet, finalize, ref
+
+from ..._loops.current import current_adapter
+from ..._tasks.current import CurrentTask, Sleeper, current, sleepers
+from . import seats
+from .memory import ChannelMemory, waiting
+from .slots import Slots
+
+if TYPE_CHECKING:
+    from ..._loops.adapter import LoopAdapter, Waiter
+
+__all__ = ["SharedForm"]
+
+LOOK = 0.05
+"""Seconds of waiting after which a waiter looks for dead processes that hold an item or a slot."""
+LOOK_AGAIN = 0.25
+PATIENCE = 0.005
+"""Seconds for which an audit may hold up an event loop."""
+_DRAINING = 0.001
+"""Seconds between two looks at a closed channel whose last sender is in the midst of its send."""
+
+
+class SharedForm(Slots):
+    """Slots, and who of this process waits for them."""
+
+    __slots__ = ("_sides",)
+
+    def __init__(self, memory: ChannelMemory) -> None:
+        super().__init__(memory)
+        self._sides: dict[LoopAdapter, LoopSide] = {}
+        _forms.add(self)
+        finalize(self, _release, memory, self.seat, os.getpid()).atexit = False
+
+    def after_fork(self) -> None:
+        """In a forked child: it is another participant."""
+        self._sides = {}
+        self.sit_down()
+
+    def wait_sync(self, sending: bool, deadline: float | None) -> None:
+        """Sleep until there may be room, or an item.
+
+        Raises:
+            Cancelled: the task was requested to stop.
+            TimeoutError: the deadline has passed.
+        """
+        task = current.get()
+        bell: Bell | None = None
+        poll = select.poll()
+        poll.register(self.memory.fds[0 if sending else 2], select.POLLIN)
+        if not self.closed:
+            poll.register(self.memory.fds[5], select.POLLIN)
+        if task is not None:
+            bell = _bell()
+            poll.register(bell.fds[0], select.POLLIN)
+            sleepers[bell] = task
+        try:
+            pause = _DRAINING if self.closed else LOOK
+            while not sleep(poll, task, deadline, pause):
+                self.look_for_dead()
+                if self.closed:
+                    return
+                pause = LOOK_AGAIN
+        finally:
+            if bell is not None:
+                sleepers.pop(bell, None)
+                bell.silence()
+
+    async def wait(self, sending: bool) -> None:
+        """Wait until there may be room, or an item."""
+        adapter = current_adapter()
+        side = self._sides.get(adapter)
+        if side is None:
+            for other in [known for known in self._sides if known.ended()]:
+                del self._sides[other]
+            side = self._sides[adapter] = LoopSide(adapter, self)
+        await side.wait(sending)
+
+    def stop_reading(self) -> None:
+        """Have every loop stop reading the descriptors, which will be closed: nobody waits any more."""
+        for adapter, side in list(self._sides.items()):
+            if adapter.ended():
+                continue
+            if side.thread == get_ident() and not adapter.elsewhere():
+                side.stop()
+            else:
+                adapter.call_threadsafe(side.stop)
+        self._sides.clear()
+
+
+def sleep(poll: select.poll, task: CurrentTask | None, deadline: float | None, pause: float) -> bool:
+    """Sleep until a descriptor is readable; ``False`` if none was for `pause` seconds.
+
+    Raises:
+        Cancelled: the task was requested to stop; here a raise may land at any instruction.
+        TimeoutError: the deadline has passed.
+    """
+    __interruptible__ = True  # noqa: F841
+    if task is not None and task.cancel_requested:
+        task.raise_cancelled()
+    seconds = pause if deadline is None else min(pause, deadline - time.monotonic())
+    if seconds < 0:
+        raise TimeoutError("the channel was not ready within the timeout")
+    found = poll.poll(seconds * 1000)
+    if task is not None and task.cancel_requested:
+        task.raise_cancelled()
+    return bool(found)
+
+
+class Bell(Sleeper):
+    """Wakes a thread out of `poll`; each thread has one."""
+
+    __slots__ = ("__weakref__", "fds")
+
+    def __init__(self) -> None:
+        self.fds = os.pipe()
+        for fd in self.fds:
+            os.set_blocking(fd, False)
+        finalize(self, _close_all, self.fds).atexit = False
+
+    def interrupt(self) -> None:
+        try:
+            os.write(self.fds[1], b"x")
+        except OSError:
+            pass  # it has rung already
+
+    def silence(self) -> None:
+        try:
+            while os.read(self.fds[0], 64):
+                pass
+        except OSError:
+            pass
+
+
+class LoopSide:
+    """What the coroutines of one event loop wait for. A descriptor is read while somebody waits for it.
+
+    Each time it is found readable one waiter is woken, who tries; it is read until the first time that nobody waits.
+    """
+
+    __slots__ = ("__weakref__", "_adapter", "_form", "_reading", "_timer_set", "_waiters", "_woken", "thread")
+
+    def __init__(self, adapter: LoopAdapter, form: SharedForm) -> None:
+        self._adapter = adapter
+        self._form = form
+        self.thread = get_ident()
+        self._waiters: tuple[deque[Waiter], deque[Waiter]] = (deque(), deque())  # for items, for room
+        self._woken = [0, 0]  # those that have been woken and have not tried yet
+        self._reading: set[int] = set()
+        self._timer_set = False
+
+    async def wait(self, sending: bool) -> None:
+        adapter, form = self._adapter, self._form
+        waiter = adapter.waiter()
+        if form.closed:  # somebody is in the midst of the last send
+            adapter.call_later(_DRAINING, waiter.wake)
+            await waiter
+            form.look_for_dead(PATIENCE)
+            return
+        self._waiters[sending].append(waiter)
+        fds = form.memory.fds
+        self._read(fds[0 if sending else 2], self._room_ready if sending else self._item_ready)
+        self._read(fds[5], self._closed)
+        if not self._timer_set:
+            self._timer_set = True
+            adapter.call_later(LOOK, _look, ref(self))
+        try:
+            await waiter
+        finally:
+            if waiter in self._waiters[sending]:
+                self._waiters[sending].remove(waiter)
+                if not any(self._waiters):
+                    self.stop()
+            else:
+                self._woken[sending] -= 1
+
+    def _read(self, fd: int, ready: object) -> None:
+        if fd not in self._reading:
+            self._reading.add(fd)
+            self._adapter.add_reader(fd, ready)  # type: ignore[arg-type]
+
+    def _item_ready(self) -> None:
+        self._ready(False, self._form.memory.fds[2])
+
+    def _room_ready(self) -> None:
+        self._ready(True, self._form.memory.fds[0])
+
+    def _ready(self, sending: bool, fd: int) -> None:
+        waiters = self._waiters[sending]
+        if not waiters and not self._woken[sending]:
+            self._unread(fd)
+        elif waiters and waiting(fd) > self._woken[sending]:
+            self._woken[sending] += 1
+            waiters.popleft().wake()
+
+    def _closed(self) -> None:
+        self._unread(self._form.memory.fds[5])
+        for sending in (False, True):
+            while self._waiters[sending]:
+                self._woken[sending] += 1
+                self._waiters[sending].popleft().wake()
+
+    def look(self) -> None:
+        """Look for dead processes while somebody waits."""
+        self._timer_set = any(self._waiters)
+        if self._timer_set:
+            self._form.look_for_dead(PATIENCE)
+            self._adapter.call_later(LOOK_AGAIN, _look, ref(self))
+
+    def _unread(self, fd: int) -> None:
+        if fd in self._reading:
+            self._reading.discard(fd)
+            self._adapter.remove_reader(fd)
+
+    def stop(self) -> None:
+        for fd in list(self._reading):
+            self._unread(fd)
+
+
+def _look(side: ref[LoopSide]) -> None:
+    found = side()
+    if found is not None:  # a timer must not keep the channel
+        found.look()
+
+
+_forms: WeakSet[SharedForm] = WeakSet()
+_of_thread = _local()
+
+
+def _bell() -> Bell:
+    try:
+        bell: Bell = _of_thread.bell
+    except AttributeError:
+        bell = _of_thread.bell = Bell()
+    return bell
+
+
+def _release(memory: ChannelMemory, seat: int, pid: int) -> None:
+    if os.getpid() == pid:
+        seats.free_seat(memory, seat)
+    _close_all(memory.fds)
+
+
+def _close_all(fds: tuple[int, ...]) -> None:
+    for fd in set(fds):
+        try:
+            os.close(fd)
+        except OSError:
+            pass  # a task has closed it
+
+
+def _after_fork() -> None:
+    seats.renew_lock()
+    for form in list(_forms):
+        form.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

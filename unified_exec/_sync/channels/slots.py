@@ -1,0 +1,258 @@
+"""The steps of a shared channel: each moves numbers between the pipes, and returns at once.
+
+The order is what keeps every number in one place: busy, then the gate, then a pipe; the slot, then its number. Reads
+and writes of a pipe are whole numbers and atomic.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from _thread import allocate_lock
+from collections.abc import Sequence
+from mmap import mmap
+from time import monotonic_ns
+from typing import Any
+
+from . import seats
+from .local_form import NOTHING
+from .memory import (
+    BATCH,
+    BUSY,
+    CLOSED,
+    EMPTY,
+    FULL,
+    GATE,
+    HEADERS,
+    LOST,
+    OWNER,
+    PARTS,
+    SPILL_STRIDE,
+    SPILLED,
+    STATES,
+    TAKEN,
+    ChannelMemory,
+    numbers_in,
+    waiting,
+)
+from .packing import PackedItem, pack, spill, unpack, unspill
+
+_GATE_STUCK = 0.02
+"""Seconds at a shut gate after which a waiter finds out whether the auditor has died."""
+_PATIENCE = 1.0
+_KEEP_SLOT, _KEEP = 1 << 20, 64 << 20
+"""Bytes of the spill region that a slot, and a channel, keep for the next large item."""
+_GRANULE = 4096
+_SHUT_PAUSE = 0.0002
+
+
+class Slots:
+    """A shared channel as this process uses it. Its threads share one seat, under one lock."""
+
+    __slots__ = ("__weakref__", "_busy", "_keep", "_lock", "_taken", "capacity", "memory", "seat", "turns", "words")
+
+    moved = False
+
+    def __init__(self, memory: ChannelMemory) -> None:
+        self.memory = memory
+        self.words = memory.words
+        self.capacity = memory.capacity
+        self.turns = 0
+        self._keep = max(_GRANULE, min(_KEEP_SLOT, _KEEP // memory.capacity) // _GRANULE * _GRANULE)
+        self.sit_down()
+
+    def sit_down(self) -> None:
+        """Take a seat; a forked child takes one of its own, with a lock that no other thread can hold.
+
+        Raises:
+            SerializationError: there is none.
+        """
+        self._lock = allocate_lock()
+        self.seat = seats.take_seat(self.memory)
+        self._busy, self._taken = self.seat + BUSY, self.seat + TAKEN
+
+    # -- for everybody
+
+    @property
+    def closed(self) -> bool:
+        return bool(self.words[CLOSED])
+
+    @property
+    def lost(self) -> int:
+        self.look_for_dead(0.0)
+        return int(self.words[LOST])
+
+    def __len__(self) -> int:
+        return waiting(self.memory.fds[2])
+
+    def close(self) -> None:
+        if not self.words[CLOSED]:
+            self.words[CLOSED] = 1
+            self.memory.tell_closed()
+
+    def drained(self) -> bool:
+        """Tell whether it is closed, nobody is about to send, and nothing is left; looked at in this order."""
+        if not self.words[CLOSED]:
+            return False
+        with self._lock:  # no thread of this process is in the midst of a send
+            return not seats.someone_is_busy(self.memory) and not len(self)
+
+    # -- sending
+
+    def pack(self, item: object) -> PackedItem:
+        return pack(item)
+
+    def try_send(self, item: object) -> bool:
+        return self.try_put(pack(item))
+
+    def try_put(self, packed: PackedItem) -> bool:
+        """Send an item if a slot is free."""
+        return bool(self.try_put_many((packed,)))
+
+    def try_put_many(self, packed: Sequence[PackedItem]) -> int:
+        """Send as many of the items as there are free slots, and return their number."""
+        fds, words = self.memory.fds, self.words
+        self._enter()
+        try:
+            try:
+                records = os.read(fds[0], 4 * min(len(packed), BATCH))
+            except BlockingIOError:
+                return 0
+            if words[CLOSED]:
+                os.write(fds[1], records)
+                return 0
+            try:
+                for at, number in enumerate(numbers_in(records)):
+                    self._fill_slot(number, packed[at])
+            except BaseException:  # no memory for a large item: no number was passed on, so nothing was sent
+                for number in numbers_in(records):
+                    words[HEADERS + 2 * number] = EMPTY
+                os.write(fds[1], records)
+                raise
+            os.write(fds[3], records)
+            return len(records) // 4
+        finally:
+            self._exit()
+
+    def _fill_slot(self, number: int, packed: PackedItem) -> None:
+        memory, words, header = self.memory, self.words, HEADERS + 2 * number
+        data = packed.data
+        size = len(data)
+        if not packed.parts and size <= memory.slot:
+            at = memory.slots_at + number * memory.slot
+            memory.map[at : at + size] = data
+            words[header + 1] = size
+            words[header] = monotonic_ns() << 2 | FULL
+        else:
+            words[header + 1] = spill(memory.fds[4], memory.spill_at + number * SPILL_STRIDE, packed)
+            words[header] = monotonic_ns() << 2 | (PARTS if packed.parts else SPILLED)
+
+    # -- receiving
+
+    def try_receive(self) -> Any:
+        """Return the oldest item, `NOTHING` if there is none."""
+        found = self._take(1)
+        if not found:
+            return NOTHING
+        try:
+            return unpack(*found[0])
+        finally:
+            self._give(1)
+
+    def try_receive_many(self, most: int) -> list[Any]:
+        """Return up to `most` items."""
+        found = self._take(most)
+        if not found:
+            return []
+        try:
+            return [unpack(data, state) for data, state in found]
+        finally:
+            self._give(len(found))
+
+    def _take(self, most: int) -> list[tuple[bytes | bytearray, int]]:
+        """Take the bytes of items out of their slots. They count as taken until `_give`."""
+        fds, words = self.memory.fds, self.words
+        self._enter()
+        try:
+            try:
+                records = os.read(fds[2], 4 * min(most, BATCH))
+            except BlockingIOError:
+                return []
+            numbers = numbers_in(records)
+            words[self._taken] += len(numbers)
+            for number in numbers:
+                words[HEADERS + 2 * number + 1] |= (self.seat + 1) << OWNER
+            try:
+                found = [self._read_slot(number) for number in numbers]
+            except BaseException:  # no memory for a large item
+                os.write(fds[3], records)
+                words[self._taken] -= len(numbers)
+                raise
+            for number in numbers:
+                words[HEADERS + 2 * number] = EMPTY
+            os.write(fds[1], records)
+            return found
+        finally:
+            self._exit()
+
+    def _read_slot(self, number: int) -> tuple[bytes | bytearray, int]:
+        memory, words, header = self.memory, self.words, HEADERS + 2 * number
+        size = words[header + 1] & (1 << OWNER) - 1
+        state = words[header] & STATES
+        if state == FULL:
+            at = memory.slots_at + number * memory.slot
+            return memory.map[at : at + size], state
+        at = memory.spill_at + number * SPILL_STRIDE
+        data = unspill(memory.fds[4], at, size)
+        if size > self._keep:
+            _free_pages(memory.fds[4], at + self._keep, size - self._keep)
+        return data, state
+
+    def _give(self, count: int) -> None:
+        with self._lock:
+            self.words[self._taken] -= count
+
+    # -- the gate
+
+    def _enter(self) -> None:
+        """Take the lock and the state "busy", with the gate open. The caller leaves by `_exit`, also if it raises."""
+        words = self.words
+        while True:
+            self._lock.acquire()
+            words[self._busy] = 1
+            if not words[GATE]:
+                return
+            self._exit()
+            self._wait_for_gate()
+
+    def _exit(self) -> None:
+        self.words[self._busy] = 0
+        self._lock.release()
+
+    def _wait_for_gate(self) -> None:
+        since = time.monotonic()
+        while self.words[GATE]:
+            time.sleep(_SHUT_PAUSE)
+            if time.monotonic() - since > _GATE_STUCK:
+                self.look_for_dead(_PATIENCE)
+                since = time.monotonic()
+
+    def look_for_dead(self, patience: float = _PATIENCE) -> bool:
+        """Give back what dead processes held, if any did; ``False`` if that must be tried again."""
+        dead = seats.find_dead(self.memory)
+        if not dead and not self.words[GATE] and seats.DEAD_AND_BUSY not in seats.busy_words(self.memory):
+            return True
+        with self._lock:
+            return seats.audit(self.memory, dead, patience)
+
+
+def _free_pages(fd: int, at: int, size: int) -> None:
+    """Give the memory of a large item back to the system, where that is possible."""
+    import mmap as module
+
+    if hasattr(module, "MADV_REMOVE"):
+        try:
+            with mmap(fd, size, offset=at) as pages:
+                pages.madvise(module.MADV_REMOVE)
+        except (OSError, ValueError):
+            pass  # a file system without holes
