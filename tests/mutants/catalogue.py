@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 from tests.mutants.of_cancelling import CANCELLATION
+from tests.mutants.of_channels import COMMUNICATION
 from tests.mutants.of_ends import ENDS
 from tests.mutants.of_errors import ERROR_STORY
 from tests.mutants.of_processes import CRASH, HEAD_OF_LINE, SAFE
@@ -18,6 +19,7 @@ CLAUSES = {
     6: "a crash is one task's problem",
     7: "no head-of-line blocking",
     8: "safe by default",
+    9: "communication",
 }
 MUTANTS: tuple[Mutant, ...] = (
     *NO_ORPHANS,
@@ -29,4 +31,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *HEAD_OF_LINE,
     *SAFE,
     *ENDS,
+    *COMMUNICATION,
 )

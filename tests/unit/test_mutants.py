@@ -21,6 +21,7 @@ OWN_CODE = {
     6: {"process", "process-coroutine"},
     7: EVERYWHERE - {"loop"},
     8: EVERYWHERE - {"loop"},
+    9: {"scope", "thread", "process"},
 }
 
 

@@ -167,12 +167,7 @@ class Worker:
         task.worker = None
 
     def send_shares(self, objects: Iterable[ByDescriptors]) -> bool:
-        """Send the shared objects and channels that the worker does not have; it looks for them when it rebuilds the
-        arguments. ``False`` if there is no room for one.
-
-        Raises:
-            OSError: the worker is gone.
-        """
+        """Send the shared objects and channels that the worker does not have; ``False`` if there is no room for one."""
         for shared_object in objects:
             if shared_object.token in self.shares:
                 continue

@@ -5,7 +5,9 @@
     closed    readable for ever once the channel is closed
     memory    gate, closed, capacity, slot size, lost; seats; headers; slots; spill region
 
-A *seat* belongs to one process: busy, pid, start time, taken. A *header* belongs to one slot: state and the instant at
+A *seat* belongs to one process: state, pid, start time. Its state is one word, so that one store changes all of it:
+busy or not; the items that the operation under way has taken out; those that were taken out before and have not been
+returned to the caller yet. A *header* belongs to one slot: state and the instant at
 which it was filled; length and, while a receiver holds the slot, its seat.
 """
 
@@ -24,8 +26,14 @@ from ...errors import SerializationError
 GATE, CLOSED, CAPACITY, SLOT, LOST = range(5)
 SEATS = 16
 SEATS_MAX = 256
-BUSY, PID, START, TAKEN = range(4)
+STATE, PID, START = range(3)
 SEAT_SIZE = 4
+IN_USE, DEAD = 1, 2
+USE = 3
+"""The bits of a seat's state that say whether its process is in an operation, or died in one."""
+TAKING, TAKEN = 8, 32
+"""The bits from which on it counts what the operation has taken out, and what was taken out before."""
+COUNT = (1 << 24) - 1
 HEADERS = SEATS + SEAT_SIZE * SEATS_MAX
 EMPTY, FULL, SPILLED, PARTS = range(4)
 """States of a slot: in the last two its item lies in the spill region, as a pickle or with its buffers."""

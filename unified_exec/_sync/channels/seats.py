@@ -18,9 +18,11 @@ from contextlib import contextmanager
 from ..._platform import posix
 from ...errors import SerializationError
 from .memory import (
-    BUSY,
+    COUNT,
+    DEAD,
     GATE,
     HEADERS,
+    IN_USE,
     LOST,
     OWNER,
     PID,
@@ -28,17 +30,19 @@ from .memory import (
     SEATS,
     SEATS_MAX,
     START,
+    STATE,
     STATES,
     TAKEN,
+    TAKING,
+    USE,
     ChannelMemory,
     drain,
     fill,
 )
 
 __all__ = [
-    "DEAD_AND_BUSY",
     "audit",
-    "busy_words",
+    "audit_is_due",
     "find_dead",
     "free_seat",
     "renew_lock",
@@ -46,9 +50,8 @@ __all__ = [
     "take_seat",
 ]
 
-DEAD_AND_BUSY = 2
 _BARRIER = 0.0001
-_LENGTH = (1 << OWNER) - 1
+_SUM = 1 << 63
 
 _threads = allocate_lock()  # record locks exclude processes, not threads
 
@@ -84,8 +87,7 @@ def take_seat(memory: ChannelMemory) -> int:
     with _record_lock(memory.fds[4], True):
         for seat in range(SEATS, HEADERS, SEAT_SIZE):
             pid = words[seat + PID]
-            if not pid or (not words[seat + BUSY] and not words[seat + TAKEN] and _is_dead(pid, words[seat + START])):
-                words[seat + TAKEN] = 0
+            if not pid or (not words[seat + STATE] and _is_dead(pid, words[seat + START])):
                 words[seat + START] = _state_and_start(os.getpid())[1]
                 words[seat + PID] = os.getpid()
                 return seat
@@ -99,29 +101,35 @@ def take_seat(memory: ChannelMemory) -> int:
 def free_seat(memory: ChannelMemory, seat: int) -> None:
     words = memory.words
     if words[seat + PID] == os.getpid():
-        words[seat + TAKEN] = words[seat + BUSY] = words[seat + PID] = 0
+        words[seat + STATE] = words[seat + PID] = 0
 
 
 def someone_is_busy(memory: ChannelMemory) -> bool:
     """Tell whether any process is in the midst of an operation."""
-    return any(busy_words(memory))
+    return any(state & USE for state in _states(memory))
 
 
-def busy_words(memory: ChannelMemory) -> list[int]:
-    """The busy word of every seat."""
-    return memory.words[SEATS + BUSY : HEADERS : SEAT_SIZE].tolist()
+def _states(memory: ChannelMemory) -> list[int]:
+    return memory.words[SEATS + STATE : HEADERS : SEAT_SIZE].tolist()
+
+
+def _use(memory: ChannelMemory) -> set[int]:
+    return {state & USE for state in _states(memory)}
 
 
 def find_dead(memory: ChannelMemory) -> list[int]:
-    """The seats that need an audit: their processes died busy, or with something taken."""
-    words, own = memory.words, os.getpid()
+    """The seats that need an audit: their processes died in an operation, or with something taken."""
+    words = memory.words
     return [
-        seat
-        for seat in range(SEATS, HEADERS, SEAT_SIZE)
-        if (words[seat + BUSY] or words[seat + TAKEN])
-        and words[seat + PID] != own
-        and _is_dead(words[seat + PID], words[seat + START])
+        SEATS + SEAT_SIZE * index
+        for index, state in enumerate(_states(memory))
+        if state and _is_dead(words[SEATS + SEAT_SIZE * index + PID], words[SEATS + SEAT_SIZE * index + START])
     ]
+
+
+def audit_is_due(memory: ChannelMemory) -> bool:
+    """Tell whether an audit was begun and not ended."""
+    return bool(memory.words[GATE]) or DEAD in _use(memory)
 
 
 def audit(memory: ChannelMemory, dead: list[int], patience: float) -> bool:
@@ -140,22 +148,20 @@ def audit(memory: ChannelMemory, dead: list[int], patience: float) -> bool:
         if not held:
             return True
         for seat in dead:
-            if words[seat + BUSY]:
-                words[seat + BUSY] = DEAD_AND_BUSY  # it remains so if we die as well
-        marked = [seat for seat in range(SEATS, HEADERS, SEAT_SIZE) if words[seat + BUSY] == DEAD_AND_BUSY]
+            words[seat + STATE] = words[seat + STATE] & ~USE | DEAD  # it remains so if we die as well
+        marked = [SEATS + SEAT_SIZE * index for index, state in enumerate(_states(memory)) if state & USE == DEAD]
         if marked or words[GATE]:
             words[GATE] = 1
-            time.sleep(_BARRIER)  # who was past its look at the gate has its busy word in memory by now
+            time.sleep(_BARRIER)  # who was past its look at the gate has its state in memory by now
             end = time.monotonic() + patience
-            while 1 in busy_words(memory):
+            while IN_USE in _use(memory):
                 if time.monotonic() > end:
                     words[GATE] = 0
                     return False
                 time.sleep(_BARRIER)
             _return_numbers(memory)
-        for seat in {*dead, *marked}:
-            words[LOST] += words[seat + TAKEN]
-            words[seat + TAKEN] = words[seat + BUSY] = words[seat + PID] = 0
+            for seat in marked:
+                _count_lost(memory, seat)
         words[GATE] = 0
         return True
 
@@ -165,15 +171,29 @@ def _return_numbers(memory: ChannelMemory) -> None:
     words = memory.words
     free, filled = drain(memory.fds[0]), drain(memory.fds[2])
     missing = set(range(memory.capacity)).difference(free, filled)
-    again = [number for number in missing if words[HEADERS + 2 * number] & STATES]
-    for number in again:  # a complete item that nobody has been given; if a receiver had begun to take it, it has not
-        length = words[HEADERS + 2 * number + 1]
-        owner = (length >> OWNER) - 1
-        words[HEADERS + 2 * number + 1] = length & _LENGTH
-        if owner >= 0 and words[owner + TAKEN]:
-            words[owner + TAKEN] -= 1
+    again = [number for number in missing if words[HEADERS + 2 * number] & STATES]  # nobody has been given these
     fill(memory.fds[3], sorted([*filled, *again], key=lambda number: words[HEADERS + 2 * number]))
     fill(memory.fds[1], [*free, *missing.difference(again)])
+
+
+def _count_lost(memory: ChannelMemory, seat: int) -> None:
+    """Count what a dead process had taken out, and free its seat.
+
+    Its start time is needed no more and holds the new sum: if we die here, the next audit goes on with that.
+    """
+    words = memory.words
+    if not words[seat + START] & _SUM:
+        lengths = [words[HEADERS + 2 * number + 1] for number in range(memory.capacity)]
+        back = sum(
+            length >> OWNER == seat + 1 and words[HEADERS + 2 * number] & STATES != 0
+            for number, length in enumerate(lengths)
+        )
+        state = words[seat + STATE]
+        taking = max(0, (state >> TAKING & COUNT) - back)
+        words[seat + START] = _SUM | words[LOST] + taking + (state >> TAKEN)
+    words[LOST] = words[seat + START] ^ _SUM
+    words[seat + STATE] = 0
+    words[seat + PID] = 0
 
 
 def _is_dead(pid: int, start: int) -> bool:

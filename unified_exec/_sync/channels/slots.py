@@ -18,19 +18,22 @@ from . import seats
 from .local_form import NOTHING
 from .memory import (
     BATCH,
-    BUSY,
     CLOSED,
+    COUNT,
     EMPTY,
     FULL,
     GATE,
     HEADERS,
+    IN_USE,
     LOST,
     OWNER,
     PARTS,
     SPILL_STRIDE,
     SPILLED,
+    STATE,
     STATES,
     TAKEN,
+    TAKING,
     ChannelMemory,
     numbers_in,
     waiting,
@@ -49,7 +52,7 @@ _SHUT_PAUSE = 0.0002
 class Slots:
     """A shared channel as this process uses it. Its threads share one seat, under one lock."""
 
-    __slots__ = ("__weakref__", "_busy", "_keep", "_lock", "_taken", "capacity", "memory", "seat", "turns", "words")
+    __slots__ = ("__weakref__", "_keep", "_lock", "_state", "capacity", "memory", "seat", "turns", "words")
 
     moved = False
 
@@ -69,7 +72,7 @@ class Slots:
         """
         self._lock = allocate_lock()
         self.seat = seats.take_seat(self.memory)
-        self._busy, self._taken = self.seat + BUSY, self.seat + TAKEN
+        self._state = self.seat + STATE
 
     # -- for everybody
 
@@ -179,14 +182,14 @@ class Slots:
             except BlockingIOError:
                 return []
             numbers = numbers_in(records)
-            words[self._taken] += len(numbers)
             for number in numbers:
                 words[HEADERS + 2 * number + 1] |= (self.seat + 1) << OWNER
+            words[self._state] += len(numbers) << TAKING
             try:
                 found = [self._read_slot(number) for number in numbers]
             except BaseException:  # no memory for a large item
+                words[self._state] -= len(numbers) << TAKING
                 os.write(fds[3], records)
-                words[self._taken] -= len(numbers)
                 raise
             for number in numbers:
                 words[HEADERS + 2 * number] = EMPTY
@@ -210,7 +213,7 @@ class Slots:
 
     def _give(self, count: int) -> None:
         with self._lock:
-            self.words[self._taken] -= count
+            self.words[self._state] -= count << TAKEN
 
     # -- the gate
 
@@ -219,14 +222,15 @@ class Slots:
         words = self.words
         while True:
             self._lock.acquire()
-            words[self._busy] = 1
+            words[self._state] += IN_USE
             if not words[GATE]:
                 return
             self._exit()
             self._wait_for_gate()
 
     def _exit(self) -> None:
-        self.words[self._busy] = 0
+        state = self.words[self._state]
+        self.words[self._state] = (state >> TAKEN) + (state >> TAKING & COUNT) << TAKEN
         self._lock.release()
 
     def _wait_for_gate(self) -> None:
@@ -240,7 +244,7 @@ class Slots:
     def look_for_dead(self, patience: float = _PATIENCE) -> bool:
         """Give back what dead processes held, if any did; ``False`` if that must be tried again."""
         dead = seats.find_dead(self.memory)
-        if not dead and not self.words[GATE] and seats.DEAD_AND_BUSY not in seats.busy_words(self.memory):
+        if not dead and not seats.audit_is_due(self.memory):
             return True
         with self._lock:
             return seats.audit(self.memory, dead, patience)

@@ -1,0 +1,289 @@
+"""Clause 9, step by step: a participant of a shared channel dies, or is held up, before each line of an operation.
+
+A thread stands for a process: it has a seat of its own and stops for ever at a given line, so that none of its clean-up
+runs. Its seat is then given a wrong start time, as if another process had its pid by now: the process it was is dead.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from unified_exec._sync.channels import seats, slots
+from unified_exec._sync.channels.memory import START, ChannelMemory, create, drain, fill
+from unified_exec._sync.channels.slots import Slots
+
+FILES = (slots.__file__, seats.__file__)
+WORDS = 4
+
+
+class Held:
+    """Runs an operation in a thread that stops before its line number `at`, and further on at `then`."""
+
+    def __init__(self, operation: Callable[[], Any], at: int, then: int = 1 << 30) -> None:
+        self._stops = [at, then, 1 << 31]
+        self._lines = 0
+        self._go = threading.Semaphore(0)
+        self._stopped = threading.Semaphore(0)
+        self.finished = False
+        self.result: Any = None
+        self._operation = operation
+        self._end = False
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+        self._stopped.acquire()
+
+    def _run(self) -> None:
+        sys.settrace(self._trace)
+        try:
+            self.result = self._operation()
+        except BaseException:
+            if not self._end:  # the dead may find what they held given away
+                raise
+        finally:
+            sys.settrace(None)
+            self.finished = True
+            self._stopped.release()
+
+    def _trace(self, frame: FrameType, event: str, arg: object) -> Any:
+        if frame.f_code.co_filename not in FILES or frame.f_code.co_name == "_state_and_start":
+            return None
+        if event == "line":
+            if frame.f_code.co_name == "_wait_for_gate" or self._lines == self._stops[0]:
+                self._stop(f"{frame.f_code.co_name}:{frame.f_lineno}")
+            self._lines += 1
+        return self._trace
+
+    def _stop(self, line: str = "") -> None:
+        self.line = line
+        if len(self._stops) > 1:
+            self._stops.pop(0)
+            self._stopped.release()
+            self._go.acquire()
+        if self._end:
+            raise SystemExit
+
+    def go_on(self) -> None:
+        """Let it run to its next stop, to the gate, or to its end."""
+        self._go.release()
+        self._stopped.acquire()
+
+    def finish(self) -> None:
+        while not self.finished:
+            self._stops = [1 << 30]
+            self.go_on()
+        self.thread.join()
+
+    def bury(self) -> None:
+        """End the thread, after all was checked."""
+        self._end = True
+        self.finish()
+
+
+def die(slots: Slots) -> None:
+    slots.words[slots.seat + START] += 1
+
+
+@pytest.fixture
+def memory() -> Iterator[Callable[[int], ChannelMemory]]:
+    made: list[ChannelMemory] = []
+
+    def make(capacity: int) -> ChannelMemory:
+        made.append(create(capacity))
+        return made[-1]
+
+    yield make
+    for each in made:
+        for fd in set(each.fds):
+            os.close(fd)
+    made.clear()
+
+
+def numbers_are_whole(memory: ChannelMemory) -> None:
+    """Each number is in one of the pipes, once; those in the second have an item."""
+    free, filled = drain(memory.fds[0]), drain(memory.fds[2])
+    assert sorted([*free, *filled]) == list(range(memory.capacity))
+    fill(memory.fds[1], free)
+    fill(memory.fds[3], filled)
+
+
+def send(slots: Slots) -> Any:
+    return slots.try_put_many([slots.pack(item) for item in ("new", "b" * 3000)])
+
+
+def receive(slots: Slots) -> Any:
+    return slots.try_receive_many(2)
+
+
+def deaths(
+    memory: Callable[[int], ChannelMemory], operation: Any
+) -> Iterator[tuple[ChannelMemory, Slots, Slots, Held]]:
+    for line in range(200):
+        shared = memory(4)
+        victim, other = Slots(shared), Slots(shared)
+        for item in ("old 1", "old 2"):
+            assert other.try_send(item)
+        held = Held(lambda victim=victim: operation(victim), line)  # type: ignore[misc]
+        if held.finished:
+            assert line > 10
+            return
+        yield shared, victim, other, held
+        held.bury()
+
+
+@pytest.mark.parametrize("operation", [send, receive])
+def test_a_death_before_any_line_loses_no_number_and_doubles_nothing(memory: Any, operation: Any) -> None:
+    for shared, victim, other, held in deaths(memory, operation):
+        die(victim)
+        assert other.look_for_dead()
+        numbers_are_whole(shared)
+        got = other.try_receive_many(10)
+        if operation is send:
+            assert got in (["old 1", "old 2"], ["old 1", "old 2", "new", "b" * 3000], ["old 1", "old 2", "new"])
+            assert other.lost == 0
+        else:
+            returned = 2 if not got and held.line.startswith(("_give", "try_receive_many")) else 0
+            assert len(got) + other.lost in (2, 2 - returned), held.line
+            assert got == ["old 1", "old 2"][2 - len(got) :]
+        for n in range(shared.capacity):
+            assert other.try_send(n)
+        assert not other.try_send(5)
+        assert not held.finished
+
+
+@pytest.mark.parametrize("operation", [send, receive])
+def test_an_audit_that_dies_before_any_line_is_carried_on(memory: Any, operation: Any) -> None:
+    for step in (5, 12, 18, 21):
+        for line in range(0, 300, 2):
+            shared = memory(4)
+            victim, auditor, other = Slots(shared), Slots(shared), Slots(shared)
+            for item in ("old 1", "old 2"):
+                assert other.try_send(item)
+            held = Held(lambda: operation(victim), step)  # noqa: B023
+            die(victim)
+            dying = Held(auditor.look_for_dead, line)
+            over = dying.finished
+            die(auditor)
+            seats.renew_lock()
+            assert other.look_for_dead()
+            numbers_are_whole(shared)
+            got = other.try_receive_many(10)
+            if operation is send:
+                assert got[:2] == ["old 1", "old 2"]
+            else:
+                assert len(got) + other.lost == 2
+            held.bury()
+            dying.bury()
+            if over:
+                break
+
+
+@pytest.mark.parametrize("operation", [send, receive])
+def test_an_audit_waits_for_the_living_who_are_busy(memory: Any, operation: Any) -> None:
+    """They are held up before each line, go on in the midst of the audit, are held up again, and end after it."""
+    for first in range(0, 200, 2):
+        for second in range(first + 1, first + 24, 3):
+            shared = memory(4)
+            victim, living, auditor = Slots(shared), Slots(shared), Slots(shared)
+            for item in ("old 1", "old 2"):
+                assert auditor.try_send(item)
+            dead = Held(lambda: send(victim), 12)  # noqa: B023
+            die(victim)
+            held = Held(lambda: operation(living), first, second)  # noqa: B023
+            if held.finished:
+                dead.bury()
+                return
+            reached = audit_with(auditor, held.go_on)
+            if not reached:
+                assert not auditor.words[0], "the gate is open again"
+            held.finish()
+            assert auditor.look_for_dead()
+            numbers_are_whole(shared)
+            got = auditor.try_receive_many(10)
+            if operation is send:
+                assert sorted(got) == sorted(["old 1", "old 2", *(["new", "b" * 3000][: held.result])])
+            else:
+                assert held.result + got == ["old 1", "old 2"]
+            dead.bury()
+
+
+def audit_with(auditor: Slots, between: Callable[[], None]) -> bool:
+    """Audit, and call `between` just before the pipes are drained; tell whether it came to that."""
+    reached = []
+
+    def before_the_drain(fd: int) -> list[int]:
+        if not reached:
+            reached.append(fd)
+            between()
+        return drain(fd)
+
+    original = seats.drain
+    seats.drain = before_the_drain
+    try:
+        auditor.look_for_dead(0.0)
+    finally:
+        seats.drain = original
+    return bool(reached)
+
+
+def test_what_was_given_back_comes_in_the_order_in_which_it_was_sent(memory: Any) -> None:
+    shared = memory(4)
+    other = Slots(shared)
+    assert other.try_send("first")
+    for line in range(200):
+        victim = Slots(shared)
+        held = Held(victim.try_receive, line)
+        if not len(other):  # it has taken the number, and is not done
+            break
+        held.bury()
+        die(victim)  # it may have ended in the midst of its first step
+    die(victim)
+    assert other.try_send("second")
+    assert other.look_for_dead()
+    assert other.try_receive_many(5) == ["first", "second"]
+    held.bury()
+
+
+@pytest.mark.parametrize("capacity", [1023, 1024, 1025, 4096, 7000])
+def test_a_pipe_always_has_room_for_the_numbers(memory: Any, capacity: int) -> None:
+    shared = Slots(memory(capacity))
+    assert fill_up(shared) == capacity
+    for n in range(2 * capacity):
+        shared.try_receive()
+        assert shared.try_send(n)
+    for size in (1, 7, 1000):
+        for _ in range(capacity // size + 3):
+            got = shared.try_receive_many(size)
+            assert shared.try_put_many([shared.pack(item) for item in got]) == len(got)
+    assert len(shared) == capacity
+
+
+def fill_up(shared: Slots) -> int:
+    count = 0
+    while shared.try_send(count):
+        count += 1
+    return count
+
+
+def test_a_channel_is_not_drained_while_a_sender_is_in_the_midst_of_a_send(memory: Any) -> None:
+    for line in range(200):
+        shared = memory(2)
+        sender, receiver = Slots(shared), Slots(shared)
+        held = Held(lambda: sender.try_send("last"), line)  # noqa: B023
+        if held.finished:
+            assert receiver.try_receive() == "last"
+            return
+        receiver.close()
+        over = receiver.drained()
+        held.finish()
+        if over:
+            assert not held.result
+            assert not len(receiver)
+        else:
+            assert bool(held.result) is bool(len(receiver))

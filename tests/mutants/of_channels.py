@@ -1,0 +1,123 @@
+"""Clause 9: what a channel promises about each item, and how its parts keep it."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+LOCAL = "test_9_channels_local.py"
+BETWEEN = "test_9_channels_between_processes.py"
+STEPS = "test_9_channel_steps.py"
+LIVING = f"{STEPS}::test_an_audit_waits_for_the_living_who_are_busy"
+DEATHS = f"{STEPS}::test_a_death_before_any_line_loses_no_number_and_doubles_nothing"
+
+COMMUNICATION = (
+    Mutant(
+        clause=9,
+        place="scope",
+        breaks="a woken waiter that leaves passes the wake on",
+        file="_sync/channels/local_form.py",
+        old="            if sleeper.woken:",
+        new="            if False:",
+        tests=(f"{LOCAL}::test_a_woken_waiter_that_is_cancelled_passes_the_wake_on",),
+        only="",
+    ),
+    Mutant(
+        clause=9,
+        place="scope",
+        breaks="a loop that has ended does not swallow a wake",
+        file="_sync/channels/local_form.py",
+        old="    while queue and not queue.popleft().wake():\n        pass",
+        new="    if queue:\n        queue.popleft().wake()",
+        tests=(f"{LOCAL}::test_a_loop_that_has_ended_does_not_swallow_the_wake",),
+        only="",
+    ),
+    Mutant(
+        clause=9,
+        place="scope",
+        breaks="a busy consumer gives the loop a turn",
+        file="_sync/channels/channel.py",
+        old="TURNS = 32",
+        new="TURNS = 1 << 60",
+        tests=(f"{LOCAL}::test_a_busy_consumer_gives_the_loop_a_turn_and_can_be_cancelled",),
+    ),
+    Mutant(
+        clause=9,
+        place="thread",
+        breaks="a cancellation wakes a thread that waits for a channel",
+        file="_tasks/current.py",
+        old="                    sleeper.interrupt()",
+        new="                    pass",
+        tests=(f"{LOCAL}::test_a_cancelled_thread_leaves_its_wait_at_once",),
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="busy is said before the gate is looked at",
+        file="_sync/channels/slots.py",
+        old="            words[self._state] += IN_USE\n            if not words[GATE]:\n                return",
+        new="            if not words[GATE]:\n                words[self._state] += IN_USE\n                return\n"
+        "            words[self._state] += IN_USE",
+        tests=(LIVING,),
+        only="",
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="an audit waits for the living who are busy",
+        file="_sync/channels/seats.py",
+        old="            while IN_USE in _use(memory):",
+        new="            while False:",
+        tests=(LIVING,),
+        only="",
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="a slot is filled before its number is passed on",
+        file="_sync/channels/slots.py",
+        old="            try:\n                for at, number in",
+        new="            os.write(fds[3], records)\n            try:\n                for at, number in",
+        tests=(DEATHS, LIVING),
+        only="",
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="a slot whose number is given back is marked empty",
+        file="_sync/channels/slots.py",
+        old="                words[HEADERS + 2 * number] = EMPTY\n            os.write(fds[1], records)\n",
+        new="                pass\n            os.write(fds[1], records)\n",
+        tests=(DEATHS, LIVING),
+        only="",
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="what is given back comes in the order in which it was sent",
+        file="_sync/channels/seats.py",
+        old="sorted([*filled, *again], key=lambda number: words[HEADERS + 2 * number])",
+        new="[*filled, *again]",
+        tests=(f"{STEPS}::test_what_was_given_back_comes_in_the_order_in_which_it_was_sent",),
+        only="",
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="a pipe always has room for the numbers",
+        file="_sync/channels/memory.py",
+        old="    size = 4096 * (2 * -(-capacity // _PAGE_NUMBERS) + 2)",
+        new="    size = 4096",
+        tests=(f"{STEPS}::test_a_pipe_always_has_room_for_the_numbers",),
+        only="",
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="what a dead receiver had taken out is counted",
+        file="_sync/channels/slots.py",
+        old="            words[self._state] += len(numbers) << TAKING\n",
+        new="            pass\n",
+        tests=(DEATHS, f"{BETWEEN}::test_what_a_dead_receiver_had_taken_out_is_counted"),
+        only="",
+    ),
+)
