@@ -30,7 +30,7 @@ class LocalForm:
     Attributes:
         capacity: the most items it holds; 0 once it is closed or has moved, so that a send looks no further.
         closed: it takes no more items.
-        moved: the channel has taken its shared form; whoever meets this looks at the channel again.
+        moved: the channel has taken its shared form; code that meets this looks at the channel again.
         turns: operations of coroutines since the last one that gave the loop a turn.
     """
 

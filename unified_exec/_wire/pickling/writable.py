@@ -1,4 +1,4 @@
-"""Read-only arrays arrive writable: what travels is a copy, and the copy belongs to whoever receives it.
+"""Read-only arrays arrive writable: what travels is a copy, and the copy belongs to the receiver.
 
 Pickle protocol 5 marks the buffer of a read-only array as read-only. Code that works in place on its argument would
 fail in a worker, although nobody else sees that memory. Only arrays are treated so: `bytes` stay immutable, and an
