@@ -106,7 +106,7 @@ COMMUNICATION = (
         breaks="a pipe always has room for the numbers",
         file="_sync/channels/memory.py",
         old="    size = 4096 * (2 * -(-capacity // _PAGE_NUMBERS) + 2)",
-        new="    size = 4096",
+        new="    size = 4096 * -(-capacity // _PAGE_NUMBERS)",
         tests=(f"{STEPS}::test_a_pipe_always_has_room_for_the_numbers",),
         only="",
     ),
