@@ -21,7 +21,7 @@ def make_connection() -> object:
     return multiprocessing.Pipe()[0]
 
 
-@pytest.mark.parametrize("wrap", [lambda it: it, lambda it: {"in": [it]}, lambda it: lambda: it], ids=str)
+@pytest.mark.parametrize("wrap", [lambda it: it, lambda it: {"in": [it]}, lambda it: lambda: it], ids=["bare", "nested", "captured"])
 async def test_a_connection_is_refused_and_not_taken_for_another_file(wrap: Any) -> None:
     here, there = multiprocessing.Pipe()
     with here, there:
