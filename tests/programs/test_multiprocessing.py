@@ -21,7 +21,10 @@ def make_connection() -> object:
     return multiprocessing.Pipe()[0]
 
 
-@pytest.mark.parametrize("wrap", [lambda it: it, lambda it: {"in": [it]}, lambda it: lambda: it], ids=["bare", "nested", "captured"])
+WRAPS = {"bare": lambda it: it, "nested": lambda it: {"in": [it]}, "captured": lambda it: lambda: it}
+
+
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
 async def test_a_connection_is_refused_and_not_taken_for_another_file(wrap: Any) -> None:
     here, there = multiprocessing.Pipe()
     with here, there:
