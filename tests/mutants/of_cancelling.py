@@ -263,6 +263,7 @@ CANCELLATION = (
         old="            if self._counts[fn] == 2:",
         new="            if False:",
         tests=("test_3_ctrl_c.py::test_the_third_ctrl_c_ends_a_program_whose_thread_does_not",),
+        only="trio",
     ),
     Mutant(
         clause=3,

@@ -54,7 +54,11 @@ ERROR_STORY = (
         breaks="what would end the program does not end the worker",
         file="_worker/run_calls.py",
         old="            except BaseException as exc:\n                error = exc\n                signal.running = 0",
-        new="            except Exception as exc:\n                error = exc\n                signal.running = 0",
+        new=(
+            "            except BaseException as exc:\n                if not isinstance(exc, Exception):\n"
+            "                    __import__('os')._exit(1)\n"
+            "                error = exc\n                signal.running = 0"
+        ),
         tests=(END_A_PROGRAM,),
     ),
     Mutant(
