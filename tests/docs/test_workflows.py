@@ -25,10 +25,10 @@ def test_every_path_it_names_exists(file: Path) -> None:
         assert (ROOT / path).exists(), f"{file.name} names {path}, which is not there"
 
 
-def test_the_map_of_the_house_answers_twenty_questions() -> None:
+def test_the_map_of_the_house_answers_at_least_twenty_questions() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     answers = re.findall(r"^\| .*\? \| `(unified_exec/[\w/]+\.py)` \|$", text, re.MULTILINE)
-    assert len(answers) == len(set(answers)) == 20
+    assert len(answers) == len(set(answers)) >= 20
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/design.md", "docs/platforms.md"])

@@ -51,7 +51,7 @@ class Ending:
         self._outcomes = outcomes
         self._cancelled = False
         self._reason: str | None = None
-        self._native: tuple[object, int] | None = None
+        self._native: tuple[int, int] | None = None
         self.cut_short = False
         self.ends_at = INF
         if timeout is not None:
