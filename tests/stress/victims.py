@@ -170,12 +170,12 @@ def takes(number: int, argument: object) -> int:
 
 
 def imports(number: int) -> int:
-    """Asked in here, it leaves a half-done import behind."""
-    sys.modules.pop("an_endless_module", None)
-    return written(number, __import__, "an_endless_module")
+    """A request to stop in here is raised when the import returns."""
+    sys.modules.pop("a_slow_module", None)
+    return written(number, __import__, "a_slow_module")
 
 
-MODULE = "while True:\n    pass\n"
+MODULE = "import time\n\nend = time.monotonic() + 0.03\nwhile time.monotonic() < end:\n    pass\n"
 
 
 # -- coroutines
