@@ -314,7 +314,7 @@ async def test_what_a_dead_receiver_had_taken_out_is_counted() -> None:
 
 def test_a_channel_that_is_dropped_gives_its_descriptors_back() -> None:
     async def main() -> None:
-        async with TaskScope() as scope:
+        async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:  # whose descriptors go with it
             for n in range(30):
                 channel = Channel[int](1)
                 scope.spawn(send, channel, [n], on="process")
