@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import threading
 from collections.abc import AsyncIterator
 from types import FrameType
@@ -48,18 +49,28 @@ def test_credit_that_the_signal_handler_reads_wakes_a_loop_that_sleeps() -> None
     context = Context()
     results: list[bool] = []
 
+    mailbox, parents_end = socket.socketpair()
+    mailbox.setblocking(False)
+
     def on_signal(signum: int, frame: FrameType | None) -> None:
-        context.signal.handlers[frames.CREDIT](frames.pack_credit(ID, 1), None)
+        try:
+            credits = len(mailbox.recv(100))
+        except BlockingIOError:
+            return
+        context.signal.handlers[frames.CREDIT](frames.pack_credit(ID, credits), None)
 
     async def main() -> None:
         current.set(WorkerTask(ID, "endless", None, context))
         task = asyncio.create_task(run_async_generator(endless, ()))
         loop = asyncio.get_running_loop()
+        # As in a worker: a signal that comes right before the system call of the loop interrupts nothing.
+        loop.add_reader(mailbox, on_signal, 0, None)
 
         def parent() -> None:
             for _ in range(AHEAD):
                 results.append(context.sent.acquire(timeout=30))
             while results[-1] and len(results) < 200:
+                parents_end.send(b"1")
                 os.kill(os.getpid(), signal.SIGUSR1)
                 results.append(context.sent.acquire(timeout=5))
             loop.call_soon_threadsafe(task.cancel)
@@ -69,10 +80,13 @@ def test_credit_that_the_signal_handler_reads_wakes_a_loop_that_sleeps() -> None
         with pytest.raises(asyncio.CancelledError):
             await task
         thread.join()
+        loop.remove_reader(mailbox)
 
     previous = signal.signal(signal.SIGUSR1, on_signal)
     try:
         asyncio.run(main())
     finally:
         signal.signal(signal.SIGUSR1, previous)
+        mailbox.close()
+        parents_end.close()
     assert all(results), f"batch {len(results)} was not sent: its credit woke nobody"

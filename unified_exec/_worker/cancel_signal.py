@@ -74,35 +74,42 @@ class CancelSignal:
             _signal.signal(CANCEL_SIGNAL, self.handler)
 
     def on_signal(self, signum: int, frame: FrameType | None) -> None:
-        """The signal handler."""
-        if self._busy:  # signals nest: the outer handler reads again, and delivers
+        """The signal handler: reads the mailbox, and delivers to the task that runs in `frame`.
+
+        Signals nest. One that interrupts this only has it look again: a handler in a handler for each of many signals
+        would use up the stack, and two readers would share the buffer.
+        """
+        if self._busy:
             self._again = True
             return
-        self.read_mailbox()
-        self.deliver(frame)
-
-    def read_mailbox(self) -> None:
-        """Read the mailbox and call the handlers. The signal handler may run at any instruction of this."""
         while True:
             self._busy, self._again = True, False
             try:
-                for message, fds in self._connection.control_messages(self._buffer):
-                    handler = self.handlers.get(message[0])
-                    if handler is not None:
-                        try:
-                            handler(message, fds)
-                        except ProtocolError:
-                            pass
-                    else:
-                        close_all(fds)
-            finally:  # a signal handler of the task's own may raise in here
+                self._read_mailbox()
+                self.deliver(frame)
+            except BaseException:  # the raise in the task, or what a signal handler of the task's own raised in here
                 self._busy = False
+                if self._again:
+                    self.on_signal(signum, frame)
+                raise
+            self._busy = False
             if not self._again:
                 return
 
     def poll(self) -> None:
         """Read what the parent has sent, outside of the signal handler."""
-        self.read_mailbox()
+        self.on_signal(0, None)
+
+    def _read_mailbox(self) -> None:
+        for message, fds in self._connection.control_messages(self._buffer):
+            handler = self.handlers.get(message[0])
+            if handler is not None:
+                try:
+                    handler(message, fds)
+                except ProtocolError:
+                    pass
+            else:
+                close_all(fds)
 
     def _on_stop(self, message: bytes, fds: list[int]) -> None:
         self.stop = True
@@ -160,9 +167,11 @@ class CancelSignal:
         sys.settrace(trace)
 
     def raise_at_next_opcode(self, frame: FrameType, error: Cancelled) -> None:
-        """Raise `error` in `frame` at the next opcode, or in the next function that it calls."""
+        """Raise `error` in `frame` at the next opcode, or in the next function that it calls but for this handler."""
 
         def trace(traced: FrameType, event: str, arg: object) -> Any:
+            if event == "call" and (traced.f_back is not frame or traced.f_code is CancelSignal.on_signal.__code__):
+                return None
             if event == "opcode" or event == "call":
                 frame.f_trace = None
                 frame.f_trace_opcodes = False

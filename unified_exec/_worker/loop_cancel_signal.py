@@ -53,10 +53,6 @@ class LoopCancelSignal(CancelSignal):
         self._requested_at = 0.0  # when the newest request was handed to the loop
         self.loop: asyncio.AbstractEventLoop | None = None
 
-    def poll(self) -> None:
-        self.read_mailbox()
-        self.deliver(None)
-
     def deliver(self, frame: FrameType | None) -> None:
         loop = self.loop
         if loop is None:  # not running yet: all that came waits for it

@@ -71,7 +71,7 @@ def main() -> None:
     runner.process = ProcessState(settings.kind.concurrent)
     runner.functions.on_move = runner.process.take_surroundings
     connection.answer(frames.pack_payload(frames.READY))
-    signal.read_mailbox()
+    signal.poll()
     try:
         runner.serve()
     except (OSError, frames.ProtocolError):
