@@ -67,6 +67,7 @@ if TYPE_CHECKING or not _read_homes():
     from ._scope.scope import TaskScope as TaskScope
     from ._scope.share import share as share
     from ._sync.channels.channel import Channel as Channel
+    from ._sync.channels.sender import ChannelSender as ChannelSender
     from ._sync.channels.would_block import ChannelEmpty as ChannelEmpty
     from ._sync.channels.would_block import ChannelFull as ChannelFull
     from ._sync.limit import Limit as Limit

@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 LOCAL = "test_9_channels_local.py"
 BETWEEN = "test_9_channels_between_processes.py"
+ENDS = "test_9_send_ends.py"
 STEPS = "test_9_channel_steps.py"
 LIVING = f"{STEPS}::test_an_audit_waits_for_the_living_who_are_busy"
 DEATHS = f"{STEPS}::test_a_death_before_any_line_loses_no_number_and_doubles_nothing"
@@ -119,5 +120,23 @@ COMMUNICATION = (
         new="            pass\n",
         tests=(DEATHS, f"{BETWEEN}::test_what_a_dead_receiver_had_taken_out_is_counted"),
         only="",
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="a send end ends with the task that it was passed to",
+        file="_tasks/task.py",
+        old="                one.task_ended(self.id)",
+        new="                pass",
+        tests=(f"{ENDS}::test_a_task_that_fails_ends_its_send_end_though_its_error_is_kept",),
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="the death of the process that opened a send end ends it",
+        file="_sync/channels/slots.py",
+        old="        seats.close_ends_of_dead(self.memory)\n",
+        new="",
+        tests=(f"{ENDS}::test_the_death_of_its_process_ends_a_send_end",),
     ),
 )

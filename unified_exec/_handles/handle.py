@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from .._tasks.bound import bound_among, live
 from .._tasks.task import Task, task_ids
 from .._tasks.types import TaskState
 from .cancelled import TaskCancelled
@@ -101,6 +102,8 @@ class TaskHandle(Task, Generic[T]):
         self._state = TaskState.QUEUED
         self.private = False  # its outcome is handled by the code that made it; the policy of the scope does not see it
         self._waiters: Waiter | _Callback | list[Waiter | _Callback] | None = None
+        if live:
+            self.bound = bound_among(self.id, fn, args)
 
     def __await__(self) -> Generator[Any, Any, T]:
         """Wait for the end of the task: its value, or its own exception.

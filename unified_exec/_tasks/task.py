@@ -14,6 +14,8 @@ from .types import CANCELLED, NEXT, IllegalMove, Outcome, TaskState, Timing
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from .bound import Bound
+
     class Location(Protocol):
         """Where a backend has put a task."""
 
@@ -37,6 +39,7 @@ class Task:
         backend_data: the backend's own data about the call (the pickled call, the thread's token, ...).
         location: where the backend put the task (a worker), or ``None`` while it waits.
         deadline: instant of `time.monotonic` at which the task will be cancelled, ``None`` for never.
+        bound: what it was passed that ends with it.
         timeout: the task's own timeout in seconds, ``None`` for none.
         expired: ``True`` once the task's own timeout has passed.
         nested: ``True`` if it was spawned from inside a running task of the same process: it must not wait for a
@@ -45,6 +48,7 @@ class Task:
 
     # Few tasks set these: the others read the value of the class, and stay small.
     abandon: bool = False
+    bound: tuple[Bound, ...] | None = None
     expired: bool = False
     interrupt: bool = False
     nested: bool = False
@@ -147,6 +151,10 @@ class Task:
         self._state = TaskState.DONE  # what `move` does, without the table: every other state may become DONE
         if events.listeners:
             self.moved(old, TaskState.DONE)
+        if self.bound is not None:
+            for one in self.bound:
+                one.task_ended(self.id)
+            self.bound = None
         self.settled()
 
     def settle_cancelled(self) -> None:

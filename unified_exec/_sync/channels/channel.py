@@ -9,6 +9,7 @@ from ...errors import ChannelClosed
 from .calls import check_cancelled, end_of, give_turn, note_sent
 from .core import ChannelCore
 from .local_form import NOTHING
+from .sender import ChannelSender
 from .sleepers import refuse_on_loop
 
 T = TypeVar("T")
@@ -85,7 +86,17 @@ class Channel(ChannelCore, Generic[T]):
 
         Waiting senders get it too. Closing twice is fine. From any thread.
         """
-        self._form.close()
+        self._close()
+
+    def sender(self) -> ChannelSender[T]:
+        """Return a counted send end. When the last one has ended, the channel is closed.
+
+        Use it in a ``with`` block, or pass it to the task that sends: it ends with that task, or with its process.
+
+        Raises:
+            ChannelClosed: the channel is closed.
+        """
+        return self._sender()
 
     def send_nowait(self, item: T) -> None:
         """Send an item if there is room now.

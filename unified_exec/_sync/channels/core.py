@@ -13,6 +13,8 @@ from ..._wire.pickling.shared_refs import ByDescriptors, pickled_here
 from ..._worker import context, shared_object
 from ...errors import ChannelClosed
 from .local_form import NOTHING, LocalForm
+from .send_ends import OpenEnds, close_cell, open_cell
+from .sender import ChannelSender
 
 if TYPE_CHECKING:
     from .shared_form import SharedForm
@@ -31,12 +33,13 @@ class ChannelCore(ByDescriptors):
         holders: the workers that have been sent its descriptors.
     """
 
-    __slots__ = ("__weakref__", "_capacity", "_form", "_name", "holders", "token")
+    __slots__ = ("__weakref__", "_capacity", "_ends", "_form", "_name", "holders", "token")
 
     def __init__(self, capacity: int, name: str | None) -> None:
         self._capacity = capacity
         self._name = name
         self._form: LocalForm | SharedForm = LocalForm(capacity)
+        self._ends = OpenEnds()
         self.token = b""
 
     # -- between processes
@@ -55,7 +58,8 @@ class ChannelCore(ByDescriptors):
         """
         form = self._form
         if isinstance(form, LocalForm):
-            form.move(self._take_over)
+            with self._ends.lock:
+                form.move(self._take_over)
 
     def _take_over(self, items: list[Any], closed: bool) -> None:
         from .memory import create
@@ -69,6 +73,8 @@ class ChannelCore(ByDescriptors):
             sent += shared.try_put_many(packed[sent:])
         if closed:
             shared.close()
+        else:
+            self._ends.share(shared)
         self._become(os.urandom(16), shared)
 
     def _become(self, token: bytes, form: SharedForm) -> None:
@@ -85,6 +91,36 @@ class ChannelCore(ByDescriptors):
     def holder_died(self) -> None:
         form: Any = self._form
         form.look_for_dead()
+
+    # -- send ends, and the close
+
+    def _sender(self) -> ChannelSender[Any]:
+        with self._ends.lock:
+            form: Any = self._form
+            if form.closed:
+                raise ChannelClosed(repr(self), True)
+            end = ChannelSender[Any](self, None if isinstance(form, LocalForm) else open_cell(form))
+            self._ends.add(end)
+        return end
+
+    def _end_closed(self, end: ChannelSender[Any], dropped: bool) -> None:
+        """A send end that was opened in this process is closed; if `dropped`, by a finalizer, which must not wait."""
+        self._ends.remove(end)
+        form: Any = self._form
+        if end.place is not None:
+            close_cell(end.place, ours=True)
+        elif not self._ends and isinstance(form, LocalForm):
+            if dropped:
+                form.do_late(self._close)
+            else:
+                self._close()
+
+    def _close(self) -> None:
+        while True:
+            form: Any = self._form
+            form.close()
+            if form is self._form:
+                return
 
     # -- one look, without waiting
 

@@ -3,7 +3,7 @@
     free      pipe of the numbers of free slots, 4 bytes each; at the start all of them
     filled    pipe of the numbers of filled slots, in the order in which they were filled
     closed    readable for ever once the channel is closed
-    memory    gate, closed, capacity, slot size, lost; seats; headers; slots; spill region
+    memory    gate, closed, capacity, slot size, lost, ends made; seats; send ends; headers; slots; spill region
 
 A *seat* belongs to one process: state, pid, start time. Its state is one word, so that one store changes all of it:
 busy or not; the items that the operation under way has taken out; those that were taken out before and have not been
@@ -23,7 +23,7 @@ from mmap import mmap
 from ..._platform import posix
 from ...errors import SerializationError
 
-GATE, CLOSED, CAPACITY, SLOT, LOST = range(5)
+GATE, CLOSED, CAPACITY, SLOT, LOST, ENDS_MADE = range(6)
 SEATS = 16
 SEATS_MAX = 256
 STATE, PID, START = range(3)
@@ -34,7 +34,11 @@ USE = 3
 TAKING, TAKEN = 8, 32
 """The bits from which on it counts what the operation has taken out, and what was taken out before."""
 COUNT = (1 << 24) - 1
-HEADERS = SEATS + SEAT_SIZE * SEATS_MAX
+ENDS = SEATS + SEAT_SIZE * SEATS_MAX
+ENDS_MAX = 4096
+OWNED = 16
+"""The bit of the cell of a send end from which on it holds its number; below is the seat, plus one, of its opener."""
+HEADERS = ENDS + ENDS_MAX
 EMPTY, FULL, SPILLED, PARTS = range(4)
 """States of a slot: in the last two its item lies in the spill region, as a pickle or with its buffers."""
 STATES = 3

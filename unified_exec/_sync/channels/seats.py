@@ -20,10 +20,14 @@ from ...errors import SerializationError
 from .memory import (
     COUNT,
     DEAD,
+    ENDS,
+    ENDS_MADE,
+    ENDS_MAX,
     GATE,
     HEADERS,
     IN_USE,
     LOST,
+    OWNED,
     OWNER,
     PID,
     SEAT_SIZE,
@@ -43,8 +47,10 @@ from .memory import (
 __all__ = [
     "audit",
     "audit_is_due",
+    "close_ends_of_dead",
     "find_dead",
     "free_seat",
+    "record_lock",
     "renew_lock",
     "someone_is_busy",
     "take_seat",
@@ -63,7 +69,7 @@ def renew_lock() -> None:
 
 
 @contextmanager
-def _record_lock(fd: int, wait: bool) -> Iterator[bool]:
+def record_lock(fd: int, wait: bool) -> Iterator[bool]:
     """Hold the one record lock of the page; the kernel lets go of it when this process dies."""
     with _threads:
         try:
@@ -84,10 +90,11 @@ def take_seat(memory: ChannelMemory) -> int:
         SerializationError: all seats are taken by living processes.
     """
     words = memory.words
-    with _record_lock(memory.fds[4], True):
-        for seat in range(SEATS, HEADERS, SEAT_SIZE):
+    with record_lock(memory.fds[4], True):
+        for seat in range(SEATS, ENDS, SEAT_SIZE):
             pid = words[seat + PID]
             if not pid or (not words[seat + STATE] and _is_dead(pid, words[seat + START])):
+                _close_ends(memory, seat)
                 words[seat + START] = _state_and_start(os.getpid())[1]
                 words[seat + PID] = os.getpid()
                 return seat
@@ -101,6 +108,7 @@ def take_seat(memory: ChannelMemory) -> int:
 def free_seat(memory: ChannelMemory, seat: int) -> None:
     words = memory.words
     if words[seat + PID] == os.getpid():
+        _close_ends(memory, seat)
         words[seat + STATE] = words[seat + PID] = 0
 
 
@@ -110,7 +118,7 @@ def someone_is_busy(memory: ChannelMemory) -> bool:
 
 
 def _states(memory: ChannelMemory) -> list[int]:
-    return memory.words[SEATS + STATE : HEADERS : SEAT_SIZE].tolist()
+    return memory.words[SEATS + STATE : ENDS : SEAT_SIZE].tolist()
 
 
 def _use(memory: ChannelMemory) -> set[int]:
@@ -144,7 +152,7 @@ def audit(memory: ChannelMemory, dead: list[int], patience: float) -> bool:
         whether it is done, or another process does it; otherwise try again later.
     """
     words = memory.words
-    with _record_lock(memory.fds[4], False) as held:
+    with record_lock(memory.fds[4], False) as held:
         if not held:
             return True
         for seat in dead:
@@ -192,8 +200,35 @@ def _count_lost(memory: ChannelMemory, seat: int) -> None:
         taking = max(0, (state >> TAKING & COUNT) - back)
         words[seat + START] = _SUM | words[LOST] + taking + (state >> TAKEN)
     words[LOST] = words[seat + START] ^ _SUM
+    _close_ends(memory, seat)
     words[seat + STATE] = 0
     words[seat + PID] = 0
+
+
+def close_ends_of_dead(memory: ChannelMemory) -> None:
+    """Close the send ends that dead processes had opened."""
+    words = memory.words
+    if not words[ENDS_MADE]:
+        return
+    owners = {cell & (1 << OWNED) - 1 for cell in words[ENDS : ENDS + ENDS_MAX].tolist()} - {0}
+    if any(_seat_is_dead(memory, owner - 1) for owner in owners):
+        with record_lock(memory.fds[4], True):
+            for owner in owners:
+                if _seat_is_dead(memory, owner - 1):
+                    _close_ends(memory, owner - 1)
+
+
+def _seat_is_dead(memory: ChannelMemory, seat: int) -> bool:
+    return _is_dead(memory.words[seat + PID], memory.words[seat + START])
+
+
+def _close_ends(memory: ChannelMemory, seat: int) -> None:
+    """Close the send ends of a seat whose process has gone."""
+    words = memory.words
+    if words[ENDS_MADE]:
+        for cell in range(ENDS, ENDS + ENDS_MAX):
+            if words[cell] and words[cell] & (1 << OWNED) - 1 == seat + 1:
+                words[cell] = 0
 
 
 def _is_dead(pid: int, start: int) -> bool:

@@ -39,6 +39,7 @@ from .memory import (
     waiting,
 )
 from .packing import PackedItem, pack, spill, unpack, unspill
+from .send_ends import none_is_open
 
 _GATE_STUCK = 0.02
 """Seconds at a shut gate after which a waiter finds out whether the auditor has died."""
@@ -243,6 +244,9 @@ class Slots:
 
     def look_for_dead(self, patience: float = _PATIENCE) -> bool:
         """Give back what dead processes held, if any did; ``False`` if that must be tried again."""
+        seats.close_ends_of_dead(self.memory)
+        if not self.closed and none_is_open(self.memory):
+            self.close()
         dead = seats.find_dead(self.memory)
         if not dead and not seats.audit_is_due(self.memory):
             return True

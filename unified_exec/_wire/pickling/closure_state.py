@@ -14,7 +14,7 @@ from weakref import ref as weak
 from .code_facts import facts_of
 from .kinds import SET_BY_LRU_CACHE, CachedFunction
 from .sent_home import home_of_function, importable, place_of
-from .shared_refs import ByDescriptors
+from .shared_refs import Unchanging
 
 __all__ = ["CaptureSnapshot", "Mutable", "identity_of", "is_atom", "is_by_name", "same_items", "snapshots_of"]
 
@@ -134,7 +134,7 @@ def _noted(keys: Iterable[Any], container: Any, queue: list[Any]) -> tuple[tuple
 def _note(value: Any, queue: list[Any]) -> tuple[object, bool]:
     if value is _MISSING or is_atom(value):
         return value, False
-    if isinstance(value, ByDescriptors):
+    if isinstance(value, Unchanging):
         return weak(value), True  # it is the same object, under the same token, for good
     if isinstance(value, (type, types.FunctionType, CachedFunction)) and place_of(value) is not None:
         return weak(value), True  # watched where it lives

@@ -9,12 +9,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
-__all__ = ["ByDescriptors", "pickled_here", "shared_of"]
+__all__ = ["ByDescriptors", "Unchanging", "pickled_here", "shared_of"]
 
 _thread = _local()
 
 
-class ByDescriptors:
+class Unchanging:
+    """What is the same object for good wherever it is captured: a function that refers to it need be sent only once."""
+
+    __slots__ = ()
+
+
+class ByDescriptors(Unchanging):
     """What is pickled as a token. Its descriptors are sent to each worker once, before the first call that needs them.
 
     Attributes:
