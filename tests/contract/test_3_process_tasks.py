@@ -25,7 +25,7 @@ from unified_exec import (
     TaskScope,
     TaskState,
 )
-from unified_exec._pools.process.worker import Worker
+from unified_exec._pools.process import worker as worker_module
 from unified_exec._rules import prefetch
 
 pytestmark = pytest.mark.every_loop
@@ -243,10 +243,10 @@ async def test_a_finalizer_may_cancel_a_task_while_another_is_being_sent(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The collector may run it when that other lies in the socket and the sending has not returned."""
-    send = Worker._send_shared
+    send = worker_module.send_in_block
 
-    def send_and_collect(worker: Worker, task: Any, *message: Any) -> None:
-        send(worker, task, *message)
+    def send_and_collect(*message: Any) -> None:
+        send(*message)
         before.cancel()
 
     async with ProcessPool(1) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
@@ -256,7 +256,7 @@ async def test_a_finalizer_may_cancel_a_task_while_another_is_being_sent(
         await folder.started("held")
         before = scope.spawn(len, bytes(100_000), on="process")
         with monkeypatch.context() as patch:
-            patch.setattr(Worker, "_send_shared", send_and_collect)
+            patch.setattr(worker_module, "send_in_block", send_and_collect)
             handle = scope.spawn(len, bytes(100_000), on="process")
         assert before.cancelled()
         folder.release("held")

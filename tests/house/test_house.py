@@ -21,6 +21,7 @@ FOREIGN = {
     "_get_running_loop": "asyncio._get_running_loop, which answers where the public one raises",
     "_exit": "os._exit, a public function despite its name",
     "_is_gil_enabled": "sys._is_gil_enabled, likewise",
+    "_make": "of every NamedTuple, public despite its name",
 }
 """Private names of other projects that the package reads, and why. Everything else private stays in its folder."""
 

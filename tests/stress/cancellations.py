@@ -19,9 +19,7 @@ from typing import Any
 import anyio
 
 from tests.stress import victims
-from unified_exec import Collect, ProcessPool, TaskHandle, TaskScope, TaskState
-from unified_exec._tasks import events
-from unified_exec._tasks.task import TaskMoved
+from unified_exec import Collect, ProcessPool, TaskHandle, TaskScope, TaskState, observe
 
 WORKERS = 2
 AT_ONCE = 24
@@ -124,11 +122,10 @@ async def storm(count: int, seed: int, folder: Path) -> Report:
     journal.touch()
     (folder / "a_slow_module.py").write_text(victims.MODULE)
 
-    def settled(move: TaskMoved) -> None:
-        if move.new is TaskState.DONE:
-            report.ends[move.task.name] += 1
+    def settled(events: list[Any]) -> None:
+        report.ends.update(event.name for event in events)
 
-    unwatch = events.watch(settled)
+    unwatch = observe.watch(settled, kinds={"task.settled"})
     try:
         async with ProcessPool(
             WORKERS, grace=GRACE, initializer=victims.open_journal, initargs=(str(journal), str(folder))

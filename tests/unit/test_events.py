@@ -1,76 +1,50 @@
-"""Watching tasks move: free when off, harmless when broken."""
+"""What a task tells of itself: nothing while nobody listens."""
 
 from __future__ import annotations
-
-import logging
-from collections.abc import Iterator
 
 import pytest
 
 from unified_exec import TaskState
 from unified_exec._tasks import events
-from unified_exec._tasks import task as task_module
-from unified_exec._tasks.task import Task, TaskMoved
+from unified_exec._tasks.task import Task
 from unified_exec._tasks.types import Outcome
-
-
-@pytest.fixture(autouse=True)
-def nobody_is_left_watching() -> Iterator[None]:
-    yield
-    assert events.listeners == ()
 
 
 def run_one() -> Task:
     task = Task("t", print, (), "thread", None)
-    task.move(TaskState.RUNNING)
+    task.note_spawner(0) if events.rows is not None else None
+    task.begin()
     task.settle(Outcome(1))
     return task
 
 
-def test_each_move_is_told_to_every_listener() -> None:
-    seen: list[TaskMoved] = []
-    again: list[TaskMoved] = []
-    ends = [events.watch(seen.append), events.watch(again.append)]
-    task = run_one()
-    for end in ends:
-        end()
-    run_one()
-    moves = [(TaskState.QUEUED, TaskState.RUNNING), (TaskState.RUNNING, TaskState.DONE)]
-    assert [(event.old, event.new) for event in seen] == moves
-    assert all(event.task is task for event in seen)
-    assert len(again) == 2
-    assert repr(seen[0]) == "TaskMoved('t', queued -> running)"
-
-
 def test_nothing_is_built_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task_module, "TaskMoved", None)  # building one would raise
+    monkeypatch.setattr(events, "emit", None)  # calling it would raise
+    monkeypatch.setattr(events, "emit_move", None)
+    assert run_one().state is TaskState.DONE
+
+
+def test_rows_tell_once_for_each_task_and_moves_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[object, ...]] = []
+    monkeypatch.setattr(events, "rows", told.append)
     run_one()
-
-
-def test_a_listener_that_raises_is_logged_and_dropped(caplog: pytest.LogCaptureFixture) -> None:
-    def broken(event: TaskMoved) -> None:
-        calls.append(event)
-        raise ValueError("listener")
-
-    calls: list[TaskMoved] = []
-    seen: list[TaskMoved] = []
-    events.watch(broken)
-    end = events.watch(seen.append)
-    with caplog.at_level(logging.ERROR, "unified_exec"):
-        task = run_one()
-    end()
-    assert task.state is TaskState.DONE
-    assert (len(calls), len(seen)) == (1, 2)
-    assert "a task listener failed and is dropped" in caplog.text
-
-
-def test_watching_may_be_ended_twice_and_while_it_is_told() -> None:
-    def once(event: TaskMoved) -> None:
-        seen.append(event)
-        end()
-
-    seen: list[TaskMoved] = []
-    end = events.watch(once)
+    assert [row[1] for row in told] == ["task.settled"]
+    monkeypatch.setattr(events, "moves", told.append)
+    told.clear()
     run_one()
-    end()
-    assert len(seen) == 1
+    assert [row[1] for row in told] == ["task.spawned", "task.started", "task.settled"]
+    numbers = [row[0] for row in told]
+    assert numbers == sorted(set(numbers))
+
+
+def test_an_event_keeps_nothing_of_the_task_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[object, ...]] = []
+    monkeypatch.setattr(events, "rows", told.append)
+    task = Task("t", print, (), "thread", None)
+    try:
+        raise ValueError("failed")
+    except ValueError as error:
+        task.settle(Outcome(error=error))
+    plain = (str, int, float, bool, type(None))
+    assert all(isinstance(field, plain) for row in told for field in row)
+    assert "ValueError: failed" in str(told[0][-1])

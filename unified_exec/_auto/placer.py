@@ -241,4 +241,6 @@ class AdaptivePlacement:
 
     def launch(self, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None, items: int) -> None:
         assert backend is not None
+        if items > 1:
+            handle.items = items
         start(self._scope, handle, backend, timeout, self._record, items, self._record.model.due())

@@ -71,7 +71,6 @@ class TaskHandle(Task, Generic[T]):
     owner: TaskOwner
 
     # See `Task`: few tasks set these.
-    attempts: int = 1
     by_scope: bool = False
     context: Context | None = None  # of the spawn, if a policy of the user judges in it
     decision: Decision | None = None

@@ -25,7 +25,13 @@ def call_later_apart(adapter: LoopAdapter, delay: float, fn: Callable[..., objec
 
 
 class LoopAdapter(ABC):
-    """What a backend needs of an event loop. For the loop's own thread, except where a method says otherwise."""
+    """What a backend needs of an event loop. For the loop's own thread, except where a method says otherwise.
+
+    Attributes:
+        kind: what the event loop is: ``"asyncio"``, ``"uvloop"``, ``"trio"``, ...
+    """
+
+    kind = "other"
 
     @abstractmethod
     def call_soon(self, fn: Callable[..., object], *args: Any) -> None:

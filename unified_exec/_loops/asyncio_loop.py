@@ -85,6 +85,7 @@ class AsyncioAdapter(LoopAdapter):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, forget: Callable[[Any, None], object]) -> None:
         self.loop = loop
+        self.kind = type(loop).__module__.partition(".")[0]
         self._forget = forget
         self._at_end: list[WeakMethod[Callable[[], object]]] = []
         self._end_signal: AsyncGenerator[None, None] | None = None

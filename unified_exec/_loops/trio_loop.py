@@ -44,6 +44,8 @@ class _TrioTimer(Timer):
 class TrioAdapter(LoopAdapter):
     """Adapts one trio run."""
 
+    kind = "trio"
+
     def __init__(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
         self._readers: dict[int, trio.CancelScope] = {}

@@ -43,6 +43,8 @@ class FixedPlacement:
         return self._choice
 
     def launch(self, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None, items: int) -> object:
+        if items > 1:
+            handle.items = items
         return self._scope.launch(handle, backend, timeout)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from _thread import get_ident
 from collections.abc import Callable, Coroutine, MutableMapping
@@ -18,12 +17,15 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from .._handles import validation
 from .._handles.handle import TaskHandle
+from .._handles.open_scopes import OpenScope
 from .._loops.deadlines import enclosing_deadline, nearest, spawned_in_thread_task
 from .._pools import default_pools
 from .._rules.dispatch import AUTO, call_name
 from .._rules.policies import Verdict
+from .._tasks import events
 from .._tasks.current import current
 from .coroutine import run_coroutine
+from .debugging import DEBUG, watch_loop
 from .ending import DECIDED, Ending
 from .exit_errors import final_error, raise_as_it_is
 from .placement import auto_placer, resolve
@@ -39,11 +41,8 @@ if TYPE_CHECKING:
     from ..abc import Backend
     from ..observe.watchdog import Stall
 
-DEBUG = os.environ.get("UNIFIED_EXEC_DEBUG", "").strip().lower() not in ("", "0", "false", "no", "off")
-"""Whether every scope watches its event loop."""
 
-
-class ScopeEngine:
+class ScopeEngine(OpenScope):
     """Starts, stops and settles the tasks of one open scope. Every method is called in the thread of its event loop.
 
     Args:
@@ -52,7 +51,6 @@ class ScopeEngine:
         name, policy, timeout, processes, threads, debug: the arguments of the `TaskScope`.
 
     Attributes:
-        is_open: tasks may be spawned.
         ending: what has cut the scope short.
     """
 
@@ -67,15 +65,11 @@ class ScopeEngine:
         threads: Backend | None,
         debug: bool | Callable[[Stall], object],
     ) -> None:
-        self.adapter = adapter
-        self.is_open = True
-        self._name = name
+        super().__init__(adapter, name, policy, timeout)
         self._processes = processes
         self._threads = threads
         self._group = group
         self._around = group.cancel_scope
-        self._thread = get_ident()
-        self._task = adapter.current_task()
         self._enclosing = enclosing_deadline()
         self._outcomes = PolicyState(policy)
         self.ending = Ending(name, timeout, self._around, self._outcomes)
@@ -84,13 +78,7 @@ class ScopeEngine:
         self._parts: set[ScopePart] = set()
         self._limits: MutableMapping[object, Gate] | None = None
         if debug is not False or DEBUG:
-            self._watch_loop(debug)
-
-    def _watch_loop(self, debug: object) -> None:
-        from ..observe.watchdog import Subscription  # only with debug=True: it brings `threading`
-
-        code, hook = run_coroutine.__code__, debug if callable(debug) else None
-        self.attach(Subscription(self.adapter, self._thread, code, hook))
+            watch_loop(self, self.thread, debug)
 
     # -- starting tasks
 
@@ -111,7 +99,7 @@ class ScopeEngine:
         place, backend = resolve(self, fn, on)
         if timeout is not None or interrupt or abandon:
             validation.check_spawn_options(fn, on, place, backend, timeout, interrupt, abandon)
-        if self._thread != get_ident():
+        if self.thread != get_ident():
             raise RuntimeError(validation.wrong_thread(fn))
         if name is None:
             name = fn.__qualname__ if type(fn) is FunctionType else call_name(fn)
@@ -161,8 +149,11 @@ class ScopeEngine:
         """Start a task that was made for this scope; ``backend`` is ``None`` for the event loop."""
         if timeout == INF:
             timeout = None
-        if current.get() is not None and spawned_in_thread_task():
+        spawner = current.get()
+        if spawner is not None and spawned_in_thread_task():
             handle.nested = True
+        if events.rows is not None:
+            handle.note_spawner(0 if spawner is None else spawner.id)
         if backend is None:
             self._launch_coroutine(handle, timeout)
             return handle
@@ -177,7 +168,12 @@ class ScopeEngine:
             return handle
         if self._outcomes.is_custom:
             handle.context = copy_context()
-        remote.submit(handle, backend)
+        try:
+            remote.submit(handle, backend)
+        except BaseException:
+            if events.rows is not None:
+                handle.emit_settled("refused", None)
+            raise
         if timeout is not None and handle.outcome is None:
             handle.start_clock(timeout)
         return handle
@@ -247,6 +243,9 @@ class ScopeEngine:
         """Return the tasks that have not ended."""
         return [*self._remote.tasks, *self._local]
 
+    def lanes(self) -> list[tuple[TaskHandle[Any], object]]:
+        return [*self._remote.tasks.items(), *((handle, None) for handle in list(self._local))]
+
     def restart_delay(self, error: Exception) -> float | None:
         """Seconds until the policy wants a task that failed with `error` to be started again; ``None`` if never."""
         return self._outcomes.restart(error, time.monotonic())
@@ -279,7 +278,7 @@ class ScopeEngine:
 
     def stop_task(self, handle: TaskHandle[Any], reason: str | None) -> None:
         """Stop one task of this scope. Called by the handle."""
-        if self._thread != get_ident():
+        if self.thread != get_ident():
             raise RuntimeError(validation.wrong_thread_to_cancel(handle))
         lane = self._remote.tasks.get(handle)
         if lane is not None:
@@ -301,13 +300,13 @@ class ScopeEngine:
         """
         raised: BaseException | None = None
         final: BaseException | None = None
-        wrong = None if self._task is self.adapter.current_task() else wrong_task(kind)
+        wrong = None if self.host is self.adapter.current_task() else wrong_task(kind)
         try:
             if exc is not None:
                 self.ending.note_body_raised()
             self._remote.leave()
             try:
-                if wrong is None or self.adapter.task_has_ended(self._task):
+                if wrong is None or self.adapter.task_has_ended(self.host):
                     swallowed = await self._group.__aexit__(kind, exc, tb)
                 else:
                     self._around.deadline = INF  # it would strike the task that entered the scope, for nothing
@@ -323,9 +322,9 @@ class ScopeEngine:
                 except BaseException as error:
                     raised = raised or error
             if wrong is not None:
-                raised, wrong.__cause__ = wrong, final_error(self, self._name, None, self._outcomes, self.ending)
+                raised, wrong.__cause__ = wrong, final_error(self, self.name, None, self._outcomes, self.ending)
                 raise wrong
-            final = final_error(self, self._name, raised, self._outcomes, self.ending)
+            final = final_error(self, self.name, raised, self._outcomes, self.ending)
             if final is None:
                 return raised is not None or bool(swallowed)
             if final is exc:
@@ -334,12 +333,14 @@ class ScopeEngine:
                 raise final
             raise_as_it_is(final)
         finally:
+            if events.rows is not None:
+                self.emit_closed(final or raised, self._outcomes.tally)
             # No cycle from an error over its traceback to this frame and back.
             del raised, final, wrong, exc, tb, kind
             for part in tuple(self._parts):
                 part.scope_ended()
             self._outcomes.forget()
-            self._task = None
+            self.host = None
 
 
 KEPT_WHOLE = (ScopeEngine, RemoteTasks, PolicyState, TaskHandle)

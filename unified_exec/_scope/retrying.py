@@ -12,6 +12,7 @@ import anyio
 
 from .._handles.cancelled import is_own_cancellation
 from .._sync.waiters import LoopWaiter, Permit, enter, newest_permit
+from .._tasks import events
 from .._tasks.task import Task
 from .._tasks.types import Outcome, TaskState
 from ..abc import Lane
@@ -58,6 +59,8 @@ async def run_attempts(
             delay = None if cancelled else retry_delay(handle, plan, error)
             if delay is None:
                 raise
+            if events.rows is not None:
+                events.emit(events.TASK_TRIED, handle.id, handle.attempts, type(error).__name__, delay)
         await anyio.sleep(delay)
         handle.attempts += 1
 
@@ -66,6 +69,8 @@ class Attempt(Task):
     """One attempt to run a task in a pool. Its outcome goes to the `RetryingLane`, which settles the handle."""
 
     __slots__ = ("_retrying",)
+
+    silent = True  # events tell of the handle
 
     def __init__(self, handle: TaskHandle[Any], retrying: RetryingLane) -> None:
         assert handle.fn is not None
@@ -77,8 +82,9 @@ class Attempt(Task):
         self.abandon = handle.abandon
         self.nested = handle.nested
 
-    def moved(self, old: TaskState, new: TaskState) -> None:
-        pass  # listeners see the moves of the handle only
+    @property
+    def event_id(self) -> int:
+        return self._retrying.handle.id
 
     def on_message(self, message: Any) -> None:
         self._retrying.on_message(message)
@@ -168,10 +174,14 @@ class RetryingLane(Lane):
         waiter.outer = self._context.run(newest_permit.get)
         if limit.acquire_nowait_or_enqueue(waiter):
             self._on_permit(attempt)
+        elif events.rows is not None:
+            events.emit(events.WAIT_BEGUN, self.handle.id, repr(limit)[:200], 0)
 
     def _on_permit(self, attempt: Attempt) -> None:
         assert self._waiter is not None
         self._permit, self._waiter = self._waiter.permit, None
+        if events.rows is not None:
+            events.emit(events.WAIT_ENDED, self.handle.id, repr(self._plan.limit)[:200])
         try:
             self._send(attempt)
         except BaseException:
@@ -215,6 +225,8 @@ class RetryingLane(Lane):
         self._attempt = None
         self._release()
         handle.worker = attempt.worker
+        if events.rows is not None:
+            handle.note_attempt(attempt)
         if handle.started_at is None:
             handle.started_at = attempt.started_at
         delay = None
@@ -227,4 +239,6 @@ class RetryingLane(Lane):
             handle.finished_at = attempt.finished_at
             handle.settle(outcome)
         else:
+            if events.rows is not None:
+                events.emit(events.TASK_TRIED, handle.id, handle.attempts, type(outcome.error).__name__, delay)
             self._timer = self._adapter.call_later(delay, self._again)

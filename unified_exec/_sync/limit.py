@@ -7,9 +7,11 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from .._loops.adapter import Waiter as LoopWakeup
 from .._loops.current import current_adapter
+from .._tasks import events
 from .._tasks.current import current, on_event_loop
-from .waiters import LoopWaiter, Permit, ThreadWaiter, Waiter, enter, newest_active, newest_permit
+from .waiters import LoopWaiter, Permit, ThreadWaiter, Waiter, enter, newest_active, newest_permit, tell_wait
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -54,12 +56,19 @@ class Gate(ABC):
             waiter.on_granted = lambda _: wakeup.wake()
             try:
                 if not self.acquire_nowait_or_enqueue(waiter):
-                    await wakeup
+                    await self._told(wakeup) if events.rows is not None else await wakeup
             except BaseException:
                 self.cancel(waiter)
                 raise
         enter(waiter.permit)
         return self
+
+    async def _told(self, wakeup: LoopWakeup) -> None:
+        tell_wait(events.WAIT_BEGUN, self, len(self._queue))
+        try:
+            await wakeup
+        finally:
+            tell_wait(events.WAIT_ENDED, self)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
@@ -74,7 +83,11 @@ class Gate(ABC):
         waiter = ThreadWaiter()
         try:
             if not self.acquire_nowait_or_enqueue(waiter):
+                if events.rows is not None:
+                    tell_wait(events.WAIT_BEGUN, self, len(self._queue))
                 self._wait_in_thread(waiter)
+                if events.rows is not None:
+                    tell_wait(events.WAIT_ENDED, self)
         except BaseException:
             self.cancel(waiter)
             raise

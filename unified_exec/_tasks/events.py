@@ -1,39 +1,102 @@
-"""Watching the moves of tasks: free while nobody watches, harmless when a listener fails."""
+"""What the package tells while it runs, for `unified_exec.observe`. While nobody listens a site costs one test.
+
+A site reads `rows` or `moves`, and builds an event only if that is not ``None``, never while it holds a lock. It puts
+numbers and text into the event, never a task, a function or an exception: what is kept keeps nothing alive.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from functools import partial
+from time import monotonic
 from typing import Any
 
-Listener = Callable[[Any], object]
+from ..errors import TaskTimeout, WorkerCrashed
 
-# Replaced as a whole, never changed in place: `emit` may run in any thread.
-listeners: tuple[Listener, ...] = ()
+Sink = Callable[[tuple[Any, ...]], object]
+
+rows: Sink | None = None
+"""Gets what is told once for each task, and whatever is rare: scopes, workers, waits, cancellations."""
+moves: Sink | None = None
+"""Gets each step of each task as well. Only set while `rows` is."""
+
+numbers = itertools.count(1)
+"""The numbers of the events: a gap tells how many were dropped."""
+scope_numbers = itertools.count(1)
+"""The numbers of the scopes and executors of this process."""
+
+SCOPE_OPENED, SCOPE_CLOSED = "scope.opened", "scope.closed"
+TASK_SPAWNED, TASK_QUEUED, TASK_SENT, TASK_RETURNED = "task.spawned", "task.queued", "task.sent", "task.returned"
+TASK_STARTED, TASK_ASKED, TASK_TRIED, TASK_SETTLED = "task.started", "task.asked", "task.tried", "task.settled"
+WAIT_BEGUN, WAIT_ENDED = "wait.begun", "wait.ended"
+WORKER_STARTED, WORKER_READY, WORKER_RETIRED = "worker.started", "worker.ready", "worker.retired"
+WORKER_KILLED, WORKER_DIED = "worker.killed", "worker.died"
+
+TRACEBACKS_MAX = 200
+TRACEBACK_LINES = 40
+_places_told: set[tuple[str, str, int]] = set()
+"""Where the failures were raised whose tracebacks have been told: type, file and line."""
 
 
-def watch(listener: Listener) -> Callable[[], None]:
-    """Call `listener` with each event (see `task.TaskMoved`); returns a function that ends the watching.
-
-    The listener runs where the event happens and must be quick. One that raises is logged and dropped.
-    """
-    global listeners
-    listeners = (*listeners, listener)
-
-    def unwatch() -> None:
-        global listeners
-        listeners = tuple(kept for kept in listeners if kept is not listener)
-
-    return unwatch
+def emit(kind: str, *fields: Any) -> None:
+    """Tell an event of `rows`, now."""
+    sink = rows  # read once: another thread may switch it off
+    if sink is not None:
+        sink((next(numbers), kind, monotonic(), *fields))
 
 
-def emit(event: object) -> None:
-    """Call every listener. The caller checks `listeners` first, so that no event is built without one."""
-    global listeners
-    for listener in listeners:
-        try:
-            listener(event)
-        except Exception:
-            import logging
+def emit_move(kind: str, *fields: Any, at: float | None = None) -> None:
+    """Tell an event of `moves`, with the instant `at` or now."""
+    sink = moves
+    if sink is not None:
+        sink((next(numbers), kind, monotonic() if at is None else at, *fields))
 
-            logging.getLogger("unified_exec").exception("a task listener failed and is dropped: %r", listener)
-            listeners = tuple(kept for kept in listeners if kept is not listener)
+
+def function_name(fn: Any) -> str:
+    """The function that the user named, as ``module:qualname``; "" if it has no name."""
+    for _ in range(8):
+        if isinstance(fn, partial):
+            # A call of ours carries the user's function as its first argument.
+            ours = getattr(fn.func, "__module__", "").startswith("unified_exec.")
+            fn = fn.args[0] if ours and fn.args and callable(fn.args[0]) else fn.func
+        else:
+            break
+    name = getattr(fn, "__qualname__", None) or getattr(type(fn), "__qualname__", "")
+    return f"{getattr(fn, '__module__', None) or '?'}:{name}"[:200]
+
+
+def outcome_name(error: BaseException | None, cancelled: bool) -> str:
+    """The outcome of a task as the events tell it."""
+    if cancelled:
+        return "cancelled"
+    if error is None:
+        return "value"
+    if isinstance(error, WorkerCrashed):
+        return "crashed"
+    return "timed_out" if isinstance(error, TaskTimeout) else "error"
+
+
+def traceback_text(error: BaseException | None) -> str:
+    """The traceback of a failure, if it is the first from its line; "" for all others."""
+    if error is None or len(_places_told) >= TRACEBACKS_MAX:
+        return ""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    place = type(error).__name__, last.tb_frame.f_code.co_filename if last else "", last.tb_lineno if last else 0
+    if place in _places_told:
+        return ""
+    _places_told.add(place)
+    import traceback  # with the first failure
+
+    try:
+        lines = "".join(traceback.format_exception(error, limit=TRACEBACK_LINES))
+    except Exception:  # a `__str__` of the user's
+        return ""
+    return lines[-8000:]
+
+
+def forget_tracebacks() -> None:
+    """Begin anew: somebody begins to listen."""
+    _places_told.clear()

@@ -42,6 +42,10 @@ class Task:
         bound: what it was passed that ends with it.
         timeout: the task's own timeout in seconds, ``None`` for none.
         expired: ``True`` once the task's own timeout has passed.
+        attempts: the number of its attempt, the last one if it has ended: 1 unless it was tried again.
+        items: how many items of a map it carries, 1 if it is not a chunk.
+        parent: id of the task that spawned it, 0 for none.
+        silent: events tell nothing of it.
         nested: ``True`` if it was spawned from inside a running task of the same process: it must not wait for a
             worker that its own parent occupies.
     """
@@ -54,6 +58,14 @@ class Task:
     nested: bool = False
     stop_reason: str | None = None
     timeout: float | None = None
+    # What events tell of it, noted only while somebody listens.
+    attempts: int = 1
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    items: int = 1
+    parent: int = 0
+    sent_at: float | None = None
+    silent: bool = False
 
     __slots__ = (
         "__dict__",
@@ -108,21 +120,15 @@ class Task:
         if new not in NEXT[old]:
             raise IllegalMove(self.name, old, new)
         self._state = new
-        if events.listeners:
-            self.moved(old, new)
 
     def begin(self) -> None:
         """Note, in the thread of the owner's loop, that the function is about to be called; again with each new try."""
         if self._state is TaskState.QUEUED:
             self._state = TaskState.RUNNING
-            if events.listeners:
-                self.moved(TaskState.QUEUED, TaskState.RUNNING)
         if self.started_at is None:
             self.started_at = time.monotonic()
-
-    def moved(self, old: TaskState, new: TaskState) -> None:
-        """Emit the move; called only if there is a listener."""
-        events.emit(TaskMoved(self, old, new))
+        if events.moves is not None:
+            self.emit_started()
 
     @property
     def cancel_requested(self) -> bool:
@@ -135,6 +141,8 @@ class Task:
             return False
         self.stop_reason = reason
         self.move(TaskState.STOPPING)
+        if events.rows is not None and not self.silent:
+            events.emit(events.TASK_ASKED, self.id, reason or "")
         return True
 
     def settle(self, outcome: Outcome[Any]) -> None:
@@ -144,13 +152,13 @@ class Task:
         old = self._state
         if old is TaskState.DONE:
             raise IllegalMove(self.name, old, TaskState.DONE)
+        if events.rows is not None and not self.silent:
+            self.emit_settled(events.outcome_name(outcome.error, outcome.cancelled), outcome.error)
         self.outcome = outcome
         self.backend_data = self.location = self.args = self.fn = None
         if self.finished_at is None:
             self.finished_at = time.monotonic()
         self._state = TaskState.DONE  # what `move` does, without the table: every other state may become DONE
-        if events.listeners:
-            self.moved(old, TaskState.DONE)
         if self.bound is not None:
             for one in self.bound:
                 one.task_ended(self.id)
@@ -173,16 +181,58 @@ class Task:
     def settled(self) -> None:
         """Called once, after the outcome is set; a handle wakes its waiters and notifies its scope."""
 
+    # -- what is told of it; called only while somebody listens
 
-class TaskMoved:
-    """An event: a task went from one state to another."""
+    def note_spawner(self, parent: int, at: float | None = None) -> None:
+        """Tell that it was spawned, by the code of task `parent`; 0 if that is not a task."""
+        self.parent = parent
+        if events.moves is not None:
+            fn, scope = events.function_name(self.fn), getattr(self.owner, "number", 0)
+            fields = (self.id, self.name, fn, self.backend, scope, parent, self.items, self.deadline)
+            events.emit_move(events.TASK_SPAWNED, *fields, at=self.queued_at)
 
-    __slots__ = ("new", "old", "task")
+    def note_sent(self, worker: int, size: int, ahead: int, at: float) -> None:
+        """Tell that `worker` was sent it, `size` bytes, with `ahead` others before it."""
+        self.sent_at = at
+        self.bytes_sent = size
+        if events.moves is not None:
+            events.emit_move(events.TASK_SENT, self.event_id, worker, size, ahead, at=at)
 
-    def __init__(self, task: Task, old: TaskState, new: TaskState) -> None:
-        self.task = task
-        self.old = old
-        self.new = new
+    def emit_started(self, late: bool = False) -> None:
+        """Tell that its function is called; `late` if that is told after its end, because a worker called it."""
+        events.emit_move(events.TASK_STARTED, self.event_id, self.worker or 0, self.attempts, late, at=self.started_at)
 
-    def __repr__(self) -> str:
-        return f"TaskMoved({self.task.name!r}, {self.old.value} -> {self.new.value})"
+    def emit_settled(self, outcome: str, error: BaseException | None) -> None:
+        """Tell the whole life of the task. Its function is still there, the outcome is not set yet."""
+        events.emit(
+            events.TASK_SETTLED,
+            self.id,
+            self.name[:200],
+            events.function_name(self.fn),
+            self.backend,
+            getattr(self.owner, "number", 0),
+            self.parent,
+            self.items,
+            self.queued_at,
+            self.sent_at,
+            self.worker or 0,
+            self.attempts,
+            outcome,
+            "" if error is None else type(error).__name__,
+            self.started_at,
+            time.monotonic() if self.finished_at is None else self.finished_at,
+            self.bytes_sent,
+            self.bytes_received,
+            events.traceback_text(error),
+        )
+
+    def note_attempt(self, attempt: Task) -> None:
+        """Note what events will tell of its newest attempt."""
+        self.sent_at = attempt.sent_at
+        self.bytes_sent = attempt.bytes_sent
+        self.bytes_received = attempt.bytes_received
+
+    @property
+    def event_id(self) -> int:
+        """The id that events give it."""
+        return self.id

@@ -1,0 +1,39 @@
+"""Watching a program while it runs: events, the live tree, and recordings.
+
+    from unified_exec import observe
+
+    print(observe.dump())                                           # every scope and task, and why each waits
+    stop = observe.watch(print, kinds={"task.settled"})             # lists of events, in a thread of its own
+
+Nothing here costs anything until it is used. The names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .recording.schema import Event as Event
+    from .recording.watch import watch as watch
+
+_homes = {
+    "Event": ".recording.schema",
+    "watch": ".recording.watch",
+}
+
+__all__ = [*_homes]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    home = _homes.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(home, __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

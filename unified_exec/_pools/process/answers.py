@@ -6,6 +6,7 @@ import os
 import time
 
 from ..._rules import prefetch
+from ..._tasks import events
 from ..._tasks.types import Outcome
 from ..._wire import frames, protocol
 from ..._wire.frames import ProtocolError
@@ -103,6 +104,8 @@ class AnswerReader:
             worker.detail = worker.detail or str(exc)
             worker.connection.state = protocol.OVER
             self._group.not_idle(worker)
+            if events.rows is not None:
+                events.emit(events.WORKER_KILLED, worker.pid, 0, "protocol")
             worker.kill()
 
     def _on_event(self, worker: Worker, event: protocol.Event, fd: int | None) -> None:
@@ -121,6 +124,10 @@ class AnswerReader:
             stats.cost = prefetch.update_estimate(stats.cost, finished - started)
         task.started_at = started if kind != frames.UNSTARTED else None
         task.finished_at = finished
+        if events.rows is not None:
+            task.bytes_received = len(data)
+            if events.moves is not None and kind != frames.UNSTARTED:
+                task.emit_started(late=True)
         if worker.connection.state is not protocol.UP:
             self._group.give_back(worker)
         elif not worker.tasks:
@@ -139,9 +146,13 @@ class AnswerReader:
     def _on_other(self, worker: Worker, event: protocol.Event, fd: int | None) -> None:
         if type(event) is protocol.Ready:
             worker.stop_start_timer()
+            if events.rows is not None:
+                events.emit(events.WORKER_READY, worker.pid, time.monotonic() - worker.answered_at)
             self._starts.succeeded()
             self._group.rest(worker)
         elif type(event) is protocol.Leaving:
+            if events.rows is not None:
+                events.emit(events.WORKER_RETIRED, worker.pid)
             self._group.give_back(worker)
         elif type(event) is protocol.SignalAgain:
             self._group.adapter.call_later(SWALLOWED, worker.signal)

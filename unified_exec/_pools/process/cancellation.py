@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..._tasks import events
 from ..._tasks.task import Task
 from .decode_result import ENDING
 from .worker import Worker
@@ -101,6 +102,8 @@ class TaskCanceller:
         self._read_all(worker)
         if task.id in worker.tasks and not worker.reaped:
             worker.killed_for = task
+            if events.rows is not None:
+                events.emit(events.WORKER_KILLED, worker.pid, task.event_id, "grace")
             worker.connection.dismissed()
             worker.kill()
         group.rest(worker)

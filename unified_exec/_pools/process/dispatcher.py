@@ -12,6 +12,7 @@ from typing import Any
 from ..._loops.adapter import LoopAdapter, Timer
 from ..._platform.process_control import credentials
 from ..._rules import prefetch
+from ..._tasks import events
 from ..._tasks.task import Task
 from ..._tasks.types import Outcome
 from ..._wire import protocol
@@ -68,6 +69,8 @@ class Dispatcher:
             if task.outcome is not None:
                 return
         self._queue.push(task)
+        if events.moves is not None:
+            events.emit_move(events.TASK_QUEUED, task.event_id, self._registry.pool, self._queue.length - 1)
         if not self._recruiting:
             self._recruiting = True
             self._adapter.call_soon(self._recruit)

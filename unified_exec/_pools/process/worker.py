@@ -12,6 +12,7 @@ from ..._loops.adapter import Timer
 from ..._platform import process_control, shared_memory
 from ..._platform.posix import DONTWAIT, TELLS_END, is_full
 from ..._platform.shm_cache import BlockCache
+from ..._tasks import events
 from ..._tasks.task import Task
 from ..._wire import frames
 from ..._wire.frames import ProtocolError
@@ -23,6 +24,7 @@ from ..._worker import cancel_signal
 from ..._worker.connection import HAS_SETTINGS, STARTED, fd_message
 from ..._worker.settings import WorkerKind
 from .child import Child
+from .send_in_block import send_in_block
 from .worker_knowledge import NOTHING_NEW, WorkerKnowledge
 
 _SHUT_WR = 1
@@ -144,11 +146,12 @@ class Worker:
         task.location = self
         task.worker = self.pid
         sent = False
+        instant = None if events.rows is None else time.monotonic()  # before it is sent: the worker may be quick
         try:
             if not call.buffers and len(call.data) + len(function) <= frames.INLINE_MAX:
                 self.child.tasks.send(frames.pack_task(id, name, entry.id, function, call.data, task.deadline, flags))
             else:
-                self._send_shared(task, name, function, flags)
+                send_in_block(self.child, self.blocks, task, name, function, flags)
             sent = True
         except OSError as exc:
             if not is_full(exc):
@@ -156,6 +159,8 @@ class Worker:
         finally:
             if not sent:
                 self._remove(task)
+        if instant is not None and sent:
+            task.note_sent(self.pid, call.size, len(tasks) - 1, instant)
         return sent
 
     def _remove(self, task: Task) -> None:
@@ -193,22 +198,6 @@ class Worker:
                 return  # full, or over: the memory goes with the worker
             self.signal()
 
-    def _send_shared(self, task: Task, name: bytes, function: bytes, flags: int) -> None:
-        call: EncodedCall = task.backend_data
-        inline_function = function if len(function) <= frames.INLINE_MAX else b""
-        # A function too large for a message travels as the first buffer, before those of the arguments.
-        extra = [] if inline_function or not function else [memoryview(function)]
-        if extra:
-            flags |= frames.FUNCTION_IN_SHARED
-        fd, table = shared_memory.write_block(call.data, [*extra, *call.buffers], self.blocks)
-        try:
-            message = frames.pack_task(
-                task.id, name, call.entry.id, inline_function, table, task.deadline, flags | frames.IN_SHARED
-            )
-            self.child.tasks.sendmsg([message], fd_message(fd))
-        finally:
-            os.close(fd)
-
     def take_back(self) -> list[Task]:
         """Take back every task the worker has not claimed; it will never start there."""
         back: list[Task] = []
@@ -229,6 +218,8 @@ class Worker:
             message = frames.unpack_task(memoryview(buffer)[:size])
             task = self.tasks[message.id]
             self._remove(task)
+            if events.moves is not None:
+                events.emit_move(events.TASK_RETURNED, task.event_id, self.pid)
             back.append(task)
 
     def started(self) -> int:
@@ -329,7 +320,10 @@ class Worker:
         """
         if self.reaped:
             return None
+        lost = self.started()
         code = self.child.reap()
+        if events.rows is not None:
+            events.emit(events.WORKER_DIED, self.pid, code, lost, self.detail or "")
         self.close()
         return code
 

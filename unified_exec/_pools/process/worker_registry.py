@@ -8,6 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 from ..._loops.adapter import LoopAdapter
 from ..._platform import process_control
+from ..._tasks import events
 from ..._worker.settings import WorkerKind
 from ...errors import WorkerStartError
 from . import disband
@@ -105,11 +106,13 @@ class WorkerRegistry(Generic[L]):
                 elif worker.kind is group.kind and worker.connection.open:
                     self._free.remove(worker)
                     return worker
-        return self._start(group.kind)
+        return self._start(group.kind, "queue")
 
-    def _start(self, kind: WorkerKind) -> Worker:
+    def _start(self, kind: WorkerKind, why: str) -> Worker:
         disband.reap_left()
         worker = self.spec.start(kind)
+        if events.rows is not None:
+            events.emit(events.WORKER_STARTED, worker.pid, self.pool, "process", why)
         with self._lock:
             self.workers.add(worker)
         return worker
@@ -120,7 +123,7 @@ class WorkerRegistry(Generic[L]):
             if self.closing or any(worker.kind is kind for worker in self._free):
                 return
         try:
-            worker = self._start(kind)
+            worker = self._start(kind, "spare")
         except WorkerStartError:
             return  # a group that needs one will be told
         self._set_free(worker)

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..._loops.adapter import call_later_apart
 from ..._platform import process_control
+from ..._tasks import events
 from ..._wire import protocol
 from ..._wire.frames import ProtocolError
 from ...errors import WorkerStartError
@@ -122,6 +123,8 @@ class WorkerWatcher:
         seconds = (self._registry.spec.start_timeout or 0.0) - left
         why = f"{sys.executable} did not become a worker within {seconds:g} s: is it Python? (see start_timeout)"
         self._starts.refused(worker, WorkerStartError(why))
+        if events.rows is not None:
+            events.emit(events.WORKER_KILLED, worker.pid, 0, "start_timeout")
         worker.kill()
 
     def _on_exit(self, worker: Worker) -> None:

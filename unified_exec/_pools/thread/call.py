@@ -10,6 +10,7 @@ from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..._loops.adapter import LoopAdapter
+from ..._tasks import events
 from ..._tasks.current import CurrentTask, consists_of, current
 from ..._tasks.inner_loops import cancellations
 from ..._tasks.loaded import loaded
@@ -124,6 +125,8 @@ class ThreadCall(CurrentTask):
             return  # abandoned before it began
         task.worker = get_ident()
         task.started_at = time.monotonic()
+        if events.moves is not None:
+            task.emit_started()
         try:
             if self.interruptible:
                 self.context.run(_enter_context, self)

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..._loops.adapter import LoopAdapter
+from ..._tasks import events
 from ..._tasks.current import current
 from ..._tasks.task import Task
 from ...abc import Lane, StreamReader
@@ -75,6 +76,8 @@ class ThreadLane(CallLane, Lane):
         finally:
             scheduler.lock.release()
             self._inside = before
+        if events.moves is not None:
+            events.emit_move(events.TASK_QUEUED, task.event_id, self.name, len(self.calls) - 1)
         if thread is not None and not scheduler.start(thread):
             self._no_thread(call)
 

@@ -6,12 +6,13 @@ import os
 import sys
 import threading
 import weakref
-from _thread import LockType, allocate_lock, start_new_thread
+from _thread import LockType, allocate_lock, get_ident, start_new_thread
 from collections import deque
 from collections.abc import Callable, Iterable
 from time import sleep
 
 from ..._platform.thread_name import name_thread
+from ..._tasks import events
 from .from_thread import enter
 from .queues import ABANDONED, ENDED, RUNNING, Call, FairCallQueues
 
@@ -174,6 +175,8 @@ class Scheduler:
         """What each thread does. Between calls it holds no reference to any."""
         thread.started = True
         name_thread(self._thread_name)
+        if events.rows is not None:
+            events.emit(events.WORKER_STARTED, get_ident(), self._thread_name, "thread", "queue")
         if threading.gettrace() is not None:  # a debugger or a coverage tool
             sys.settrace(threading.gettrace())
         if threading.getprofile() is not None:
@@ -198,6 +201,8 @@ class Scheduler:
                 if not thread.exits and (thread.wakeup.acquire(True, IDLE_SECONDS) or not self._retire(thread)):
                     continue
                 self.recheck_inbox()
+                if events.rows is not None:
+                    events.emit(events.WORKER_RETIRED, get_ident())
                 return
 
     def _next(self, thread: IdleThread, ended: Call | None) -> Call | None:

@@ -117,6 +117,11 @@ class EncodedCall(NamedTuple):
     shared: tuple[Any, ...]
     needs: tuple[Any, ...]
 
+    @property
+    def size(self) -> int:
+        """The bytes of arguments that travel."""
+        return len(self.data) + sum(buffer.nbytes for buffer in self.buffers)
+
 
 # By id: a dict with weak keys hashes and compares the user's objects, and is three times slower.
 _entries: dict[int, FunctionEntry] = {}

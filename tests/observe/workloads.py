@@ -1,0 +1,43 @@
+"""What the tests of `observe` run: functions that processes and threads call."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any
+
+from unified_exec import check_cancelled
+
+gates: dict[str, threading.Event] = {}
+
+
+def value(x: Any = 1) -> Any:
+    return x
+
+
+async def coroutine(x: Any = 1) -> Any:
+    return x
+
+
+def fails() -> None:
+    raise ValueError("wrong")
+
+
+def crashes() -> None:
+    os._exit(3)
+
+
+def until_cancelled() -> None:
+    while True:
+        check_cancelled()
+        time.sleep(0.001)
+
+
+def flaky(path: str) -> int:
+    """Fails the first time."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return 1
+    raise OSError("not yet")

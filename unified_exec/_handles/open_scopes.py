@@ -1,0 +1,66 @@
+"""The scopes whose blocks are entered, for those who look at the running program."""
+
+from __future__ import annotations
+
+import weakref
+from _thread import get_ident
+from collections.abc import Iterable
+from time import monotonic
+from typing import Any
+
+from .._loops.adapter import LoopAdapter
+from .._rules.policies import Tally
+from .._tasks import events
+from .._tasks.current import current
+from .handle import TaskHandle
+
+_open: set[weakref.ref[OpenScope]] = set()
+
+
+class OpenScope:
+    """A scope as those see it who look at the program. Made when the block is entered; read from any thread.
+
+    Attributes:
+        number: of the scope in this process, from 1.
+        name: the name it was given, or ``None``.
+        policy: the class of its policy.
+        opener: id of the task whose code entered the block, 0 if that is not a task of a scope.
+        opened_at: instant of `time.monotonic`.
+        thread: ident of the thread of its event loop.
+        timeout: in seconds, ``None`` for none.
+        host: the event loop's own task that entered the block; ``None`` once it has been left.
+        adapter: the event loop.
+        is_open: tasks may be spawned.
+    """
+
+    def __init__(self, adapter: LoopAdapter, name: str | None, policy: object, timeout: float | None) -> None:
+        opener = current.get()
+        self.adapter = adapter
+        self.is_open = True
+        self.name = name
+        self.number = next(events.scope_numbers)
+        self.policy = type(policy).__name__
+        self.opener = 0 if opener is None else opener.id
+        self.opened_at = monotonic()
+        self.thread = get_ident()
+        self.timeout = timeout
+        self.host = adapter.current_task()
+        _open.add(weakref.ref(self, _open.discard))
+        if events.rows is not None:
+            fields = (self.number, name or "", self.policy, self.opener, self.thread, adapter.kind, timeout)
+            events.emit(events.SCOPE_OPENED, *fields)
+
+    def emit_closed(self, error: BaseException | None, tally: Tally) -> None:
+        """Tell that its block has been left, with `error` if it raised one."""
+        outcome = "" if error is None else type(error).__name__
+        events.emit(events.SCOPE_CLOSED, self.number, outcome, tally.values, tally.errors, tally.cancelled)
+
+    def lanes(self) -> Iterable[tuple[TaskHandle[Any], object]]:
+        """The tasks that have not ended, each with the lane it was submitted to; ``None`` for coroutines."""
+        raise NotImplementedError
+
+
+def open_scopes() -> list[OpenScope]:
+    """The scopes that are open now, oldest first. From any thread."""
+    found = [scope for ref in list(_open) if (scope := ref()) is not None and scope.host is not None]
+    return sorted(found, key=lambda scope: scope.number)

@@ -1,0 +1,45 @@
+"""Sending a task whose call is too large for a message: in shared memory, with the descriptor of the block."""
+
+from __future__ import annotations
+
+import os
+
+from ..._platform import shared_memory
+from ..._platform.shm_cache import BlockCache
+from ..._tasks.task import Task
+from ..._wire import frames
+from ..._wire.pickling.functions import EncodedCall
+from ..._worker.connection import fd_message
+from .child import Child
+
+
+def send_in_block(
+    child: Child, blocks: BlockCache | None, task: Task, name: bytes, function: bytes, flags: int
+) -> None:
+    """Send `task` to a worker.
+
+    Args:
+        child: the worker's process.
+        blocks: memory that may be used again.
+        task: its call was encoded.
+        name: of the task.
+        function: what the worker must learn before.
+        flags: of the message.
+
+    Raises:
+        OSError: its socket is full, or no descriptor or no memory is left.
+    """
+    call: EncodedCall = task.backend_data
+    inline_function = function if len(function) <= frames.INLINE_MAX else b""
+    # A function too large for a message travels as the first buffer, before those of the arguments.
+    extra = [] if inline_function or not function else [memoryview(function)]
+    if extra:
+        flags |= frames.FUNCTION_IN_SHARED
+    fd, table = shared_memory.write_block(call.data, [*extra, *call.buffers], blocks)
+    try:
+        message = frames.pack_task(
+            task.id, name, call.entry.id, inline_function, table, task.deadline, flags | frames.IN_SHARED
+        )
+        child.tasks.sendmsg([message], fd_message(fd))
+    finally:
+        os.close(fd)
