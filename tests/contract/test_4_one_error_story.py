@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import io
 import os
-import socket
+import selectors
 import threading
 import traceback
 from collections.abc import Callable
@@ -134,7 +134,7 @@ async def test_what_would_end_a_program_arrives_as_a_remote_error(
 
 THINGS: dict[str, Callable[[], Any]] = {
     "lock": threading.Lock,
-    "socket": socket.socket,
+    "selector": selectors.DefaultSelector,
     "generator": lambda: (n for n in ()),
     "file": lambda: open(__file__),
     "stream": lambda: io.TextIOWrapper(io.BytesIO()),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.connection
+import os
+import socket
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.faults.programs import run_script
-from unified_exec import SerializationError, call
+from unified_exec import ProcessPool, SerializationError, SyncTaskScope, TaskScope, call, share
 
 
 def give_back(value: object) -> object:
@@ -21,20 +24,139 @@ def make_connection() -> object:
     return multiprocessing.Pipe()[0]
 
 
-WRAPS = {"bare": lambda it: it, "nested": lambda it: {"in": [it]}, "captured": lambda it: lambda: it}
+def make_socket() -> object:
+    one, other = socket.socketpair()
+    other.close()
+    return one
 
 
+def greet(conn: Any, name: str) -> str:
+    if isinstance(conn, socket.socket):
+        conn.sendall(name.encode())
+        return conn.recv(100).decode()
+    conn.send(name)
+    return str(conn.recv())
+
+
+def greet_nested(conn: Any) -> str:
+    with ProcessPool(1) as pool, SyncTaskScope(processes=pool) as scope:
+        return scope.spawn(greet, conn, "nested", on="process").result()
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+kept: Any = None
+
+
+def keep(conn: Any) -> None:
+    global kept
+    kept = conn
+
+
+def greet_kept() -> None:
+    kept.send("kept")
+
+
+WRAPS = {
+    "bare": lambda it: (greet, it, "bare"),
+    "nested": lambda it: (lambda found: greet(found["in"][0], "nested"), {"in": [it]}),
+    "captured": lambda it: (lambda: greet(it, "captured"),),
+    "partial": lambda it: (partial(greet, it), "partial"),
+    "in a nested pool": lambda it: (greet_nested, it),
+}
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
-async def test_a_connection_is_refused_and_not_taken_for_another_file(wrap: Any) -> None:
+async def test_a_connection_and_a_socket_travel_with_the_call_and_may_be_closed_here_at_once(wrap: Any) -> None:
+    for here, there in (multiprocessing.Pipe(), socket.socketpair()):
+        with here:
+            async with TaskScope() as scope:
+                with there:
+                    handle = scope.spawn(*wrap(there), on="process")
+                if isinstance(here, socket.socket):
+                    said = (await call(here.recv, 100, on="thread")).decode()
+                    here.sendall(b"hello")
+                else:
+                    said = await call(here.recv, on="thread")
+                    here.send("hello")
+                assert await handle == "hello"
+            assert said in ("bare", "nested", "captured", "partial")
+
+
+@pytest.mark.asyncio
+async def test_the_descriptor_of_an_argument_is_closed_with_it_on_both_sides() -> None:
+    async with TaskScope() as scope:
+        before = descriptors(), await scope.spawn(descriptors, on="process")
+        here, there = socket.socketpair()
+        with here, there:
+            for _ in range(20):
+                await scope.spawn(repr, there, on="process")
+            await scope.spawn(abs, there.fileno(), on="process")
+        assert (descriptors(), await scope.spawn(descriptors, on="process")) == before
+
+
+@pytest.mark.asyncio
+async def test_a_socket_keeps_its_timeout() -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        for timeout in (None, 7.5, 0.0):
+            there.settimeout(timeout)
+            assert await call(socket.socket.gettimeout, there, on="process") == timeout
+
+
+@pytest.mark.fresh_pool
+@pytest.mark.asyncio
+async def test_an_initializer_may_have_a_connection_and_a_shared_object() -> None:
     here, there = multiprocessing.Pipe()
     with here, there:
-        with pytest.raises(SerializationError, match=r"Connection of multiprocessing.*Manager"):
-            await call(give_back, wrap(there), on="process")
+        async with ProcessPool(1, initializer=keep, initargs=(there,)) as pool, TaskScope(processes=pool) as scope:
+            await scope.spawn(greet_kept, on="process")
+        assert here.recv() == "kept"
+    async with (
+        ProcessPool(1, initializer=keep, initargs=(share("shared"),)) as pool,
+        TaskScope(processes=pool) as scope,
+    ):
+        assert await scope.spawn(kept_value, on="process") == "shared"
 
 
-async def test_a_connection_is_refused_as_a_result() -> None:
-    with pytest.raises(SerializationError, match="Connection of multiprocessing"):
-        await call(make_connection, on="process")
+def kept_value() -> object:
+    return kept.value
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("make", [make_connection, make_socket])
+async def test_a_connection_and_a_socket_are_refused_where_no_descriptor_goes_along(make: Any) -> None:
+    with pytest.raises(SerializationError, match=r"the result of make_\w+\(\).*(socket.socket|Connection)'"):
+        await call(make, on="process")
+    with make() as one:
+        with pytest.raises(SerializationError, match="whose descriptors would not go along"):
+            share([one])
+    with pytest.raises(SerializationError, match="is closed"):
+        await call(give_back, one, on="process")
+
+
+@pytest.mark.parametrize("make", ["multiprocessing.Pipe()[0]", "multiprocessing.connection.Listener()"])
+def test_what_listens_or_is_a_global_is_not_taken_for_another_file(make: str, tmp_path: Path) -> None:
+    code = f"""
+import multiprocessing.connection
+from unified_exec import SerializationError, SyncTaskScope, Collect
+THING = {make}
+def use():
+    return THING.fileno()
+with SyncTaskScope(policy=Collect()) as scope:
+    print(type(scope.spawn(use, on="process").exception()).__name__)
+    if not hasattr(THING, "fileno"):
+        try:
+            scope.spawn(id, THING, on="process")
+        except SerializationError as error:
+            print(error)
+"""
+    lines = run_script(tmp_path, code).check().lines
+    assert lines[0] == "NameError"
+    assert len(lines) == 1 or "cannot travel" in lines[1]
 
 
 async def test_a_text_that_names_the_module_of_connections_travels() -> None:

@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 from .._platform.shared_memory import write_block
 from .._wire.pickling import codec, pickle_errors
 from .._wire.pickling.c_pickle import marked
+from .._wire.pickling.shared_refs import pickled_here
 from .._worker.shared_object import Shared, remember_own
+from ..errors import SerializationError
 
 T = TypeVar("T")
 
@@ -34,10 +36,19 @@ def share(obj: T) -> Shared[T]:
         async for total in scope.map(partial(sum_slice, table), slices, on="process"):
             ...
     """
+    met = pickled_here()
+    met.clear()
     try:
         packed = codec.pack(marked(obj), False)
     except Exception as error:
         raise pickle_errors.refused("the shared object", obj, error) from error
+    if met:
+        met.clear()
+        raise SerializationError(
+            "the shared object",
+            "it contains a channel, a shared object, a socket or a connection, whose descriptors would not go along",
+            "pass that as an argument of the tasks that need it",
+        )
     fd, layout = write_block(packed.data, packed.buffers)
     size = len(packed.data) + sum(view.nbytes for view in packed.buffers)
     shared: Shared[Any] = Shared(secrets.token_bytes(16), fd, layout, size)

@@ -13,7 +13,7 @@ FAILED      the worker cannot start; encoded error
 AGAIN       a cancellation was swallowed (in a ``__del__``): send the signal again
 RETIRED     the worker takes no more tasks and exits
 REPORT      a message of a running task to its handle
-SHARE       a shared object, with the descriptor of its block
+SHARE       a shared object, with the descriptor of its block; without a table: the bare descriptor of an argument
 CHANNEL     a channel, with its descriptors
 DROP        the parent needs that shared object no more
 CREDIT      the handle allows a task this many more messages

@@ -12,7 +12,7 @@ from .._platform import posix
 from .._platform.shared_memory import read_block
 from .._wire import frames
 from .._wire.errors.encode import encode_error
-from .._wire.pickling import codec, homes, module_names
+from .._wire.pickling import codec, homes, module_names, shared_refs
 from ..errors import SerializationError, WorkerStartError
 from . import context, forked, interpreter, send_result, shared_object
 from .connection import CONTROL_FD, HAS_SETTINGS, LIFELINE_FD, STATUS_FD, TASKS_FD, WorkerConnection, receive_all
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _DESCRIPTORS_MAX = 65536
 _EXIT_SECONDS = 1.0
+FOR_INITIALIZER = {frames.CHANNEL: shared_object.on_channel, frames.SHARE: shared_object.on_share}
+"""What may come before the settings, for the initializer's arguments."""
 
 
 def main() -> None:
@@ -53,6 +55,7 @@ def main() -> None:
     runner = make_runner(connection, settings)
     context.worker = runner.context
     signal = runner.signal
+    shared_refs.read_mailbox = signal.poll
     signal.handlers[frames.SHARE] = shared_object.on_share
     signal.handlers[frames.CHANNEL] = shared_object.on_channel
     signal.handlers[frames.DROP] = shared_object.on_drop
@@ -126,8 +129,8 @@ def read_settings(connection: WorkerConnection, idle_seconds: float | None) -> S
             return None
         if buffer[0] == frames.SETUP:
             break
-        if buffer[0] == frames.CHANNEL:  # for the initializer
-            shared_object.on_channel(bytes(buffer[:size]), fds)
+        if buffer[0] in FOR_INITIALIZER:
+            FOR_INITIALIZER[buffer[0]](bytes(buffer[:size]), fds)
     flags, payload = frames.unpack_payload(memoryview(buffer)[:size])
     data: Any = payload
     if flags & frames.IN_SHARED:

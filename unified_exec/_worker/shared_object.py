@@ -8,7 +8,7 @@ from weakref import WeakSet, WeakValueDictionary, finalize
 
 from .._platform.shared_memory import close_all, open_block
 from .._wire import frames
-from .._wire.pickling.shared_refs import ByDescriptors, pickled_here
+from .._wire.pickling.shared_refs import ByDescriptors, pickled_here, received
 from . import context
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
@@ -98,9 +98,12 @@ def arrived(token: bytes) -> Shared[Any]:
 
 
 def on_share(message: bytes, fds: list[int]) -> None:
-    """The parent has sent a shared object (SHARE)."""
+    """The parent has sent a shared object, or a bare descriptor (SHARE)."""
     if fds:
         token, size, table = frames.unpack_share(memoryview(message))
+        if not table:
+            received[token] = fds[0]
+            return
         _received[token] = Shared(token, fds[0], table, size)
 
 
@@ -121,6 +124,8 @@ def on_drop(message: bytes, fds: list[int]) -> None:
     """The parent needs a shared object or a channel no more (DROP). Tasks that still hold it keep it."""
     token = bytes(frames.unpack_payload(memoryview(message))[1])
     _received.pop(token, None)
+    if token in received:
+        close_all([received.pop(token)])
     unused = channels.pop(token, None)
     if type(unused) is tuple:
         close_all(unused[1])

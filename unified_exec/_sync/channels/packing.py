@@ -57,7 +57,7 @@ def pack(item: object) -> PackedItem:
         met.clear()
         raise SerializationError(
             "the item of a channel",
-            "it contains a channel or a shared object, which needs descriptors, and an item brings none",
+            "it contains a channel, a shared object, a socket or a connection, and an item brings no descriptor",
             "pass that as an argument of the tasks that need it",
         )
     if not packed.buffers:

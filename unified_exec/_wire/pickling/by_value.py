@@ -13,12 +13,11 @@ from enum import Enum
 
 import cloudpickle
 
-from . import enums, homes, identity, kinds, made_anew, module_names
+from . import descriptors, enums, homes, identity, kinds, module_names
 from .c_pickle import reduce_view
 from .code_facts import facts_of
 from .kinds import CachedFunction
 from .sent_home import (
-    Entry,
     SentHome,
     home_of,
     home_of_function,
@@ -26,14 +25,14 @@ from .sent_home import (
     names_wanted,
     path_in,
     place_of,
-    words_of_annotations,
 )
 from .writable import is_read_only_array, reduce_writable
 
-__all__ = ["ByValuePickler", "EntryPickler", "dumps_node", "stands_in_module"]
+__all__ = ["DEFINITIONS", "ByValuePickler", "dumps_node", "reduce_module", "stands_in_module"]
 
 _Reduced = tuple[typing.Any, ...]
-_DEFINITIONS = (type, types.FunctionType, CachedFunction)
+DEFINITIONS = (type, types.FunctionType, CachedFunction)
+"""The types of what a module defines."""
 
 # The same module as __main__ in a child of multiprocessing, and in no worker.
 if "__mp_main__" in sys.modules and not module_names.main_is_imported:
@@ -49,7 +48,7 @@ def dumps_node(value: object, number: Callable[[BaseException], int | None]) -> 
 
 def stands_in_module(obj: object) -> bool:
     """Tell whether this goes by value under a name of its module."""
-    return isinstance(obj, _DEFINITIONS) and place_of(obj) is not None
+    return isinstance(obj, DEFINITIONS) and place_of(obj) is not None
 
 
 class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -84,10 +83,22 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Tell whether `obj` is the value that is being pickled as an entry."""
         return False
 
+    def check_descriptor(self, obj: object) -> None:
+        """Check that the descriptor of this socket or connection can go along.
+
+        Raises:
+            TypeError: the value is on its way up, or a global's, and no descriptor goes along with that.
+        """
+        if self.upward:
+            raise descriptors.cannot_pickle(obj)
+
     def reducer_override(self, obj: typing.Any) -> typing.Any:
-        if not isinstance(obj, _DEFINITIONS):
+        if not isinstance(obj, DEFINITIONS):
             if isinstance(obj, Enum) and not importable(type(obj)) and type(obj)._member_map_.get(obj._name_) is obj:
                 return enums.member, (type(obj), obj._name_)
+            if descriptors.has_descriptor(obj):
+                self.check_descriptor(obj)
+                return descriptors.reduce(obj)
             return reduce_writable(obj) if is_read_only_array(obj) else NotImplemented
         if self.upward:
             token = identity.token_known_above(obj)
@@ -205,7 +216,7 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         {
             memoryview: reduce_view,
             io.TextIOWrapper: kinds.reduce_standard_stream,
-            types.ModuleType: lambda module: _module(module, inside_home=False),
+            types.ModuleType: lambda module: reduce_module(module, inside_home=False),
             types.CodeType: kinds.reduce_code,
             functools.cached_property: kinds.reduce_cached_property,
             typing.NewType: lambda new: _name_of(new) or (_new_type, (new.__name__, new.__supertype__, new.__module__)),
@@ -214,94 +225,6 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         },
         *cloudpickle.Pickler.dispatch_table.maps,
     )
-
-
-class EntryPickler(ByValuePickler):
-    """Pickles the value of a global: what coordinates threads or is local to one process is made anew.
-
-    Args:
-        file: for the pickle.
-        value: the value.
-        home: its home; ``None`` to see only what the pickle would be.
-        name: the global.
-    """
-
-    def __init__(self, file: io.BytesIO, value: object, home: SentHome | None, name: str) -> None:
-        super().__init__(file, upward=False)
-        self._root = value
-        self._home = home
-        self._name = name
-        if home is not None and home.facts.module is None:
-            self._namespaces.append(home)
-        if home is not None and isinstance(value, type):
-            self._need_annotations(value, home)
-
-    def is_inside(self, obj: object, home: SentHome, root: str) -> bool:
-        return home is self._home and root == self._name
-
-    def is_root(self, obj: object) -> bool:
-        return obj is self._root
-
-    def _need_annotations(self, cls: type, home: SentHome) -> None:
-        known = home.globals() or {}
-        queue: list[type] = [cls]
-        while queue:
-            one = queue.pop()
-            words = words_of_annotations(kinds.own_annotations(one))
-            self.needs.update(((home, word), None) for word in words if word in known)
-            queue += [inner for inner in vars(one).values() if isinstance(inner, type) and _is_nested(inner, one)]
-
-    dispatch_table: typing.ClassVar = ChainMap(
-        {**made_anew.REDUCERS, types.ModuleType: lambda module: _module(module, inside_home=True)},
-        *ByValuePickler.dispatch_table.maps,
-    )
-
-
-class SharingPickler(EntryPickler):
-    """Refers by name to what is another global of the same module.
-
-    Args:
-        others: names of other globals, by the id of their value.
-        entry_for: returns the current entry of a global.
-
-    Attributes:
-        held: the other globals whose objects the value holds and that could not be referred to.
-    """
-
-    def __init__(
-        self,
-        file: io.BytesIO,
-        value: object,
-        home: SentHome,
-        name: str,
-        others: dict[int, str],
-        entry_for: Callable[[SentHome, dict[str, typing.Any], str], Entry | None],
-    ) -> None:
-        super().__init__(file, value, home, name)
-        self.held: set[str] = set()
-        self._sender = home
-        self._others = others
-        self._entry_for = entry_for
-        self._is_definition = isinstance(value, _DEFINITIONS)
-
-    def persistent_id(self, obj: typing.Any) -> typing.Any:
-        name = self._others.get(id(obj))
-        if name is None:
-            return None
-        home = self._sender
-        globals_ = home.globals() or {}
-        if globals_.get(name) is not obj:
-            return None
-        entry = home.entries.get(name)
-        if entry is None or not entry.same(obj):
-            if not self._is_definition:
-                self.held.add(name)
-                return None
-            entry = self._entry_for(home, globals_, name)  # a definition always refers to it
-        if entry is None or entry.data is None:
-            return None
-        self.needs[home, name] = None
-        return home.facts.token, home.facts.name, name
 
 
 class _NodePickler(ByValuePickler):
@@ -321,15 +244,12 @@ def _complete_globals(function: types.FunctionType, sent: dict[str, object]) -> 
             sent[name] = known[name]
 
 
-def _is_nested(inner: type, cls: type) -> bool:
-    return inner.__module__ == cls.__module__ and inner.__qualname__.startswith(f"{cls.__qualname__}.")
-
-
 def _name_of(obj: typing.Any) -> str | None:
     return obj.__name__ if importable(obj) else None
 
 
-def _module(module: types.ModuleType, *, inside_home: bool) -> typing.Any:
+def reduce_module(module: types.ModuleType, *, inside_home: bool) -> typing.Any:
+    """Reduce a module: to its name, or to its home."""
     if module.__name__ in module_names.MAINS and not inside_home:
         raise TypeError("cannot pickle the module __main__ itself, only what is in it")
     home = home_of(vars(module))

@@ -109,7 +109,7 @@ def encode_value(value: object, what: str = "the result") -> Packed:
     except Exception as error:
         from . import pickle_errors
 
-        raise pickle_errors.refused(what, value, error) from error
+        raise pickle_errors.refused(what, value, error, upward=True) from error
 
 
 def decode(data: bytes | bytearray | memoryview, buffers: Iterable[memoryview] = (), what: str = "the value") -> object:
@@ -168,13 +168,9 @@ def pack(value: object, upward: bool, plainly: bool = True, main_is_imported: bo
 
     buffers.clear()
     sent = globals_sent.encode(value, upward=upward, buffer_callback=stays_inside)
-    if _may_hold_connection(sent.data):
-        from . import connections
-
-        connections.refuse(value)
     return Packed(sent.data, tuple(buffers), sent.keep, sent.needs.entries)
 
 
 def _may_hold_connection(data: bytes) -> bool:
-    """Tell whether a pickle may hold a connection of `multiprocessing`, which holds the bare number of a descriptor."""
+    """Tell whether a plain pickle may hold a connection of `multiprocessing`, as the bare number of its descriptor."""
     return "multiprocessing.connection" in modules and data.find(b"multiprocessing.connection") >= 0

@@ -7,7 +7,7 @@ import io
 import pickle
 from typing import Any
 
-from .by_value import EntryPickler
+from .entry_pickler import EntryPickler
 
 __all__ = ["digest"]
 

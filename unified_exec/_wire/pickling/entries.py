@@ -15,10 +15,11 @@ from collections.abc import Callable
 from typing import Any
 from weakref import ref as weak
 
-from .by_value import EntryPickler, SharingPickler
+from .by_value import DEFINITIONS
 from .class_state import Mutable, snapshots_inside
 from .closure_state import is_atom, is_by_name
 from .digests import digest
+from .entry_pickler import EntryPickler, SharingPickler
 from .kinds import CachedFunction
 from .module_names import goes_by_value
 from .refusal_words import why_undefined
@@ -31,7 +32,6 @@ __all__ = ["current_entry", "lock"]
 LARGE = 256 * 1024
 """A mutable global whose pickle has more bytes than this slows down each call: that is logged once."""
 _log = logging.getLogger("unified_exec")
-_DEFINITIONS = (type, types.FunctionType, CachedFunction)
 _NEVER_SHARED = (type, types.FunctionType, types.ModuleType, CachedFunction, enum.Enum, logging.Logger)
 
 lock = threading.RLock()
@@ -73,7 +73,7 @@ def _make_entry(home: SentHome, globals_: dict[str, Any], name: str, value: Any)
         if is_atom(value) or isinstance(value, types.ModuleType):
             _pickle_into(entry, value, home)
         else:
-            if isinstance(value, _DEFINITIONS):
+            if isinstance(value, DEFINITIONS):
                 home.entries[name] = entry  # what it refers to may refer to it
                 entry.data = b""
             others = _shareable(globals_, name)
@@ -164,7 +164,7 @@ def _make_group(
 def _same(home: SentHome, name: str, value: Any) -> Callable[[Any], bool]:
     if is_atom(value):
         return _same_atom(value)
-    if isinstance(value, _DEFINITIONS):
+    if isinstance(value, DEFINITIONS):
         return _same_object(value) if importable(value) else _same_definition(home, name, value)
     if isinstance(value, types.ModuleType) or is_by_name(value):
         return _same_object(value)

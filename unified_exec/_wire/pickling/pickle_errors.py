@@ -46,6 +46,10 @@ _HINTS: tuple[tuple[tuple[str, ...], str], ...] = (
         ("multiprocessing.synchronize.", "multiprocessing.sharedctypes."),
         "pass the Lock, Event or Value of a multiprocessing.Manager(); these can only be inherited by a child process",
     ),
+    (
+        ("multiprocessing.connection.",),
+        "pass a Connection as an argument, or pass a queue of multiprocessing.Manager()",
+    ),
     (("multiprocessing.",), "pass plain data, or spawn with on='thread'"),
 )
 
@@ -80,13 +84,13 @@ def hint_for(obj: object) -> str | None:
     return None
 
 
-def refused(what: str, obj: object, error: Exception) -> SerializationError:
-    """Make the error that says why `obj`, known to the user as `what`, cannot travel."""
+def refused(what: str, obj: object, error: Exception, upward: bool = False) -> SerializationError:
+    """Make the error that says why `obj`, known to the user as `what`, cannot travel (`upward`: to the parent)."""
     if isinstance(error, SerializationError):
         return error
     if isinstance(error, (MemoryError, RecursionError)):
         return SerializationError(what, f"pickling it raised {short(error)}")
-    culprit = _search(obj, error)
+    culprit = _search(obj, error, upward)
     words = reason(culprit.obj, culprit.error)
     joint = " is " if words.startswith(("a '", "an '")) else ": "
     why = f"{culprit.path}{joint}{words}" if culprit.path else words
@@ -121,18 +125,18 @@ def not_rebuilt(what: str, error: Exception) -> SerializationError:
     return SerializationError(what, f"it was sent, but rebuilding it raised {short(error)}", hint, sent=True)
 
 
-def _trial(obj: object, top_level: bool = False) -> tuple[int, Exception | None]:
+def _trial(obj: object, top_level: bool = False, upward: bool = False) -> tuple[int, Exception | None]:
     """Pickle `obj` to see whether it can be done: how many bytes it took, or what was raised."""
     try:
         sent = globals_sent.encode(
-            marked(obj) if top_level else obj, upward=False, buffer_callback=lambda buffer: False
+            marked(obj) if top_level else obj, upward=upward, buffer_callback=lambda buffer: False
         )
     except Exception as error:
         return 0, error
     return len(sent.data), None
 
 
-def _search(obj: object, error: Exception) -> _Culprit:
+def _search(obj: object, error: Exception, upward: bool = False) -> _Culprit:
     """Go down to a part that cannot travel although all its own parts can; a cycle only leads back up."""
     first = _Culprit("", obj, error)
     seen = {id(obj): obj}
@@ -149,7 +153,7 @@ def _search(obj: object, error: Exception) -> _Culprit:
             if trials > _MAX_TRIALS or taken > _MAX_BYTES or len(way) > _MAX_DEPTH:
                 return culprit
             seen[id(child)] = child
-            size, found = _trial(child)
+            size, found = _trial(child, upward=upward)
             taken += size
             if found is not None:
                 way.append((_Culprit(culprit.path + step, child, found), _children(child)))

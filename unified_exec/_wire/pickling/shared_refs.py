@@ -6,12 +6,18 @@ from _thread import _local
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
-__all__ = ["ByDescriptors", "Unchanging", "pickled_here", "shared_of"]
+__all__ = ["ByDescriptors", "Unchanging", "pickled_here", "received", "received_descriptor", "shared_of"]
 
 _thread = _local()
+
+received: dict[bytes, int] = {}
+"""In a worker: the descriptors that go along with calls, by token."""
+
+read_mailbox: Callable[[], object] | None = None
+"""In a worker: reads what the parent has sent, such as descriptors. Set once, in `main`."""
 
 
 class Unchanging:
@@ -52,3 +58,17 @@ def pickled_here() -> list[Any]:
 def shared_of(entries: Iterable[Any]) -> list[Any]:
     """Return the objects that travel by descriptors in the pickles of these globals."""
     return [found for entry in entries for found in entry.shared]
+
+
+def received_descriptor(token: bytes) -> int:
+    """Return a descriptor that was sent to this worker. It stays the worker's.
+
+    Raises:
+        LookupError: there is none.
+    """
+    if token not in received and read_mailbox is not None:
+        read_mailbox()
+    try:
+        return received[token]
+    except KeyError:
+        raise LookupError("the descriptor of a socket or connection is not there") from None
