@@ -119,7 +119,7 @@ HEAD_OF_LINE = (
         place="process",
         breaks="what waits behind a long task is taken back",
         file="_pools/process/rebalance.py",
-        old="        if group.idle or len(group.workers) < self._max_workers:\n            now",
+        old="        if group.idle or len(group.workers) < self._registry.spec.max_workers:\n            now",
         new="        if False:\n            now",
         tests=(
             f"{DISPATCH}::test_short_tasks_do_not_wait_behind_a_long_one_while_another_worker_is_free",

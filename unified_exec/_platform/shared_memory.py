@@ -44,6 +44,22 @@ def write_block(
     return fd, table
 
 
+def copy_block(content: memoryview) -> int:
+    """Write the content of a block that was made elsewhere into a new one; returns its descriptor.
+
+    Raises:
+        OSError: no descriptor or no memory is left.
+    """
+    fd = posix.anonymous_memory()
+    try:
+        os.ftruncate(fd, content.nbytes)
+        _write_at(fd, content.cast("B"), 0)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
 def _write_at(fd: int, view: memoryview, offset: int) -> None:
     while view:
         # Copying through the page cache in the kernel: no page fault per page, half the time of a mapping.

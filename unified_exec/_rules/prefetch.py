@@ -12,14 +12,14 @@ STUCK = 0.003
 """Seconds without an answer after which the tasks queued after the running one are taken back."""
 
 
-def may_prefetch(waiting: int, load: float, cost: float | None) -> bool:
+def may_prefetch(waiting: int, load: float, cost: float | None, budget: float = BUDGET) -> bool:
     """Tell whether a task may be sent to a worker that has `waiting` tasks of `load` seconds in all.
 
     An idle worker always takes one. A function that was never measured is sent alone: it may take long.
     """
     if waiting == 0:
         return True
-    return cost is not None and waiting < TASKS_MAX and load + cost <= BUDGET
+    return cost is not None and waiting < TASKS_MAX and load + cost <= budget
 
 
 def update_estimate(cost: float | None, seconds: float) -> float:

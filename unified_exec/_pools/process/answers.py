@@ -12,7 +12,7 @@ from ..._wire import frames, protocol
 from ..._wire.frames import ProtocolError
 from ..._worker.connection import receive
 from ...errors import WorkerCrashed
-from .decode_result import decode, decode_start_error, message_of, outcome_of
+from .decode_result import HERE, Decoding, decode_start_error
 from .start_retry import StartFailures
 from .worker import Worker
 from .worker_group import WorkerGroup
@@ -28,11 +28,13 @@ class AnswerReader:
     Settling a task runs the code of its scope, which may submit and cancel others, or end the pool.
     """
 
-    __slots__ = ("_buffer", "_group", "_learn", "_starts", "_view")
+    __slots__ = ("_buffer", "_decoding", "_group", "_learn", "_outcome_of", "_starts", "_view")
 
-    def __init__(self, group: WorkerGroup, starts: StartFailures) -> None:
+    def __init__(self, group: WorkerGroup, starts: StartFailures, decoding: Decoding = HERE) -> None:
         self._group = group
         self._starts = starts
+        self._decoding = decoding
+        self._outcome_of = decoding.outcome_of
         self._learn = not group.kind.concurrent  # a coroutine's duration says little about its cost
         self._buffer = bytearray(frames.MESSAGE_MAX)
         self._view = memoryview(self._buffer)
@@ -133,7 +135,7 @@ class AnswerReader:
         elif not worker.tasks:
             self._group.idle.append(worker)
         if not in_shared:
-            task.settle(outcome_of(task.name, kind, data, ()))
+            task.settle(self._outcome_of(task.name, kind, data, ()))
             return
         try:
             content, buffers = worker.payload(event, fd)
@@ -141,7 +143,7 @@ class AnswerReader:
             task.settle(Outcome(error=WorkerCrashed(task.name, worker.pid, None, f"its answer was lost: {exc}")))
             self.broke_protocol(worker, exc)
             return
-        decode(self._group.adapter, task, kind, content, buffers)
+        self._decoding.settle(self._group.adapter, task, kind, content, buffers)
 
     def _on_other(self, worker: Worker, event: protocol.Event, fd: int | None) -> None:
         if type(event) is protocol.Ready:
@@ -157,7 +159,7 @@ class AnswerReader:
         elif type(event) is protocol.SignalAgain:
             self._group.adapter.call_later(SWALLOWED, worker.signal)
         elif type(event) is protocol.Report:
-            message = message_of(*worker.payload(event, fd))
+            message = self._decoding.message_of(*worker.payload(event, fd))
             if event.id in worker.tasks:
                 worker.tasks[event.id].on_message(message)
         elif type(event) is protocol.StartFailed:

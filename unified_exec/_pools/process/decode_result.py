@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from ..._loops.adapter import LoopAdapter
 from ..._tasks.task import Task
@@ -80,3 +81,21 @@ def message_of(data: frames.Bytes, buffers: list[memoryview]) -> object:
         return codec.decode(data, buffers, "a message of the task")
     except Exception as exc:
         return exc
+
+
+class Decoding(NamedTuple):
+    """How what workers send is read: rebuilt, or kept as it is for somebody else to rebuild.
+
+    Attributes:
+        outcome_of: makes an outcome of a task's name, a kind, a pickle and its buffers.
+        settle: settles a task with an answer out of shared memory.
+        message_of: makes a message of a pickle and its buffers.
+    """
+
+    outcome_of: Callable[[str, int, frames.Bytes, Sequence[memoryview]], Outcome[object]]
+    settle: Callable[[LoopAdapter, Task, int, frames.Bytes, list[memoryview]], object]
+    message_of: Callable[[frames.Bytes, list[memoryview]], object]
+
+
+HERE = Decoding(outcome_of, decode, message_of)
+"""Everything is rebuilt in this process."""

@@ -52,7 +52,7 @@ class Dispatcher:
         self._credentials = CredentialWatch() if may_change() else None
         self._watcher = WorkerWatcher(group, registry, self._starts)
         self._canceller = TaskCanceller(group, registry, self._watcher.answers.read_all)
-        self._recall = StuckTaskRecall(group, registry.spec.max_workers)
+        self._recall = StuckTaskRecall(group, registry)
 
     # -- sending tasks
 
@@ -94,7 +94,7 @@ class Dispatcher:
     def _fill(self) -> None:
         """Send queued tasks while some worker has room. Looking for the least loaded one costs as much as sending: it
         gets up to `SEND_MOST` tasks of one function."""
-        queue, concurrent = self._queue, self.group.kind.concurrent
+        queue, concurrent, budget = self._queue, self.group.kind.concurrent, self._registry.spec.prefetch_budget
         worker: Worker | None = None
         last: FunctionStats | None = None
         left = 0
@@ -106,7 +106,7 @@ class Dispatcher:
                 or stats is not last
                 or worker.cancel_timers
                 or worker.stuck
-                or not prefetch.may_prefetch(len(worker.tasks), worker.load, stats.cost)
+                or not prefetch.may_prefetch(len(worker.tasks), worker.load, stats.cost, budget)
             ):
                 worker = self._idle[-1] if self._idle else self._least_loaded(task)
                 if worker is None:
@@ -129,11 +129,12 @@ class Dispatcher:
         cost = task.backend_data.entry.stats.cost
         if cost is None:
             return None
+        budget = self._registry.spec.prefetch_budget
         for worker in self._workers:
             if worker.stuck or worker.cancel_timers or worker.connection.state is not protocol.UP:
                 continue  # what is sent there would wait for a long task, for a grace, or for a start
             if (best is None or worker.load < best.load) and prefetch.may_prefetch(
-                len(worker.tasks), worker.load, cost
+                len(worker.tasks), worker.load, cost, budget
             ):
                 best = worker
         return best

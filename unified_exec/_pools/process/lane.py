@@ -10,15 +10,16 @@ from ..._rules.dispatch import is_async
 from ..._tasks.task import Task
 from ..._wire.pickling.functions import EncodedCall, encode_call, encode_call_by_name
 from ..._worker.settings import CALLS, COROUTINES
-from ...abc import Lane, StreamReader
+from ...abc import StreamReader
 from .admission import Admission
 from .dispatcher import Dispatcher
-from .stream import ProcessStreamReader
+from .stream import CreditLane, ProcessStreamReader
+from .worker import Worker
 from .worker_group import WorkerGroup
 from .worker_registry import WorkerRegistry
 
 
-class ProcessLane(Lane):
+class ProcessLane(CreditLane):
     """Plain functions go to workers that run one at a time, coroutine functions to workers with an event loop.
 
     Attributes:
@@ -88,6 +89,11 @@ class ProcessLane(Lane):
             self._calls.cancel(calls, reason, running)
         if coroutines:
             self._coroutines.cancel(coroutines, reason, running)
+
+    def give_credit(self, task: Task, count: int) -> None:
+        worker = task.location
+        if isinstance(worker, Worker):
+            worker.give_credit(task.id, count)
 
     def open_stream(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> StreamReader:
         return ProcessStreamReader(self, fn, args)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from ..._loops.adapter import Timer, call_later_apart
 from ..._rules import prefetch
 from .worker_group import WorkerGroup
+from .worker_registry import WorkerRegistry
 
 
 class StuckTaskRecall:
@@ -16,11 +18,11 @@ class StuckTaskRecall:
         timer: the next check, ``None`` if none is due.
     """
 
-    __slots__ = ("_group", "_max_workers", "timer")
+    __slots__ = ("_group", "_registry", "timer")
 
-    def __init__(self, group: WorkerGroup, max_workers: int) -> None:
+    def __init__(self, group: WorkerGroup, registry: WorkerRegistry[Any]) -> None:
         self._group = group
-        self._max_workers = max_workers
+        self._registry = registry
         self.timer: Timer | None = None
 
     def watch(self) -> None:
@@ -31,7 +33,7 @@ class StuckTaskRecall:
     def _check(self) -> None:
         self.timer = None
         group = self._group
-        if group.idle or len(group.workers) < self._max_workers:
+        if group.idle or len(group.workers) < self._registry.spec.max_workers:
             now = time.monotonic()
             for worker in group.workers:
                 if len(worker.tasks) > 1 and now - worker.answered_at >= prefetch.STUCK:

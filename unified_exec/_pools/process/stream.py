@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -9,16 +10,24 @@ from inspect import isasyncgenfunction
 from typing import Any
 
 from ..._rules.dispatch import unwrap
+from ..._tasks.task import Task
 from ..._tasks.types import Outcome
 from ..._worker.run_generator import run_async_generator, run_generator
 from ...abc import Lane, StreamReader
-from .worker import Worker
+
+
+class CreditLane(Lane):
+    """A lane whose tasks send no more messages than they have credit for."""
+
+    @abstractmethod
+    def give_credit(self, task: Task, count: int) -> None:
+        """Allow a running task `count` more messages; 0 makes it send what it has gathered."""
 
 
 class ProcessStreamReader(StreamReader):
     """Puts the batches, which arrive on two sockets, in order, and gives a credit for each that was taken."""
 
-    def __init__(self, lane: Lane, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def __init__(self, lane: CreditLane, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self.fn = partial(run_async_generator if isasyncgenfunction(unwrap(fn)) else run_generator, fn)
         self.args = (args,)
         self.items: deque[Any] = deque()
@@ -54,6 +63,4 @@ class ProcessStreamReader(StreamReader):
 
     def _give_credit(self, count: int) -> None:
         """Allow the generator `count` more batches; 0 makes it send what it has gathered."""
-        worker = self.task.location
-        if isinstance(worker, Worker):
-            worker.give_credit(self.task.id, count)
+        self._lane.give_credit(self.task, count)

@@ -12,6 +12,7 @@ from ..._tasks import events
 from ..._worker.settings import WorkerKind
 from ...errors import WorkerStartError
 from . import disband
+from .decode_result import HERE, Decoding
 from .worker import Worker
 from .worker_group import WorkerGroup
 from .worker_spec import WorkerSpec
@@ -32,8 +33,12 @@ class WorkerRegistry(Generic[L]):
 
     It lives as long as its pool, and as long as an event loop watches one of its workers.
 
+    Args:
+        on_start: called with each new worker.
+
     Attributes:
         spec: how a worker starts.
+        decoding: how its answers are read.
         pool: the pool, for messages.
         grace: seconds between requesting a running task to stop and killing its worker.
         workers: all of them.
@@ -42,8 +47,17 @@ class WorkerRegistry(Generic[L]):
         closed: nobody waits for the tasks any more either.
     """
 
-    def __init__(self, spec: WorkerSpec, grace: float, pool: str) -> None:
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        grace: float,
+        pool: str,
+        decoding: Decoding = HERE,
+        on_start: Callable[[Worker], object] = id,
+    ) -> None:
         self.spec = spec
+        self.decoding = decoding
+        self._on_start = on_start
         self.pool = pool
         self.grace = grace
         self.workers: set[Worker] = set()  # never another set: a finalizer holds it
@@ -113,6 +127,7 @@ class WorkerRegistry(Generic[L]):
         worker = self.spec.start(kind)
         if events.rows is not None:
             events.emit(events.WORKER_STARTED, worker.pid, self.pool, "process", why)
+        self._on_start(worker)
         with self._lock:
             self.workers.add(worker)
         return worker

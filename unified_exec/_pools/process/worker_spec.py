@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..._platform import cpu_count
+from ..._rules import prefetch
 from ..._wire.pickling import codec, surroundings
 from ..._wire.pickling.shared_refs import ByDescriptors, pickled_here
 from ..._worker import main_file
@@ -31,6 +32,7 @@ class WorkerSpec(NamedTuple):
         idle_timeout: a worker without work retires after this many seconds.
         env: environment variables on top of this process's own.
         start_timeout: a process that has not become a worker after this many seconds is killed.
+        prefetch_budget: seconds of work that may be queued in one worker.
     """
 
     max_workers: int
@@ -43,6 +45,7 @@ class WorkerSpec(NamedTuple):
     env: dict[str, str]
     start_timeout: float | None
     shared: tuple[ByDescriptors, ...] = ()
+    prefetch_budget: float = prefetch.BUDGET
 
     def start(self, kind: WorkerKind) -> Worker:
         """Start a worker and send it its settings; it reports when it is up.

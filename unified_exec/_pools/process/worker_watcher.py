@@ -39,7 +39,7 @@ class WorkerWatcher:
     __slots__ = ("_adapter", "_group", "_registry", "_starts", "_workers", "answers")
 
     def __init__(self, group: WorkerGroup, registry: WorkerRegistry[Any], starts: StartFailures) -> None:
-        self.answers = AnswerReader(group, starts)
+        self.answers = AnswerReader(group, starts, registry.decoding)
         self._group = group
         self._adapter = group.adapter
         self._workers = group.workers

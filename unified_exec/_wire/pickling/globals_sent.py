@@ -20,8 +20,6 @@ from .shared_refs import pickled_here, shared_of
 
 __all__ = ["HomeSnapshot", "Needs", "Sent", "encode", "encode_alone", "message", "needs_of_function"]
 
-_FACTS = ("__package__", "__file__", "__path__", "__doc__")
-
 
 class HomeSnapshot:
     """All that one function needs of one home; part of what tells whether its cached pickle is still true."""
@@ -238,9 +236,6 @@ def _parts(needed: Iterable[Entry]) -> list[Any]:
         home = entry.home
         part = parts.get(home.token)
         if part is None:
-            module = home.module() if home.module is not None else None
-            known = vars(module) if module is not None else {}
-            facts = {key: known[key] for key in _FACTS if type(known.get(key)) in (str, list)}
-            part = parts[home.token] = (home.token, home.name, facts, [])
+            part = parts[home.token] = (home.token, home.name, home.attributes(), [])
         part[3].append((entry.name, entry.id, entry.data, entry.wire_needs, entry.why, entry.group))
     return list(parts.values())

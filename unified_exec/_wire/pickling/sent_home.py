@@ -31,6 +31,7 @@ MISSING: Any = object()
 dead: set[str] = set()
 """Tokens of homes that are gone, for the workers to drop."""
 
+_ATTRIBUTES = ("__package__", "__file__", "__path__", "__doc__")
 _issuer = ""
 _count = 0
 
@@ -55,6 +56,12 @@ class HomeFacts:
         self.token = token
         self.name = name
         self.module = module
+
+    def attributes(self) -> dict[str, Any]:
+        """Return what the module says of itself: its package, file and documentation."""
+        module = self.module() if self.module is not None else None
+        known = vars(module) if module is not None else {}
+        return {key: known[key] for key in _ATTRIBUTES if type(known.get(key)) in (str, list)}
 
 
 class Entry:

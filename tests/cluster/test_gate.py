@@ -1,0 +1,273 @@
+"""The gate: calls of another program in worker processes here, with neither a network nor an engine."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from tests.waiting import until_async
+from unified_exec import Cancelled, WorkerCrashed, check_cancelled, report, share
+from unified_exec._loops.current import current_adapter
+from unified_exec._pools.process.decode_result import message_of, outcome_of
+from unified_exec._pools.process.relay import Gate, GateOptions
+from unified_exec._pools.process.relayed import RelayAnswer, RelayCall, RelayedFunction, RelayedGlobal, RelayedHome
+from unified_exec._wire import frames
+from unified_exec._wire.pickling.functions import encode_call
+
+
+class Ends:
+    """A sink that notes everything in order."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[str, int]] = []
+        self.answers: dict[int, RelayAnswer] = {}
+        self.messages: list[object] = []
+
+    def answered(self, answer: RelayAnswer) -> None:
+        self.notes.append(("answered", answer.id))
+        self.answers[answer.id] = answer
+
+    def returned(self, id: int) -> None:
+        self.notes.append(("returned", id))
+
+    def reported(self, id: int, data: Any, buffers: Any) -> None:
+        self.notes.append(("reported", id))
+        self.messages.append(message_of(data, list(buffers)))
+
+    def ended(self) -> list[int]:
+        return [id for kind, id in self.notes if kind != "reported"]
+
+    async def end_of(self, *ids: int) -> list[Any]:
+        assert await until_async(lambda: set(ids) <= set(self.ended()), 60)
+        return [self.outcome(id) for id in ids if id in self.answers]
+
+    def outcome(self, id: int) -> Any:
+        answer = self.answers[id]
+        return outcome_of("f", answer.kind, answer.data, answer.buffers)
+
+
+class Sender:
+    """What a program does with a gate."""
+
+    def __init__(self, gate: Gate, ends: Ends) -> None:
+        self.gate = gate
+        self.ends = ends
+        self.keep: list[Any] = []
+        self.known: set[int] = set()
+
+    def submit(self, id: int, fn: Any, *args: Any, coroutine: bool = False, left: float | None = None) -> None:
+        call = encode_call(fn, args)
+        self.keep.append((fn, call))
+        entry = call.entry
+        for value in (*entry.needs, *call.needs):
+            if value.id not in self.known:
+                home = RelayedHome(value.home.token, value.home.name, value.home.attributes())
+                parts = (value.name, value.id, value.data, value.wire_needs, value.why, value.group)
+                self.gate.learn_global(RelayedGlobal(home, *parts))
+                self.known.add(value.id)
+        if entry.id and entry.id not in self.known:
+            function = RelayedFunction(entry.id, entry.name, entry.payload, coroutine)
+            self.gate.learn_function(function, [value.id for value in entry.needs])
+            self.known.add(entry.id)
+        for shared in call.shared:
+            size = os.fstat(shared.fileno()).st_size
+            self.gate.place(shared.token, shared.size, shared.table, memoryview(os.pread(shared.fileno(), size, 0)))
+        needs, tokens = [value.id for value in call.needs], [shared.token for shared in call.shared]
+        self.gate.submit(RelayCall(id, "f", entry.id, call.data, call.buffers, needs, tokens, coroutine, left))
+
+
+async def end(gate: Gate) -> None:
+    gone = anyio.Event()
+    gate.end("the test ends", gone.set)
+    with anyio.fail_after(60):
+        await gone.wait()
+
+
+@pytest.fixture
+async def sender() -> AsyncIterator[Sender]:
+    ends = Ends()
+    gate = Gate(current_adapter(), 2, ends, GateOptions(grace=30), "node 7")
+    sender = Sender(gate, ends)
+    yield sender
+    await end(gate)
+    ends.answers.clear()  # large ones hold their block
+    sender.keep.clear()
+
+
+def telling(n: int) -> int:
+    for i in range(n):
+        report(i)
+    return n
+
+
+def wait_for(path: str) -> str:
+    try:
+        with open(f"{path}-begun", "w"):
+            pass
+        while not os.path.exists(path):
+            check_cancelled()
+            time.sleep(0.005)
+    except Cancelled:
+        with open(f"{path}-cancelled", "w"):
+            pass
+        raise
+    return path
+
+
+async def a_double(n: int) -> int:
+    await anyio.lowlevel.checkpoint()
+    return 2 * n
+
+
+BASE = 40
+
+
+def in_main(code: str) -> Any:
+    """Functions of a program's `__main__`, which travel by value."""
+    import types
+
+    module = types.ModuleType("__main__")
+    exec(code, module.__dict__)
+    return module
+
+
+async def test_a_gate_runs_calls_and_passes_on_what_comes_back_unread(sender: Sender) -> None:
+    table = share([5, 6])
+    sender.submit(1, divmod, 7, 2)
+    sender.submit(2, divmod, 7, 0)
+    sender.submit(3, a_double, 4, coroutine=True)
+    sender.submit(4, telling, 5)
+    sender.submit(5, lambda: table.value[1])
+    sender.submit(6, bytes, bytearray(3_000_000))
+    sender.submit(7, os._exit, 7)
+    results = await sender.ends.end_of(*range(1, 8))
+    assert [outcome.unwrap() for outcome in results[2:5]] == [8, 5, 6]
+    assert results[0].unwrap() == (3, 1)
+    assert type(results[1].error) is ZeroDivisionError
+    assert results[5].unwrap() == bytes(3_000_000)
+    assert type(results[6].error) is WorkerCrashed
+    assert results[6].error.exitcode == 7
+    assert "on node 7" in str(results[6].error)
+    assert [message.done for message in sender.ends.messages] == list(range(5))
+    assert sender.ends.notes.index(("answered", 4)) > max(
+        at for at, note in enumerate(sender.ends.notes) if note == ("reported", 4)
+    )
+    assert sorted(sender.ends.ended()) == list(range(1, 8))
+    assert all(sender.ends.answers[id].pid for id in (1, 2, 3))
+
+
+LOADED: list[int] = []
+
+
+def note_where(pid: int) -> Any:
+    """In this process, note that it was called; elsewhere, exit."""
+    if os.getpid() != pid:
+        os._exit(7)
+    LOADED.append(pid)
+
+
+class Poison:
+    def __reduce__(self) -> Any:
+        return note_where, (os.getpid(),)
+
+
+async def test_a_gate_never_unpickles_what_passes_through(sender: Sender) -> None:
+    poison = pickle.dumps(Poison())
+    sender.gate.learn_global(RelayedGlobal(RelayedHome("token", "__main__", {}), "name", 3, poison, (), "", ()))
+    sender.gate.learn_function(RelayedFunction(1, "f", poison, False), [3])
+    sender.gate.submit(RelayCall(1, "f", 1, poison))
+    sender.gate.submit(RelayCall(2, "f", 0, poison))
+    assert [outcome.error.exitcode for outcome in await sender.ends.end_of(1, 2)] == [7, 7]
+    assert not LOADED
+    pickle.loads(poison)
+    assert LOADED.pop()
+
+
+async def test_values_of_globals_reach_every_worker_and_the_newest_one_wins(sender: Sender) -> None:
+    main = in_main("N = 1\ndef f(x):\n    import time; time.sleep(0.01)\n    return x + N")
+    for id in range(10):
+        sender.submit(id, main.f, id)
+    main.N = 100
+    for id in range(10, 20):
+        sender.submit(id, main.f, id)
+    results = [outcome.unwrap() for outcome in await sender.ends.end_of(*range(20))]
+    assert all(result in (x + 1, x + 100) for x, result in enumerate(results[:10]))
+    assert results[10:] == list(range(110, 120))
+
+
+async def test_what_has_not_begun_is_returned_and_never_runs(sender: Sender, tmp_path: Any) -> None:
+    go = str(tmp_path / "go")
+    for id in (1, 2):
+        sender.submit(id, wait_for, go)
+    assert await until_async(lambda: len(sender.gate.running()) == 2, 60)
+    for id in range(3, 30):
+        sender.submit(id, os.mkdir, str(tmp_path / f"made-{id}"))
+    sender.gate.take_back(range(1, 30))
+    assert set(sender.ends.notes) == {("returned", id) for id in range(3, 30)}
+    open(go, "w").close()
+    assert [outcome.unwrap() for outcome in await sender.ends.end_of(1, 2)] == [go, go]
+    assert not [name for name in os.listdir(tmp_path) if name.startswith("made")]
+    assert len(sender.gate) == 0
+
+
+async def test_a_cancelled_call_is_requested_to_stop(sender: Sender, tmp_path: Any) -> None:
+    never = str(tmp_path / "never")
+    sender.submit(1, wait_for, never)
+    assert await until_async(lambda: os.path.exists(f"{never}-begun"), 60)
+    assert [id for id, _ in sender.gate.running()] == [1]
+    sender.gate.cancel([1], "enough")
+    await sender.ends.end_of(1)
+    assert sender.ends.answers[1].kind == frames.STOPPED
+    assert os.path.exists(f"{never}-cancelled")
+
+
+async def test_a_call_that_does_not_stop_is_killed_after_the_grace() -> None:
+    ends = Ends()
+    gate = Gate(current_adapter(), 1, ends, GateOptions(grace=0.1), "node 7")
+    Sender(gate, ends).submit(1, pow, 7, 10**8)
+    assert await until_async(gate.running, 60)
+    gate.cancel([1], "enough")
+    await ends.end_of(1)
+    assert ends.answers[1].kind == frames.STOPPED
+    await end(gate)
+
+
+async def test_a_worker_that_cannot_start_fails_its_call_with_the_initializers_error() -> None:
+    from unified_exec._wire.pickling import globals_sent
+
+    ends = Ends()
+    options = GateOptions(initializer=globals_sent.encode_alone((divmod, (1, 0))))
+    gate = Gate(current_adapter(), 1, ends, options, "node 7")
+    Sender(gate, ends).submit(1, int)
+    (outcome,) = await ends.end_of(1)
+    assert "ZeroDivisionError" in str(outcome.error)
+    await end(gate)
+
+
+async def test_each_worker_is_handed_out_with_a_lifeline_that_kills_it(tmp_path: Any) -> None:
+    lifelines: list[Any] = []
+    ends = Ends()
+    gate = Gate(current_adapter(), 1, ends, GateOptions(), "node 7", lambda lifeline: lifelines.append(lifeline.dup()))
+    Sender(gate, ends).submit(1, wait_for, str(tmp_path / "never"))
+    assert await until_async(gate.running, 60)
+    for lifeline in lifelines:
+        lifeline.send(b"x")
+        lifeline.close()
+    (outcome,) = await ends.end_of(1)
+    assert type(outcome.error) is WorkerCrashed
+    await end(gate)
+
+
+async def test_a_call_that_was_never_learnt_is_refused(sender: Sender) -> None:
+    with pytest.raises(LookupError):
+        sender.gate.submit(RelayCall(1, "f", 77, pickle.dumps(())))
+    assert len(sender.gate) == 0
+    sender.submit(2, bytes, 3)
+    assert (await sender.ends.end_of(2))[0].unwrap() == bytes(3)

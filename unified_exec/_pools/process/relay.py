@@ -1,0 +1,234 @@
+"""A gate: tasks of another program run in worker processes here. What they are made of passes through as bytes.
+
+The program encodes a call as for a worker of its own. Whatever carries the bytes between the machines (the engine of a
+cluster) gives them to a `Gate`, which has worker processes, and gets back what the workers answer, unread. The gate
+never unpickles or imports anything of the program.
+
+What holds, in the gate's loop thread:
+
+* Each submitted call ends once: with `Sink.answered` or with `Sink.returned`.
+* After `Sink.returned` the call has not begun here and never will.
+* Each `Sink.reported` of a call comes before its end, in the order in which the task sent them.
+* Errors of the gate's own (a crash, a worker that does not start) are answered like any other error.
+* The program enforces deadlines. The gate only tells the task how much time is left.
+
+Numbers of functions, globals and calls are the program's: a gate serves one program.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from ..._loops.adapter import LoopAdapter
+from ..._platform import shared_memory
+from ..._tasks.types import Outcome
+from ..._wire import frames
+from ..._wire.errors.encode import encode_error
+from ..._wire.pickling.functions import EncodedCall
+from ..._worker.shared_object import Shared
+from ...errors import WorkerCrashed
+from . import shutdown
+from .admission import Admission
+from .lane import ProcessLane
+from .relayed import UNREAD, RelayAnswer, RelayCall, RelayedFunction, RelayedGlobal, RelayTask, UnreadOutcome
+from .worker_registry import WorkerRegistry
+from .worker_spec import make_spec
+
+PREFETCH_BUDGET = 0.02
+"""Seconds of work that may be queued in one worker: the next task is a network away."""
+
+
+class Sink(Protocol):
+    """Takes what the workers send. Called in the gate's loop thread."""
+
+    def answered(self, answer: RelayAnswer) -> None:
+        """A call has ended."""
+
+    def returned(self, id: int) -> None:
+        """A call has not begun, and will not begin here."""
+
+    def reported(self, id: int, data: frames.Bytes, buffers: Sequence[memoryview]) -> None:
+        """A running task has sent a message."""
+
+
+class GateOptions(NamedTuple):
+    """The options of `ProcessPool` that a program may set for its workers elsewhere; `initializer` is pickled."""
+
+    initializer: bytes | None = None
+    max_tasks_per_worker: int | None = None
+    max_worker_memory: int | None = None
+    idle_timeout: float | None = 60.0
+    grace: float = 1.0
+    env: dict[str, str] | None = None
+    start_timeout: float | None = 30.0
+
+
+class Gate:
+    """Worker processes for the calls of one program. Every method is called in the loop's thread.
+
+    Args:
+        adapter: the event loop.
+        slots: how many calls run at the same time.
+        sink: where the answers go.
+        where: this machine, for errors.
+        on_worker: called with the lifeline of each new worker: one byte written to it kills the worker's process group.
+    """
+
+    def __init__(
+        self,
+        adapter: LoopAdapter,
+        slots: int,
+        sink: Sink,
+        options: GateOptions,
+        where: str,
+        on_worker: Callable[[socket.socket], object] = id,
+    ) -> None:
+        initializer, tasks, memory, idle, grace, env, start = options
+        spec = make_spec(slots, None, (), tasks, memory, idle, env, start)
+        self._registry: WorkerRegistry[ProcessLane] = WorkerRegistry(
+            spec._replace(initializer=initializer, prefetch_budget=PREFETCH_BUDGET),
+            grace,
+            f"<gate on {where}>",
+            UNREAD,
+            lambda worker: on_worker(worker.child.lifeline),
+        )
+        shutdown.track(self._registry)
+        self._adapter = adapter
+        self._lane = self._registry.lane(
+            adapter, lambda: ProcessLane(self._registry, Admission(f"<gate on {where}>"), adapter)
+        )
+        self._sink = sink
+        self._where = where
+        self._tasks: dict[int, RelayTask] = {}
+        self._functions: dict[int, RelayedFunction] = {}
+        self._globals: dict[int, RelayedGlobal] = {}
+        self._volatile: dict[str, RelayedFunction] = {}
+        self._shared: dict[bytes, Shared[Any]] = {}
+        self._when_ended: Callable[[], object] | None = None
+
+    def __len__(self) -> int:
+        """How many calls have not ended."""
+        return len(self._tasks)
+
+    # -- what calls refer to
+
+    def learn_function(self, function: RelayedFunction, needs: Iterable[int]) -> None:
+        """Take in a function, which needs these globals."""
+        function.needs = tuple(self._globals[number] for number in needs)
+        self._functions[function.id] = function
+
+    def learn_global(self, value: RelayedGlobal) -> None:
+        """Take in the value of a global."""
+        self._globals[value.id] = value
+
+    def forget(self) -> None:
+        """Forget all functions and globals; what has been submitted keeps its own."""
+        self._functions.clear()
+        self._globals.clear()
+        self._volatile.clear()
+
+    def place(self, token: bytes, size: int, table: bytes, block: memoryview) -> None:
+        """Take in a shared object.
+
+        Raises:
+            OSError: no memory or descriptor is left.
+        """
+        self._shared[token] = Shared(token, shared_memory.copy_block(block), table, size)
+
+    def drop(self, token: bytes) -> None:
+        """Forget a shared object; calls that have been submitted keep it."""
+        self._shared.pop(token, None)
+
+    # -- calls
+
+    def submit(self, call: RelayCall) -> None:
+        """Run a call as soon as a worker is free.
+
+        Raises:
+            LookupError: it refers to what was not learnt or placed here.
+        """
+        shared = tuple([self._shared[token] for token in call.shared])
+        needs = tuple([self._globals[number] for number in call.globals])
+        entry = self._functions[call.function] if call.function else self._volatile_entry(call)
+        task = RelayTask(call, self._ended_one, self._sink.reported)
+        if call.left is not None:
+            task.deadline = time.monotonic() + call.left
+        self._tasks[call.id] = task
+        self._lane.enqueue(task, EncodedCall(entry, call.data, tuple(call.buffers), (), shared, needs))
+
+    def _volatile_entry(self, call: RelayCall) -> RelayedFunction:
+        entry = self._volatile.get(call.name)
+        if entry is None or entry.coroutine is not call.coroutine:
+            entry = self._volatile[call.name] = RelayedFunction(0, call.name, b"", call.coroutine)
+        return entry
+
+    def cancel(self, ids: Iterable[int], reason: str | None) -> None:
+        """Stop calls: those that have begun are requested to stop, and killed after the grace."""
+        self._lane.cancel([task for id in ids if (task := self._tasks.get(id)) is not None], reason)
+
+    def take_back(self, ids: Iterable[int]) -> None:
+        """Return the calls among these that have not begun."""
+        tasks = [task for id in ids if (task := self._tasks.get(id)) is not None]
+        self._lane.cancel(tasks, None, running=False)
+
+    def give_credit(self, id: int, count: int) -> None:
+        """Allow a running task `count` more messages; 0 makes it send what it has gathered."""
+        task = self._tasks.get(id)
+        if task is not None:
+            self._lane.give_credit(task, count)
+
+    def running(self) -> list[tuple[int, int]]:
+        """Return the calls that have begun, each with the process id of its worker."""
+        return [
+            (task.id, task.worker or 0)
+            for task in self._tasks.values()
+            if task.location is not None and task.location.is_running(task)
+        ]
+
+    def resize(self, slots: int) -> None:
+        """Change how many calls run at the same time."""
+        self._registry.spec = self._registry.spec._replace(max_workers=max(1, slots))
+        for group in self._lane.groups:
+            group.pump()
+
+    # -- the end
+
+    def end(self, reason: str, tell: Callable[[], object]) -> None:
+        """Stop all calls as `cancel` does, then end the workers and call `tell()`."""
+        self._when_ended = tell
+        self._shared.clear()
+        self.cancel(list(self._tasks), reason)
+        if not self._tasks:
+            self._ended()
+
+    def kill(self) -> None:
+        """Kill all workers at once."""
+        shutdown.kill(self._registry)
+
+    def _ended(self) -> None:
+        if self._when_ended is not None:
+            tell, self._when_ended = self._when_ended, None
+            self._adapter.call_soon(shutdown.end, self._registry, self._adapter, tell)
+
+    def _ended_one(self, task: RelayTask, outcome: Outcome[Any]) -> None:
+        """Pass on the outcome of a task."""
+        del self._tasks[task.id]
+        sink, times = self._sink, (task.started_at or 0.0, task.finished_at or 0.0)
+        pid = task.worker or 0
+        if isinstance(outcome, UnreadOutcome) and outcome.kind != frames.UNSTARTED:
+            sink.answered(RelayAnswer(task.id, outcome.kind, outcome.data, outcome.buffers, *times, pid))
+        elif outcome.error is not None:
+            error = outcome.error
+            if isinstance(error, WorkerCrashed):
+                detail = f"on {self._where}; {error.detail}" if error.detail else f"on {self._where}"
+                error = WorkerCrashed(error.task, error.pid, error.exitcode, detail)
+            sink.answered(RelayAnswer(task.id, frames.ERROR, encode_error(error), (), *times, pid))
+        elif task.asked:
+            sink.answered(RelayAnswer(task.id, frames.STOPPED, b"", (), *times, pid))
+        else:
+            sink.returned(task.id)
+        if not self._tasks:
+            self._ended()
