@@ -15,11 +15,14 @@ from typing import Any
 
 import pytest
 
-from unified_exec._sync.channels import seats, slots
-from unified_exec._sync.channels.memory import START, ChannelMemory, create, drain, fill
+from unified_exec._sync.channels import audit, slots
+from unified_exec._sync.channels.memory import ChannelMemory, create
 from unified_exec._sync.channels.slots import Slots
+from unified_exec._sync.shared import seats
+from unified_exec._sync.shared.pipes import drain, fill
+from unified_exec._sync.shared.seats import START
 
-FILES = (slots.__file__, seats.__file__)
+FILES = (slots.__file__, audit.__file__, seats.__file__)
 WORDS = 4
 
 
@@ -223,12 +226,12 @@ def audit_with(auditor: Slots, between: Callable[[], None]) -> bool:
             between()
         return drain(fd)
 
-    original = seats.drain
-    seats.drain = before_the_drain
+    original = audit.drain
+    audit.drain = before_the_drain
     try:
         auditor.look_for_dead(0.0)
     finally:
-        seats.drain = original
+        audit.drain = original
     return bool(reached)
 
 

@@ -202,7 +202,7 @@ def test_send_ends_survive_the_move_to_the_shared_form() -> None:
         for thread in threads:
             thread.start()
         go.wait()
-        channel._share()
+        channel.share()
         for thread in threads:
             thread.join()
         assert not channel.closed

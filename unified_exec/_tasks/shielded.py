@@ -1,4 +1,4 @@
-"""Where a cancellation must not land: inside a channel, where an item may be neither in it nor in the caller's hands.
+"""Where a cancellation must not land: inside a channel or a lock, where what it passes on may be in nobody's hands.
 
 The canceller reads the stack, so an operation that is not cancelled pays nothing for its shield.
 """
@@ -8,23 +8,23 @@ from __future__ import annotations
 from os.path import dirname, join, sep
 from types import FrameType
 
-_CHANNELS = join(dirname(dirname(__file__)), "_sync", "channels") + sep
+_SHIELDED = tuple(join(dirname(dirname(__file__)), "_sync", folder) + sep for folder in ("channels", "locks", "shared"))
 _MAY_RAISE = "__interruptible__"
 """A local variable of the functions that sleep: they hold nothing, and the raise is what ends their sleep."""
 
 
-def in_channel(frame: FrameType | None) -> bool:
-    """Tell whether `frame` is, or was called by, code of a channel."""
-    return _channel_frame(frame) is not None
+def in_primitive(frame: FrameType | None) -> bool:
+    """Tell whether `frame` is, or was called by, code of a channel or a lock."""
+    return _shielded_frame(frame) is not None
 
 
 def in_shield(frame: FrameType | None) -> bool:
-    """Tell whether `frame` runs code of a channel that must not be interrupted; its sleep may be."""
-    found = _channel_frame(frame)
+    """Tell whether `frame` runs code of a channel or a lock that must not be interrupted; its sleep may be."""
+    found = _shielded_frame(frame)
     return found is not None and _MAY_RAISE not in found.f_code.co_varnames
 
 
-def _channel_frame(frame: FrameType | None) -> FrameType | None:
-    while frame is not None and not frame.f_code.co_filename.startswith(_CHANNELS):
+def _shielded_frame(frame: FrameType | None) -> FrameType | None:
+    while frame is not None and not frame.f_code.co_filename.startswith(_SHIELDED):
         frame = frame.f_back
     return frame

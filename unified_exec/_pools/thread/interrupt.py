@@ -255,7 +255,7 @@ def _gil() -> bool:
 
 
 def _bad_moment(frame: FrameType, tries: int) -> bool:
-    if shielded.in_channel(frame):
+    if shielded.in_primitive(frame):
         return True  # an item may be in its hands; if it sleeps, the request has woken it
     at: FrameType | None = frame
     while at is not None and at.f_code is not run_interruptible.__code__:

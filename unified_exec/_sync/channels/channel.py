@@ -6,16 +6,13 @@ from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from ...errors import ChannelClosed
-from .calls import check_cancelled, end_of, give_turn, note_sent
-from .core import ChannelCore
+from ..shared.calls import TURNS, check_cancelled, end_of, give_turn
+from ..shared.sleepers import refuse_on_loop
+from .core import ChannelCore, note_sent
 from .local_form import NOTHING
 from .sender import ChannelSender
-from .sleepers import refuse_on_loop
 
 T = TypeVar("T")
-
-TURNS = 32
-"""Operations without a wait after which a coroutine gives its loop a turn: a busy consumer must be cancellable."""
 
 
 class Channel(ChannelCore, Generic[T]):
@@ -56,7 +53,7 @@ class Channel(ChannelCore, Generic[T]):
             raise TypeError(f"Channel(capacity) needs a whole number, got {capacity!r}")
         if capacity < 1:
             raise ValueError(f"Channel(capacity) needs capacity >= 1, got {capacity}")
-        super().__init__(capacity, name)
+        super().__init__(capacity, name=name)
 
     # -- for everybody
 
@@ -252,7 +249,7 @@ class Channel(ChannelCore, Generic[T]):
             return
         end = end_of(timeout)
         while not self._try_send(item):
-            refuse_on_loop("send_sync", "await channel.send(item)")
+            refuse_on_loop("Channel.send_sync", "await channel.send(item)")
             self._form.wait_sync(True, end)
 
     def receive_sync(self, *, timeout: float | None = None) -> T:
@@ -273,7 +270,7 @@ class Channel(ChannelCore, Generic[T]):
             return item  # type: ignore[no-any-return]
         end = end_of(timeout)
         while (item := self._try_receive()) is NOTHING:
-            refuse_on_loop("receive_sync", "await channel.receive()")
+            refuse_on_loop("Channel.receive_sync", "await channel.receive()")
             self._form.wait_sync(False, end)
         return item  # type: ignore[no-any-return]
 
@@ -288,7 +285,7 @@ class Channel(ChannelCore, Generic[T]):
                 count = self._try_send_many(batch, sent)
                 sent += count
                 if not count:
-                    refuse_on_loop("send_many_sync", "await channel.send_many(items)")
+                    refuse_on_loop("Channel.send_many_sync", "await channel.send_many(items)")
                     self._form.wait_sync(True, end)
         except BaseException as exc:
             note_sent(exc, sent, len(batch))
@@ -299,7 +296,7 @@ class Channel(ChannelCore, Generic[T]):
         check_cancelled()
         end = end_of(timeout)
         while not (found := self._try_receive_many(most)):
-            refuse_on_loop("receive_many_sync", "await channel.receive_many(most)")
+            refuse_on_loop("Channel.receive_many_sync", "await channel.receive_many(most)")
             self._form.wait_sync(False, end)
         return found
 

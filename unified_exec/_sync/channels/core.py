@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet, WeakValueDictionary, finalize
 
-from ..._wire import frames
-from ..._wire.pickling.shared_refs import ByDescriptors, pickled_here
-from ..._worker import context, shared_object
 from ...errors import ChannelClosed
+from ..shared.travel import SharedFormBase, Traveller
 from .local_form import NOTHING, LocalForm
 from .send_ends import OpenEnds, close_cell, open_cell
 from .sender import ChannelSender
@@ -19,43 +14,28 @@ from .sender import ChannelSender
 if TYPE_CHECKING:
     from .shared_form import SharedForm
 
-__all__ = ["BATCH_MAX", "ChannelCore"]
+__all__ = ["BATCH_MAX", "ChannelCore", "note_sent"]
 
 BATCH_MAX = 1024
 """The most items that are moved in one step."""
 
 
-class ChannelCore(ByDescriptors):
-    """A channel by its form. Every step looks at the form anew: it may have changed from local to shared meanwhile.
+class ChannelCore(Traveller):
+    """A channel by its form. Every step looks at the form anew: it may have changed from local to shared meanwhile."""
 
-    Attributes:
-        token: names the channel in every process, once it is shared.
-        holders: the workers that have been sent its descriptors.
-    """
+    __slots__ = ("_capacity", "_ends", "_form")
 
-    __slots__ = ("__weakref__", "_capacity", "_ends", "_form", "_name", "holders", "token")
+    kind = "a channel"
 
-    def __init__(self, capacity: int, name: str | None) -> None:
+    def __init__(self, capacity: int, *, name: str | None) -> None:
+        super().__init__(name)
         self._capacity = capacity
-        self._name = name
         self._form: LocalForm | SharedForm = LocalForm(capacity)
         self._ends = OpenEnds()
-        self.token = b""
 
     # -- between processes
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        self._share()
-        pickled_here().append(self)
-        return arrived, (type(self), self.token)
-
-    def _share(self) -> None:
-        """Take the shared form, for good.
-
-        Raises:
-            SerializationError: an item in the channel cannot travel, or the capacity is too large. It stays local.
-            OSError: no descriptor or no memory is left. It stays local.
-        """
+    def share(self) -> None:
         form = self._form
         if isinstance(form, LocalForm):
             with self._ends.lock:
@@ -75,22 +55,19 @@ class ChannelCore(ByDescriptors):
             shared.close()
         else:
             self._ends.share(shared)
-        self._become(os.urandom(16), shared)
+        self.become(os.urandom(16), shared)
 
-    def _become(self, token: bytes, form: SharedForm) -> None:
-        self.token = token
-        self.holders: WeakSet[Any] = WeakSet()
-        self._form = form
-        _known[token] = self
-        finalize(self, _let_go, token, form, self.holders).atexit = False
+    def become(self, token: bytes, form: SharedFormBase) -> None:
+        self._form = form  # type: ignore[assignment]
+        super().become(token, form)
 
-    def message(self) -> tuple[bytes, Sequence[int]]:
-        form: Any = self._form
-        return frames.pack_channel(self.token, (self._name or "").encode()), form.memory.on_wire()
+    @classmethod
+    def from_descriptors(cls, name: str | None, fds: list[int]) -> tuple[ChannelCore, SharedForm]:
+        from .memory import ChannelMemory, whole
+        from .shared_form import SharedForm
 
-    def holder_died(self) -> None:
-        form: Any = self._form
-        form.look_for_dead()
+        form = SharedForm(ChannelMemory(whole(fds)))
+        return cls(form.capacity, name=name), form
 
     # -- send ends, and the close
 
@@ -187,45 +164,7 @@ class ChannelCore(ByDescriptors):
         return f"Channel({self._capacity})" if self._name is None else f"Channel({self._capacity}, name={self._name!r})"
 
 
-_known: WeakValueDictionary[bytes, ChannelCore] = WeakValueDictionary()
-_arriving = allocate_lock()
-
-
-def arrived(cls: Any, token: bytes) -> ChannelCore:
-    """Return the channel of this token: always the same object in one process.
-
-    Raises:
-        LookupError: this process does not have it.
-    """
-    found = _known.get(token)
-    if found is not None:
-        return found
-    if token not in shared_object.channels and context.worker is not None:
-        context.worker.signal.poll()
-    with _arriving:
-        entry = shared_object.channels.get(token)
-        if entry is None:
-            raise LookupError(
-                "a channel is not known here: keep it until its tasks are done, and make a channel in the process that "
-                "starts the tasks, for a worker cannot give one to its parent"
-            )
-        if type(entry) is tuple:
-            entry = shared_object.channels[token] = _make(cls, token, *entry)
-    channel: ChannelCore = entry
-    return channel
-
-
-def _make(cls: Any, token: bytes, name: bytes, fds: list[int]) -> ChannelCore:
-    from .memory import ChannelMemory, whole
-    from .shared_form import SharedForm
-
-    form = SharedForm(ChannelMemory(whole(fds)))
-    channel: ChannelCore = cls(form.capacity, name=name.decode() or None)
-    channel._become(token, form)
-    return channel
-
-
-def _let_go(token: bytes, form: SharedForm, holders: WeakSet[Any]) -> None:
-    for holder in list(holders):
-        holder.drop_share(token)
-    form.stop_reading()
+def note_sent(exc: BaseException, sent: int, count: int) -> None:
+    """Note on an error how many items of a batch had been sent, unless none was."""
+    if sent:
+        exc.add_note(f"{sent} of {count} items had been sent")

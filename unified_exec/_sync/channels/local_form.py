@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..._tasks.current import current, sleepers
-from .sleepers import ChannelSleeper, LoopSleeper, ThreadSleeper, sleep
+from ..shared.sleepers import LoopSleeper, QueueSleeper, ThreadSleeper, sleep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,8 +46,8 @@ class LocalForm:
         self._items: deque[Any] = deque()
         self._lock = allocate_lock()
         self._late: deque[Callable[[], object]] = deque()  # what finalizers want done; see `do_late`
-        self._receivers: deque[ChannelSleeper] = deque()
-        self._senders: deque[ChannelSleeper] = deque()
+        self._receivers: deque[QueueSleeper] = deque()
+        self._senders: deque[QueueSleeper] = deque()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -186,7 +186,7 @@ class LocalForm:
             self._leave(sending, sleeper)
             raise
 
-    def _join(self, sending: bool, sleeper: ChannelSleeper) -> bool:
+    def _join(self, sending: bool, sleeper: QueueSleeper) -> bool:
         """Queue up, unless there is something to do by now: one step, or a wake would be missed."""
         with self._lock:
             waits = not (self.closed or self.moved or (len(self._items) < self.capacity if sending else self._items))
@@ -195,7 +195,7 @@ class LocalForm:
         self.do_late()
         return waits
 
-    def _leave(self, sending: bool, sleeper: ChannelSleeper) -> None:
+    def _leave(self, sending: bool, sleeper: QueueSleeper) -> None:
         with self._lock:
             queue = self._senders if sending else self._receivers
             if sleeper.woken:
@@ -212,7 +212,7 @@ class LocalForm:
                 _wake_one(queue)
 
 
-def _wake_one(queue: deque[ChannelSleeper]) -> None:
+def _wake_one(queue: deque[QueueSleeper]) -> None:
     """Wake the first waiter whose event loop still runs. With the lock held."""
     while queue and not queue.popleft().wake():
         pass

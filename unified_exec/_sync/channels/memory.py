@@ -13,28 +13,20 @@ which it was filled; length and, while a receiver holds the slot, its seat.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import select
 import struct
-import termios
 from mmap import mmap
 
 from ..._platform import posix
-from ...errors import SerializationError
+from ..shared.pipes import fill, make_pipe, make_room
+from ..shared.seats import SEATS, SEATS_END, Page
 
-GATE, CLOSED, CAPACITY, SLOT, LOST, ENDS_MADE = range(6)
-SEATS = 16
-SEATS_MAX = 256
-STATE, PID, START = range(3)
-SEAT_SIZE = 4
-IN_USE, DEAD = 1, 2
-USE = 3
-"""The bits of a seat's state that say whether its process is in an operation, or died in one."""
+CLOSED, CAPACITY, SLOT, LOST, ENDS_MADE = range(1, 6)
+"""Words of the page after the gate."""
 TAKING, TAKEN = 8, 32
-"""The bits from which on it counts what the operation has taken out, and what was taken out before."""
+"""The bits from which on a seat counts what the operation has taken out, and what was taken out before."""
 COUNT = (1 << 24) - 1
-ENDS = SEATS + SEAT_SIZE * SEATS_MAX
+ENDS = SEATS_END
 ENDS_MAX = 4096
 OWNED = 16
 """The bit of the cell of a send end from which on it holds its number; below is the seat, plus one, of its opener."""
@@ -46,19 +38,13 @@ STATES = 3
 OWNER = 48
 """The bit of a header's second word from which on it holds the seat, plus one, of the receiver that has the slot."""
 SPILL_STRIDE = 1 << (30 if posix.PLAIN or not hasattr(os, "memfd_create") else 36)
-BATCH = select.PIPE_BUF // 4
-"""The most numbers that one read or write of a pipe moves atomically."""
 
-_PAGE_NUMBERS = 1024
-_PIPE_DEFAULT = 65536
-_PLAIN_MAX = 4096
 _SLOT = 1024
 _SLOTS_MAX = 8 << 20
-_HAS_PIPE_SIZE = hasattr(fcntl, "F_SETPIPE_SZ") and not posix.PLAIN
 _HAS_EVENTFD = hasattr(os, "eventfd") and not posix.PLAIN
 
 
-class ChannelMemory:
+class ChannelMemory(Page):
     """The descriptors and the mapping of one shared channel in this process.
 
     Attributes:
@@ -69,10 +55,13 @@ class ChannelMemory:
         spill_at: where the spill region begins.
     """
 
-    __slots__ = ("__weakref__", "capacity", "fds", "map", "slot", "slots_at", "spill_at", "words")
+    __slots__ = ("capacity", "map", "slot", "slots_at", "spill_at")
+
+    kind = "a channel"
 
     def __init__(self, fds: tuple[int, ...]) -> None:
         self.fds = fds
+        self.page_fd = fds[4]
         self.map = mmap(fds[4], 0, **posix.UNTRACKED)
         head = memoryview(self.map)[: SEATS * 8].cast("Q")
         self.capacity, self.slot = head[CAPACITY], head[SLOT]
@@ -82,6 +71,14 @@ class ChannelMemory:
     def on_wire(self) -> tuple[int, ...]:
         """The descriptors that another process needs; `ChannelMemory` there is made of `whole` of them."""
         return self.fds if self.fds[5] != self.fds[6] else self.fds[:6]
+
+    def seat_freed(self, seat: int) -> None:
+        """Close the send ends of the process that had the seat."""
+        words = self.words
+        if words[ENDS_MADE]:
+            for cell in range(ENDS, ENDS + ENDS_MAX):
+                if words[cell] and words[cell] & (1 << OWNED) - 1 == seat + 1:
+                    words[cell] = 0
 
     def tell_closed(self) -> None:
         if self.fds[5] == self.fds[6]:
@@ -108,14 +105,14 @@ def create(capacity: int) -> ChannelMemory:
     fds: list[int] = []
     try:
         for _ in range(2):
-            fds += _pipe()
-            _make_room(fds[-1], capacity)
+            fds += make_pipe()
+            make_room(fds[-1], capacity, f"a channel of capacity {capacity}")
         fds.append(posix.anonymous_memory())
         if _HAS_EVENTFD:
             closed = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             fds += [closed, closed]
         else:
-            fds += _pipe()
+            fds += make_pipe()
         slot = _SLOT if capacity * _SLOT <= _SLOTS_MAX else max(64, _SLOTS_MAX // capacity // 64 * 64)
         size = _layout(capacity, slot)[1]
         if hasattr(os, "posix_fallocate"):
@@ -136,62 +133,3 @@ def create(capacity: int) -> ChannelMemory:
 def _layout(capacity: int, slot: int) -> tuple[int, int]:
     slots_at = (HEADERS + 2 * capacity) * 8 + 63 & ~63
     return slots_at, slots_at + capacity * slot + 4095 & ~4095
-
-
-def _pipe() -> list[int]:
-    ends = list(os.pipe())
-    for end in ends:
-        os.set_blocking(end, False)
-    return ends
-
-
-def _make_room(fd: int, capacity: int) -> None:
-    """Make a pipe so large that a write of numbers always finds room.
-
-    A page is freed when it has been read to its end, and a write that does not fit into the last page begins another
-    one: the pages that the numbers just fill are not enough.
-    """
-    size = 4096 * (2 * -(-capacity // _PAGE_NUMBERS) + 2)
-    if not _HAS_PIPE_SIZE:
-        enough = capacity <= _PLAIN_MAX
-    else:
-        if size > fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ):
-            try:
-                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, size)
-            except OSError:
-                pass  # above the limit of the system, or of the user
-        enough = size <= fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
-    if not enough:
-        raise SerializationError(
-            f"a channel of capacity {capacity}",
-            "the pipes of this system are too small for so many items",
-            "choose a smaller capacity",
-        )
-
-
-def record(number: int) -> bytes:
-    return number.to_bytes(4, "little")
-
-
-def numbers_in(data: bytes) -> list[int]:
-    return list(struct.unpack(f"<{len(data) // 4}I", data))
-
-
-def waiting(fd: int) -> int:
-    """How many numbers lie in a pipe."""
-    return int(struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"))[0]) // 4
-
-
-def drain(fd: int) -> list[int]:
-    """Read a pipe to its end."""
-    found: list[int] = []
-    while True:
-        try:
-            found += numbers_in(os.read(fd, 4 * BATCH))
-        except BlockingIOError:
-            return found
-
-
-def fill(fd: int, numbers: list[int]) -> None:
-    for at in range(0, len(numbers), BATCH):
-        os.write(fd, b"".join(map(record, numbers[at : at + BATCH])))

@@ -12,10 +12,11 @@ from typing import Any
 from weakref import ref
 
 from ...errors import ChannelClosed, SerializationError
-from . import seats
+from ..shared import seats
+from ..shared.seats import PID, START
 from .memory import ENDS, ENDS_MADE, ENDS_MAX, OWNED, ChannelMemory
 
-__all__ = ["OpenEnds", "Place", "close_cell", "none_is_open", "open_cell"]
+__all__ = ["OpenEnds", "Place", "close_cell", "close_ends_of_dead", "none_is_open", "open_cell"]
 
 Place = tuple[Any, int, int]
 """Where an end is noted in a shared channel: its form, the index of the cell, and what is in the cell."""
@@ -63,7 +64,7 @@ def open_cell(form: Any) -> Place:
     """
     memory: ChannelMemory = form.memory
     words = memory.words
-    with seats.record_lock(memory.fds[4], True):
+    with seats.record_lock(memory.page_fd, True):
         made = words[ENDS_MADE] + 1
         for step in range(ENDS_MAX):
             cell = ENDS + (made + step) % ENDS_MAX
@@ -94,7 +95,7 @@ def close_cell(place: Place, ours: bool) -> None:
         if words[cell] == value:
             words[cell] = 0
     else:
-        with seats.record_lock(form.memory.fds[4], True):
+        with seats.record_lock(form.memory.page_fd, True):
             if words[cell] == value:
                 words[cell] = 0
     if none_is_open(form.memory):
@@ -104,3 +105,20 @@ def close_cell(place: Place, ours: bool) -> None:
 def none_is_open(memory: ChannelMemory) -> bool:
     """Tell whether send ends have been opened, and all are closed."""
     return bool(memory.words[ENDS_MADE]) and not any(memory.words[ENDS : ENDS + ENDS_MAX])
+
+
+def close_ends_of_dead(memory: ChannelMemory) -> None:
+    """Close the send ends that dead processes had opened."""
+    words = memory.words
+    if not words[ENDS_MADE]:
+        return
+    owners = {cell & (1 << OWNED) - 1 for cell in words[ENDS : ENDS + ENDS_MAX].tolist()} - {0}
+    if any(_seat_is_dead(memory, owner - 1) for owner in owners):
+        with seats.record_lock(memory.page_fd, True):
+            for owner in owners:
+                if _seat_is_dead(memory, owner - 1):
+                    memory.seat_freed(owner - 1)
+
+
+def _seat_is_dead(memory: ChannelMemory, seat: int) -> bool:
+    return seats.is_dead(memory.words[seat + PID], memory.words[seat + START])

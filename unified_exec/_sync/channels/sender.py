@@ -123,7 +123,7 @@ class ChannelSender(Bound, Unchanging, Generic[T]):
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        self._channel._share()
+        self._channel.share()
         if self.place is None:  # it was closed before the channel became shared
             return _arrived, (self._channel, 0, 0)
         _, cell, value = self.place

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import select
-import time
-from _thread import _local, get_ident
+from _thread import get_ident
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakSet, finalize, ref
 
 from ..._loops.current import current_adapter
-from ..._tasks.current import CurrentTask, Sleeper, current, sleepers
-from . import seats
-from .memory import ChannelMemory, waiting
+from ..._tasks.current import current, sleepers
+from ..shared import seats
+from ..shared.bells import Bell, close_all, sleep, thread_bell
+from ..shared.pipes import waiting
+from ..shared.travel import SharedFormBase
+from .memory import ChannelMemory
 from .slots import Slots
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ _DRAINING = 0.001
 """Seconds between two looks at a closed channel whose last sender is in the midst of its send."""
 
 
-class SharedForm(Slots):
+class SharedForm(Slots, SharedFormBase):
     """Slots, and who of this process waits for them."""
 
     __slots__ = ("_sides",)
@@ -46,6 +49,9 @@ class SharedForm(Slots):
         self._sides = {}
         self.sit_down()
 
+    def descriptors(self) -> Sequence[int]:
+        return self.memory.on_wire()
+
     def wait_sync(self, sending: bool, deadline: float | None) -> None:
         """Sleep until there may be room, or an item.
 
@@ -60,7 +66,7 @@ class SharedForm(Slots):
         if not self.closed:
             poll.register(self.memory.fds[5], select.POLLIN)
         if task is not None:
-            bell = _bell()
+            bell = thread_bell()
             poll.register(bell.fds[0], select.POLLIN)
             sleepers[bell] = task
         try:
@@ -95,50 +101,6 @@ class SharedForm(Slots):
             else:
                 adapter.call_threadsafe(side.stop)
         self._sides.clear()
-
-
-def sleep(poll: select.poll, task: CurrentTask | None, deadline: float | None, pause: float) -> bool:
-    """Sleep until a descriptor is readable; ``False`` if none was for `pause` seconds.
-
-    Raises:
-        Cancelled: the task was requested to stop; here a raise may land at any instruction.
-        TimeoutError: the deadline has passed.
-    """
-    __interruptible__ = True  # noqa: F841
-    if task is not None and task.cancel_requested:
-        task.raise_cancelled()
-    seconds = pause if deadline is None else min(pause, deadline - time.monotonic())
-    if seconds < 0:
-        raise TimeoutError("the channel was not ready within the timeout")
-    found = poll.poll(seconds * 1000)
-    if task is not None and task.cancel_requested:
-        task.raise_cancelled()
-    return bool(found)
-
-
-class Bell(Sleeper):
-    """Wakes a thread out of `poll`; each thread has one."""
-
-    __slots__ = ("__weakref__", "fds")
-
-    def __init__(self) -> None:
-        self.fds = os.pipe()
-        for fd in self.fds:
-            os.set_blocking(fd, False)
-        finalize(self, _close_all, self.fds).atexit = False
-
-    def interrupt(self) -> None:
-        try:
-            os.write(self.fds[1], b"x")
-        except OSError:
-            pass  # it has rung already
-
-    def silence(self) -> None:
-        try:
-            while os.read(self.fds[0], 64):
-                pass
-        except OSError:
-            pass
 
 
 class LoopSide:
@@ -233,29 +195,12 @@ def _look(side: ref[LoopSide]) -> None:
 
 
 _forms: WeakSet[SharedForm] = WeakSet()
-_of_thread = _local()
-
-
-def _bell() -> Bell:
-    try:
-        bell: Bell = _of_thread.bell
-    except AttributeError:
-        bell = _of_thread.bell = Bell()
-    return bell
 
 
 def _release(memory: ChannelMemory, seat: int, pid: int) -> None:
     if os.getpid() == pid:
         seats.free_seat(memory, seat)
-    _close_all(memory.fds)
-
-
-def _close_all(fds: tuple[int, ...]) -> None:
-    for fd in set(fds):
-        try:
-            os.close(fd)
-        except OSError:
-            pass  # a task has closed it
+    close_all(memory.fds)
 
 
 def _after_fork() -> None:

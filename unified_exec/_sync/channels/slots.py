@@ -10,36 +10,34 @@ import os
 import time
 from _thread import allocate_lock
 from collections.abc import Sequence
+from functools import partial
 from mmap import mmap
 from time import monotonic_ns
 from typing import Any
 
-from . import seats
+from ..shared import seats
+from ..shared.pipes import BATCH, numbers_in, waiting
+from ..shared.seats import GATE, IN_USE, STATE
+from . import audit
 from .local_form import NOTHING
 from .memory import (
-    BATCH,
     CLOSED,
     COUNT,
     EMPTY,
     FULL,
-    GATE,
     HEADERS,
-    IN_USE,
     LOST,
     OWNER,
     PARTS,
     SPILL_STRIDE,
     SPILLED,
-    STATE,
     STATES,
     TAKEN,
     TAKING,
     ChannelMemory,
-    numbers_in,
-    waiting,
 )
 from .packing import PackedItem, pack, spill, unpack, unspill
-from .send_ends import none_is_open
+from .send_ends import close_ends_of_dead, none_is_open
 
 _GATE_STUCK = 0.02
 """Seconds at a shut gate after which a waiter finds out whether the auditor has died."""
@@ -244,14 +242,14 @@ class Slots:
 
     def look_for_dead(self, patience: float = _PATIENCE) -> bool:
         """Give back what dead processes held, if any did; ``False`` if that must be tried again."""
-        seats.close_ends_of_dead(self.memory)
+        close_ends_of_dead(self.memory)
         if not self.closed and none_is_open(self.memory):
             self.close()
         dead = seats.find_dead(self.memory)
         if not dead and not seats.audit_is_due(self.memory):
             return True
         with self._lock:
-            return seats.audit(self.memory, dead, patience)
+            return seats.audit(self.memory, dead, patience, partial(audit.give_back, self.memory))
 
 
 def _free_pages(fd: int, at: int, size: int) -> None:

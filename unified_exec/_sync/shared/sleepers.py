@@ -1,4 +1,4 @@
-"""Who waits for a channel inside one process: a thread in a lock of its own, a coroutine in a waiter of its loop."""
+"""Who waits for a channel or a lock inside one process: a thread in a lock of its own, a coroutine in its loop."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..._tasks.current import CurrentTask, Sleeper, on_event_loop
 if TYPE_CHECKING:
     from ..._loops.adapter import LoopAdapter, Waiter
 
-__all__ = ["ChannelSleeper", "LoopSleeper", "ThreadSleeper", "refuse_on_loop", "sleep"]
+__all__ = ["LoopSleeper", "QueueSleeper", "ThreadSleeper", "refuse_on_loop", "sleep"]
 
 
-class ChannelSleeper(Sleeper):
-    """A waiter in a queue of a channel. It is never handed an item: it is woken, and looks again.
+class QueueSleeper(Sleeper):
+    """A waiter in a queue. It is never handed anything: it is woken, and looks again.
 
     Attributes:
         woken: it was taken out of the queue and woken. If it leaves without looking, it passes the wake on.
@@ -33,7 +33,7 @@ class ChannelSleeper(Sleeper):
         """Wake it; ``False`` if it is gone with its event loop. From any thread."""
 
 
-class ThreadSleeper(ChannelSleeper):
+class ThreadSleeper(QueueSleeper):
     """A thread."""
 
     __slots__ = ("lock",)
@@ -55,7 +55,7 @@ class ThreadSleeper(ChannelSleeper):
             pass  # it is awake already
 
 
-class LoopSleeper(ChannelSleeper):
+class LoopSleeper(QueueSleeper):
     """A coroutine of any event loop. Await `waiter`."""
 
     __slots__ = ("_adapter", "_thread", "waiter")
@@ -89,7 +89,7 @@ def sleep(sleeper: ThreadSleeper, task: CurrentTask | None, deadline: float | No
         task.raise_cancelled()
     seconds = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
     if not sleeper.lock.acquire(True, seconds):
-        raise TimeoutError("the channel was not ready within the timeout")
+        raise TimeoutError("nothing came within the timeout")
     if task is not None and task.cancel_requested and not sleeper.woken:
         task.raise_cancelled()
 
@@ -101,4 +101,4 @@ def refuse_on_loop(call: str, instead: str) -> None:
         RuntimeError: the calling thread runs an event loop.
     """
     if on_event_loop():
-        raise RuntimeError(f"Channel.{call}() would block the event loop; use `{instead}`")
+        raise RuntimeError(f"{call}() would block the event loop; use `{instead}`")

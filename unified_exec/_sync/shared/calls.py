@@ -1,4 +1,4 @@
-"""What the forms of every operation of a channel have in common."""
+"""What the waiting forms of channels and locks have in common."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from types import coroutine
 from ..._tasks.current import current
 from ..._tasks.loaded import loaded
 
-__all__ = ["check_cancelled", "end_of", "give_turn", "note_sent"]
+__all__ = ["TURNS", "check_cancelled", "end_of", "give_turn"]
+
+TURNS = 32
+"""Operations without a wait after which a coroutine gives its loop a turn: a busy consumer must be cancellable."""
 
 
 async def give_turn() -> None:
@@ -41,9 +44,3 @@ def check_cancelled() -> None:
     task = current.get()
     if task is not None and task.cancel_requested:
         task.raise_cancelled()
-
-
-def note_sent(exc: BaseException, sent: int, count: int) -> None:
-    """Note on an error how many items of a batch had been sent, unless none was."""
-    if sent:
-        exc.add_note(f"{sent} of {count} items had been sent")

@@ -1,0 +1,78 @@
+"""How a thread waits for the descriptors of a shared channel or lock, and is woken by a cancellation."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from _thread import _local
+from weakref import finalize
+
+from ..._tasks.current import CurrentTask, Sleeper
+
+__all__ = ["Bell", "close_all", "sleep", "thread_bell"]
+
+
+def sleep(poll: select.poll, task: CurrentTask | None, deadline: float | None, pause: float) -> bool:
+    """Sleep until a descriptor is readable; ``False`` if none was for `pause` seconds.
+
+    Raises:
+        Cancelled: the task was requested to stop; here a raise may land at any instruction.
+        TimeoutError: the deadline has passed.
+    """
+    __interruptible__ = True  # noqa: F841
+    if task is not None and task.cancel_requested:
+        task.raise_cancelled()
+    seconds = pause if deadline is None else min(pause, deadline - time.monotonic())
+    if seconds < 0:
+        raise TimeoutError("nothing came within the timeout")
+    found = poll.poll(seconds * 1000)
+    if task is not None and task.cancel_requested:
+        task.raise_cancelled()
+    return bool(found)
+
+
+class Bell(Sleeper):
+    """Wakes a thread out of `poll`; each thread has one."""
+
+    __slots__ = ("__weakref__", "fds")
+
+    def __init__(self) -> None:
+        self.fds = os.pipe()
+        for fd in self.fds:
+            os.set_blocking(fd, False)
+        finalize(self, close_all, self.fds).atexit = False
+
+    def interrupt(self) -> None:
+        try:
+            os.write(self.fds[1], b"x")
+        except OSError:
+            pass  # it has rung already
+
+    def silence(self) -> None:
+        try:
+            while os.read(self.fds[0], 64):
+                pass
+        except OSError:
+            pass
+
+
+_of_thread = _local()
+
+
+def thread_bell() -> Bell:
+    """Return the bell of the calling thread."""
+    try:
+        bell: Bell = _of_thread.bell
+    except AttributeError:
+        bell = _of_thread.bell = Bell()
+    return bell
+
+
+def close_all(fds: tuple[int, ...]) -> None:
+    """Close descriptors; a task may have closed them already."""
+    for fd in set(fds):
+        try:
+            os.close(fd)
+        except OSError:
+            pass

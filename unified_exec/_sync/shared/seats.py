@@ -1,0 +1,215 @@
+"""The seats of the processes at a shared channel or lock, who of them has died, and the audit of what dead hands held.
+
+A process says that it is busy before it looks at the gate and before it touches a pipe. An audit shuts the gate, then
+waits until nobody alive is busy. A number that is then in no pipe was in dead hands, and the page tells where it
+belongs. An auditor may die as well: its record lock is then free while the gate is shut, and who meets that
+begins the audit anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from _thread import allocate_lock
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ..._platform import posix
+from ...errors import SerializationError
+
+__all__ = [
+    "GATE",
+    "IN_USE",
+    "PID",
+    "SEATS",
+    "SEATS_END",
+    "SEATS_MAX",
+    "SEAT_SIZE",
+    "START",
+    "STATE",
+    "Page",
+    "audit",
+    "audit_is_due",
+    "find_dead",
+    "free_seat",
+    "is_dead",
+    "record_lock",
+    "renew_lock",
+    "someone_is_busy",
+    "take_seat",
+]
+
+GATE = 0
+"""The word of a page that is set while an audit keeps everybody out."""
+SEATS = 16
+SEATS_MAX = 256
+STATE, PID, START = range(3)
+SEAT_SIZE = 4
+SEATS_END = SEATS + SEAT_SIZE * SEATS_MAX
+IN_USE, DEAD = 1, 2
+USE = 3
+"""The bits of a seat's state that say whether its process is in an operation, or died in one. A state that is not zero
+means that the process has something in its hands: its seat is given to another one after an audit only."""
+
+_BARRIER = 0.0001
+
+_threads = allocate_lock()  # record locks exclude processes, not threads
+
+
+def renew_lock() -> None:
+    """In a forked child: another thread of the parent may have held the lock."""
+    global _threads
+    _threads = allocate_lock()
+
+
+class Page:
+    """Memory that the processes of a shared object have in common; it begins with the gate and the seats.
+
+    Attributes:
+        fds: the descriptors of the object in this process.
+        page_fd: that of the page.
+        words: the page, in words of 8 bytes.
+        kind: what it belongs to, for errors.
+    """
+
+    __slots__ = ("__weakref__", "fds", "page_fd", "words")
+
+    kind = ""
+    fds: tuple[int, ...]
+    page_fd: int
+    words: memoryview
+
+    def seat_freed(self, seat: int) -> None:
+        """The process that had this seat is gone: what it had opened is closed."""
+
+
+@contextmanager
+def record_lock(fd: int, wait: bool) -> Iterator[bool]:
+    """Hold the one record lock of the page; the kernel lets go of it when this process dies."""
+    with _threads:
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
+        except OSError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            fcntl.lockf(fd, fcntl.LOCK_UN, 1)
+
+
+def take_seat(page: Page) -> int:
+    """Take a free seat for this process; returns the index of its first word.
+
+    Raises:
+        SerializationError: all seats are taken by living processes.
+    """
+    words = page.words
+    with record_lock(page.page_fd, True):
+        for seat in range(SEATS, SEATS_END, SEAT_SIZE):
+            pid = words[seat + PID]
+            if not pid or (not words[seat + STATE] and is_dead(pid, words[seat + START])):
+                page.seat_freed(seat)
+                words[seat + START] = _state_and_start(os.getpid())[1]
+                words[seat + PID] = os.getpid()
+                return seat
+    raise SerializationError(
+        page.kind,
+        f"{SEATS_MAX} processes have it, and it has no room for more",
+        "drop it in processes that need it no more",
+    )
+
+
+def free_seat(page: Page, seat: int) -> None:
+    words = page.words
+    if words[seat + PID] == os.getpid():
+        page.seat_freed(seat)
+        words[seat + STATE] = words[seat + PID] = 0
+
+
+def someone_is_busy(page: Page) -> bool:
+    """Tell whether any process is in the midst of an operation."""
+    return any(state & USE for state in _states(page))
+
+
+def _states(page: Page) -> list[int]:
+    return page.words[SEATS + STATE : SEATS_END : SEAT_SIZE].tolist()
+
+
+def _use(page: Page) -> set[int]:
+    return {state & USE for state in _states(page)}
+
+
+def find_dead(page: Page) -> list[int]:
+    """The seats that need an audit: their processes died in an operation, or with something taken."""
+    words = page.words
+    return [
+        SEATS + SEAT_SIZE * index
+        for index, state in enumerate(_states(page))
+        if state and is_dead(words[SEATS + SEAT_SIZE * index + PID], words[SEATS + SEAT_SIZE * index + START])
+    ]
+
+
+def audit_is_due(page: Page) -> bool:
+    """Tell whether an audit was begun and not ended."""
+    return bool(page.words[GATE]) or DEAD in _use(page)
+
+
+def audit(page: Page, dead: list[int], patience: float, give_back: Callable[[list[int]], None]) -> bool:
+    """Give back what dead processes had in their hands. The caller's own seat is not busy, and stays so.
+
+    Args:
+        page: the page of the channel or lock.
+        dead: the seats of dead processes.
+        patience: seconds to wait for living processes that are busy.
+        give_back: called with the seats of the dead; gives back what they held, then frees the seats. It may be
+            called again if this process dies in its midst.
+
+    Returns:
+        whether it is done, or another process does it; otherwise try again later.
+    """
+    words = page.words
+    with record_lock(page.page_fd, False) as held:
+        if not held:
+            return True
+        for seat in dead:
+            words[seat + STATE] = words[seat + STATE] & ~USE | DEAD  # it remains so if we die as well
+        marked = [SEATS + SEAT_SIZE * index for index, state in enumerate(_states(page)) if state & USE == DEAD]
+        if marked or words[GATE]:
+            words[GATE] = 1
+            time.sleep(_BARRIER)  # who was past its look at the gate has its state in memory by now
+            end = time.monotonic() + patience
+            while IN_USE in _use(page):
+                if time.monotonic() > end:
+                    words[GATE] = 0
+                    return False
+                time.sleep(_BARRIER)
+            give_back(marked)
+        words[GATE] = 0
+        return True
+
+
+def is_dead(pid: int, start: int) -> bool:
+    """Tell whether a process has ended. A zombie has; another process with its pid is not it."""
+    state, started = _state_and_start(pid)
+    return state in "ZX" or started != start
+
+
+def _state_and_start(pid: int) -> tuple[str, int]:
+    """The state of a process, X if there is none, and its start time; 0 where the system does not say."""
+    if not posix.PLAIN:
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+            return fields[0].decode(), int(fields[19])
+        except (OSError, IndexError, ValueError):
+            if os.path.exists("/proc/self/stat"):
+                return "X", 0
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return "X", 0
+    except OSError:
+        pass
+    return "R", 0
