@@ -24,7 +24,6 @@ from unified_exec import (
     TaskScope,
     TaskState,
     WorkerCrashed,
-    share,
 )
 
 BOTH = [(s, r) for s in PLACES for r in PLACES if "process" in s + r]
@@ -173,16 +172,6 @@ async def test_what_comes_back_is_the_same_channel() -> None:
     channel = Channel[int](1)
     async with TaskScope() as scope:
         assert await scope.spawn(give_back, channel, on="process") is channel
-
-
-async def test_an_item_cannot_bring_a_channel() -> None:
-    channel, other = Channel[Any](1), Channel[Any](1)
-    async with TaskScope() as scope:
-        await scope.spawn(send, channel, [1], on="process")
-        for item in (other, channel, share([1])):
-            with pytest.raises(SerializationError, match="pass that as an argument"):
-                await channel.send(item)
-    assert await channel.receive() == 1
 
 
 @pytest.mark.parametrize("size", [0, 1000, 5000, 70_000, 3 << 20])

@@ -15,9 +15,12 @@ RETIRED     the worker takes no more tasks and exits
 REPORT      a message of a running task to its handle
 SHARE       a shared object, with the descriptor of its block; without a table: the bare descriptor of an argument
 CHANNEL     a channel, with its descriptors
-DROP        the parent needs that shared object no more
+DROP        the parent needs that shared object no more; a worker has dropped one that it had offered
 CREDIT      the handle allows a task this many more messages
 STOP        the parent wants the worker to exit when it is done
+OFFER       to the parent: a shared object or channel that goes up inside a value, with its descriptors
+ASK         to the parent: the descriptors of a token that came inside an item
+FOUND       the answer to an OFFER or an ASK
 ==========  =========================================================================
 """
 
@@ -30,6 +33,7 @@ from typing import NamedTuple
 from ..errors import UnifiedExecError
 
 TASK, DONE, READY, SETUP, CANCEL, FAILED, AGAIN, RETIRED, STOP, REPORT, CREDIT, SHARE, DROP, CHANNEL = range(1, 15)
+OFFER, ASK, FOUND = range(21, 24)
 
 # Outcome kinds of DONE.
 VALUE, ERROR, STOPPED, UNSTARTED = range(4)
@@ -214,6 +218,40 @@ def unpack_channel(message: memoryview) -> tuple[bytes, bytes]:
     if len(rest) < 16:
         raise ProtocolError("a channel without its token")
     return bytes(rest[:16]), bytes(rest[16:])
+
+
+def pack_offer(id: int, pin: bool, token: bytes, message: bytes, pickled: bytes) -> bytes:
+    """Pack an OFFER.
+
+    Args:
+        id: of the request; its answer carries it.
+        pin: keep the object until the parent has unpickled a value with it.
+        token: of the object.
+        message: the SHARE or CHANNEL that would bring it to a worker.
+        pickled: the object as a pickle, which holds its token only.
+    """
+    return _REPORT.pack(OFFER, pin, id) + token + _COUNT.pack(len(message)) + message + pickled
+
+
+def unpack_offer(message: memoryview) -> tuple[int, bool, bytes, bytes, bytes]:
+    """Read an OFFER: id, pin, token, message, pickle.
+
+    Raises:
+        ProtocolError: too short.
+    """
+    pin, id, rest = unpack_report(message)
+    if len(rest) < 16 + _COUNT.size or len(rest) < (end := 16 + _COUNT.size + _COUNT.unpack_from(rest, 16)[0]):
+        raise ProtocolError("an offer that is cut off")
+    return id, bool(pin), bytes(rest[:16]), bytes(rest[16 + _COUNT.size : end]), bytes(rest[end:])
+
+
+def pack_ask(id: int, token: bytes) -> bytes:
+    return _REPORT.pack(ASK, 0, id) + token
+
+
+def pack_found(id: int, known: bool, message: bytes = b"") -> bytes:
+    """Pack a FOUND; `message` is the CHANNEL that goes with the descriptors of an object that was asked for."""
+    return _REPORT.pack(FOUND, known, id) + message
 
 
 def pack_credit(id: int, count: int) -> bytes:

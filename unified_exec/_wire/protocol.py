@@ -13,10 +13,11 @@ from .frames import ProtocolError
 
 # States of the parent's end, and what may come in each.
 STARTING, UP, LEAVING, OVER = "starting", "up", "leaving", "over"
+_ASKS = frozenset({frames.OFFER, frames.ASK, frames.DROP})
 _EXPECTED: dict[str, frozenset[int]] = {
-    STARTING: frozenset({frames.READY, frames.FAILED}),
-    UP: frozenset({frames.DONE, frames.AGAIN, frames.RETIRED, frames.REPORT}),
-    LEAVING: frozenset({frames.READY, frames.FAILED, frames.DONE, frames.AGAIN, frames.RETIRED, frames.REPORT}),
+    STARTING: frozenset({frames.READY, frames.FAILED, *_ASKS}),
+    UP: frozenset({frames.DONE, frames.AGAIN, frames.RETIRED, frames.REPORT, *_ASKS}),
+    LEAVING: frozenset({frames.READY, frames.FAILED, frames.DONE, frames.AGAIN, frames.RETIRED, frames.REPORT, *_ASKS}),
     OVER: frozenset(),
 }
 
@@ -60,7 +61,30 @@ class Report(NamedTuple):
     shared: bool
 
 
-Event = Answer | Ready | StartFailed | SignalAgain | Leaving | Report
+class Offer(NamedTuple):
+    """An object goes up inside a value: the parent must know it before; see `frames.pack_offer`."""
+
+    id: int
+    pin: bool
+    token: bytes
+    message: bytes
+    pickled: bytes
+
+
+class Ask(NamedTuple):
+    """A token came inside an item: the worker needs the object."""
+
+    id: int
+    token: bytes
+
+
+class Dropped(NamedTuple):
+    """A shared object that the worker had offered was dropped there."""
+
+    token: bytes
+
+
+Event = Answer | Ready | StartFailed | SignalAgain | Leaving | Report | Offer | Ask | Dropped
 
 
 _UNKNOWN = -1  # no function has this number
@@ -128,6 +152,13 @@ class ParentConnection:
         if kind == frames.REPORT:
             flags, id, payload = frames.unpack_report(message)
             return Report(id, payload, bool(flags & frames.IN_SHARED))
+        if kind == frames.OFFER:
+            return Offer(*frames.unpack_offer(message))
+        if kind == frames.ASK:
+            _, id, token = frames.unpack_report(message)
+            return Ask(id, bytes(token))
+        if kind == frames.DROP:
+            return Dropped(bytes(frames.unpack_payload(message)[1]))
         return SignalAgain(frames.unpack_id(message)[0])
 
     def sent(self, id: int, function: int | tuple[int, ...] | None) -> None:

@@ -85,7 +85,7 @@ class CancelSignal:
         while True:
             self._busy, self._again = True, False
             try:
-                self._read_mailbox()
+                self._read_mailbox(self._buffer)
                 self.deliver(frame)
             except BaseException:  # the raise in the task, or what a signal handler of the task's own raised in here
                 self._busy = False
@@ -100,8 +100,15 @@ class CancelSignal:
         """Read what the parent has sent, outside of the signal handler."""
         self.on_signal(0, None)
 
-    def _read_mailbox(self) -> None:
-        for message, fds in self._connection.control_messages(self._buffer):
+    def read(self) -> None:
+        """Read what the parent has sent, and deliver no cancellation: the parent will repeat its signal.
+
+        May be called by what the signal handler calls, which waits for an answer of the parent.
+        """
+        self._read_mailbox(bytearray(frames.MESSAGE_MAX))
+
+    def _read_mailbox(self, buffer: bytearray) -> None:
+        for message, fds in self._connection.control_messages(buffer):
             handler = self.handlers.get(message[0])
             if handler is not None:
                 try:

@@ -11,7 +11,9 @@ from .._platform import shared_memory
 from .._tasks.current import CurrentTask
 from .._wire import frames
 from .._wire.pickling import codec
+from .._wire.pickling.shared_refs import pickled_here
 from ..errors import Cancelled
+from . import passing
 from .cancel_signal import CancelSignal
 from .connection import CONTROL_FD, WorkerConnection
 
@@ -49,7 +51,11 @@ class WorkerContext:
             SerializationError: it cannot travel.
             OSError: the parent is gone.
         """
+        met = pickled_here()
+        met.clear()
         packed = codec.encode_value(message, "the message")
+        if met:
+            passing.offer(met.taken(), True)
         if not packed.buffers and len(packed.data) <= frames.INLINE_MAX:
             self.connection.report(id, frames.pack_report(id, packed.data))
             return

@@ -14,7 +14,7 @@ from .._wire import frames
 from .._wire.errors.encode import encode_error
 from .._wire.pickling import codec, homes, module_names, shared_refs
 from ..errors import SerializationError, WorkerStartError
-from . import context, forked, interpreter, send_result, shared_object
+from . import context, forked, interpreter, passing, received, send_result
 from .connection import CONTROL_FD, HAS_SETTINGS, LIFELINE_FD, STATUS_FD, TASKS_FD, WorkerConnection, receive_all
 from .process_state import ProcessState
 from .run_calls import CallRunner
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _DESCRIPTORS_MAX = 65536
 _EXIT_SECONDS = 1.0
-FOR_INITIALIZER = {frames.CHANNEL: shared_object.on_channel, frames.SHARE: shared_object.on_share}
+FOR_INITIALIZER = {frames.CHANNEL: received.on_channel, frames.SHARE: received.on_share}
 """What may come before the settings, for the initializer's arguments."""
 
 
@@ -54,11 +54,13 @@ def main() -> None:
     connection.status[HAS_SETTINGS] = 1
     runner = make_runner(connection, settings)
     context.worker = runner.context
+    passing.connect(runner.context)
     signal = runner.signal
     shared_refs.read_mailbox = signal.poll
-    signal.handlers[frames.SHARE] = shared_object.on_share
-    signal.handlers[frames.CHANNEL] = shared_object.on_channel
-    signal.handlers[frames.DROP] = shared_object.on_drop
+    signal.handlers[frames.SHARE] = received.on_share
+    signal.handlers[frames.CHANNEL] = received.on_channel
+    signal.handlers[frames.DROP] = received.on_drop
+    signal.handlers[frames.FOUND] = passing.on_found
     signal.watch_swallowed()
     forked.watch(connection, runner.in_forked_child)
     try:

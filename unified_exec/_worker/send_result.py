@@ -11,7 +11,9 @@ from .._wire import frames
 from .._wire.errors.encode import encode_error
 from .._wire.pickling import codec, homes
 from .._wire.pickling.c_pickle import PROTOCOL, dumps
+from .._wire.pickling.shared_refs import pickled_here
 from ..errors import SerializationError
+from . import passing
 from .connection import WorkerConnection
 
 _pack_header = frames.DONE_HEADER.pack
@@ -60,7 +62,11 @@ def send(
 def _encoded(name: str, value: Any, error: BaseException | None) -> tuple[int, bytes, Sequence[memoryview]]:
     if error is None:
         try:
+            met = pickled_here()
+            met.clear()
             packed = _packed(value, f"the result of {name}()")
+            if met:
+                passing.offer(met.taken(), True)
             return frames.VALUE, packed.data, packed.buffers
         except BaseException as exc:  # also what a __reduce__ of the user's raises to end the program
             error = exc

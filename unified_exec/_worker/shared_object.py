@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from _thread import allocate_lock
-from weakref import WeakSet, WeakValueDictionary, finalize
+from weakref import WeakSet, finalize
 
-from .._platform.shared_memory import close_all, open_block
+from .._platform.shared_memory import open_block
 from .._wire import frames
-from .._wire.pickling.shared_refs import ByDescriptors, pickled_here, received
-from . import context
+from .._wire.pickling.shared_refs import ByDescriptors, pickled_here
+from . import context, passing
+from .received import made_here, shares
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ else:
             return cls
 
 
-__all__ = ["Shared", "arrived", "channels", "on_channel", "on_drop", "on_share", "remember_own"]
+__all__ = ["Shared", "arrived", "remember_own"]
 
 
 class Shared(ByDescriptors, Generic[T]):
@@ -38,6 +39,7 @@ class Shared(ByDescriptors, Generic[T]):
         holders: the workers that have it.
     """
 
+    passable = True
     __slots__ = ("__weakref__", "_fd", "_lock", "_value", "holders", "size", "table", "token")
 
     def __init__(self, token: bytes, fd: int, table: bytes, size: int) -> None:
@@ -74,13 +76,12 @@ class Shared(ByDescriptors, Generic[T]):
         return f"<Shared {self.size} bytes>"
 
 
-_received: dict[bytes, Shared[Any]] = {}
-_own: WeakValueDictionary[bytes, Shared[Any]] = WeakValueDictionary()
+_arriving = allocate_lock()
 
 
 def remember_own(shared: Shared[Any]) -> None:
     """Remember an object of this process while it lives: a task may return it."""
-    _own[shared.token] = shared
+    made_here[shared.token] = shared
 
 
 def arrived(token: bytes) -> Shared[Any]:
@@ -89,51 +90,28 @@ def arrived(token: bytes) -> Shared[Any]:
     Raises:
         LookupError: there is none.
     """
-    if token not in _received and context.worker is not None:
+    if token not in shares and context.worker is not None:
         context.worker.signal.poll()
-    found = _received.get(token) or _own.get(token)
+    found = shares.get(token) or made_here.get(token)
+    if found is None and passing.ask(token) is not None:
+        found = shares.get(token)  # it came before the answer
+    if type(found) is tuple:
+        with _arriving:
+            found = shares.get(token)
+            if type(found) is tuple:
+                fds, table, size = found
+                found = shares[token] = Shared(token, fds[0], table, size)
     if found is None:
         raise LookupError("a shared object is no longer there: keep the Shared until its tasks are done")
-    return found
-
-
-def on_share(message: bytes, fds: list[int]) -> None:
-    """The parent has sent a shared object, or a bare descriptor (SHARE)."""
-    if fds:
-        token, size, table = frames.unpack_share(memoryview(message))
-        if not table:
-            received[token] = fds[0]
-            return
-        _received[token] = Shared(token, fds[0], table, size)
-
-
-channels: dict[bytes, Any] = {}
-"""The channels the parent has sent: name and descriptors, or the channel itself once it was unpickled here."""
-
-
-def on_channel(message: bytes, fds: list[int]) -> None:
-    """The parent has sent a channel (CHANNEL). It is made when it is first unpickled."""
-    token, name = frames.unpack_channel(memoryview(message))
-    if token in channels:
-        close_all(fds)
-    else:
-        channels[token] = name, fds
-
-
-def on_drop(message: bytes, fds: list[int]) -> None:
-    """The parent needs a shared object or a channel no more (DROP). Tasks that still hold it keep it."""
-    token = bytes(frames.unpack_payload(memoryview(message))[1])
-    _received.pop(token, None)
-    if token in received:
-        close_all([received.pop(token)])
-    unused = channels.pop(token, None)
-    if type(unused) is tuple:
-        close_all(unused[1])
+    passing.unpin(token)
+    shared: Shared[Any] = found
+    return shared
 
 
 def _release(token: bytes, fd: int, holders: WeakSet[Any]) -> None:
     for holder in list(holders):
         holder.drop_share(token)
+    passing.dropped(token)
     try:
         os.close(fd)
     except OSError:

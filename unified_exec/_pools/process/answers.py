@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import time
 
+from ..._platform.shared_memory import close_all
 from ..._rules import prefetch
 from ..._tasks import events
 from ..._tasks.types import Outcome
 from ..._wire import frames, protocol
 from ..._wire.frames import ProtocolError
-from ..._worker.connection import receive
+from ..._worker import passing
+from ..._worker.connection import receive_all
 from ...errors import WorkerCrashed
 from .decode_result import HERE, Decoding, decode_start_error
+from .requests import on_ask, on_offer
 from .start_retry import StartFailures
 from .worker import Worker
 from .worker_group import WorkerGroup
@@ -69,7 +71,7 @@ class AnswerReader:
         buffer = bytearray(frames.MESSAGE_MAX)
         while not worker.reaped:
             try:
-                size, fd = receive(worker.child.control, buffer)
+                size, fds = receive_all(worker.child.control, buffer)
             except BlockingIOError:
                 return
             except ConnectionResetError:
@@ -85,11 +87,15 @@ class AnswerReader:
                 if frames.is_after_stream(message):
                     self.read_stream(worker, EVERYTHING)
                 event = worker.connection.receive(message)
+                if len(fds) > 1 and type(event) is not protocol.Offer:
+                    raise ProtocolError("a message brought more than one descriptor")
             except BaseException:
-                if fd is not None:
-                    os.close(fd)
+                close_all(fds)
                 raise
-            self._on_event(worker, event, fd)
+            if type(event) is protocol.Offer:
+                on_offer(self._group.adapter, worker, event, fds)
+            else:
+                self._on_event(worker, event, fds[0] if fds else None)
 
     def read_all(self, worker: Worker) -> None:
         """Read everything the worker has sent so far, on both sockets."""
@@ -162,5 +168,9 @@ class AnswerReader:
             message = self._decoding.message_of(*worker.payload(event, fd))
             if event.id in worker.tasks:
                 worker.tasks[event.id].on_message(message)
+        elif type(event) is protocol.Ask:
+            on_ask(self._group.adapter, worker, event)
+        elif type(event) is protocol.Dropped:
+            passing.dropped(event.token, worker)
         elif type(event) is protocol.StartFailed:
             self._starts.refused(worker, decode_start_error(event.error))

@@ -7,6 +7,7 @@ from typing import Any
 from ..._tasks.task import Task
 from ..._tasks.types import Outcome, TaskState
 from ..._wire import protocol
+from ..._worker import passing
 from ...errors import WorkerCrashed
 from .decode_result import ENDING
 from .worker import Worker
@@ -26,6 +27,7 @@ def reap_worker(group: WorkerGroup, registry: WorkerRegistry[Any], worker: Worke
         shared = ref()
         if shared is not None:
             shared.holder_died()
+    passing.sweep()
     lost = list(worker.tasks.values())
     worker.tasks.clear()
     if not group.kind.concurrent:

@@ -3,7 +3,7 @@
     free      pipe of the numbers of free slots, 4 bytes each; at the start all of them
     filled    pipe of the numbers of filled slots, in the order in which they were filled
     closed    readable for ever once the channel is closed
-    memory    gate, closed, capacity, slot size, lost, ends made; seats; send ends; headers; slots; spill region
+    memory    gate, closed, capacity, slot size, lost, ends made, passed; seats; send ends; headers; slots; spill region
 
 A *seat* belongs to one process: state, pid, start time. Its state is one word, so that one store changes all of it:
 busy or not; the items that the operation under way has taken out; those that were taken out before and have not been

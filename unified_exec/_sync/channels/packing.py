@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ..._wire import frames
 from ..._wire.pickling import codec
 from ..._wire.pickling.c_pickle import PROTOCOL, dumps, marked
-from ..._wire.pickling.shared_refs import pickled_here
+from ..._wire.pickling.shared_refs import ByDescriptors, pickled_here
+from ..._worker import passing
 from ...errors import SerializationError
 from .memory import PARTS, SPILL_STRIDE
 
@@ -27,14 +28,27 @@ class PackedItem:
         parts: what is written into the spill region, one after another; empty for a pickle without buffers.
         data: the pickle.
         size: bytes of all parts.
+        brings: the channels, locks and shared objects in it.
     """
 
-    __slots__ = ("data", "parts", "size")
+    __slots__ = ("brings", "data", "parts", "size")
 
-    def __init__(self, data: bytes, parts: Sequence[bytes | memoryview] = (), size: int = 0) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        parts: Sequence[bytes | memoryview] = (),
+        size: int = 0,
+        brings: tuple[ByDescriptors, ...] = (),
+    ) -> None:
         self.data = data
         self.parts = parts
         self.size = size
+        self.brings = brings
+
+    def unsent(self) -> None:
+        """Note that it is not sent."""
+        for one in self.brings:
+            one.passed(-1)
 
 
 def pack(item: object) -> PackedItem:
@@ -46,22 +60,27 @@ def pack(item: object) -> PackedItem:
     if type(item) in codec.ATOMS:
         return PackedItem(dumps(item, PROTOCOL))
     met = pickled_here()
-    met.clear()
+    before, outer = len(met), met.in_item
+    met.in_item = True
     try:
         packed = codec.pack(marked(item), False)
     except Exception as error:
         from ..._wire.pickling import pickle_errors
 
         raise pickle_errors.refused("the item of a channel", item, error) from error
-    if met:
-        met.clear()
-        raise SerializationError(
-            "the item of a channel",
-            "it contains a channel, a shared object, a socket or a connection, and an item brings no descriptor",
-            "pass that as an argument of the tasks that need it",
-        )
+    finally:
+        met.in_item = outer
+        brings: tuple[ByDescriptors, ...] = met.taken(before)
+    if brings:
+        if not all(one.passable for one in brings):
+            raise SerializationError(
+                "the item of a channel",
+                "it contains a socket or a connection, and an item brings no descriptor",
+                "pass that as an argument of the tasks that need it",
+            )
+        _announce(brings)
     if not packed.buffers:
-        return PackedItem(packed.data)
+        return PackedItem(packed.data, brings=brings)
     table, offsets, total = frames.shared_layout(len(packed.data), [view.nbytes for view in packed.buffers])
     head = _TABLE.pack(len(table)) + table
     head += bytes(-len(head) % frames.ALIGN)
@@ -77,7 +96,21 @@ def pack(item: object) -> PackedItem:
     size = len(head) + total
     if size > SPILL_STRIDE:
         raise SerializationError("the item of a channel", f"it has {size} bytes, and {SPILL_STRIDE} are the most")
-    return PackedItem(packed.data, parts, len(head) + at)
+    return PackedItem(packed.data, parts, len(head) + at, brings)
+
+
+def _announce(brings: tuple[ByDescriptors, ...]) -> None:
+    """Have every process above know what an item brings, so that its receiver can ask for it."""
+    for one in brings:
+        one.passed(1)
+    try:
+        passing.offer(brings, False)
+    except BaseException as error:
+        for one in brings:
+            one.passed(-1)
+        if isinstance(error, OSError):
+            raise SerializationError("the item of a channel", f"what it brings: {error}") from error
+        raise
 
 
 def unpack(data: bytes | bytearray, state: int) -> Any:

@@ -49,6 +49,9 @@ class SharedForm(Slots, SharedFormBase):
         self._sides = {}
         self.sit_down()
 
+    def page(self) -> ChannelMemory:
+        return self.memory
+
     def descriptors(self) -> Sequence[int]:
         return self.memory.on_wire()
 

@@ -114,6 +114,7 @@ class Slots:
     def try_put_many(self, packed: Sequence[PackedItem]) -> int:
         """Send as many of the items as there are free slots, and return their number."""
         fds, words = self.memory.fds, self.words
+        count = 0
         self._enter()
         try:
             try:
@@ -132,9 +133,13 @@ class Slots:
                 os.write(fds[1], records)
                 raise
             os.write(fds[3], records)
-            return len(records) // 4
+            count = len(records) // 4
+            return count
         finally:
             self._exit()
+            for unsent in packed[count:]:
+                if unsent.brings:
+                    unsent.unsent()
 
     def _fill_slot(self, number: int, packed: PackedItem) -> None:
         memory, words, header = self.memory, self.words, HEADERS + 2 * number

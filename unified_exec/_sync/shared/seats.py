@@ -31,8 +31,10 @@ __all__ = [
     "Page",
     "audit",
     "audit_is_due",
+    "count_passed",
     "find_dead",
     "free_seat",
+    "held_elsewhere",
     "is_dead",
     "record_lock",
     "renew_lock",
@@ -40,8 +42,8 @@ __all__ = [
     "take_seat",
 ]
 
-GATE = 0
-"""The word of a page that is set while an audit keeps everybody out."""
+GATE, PASSED = 0, 15
+"""Words of a page: set while an audit keeps everybody out; how many items under way contain the object."""
 SEATS = 16
 SEATS_MAX = 256
 STATE, PID, START = range(3)
@@ -126,6 +128,21 @@ def free_seat(page: Page, seat: int) -> None:
     if words[seat + PID] == os.getpid():
         page.seat_freed(seat)
         words[seat + STATE] = words[seat + PID] = 0
+
+
+def count_passed(page: Page, step: int) -> None:
+    """Count the items under way that contain the object of this page."""
+    with record_lock(page.page_fd, True):
+        page.words[PASSED] = max(0, page.words[PASSED] + step)
+
+
+def held_elsewhere(page: Page, seat: int) -> bool:
+    """Tell whether a living process other than that of `seat` has a seat, or an item under way contains the object."""
+    words = page.words
+    return bool(words[PASSED]) or any(
+        other != seat and words[other + PID] and not is_dead(words[other + PID], words[other + START])
+        for other in range(SEATS, SEATS_END, SEAT_SIZE)
+    )
 
 
 def someone_is_busy(page: Page) -> bool:

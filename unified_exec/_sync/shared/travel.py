@@ -8,17 +8,28 @@ from collections.abc import Sequence
 from typing import Any
 from weakref import WeakSet, WeakValueDictionary, finalize
 
+from ..._platform.shared_memory import close_all
 from ..._wire import frames
 from ..._wire.pickling.shared_refs import ByDescriptors, pickled_here
-from ..._worker import context, shared_object
+from ..._worker import context, passing, received
+from . import seats
 
 __all__ = ["SharedFormBase", "Traveller", "arrived"]
 
 
 class SharedFormBase:
-    """What a `Traveller` needs of its shared form."""
+    """What a `Traveller` needs of its shared form.
+
+    Attributes:
+        seat: that of this process.
+    """
 
     __slots__ = ()
+    seat: int
+
+    def page(self) -> seats.Page:
+        """The memory that its processes have in common."""
+        raise NotImplementedError
 
     def descriptors(self) -> Sequence[int]:
         """The descriptors that another process needs."""
@@ -44,6 +55,7 @@ class Traveller(ByDescriptors):
     __slots__ = ("__weakref__", "_name", "_shared", "holders", "token")
 
     kind = "an object"
+    passable = counts_holders = True
 
     def __init__(self, name: str | None) -> None:
         self._name = name
@@ -74,12 +86,21 @@ class Traveller(ByDescriptors):
 
     def __reduce__(self) -> tuple[Any, ...]:
         self.share()
-        pickled_here().append(self)
-        return arrived, (type(self), self.token)
+        met = pickled_here()
+        met.append(self)
+        return (arrived_in_item if met.in_item else arrived), (type(self), self.token)
 
     def message(self) -> tuple[bytes, Sequence[int]]:
         assert self._shared is not None
         return frames.pack_channel(self.token, (self._name or "").encode()), self._shared.descriptors()
+
+    def passed(self, step: int) -> None:
+        assert self._shared is not None
+        seats.count_passed(self._shared.page(), step)
+
+    def held_elsewhere(self) -> bool:
+        assert self._shared is not None
+        return seats.held_elsewhere(self._shared.page(), self._shared.seat)
 
     def holder_died(self) -> None:
         assert self._shared is not None
@@ -94,27 +115,45 @@ def arrived(cls: type[Traveller], token: bytes) -> Traveller:
     """Return the object of this token: always the same one in one process.
 
     Raises:
-        LookupError: this process does not have it.
+        LookupError: this process does not have it, nor do those above it.
     """
     found = _known.get(token)
-    if found is not None:
-        return found
-    if token not in shared_object.channels and context.worker is not None:
-        context.worker.signal.poll()
+    if found is None:
+        if token not in received.channels and context.worker is not None:
+            context.worker.signal.poll()
+        with _arriving:
+            found = received.channels.get(token)
+            if type(found) is tuple:
+                found = received.channels[token] = _make(cls, token, *found)
+        found = found or _asked_for(cls, token)
+    passing.unpin(token)
+    return found
+
+
+def arrived_in_item(cls: type[Traveller], token: bytes) -> Traveller:
+    """Return the object of this token, which came inside an item."""
+    found = arrived(cls, token)
+    found.passed(-1)
+    return found
+
+
+def _asked_for(cls: type[Traveller], token: bytes) -> Traveller:
+    answer = passing.ask(token)
+    if answer is None:
+        raise LookupError(f"{cls.kind} is not known here: keep it until its tasks are done")
+    message, fds = answer
     with _arriving:
-        entry = shared_object.channels.get(token)
-        if entry is None:
-            raise LookupError(
-                f"{cls.kind} is not known here: keep it until its tasks are done, and make it in the process that "
-                "starts the tasks, for a worker cannot give one to its parent"
-            )
-        if type(entry) is tuple:
-            name, fds = entry
-            made, form = cls.from_descriptors(name.decode() or None, fds)
-            made.become(token, form)
-            entry = shared_object.channels[token] = made
-    traveller: Traveller = entry
-    return traveller
+        found = _known.get(token)  # another thread has asked, too
+        if found is None:
+            return _make(cls, token, frames.unpack_channel(memoryview(message))[1], fds)
+    close_all(fds)
+    return found
+
+
+def _make(cls: type[Traveller], token: bytes, name: bytes, fds: list[int]) -> Traveller:
+    made, form = cls.from_descriptors(name.decode() or None, fds)
+    made.become(token, form)
+    return made
 
 
 def _let_go(token: bytes, form: SharedFormBase, holders: WeakSet[Any]) -> None:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
-__all__ = ["ByDescriptors", "Unchanging", "pickled_here", "received", "received_descriptor", "shared_of"]
+__all__ = ["ByDescriptors", "Met", "Unchanging", "pickled_here", "received", "received_descriptor", "shared_of"]
 
 _thread = _local()
 
@@ -32,9 +32,12 @@ class ByDescriptors(Unchanging):
     Attributes:
         token: names it in every process.
         holders: the workers that have it.
+        passable: an item of a channel may contain it.
+        counts_holders: it knows whether any other process has it; see `held_elsewhere`.
     """
 
     __slots__ = ()
+    passable = counts_holders = False
     token: bytes
     holders: Any
 
@@ -45,13 +48,36 @@ class ByDescriptors(Unchanging):
     def holder_died(self) -> None:
         """A process that had it was reaped."""
 
+    def passed(self, step: int) -> None:
+        """Count the items under way that contain it: 1 before one is sent, -1 when one was received or not sent."""
 
-def pickled_here() -> list[Any]:
+    def held_elsewhere(self) -> bool:
+        """Tell whether another process has it, or an item under way contains it."""
+        return False
+
+
+class Met(list):  # type: ignore[type-arg]
+    """The shared objects that were met in pickles.
+
+    Attributes:
+        in_item: the pickle is an item of a channel, which brings no descriptors.
+    """
+
+    in_item = False
+
+    def taken(self, start: int = 0) -> tuple[Any, ...]:
+        """Take out those that were met since it had `start`, each once."""
+        found = tuple(dict.fromkeys(self[start:]))
+        del self[start:]
+        return found
+
+
+def pickled_here() -> Met:
     """Return the list of shared objects pickled in this thread since the list was last cleared."""
     try:
-        found: list[Any] = _thread.found
+        found: Met = _thread.found
     except AttributeError:
-        found = _thread.found = []
+        found = _thread.found = Met()
     return found
 
 
