@@ -16,7 +16,7 @@ from tests.contract.conftest import Folder, Place
 from tests.contract.groups import leaves
 from tests.waiting import until_async
 from unified_exec import Collect, Race, TaskScope, TaskTimeout, time_left
-from unified_exec._scope.scope import engine_of
+from unified_exec._scope.block import engine_of
 
 pytestmark = pytest.mark.every_loop
 

@@ -1,13 +1,14 @@
-"""A scope with much queued work does not hold up another scope's single task."""
+"""A scope with much queued work does not hold up another scope's single task, nor a task of a higher priority."""
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import anyio
 import pytest
 
-from unified_exec import ProcessPool, TaskScope, ThreadPool
+from unified_exec import Collect, ProcessPool, TaskHandle, TaskScope, ThreadPool
 
 pytestmark = pytest.mark.every_loop
 
@@ -36,3 +37,50 @@ async def test_a_single_task_waits_for_a_few_of_another_scopes_tasks_only(place:
                 assert sum(handle.done() for handle in handles) - before <= A_FEW
             crowded.cancel()
         await anyio.lowlevel.checkpoint()
+
+
+async def behind(scope: TaskScope, place: str, handles: list[TaskHandle[None]]) -> int:
+    """How many of `handles` end before a task that `scope` is given now."""
+    before = sum(handle.done() for handle in handles)
+    await scope.spawn(nothing, on=place)
+    return sum(handle.done() for handle in handles) - before
+
+
+async def in_a_scope_of_its_own(
+    processes: ProcessPool, threads: ThreadPool, place: str, handles: list[TaskHandle[None]]
+) -> int:
+    async with TaskScope(processes=processes, threads=threads) as scope:
+        return await behind(scope, place, handles)
+
+
+@pytest.mark.parametrize("place", ["process", "thread"])
+async def test_a_task_of_a_higher_priority_does_not_wait_for_queued_ones(place: str) -> None:
+    async with (
+        ProcessPool(1) as processes,
+        ThreadPool(1) as threads,
+        TaskScope(processes=processes, threads=threads, policy=Collect()) as crowded,
+    ):
+        handles = [crowded.spawn(nap, on=place) for _ in range(QUEUED)]
+        handles += [crowded.spawn(nap, on=place, priority=1) for _ in range(QUEUED)]
+        await handles[-QUEUED + 9]
+        before = sum(handle.done() for handle in handles)
+        await crowded.spawn(nothing, on=place, priority=2)  # the same scope: without a priority it would be the last
+        assert sum(handle.done() for handle in handles) - before <= A_FEW
+        async with TaskScope(processes=processes, threads=threads, priority=2) as urgent:
+            assert await behind(urgent, place, handles) <= A_FEW
+        inherited = crowded.spawn(in_a_scope_of_its_own, processes, threads, place, handles, priority=2)
+        assert await inherited <= A_FEW
+        assert sum(handle.done() for handle in handles[:QUEUED]) < QUEUED  # the low ones wait
+        crowded.cancel()
+    await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("wrong", ["high", 1.5, True])
+async def test_a_priority_is_a_whole_number(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=f"priority must be a whole number.*got {wrong!r}"):
+        TaskScope(priority=wrong)
+    async with TaskScope() as scope:
+        with pytest.raises(TypeError, match="priority must be a whole number"):
+            scope.spawn(nothing, priority=wrong)
+        with pytest.raises(TypeError, match="priority must be a whole number"):
+            scope.map(abs, [1], priority=wrong)

@@ -155,6 +155,15 @@ HEAD_OF_LINE = (
     ),
     Mutant(
         clause=7,
+        place="scope",
+        breaks="a higher priority starts first",
+        file="_rules/fair_queue.py",
+        old="self._level_of(item.priority) if item.priority else self._usual",
+        new="self._usual",
+        tests=(f"{FAIRNESS}::test_a_task_of_a_higher_priority_does_not_wait_for_queued_ones",),
+    ),
+    Mutant(
+        clause=7,
         place="process-coroutine",
         breaks="a coroutine does not wait for another in the same worker",
         file="_pools/process/dispatcher.py",

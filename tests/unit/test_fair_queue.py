@@ -8,17 +8,25 @@ import hypothesis.strategies as st
 from hypothesis import given
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from unified_exec._rules.fair_queue import FairQueue
+from unified_exec._rules.fair_queue import AGING, FairQueue
 
 
 class Item:
-    def __init__(self, owner: object, number: int) -> None:
+    def __init__(self, owner: object, number: int, priority: int = 0) -> None:
         self.owner = owner
         self.number = number
+        self.priority = priority
         self.outcome: object | None = None
 
     def __repr__(self) -> str:
         return f"{self.owner}{self.number}"
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 OWNERS = ("a", "b", "c")
@@ -26,7 +34,7 @@ OWNERS = ("a", "b", "c")
 
 @given(st.lists(st.sampled_from(OWNERS), max_size=40))
 def test_owners_take_turns_and_each_ones_items_stay_in_order(owners: list[str]) -> None:
-    queue: FairQueue[Item] = FairQueue()
+    queue: FairQueue[Item] = FairQueue(Clock())
     for number, owner in enumerate(owners):
         queue.push(Item(owner, number))
     taken = list(queue.drain())
@@ -43,7 +51,7 @@ def test_owners_take_turns_and_each_ones_items_stay_in_order(owners: list[str]) 
 
 
 def test_a_small_scope_does_not_wait_for_a_large_one() -> None:
-    queue: FairQueue[Item] = FairQueue()
+    queue: FairQueue[Item] = FairQueue(Clock())
     for number in range(1000):
         queue.push(Item("large", number))
     queue.push(Item("small", 0))
@@ -51,8 +59,42 @@ def test_a_small_scope_does_not_wait_for_a_large_one() -> None:
 
 
 def test_an_empty_queue_has_nothing() -> None:
-    queue: FairQueue[Item] = FairQueue()
+    queue: FairQueue[Item] = FairQueue(Clock())
     assert queue.take() is None
+
+
+def test_a_higher_priority_comes_first_and_within_one_the_owners_take_turns() -> None:
+    queue: FairQueue[Item] = FairQueue(Clock())
+    for number in range(3):
+        queue.push(Item("a", number))
+        queue.push(Item("b", number, priority=-1))
+        queue.push(Item("b", number, priority=5))
+        queue.push(Item("c", number, priority=5))
+    taken = [(item.owner, item.priority) for item in queue.drain()]
+    assert taken == [("b", 5), ("c", 5)] * 3 + [("a", 0)] * 3 + [("b", -1)] * 3
+
+
+def test_what_waits_long_gets_a_turn_before_a_higher_priority_and_then_waits_again() -> None:
+    clock = Clock()
+    queue: FairQueue[Item] = FairQueue(clock)
+    for number in range(10):
+        queue.push(Item("patient", number))
+        queue.push(Item("urgent", number, priority=1))
+
+    def take() -> object:
+        item = queue.take()
+        assert item is not None
+        return item.owner
+
+    assert [take(), take()] == ["urgent", "urgent"]
+    clock.now += AGING
+    assert [take(), take(), take()] == ["patient", "urgent", "urgent"]
+    clock.now += AGING
+    item = queue.take()
+    assert item is not None
+    assert item.owner == "patient"
+    queue.put_back(item)  # no worker had room: it is still its turn
+    assert [take(), take()] == ["patient", "urgent"]
 
 
 class Model(RuleBasedStateMachine):
@@ -60,14 +102,15 @@ class Model(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue: FairQueue[Item] = FairQueue()
+        self.clock = Clock()
+        self.queue: FairQueue[Item] = FairQueue(self.clock)
         self.waiting: list[Item] = []
         self.taken: list[Item] = []
         self.number = 0
 
-    @rule(owner=st.sampled_from(OWNERS))
-    def push(self, owner: str) -> None:
-        item = Item(owner, self.number)
+    @rule(owner=st.sampled_from(OWNERS), priority=st.sampled_from((0, 0, 3, -1)))
+    def push(self, owner: str, priority: int) -> None:
+        item = Item(owner, self.number, priority)
         self.number += 1
         self.queue.push(item)
         self.waiting.append(item)
@@ -78,7 +121,7 @@ class Model(RuleBasedStateMachine):
         item = self.queue.take()
         assert item is not None
         assert item.outcome is None
-        first = next(each for each in self.waiting if each.owner == item.owner)
+        first = next(each for each in self.waiting if (each.owner, each.priority) == (item.owner, item.priority))
         assert item is first
         self.waiting.remove(item)
         self.taken.append(item)
@@ -90,6 +133,10 @@ class Model(RuleBasedStateMachine):
         back, self.taken = self.taken[-count:], self.taken[:-count]
         self.queue.push_front(iter(back))
         self.waiting[:0] = back
+
+    @rule(seconds=st.sampled_from((AGING / 2, AGING)))
+    def wait(self, seconds: float) -> None:
+        self.clock.now += seconds
 
     @rule()
     def put_back(self) -> None:

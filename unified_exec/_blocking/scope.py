@@ -111,7 +111,7 @@ class SyncTaskScope:
     """`TaskScope` for code that is not async: the same verbs, on an event loop of its own in a background thread.
 
     Args:
-        name, policy, timeout, processes, threads, debug: as for `TaskScope`.
+        name, policy, timeout, processes, threads, debug, priority: as for `TaskScope`.
 
     Raises:
         RuntimeError: an event loop runs in this thread; use `TaskScope` there.
@@ -137,8 +137,10 @@ class SyncTaskScope:
         processes: ProcessPool | None = None,
         threads: ThreadPool | None = None,
         debug: bool | Callable[[Stall], object] = False,
+        priority: int | None = None,
     ) -> None:
-        self._scope = TaskScope(name, policy=policy, timeout=timeout, processes=processes, threads=threads, debug=debug)
+        pools: dict[str, Any] = {"processes": processes, "threads": threads}
+        self._scope = TaskScope(name, policy=policy, timeout=timeout, debug=debug, priority=priority, **pools)
         self._loop: LoopThread | None = None
 
     def __enter__(self) -> SyncTaskScope:

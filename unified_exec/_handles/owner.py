@@ -17,7 +17,13 @@ class ScopePart(Protocol):
 
 
 class Launcher(TaskOwner, Protocol):
-    """An open scope, as far as its parts use it. Every method is called in the thread of the scope's event loop."""
+    """An open scope, as far as its parts use it. Every method is called in the thread of the scope's event loop.
+
+    Attributes:
+        priority: of its tasks that have none of their own.
+    """
+
+    priority: int
 
     @property
     def remote_count(self) -> int:

@@ -11,7 +11,9 @@ from .._rules.policies import is_policy
 from ..abc import Backend
 
 
-def check_scope_arguments(policy: object, timeout: object, processes: object, threads: object, debug: object) -> None:
+def check_scope_arguments(
+    policy: object, timeout: object, processes: object, threads: object, debug: object, priority: object
+) -> None:
     """Check the arguments of a `TaskScope`.
 
     Raises:
@@ -33,6 +35,8 @@ def check_scope_arguments(policy: object, timeout: object, processes: object, th
         raise TypeError(_wrong_pool("threads", "ThreadPool", threads))
     if debug.__class__ is not bool and not callable(debug):
         raise TypeError(f"debug must be True, False or a function of one Stall, got {debug!r}")
+    if priority is not None:
+        check_priority(priority)
 
 
 def _wrong_pool(argument: str, pool: str, got: object) -> str:
@@ -87,6 +91,19 @@ def check_seconds(what: str, value: object) -> None:
         raise ValueError(f"{what} must be a number of seconds, got {value!r}; use None for no limit")
     if value < 0:
         raise ValueError(f"{what} must not be negative, got {value!r}; use None for no limit")
+
+
+def check_priority(priority: object) -> int:
+    """Check a priority and return it.
+
+    Raises:
+        TypeError: it is not a whole number.
+    """
+    if type(priority) is not int:
+        raise TypeError(
+            f"priority must be a whole number, higher first, or None for that of the scope, got {priority!r}"
+        )
+    return priority
 
 
 def close_coroutine(thing: object) -> None:

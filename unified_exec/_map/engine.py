@@ -57,6 +57,7 @@ class MapEngine:
         return_exceptions: bool = False,
         on_error: Callable[[Any, BaseException], object] | None = None,
         name: str | None = None,
+        priority: int | None = None,
     ) -> None:
         backend, workers = placement.choose()
         self.name = name or f"map of {call_name(fn)}"
@@ -69,6 +70,7 @@ class MapEngine:
         self._loop = scope.adapter
         self._placement = placement
         self._timeout = timeout
+        self._priority = scope.priority if priority is None else priority
         self._retry = retry
         self._on_error = on_error
         self._return_exceptions = return_exceptions
@@ -87,8 +89,7 @@ class MapEngine:
         self._queue: set[LoopWaiter] = set()
         self._timers: dict[Chunk, Timer] = {}
         self._waiters: list[Waiter] = []
-        self._cut_short = False
-        self._refilling = False
+        self._cut_short = self._refilling = False
         self.source = source_of(items, self._context.copy(), scope)
         scope.attach(self)
 
@@ -159,6 +160,7 @@ class MapEngine:
         args = (chunk.items[0],) if self._single else (chunk.items,)
         handle: TaskHandle[Any] = TaskHandle(self.name, self._fn, args, self.backend, self._scope)
         handle.private = True
+        handle.priority = self._priority
         handle.attempts = chunk.attempt
         if self.tracker is not None:
             handle.listener = self.tracker.on_item_report

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .._handles.validation import check_seconds
+from .._handles.validation import check_priority, check_seconds
 from .._rules.dispatch import AUTO, is_async
 from .._rules.retry import Retry
 from .._sync.limit import Gate, as_gate
@@ -129,6 +129,7 @@ def check_options(
     buffer: int | None = None,
     retry: Retry | None = None,
     timeout: float | None = None,
+    priority: int | None = None,
     **_: Any,
 ) -> None:
     """Check the options of a map.
@@ -148,3 +149,5 @@ def check_options(
         raise TypeError(f"retry must be a Retry, got {retry!r}: write retry=Retry(3)")
     if timeout is not None:
         check_seconds("timeout", timeout)
+    if priority is not None:
+        check_priority(priority)

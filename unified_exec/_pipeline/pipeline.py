@@ -14,7 +14,8 @@ from .._map.stats import StageStats
 from .._map.stream import check_options
 from .._rules.dispatch import call_name
 from .._rules.retry import Retry
-from .._scope.scope import TaskScope, engine_of
+from .._scope.block import engine_of
+from .._scope.scope import TaskScope
 from .._sync.limit import Gate
 from ..observe.progress.tracker import check_show
 from .stages import BatchStage, Failure, FilterStage, MapStage, Run, each

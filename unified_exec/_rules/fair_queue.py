@@ -1,15 +1,24 @@
-"""A queue that is fair between owners: they take turns, however much one of them has queued."""
+"""A queue that is fair between owners: they take turns, however much one of them has queued.
+
+Items of a higher priority come before those of a lower one.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
+
+AGING = 1.0
+"""Seconds after which waiting items get a turn before those of a higher priority, once in each such time."""
 
 
 class Owned(Protocol):
     @property
     def owner(self) -> object: ...
+
+    @property
+    def priority(self) -> int: ...
 
     @property
     def outcome(self) -> object | None: ...
@@ -18,73 +27,106 @@ class Owned(Protocol):
 T = TypeVar("T", bound=Owned)
 
 
+class _Level(Generic[T]):
+    """The items of one priority: a line for each owner, and the order in which the owners have their turns.
+
+    Attributes:
+        served_at: when it last had a turn, or began to wait for one; kept only while there is another level.
+        served_before: `served_at` before the last turn, which may be undone.
+    """
+
+    __slots__ = ("lines", "priority", "served_at", "served_before", "turns")
+
+    def __init__(self, priority: int) -> None:
+        self.priority = priority
+        self.lines: dict[int, deque[T]] = {}
+        self.turns: deque[int] = deque()
+        self.served_at = self.served_before = 0.0
+
+
 class FairQueue(Generic[T]):
-    """First in, first out within an owner; round robin between owners. Every operation is O(1).
+    """First in, first out within an owner; round robin between owners; a higher priority before a lower one.
+
+    A priority that has waited for `AGING` seconds without a turn gets one, so none starves. Every operation takes the
+    same time however many items wait.
 
     Items that are done (`outcome` is set) are passed over when their turn comes; code that ends a queued item
     must call `forget_one`, so that the length stays right.
+
+    Args:
+        clock: returns the time in seconds; read only while items of several priorities wait.
 
     Attributes:
         length: how many items wait; `len` of the queue.
     """
 
-    __slots__ = ("_lines", "_turns", "length")
+    __slots__ = ("_clock", "_others", "_usual", "length")
 
-    def __init__(self) -> None:
-        self._lines: dict[int, deque[T]] = {}
-        self._turns: deque[int] = deque()
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._usual: _Level[T] = _Level(0)
+        self._others: dict[int, _Level[T]] = {}  # by priority, without 0
         self.length = 0
 
     def __len__(self) -> int:
         return self.length
 
     def push(self, item: T) -> None:
+        level = self._level_of(item.priority) if item.priority else self._usual
         key = id(item.owner)  # safe: the queued items keep their owner alive
-        line = self._lines.get(key)
+        line = level.lines.get(key)
         if line is None:
-            line = self._lines[key] = deque()
-            self._turns.append(key)
+            line = level.lines[key] = deque()
+            if self._others and not level.turns:
+                level.served_at = self._clock()
+            level.turns.append(key)
         line.append(item)
         self.length += 1
 
     def push_front(self, items: Iterable[T]) -> None:
         """Put items that were taken from the queue back, in their order, before all others of their owners."""
         for item in reversed(list(items)):
+            level = self._level_of(item.priority)
             key = id(item.owner)
-            line = self._lines.get(key)
+            line = level.lines.get(key)
             if line is None:
-                line = self._lines[key] = deque()
-                self._turns.appendleft(key)
+                line = level.lines[key] = deque()
+                level.turns.appendleft(key)
             line.appendleft(item)
             self.length += 1
 
     def take(self) -> T | None:
         """Take the item whose turn it is, ``None`` if there is none; its owner goes to the end of the line."""
-        turns, lines = self._turns, self._lines
-        while turns:
-            key = turns[0]
-            line = lines[key]
-            while line:
-                item = line.popleft()
-                if item.outcome is None:
-                    self.length -= 1
-                    if not line:
-                        del lines[turns.popleft()]
-                    elif len(turns) > 1:
-                        turns.rotate(-1)
-                    return item
-            del lines[turns.popleft()]
-        return None
+        while True:
+            level = self._next_level() if self._others else self._usual
+            turns, lines = level.turns, level.lines
+            while turns:
+                key = turns[0]
+                line = lines[key]
+                while line:
+                    item = line.popleft()
+                    if item.outcome is None:
+                        self.length -= 1
+                        if not line:
+                            del lines[turns.popleft()]
+                        elif len(turns) > 1:
+                            turns.rotate(-1)
+                        return item
+                del lines[turns.popleft()]
+            if not self._others:
+                return None
 
     def put_back(self, item: T) -> None:
         """Undo the `take` that has just returned `item`: it is still its turn."""
+        level = self._level_of(item.priority)
+        level.served_at = level.served_before
         key = id(item.owner)
-        line = self._lines.get(key)
+        line = level.lines.get(key)
         if line is None:
-            line = self._lines[key] = deque()
-            self._turns.appendleft(key)
-        elif self._turns[-1] == key:
-            self._turns.rotate(1)
+            line = level.lines[key] = deque()
+            level.turns.appendleft(key)
+        elif level.turns[-1] == key:
+            level.turns.rotate(1)
         line.appendleft(item)
         self.length += 1
 
@@ -96,3 +138,30 @@ class FairQueue(Generic[T]):
         """Take all items."""
         while (item := self.take()) is not None:
             yield item
+
+    def _level_of(self, priority: int) -> _Level[T]:
+        if not priority:
+            return self._usual
+        level = self._others.get(priority)
+        if level is None:
+            now = self._clock()
+            if not self._others:
+                self._usual.served_at = now
+            level = self._others[priority] = _Level(priority)
+            level.served_at = level.served_before = now
+        return level
+
+    def _next_level(self) -> _Level[T]:
+        """Give a turn to the highest priority, or to the one that has waited for `AGING` seconds, the longest first."""
+        waiting = [level for level in (self._usual, *self._others.values()) if level.turns]
+        if len(waiting) <= len(self._others):
+            self._others = {level.priority: level for level in waiting if level.priority}
+        if not waiting:
+            return self._usual
+        now = self._clock()
+        overdue = [level for level in waiting if now - level.served_at >= AGING]
+        level = max(waiting, key=lambda level: level.priority)
+        if overdue:
+            level = min(overdue, key=lambda level: level.served_at)
+        level.served_before, level.served_at = level.served_at, now
+        return level

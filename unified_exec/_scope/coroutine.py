@@ -28,6 +28,7 @@ class _LoopTask(CurrentTask):
     id = property(lambda self: self._handle.id)
     name = property(lambda self: self._handle.name)
     nested = property(lambda self: self._handle.nested)
+    priority = property(lambda self: self._handle.priority)
 
     def __init__(self, handle: TaskHandle[Any]) -> None:
         self._handle = handle

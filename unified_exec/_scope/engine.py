@@ -48,9 +48,10 @@ class ScopeEngine(OpenScope):
     Args:
         group: the task group of the scope's coroutines, which was just entered.
         adapter: the running event loop.
-        name, policy, timeout, processes, threads, debug: the arguments of the `TaskScope`.
+        name, policy, timeout, processes, threads, debug, priority: the arguments of the `TaskScope`.
 
     Attributes:
+        priority: of the tasks that have none of their own; that of the task that has opened the scope, or 0.
         ending: what has cut the scope short.
     """
 
@@ -64,8 +65,11 @@ class ScopeEngine(OpenScope):
         processes: Backend | None,
         threads: Backend | None,
         debug: bool | Callable[[Stall], object],
+        priority: int | None,
     ) -> None:
         super().__init__(adapter, name, policy, timeout)
+        task = current.get()
+        self.priority = priority if priority is not None else 0 if task is None else task.priority
         self._processes = processes
         self._threads = threads
         self._group = group
@@ -94,6 +98,7 @@ class ScopeEngine(OpenScope):
         retry: object,
         limit: object,
         progress: Any,
+        priority: int | None,
     ) -> TaskHandle[Any]:
         """Check the options of `TaskScope.spawn`, which documents them, and start the task."""
         place, backend = resolve(self, fn, on)
@@ -107,14 +112,17 @@ class ScopeEngine(OpenScope):
         if interrupt or abandon:
             handle.interrupt = interrupt
             handle.abandon = abandon
+        if self.priority or priority is not None:
+            handle.priority = self.priority if priority is None else validation.check_priority(priority)
         if retry is not None or limit is not None or self._outcomes.restarts:
             self._plan(handle, fn, retry, limit)
+        launch = partial(auto_placer().launch, self) if on == AUTO else self.launch
         if progress:
-            self._launch_shown(handle, backend, timeout, on, progress)
-        elif on == AUTO:
-            auto_placer().launch(self, handle, backend, timeout)
+            from ..observe.progress.tracker import follow
+
+            follow(self.adapter, handle, progress, partial(launch, handle, backend, timeout))
         else:
-            self.launch(handle, backend, timeout)
+            launch(handle, backend, timeout)
         return handle
 
     def _plan(self, handle: TaskHandle[Any], fn: Callable[..., Any], retry: object, limit: object) -> None:
@@ -123,15 +131,6 @@ class ScopeEngine(OpenScope):
         if self._limits is None:  # weak: a scope may live for weeks, and each lambda is another function
             self._limits = WeakValueDictionary()
         handle.plan = make_plan(fn, retry, limit, self._limits)
-
-    def _launch_shown(
-        self, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None, on: object, progress: Any
-    ) -> None:
-        """Start a task whose reports are shown."""
-        from ..observe.progress.tracker import follow
-
-        launch = partial(auto_placer().launch, self) if on == AUTO else self.launch
-        follow(self.adapter, handle, progress, partial(launch, handle, backend, timeout))
 
     def resolve(self, fn: Callable[..., Any], on: object) -> tuple[str, Backend | None]:
         """Return where a call runs, by name, and its pool; see `Launcher`."""

@@ -33,6 +33,7 @@ class SpawnOptions(PlaceOption, total=False):
     retry: Retry | None
     limit: int | Gate | None
     progress: Show
+    priority: int | None
 
 
 class StageOptions(PlaceOption, total=False):
@@ -51,3 +52,4 @@ class MapOptions(StageOptions, total=False):
 
     return_exceptions: bool
     progress: Show
+    priority: int | None

@@ -1,4 +1,4 @@
-"""`TaskScope`: the public face of a scope. `ScopeEngine` runs it while its block is open.
+"""`TaskScope`: the public face of a scope: its options and verbs. `ScopeEngine` runs it while its block is open.
 
 Methods import what they need, by absolute names, which are quick: the class must cost little more than `import anyio`.
 """
@@ -6,10 +6,9 @@ Methods import what they need, by absolute names, which are quick: the class mus
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, TypeVarTuple, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, Unpack, overload
 
-from .lazy_group import LazyTaskGroup
+from .block import ScopeBlock, engine_of
 
 if TYPE_CHECKING:
     from .._handles.handle import TaskHandle
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from .._sync.limit import Gate
     from ..observe.progress.record import Show
     from ..observe.watchdog import Stall
-    from .engine import ScopeEngine
     from .options import Items, MapOptions, On, PlaceOption, SpawnOptions
 
 A = TypeVar("A")
@@ -30,7 +28,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class TaskScope(LazyTaskGroup):
+class TaskScope(ScopeBlock):
     """Runs coroutines on the event loop, blocking calls in threads and CPU work in processes, under one law.
 
     Leaving the ``async with`` block waits for every task of the scope. It is an `anyio.abc.TaskGroup`: wherever a
@@ -47,6 +45,7 @@ class TaskScope(LazyTaskGroup):
         debug: ``True`` reports in the log, with the stack, whatever holds up the event loop for longer than 100 ms; a
             function is also called with each `Stall`, in the watching thread. The environment variable
             ``UNIFIED_EXEC_DEBUG=1`` does the same for every scope.
+        priority: of its tasks, see `spawn`; by default that of the task that opens the scope, else 0.
 
     Raises:
         ExceptionGroup: on exit, if tasks failed and the policy raises; each failure is in it exactly once.
@@ -81,43 +80,14 @@ class TaskScope(LazyTaskGroup):
         processes: ProcessPool | None = None,
         threads: ThreadPool | None = None,
         debug: bool | Callable[[Stall], object] = False,
+        priority: int | None = None,
     ) -> None:
         from unified_exec._handles.validation import check_scope_arguments
         from unified_exec._rules.policies import FailFast
 
-        check_scope_arguments(policy, timeout, processes, threads, debug)
-        super().__init__()
-        self.name = name
-        self.policy: Policy = policy if policy is not None else FailFast()
-        self.timeout = timeout
-        self._processes = processes
-        self._threads = threads
-        self._debug = debug
-        self._engine: ScopeEngine | None = None
-        self._cancelled_early: list[str | None] = []  # the reason, if it was cancelled before its block was entered
-
-    async def __aenter__(self) -> Self:
-        from unified_exec._loops.current import current_adapter
-        from unified_exec._scope.engine import KEPT_WHOLE, ScopeEngine
-
-        adapter = current_adapter()
-        adapter.guard(TaskScope, *KEPT_WHOLE)
-        group = self._task_group()
-        await group.__aenter__()
-        self._engine = ScopeEngine(
-            group, adapter, self.name, self.policy, self.timeout, self._processes, self._threads, self._debug
-        )
-        for reason in self._cancelled_early:
-            self._engine.ending.note_cancelled(reason)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> bool:
-        try:
-            return await engine_of(self).close(kind, exc, tb)
-        finally:
-            del kind, exc, tb  # no cycle from an error over its traceback to this frame
+        check_scope_arguments(policy, timeout, processes, threads, debug, priority)
+        policy = policy if policy is not None else FailFast()
+        super().__init__(name, policy, timeout, (processes, threads, debug, priority))
 
     @overload
     def spawn(
@@ -140,6 +110,7 @@ class TaskScope(LazyTaskGroup):
         retry: Retry | None = None,
         limit: int | Gate | None = None,
         progress: Show = None,
+        priority: int | None = None,
         **unknown: Any,
     ) -> TaskHandle[Any]:
         """Start ``fn(*args)`` at once and without waiting; await the handle for the value.
@@ -161,6 +132,8 @@ class TaskScope(LazyTaskGroup):
                 concurrent calls of this function in this scope.
             progress: ``True`` shows on the terminal (with the ``rich`` extra) or notebook what the task tells with
                 `report`; a function is called with each `Progress`.
+            priority: thread and process tasks of a higher one start first, also before those of other scopes; by
+                default that of the scope. The others get a turn each second. What runs is not interrupted.
 
         Raises:
             RuntimeError: the scope is not open.
@@ -178,7 +151,7 @@ class TaskScope(LazyTaskGroup):
         engine = self._engine
         if engine is None or not engine.is_open:
             engine = engine_of(self, fn)
-        return engine.spawn(fn, args, on, timeout, name, interrupt, abandon, retry, limit, progress)
+        return engine.spawn(fn, args, on, timeout, name, interrupt, abandon, retry, limit, progress, priority)
 
     @overload
     def map(self, fn: Callable[[A], Awaitable[T]], items: Items[A], **options: Unpack[MapOptions]) -> MapStream[T]: ...
@@ -200,6 +173,7 @@ class TaskScope(LazyTaskGroup):
         timeout: float | None = None,
         return_exceptions: bool = False,
         progress: Show = None,
+        priority: int | None = None,
     ) -> MapStream[Any]:
         """Call `fn` for each item, and return an async iterator of the results, which is an async context manager too.
 
@@ -222,6 +196,7 @@ class TaskScope(LazyTaskGroup):
             return_exceptions: yield the exception of a failed item in its place instead of raising it.
             progress: ``True`` shows how many items are done on the terminal (with the ``rich`` extra) or in the
                 notebook; a function is called with each `Progress`.
+            priority: as for `spawn`.
 
         Raises:
             RuntimeError: the scope is not open.
@@ -246,7 +221,7 @@ class TaskScope(LazyTaskGroup):
         from unified_exec._map.stream import make_map  # loaded with the first map
 
         options: dict[str, Any] = {"limit": limit, "ordered": ordered, "chunk": chunk, "buffer": buffer, "retry": retry}
-        options |= {"timeout": timeout, "return_exceptions": return_exceptions}
+        options |= {"timeout": timeout, "return_exceptions": return_exceptions, "priority": priority}
         return make_map(engine, fn, items, on, progress=progress, **options)
 
     @overload
@@ -324,26 +299,3 @@ class TaskScope(LazyTaskGroup):
         from unified_exec._handles.waiting import as_completed
 
         return as_completed(handles)
-
-    def cancel(self, reason: str | None = None) -> None:
-        """Cancel everything in the scope, its body included; `reason` is shown to the tasks."""
-        if self._engine is not None:
-            self._engine.cancel(reason)
-        elif not self.cancel_scope.cancel_called:
-            self._cancelled_early.append(reason)
-            self.cancel_scope.cancel(reason)
-
-    def __repr__(self) -> str:
-        name, engine = f" {self.name!r}" if self.name else "", self._engine
-        state = "open" if engine is not None and engine.is_open else "closed"
-        return f"<TaskScope{name} {state}, {len(engine.tasks()) if engine is not None else 0} tasks running>"
-
-
-def engine_of(scope: TaskScope, fn: object = None) -> ScopeEngine:
-    """Return the engine of an open scope; raises `RuntimeError`, which names `fn`, if it is not open."""
-    engine = scope._engine
-    if engine is None or not engine.is_open:
-        from unified_exec._handles.validation import not_open
-
-        raise RuntimeError(not_open(fn, engine is not None))
-    return engine

@@ -35,11 +35,13 @@ class CurrentTask:
         deadline: instant of `time.monotonic` at which the task will be cancelled, ``None`` for never.
         nested: a thread task may be waiting for it; see `Task.nested`.
         holds_thread: it occupies a thread of a pool of this process until it returns.
+        priority: of the task; a scope that it opens has the same.
         polls_on_loop: `check_cancelled` works in its coroutines, too: it is a task of a worker process.
     """
 
     __slots__ = ("__weakref__", "backend", "cancel_requested", "deadline", "id", "name", "nested", "reason")
 
+    priority = 0
     holds_thread = False
     polls_on_loop = False
 

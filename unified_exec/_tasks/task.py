@@ -48,6 +48,7 @@ class Task:
         silent: events tell nothing of it.
         nested: ``True`` if it was spawned from inside a running task of the same process: it must not wait for a
             worker that its own parent occupies.
+        priority: queued tasks of a higher one start first.
     """
 
     # Few tasks set these: the others read the value of the class, and stay small.
@@ -56,6 +57,7 @@ class Task:
     expired: bool = False
     interrupt: bool = False
     nested: bool = False
+    priority: int = 0
     stop_reason: str | None = None
     timeout: float | None = None
     # What events tell of it, noted only while somebody listens.

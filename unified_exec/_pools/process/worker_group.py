@@ -37,7 +37,7 @@ class WorkerGroup:
         self.adapter = adapter
         self.kind = kind
         self.pump = pump
-        self.queue: FairQueue[Task] = FairQueue()
+        self.queue: FairQueue[Task] = FairQueue(time.monotonic)
         self.workers: list[Worker] = []
         self.idle: list[Worker] = []
         self.blocks = LoopBlockCache(adapter)

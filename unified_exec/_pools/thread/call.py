@@ -49,7 +49,7 @@ class ThreadCall(CurrentTask):
     """The call as the pool sees it, and as `current_task` shows it to the task itself.
 
     Attributes:
-        lane, state, siblings, extra, outcome, finished_at, task, owner: see `Call`.
+        lane, state, siblings, extra, outcome, finished_at, task, owner, priority: see `Call`.
         interruptible: the function may be interrupted.
         token, finishing: see `Interruptible`.
         loop_scopes: cancel scopes of what the task runs on the loop; only the loop's thread changes the set.
@@ -66,6 +66,7 @@ class ThreadCall(CurrentTask):
         "loop_scopes",
         "outcome",
         "owner",
+        "priority",
         "scope_cancelled",
         "siblings",
         "state",
@@ -84,6 +85,7 @@ class ThreadCall(CurrentTask):
         self.reason = None
         self.task: Task | None = task
         self.owner: object = task.owner
+        self.priority = task.priority
         self.lane = lane
         self.state = QUEUED
         self.context: Context | None = copy_context()

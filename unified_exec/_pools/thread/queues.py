@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from time import monotonic
 from typing import Any, Protocol
 
 from ..._rules.fair_queue import FairQueue
@@ -21,6 +22,7 @@ class Call(Protocol):
         state: `QUEUED`, `RUNNING`, `ENDED` or `ABANDONED`.
         name: of the task.
         owner: the scope that spawned it.
+        priority: of the task.
         siblings: the queue it stands in if it was spawned from inside a thread task, else ``None``.
         extra: it runs beyond `max_workers`.
         outcome: its result; set before its lane is woken.
@@ -43,6 +45,9 @@ class Call(Protocol):
 
     @property
     def owner(self) -> object: ...
+
+    @property
+    def priority(self) -> int: ...
 
     def run(self) -> None: ...
 
@@ -75,7 +80,7 @@ class LaneQueue:
     names_threads = True
 
     def __init__(self, link: Link | None) -> None:
-        self.calls: FairQueue[Call] = FairQueue()
+        self.calls: FairQueue[Call] = FairQueue(monotonic)
         self.listed = False
         self.running = 0
         self.ended: deque[Call] = deque()
@@ -95,13 +100,14 @@ class NestedCalls:
 
     def __init__(self, parent: object) -> None:
         self.parent = parent
-        self.calls: deque[Call] = deque()
+        self.calls: FairQueue[Call] = FairQueue(monotonic)
         self.running = 0
         self.listed = False
 
 
 class FairCallQueues:
-    """The queues of a pool. Loops take turns, and within a loop its scopes. Each operation is O(1).
+    """The queues of a pool. Loops take turns, and within a loop its scopes, the
+    higher priorities first. Each operation is O(1).
 
     Attributes:
         busy: running calls that count against `max_workers`. Nested ones, and the one call that each loop may run at
@@ -129,7 +135,7 @@ class FairCallQueues:
             if siblings is None:
                 siblings = self._nested[parent] = NestedCalls(parent)
             call.siblings = siblings
-            siblings.calls.append(call)
+            siblings.calls.push(call)
             self._list(siblings)
             return
         lane.calls.push(call)
@@ -143,8 +149,7 @@ class FairCallQueues:
         """End a queued call. Its queue skips it when its turn comes."""
         call.state = ENDED
         call.outcome = CANCELLED
-        if call.siblings is None:
-            call.lane.calls.forget_one()
+        (call.lane if call.siblings is None else call.siblings).calls.forget_one()
 
     def take(self) -> Call | None:
         """Take the call whose turn it is. Nested and other calls alternate while there is room for both."""
@@ -177,7 +182,7 @@ class FairCallQueues:
             self._starving.append(lane)
 
     def _list(self, nested: NestedCalls) -> None:
-        if nested.calls:
+        if nested.calls.length:
             if not nested.listed and nested.running < self.max_workers:
                 nested.listed = True
                 self._startable.append(nested)
@@ -188,13 +193,12 @@ class FairCallQueues:
         while self._startable:
             nested = self._startable.popleft()
             nested.listed = False
-            while nested.calls:
-                call = nested.calls.popleft()
-                if call.state == QUEUED:
-                    nested.running += 1
-                    self._list(nested)
-                    return call
+            call = nested.calls.take()
+            if call is not None:
+                nested.running += 1
             self._list(nested)
+            if call is not None:
+                return call
         return None
 
     def _take_queued(self) -> Call | None:

@@ -1,0 +1,76 @@
+"""The block of a `TaskScope`: what entering and leaving it does. `TaskScope` adds the verbs that start tasks."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from .lazy_group import LazyTaskGroup
+
+if TYPE_CHECKING:
+    from .._rules.policies import Policy
+    from .engine import ScopeEngine
+
+
+class ScopeBlock(LazyTaskGroup):
+    """Has an engine while its block is open.
+
+    Args:
+        name, policy, timeout: see `TaskScope`.
+        options: its other arguments, as `ScopeEngine` takes them.
+    """
+
+    def __init__(self, name: str | None, policy: Policy, timeout: float | None, options: tuple[Any, ...]) -> None:
+        super().__init__()
+        self.name = name
+        self.policy = policy
+        self.timeout = timeout
+        self._options = options
+        self._engine: ScopeEngine | None = None
+        self._cancelled_early: list[str | None] = []  # the reason, if it was cancelled before its block was entered
+
+    async def __aenter__(self) -> Self:
+        from unified_exec._loops.current import current_adapter  # absolute names are quicker in a function
+        from unified_exec._scope.engine import KEPT_WHOLE, ScopeEngine
+
+        adapter = current_adapter()
+        classes = type(self).__mro__
+        base = classes.index(ScopeBlock)
+        adapter.guard(classes[base - 1], ScopeBlock, *KEPT_WHOLE)  # not a class of the user's
+        group = self._task_group()
+        await group.__aenter__()
+        self._engine = ScopeEngine(group, adapter, self.name, self.policy, self.timeout, *self._options)
+        for reason in self._cancelled_early:
+            self._engine.ending.note_cancelled(reason)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> bool:
+        try:
+            return await engine_of(self).close(kind, exc, tb)
+        finally:
+            del kind, exc, tb  # no cycle from an error over its traceback to this frame
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Cancel everything in the scope, its body included; `reason` is shown to the tasks."""
+        if self._engine is not None:
+            self._engine.cancel(reason)
+        elif not self.cancel_scope.cancel_called:
+            self._cancelled_early.append(reason)
+            self.cancel_scope.cancel(reason)
+
+    def __repr__(self) -> str:
+        name, engine = f" {self.name!r}" if self.name else "", self._engine
+        state = "open" if engine is not None and engine.is_open else "closed"
+        return f"<TaskScope{name} {state}, {len(engine.tasks()) if engine is not None else 0} tasks running>"
+
+
+def engine_of(scope: ScopeBlock, fn: object = None) -> ScopeEngine:
+    """Return the engine of an open scope; raises `RuntimeError`, which names `fn`, if it is not open."""
+    engine = scope._engine
+    if engine is None or not engine.is_open:
+        from unified_exec._handles.validation import not_open
+
+        raise RuntimeError(not_open(fn, engine is not None))
+    return engine
