@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from .._handles.handle import TaskHandle
 from .._loops.adapter import LoopAdapter, Waiter
@@ -90,6 +91,8 @@ class RemoteTasks:
             while not (self._leaving and not self.tasks):
                 self._waiter = self._adapter.waiter()
                 await self._waiter
+            # The last task may have ended before this coroutine had its first turn.
+            await checkpoint_if_cancelled()
         except BaseException:
             self.draining = True
             try:
