@@ -21,12 +21,15 @@ import time
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 import psutil
 
 from tests import holders, process_tree
 from tests.waiting import PATIENCE, until
+from unified_exec.observe.live import keeper
+from unified_exec.observe.live.door import Door
 
 LINUX = sys.platform == "linux"
 WATCHED = "processes, threads, asyncio tasks" + (", descriptors, shared memory" if LINUX else " (the rest: Linux only)")
@@ -54,9 +57,17 @@ def threads() -> dict[Hashable, Any]:
     known = [each for each in threading.enumerate() if each not in idle and not each.name.startswith("pytest_timeout")]
     timers = {each.ident for each in threading.enumerate() if each.name.startswith("pytest_timeout")}
     found: dict[Hashable, Any] = {thread: thread for thread in known if thread.ident in running}
+    running = {ident: frame for ident, frame in running.items() if not _is_door(frame)}
     for ident in running.keys() - {thread.ident for thread in known} - {thread.ident for thread in idle} - timers:
         found["raw", ident] = ident
     return found
+
+
+def _is_door(frame: FrameType) -> bool:
+    """Tell whether it is the thread that lets viewers look at this process; it lives as long as the process."""
+    while frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_code is Door._run.__code__
 
 
 def _idle_trio_threads() -> set[threading.Thread]:
@@ -84,7 +95,8 @@ def descriptors() -> dict[Hashable, Any]:
         except OSError:  # the descriptor that listed the folder
             continue
         found[int(name), target] = (int(name), target)
-    return found
+    door = keeper.current_door()  # opened by the first scope, for as long as the process lives
+    return {key: each for key, each in found.items() if door is None or each[0] not in door.descriptors}
 
 
 def describe_descriptor(descriptor: tuple[int, str]) -> str:

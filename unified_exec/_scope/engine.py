@@ -24,6 +24,7 @@ from .._rules.dispatch import AUTO, call_name
 from .._rules.policies import Verdict
 from .._tasks import events
 from .._tasks.current import current
+from ..observe import first_scope
 from .coroutine import run_coroutine
 from .debugging import DEBUG, watch_loop
 from .ending import DECIDED, Ending
@@ -81,6 +82,8 @@ class ScopeEngine(OpenScope):
         self._local: set[TaskHandle[Any]] = set()
         self._parts: set[ScopePart] = set()
         self._limits: MutableMapping[object, Gate] | None = None
+        if first_scope.pending:
+            first_scope.opened(adapter)
         if debug is not False or DEBUG:
             watch_loop(self, self.thread, debug)
 

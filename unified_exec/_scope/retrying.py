@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import copy_context
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .._handles.handle import TaskHandle
     from .._handles.plan import RunPlan
     from .._loops.adapter import LoopAdapter, Timer
+    from .._sync.limit import Gate
 
 
 def retry_delay(handle: TaskHandle[Any], plan: RunPlan, error: BaseException) -> float | None:
@@ -110,6 +112,7 @@ class RetryingLane(Lane):
         "_permit",
         "_plan",
         "_prepared",
+        "_retries_at",
         "_timer",
         "_waiter",
         "handle",
@@ -126,6 +129,7 @@ class RetryingLane(Lane):
         self._waiter: LoopWaiter | None = None
         self._permit: Permit | None = None
         self._timer: Timer | None = None
+        self._retries_at = 0.0
 
     def submit(self, task: Task) -> None:
         """Pickle the call at once, and submit it as soon as its limit allows.
@@ -141,6 +145,13 @@ class RetryingLane(Lane):
 
     def is_running(self, task: Task) -> bool:
         return self._attempt is not None and self._attempt.state is TaskState.RUNNING
+
+    def waits_for(self) -> tuple[Gate, LoopWaiter] | float | Task | None:
+        """What the task waits for: its limit, a pause, in seconds, before its next attempt, or the attempt."""
+        waiter, gate = self._waiter, self._plan.limit
+        if waiter is not None and gate is not None:
+            return gate, waiter
+        return max(0.0, self._retries_at - monotonic()) if self._timer is not None else self._attempt
 
     def cancel(self, tasks: Iterable[Task], reason: str | None) -> None:
         handle = self.handle
@@ -172,6 +183,7 @@ class RetryingLane(Lane):
             return
         waiter = self._waiter = LoopWaiter(self._adapter, lambda _: self._guarded(self._on_permit, attempt))
         waiter.outer = self._context.run(newest_permit.get)
+        waiter.task = self.handle.id
         if limit.acquire_nowait_or_enqueue(waiter):
             self._on_permit(attempt)
         elif events.rows is not None:
@@ -241,4 +253,5 @@ class RetryingLane(Lane):
         else:
             if events.rows is not None:
                 events.emit(events.TASK_TRIED, handle.id, handle.attempts, type(outcome.error).__name__, delay)
+            self._retries_at = monotonic() + delay
             self._timer = self._adapter.call_later(delay, self._again)

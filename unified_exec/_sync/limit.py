@@ -39,6 +39,15 @@ class Gate(ABC):
     def release(self, permit: Permit | None) -> None:
         """Release what a waiter was granted."""
 
+    def holders(self) -> list[int]:
+        """Ids of the tasks one of which must release it before another may pass; none if time alone decides."""
+        return []
+
+    def place_of(self, waiter: Waiter) -> tuple[int, int]:
+        """The place of a waiter in the queue, from 1 (0 if it is not there), and how many wait; from any thread."""
+        waiting = [other for other in list(self._queue) if not other.cancelled]
+        return waiting.index(waiter) + 1 if waiter in waiting else 0, len(waiting)
+
     def _drop_cancelled(self) -> None:
         """Drop cancelled waiters at the head of the queue. With the lock held."""
         while self._queue and self._queue[0].cancelled:
@@ -147,6 +156,7 @@ class Limit(Gate):
             raise ValueError(f"Limit(n) needs n >= 1, got {n}")
         self.n = n
         self._free = n
+        self._held: set[Permit] = set()
 
     @property
     def free(self) -> int:
@@ -158,7 +168,7 @@ class Limit(Gate):
             self._drop_cancelled()
             if self._free and not self._queue:
                 self._free -= 1
-                waiter.permit = Permit(self, waiter.outer)
+                waiter.permit = self._grant(waiter)
             else:
                 holder = newest_active(waiter.outer, self)
                 if holder is not None and holder.borrower is None:
@@ -185,13 +195,23 @@ class Limit(Gate):
             # A waiter whose loop has ended meanwhile cannot take it: on to the next.
             permit = None if waiter is None or waiter.notify() else waiter.permit
 
+    def _grant(self, waiter: Waiter) -> Permit:
+        permit = Permit(self, waiter.outer, waiter.task)
+        self._held.add(permit)
+        return permit
+
+    def holders(self) -> list[int]:
+        """Ids of the tasks that hold it now, 0 for code that is not in a task; from any thread."""
+        return [permit.task for permit in list(self._held)]
+
     def _lend(self, holder: Permit, waiter: Waiter) -> None:
-        waiter.permit = holder.borrower = Permit(self, waiter.outer)
+        waiter.permit = holder.borrower = self._grant(waiter)
         waiter.permit.lender = holder
 
     def _end(self, permit: Permit) -> Waiter | None:
         """End a permit, with the lock held; returns the waiter that passes now."""
         permit.end()
+        self._held.discard(permit)
         lender = permit.lender
         if permit.borrower is not None:  # the borrower keeps the unit
             permit.borrower.lender = lender
@@ -212,7 +232,7 @@ class Limit(Gate):
             self._free += 1
             return None
         waiter = self._queue.popleft()
-        waiter.permit = Permit(self, waiter.outer)
+        waiter.permit = self._grant(waiter)
         waiter.granted = True
         return waiter
 

@@ -20,11 +20,13 @@ class Permit:
         outer: the newest permit of the context in which this one was requested.
         lender: the permit whose unit this one shares, ``None`` if it has a unit to itself.
         borrower: the permit that shares this one's unit.
+        task: id of the task that requested it, 0 if that was not a task.
     """
 
-    __slots__ = ("active", "borrower", "gate", "lender", "outer")
+    __slots__ = ("active", "borrower", "gate", "lender", "outer", "task")
 
-    def __init__(self, gate: object, outer: Permit | None) -> None:
+    def __init__(self, gate: object, outer: Permit | None, task: int = 0) -> None:
+        self.task = task
         self.gate = gate
         self.outer = newest_active(outer)
         self.lender: Permit | None = None
@@ -69,12 +71,15 @@ class Waiter(ABC):
         granted: the request was granted.
         notified: `notify` was or will be called.
         cancelled: it does not wait any more.
+        task: id of the requesting task, 0 if that is not a task.
         timer_set: `call_later` was called and the call has not come yet.
     """
 
-    __slots__ = ("cancelled", "granted", "notified", "outer", "permit", "timer_set")
+    __slots__ = ("cancelled", "granted", "notified", "outer", "permit", "task", "timer_set")
 
     def __init__(self) -> None:
+        task = current.get()
+        self.task = 0 if task is None else task.id
         self.outer = newest_permit.get()
         self.permit: Permit | None = None
         self.granted = self.notified = self.cancelled = self.timer_set = False

@@ -17,6 +17,8 @@ SHARE       a shared object, with the descriptor of its block; without a table: 
 CHANNEL     a channel, with its descriptors
 DROP        the parent needs that shared object no more; a worker has dropped one that it had offered
 CREDIT      the handle allows a task this many more messages
+WHERE       the parent asks what the worker is doing
+HERE        the answer, as JSON
 STOP        the parent wants the worker to exit when it is done
 OFFER       to the parent: a shared object or channel that goes up inside a value, with its descriptors
 ASK         to the parent: the descriptors of a token that came inside an item
@@ -34,6 +36,8 @@ from ..errors import UnifiedExecError
 
 TASK, DONE, READY, SETUP, CANCEL, FAILED, AGAIN, RETIRED, STOP, REPORT, CREDIT, SHARE, DROP, CHANNEL = range(1, 15)
 OFFER, ASK, FOUND = range(21, 24)
+
+WHERE, HERE = 24, 25
 
 # Outcome kinds of DONE.
 VALUE, ERROR, STOPPED, UNSTARTED = range(4)

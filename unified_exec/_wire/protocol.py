@@ -16,8 +16,9 @@ STARTING, UP, LEAVING, OVER = "starting", "up", "leaving", "over"
 _ASKS = frozenset({frames.OFFER, frames.ASK, frames.DROP})
 _EXPECTED: dict[str, frozenset[int]] = {
     STARTING: frozenset({frames.READY, frames.FAILED, *_ASKS}),
-    UP: frozenset({frames.DONE, frames.AGAIN, frames.RETIRED, frames.REPORT, *_ASKS}),
-    LEAVING: frozenset({frames.READY, frames.FAILED, frames.DONE, frames.AGAIN, frames.RETIRED, frames.REPORT, *_ASKS}),
+    UP: frozenset({frames.DONE, frames.AGAIN, frames.RETIRED, frames.REPORT, frames.HERE, *_ASKS}),
+    LEAVING: frozenset({frames.READY, frames.FAILED, frames.DONE, frames.AGAIN, frames.RETIRED, frames.REPORT})
+    | {frames.HERE, *_ASKS},
     OVER: frozenset(),
 }
 
@@ -84,7 +85,13 @@ class Dropped(NamedTuple):
     token: bytes
 
 
-Event = Answer | Ready | StartFailed | SignalAgain | Leaving | Report | Offer | Ask | Dropped
+class Here(NamedTuple):
+    """What the worker is doing, as JSON; see `WHERE`."""
+
+    payload: memoryview
+
+
+Event = Answer | Ready | StartFailed | SignalAgain | Leaving | Report | Offer | Ask | Dropped | Here
 
 
 _UNKNOWN = -1  # no function has this number
@@ -159,6 +166,8 @@ class ParentConnection:
             return Ask(id, bytes(token))
         if kind == frames.DROP:
             return Dropped(bytes(frames.unpack_payload(message)[1]))
+        if kind == frames.HERE:
+            return Here(frames.unpack_payload(message)[1])
         return SignalAgain(frames.unpack_id(message)[0])
 
     def sent(self, id: int, function: int | tuple[int, ...] | None) -> None:

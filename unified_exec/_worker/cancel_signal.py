@@ -133,6 +133,10 @@ class CancelSignal:
         """
         raise NotImplementedError
 
+    def coroutines(self) -> dict[int, Any]:
+        """The coroutines of the running tasks by task id, if the tasks are coroutines."""
+        return {}
+
     def raise_in(self, frame: FrameType | None, reason: str | None) -> None:
         """Raise `Cancelled` in the code that `frame` runs.
 

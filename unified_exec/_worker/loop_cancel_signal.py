@@ -78,6 +78,9 @@ class LoopCancelSignal(CancelSignal):
         if self.stop:
             loop.call_soon_threadsafe(self._leave)
 
+    def coroutines(self) -> dict[int, Any]:
+        return {id: task.get_coro() for id, (task, _) in list(self._running.items())}
+
     def _raise_in_blocking(self, id: int, frame: FrameType | None, importing: FrameType | None) -> None:
         if importing is not None:
             self.raise_after_import(importing, self.state.early[id], partial(self.state.early.pop, id, None))

@@ -15,6 +15,7 @@ from .._wire.errors.encode import encode_error
 from .._wire.pickling import codec, homes, module_names, shared_refs
 from ..errors import SerializationError, WorkerStartError
 from . import context, forked, interpreter, passing, received, send_result
+from .cancel_signal import CancelSignal, Handler
 from .connection import CONTROL_FD, HAS_SETTINGS, LIFELINE_FD, STATUS_FD, TASKS_FD, WorkerConnection, receive_all
 from .process_state import ProcessState
 from .run_calls import CallRunner
@@ -61,6 +62,7 @@ def main() -> None:
     signal.handlers[frames.CHANNEL] = received.on_channel
     signal.handlers[frames.DROP] = received.on_drop
     signal.handlers[frames.FOUND] = passing.on_found
+    signal.handlers[frames.WHERE] = on_where(connection, signal)
     signal.watch_swallowed()
     forked.watch(connection, runner.in_forked_child)
     try:
@@ -82,6 +84,18 @@ def main() -> None:
     except (OSError, frames.ProtocolError):
         leave(1)  # a task closed our sockets, or the parent is gone
     leave(0)
+
+
+def on_where(connection: WorkerConnection, signal: CancelSignal) -> Handler:
+    """Return what answers the parent's question what this worker is doing. Loaded when it is asked first."""
+
+    def answer(message: bytes, fds: list[int]) -> None:
+        from .where import Whereabouts  # all that it imports is loaded: an import may be going on
+
+        signal.handlers[frames.WHERE] = handler = Whereabouts(connection, signal).answer
+        handler(message, fds)
+
+    return answer
 
 
 def make_runner(connection: WorkerConnection, settings: Settings) -> CallRunner | CoroutineRunner:

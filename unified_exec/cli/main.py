@@ -51,6 +51,20 @@ SUBCOMMANDS = {
         options.demo_needs,
         "unified_exec.cli.demo.run_demo",
     ),
+    "ps": Subcommand(
+        "list the programs that can be looked at while they run",
+        options.PS,
+        options.add_ps_options,
+        options.needs_nothing,
+        "unified_exec.cli.live.run_ps",
+    ),
+    "tree": Subcommand(
+        "show every scope and task of a running program, and why each waits",
+        options.TREE,
+        options.add_tree_options,
+        options.needs_nothing,
+        "unified_exec.cli.live.run_tree",
+    ),
     "bench": Subcommand(
         "measure models of concurrency on this machine: coroutines, threads, processes",
         options.BENCH,

@@ -17,6 +17,33 @@ BENCH = """What coroutines, threads and processes cost on this machine. Each mod
 computing and waiting in interleaved rounds. Reported are medians, and no figure where other processes disturbed the
 rounds."""
 
+PS = """Lists the programs of this user (for root: of everybody) that have entered a TaskScope. They need no
+preparation, open no port and leave no file; UNIFIED_EXEC_OBSERVE=0 in a program's environment hides it."""
+TREE = """Shows what a running program does now: its scopes and tasks as they are nested, over event loops, threads and
+worker processes, with the reason why each waits and the line it is at. Nothing is executed in the program."""
+
+
+def needs_nothing(arguments: argparse.Namespace) -> list[str]:
+    """Name the packages that a run needs besides those that unified_exec always has."""
+    return []
+
+
+def add_ps_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `unified_exec ps`."""
+    parser.add_argument("--json", action="store_true", help="print the list as JSON")
+
+
+def add_tree_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `unified_exec tree`."""
+    parser.add_argument("pid", type=int, metavar="PID", help="the process, see `unified-exec ps`")
+    parser.add_argument("-s", "--stacks", action="store_true", help="show the stack of each task, your own lines")
+    parser.add_argument("--all", action="store_true", help="show the stacks with the lines of libraries too")
+    parser.add_argument("--why", default="", metavar="KIND", help="only tasks that wait for this (limit, task, ...)")
+    parser.add_argument("--json", action="store_true", help="print the tree as JSON, with stacks")
+    parser.add_argument(
+        "--watch", type=float, nargs="?", const=1.0, metavar="S", help="again every S seconds (1 by default)"
+    )
+
 
 def add_advise_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `unified_exec advise`."""

@@ -13,10 +13,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .live.dump import dump as dump
+    from .live.dump import dump_on as dump_on
+    from .live.dump import look as look
     from .recording.schema import Event as Event
     from .recording.watch import watch as watch
 
 _homes = {
+    "dump": ".live.dump",
+    "dump_on": ".live.dump",
+    "look": ".live.dump",
     "Event": ".recording.schema",
     "watch": ".recording.watch",
 }

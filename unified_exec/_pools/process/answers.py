@@ -172,5 +172,7 @@ class AnswerReader:
             on_ask(self._group.adapter, worker, event)
         elif type(event) is protocol.Dropped:
             passing.dropped(event.token, worker)
+        elif type(event) is protocol.Here:
+            worker.found = time.monotonic(), bytes(event.payload)
         elif type(event) is protocol.StartFailed:
             self._starts.refused(worker, decode_start_error(event.error))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..._loops.adapter import LoopAdapter
+from ..._tasks.weak_sets import members
 from ..._wire.protocol import STARTING
 from ..._worker import context
 from . import disband, prestart
@@ -27,6 +28,11 @@ SIGNAL_AGAIN = 0.05
 _registries: weakref.WeakSet[WorkerRegistry[Any]] = weakref.WeakSet()
 _leaving: list[tuple[float, Worker]] = []
 """Workers that were dismissed at the end of the program, each with the instant at which it is killed."""
+
+
+def registries() -> list[WorkerRegistry[Any]]:
+    """The workers of each pool that is in use. From any thread."""
+    return members(_registries)
 
 
 def track(registry: WorkerRegistry[Any]) -> None:

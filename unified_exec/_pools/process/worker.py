@@ -48,6 +48,7 @@ class Worker:
         mailbox_closed: it has closed its end of the mailbox.
         killed_for: the task that it was killed to stop.
         detail: what else is known about its death.
+        found: what it has answered to `ask_where`, and when; JSON.
         shares: the shared objects and channels that it has, by token.
         reaped: its process was reaped and our descriptors are closed.
         start_timer: kills it if it does not become a worker; ``None`` once it is up.
@@ -64,6 +65,7 @@ class Worker:
         "credentials",
         "detail",
         "ends_with_program",
+        "found",
         "killed_for",
         "kind",
         "knowledge",
@@ -90,6 +92,7 @@ class Worker:
         self.cancel_timers: dict[int, Timer] = {}
         self.killed_for: Task | None = None
         self.detail: str | None = None
+        self.found: tuple[float, bytes] | None = None
         self.reaped = False
         self.ends_with_program = False
         self.mailbox_closed = False

@@ -12,6 +12,7 @@ from typing import Any
 from ..._loops.adapter import LoopAdapter
 from ..._loops.current import current_adapter
 from ..._tasks.current import current
+from ..._tasks.weak_sets import members
 from ...abc import Backend, Capabilities
 from ...errors import PoolClosed
 from .call import ThreadCall
@@ -22,6 +23,11 @@ from .scheduler import Scheduler
 MAX_WORKERS = 40
 
 _pools: weakref.WeakSet[ThreadPool] = weakref.WeakSet()
+
+
+def thread_pools() -> list[ThreadPool]:
+    """The thread pools of this process. From any thread."""
+    return members(_pools)
 
 
 class ThreadPool(Backend):
@@ -141,6 +147,12 @@ class ThreadPool(Backend):
 
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
+
+    def counts(self) -> tuple[int, int, int]:
+        """How many of its threads are busy, how many there are, and how many calls are queued; from any thread."""
+        scheduler = self._scheduler
+        queued = sum(len(lane.calls) for lane in list(self._lanes.values())) + len(scheduler.inbox)
+        return scheduler.queues.busy, scheduler.threads, queued
 
     def describe(self) -> str:
         state = "closed" if self.closed else f"{self._scheduler.queues.busy} of {self.max_workers} busy"

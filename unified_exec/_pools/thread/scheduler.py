@@ -117,6 +117,11 @@ class Scheduler:
         at_end, self._at_end = self._at_end, []
         return at_end
 
+    @property
+    def threads(self) -> int:
+        """How many threads there are, without those of abandoned calls."""
+        return self._threads
+
     def has_threads(self) -> bool:
         """Tell whether there is a thread that may take what is queued."""
         return self._threads > 0

@@ -1,0 +1,472 @@
+"""Looking at programs that nobody has prepared: what waits for what, who may look, and that it harms nobody."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from tests.observe import workloads
+from tests.waiting import until
+from unified_exec import Limit, TaskHandle, TaskScope, observe
+from unified_exec.cli.main import main as command
+from unified_exec.observe.live import keeper, rings, talk
+from unified_exec.observe.live.client import CannotLook, Connection, Program, find, programs
+from unified_exec.observe.live.protocol import LENGTH, pack
+from unified_exec.observe.live.text import plain, render
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(sys.platform != "linux", reason="sockets without a name are Linux's"),
+]
+
+
+@contextmanager
+def program(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a program that prints "ready"; it is killed in the end."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+        cwd=Path(__file__).parents[2],
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n", process.communicate()[1]
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def tree_of(pid: int) -> dict[str, Any]:
+    with Connection(find(pid)) as connection:
+        return connection.tree()
+
+
+def kinds(tree: dict[str, Any]) -> dict[str, str]:
+    return {task["name"]: task["why"]["kind"] for task in tree["tasks"].values()}
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_the_tree_of_an_unprepared_program_tells_why_each_task_waits(
+    loop: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with program("-m", "tests.observe.sick", loop) as process:
+
+        def nested() -> dict[str, Any] | None:
+            return next((task["look"] for task in tree_of(process.pid)["tasks"].values() if task.get("look")), None)
+
+        until(lambda: bool(nested()) and nested()["scopes"][0]["tasks"])  # type: ignore[index, func-returns-value]
+        tree = tree_of(process.pid)
+        found = kinds(tree)
+        expected = {
+            "holds": "sleep",
+            "wants": "limit",
+            "limited": "limit",
+            "awaits": "task",
+            "event": "foreign",
+            "sleeps": "runs",
+            "fails": "retry",
+            "opens": "scope",
+        }
+        assert {name: found[name] for name in expected} == expected
+        tasks = {task["name"]: task for task in tree["tasks"].values()}
+        assert tasks["wants"]["why"]["enders"] == [tasks["holds"]["id"]]
+        assert tasks["wants"]["at"][2] == "wants"
+        assert Path(tasks["wants"]["at"][0]).name == "sick.py"
+        assert {scope["name"] for scope in tree["scopes"]} == {"<b>outer\x1b[31m\u202e", "inner"}
+        assert tree["rings"] == []
+        computing = [task for task in tree["tasks"].values() if task["name"] == "computes" and task["worker"]]
+        assert any(task["at"] and task["at"][2] == "computes" for task in computing)
+        outer = tree["scopes"][0]
+        assert outer["why"]["kind"] == "scope"
+        assert outer["loop"] == loop
+        assert sum(outer["queued"].values()) > 0
+        look = next(task["look"] for task in tree["tasks"].values() if task.get("look"))
+        assert kinds(look) == {"deep sleeper": "sleep"}
+
+        assert command(["tree", str(process.pid), "--stacks"]) == 0
+        text = capsys.readouterr().out
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+        assert "wants (loop): waits" in text
+        assert "deep sleeper" in text
+        assert command(["tree", str(process.pid), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["pid"] == process.pid
+        assert command(["ps", "--json"]) == 0
+        [one] = [one for one in json.loads(capsys.readouterr().out) if one["pid"] == process.pid]
+        assert (one["scopes"], one["workers"]) == (2, 2)
+    assert process.pid not in [each.pid for each in programs()]
+    assert not list(Path(tempfile.gettempdir()).glob(f"unified_exec-{process.pid}-*"))
+
+
+async def test_dump_shows_this_program_from_inside() -> None:
+    async with TaskScope(name="mine") as scope:
+        scope.spawn(anyio.sleep_forever, name="for ever")
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        text = observe.dump()
+        scope.cancel()
+    assert "scope " in text
+    assert "mine" in text
+    assert "for ever (loop): waits" in text
+    assert "block runs" in text
+
+
+async def test_a_ring_over_a_limit_and_a_handle_is_a_deadlock() -> None:
+    limit, ready = Limit(1), anyio.Event()
+    handles: list[TaskHandle[None]] = []
+
+    async def holds() -> None:
+        async with limit:
+            await ready.wait()
+            await handles[1]
+
+    async def wants() -> None:
+        async with limit:
+            pass
+
+    async with TaskScope() as scope:
+        handles.append(scope.spawn(holds))
+        await anyio.wait_all_tasks_blocked()
+        handles.append(scope.spawn(wants))
+        ready.set()
+        await anyio.wait_all_tasks_blocked()
+        tree = await anyio.to_thread.run_sync(observe.look)
+        scope.cancel()
+    assert tree["rings"] == [[handle.id for handle in handles]]
+    assert "DEADLOCK: #" in render(tree)
+
+
+async def test_slow_holders_of_a_limit_are_no_deadlock() -> None:
+    limit = Limit(2)
+
+    async def slow() -> None:
+        async with limit:
+            await anyio.sleep_forever()
+
+    async def waits_for(handle: TaskHandle[None]) -> None:
+        async with limit:
+            await handle
+
+    async def wants() -> None:
+        async with limit:
+            pass
+
+    async with TaskScope() as scope:
+        scope.spawn(slow)
+        handles: list[TaskHandle[None]] = []
+
+        async def holds() -> None:
+            async with limit:
+                await handles[0]
+
+        scope.spawn(holds)
+        handles.append(scope.spawn(wants))
+        await anyio.wait_all_tasks_blocked()
+        tree = await anyio.to_thread.run_sync(observe.look)
+        scope.cancel()
+    assert tree["rings"] == []
+
+
+@pytest.mark.parametrize(
+    ("waits", "found"),
+    [
+        ({1: ((2,), False), 2: ((1,), False)}, [[1, 2]]),
+        ({1: ((2, 3), False), 2: ((1,), False)}, []),  # 3 runs, and may release
+        ({1: ((2, 3), True), 2: ((1,), False)}, [[1, 2]]),  # 1 waits for both
+        ({1: ((2,), False), 2: ((1,), False), 5: ((1,), False)}, [[1, 2]]),  # 5 only waits for the ring
+        ({1: ((1,), False)}, [[1]]),
+        ({1: ((2,), False)}, []),
+        ({1: ((), True)}, []),
+    ],
+)
+def test_a_ring_is_what_nobody_outside_can_end(waits: rings.Waits, found: list[list[int]]) -> None:
+    assert rings.rings(waits) == found
+
+
+def test_a_loop_that_is_held_up_is_told_with_its_line() -> None:
+    code = """if True:
+        import anyio, time
+        from unified_exec import TaskScope
+
+        def holds_up():
+            print("ready", flush=True)
+            time.sleep(1000)
+
+        async def main():
+            async with TaskScope() as scope:
+                scope.spawn(anyio.sleep, 0, name="ready task")
+                holds_up()
+
+        anyio.run(main)
+    """
+    with program("-c", code) as process:
+        tree = tree_of(process.pid)
+    [loop] = tree["loops"]
+    assert loop["held"]
+    assert loop["at"][2] == "holds_up"
+    assert "EVENT LOOP HELD UP" in render(tree)
+
+
+# -- who may look
+
+
+def door() -> Program:
+    """The door of this process."""
+    return find(os.getpid())
+
+
+@pytest.fixture
+async def opened() -> None:
+    async with TaskScope():
+        pass
+
+
+async def test_the_socket_is_of_this_user_alone_and_has_no_name(opened: None) -> None:
+    assert os.stat(door().path).st_mode & 0o777 == 0o600
+    assert not list(Path(tempfile.gettempdir()).glob(f"unified_exec-{os.getpid()}-*"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+async def test_another_user_is_refused_by_the_kernel(opened: None) -> None:
+    code = f"import socket; socket.socket(socket.AF_UNIX).connect({door().path!r})"
+    done = subprocess.run(
+        ["/usr/bin/env", "python3", "-c", code], user=65534, group=65534, capture_output=True, text=True, cwd="/"
+    )
+    assert done.returncode != 0
+    assert "Permission" in done.stderr or "not found" in done.stderr
+
+
+def test_a_program_can_hide_itself() -> None:
+    code = """if True:
+        import anyio
+        from unified_exec import TaskScope
+
+        async def main():
+            async with TaskScope():
+                print("ready", flush=True)
+                await anyio.sleep(1000)
+
+        anyio.run(main)
+    """
+    with program("-c", code, UNIFIED_EXEC_OBSERVE="0") as process:
+        with pytest.raises(CannotLook, match="UNIFIED_EXEC_OBSERVE=0"):
+            find(process.pid)
+        assert command(["tree", str(process.pid)]) == 1
+
+
+def test_a_process_that_is_not_there_is_told() -> None:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    with pytest.raises(CannotLook, match="there is no process"):
+        find(process.pid)
+
+
+# -- viewers that misbehave
+
+
+def connect() -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(30)
+    sock.connect(door().path)
+    return sock
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"GET / HTTP/1.1\r\n\r\n" * 10,
+        LENGTH.pack(1 << 31),
+        LENGTH.pack(4) + b"null",
+        LENGTH.pack(5) + b'{"a":',
+        LENGTH.pack(8000) + b"[" * 8000,
+        LENGTH.pack(2) + b"\xff\xfe",
+    ],
+    ids=["http", "huge", "null", "half", "deep", "bytes"],
+)
+async def test_garbage_ends_that_connection_only(opened: None, garbage: bytes) -> None:
+    with connect() as bad, Connection(door()) as good:
+        bad.sendall(garbage)
+        while bad.recv(4096):
+            pass
+        assert good.tree("none")["pid"] == os.getpid()
+
+
+async def test_an_unknown_request_is_refused_and_nothing_is_executed(opened: None) -> None:
+    with Connection(door()) as connection:
+        connection.send(type="cancel", task=1)
+        with pytest.raises(CannotLook, match="there is no request 'cancel'"):
+            connection.receive()
+        assert connection.tree("none")["pid"] == os.getpid()
+
+
+async def test_half_a_request_and_a_viewer_that_goes_harm_nobody(opened: None) -> None:
+    with connect() as sock:
+        sock.sendall(pack({"type": "tree"})[:7])
+    with connect() as sock:
+        sock.sendall(pack({"type": "tree"}))
+    with Connection(door()) as connection:
+        assert connection.tree("none")["pid"] == os.getpid()
+
+
+async def test_a_fifth_viewer_is_told_to_wait(opened: None) -> None:
+    def four_are_in() -> bool:
+        others.append(Connection(door()))
+        return len(others) == 4
+
+    others: list[Connection] = []
+    until(four_are_in)
+    with pytest.raises(CannotLook, match="4 others look"):
+        Connection(door())
+    for each in others:
+        each.__exit__(None, None, None)
+
+    def there_is_room() -> bool:
+        try:
+            Connection(door()).__exit__(None, None, None)
+        except CannotLook:
+            return False
+        return True
+
+    until(there_is_room)
+
+
+async def test_a_viewer_that_stops_reading_is_let_go_and_delays_no_task(
+    opened: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(talk, "STUCK_SECONDS", 0.3)
+    with connect() as stuck, Connection(door()) as other:
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stuck.sendall(pack({"type": "events", "moves": True}))
+        until(lambda: observe_is_on())
+        async with TaskScope() as scope:
+            for number in range(3000):
+                scope.spawn(workloads.coroutine, number)
+        other.send(type="hello")
+        assert other.receive()["pid"] == os.getpid()
+        until(lambda: not observe_is_on())
+
+
+def observe_is_on() -> bool:
+    from unified_exec._tasks import events
+
+    return events.rows is not None
+
+
+async def test_events_reach_a_viewer(opened: None) -> None:
+    with Connection(door()) as connection:
+        connection.send(type="events", kinds=["task.settled"])
+        until(observe_is_on)
+        async with TaskScope() as scope:
+            handle = scope.spawn(workloads.coroutine)
+        message = await anyio.to_thread.run_sync(connection.receive)
+        assert [row[1:4:2] for row in message["rows"]] == [["task.settled", handle.id]]
+    until(lambda: not observe_is_on())
+
+
+# -- forks, signals, pytest
+
+
+def test_a_fork_causes_no_warning_and_the_door_opens_again() -> None:
+    code = """if True:
+        import anyio, os, sys, warnings
+        warnings.simplefilter("error")
+        from unified_exec import TaskScope
+
+        async def main():
+            async with TaskScope():
+                if not (pid := os.fork()):
+                    os._exit(0)
+                os.waitpid(pid, 0)
+                print("ready", flush=True)
+                await anyio.sleep(1000)
+
+        anyio.run(main)
+    """
+    with program("-c", code) as process:
+        assert tree_of(process.pid)["scopes"]
+
+
+def test_a_signal_writes_the_tree() -> None:
+    code = """if True:
+        import anyio, signal
+        from unified_exec import TaskScope, observe
+
+        async def main():
+            observe.dump_on(signal.SIGUSR1)
+            async with TaskScope(name="outer"):
+                print("ready", flush=True)
+                await anyio.sleep(1000)
+
+        anyio.run(main)
+    """
+    with program("-c", code) as process:
+        process.send_signal(signal.SIGUSR1)
+        assert process.stderr is not None
+        lines = [process.stderr.readline() for _ in range(2)]
+    assert "scope 1 outer" in lines[1]
+    assert "waits for a sleep of 1000 s" in lines[1]
+
+
+def test_a_signal_that_has_a_handler_is_refused() -> None:
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: None)
+    try:
+        with pytest.raises(ValueError, match="has a handler already"):
+            observe.dump_on(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_the_report_of_a_test_that_times_out_has_the_tree(tmp_path: Path) -> None:
+    (tmp_path / "test_hangs.py").write_text(
+        "import anyio\nfrom unified_exec import TaskScope\n\n"
+        "def test_hangs():\n"
+        "    async def main():\n"
+        "        async with TaskScope(name='stuck') as scope:\n"
+        "            scope.spawn(anyio.sleep_forever)\n"
+        "    anyio.run(main)\n"
+    )
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-p", "unified_exec.observe.plugin", "--unified-exec-tree=0.5"),
+            *("-p", "no:cacheprovider", "-o", "timeout=3", "test_hangs.py"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "what waited for what" in done.stdout
+    assert "sleep_forever (loop): waits" in done.stdout
+    assert "has run for 0.5 s" in done.stderr
+
+
+def test_hostile_text_is_made_plain() -> None:
+    assert plain("\x1b[2J\u202eevil\n\x00\u200b") == "\ufffd[2J\ufffdevil\ufffd\ufffd\ufffd"
+    assert len(plain("x" * 10**6)) == 400
+
+
+def test_the_door_takes_its_thread_away_for_a_fork_only() -> None:
+    before = time.monotonic()
+    pid = os.fork()
+    if not pid:
+        os._exit(1 if keeper.current_door() is not None else 0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert time.monotonic() - before < 30

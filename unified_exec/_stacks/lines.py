@@ -1,0 +1,54 @@
+"""Where code is: the frames of waiting coroutines and of threads, as plain lines. Light: workers import it."""
+
+from __future__ import annotations
+
+import gc
+from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
+from typing import Any
+
+FRAMES_MAX = 64
+
+Line = tuple[str, int, str]
+"""File, line, and qualified name of the function."""
+
+
+def line_of(frame: FrameType) -> Line:
+    """The line that `frame` is at."""
+    return frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_qualname
+
+
+def thread_frames(frame: FrameType | None) -> list[FrameType]:
+    """The frames of a thread from its current one outwards; innermost first."""
+    found: list[FrameType] = []
+    while frame is not None and len(found) < FRAMES_MAX:
+        found.append(frame)
+        frame = frame.f_back
+    return found
+
+
+def coroutine_frames(coroutine: Any) -> tuple[list[FrameType], Any]:
+    """The frames of a coroutine that waits, innermost first, and what it awaits at the end, if that is known.
+
+    An awaitable that is written in C ends the chain.
+    """
+    frames: list[FrameType] = []
+    at = coroutine
+    while at is not None and len(frames) < FRAMES_MAX:
+        if isinstance(at, CoroutineType):
+            frame, following = at.cr_frame, at.cr_await
+        elif isinstance(at, GeneratorType):
+            frame, following = at.gi_frame, at.gi_yieldfrom
+        elif isinstance(at, AsyncGeneratorType):
+            frame, following = at.ag_frame, at.ag_await
+        elif type(at).__name__ in ("coroutine_wrapper", "async_generator_asend", "async_generator_athrow"):
+            # These have no attribute that leads on; what they refer to is the generator or coroutine.
+            inner = [each for each in gc.get_referents(at) if isinstance(each, (CoroutineType, AsyncGeneratorType))]
+            at = inner[0] if inner else None
+            continue
+        else:
+            break
+        if frame is not None:
+            frames.append(frame)
+        at = following
+    frames.reverse()
+    return frames, at

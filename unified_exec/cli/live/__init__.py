@@ -1,0 +1,1 @@
+"""`unified-exec ps` and `tree`: looking at running programs."""

@@ -1,0 +1,37 @@
+"""Opens the door of this process when its first scope is entered. Light: every program loads it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from .._worker import context
+
+if TYPE_CHECKING:
+    from .._loops.adapter import LoopAdapter
+
+ALLOWED = os.environ.get("UNIFIED_EXEC_OBSERVE", "").strip().lower() not in ("0", "false", "no", "off")
+
+pending = ALLOWED
+"""The door is closed and may be opened. Every scope that is entered reads it."""
+
+
+def opened(adapter: LoopAdapter) -> None:
+    """A scope was entered, on the event loop of `adapter`, while the door was closed."""
+    global pending
+    pending = False
+    if context.worker is None:
+        from .live import keeper
+
+        keeper.open_door(adapter, closed)
+    else:  # a worker is looked at through its parent
+        from .._worker import where
+        from .live.nested import look_inside
+
+        where.nested_look = look_inside
+
+
+def closed() -> None:
+    """The door was closed; the next scope opens it again."""
+    global pending
+    pending = ALLOWED

@@ -1,0 +1,156 @@
+"""The viewer's side: find the programs that can be looked at, and ask one. It trusts nothing of what it reads."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from .protocol import ANSWER_MAX, VERSION, BadMessage, pack, take
+
+LINK = re.compile(r"/unified_exec-\d+-[0-9a-f]{16}\.sock(?: \(deleted\))?$")
+SECONDS = 10.0
+
+
+class CannotLook(Exception):
+    """The program cannot be looked at; the text says why and what to do."""
+
+
+class Program(NamedTuple):
+    """A program that can be looked at.
+
+    Attributes:
+        pid: its process id, as seen from here.
+        path: the path of its socket.
+    """
+
+    pid: int
+    path: str
+
+
+def programs() -> list[Program]:
+    """Find the programs of this user (for root: of all) that have a door."""
+    found: list[Program] = []
+    seen: set[int] = set()
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        for path, inode in _doors(pid):
+            if inode not in seen:  # a child that was forked by C code has inherited the descriptor
+                seen.add(inode)
+                found.append(Program(pid, path))
+    return found
+
+
+def _doors(pid: int) -> Iterator[tuple[str, int]]:
+    folder = f"/proc/{pid}/fd"
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return  # another user's, or gone
+    for name in names:
+        path = f"{folder}/{name}"
+        try:
+            if LINK.search(os.readlink(path)):
+                yield path, os.stat(path).st_ino
+        except OSError:
+            continue
+
+
+def find(pid: int) -> Program:
+    """Find one program.
+
+    Raises:
+        CannotLook: there is no such program, it is another user's, or it has no door.
+    """
+    for path, _ in _doors(pid):
+        return Program(pid, path)
+    if not os.path.exists(f"/proc/{pid}"):
+        raise CannotLook(f"there is no process {pid}")
+    if not os.access(f"/proc/{pid}/fd", os.R_OK):
+        raise CannotLook(f"process {pid} belongs to another user: only that user and root may look at it")
+    raise CannotLook(
+        f"process {pid} has no socket to look through: it has not entered a TaskScope, uses an older unified_exec, or "
+        "runs with UNIFIED_EXEC_OBSERVE=0"
+    )
+
+
+class Connection:
+    """A conversation with one program. Use it in a ``with`` block.
+
+    Attributes:
+        hello: what the program said first.
+
+    Raises:
+        CannotLook: it refuses, or speaks another version.
+    """
+
+    def __init__(self, program: Program, seconds: float = SECONDS) -> None:
+        self._buffer = bytearray()
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._sock.settimeout(seconds)
+        try:
+            self._sock.connect(program.path)
+            self.hello = self.receive()
+        except OSError as error:
+            self._sock.close()
+            raise CannotLook(f"process {program.pid} does not answer: {error}") from None
+        except CannotLook:
+            self._sock.close()
+            raise
+        if self.hello.get("v") != VERSION:
+            self._sock.close()
+            raise CannotLook(
+                f"process {program.pid} speaks version {self.hello.get('v')!r}, this viewer {VERSION}: use the "
+                "program's own unified-exec"
+            )
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self._sock.close()
+
+    def send(self, **request: Any) -> None:
+        """Send a request."""
+        try:
+            self._sock.sendall(pack(request))
+        except OSError as error:
+            raise CannotLook(f"the program has gone: {error}") from None
+
+    def receive(self, seconds: float = SECONDS) -> dict[str, Any]:
+        """Wait for one message.
+
+        Raises:
+            CannotLook: the program has gone, says that something failed, or sent nonsense.
+        """
+        until = time.monotonic() + seconds
+        try:
+            while (message := take(self._buffer, ANSWER_MAX)) is None:
+                self._sock.settimeout(max(0.01, until - time.monotonic()))
+                data = self._sock.recv(1 << 16)
+                if not data:
+                    raise CannotLook("the program has gone")
+                self._buffer += data
+        except BadMessage as error:
+            raise CannotLook(f"the program sent {error}") from None
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise CannotLook(f"the program has gone: {error}") from None
+        if message.get("type") == "error":
+            raise CannotLook(f"the program refuses: {message.get('what')}")
+        return message
+
+    def tree(self, stacks: str = "mine") -> dict[str, Any]:
+        """Ask for the tree."""
+        self.send(type="tree", stacks=stacks)
+        try:
+            tree = self.receive()["tree"]
+        except TimeoutError:
+            raise CannotLook("the program does not answer: no Python code runs in it now, or it is stopped") from None
+        if not isinstance(tree, dict):
+            raise CannotLook("the program sent no tree")
+        return tree

@@ -1,0 +1,48 @@
+"""Messages between a program and a viewer: a length of four bytes, then JSON. Nothing in it is ever executed."""
+
+from __future__ import annotations
+
+import json
+from struct import Struct
+from typing import Any
+
+VERSION = 1
+LENGTH = Struct("!I")
+REQUEST_MAX = 64 * 1024
+ANSWER_MAX = 32 * 1024 * 1024
+
+
+class BadMessage(ValueError):
+    """The other side sent what is not a message."""
+
+
+def pack(message: dict[str, Any]) -> bytes:
+    """Return the bytes of a message."""
+    body = json.dumps(message, separators=(",", ":"), default=str).encode("utf-8", "backslashreplace")
+    if len(body) > ANSWER_MAX:
+        body = json.dumps({"type": "error", "what": "the answer is too large", "size": len(body)}).encode()
+    return LENGTH.pack(len(body)) + body
+
+
+def take(buffer: bytearray, most: int) -> dict[str, Any] | None:
+    """Take one message out of `buffer`; ``None`` if it is not complete.
+
+    Raises:
+        BadMessage: it is longer than `most` bytes, or not a JSON object.
+    """
+    if len(buffer) < LENGTH.size:
+        return None
+    (size,) = LENGTH.unpack_from(buffer)
+    if size > most:
+        raise BadMessage(f"a message of {size} bytes")
+    if len(buffer) < LENGTH.size + size:
+        return None
+    body = bytes(buffer[LENGTH.size : LENGTH.size + size])
+    del buffer[: LENGTH.size + size]
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadMessage(f"not JSON: {error}") from None
+    if not isinstance(message, dict):
+        raise BadMessage("not an object")
+    return message

@@ -1,0 +1,198 @@
+"""Where one task is: in which thread, worker or queue, at which line, and what it waits for."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any, NamedTuple
+
+from ..._handles.open_scopes import OpenScope
+from ..._pools.process.shutdown import registries
+from ..._pools.process.worker import Worker
+from ..._pools.thread.call import ThreadCall
+from ..._pools.thread.queues import QUEUED, RUNNING
+from ..._stacks.lines import Line, coroutine_frames, line_of, thread_frames
+from ..._sync.limit import Gate
+from ..._tasks.task import Task
+from ..._wire.protocol import STARTING, UP
+from . import reasons
+from .samples import usage
+
+_WORKER = os.path.join(reasons.PACKAGE, "_worker") + os.sep
+_CALL = os.path.join(reasons.PACKAGE, "_pools", "thread", "call.py")
+
+
+class Found(NamedTuple):
+    """What was found of a task.
+
+    Attributes:
+        why: what it waits for, or that it runs.
+        lines: its stack, innermost first.
+        look: the tree of the scopes that it has opened in its worker.
+    """
+
+    why: reasons.Wait
+    lines: list[Line]
+    look: dict[str, Any] | None = None
+
+
+class Whereabouts:
+    """Finds tasks.
+
+    Args:
+        answers: what the busy workers have told, by process id.
+        threads: the frames of all threads.
+        asked: the workers were asked: one that has told nothing is in C code.
+
+    Attributes:
+        held: the event loops that are held up, by thread.
+    """
+
+    def __init__(self, answers: dict[int, dict[str, Any]], threads: Mapping[int, FrameType], asked: bool) -> None:
+        self.answers = answers
+        self._asked = asked
+        self.held: dict[int, dict[str, Any]] = {}
+        self._threads = threads
+
+    def is_queued(self, task: Task, lane: object) -> bool:
+        """Tell whether it only waits for a worker or a thread."""
+        if lane is None or hasattr(lane, "waits_for"):
+            return False
+        location = task.location
+        return location is None or (type(location) is ThreadCall and location.state == QUEUED)
+
+    def of_task(self, task: Any, lane: object, scope: OpenScope) -> Found:
+        """Find a task that has not ended."""
+        if lane is None:
+            return self._coroutine(task, scope)
+        waits_for = getattr(lane, "waits_for", None)
+        if waits_for is not None:
+            return self._planned(waits_for(), task, scope)
+        location = task.location
+        if type(location) is ThreadCall:
+            return self._in_thread(task, location)
+        if type(location) is Worker:
+            return self._in_worker(task, location)
+        return Found(self._for_a_worker(task), [])
+
+    def _coroutine(self, task: Any, scope: OpenScope) -> Found:
+        coroutine = getattr(task.backend_data, "_coro", None)
+        if coroutine is None:
+            return Found(reasons.wait("ready", "its first turn on the event loop"), [])
+        if coroutine.cr_running:
+            lines = [line_of(frame) for frame in thread_frames(self._threads.get(scope.thread))]
+            return Found(reasons.wait("runs", "runs on the event loop"), lines)
+        frames, end = coroutine_frames(coroutine)
+        lines = [line_of(frame) for frame in frames]
+        held = self.held.get(scope.thread)
+        if _is_ready(end):
+            text = "its turn on the event loop"
+            if held is not None and held["at"] is not None:
+                text += f", which is held up at {os.path.basename(held['at'][0])}:{held['at'][1]}"
+            return Found(reasons.wait("ready", text), lines)
+        return Found(reasons.of_coroutine(frames, end), lines)
+
+    def _planned(self, waits_for: object, task: Any, scope: OpenScope) -> Found:
+        if isinstance(waits_for, Task):
+            return self.of_task(waits_for, waits_for, scope)
+        if isinstance(waits_for, tuple):
+            gate, waiter = waits_for
+            assert isinstance(gate, Gate)
+            return Found(reasons.of_gate(gate, waiter), [])
+        if isinstance(waits_for, float):
+            return Found(reasons.wait("retry", f"attempt {task.attempts + 1} in {waits_for:.1f} s"), [])
+        return Found(reasons.wait("unknown", "between two attempts"), [])
+
+    def _in_thread(self, task: Task, call: ThreadCall) -> Found:
+        if call.state == QUEUED:
+            return Found(reasons.wait("thread", "a thread: all are busy"), [])
+        if call.state != RUNNING:
+            return Found(reasons.wait("ready", "the event loop, to take its result"), [])
+        frames = []
+        for frame in thread_frames(self._threads.get(task.worker or 0)):
+            if frame.f_code.co_filename == _CALL:
+                break
+            frames.append(frame)
+        lines = [line_of(frame) for frame in frames]
+        known = reasons.of_thread(frames)
+        return Found(known or _runs(task.started_at, f"in thread {task.worker}", call.cancel_requested), lines)
+
+    def _in_worker(self, task: Task, worker: Worker) -> Found:
+        where = f"in worker {worker.pid}"
+        if worker.connection.state == STARTING:
+            return Found(reasons.wait("start", f"worker {worker.pid}, which starts"), [])
+        answer = self.answers.get(worker.pid)
+        if not worker.is_running(task):
+            return Found(_behind(task, worker), [])
+        lines = _task_lines(answer, task.id) if answer is not None else []
+        look = answer.get("look") if answer is not None and answer.get("running") == task.id else None
+        module = answer.get("importing") if answer is not None and answer.get("running") == task.id else None
+        if module:
+            return Found(reasons.wait("start", f"the import of {module}, {where}"), lines, look)
+        known = reasons.of_lines(lines) if lines else None
+        if known is not None:
+            known["text"] += f", {where}"
+            return Found(known, lines, look)
+        text = where
+        if answer is None and worker.connection.state == UP and self._asked:
+            state = usage(worker.pid).state
+            text += {"R": ", in C code: computes", "T": ", stopped"}.get(state, ", in C code: waits") if state else ""
+        return Found(_runs(worker.answered_at, text, task.cancel_requested), lines, look)
+
+    def _for_a_worker(self, task: Task) -> reasons.Wait:
+        busy: list[int] = []
+        full = False
+        queued = 0
+        for registry in registries():
+            for lane in list(registry.lanes.values()):
+                for group in lane.groups:
+                    queued += group.queue.length
+                    busy += [running for worker in list(group.workers) if (running := _running(worker))]
+            full = full or len(registry.workers) >= registry.spec.max_workers
+        text = f"a worker: {len(busy)} busy, {queued} queued"
+        return reasons.wait("worker", text, busy if full else ())
+
+
+def _is_ready(end: Any) -> bool:
+    """Tell whether what an asyncio task awaits is done, so that only its loop keeps it waiting."""
+    referred: Any = getattr(end, "__self__", None)
+    if referred is None and type(end).__name__ == "FutureIter":
+        import gc
+
+        referred = next(iter(gc.get_referents(end)), None)
+    done = getattr(referred, "done", None)
+    return bool(done()) if callable(done) else False
+
+
+def _runs(since: float | None, where: str, asked: bool) -> reasons.Wait:
+    seconds = "" if since is None else f" for {max(0.0, time.monotonic() - since):.1f} s"
+    return reasons.wait("runs", f"runs{seconds} {where}" + (", was asked to stop" if asked else ""))
+
+
+def _running(worker: Worker) -> int:
+    try:
+        return worker.started()
+    except ValueError:  # it was reaped just now
+        return 0
+
+
+def _behind(task: Task, worker: Worker) -> reasons.Wait:
+    ahead = list(worker.tasks)
+    running = _running(worker)
+    place = ahead.index(task.id) - (ahead.index(running) if running in ahead else 0)
+    text = f"worker {worker.pid}, {place} after " + (f"#{running}" if running else "its start")
+    return reasons.wait("behind", text, [running] if running else ())
+
+
+def _task_lines(answer: dict[str, Any], id: int) -> list[Line]:
+    """The lines of a task out of a worker's answer, without those of the worker itself."""
+    coroutine = (answer.get("coroutines") or {}).get(str(id))
+    raw = coroutine if coroutine else answer.get("stack", []) if answer.get("running") == id else []
+    lines: list[Line] = []
+    for file, number, name in raw:
+        if str(file).startswith(_WORKER):
+            break
+        lines.append((str(file), int(number), str(name)))
+    return lines
