@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
+from tests.mutants.of_by_value import ONE_HOME
 from tests.mutants.of_cancelling import CANCELLATION
 from tests.mutants.of_channels import COMMUNICATION
 from tests.mutants.of_ends import ENDS
@@ -26,6 +27,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *FAILURE_POLICY,
     *CANCELLATION,
     *ERROR_STORY,
+    *ONE_HOME,
     *DEADLINE,
     *CRASH,
     *HEAD_OF_LINE,

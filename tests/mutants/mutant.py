@@ -20,7 +20,8 @@ class Mutant:
         file: path in the package.
         old: text that occurs in the file exactly once.
         new: what stands there instead.
-        tests: those of which at least one must fail, as ``file::function`` under ``tests/contract``.
+        tests: those of which at least one must fail, as ``file::function`` under ``tests/contract``, or with the folder
+            (``unit/file::function``).
         only: pytest's ``-k`` for their parameters; the place "loop" is ``-loop`` there, as ``every_loop`` is a mark.
     """
 
@@ -39,7 +40,7 @@ class Mutant:
 
     @property
     def selection(self) -> list[str]:
-        return [f"{CONTRACT}/{test}" for test in self.tests]
+        return [f"tests/{test}" if "/" in test else f"{CONTRACT}/{test}" for test in self.tests]
 
     def applied(self, text: str) -> str:
         """The text of the file with the change.

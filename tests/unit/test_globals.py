@@ -74,6 +74,10 @@ ROWS: list[tuple[str, str, str, bool]] = [
     ("deleted", "v = 1", "del v", True),
     ("what cannot travel", "v = (x for x in ())", "pass", False),
     ("what could not", "v = (x for x in ())", "v = 1", True),
+    ("what could not and has died", "v = (x for x in ())", "v = None", True),
+    ("method that has died", "class v:\n def m(self): return 1", "v.m = None", True),
+    ("function that has died", "def v(): return 1", "v = None", True),
+    ("class that has died", "class v: pass", "v = None", True),
 ]
 
 

@@ -192,8 +192,8 @@ def same_items(noted: Iterable[tuple[Any, object, bool]], container: Any) -> boo
     """Tell whether `container` still has the very objects that were noted under their keys."""
     for key, value, by_reference in noted:
         found = container.get(key, _MISSING)
-        if found is not (value() if by_reference else value):  # type: ignore[operator]
-            return False
+        if found is not (value() if by_reference else value) or (found is None and by_reference):  # type: ignore[operator]
+            return False  # also where the noted object has died, and None has taken its place
     return True
 
 

@@ -184,7 +184,7 @@ def _same_object(value: Any) -> Callable[[Any], bool]:
     except TypeError:
         number, kind = id(value), type(value)
         return lambda now: id(now) == number and type(now) is kind
-    return lambda now: ref() is now
+    return lambda now: now is not None and ref() is now  # it may have died, and None taken its place
 
 
 def _same_digest(home: SentHome, name: str, value: Any) -> Callable[[Any], bool]:

@@ -194,7 +194,8 @@ def definitions_of(home: SentHome, globals_: dict[str, Any]) -> tuple[Entry, ...
     if home.size == len(globals_):
         get = globals_.get
         for name, ref in home.definition_refs:
-            if ref() is not get(name):
+            value = get(name)
+            if value is None or ref() is not value:
                 break
         else:
             return home.definitions
