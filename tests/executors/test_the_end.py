@@ -7,6 +7,7 @@ import os
 import threading
 import weakref
 from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import anyio
@@ -49,6 +50,26 @@ def test_shutdown_without_waiting_still_runs_what_was_submitted(kind: Any, held:
     held.release("a", "b")
     assert (first.result(PATIENT), second.result(PATIENT)) == ("a", "b")
     executor.shutdown()
+
+
+@pytest.mark.parametrize("end", ["terminate_workers", "kill_workers"])
+def test_workers_can_be_ended_under_their_calls(end: str, held: Held) -> None:
+    with ProcessPool(2) as pool:
+        executor, neighbour = ProcessExecutor(pool=pool), ProcessExecutor(pool=pool)
+        theirs = held.start(neighbour, "theirs")
+        running = held.start(executor, "running")
+        waiting = [executor.submit(tasks.hold, held.path, f"w{n}") for n in range(20)]
+        getattr(executor, end)()
+        with pytest.raises(BrokenProcessPool, match="SIGKILL" if end == "kill_workers" else "SIGTERM"):
+            running.result(PATIENT)
+        assert until(lambda: all(call.done() for call in waiting), PATIENT)
+        assert {type(call.exception()) for call in waiting if not call.cancelled()} <= {type(running.exception())}
+        with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+            executor.submit(abs, 1)
+        executor.shutdown()
+        held.release("theirs")
+        assert theirs.result(PATIENT) == "theirs"
+        neighbour.shutdown()
 
 
 def test_shutdown_can_cancel_what_waits(kind: Any, held: Held) -> None:

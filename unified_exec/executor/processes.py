@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+SIGNAL_AGAIN = 0.05
+"""Seconds until it is seen whether calls have gone to workers that were not signalled."""
 
 
 class ProcessExecutor(Executor):
@@ -179,6 +183,25 @@ class ProcessExecutor(Executor):
             if adapter is not None and adapter.ending:
                 adapter.join()
 
+    def terminate_workers(self) -> None:
+        """Shut down without waiting, and send SIGTERM to the workers that run its calls.
+
+        Waiting calls are cancelled; the running ones fail with an error that is a `BrokenProcessPool`, unless they
+        handle the signal. Other users of the pool lose nothing but coroutines that run in the same worker. Also on
+        Pythons whose `ProcessPoolExecutor` does not have it (before 3.14).
+        """
+        self._end_workers(signal.SIGTERM)
+
+    def kill_workers(self) -> None:
+        """Like `terminate_workers`, with SIGKILL, which no call can handle."""
+        self._end_workers(signal.SIGKILL)
+
+    def _end_workers(self, signum: int) -> None:
+        self.shutdown(wait=False, cancel_futures=True)
+        adapter = self._adapter
+        if adapter is not None:
+            adapter.call_threadsafe(self._signal_workers, signum, frozenset())
+
     @property
     def closed(self) -> bool:
         """It was shut down, or its pool was closed."""
@@ -252,6 +275,14 @@ class ProcessExecutor(Executor):
                 call.future.cancel()
         if self._lane is not None:
             self._lane.cancel([call for call in waiting if call.queued], "the executor was shut down", running=False)
+
+    def _signal_workers(self, signum: int, signalled: frozenset[int]) -> None:
+        """Signal the workers that run calls. A call that its worker was about to begin goes to another one, hence again
+        while there are calls."""
+        if self._calls and self._lane is not None and self._adapter is not None:
+            self._cancel_waiting()
+            signalled |= self._lane.signal_workers(self._calls, signum, signalled)
+            self._adapter.call_later(SIGNAL_AGAIN, self._signal_workers, signum, signalled)
 
     def _leave_if_done(self) -> None:
         if self._calls or self._leaving or self._adapter is None:

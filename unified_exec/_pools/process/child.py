@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import signal
 import socket
 import time
 from typing import NamedTuple
@@ -38,6 +39,18 @@ class Child(NamedTuple):
                 self.lifeline.shutdown(socket.SHUT_RDWR)  # the kernel kills it, or its own thread
             except OSError:
                 pass  # it has ended, or this was done before
+
+    def send_signal(self, signum: int) -> None:
+        """Send a signal to the process; kill it if this process may not send it signals any more."""
+        try:
+            if self.pidfd is not None:
+                signal.pidfd_send_signal(self.pidfd, signum)
+            else:
+                os.kill(self.pid, signum)
+        except ProcessLookupError:
+            pass  # it has ended
+        except PermissionError:  # this process has changed its user
+            self.kill()
 
     def has_ended(self) -> bool:
         """Tell whether the process has ended, without reaping it."""

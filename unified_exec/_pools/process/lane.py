@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 from ..._loops.adapter import LoopAdapter
@@ -94,6 +94,18 @@ class ProcessLane(CreditLane):
         worker = task.location
         if isinstance(worker, Worker):
             worker.give_credit(task.id, count)
+
+    def signal_workers(self, tasks: Container[Task], signum: int, besides: Container[int] = ()) -> set[int]:
+        """Send a signal to every worker that one of `tasks` was sent to, except those whose process id is in `besides`;
+        returns the process ids."""
+        signalled: set[int] = set()
+        for group in self.groups:
+            for worker in list(group.workers):
+                pid = worker.child.pid
+                if pid not in besides and any(task in tasks for task in worker.tasks.values()):
+                    worker.child.send_signal(signum)
+                    signalled.add(pid)
+        return signalled
 
     def open_stream(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> StreamReader:
         return ProcessStreamReader(self, fn, args)
