@@ -200,3 +200,9 @@ class Backend(ABC):
 
     def __repr__(self) -> str:
         return self.describe()
+
+
+class ProcessBackend(Backend):
+    """A backend whose workers are processes, on this machine or elsewhere: what ``TaskScope(processes=...)`` takes."""
+
+    kind = "process"

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "Cancelled",
     "ChannelClosed",
+    "NodeLost",
     "PoolClosed",
     "RemoteError",
     "SerializationError",
@@ -59,6 +60,31 @@ class WorkerCrashed(UnifiedExecError):
         if self.detail:
             text += f" ({self.detail})"
         return text + "; only this task failed, the pool goes on"
+
+
+class NodeLost(WorkerCrashed):
+    """A node of a cluster was lost while it had the task. Nothing of the task runs there any more.
+
+    The task is not run again by itself, as it may have begun. ``Retry(3, on=NodeLost)`` runs it again, and may so run
+    it more than once.
+
+    Args:
+        task: name of the task.
+        address: the node.
+        begun: ``True`` if the task had begun there, ``None`` if that is not known.
+        why: how the node was lost.
+    """
+
+    def __init__(self, task: str, address: str, begun: bool | None, why: str) -> None:
+        super().__init__(task, 0)
+        self.args = (task, address, begun, why)
+        self.address = address
+        self.begun = begun
+        self.why = why
+
+    def __str__(self) -> str:
+        had = "had begun there" if self.begun else "may have begun there"
+        return f"node {self.address} was lost with task {self.task!r}, which {had}: {self.why}; the pool goes on"
 
 
 class WorkerStartError(UnifiedExecError):

@@ -18,6 +18,7 @@ PROGRAMS = sorted((ROOT / "examples").glob("*.py"))
 LAST_LINES = {
     "batch": "below 5000 -> 3711\nbelow 2000 -> 1161\n",
     "cancel_everywhere": "process on process: cancelled True\ncleaned up: coroutine process thread\n",
+    "cluster": "worked on a node: True\npi is about 3.14, as it is here: True\n",
     "crawler": "60 pages, 177179 words; the longest is /59\n",
     "mirrors": "good won: the file, byte for byte\nhung up on: slow\n",
     "notebook": "pi is about 3.1\n[False, True]\nseed 3\n",

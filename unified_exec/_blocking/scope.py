@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from .._handles.decision import Decision
-    from .._pools.process.pool import ProcessPool
     from .._pools.thread.pool import ThreadPool
     from .._scope.options import MapOptions, PlaceOption, SpawnOptions
+    from ..abc import ProcessBackend
     from ..observe.watchdog import Stall
 
 __all__ = ["SyncTaskHandle", "SyncTaskScope"]
@@ -134,7 +134,7 @@ class SyncTaskScope:
         *,
         policy: Policy | None = None,
         timeout: float | None = None,
-        processes: ProcessPool | None = None,
+        processes: ProcessBackend | None = None,
         threads: ThreadPool | None = None,
         debug: bool | Callable[[Stall], object] = False,
         priority: int | None = None,

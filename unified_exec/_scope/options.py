@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Iterable
 from typing import Literal, TypedDict, TypeVar
 
-from .._pools.process.pool import ProcessPool
-from .._pools.thread.pool import ThreadPool
 from .._rules.retry import Retry
 from .._sync.limit import Gate
+from ..abc import Backend
 from ..observe.progress.record import Show
 
 A = TypeVar("A")
 
 Items = Iterable[A] | AsyncIterable[A]
-On = Literal["loop", "thread", "process", "cpu", "auto"] | ProcessPool | ThreadPool
+On = Literal["loop", "thread", "process", "cpu", "auto"] | Backend
 
 
 class PlaceOption(TypedDict, total=False):

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from .._handles.handle import TaskHandle
     from .._map.generator_stream import GeneratorStream
     from .._map.stream import MapStream
-    from .._pools.process.pool import ProcessPool
     from .._pools.thread.pool import ThreadPool
     from .._rules.policies import Policy
     from .._rules.retry import Retry
     from .._sync.limit import Gate
+    from ..abc import ProcessBackend
     from ..observe.progress.record import Show
     from ..observe.watchdog import Stall
     from .options import Items, MapOptions, On, PlaceOption, SpawnOptions
@@ -77,7 +77,7 @@ class TaskScope(ScopeBlock):
         *,
         policy: Policy | None = None,
         timeout: float | None = None,
-        processes: ProcessPool | None = None,
+        processes: ProcessBackend | None = None,
         threads: ThreadPool | None = None,
         debug: bool | Callable[[Stall], object] = False,
         priority: int | None = None,

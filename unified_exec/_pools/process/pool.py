@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from ..._loops.adapter import LoopAdapter
-from ...abc import Backend, Capabilities
+from ...abc import Capabilities, ProcessBackend
 from . import prestart, shutdown
 from .admission import Admission, IdleCheck, have_tasks
 from .disband import reap_all
@@ -19,7 +19,7 @@ IDLE_TIMEOUT = 60.0
 START_TIMEOUT = 30.0
 
 
-class ProcessPool(Backend):
+class ProcessPool(ProcessBackend):
     """Worker processes that any number of scopes and event loops share.
 
     Workers are started when there is work and stay warm from scope to scope and from one event loop to the next.
@@ -59,7 +59,6 @@ class ProcessPool(Backend):
         anyio.run(main)
     """
 
-    kind = "process"
     capabilities = Capabilities(coroutines=True, streams=True, interrupt=True, kill=True, copies=True, isolated=True)
 
     def __init__(

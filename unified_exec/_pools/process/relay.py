@@ -113,6 +113,10 @@ class Gate:
         """How many calls have not ended."""
         return len(self._tasks)
 
+    def ids(self) -> list[int]:
+        """Return the calls that have not ended."""
+        return list(self._tasks)
+
     # -- what calls refer to
 
     def learn_function(self, function: RelayedFunction, needs: Iterable[int]) -> None:

@@ -117,7 +117,7 @@ def make_spec(
     cores = cpu_count.cpu_count()
     met = pickled_here()
     met.clear()
-    encoded = None if initializer is None else _encode_initializer(initializer, initargs)
+    encoded = None if initializer is None else encode_initializer(initializer, initargs)
     shared = tuple(met)
     met.clear()
     return WorkerSpec(
@@ -134,8 +134,12 @@ def make_spec(
     )
 
 
-def _encode_initializer(fn: Callable[..., object], args: tuple[Any, ...]) -> bytes:
-    """Pickle the initializer and its arguments by value: each new worker gets the same bytes."""
+def encode_initializer(fn: Callable[..., object], args: tuple[Any, ...]) -> bytes:
+    """Pickle the initializer and its arguments by value: each new worker gets the same bytes.
+
+    Raises:
+        SerializationError: they cannot travel.
+    """
     from ..._wire.pickling import globals_sent, pickle_errors
 
     try:

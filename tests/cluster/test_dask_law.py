@@ -1,0 +1,241 @@
+"""The law, clause by clause, where a task runs on another node."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.processes import DaskCluster
+from tests.cluster.tasks import a_nap, count_to, fail_once, meet, spin, telling
+from tests.waiting import until_async
+from unified_exec import (
+    Channel,
+    Collect,
+    Limit,
+    Pipeline,
+    Race,
+    Retry,
+    SerializationError,
+    SyncTaskScope,
+    TaskScope,
+    TaskTimeout,
+    WorkerCrashed,
+    WorkerStartError,
+    call,
+    share,
+    time_left,
+)
+from unified_exec.cluster import DaskPool, NodeLost, WorkerRef
+from unified_exec.executor import ProcessExecutor
+
+
+def begun(folder: Path, *names: str) -> Any:
+    return until_async(lambda: all((folder / f"{name}.begun").exists() for name in names), 60)
+
+
+def in_main(code: str) -> Any:
+    """A `__main__` of its own, which travels by value."""
+    import types
+
+    module = types.ModuleType("__main__")
+    exec(code, module.__dict__)
+    return module
+
+
+@pytest.mark.asyncio
+async def test_every_verb_works_as_on_the_local_pool(pool: DaskPool, tmp_path: Path) -> None:
+    untyped: Any = TaskScope(processes=pool)
+    async with untyped as scope:
+        assert await scope.spawn(pow, 2, 10, on="process") == 1024
+        assert await scope.gather(scope.spawn(abs, -1, on=pool), scope.spawn(abs, -2, on=pool)) == [1, 2]
+        assert [n async for n in scope.map(lambda n: n * n, range(500), on=pool)] == [n * n for n in range(500)]
+        assert [n async for n in scope.map(a_nap, range(20), on=pool)] == list(range(20))
+        assert [n async for n in scope.stream(count_to, 1000, on=pool)] == list(range(1000))
+        assert await scope.spawn(fail_once, str(tmp_path), on=pool, retry=Retry(3)) == "second try"
+        heard: list[Any] = []
+        assert await scope.spawn(telling, 5, on=pool, progress=lambda progress: heard.append(progress.done)) == 5
+        assert await until_async(lambda: 4 in heard)
+        assert sum([n async for n in scope.map(abs, range(-20, 0), on=pool, limit=Limit(1))]) == 210
+    untyped_call: Any = call
+    assert await untyped_call(divmod, 7, 2, on=pool) == (3, 1)
+    pipeline: Any = Pipeline(range(20)).map(abs, on=pool).map(a_nap, on="loop")
+    async with pipeline as results:
+        assert sorted([n async for n in results]) == list(range(20))
+    async with TaskScope(policy=Race(1)) as scope:
+        handles: Any = [scope.spawn(spin, str(tmp_path), "racer", on=pool), scope.spawn(int, on=pool)]
+    assert handles[1].result() == 0
+    assert handles[0].cancelled()
+
+
+def test_blocking_scopes_and_executors_use_it_too(dask_cluster: DaskCluster) -> None:
+    with DaskPool(dask_cluster.address) as pool:
+        with SyncTaskScope(processes=pool) as scope:
+            assert scope.spawn(pow, 2, 5, on="process").result() == 32
+        with ProcessExecutor(pool=pool) as executor:
+            assert list(executor.map(abs, range(-5, 0))) == [5, 4, 3, 2, 1]
+
+
+async def test_a_cancelled_task_runs_its_finally_block_and_has_stopped(pool: DaskPool, tmp_path: Path) -> None:
+    async with TaskScope() as scope:
+        handle: Any = scope.spawn(spin, str(tmp_path), "task", on=pool)
+        waiting: Any = [scope.spawn(spin, str(tmp_path), f"later-{n}", on=pool) for n in range(5)]
+        assert await begun(tmp_path, "task")
+        assert await until_async(lambda: handle.state.value == "running")
+        for each in (handle, *waiting):
+            each.cancel("enough")
+        await handle.wait()
+        assert (tmp_path / "task.ended").exists()
+    assert all(each.cancelled() for each in (handle, *waiting))
+    ran = {path.stem for path in tmp_path.glob("*.begun")}
+    assert ran == {path.stem for path in tmp_path.glob("*.ended")}
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_does_not_react_is_killed_after_the_grace(dask_cluster: DaskCluster) -> None:
+    async with DaskPool(dask_cluster.address, grace=0.1) as pool, TaskScope(policy=Collect()) as scope:
+        handle: Any = scope.spawn(pow, 7, 10**8, on=pool, timeout=0.5)
+        await handle.wait()
+        assert type(handle.exception()) is TaskTimeout
+        assert await scope.spawn(int, on=pool) == 0
+
+
+@pytest.mark.asyncio
+async def test_deadlines_travel_as_the_time_that_is_left(pool: DaskPool) -> None:
+    async with TaskScope() as scope:
+        left: Any = await scope.spawn(time_left, on=pool, timeout=30)
+        assert 0 < left < 30
+        assert await scope.spawn(time_left, on=pool) == math.inf
+
+
+@pytest.mark.asyncio
+async def test_errors_arrive_exactly_also_those_of_the_programs_main(pool: DaskPool) -> None:
+    main = in_main(
+        "class Mine(Exception):\n"
+        "    def __init__(self, text, *, code):\n"
+        "        super().__init__(text)\n"
+        "        self.code = code\n"
+        "def fail():\n"
+        "    try:\n"
+        "        1 / 0\n"
+        "    except ZeroDivisionError as cause:\n"
+        "        error = Mine('text', code=3)\n"
+        "        error.add_note('a note')\n"
+        "        raise error from cause\n"
+    )
+    before, sys.modules["__main__"] = sys.modules["__main__"], main
+    try:
+        async with TaskScope(policy=Collect()) as scope:
+            handle: Any = scope.spawn(main.fail, on=pool)
+            await handle.wait()
+    finally:
+        sys.modules["__main__"] = before
+    error = handle.exception()
+    assert type(error) is main.Mine
+    assert (error.code, error.__notes__) == (3, ["a note"])
+    assert type(error.__cause__) is ZeroDivisionError
+
+
+@pytest.mark.asyncio
+async def test_a_crash_of_a_worker_costs_one_task_and_names_the_node(pool: DaskPool, tmp_path: Path) -> None:
+    async with TaskScope(policy=Collect()) as scope:
+        victim: Any = scope.spawn(spin, str(tmp_path), "victim", on=pool)
+        assert await begun(tmp_path, "victim")
+        others: Any = [scope.spawn(abs, -n, on=pool) for n in range(100)]
+        os.kill(int((tmp_path / "victim.pid").read_text()), signal.SIGKILL)
+        await victim.wait()
+    error = victim.exception()
+    assert type(error) is WorkerCrashed
+    assert error.exitcode == -signal.SIGKILL
+    assert "tcp://127.0.0.1" in str(error)
+    assert [each.result() for each in others] == list(range(100))
+
+
+@pytest.mark.asyncio
+async def test_a_handle_names_the_worker_and_its_node(pool: DaskPool) -> None:
+    async with TaskScope() as scope:
+        handle: Any = scope.spawn(os.getpid, on=pool)
+        assert await handle == handle.worker
+        (node,) = {node.address for node in pool.nodes() if node.address == handle.worker.node}
+        assert repr(handle.worker) == f"<worker {handle.worker:d} on {node}>"
+        assert handle.worker != WorkerRef(handle.worker, "tcp://elsewhere")
+        assert all(node.slots == 1 and node.lease_left > 0 and node.rtt > 0 for node in pool.nodes())
+
+
+@pytest.mark.asyncio
+async def test_large_values_and_shared_objects_arrive(pool: DaskPool) -> None:
+    numpy = pytest.importorskip("numpy")
+    table: Any = share(numpy.arange(100_000))
+    async with TaskScope() as scope:
+        array: Any = await scope.spawn(numpy.add, numpy.zeros(1 << 18), 1, on=pool)
+        array += 1  # it is writable, as on one machine
+        assert array.sum() == 2 << 18
+        assert await scope.spawn(list, range(100_000), on=pool) == list(range(100_000))
+        untyped: Any = scope
+        sums = [n async for n in untyped.map(lambda i: int(table.value[i]), range(50), on=pool)]
+        assert sums == list(range(50))
+
+
+@pytest.mark.asyncio
+async def test_what_ends_at_this_machine_is_refused(pool: DaskPool) -> None:
+    channel: Any = Channel(1)
+    async with TaskScope() as scope:
+        with pytest.raises(SerializationError, match="this machine"):
+            scope.spawn(id, channel, on=pool)
+
+
+@pytest.mark.asyncio
+async def test_coroutines_of_one_node_run_at_the_same_time(pool: DaskPool, tmp_path: Path) -> None:
+    async with TaskScope() as scope:
+        handles: Any = [scope.spawn(meet, str(tmp_path), n, 20, on=pool) for n in range(20)]
+    assert [handle.result() for handle in handles] == list(range(20))
+
+
+def test_another_version_is_refused_at_connect_and_both_are_named(
+    dask_cluster: DaskCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from unified_exec.cluster import wire
+
+    monkeypatch.setattr(wire, "versions", lambda: ["Python 2.7", "unified_exec 0.0"])
+    with DaskPool(dask_cluster.address) as pool:
+        with pytest.raises(ExceptionGroup) as caught, SyncTaskScope(processes=pool) as scope:
+            scope.spawn(int, on="process")
+    (error,) = caught.value.exceptions
+    assert type(error) is WorkerStartError
+    assert "Python 2.7" in str(error)
+    assert "cloudpickle" in str(error)
+    assert "install the same versions" in str(error)
+
+
+def test_a_file_that_the_nodes_lack_can_be_uploaded(dask_cluster: DaskCluster, tmp_path: Path) -> None:
+    file = tmp_path / "uploaded_to_nodes.py"
+    file.write_text("def answer():\n    return 42\n")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        import uploaded_to_nodes  # type: ignore[import-not-found]
+
+        with DaskPool(dask_cluster.address, upload=[str(file)]) as pool:
+            with SyncTaskScope(processes=pool) as scope:
+                assert scope.spawn(uploaded_to_nodes.answer, on="process").result() == 42
+    finally:
+        sys.path.remove(str(tmp_path))
+        sys.modules.pop("uploaded_to_nodes", None)
+
+
+def test_a_cluster_that_is_not_there_fails_in_with_and_in_the_scope() -> None:
+    with pytest.raises(OSError), DaskPool("tcp://127.0.0.1:9", start_timeout=0.1):
+        pass  # pragma: no cover
+
+
+def test_options_are_checked_before_anything_starts() -> None:
+    for options in ({"max_workers": 0}, {"grace": -1}, {"lease": 1}, {"upload": "file.py"}, {"min_workers": -1}):
+        with pytest.raises(ValueError):
+            DaskPool("tcp://127.0.0.1:9", **options)
+    error = NodeLost("crunch", "tcp://node:1", None, "it is gone")
+    assert isinstance(error, WorkerCrashed)
+    assert "may have begun there" in str(error)

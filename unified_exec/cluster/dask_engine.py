@@ -1,0 +1,159 @@
+"""Dask as the engine of a cluster pool: seats are Dask tasks, connections are Dask's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from itertools import count
+from typing import Any, TypeVar
+
+from distributed import Client
+from distributed.comm import connect, parse_host_port
+from distributed.diagnostics.plugin import UploadDirectory
+
+from .dask_agent import AgentPlugin, topic_of, unified_exec_seat
+from .dask_comm import OPERATION, DaskComm
+from .engine import Comm, Engine
+from .lane import ClusterLane
+
+T = TypeVar("T")
+LAST_MESSAGES = 0.02
+"""Seconds until a client has sent what it gathers; Dask logs an error if it is closed before."""
+OVER = ("finished", "error", "cancelled", "lost")
+
+
+class DaskEngine(Engine):
+    """Args: see `DaskPool`."""
+
+    def __init__(
+        self,
+        cluster: Any,
+        upload: tuple[str, ...],
+        priority: int,
+        resources: dict[str, float] | None,
+        connect_timeout: float,
+        pool: str,
+    ) -> None:
+        self._cluster = cluster
+        self._own = not isinstance(cluster, Client)
+        self._client: Any = cluster
+        self._upload = upload
+        self._options = {"priority": priority, **({"resources": resources} if resources else {})}
+        self._connect_timeout = connect_timeout
+        self._pool = pool
+        self._numbers = count()
+        self._seats: dict[str, dict[str, Any]] = {}
+        self._errors: list[str] = []
+
+    async def start(self, on_seat: Callable[[str, str], object]) -> None:
+        loop = asyncio.get_running_loop()
+        if self._own:
+            options: dict[str, Any] = {}
+            address = self._cluster
+            if not isinstance(address, str):  # a LocalCluster, or any other cluster object
+                address = self._cluster.scheduler_address
+                options["security"] = self._cluster.security
+            options |= {"timeout": self._connect_timeout, "set_as_default": False}
+            self._client = await Client(address, asynchronous=True, **options)
+
+        def on_event(event: tuple[Any, dict[str, str]]) -> None:
+            loop.call_soon_threadsafe(on_seat, event[1]["lane"], event[1]["address"])
+
+        await self._on_client(self._start_client(on_event))
+
+    async def _start_client(self, on_event: Callable[[Any], None]) -> None:
+        client = self._client
+        for path in self._upload:
+            if path.endswith((".py", ".egg", ".zip", ".pyz")):
+                await client.upload_file(path)
+            else:
+                await client.register_plugin(UploadDirectory(path, update_path=True, restart_workers=False))
+        client.subscribe_topic(topic_of(self._pool), on_event)
+        await client.register_plugin(AgentPlugin())
+
+    async def _on_client(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the thread of the client's loop."""
+        loop = self._client.loop.asyncio_loop
+        if loop is asyncio.get_running_loop():
+            return await work
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+
+    async def stop(self) -> None:
+        if not isinstance(self._client, Client):
+            return  # it never connected
+        await self._on_client(self._stop_client())
+        if self._own:
+            await asyncio.sleep(LAST_MESSAGES)
+            await self._client.close()
+
+    async def _stop_client(self) -> None:
+        futures = [future for seats in self._seats.values() for future in seats.values()]
+        self._seats.clear()
+        if self._client.status == "running":
+            if not self._own:
+                self._client.unsubscribe_topic(topic_of(self._pool))
+            waiting = [future for future in futures if future.status == "pending"]
+            if waiting:
+                await self._client.cancel(waiting)
+
+    async def request_seats(self, lane: ClusterLane, n: int) -> None:
+        lane.seats += n
+        await self._on_client(self._submit(lane.name, n))
+
+    async def _submit(self, lane: str, n: int) -> None:
+        seats = self._seats.setdefault(lane, {})
+        for _ in range(n):
+            number = next(self._numbers)
+            key = f"unified_exec_seat-{lane}-{number}"
+            seats[key] = self._client.submit(
+                unified_exec_seat, self._pool, lane, number, pure=False, key=key, **self._options
+            )
+
+    async def check(self, lanes: Iterable[ClusterLane]) -> int:
+        counts, threads = await self._on_client(self._check())
+        for lane in lanes:
+            lane.seats = counts.get(lane.name, 0)
+        return threads
+
+    async def _check(self) -> tuple[dict[str, int], int]:
+        for seats in self._seats.values():
+            for key, future in list(seats.items()):
+                if future.status in OVER:
+                    if future.status == "error":
+                        self._errors.append(str(await future.exception()))
+                    del seats[key]
+        threads = await self._client.nthreads()
+        return {lane: len(seats) for lane, seats in self._seats.items()}, sum(threads.values())
+
+    async def drop_lane(self, name: str) -> None:
+        await self._on_client(self._drop(name))
+
+    async def _drop(self, name: str) -> None:
+        seats = self._seats.pop(name, {})
+        waiting = [future for future in seats.values() if future.status == "pending"]
+        if waiting and self._client.status == "running":
+            await self._client.cancel(waiting)
+
+    async def open(self, address: str, first: dict[str, Any]) -> Comm:
+        comm = await connect(address, deserialize=True, **self._client.connection_args)
+        ours = DaskComm(comm)
+        await comm.write({"op": OPERATION, "reply": False, **first})
+        return ours
+
+    async def has_exited(self, address: str) -> bool:
+        """Nobody listens there: the process has exited, and its workers with it, through their lifelines."""
+        host, port = parse_host_port(address.partition("://")[2])
+        try:
+            async with asyncio.timeout(1):
+                _, writer = await asyncio.open_connection(host, port)
+        except ConnectionRefusedError:
+            return True
+        except (OSError, TimeoutError):
+            return False
+        writer.close()
+        return False
+
+    def status(self) -> str:
+        status = self._client.status if isinstance(self._client, Client) else "not connected"
+        last = f"; a seat failed: {self._errors[-1]}" if self._errors else ""
+        return f"the Dask client is {status}{last}"

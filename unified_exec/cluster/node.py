@@ -1,0 +1,249 @@
+"""One node as one event loop of the program sees it: what was sent there and is not answered."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Protocol
+
+from .._pools.process.relayed import RelayCall
+from .._rules import prefetch
+from .._tasks.task import Task
+from .._wire.pickling.functions import EncodedCall
+from .._worker.shared_object import Shared
+from . import wire
+
+AHEAD_BYTES = 64 << 20
+"""Bytes of arguments that may wait at one node in addition to the first task of each slot."""
+AHEAD_SECONDS = 0.02
+"""Seconds of work, at least, that may wait at one node for each slot."""
+COROUTINES_MAX = 1000
+"""Coroutine tasks per slot that one node runs at the same time."""
+KNOWN_MAX = 2000
+"""Functions and globals that an agent remembers; then it is told to forget all of them."""
+
+
+class WorkerRef(int):
+    """A worker process of a cluster: its process id, and the node it runs on. Two nodes may use the same process id.
+
+    Attributes:
+        node: the address of the node.
+    """
+
+    node: str
+
+    def __new__(cls, pid: int, node: str) -> WorkerRef:
+        ref = super().__new__(cls, pid)
+        ref.node = node
+        return ref
+
+    def __eq__(self, other: object) -> bool:
+        return int(self) == other and (not isinstance(other, WorkerRef) or self.node == other.node)
+
+    def __ne__(self, other: object) -> bool:  # int has one of its own
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(int(self))
+
+    def __repr__(self) -> str:
+        return f"<worker {int(self)} on {self.node}>"
+
+    __str__ = __repr__
+
+
+class ClusterNode(NamedTuple):
+    """One node of a cluster, as `DaskPool.nodes` lists it.
+
+    Attributes:
+        address: of the engine's worker.
+        slots: how many calls of this program it runs at the same time.
+        running: tasks that it has begun.
+        waiting: tasks that were sent there and have not begun, as far as it is known.
+        bytes: arguments of all these.
+        rtt: seconds that a message takes to it and back.
+        lease_left: seconds until its tasks would be stopped if nothing were heard of this program from now on.
+        name: what the node calls itself.
+    """
+
+    address: str
+    slots: int
+    running: int
+    waiting: int
+    bytes: int
+    rtt: float
+    lease_left: float
+    name: str
+
+
+class Link(Protocol):
+    """The way to one agent. It may be used in any thread."""
+
+    def send(self, frame: wire.Frame) -> None:
+        """Send a frame, together with those that follow soon."""
+
+    def close(self, release: bool) -> None:
+        """Give the connection up; with `release`, the agent is told."""
+
+
+class Node:
+    """Sends tasks to one agent.
+
+    Attributes:
+        address: of the engine's worker.
+        where: what the agent calls itself.
+        slots: how many calls it runs at the same time.
+        tasks: the tasks it was sent and has not answered, oldest first.
+        coroutines: how many of these are coroutines.
+        load: estimated seconds of the others.
+        answered_at: instant of its last answer, or of the moment it last became busy.
+        seen: instant of its last sign of life. Written by the thread that has the connections, as are the next three.
+        echo: the newest reading of the agent's clock.
+        rtt: seconds to the agent and back.
+        offset: the agent's clock minus ours.
+        asked_back: the tasks that it was requested to return.
+        offered: it is in the lane's queue of free nodes.
+        gone: nothing is expected of it any more.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = self.where = address
+        self.slots = 0
+        self.tasks: dict[int, Task] = {}
+        self.coroutines = 0
+        self.load = 0.0
+        self.bytes = 0
+        self.asked_back: set[int] = set()
+        self.offered = self.gone = False
+        self.answered_at = self.seen = time.monotonic()
+        self.echo = self.offset = 0.0
+        self.rtt = 0.001
+        self.link: Link
+        self._begun: dict[int, int] = {}
+        self._known: set[int] = set()
+        self._shares: set[bytes] = set()
+
+    @property
+    def calls(self) -> int:
+        """How many plain calls it has."""
+        return len(self.tasks) - self.coroutines
+
+    def is_running(self, task: Task) -> bool:
+        return task.id in self._begun
+
+    def has_begun(self, pairs: list[int]) -> None:
+        """Note that calls have begun: their numbers, each with the process id of its worker."""
+        for id, pid in zip(pairs[::2], pairs[1::2], strict=True):
+            task = self.tasks.get(id)
+            if task is not None:
+                self._begun[id] = pid
+                task.worker = WorkerRef(pid, self.address)
+
+    def may_take(self, task: Task) -> bool:
+        """Tell whether it may have one more task, to run now or ahead."""
+        call: EncodedCall = task.backend_data
+        if call.entry.coroutine:
+            return self.coroutines < COROUTINES_MAX * self.slots
+        if self.calls < self.slots:
+            return True
+        cost = call.entry.stats.cost
+        if not self.slots or self.asked_back or cost is None or self.bytes + size_of(task) > AHEAD_BYTES:
+            return False
+        budget = max(AHEAD_SECONDS, prefetch.BUDGET + 2 * self.rtt) * self.slots  # enough to hide a round trip
+        return self.calls < prefetch.TASKS_MAX * self.slots and self.load + cost <= budget
+
+    def send(self, task: Task) -> None:
+        """Send a task, and before it what the agent lacks for it."""
+        call: EncodedCall = task.backend_data
+        entry, send = call.entry, self.link.send
+        if entry.id not in self._known or call.needs:
+            self._teach(call)
+        if call.shared:
+            self._place(call.shared)
+        left = None if task.deadline is None else max(1e-6, task.deadline - time.monotonic())
+        if not self.tasks:
+            self.answered_at = time.monotonic()
+        self.tasks[task.id] = task
+        self.coroutines += bool(entry.coroutine)
+        self.load += 0.0 if entry.coroutine else entry.stats.cost or 0.0
+        self.bytes += size_of(task)
+        task.location = self
+        needs, tokens = [value.id for value in call.needs], [shared.token for shared in call.shared]
+        coroutine = bool(entry.coroutine)
+        send(
+            wire.pack_call(
+                RelayCall(task.id, task.name, entry.id, call.data, call.buffers, needs, tokens, coroutine, left)
+            )
+        )
+
+    def _teach(self, call: EncodedCall) -> None:
+        entry, known, send = call.entry, self._known, self.link.send
+        if len(known) >= KNOWN_MAX:
+            known.clear()
+            send((bytes((wire.FORGET,)), ()))
+        for value in (*(entry.needs if entry.id not in known else ()), *call.needs):
+            if value.id not in known:
+                known.add(value.id)
+                send((wire.pack_global(value), ()))
+        if entry.id and entry.id not in known:
+            known.add(entry.id)
+            needs = [value.id for value in entry.needs]
+            send((wire.pack_function(entry.id, entry.name, bool(entry.coroutine), needs, entry.payload), ()))
+
+    def _place(self, objects: Iterable[Shared[Any]]) -> None:
+        """Send each shared object once; the agent gives it to its workers."""
+        for shared in objects:
+            if shared.token not in self._shares:
+                self._shares.add(shared.token)
+                shared.holders.add(self)
+                block = mmap.mmap(shared.fileno(), os.fstat(shared.fileno()).st_size, access=mmap.ACCESS_READ)
+                self.link.send((wire.pack_share(shared.token, shared.size, shared.table), (memoryview(block),)))
+
+    def drop_share(self, token: bytes) -> None:
+        """Let the agent forget a shared object; in any thread."""
+        self._shares.discard(token)
+        if not self.gone:
+            self.link.send((bytes((wire.DROP,)) + token, ()))
+
+    def take(self, id: int) -> Task | None:
+        """Take a task that has ended, or comes back; ``None`` if it is not here."""
+        task = self.tasks.pop(id, None)
+        if task is not None:
+            call: EncodedCall = task.backend_data
+            self._begun.pop(id, None)
+            self.asked_back.discard(id)
+            self.bytes -= size_of(task)
+            if call.entry.coroutine:
+                self.coroutines -= 1
+            else:
+                self.load = max(0.0, self.load - (call.entry.stats.cost or 0.0)) if self.calls else 0.0
+        return task
+
+    def surplus(self) -> list[int]:
+        """Return the calls that wait there for a slot."""
+        ids = [id for id, task in self.tasks.items() if not task.backend_data.entry.coroutine]
+        return [id for id in ids[self.slots :] if id not in self._begun]
+
+    def take_all(self) -> list[tuple[Task, bool]]:
+        """Take all tasks, each with whether it is known to have begun: the node is lost."""
+        self.gone = True
+        self.slots = 0
+        tasks = [(task, task.id in self._begun) for task in self.tasks.values()]
+        self.tasks.clear()
+        return tasks
+
+    def describe(self, lease: float) -> ClusterNode:
+        """Return what users are told of it."""
+        running = len(self._begun)
+        left = max(0.0, self.seen + lease - time.monotonic())
+        return ClusterNode(
+            self.address, self.slots, running, len(self.tasks) - running, self.bytes, self.rtt, left, self.where
+        )
+
+
+def size_of(task: Task) -> int:
+    """Return how many bytes a task's arguments have."""
+    call: EncodedCall = task.backend_data
+    return len(call.data) + sum([buffer.nbytes for buffer in call.buffers])

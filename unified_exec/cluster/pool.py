@@ -1,0 +1,199 @@
+"""What the pools of all engines have in common, as users and scopes see them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from itertools import count
+from types import TracebackType
+from typing import Any, Self
+
+from .._loops.adapter import LoopAdapter
+from .._pools.process.worker_spec import encode_initializer, make_spec
+from ..abc import Capabilities, ProcessBackend
+from ..errors import PoolClosed
+from . import wire
+from .engine import Engine
+from .hub import Hub, HubOptions
+from .lane import ClusterLane
+from .node import ClusterNode
+
+POLL = 0.005
+"""Seconds between two checks whether a closing pool still has tasks."""
+
+
+class ClusterPool(ProcessBackend):
+    """Process workers on the nodes of a cluster; the base of the pools of all engines. For arguments see `DaskPool`.
+
+    Attributes:
+        grace: seconds between requesting a running task to stop and killing its worker.
+        lease: seconds that tasks may run on at a node which hears nothing of this program.
+    """
+
+    capabilities = Capabilities(coroutines=True, streams=True, interrupt=True, kill=True, copies=True, isolated=True)
+
+    def __init__(
+        self,
+        engine: Engine,
+        pool_id: str,
+        *,
+        max_workers: int | None,
+        min_workers: int,
+        idle_timeout: float | None,
+        grace: float,
+        lease: float,
+        drain: float,
+        start_timeout: float,
+        env: dict[str, str] | None,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        max_tasks_per_worker: int | None,
+        name: str | None,
+    ) -> None:
+        make_spec(max_workers, None, (), max_tasks_per_worker, None, idle_timeout, env, start_timeout)
+        for option, number in {"grace": grace, "drain": drain, "min_workers": min_workers}.items():
+            if number < 0:
+                raise ValueError(f"{option} must not be negative, got {number}")
+        if lease < 3 * wire.HEARTBEAT:
+            raise ValueError(f"lease must be at least {3 * wire.HEARTBEAT:g} s, three heartbeats, got {lease}")
+        self.grace = grace
+        self.lease = lease
+        self.name = name
+        self._limit = max_workers
+        self._closed = False
+        self._lock = threading.Lock()
+        self._lanes: dict[LoopAdapter, ClusterLane] = {}
+        self._lane_names = (f"{pool_id}.{number}" for number in count())
+        options = {
+            "initializer": None if initializer is None else encode_initializer(initializer, initargs),
+            "max_tasks_per_worker": max_tasks_per_worker,
+            "grace": grace,
+            "idle_timeout": idle_timeout,
+            "env": dict(env or {}),
+        }
+        hello = {"versions": wire.versions(), "lease": lease, "drain": drain, "options": options}
+        silence = wire.silence_max(lease, grace)
+        hub_options = HubOptions(max_workers, min_workers, idle_timeout, start_timeout, silence, hello)
+        self._hub = Hub(engine, hub_options, self._all_lanes)
+
+    # -- what users and scopes see
+
+    @property
+    def max_workers(self) -> int:  # type: ignore[override]
+        """How many tasks it can run at the same time now; grows and shrinks with the cluster."""
+        slots = sum([lane.slots() for lane in list(self._lanes.values())])
+        threads = self._hub.threads
+        return max(1, slots, threads if self._limit is None else min(threads, self._limit))
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more work."""
+        return self._closed
+
+    def describe(self) -> str:
+        name = f" {self.name!r}" if self.name else ""
+        return f"<{type(self).__name__}{name} max_workers={self.max_workers}{' closed' if self._closed else ''}>"
+
+    def nodes(self) -> list[ClusterNode]:
+        """Return the nodes that work for this program, in any thread; one entry for each node and event loop."""
+        lanes = list(self._lanes.values())
+        return [node.describe(self.lease) for lane in lanes for node in list(lane.nodes.values()) if not node.gone]
+
+    def lane(self, adapter: LoopAdapter) -> ClusterLane:
+        """Return this pool as the loop of `adapter` sees it.
+
+        Raises:
+            PoolClosed: the pool is closed.
+        """
+        self.admit()
+        lane = self._lanes.get(adapter)
+        if lane is None:
+            self._hub.start()
+            with self._lock:
+                lane = self._lanes.get(adapter)
+                if lane is None:
+                    lane = self._lanes[adapter] = ClusterLane(self, adapter, next(self._lane_names))
+                    self._hub.add_lane(lane)
+        return lane
+
+    def _all_lanes(self) -> list[ClusterLane]:
+        """Return the lanes of the loops that have not ended; in any thread."""
+        lanes = list(self._lanes.values())
+        for lane in lanes:
+            if lane.adapter.ended():
+                self.lane_ended(lane)
+        return [lane for lane in lanes if not lane.adapter.ended()]
+
+    # -- what lanes need
+
+    def admit(self) -> None:
+        if self._closed:
+            raise PoolClosed(self.describe())
+
+    def want_seats(self, lane: ClusterLane) -> None:
+        self._hub.want_seats(lane)
+
+    def lane_ended(self, lane: ClusterLane) -> None:
+        if self._lanes.pop(lane.adapter, None) is not None:
+            self._hub.drop_lane(lane)
+
+    # -- the end
+
+    def is_busy(self) -> bool:
+        """Tell whether tasks wait or run in the pool, as far as it can be seen from this thread."""
+        return any(lane.has_tasks() for lane in self._all_lanes())
+
+    def close(self) -> None:
+        """Refuse new work and let the nodes go. Does nothing if it is closed.
+
+        Raises:
+            RuntimeError: tasks still run in this pool; leave their scopes first, or use `aclose`.
+        """
+        if self.is_busy():
+            raise RuntimeError(f"{self!r} still runs tasks: leave their scopes before closing it, or await aclose()")
+        self._closed = True
+        self._hub.stop()
+
+    async def aclose(self) -> None:
+        """Refuse new work, wait for the tasks that are here, then let the nodes go.
+
+        Cancelling it ends the waiting: what still runs is stopped at the nodes, and fails with `NodeLost`.
+        """
+        import anyio
+
+        self._closed = True
+        try:
+            while self.is_busy():  # noqa: ASYNC110  the tasks may be those of other loops and threads
+                await anyio.sleep(POLL)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._hub.stop)
+
+    def __enter__(self) -> Self:
+        try:
+            self._hub.start().result()
+        except BaseException:
+            self._hub.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        import anyio
+
+        started = self._hub.start()
+        try:
+            await anyio.to_thread.run_sync(started.exception, abandon_on_cancel=True)
+            started.result()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._hub.stop)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()

@@ -1,0 +1,239 @@
+"""What a program and an agent send each other: frames, in batches.
+
+A frame is a head, which is bytes, and large buffers. A batch is a list of frames; the engine carries it as one message,
+in order. Nothing in a head is a pickle for the agent to load.
+
+==========  =========  ===========================================================================
+WELCOME     ←          the agent's clock and name
+REFUSED     ←          why this program is not served
+SLOTS       ←          how many calls run here at the same time; 0: this place closes
+GLOBAL      →          the value of a global of the program
+FUNCTION    →          a function
+FORGET      →          forget all functions and globals
+SHARE       →          a shared object, with its block
+DROP        →          forget a shared object
+TASK        →          a call, with the seconds left to its deadline
+CANCEL      →          stop a call
+CREDIT      →          allow a call some more messages
+TAKE_BACK   →          return these calls unless they have begun
+RELEASE     →          give seats back to the engine
+STARTED     ←          these calls have begun, in these processes
+REPORT      ←          a message of a running call
+DONE        ←          the end of a call
+RETURNED    ←          these calls have not begun, and will not
+PING        →          the program's clock, and the newest reading of the agent's that it has
+PONG        ←          the clock of that PING, and the agent's
+==========  =========  ===========================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import cloudpickle
+
+from .._pools.process.relayed import RelayAnswer, RelayCall, RelayedFunction, RelayedGlobal, RelayedHome
+from .._wire import frames
+from .._wire.frames import ProtocolError
+
+Frame = tuple[bytes, Sequence[memoryview]]
+
+(
+    *_,
+    WELCOME,
+    REFUSED,
+    SLOTS,
+    GLOBAL,
+    FUNCTION,
+    FORGET,
+    SHARE,
+    DROP,
+    TASK,
+    CANCEL,
+    CREDIT,
+    TAKE_BACK,
+    RELEASE,
+    STARTED,
+    REPORT,
+    DONE,
+    RETURNED,
+    PING,
+    PONG,
+) = range(20)
+
+HEARTBEAT = 1.0
+"""Seconds between two PINGs, and between two beats of an agent to its keeper."""
+MARGIN = 1.0
+"""Seconds a program waits longer for a silent node than its tasks can run there."""
+LARGE = 64 * 1024
+"""A pickle of more bytes travels as a buffer."""
+
+_PACKAGE = __name__.partition(".")[0]
+_DATA_IS_BUFFER, _COROUTINE, _HAS_DEADLINE = 1, 2, 4
+_TASK = struct.Struct("<BBHHHQQd")  # kind, flags, bytes of name, globals, shared objects, id, function, seconds left
+_DONE = struct.Struct("<BBBxQddI")  # kind, flags, outcome, id, started, finished, pid
+_ID = struct.Struct("<BQ")
+_COUNT = struct.Struct("<BI")
+_TIMES = struct.Struct("<Bdd")
+_NUMBER = struct.Struct("<Q")
+
+
+def silence_max(lease: float, grace: float) -> float:
+    """Return after how many seconds of silence nothing of a program can still run at a node."""
+    return lease + max(grace, HEARTBEAT) + MARGIN  # a keeper counts from the last beat
+
+
+def versions() -> list[str]:
+    """Return what must be equal on both sides: bytecode, pickles and frames depend on it."""
+    return [
+        f"Python {sys.version_info[0]}.{sys.version_info[1]}",
+        f"unified_exec {sys.modules[_PACKAGE].__version__}",
+        f"cloudpickle {cloudpickle.__version__}",
+    ]
+
+
+def kind_of(head: bytes) -> int:
+    return head[0]
+
+
+def pack_numbers(kind: int, numbers: Iterable[int]) -> bytes:
+    numbers = list(numbers)
+    return _COUNT.pack(kind, len(numbers)) + struct.pack(f"<{len(numbers)}Q", *numbers)
+
+
+def unpack_numbers(head: bytes) -> list[int]:
+    return list(struct.unpack_from(f"<{_COUNT.unpack_from(head)[1]}Q", head, _COUNT.size))
+
+
+def pack_id(kind: int, id: int, text: str | None = None) -> bytes:
+    return _ID.pack(kind, id) + (text or "").encode("utf-8", "replace")
+
+
+def unpack_id(head: bytes) -> tuple[int, str | None]:
+    return _ID.unpack_from(head)[1], head[_ID.size :].decode() or None
+
+
+def pack_times(kind: int, one: float, other: float, text: str = "") -> bytes:
+    return _TIMES.pack(kind, one, other) + text.encode()
+
+
+def unpack_times(head: bytes) -> tuple[float, float, str]:
+    _, one, other = _TIMES.unpack_from(head)
+    return one, other, head[_TIMES.size :].decode()
+
+
+def pack_text(kind: int, text: str) -> bytes:
+    return bytes((kind,)) + text.encode()
+
+
+def unpack_text(head: bytes) -> str:
+    return head[1:].decode()
+
+
+def pack_call(call: RelayCall) -> Frame:
+    """Pack a TASK."""
+    name = call.name.encode("utf-8", "replace")[: frames.NAME_MAX]
+    flags = _COROUTINE * call.coroutine
+    left = 0.0
+    if call.left is not None:
+        flags |= _HAS_DEADLINE
+        left = call.left
+    data, buffers = call.data, call.buffers
+    if len(data) > LARGE:
+        flags |= _DATA_IS_BUFFER
+        data, buffers = b"", (memoryview(data), *buffers)
+    head = _TASK.pack(TASK, flags, len(name), len(call.globals), len(call.shared), call.id, call.function, left)
+    if call.globals:
+        name += struct.pack(f"<{len(call.globals)}Q", *call.globals)
+    return b"".join((head, name, *call.shared, data)), buffers
+
+
+def unpack_call(head: bytes, buffers: Sequence[memoryview]) -> RelayCall:
+    """Read a TASK."""
+    _, flags, name_n, globals_n, shared_n, id, function, left = _TASK.unpack_from(head)
+    at = _TASK.size + name_n
+    name = head[_TASK.size : at].decode("utf-8", "replace")
+    globals_ = struct.unpack_from(f"<{globals_n}Q", head, at) if globals_n else ()
+    at += 8 * globals_n
+    shared = [head[at + 16 * n : at + 16 * n + 16] for n in range(shared_n)]
+    data: Any = head[at + 16 * shared_n :]
+    if flags & _DATA_IS_BUFFER:
+        data, buffers = buffers[0], buffers[1:]
+    coroutine, timed = bool(flags & _COROUTINE), bool(flags & _HAS_DEADLINE)
+    return RelayCall(id, name, function, data, buffers, globals_, shared, coroutine, left if timed else None)
+
+
+def pack_answer(answer: RelayAnswer) -> Frame:
+    """Pack a DONE."""
+    id, kind, data, buffers, started, finished, pid = answer
+    if type(data) is bytes and len(data) <= LARGE:
+        return _DONE.pack(DONE, 0, kind, id, started, finished, pid) + data, buffers
+    return _DONE.pack(DONE, _DATA_IS_BUFFER, kind, id, started, finished, pid), (memoryview(data), *buffers)
+
+
+def unpack_answer(head: bytes, buffers: Sequence[memoryview]) -> RelayAnswer:
+    """Read a DONE."""
+    _, flags, kind, id, started, finished, pid = _DONE.unpack_from(head)
+    data: frames.Bytes = memoryview(head)[_DONE.size :]
+    if flags & _DATA_IS_BUFFER:
+        data, buffers = buffers[0], buffers[1:]
+    return RelayAnswer(id, kind, data, buffers, started, finished, pid)
+
+
+def pack_report(id: int, data: frames.Bytes) -> bytes:
+    return _ID.pack(REPORT, id) + data
+
+
+def unpack_report(head: bytes) -> tuple[int, memoryview]:
+    return _ID.unpack_from(head)[1], memoryview(head)[_ID.size :]
+
+
+def pack_function(function: int, name: str, coroutine: bool, needs: Iterable[int], payload: bytes) -> bytes:
+    return _with_facts(FUNCTION, [function, name, coroutine, list(needs)], payload)
+
+
+def unpack_function(head: bytes) -> tuple[RelayedFunction, list[int]]:
+    """Read a FUNCTION: it, and the numbers of the globals it needs."""
+    (id, name, coroutine, needs), payload = _facts_of(head)
+    return RelayedFunction(id, name, payload, coroutine), needs
+
+
+def pack_global(value: Any) -> bytes:
+    """Pack a GLOBAL; `value` is a `sent_home.Entry`."""
+    home = value.home
+    facts = [home.token, home.name, home.attributes(), value.name, value.id, value.data is not None]
+    return _with_facts(GLOBAL, [*facts, value.wire_needs, value.why, value.group], value.data or b"")
+
+
+def unpack_global(head: bytes) -> RelayedGlobal:
+    """Read a GLOBAL."""
+    (token, module, attributes, name, id, there, needs, why, group), data = _facts_of(head)
+    home = RelayedHome(token, module, attributes)
+    needs = tuple([tuple(need) for need in needs])
+    return RelayedGlobal(home, name, id, data if there else None, needs, why, tuple(group))
+
+
+def pack_share(token: bytes, size: int, table: bytes) -> bytes:
+    return bytes((SHARE,)) + token + _NUMBER.pack(size) + table
+
+
+def unpack_share(head: bytes) -> tuple[bytes, int, bytes]:
+    return head[1:17], _NUMBER.unpack_from(head, 17)[0], head[17 + _NUMBER.size :]
+
+
+def _with_facts(kind: int, facts: list[Any], data: bytes) -> bytes:
+    text = json.dumps(facts).encode()
+    return _COUNT.pack(kind, len(text)) + text + data
+
+
+def _facts_of(head: bytes) -> tuple[Any, bytes]:
+    _, size = _COUNT.unpack_from(head)
+    at = _COUNT.size + size
+    try:
+        return json.loads(head[_COUNT.size : at]), head[at:]
+    except ValueError as exc:
+        raise ProtocolError(f"a frame of kind {head[0]} without its facts") from exc
