@@ -37,6 +37,7 @@ def _read_homes() -> bool:
 
 
 if TYPE_CHECKING or not _read_homes():
+    from . import from_task as from_task
     from ._blocking.scope import SyncTaskHandle as SyncTaskHandle
     from ._blocking.scope import SyncTaskScope as SyncTaskScope
     from ._handles.cancelled import TaskCancelled as TaskCancelled
@@ -94,7 +95,7 @@ if TYPE_CHECKING or not _read_homes():
 
 
 def _is_public(name: str, value: object) -> bool:
-    return name[0] != "_" and getattr(value, "__module__", "").startswith("unified_exec")
+    return name == "from_task" or (name[0] != "_" and getattr(value, "__module__", "").startswith("unified_exec"))
 
 
 _names = _homes or [name for name, value in globals().items() if _is_public(name, value)]
@@ -107,7 +108,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(home, __name__), name)
+    # "." is the home of a public module.
+    value = import_module(f".{name}", __name__) if home == "." else getattr(import_module(home, __name__), name)
     globals()[name] = value
     return value
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults import tasks
 from unified_exec import Collect, ProcessPool, TaskScope, WorkerCrashed
-from unified_exec._wire import frames
+from unified_exec._wire import block_layout, frames
 from unified_exec._worker.connection import CONTROL_FD, TASKS_FD
 
 NONSENSE = {
@@ -94,7 +94,7 @@ async def test_a_shared_block_shorter_than_its_table_says_fails_its_task() -> No
 
         fd = os.memfd_create("lie")
         os.write(fd, b"short")
-        table, _, _ = frames.shared_layout(1 << 30, [1 << 30])
+        table, _, _ = block_layout.shared_layout(1 << 30, [1 << 30])
         message = frames.pack_done(current_task().id, frames.VALUE, 0.0, 0.0, table, frames.IN_SHARED)
         with socket.socket(fileno=os.dup(CONTROL_FD)) as sock:
             socket.send_fds(sock, [message], [fd])

@@ -10,6 +10,7 @@ from tests.mutants.of_ends import ENDS
 from tests.mutants.of_errors import ERROR_STORY
 from tests.mutants.of_processes import CRASH, HEAD_OF_LINE, SAFE
 from tests.mutants.of_scopes import DEADLINE, FAILURE_POLICY, NO_ORPHANS
+from tests.mutants.of_way_back import WAY_BACK
 
 CLAUSES = {
     1: "no orphans",
@@ -34,4 +35,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *SAFE,
     *ENDS,
     *COMMUNICATION,
+    *WAY_BACK,
 )

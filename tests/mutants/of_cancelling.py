@@ -74,8 +74,8 @@ CANCELLATION = (
         place="thread",
         breaks="a task that does not allow it is never interrupted",
         file="_scope/engine.py",
-        old="        if interrupt or abandon:\n            handle.interrupt = interrupt\n",
-        new="        if True:\n            handle.interrupt = True\n",
+        old="        if interrupt or abandon:\n            handle.interrupt, handle.abandon = interrupt, abandon\n",
+        new="        if True:\n            handle.interrupt, handle.abandon = True, abandon\n",
         tests=(f"{THREADS}::test_a_task_that_does_not_look_is_not_interrupted_unless_that_was_allowed",),
     ),
     Mutant(

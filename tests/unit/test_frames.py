@@ -8,14 +8,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from unified_exec._wire import frames
+from unified_exec._wire import block_layout, frames
 from unified_exec._wire.frames import ProtocolError
 
 U64 = st.integers(0, 2**64 - 1)
 U32 = st.integers(0, 2**32 - 1)
 BYTE = st.integers(0, 255)
 TIMES = st.floats(allow_nan=False)
-READERS = [frames.unpack_task, frames.unpack_done, frames.unpack_id, frames.unpack_payload, frames.read_layout]
+READERS = [frames.unpack_task, frames.unpack_done, frames.unpack_id, frames.unpack_payload, block_layout.read_layout]
 
 
 @given(U64, st.text(max_size=300), U32, st.binary(max_size=200), st.binary(max_size=200), TIMES | st.none(), BYTE)
@@ -77,9 +77,9 @@ def test_a_payload_comes_back(kind: int, payload: bytes, flags: int) -> None:
 
 @given(st.integers(0, 2**40), st.lists(st.integers(0, 2**40), max_size=20))
 def test_parts_of_a_shared_block_are_aligned_apart_and_in_order(data: int, buffers: list[int]) -> None:
-    table, offsets, total = frames.shared_layout(data, buffers)
-    assert frames.read_layout(table) == (offsets, [data, *buffers])
-    assert all(offset % frames.ALIGN == 0 for offset in offsets)
+    table, offsets, total = block_layout.shared_layout(data, buffers)
+    assert block_layout.read_layout(table) == (offsets, [data, *buffers])
+    assert all(offset % block_layout.ALIGN == 0 for offset in offsets)
     ends = [offset + size for offset, size in zip(offsets, [data, *buffers], strict=True)]
     assert all(end <= offset for end, offset in zip(ends, [*offsets[1:], total], strict=True)) or total == 1
     assert total >= 1

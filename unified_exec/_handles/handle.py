@@ -17,6 +17,8 @@ from .cancelled import TaskCancelled
 
 if TYPE_CHECKING:
     from .._loops.adapter import LoopAdapter, Timer, Waiter
+    from .._tasks.current import CurrentTask
+    from .._tasks.requests import Request
     from .decision import Decision
     from .plan import RunPlan
 
@@ -47,6 +49,9 @@ if TYPE_CHECKING:
 
         def task_settled(self, handle: TaskHandle[Any]) -> None:
             """A task of it has its outcome. Called once, in the thread of its loop."""
+
+        def serve(self, task: Task, request: Request) -> None:
+            """Do what one of its running tasks asks for. Called in the thread of its loop."""
 
         def restart_delay(self, error: Exception) -> float | None:
             """Seconds until its policy wants a task that failed with `error` to be started again; ``None`` if never."""
@@ -241,6 +246,17 @@ class TaskHandle(Task, Generic[T]):
         else:
             self._waiters = [self._waiters, _Callback(fn)]
 
+    def inherit_from(self, spawner: CurrentTask) -> None:
+        """Note the task whose code has spawned this one.
+
+        A thread task may be waiting for it, through `anyio.from_thread` or because it runs this event loop itself: what
+        it spawns must never wait for the thread that it holds.
+        """
+        if spawner.holds_thread or spawner.nested:
+            self.nested = True
+        if spawner.asked_by is not None and self.asked_by is None:
+            self.asked_by = spawner.asked_by
+
     def start_clock(self, seconds: float) -> None:
         """Let the task's own timeout run from now."""
         self.timeout = seconds
@@ -255,6 +271,9 @@ class TaskHandle(Task, Generic[T]):
     def on_message(self, message: Any) -> None:
         if self.listener is not None:
             self.listener(message)
+
+    def on_request(self, request: Request) -> None:
+        self.owner.serve(self, request)
 
     def settled(self) -> None:
         if self._timer is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from _thread import get_ident
 from collections.abc import Iterable
+from contextvars import copy_context
 from time import monotonic
 from typing import Any
 
@@ -31,12 +32,14 @@ class OpenScope:
         host: the event loop's own task that entered the block; ``None`` once it has been left.
         adapter: the event loop.
         is_open: tasks may be spawned.
+        context: that of the code which has entered the block.
     """
 
     def __init__(self, adapter: LoopAdapter, name: str | None, policy: object, timeout: float | None) -> None:
         opener = current.get()
         self.adapter = adapter
         self.is_open = True
+        self.context = copy_context()
         self.name = name
         self.number = next(events.scope_numbers)
         self.policy = type(policy).__name__

@@ -6,7 +6,7 @@ import time
 
 import anyio
 
-from .._tasks.current import INF, current
+from .._tasks.current import INF
 
 
 def enclosing_deadline() -> float | None:
@@ -31,10 +31,3 @@ def nearest(enclosing: float | None, deadline: float, timeout: float | None) -> 
     if timeout is not None:
         least = min(least, time.monotonic() + timeout)
     return None if least == INF else least
-
-
-def spawned_in_thread_task() -> bool:
-    """Tell whether a thread task may be waiting for the calling code, through `anyio.from_thread` or because it runs
-    this event loop itself. What is spawned here must then never wait for the thread which that task holds."""
-    task = current.get()
-    return task is not None and (task.holds_thread or task.nested)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from mmap import ACCESS_COPY, ACCESS_READ, mmap
 from typing import Any
 
-from .._wire import frames
+from .._wire import block_layout, frames
 from .._wire.pickling import codec
 from . import posix
 from .shm_cache import BlockCache
@@ -30,7 +30,7 @@ def write_block(
     Raises:
         OSError: no descriptor or no memory is left.
     """
-    table, offsets, total = frames.shared_layout(len(data), [buffer.nbytes for buffer in buffers])
+    table, offsets, total = block_layout.shared_layout(len(data), [buffer.nbytes for buffer in buffers])
     fd = blocks.take(total) if blocks is not None else None
     if fd is None:
         fd = posix.anonymous_memory()
@@ -82,7 +82,7 @@ def read_block(
     """
     kept = None
     try:
-        offsets, sizes = frames.read_layout(table)
+        offsets, sizes = block_layout.read_layout(table)
         found = os.fstat(fd)
         if offsets[-1] + sizes[-1] > found.st_size:
             raise frames.ProtocolError("a shared block is shorter than its table says")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from contextvars import copy_context
 from functools import partial
 from types import CoroutineType
 from typing import Any
@@ -12,26 +13,40 @@ import anyio
 from .._handles.handle import TaskHandle
 from .._rules.dispatch import not_awaitable
 from .._tasks.current import CurrentTask, current
+from .._tasks.requests import LocalRequest, Pending
 from .._tasks.types import CANCELLED, Outcome
 from ..errors import TaskTimeout
 
 
-class _LoopTask(CurrentTask):
+class LoopTask(CurrentTask):
     """What `current_task` returns on the loop. One is made for each coroutine, and few are used: attributes are
     computed when they are read."""
 
     __slots__ = ("_handle",)
     backend = "loop"
-    deadline = None
     cancel_requested = False
     reason = None
     id = property(lambda self: self._handle.id)
     name = property(lambda self: self._handle.name)
+    asked_by = property(lambda self: self._handle.asked_by)
+    deadline = property(lambda self: self._handle.deadline)
     nested = property(lambda self: self._handle.nested)
     priority = property(lambda self: self._handle.priority)
 
     def __init__(self, handle: TaskHandle[Any]) -> None:
         self._handle = handle
+
+    def send_request(self, pending: Pending) -> None:
+        handle = self._handle
+        request, adapter = LocalRequest(pending, copy_context()), handle.owner.adapter
+        if not adapter.elsewhere():
+            handle.on_request(request)
+        elif not adapter.call_threadsafe(handle.on_request, request):  # in a thread that the coroutine waits for
+            raise RuntimeError(f"the event loop of task {handle.name!r} has ended")
+
+    def withdraw(self, pending: Pending) -> None:
+        if pending.found is None:
+            self.send_request(pending.stop())
 
     def send(self, message: object) -> None:
         if self._handle.outcome is None:
@@ -47,7 +62,7 @@ async def run_coroutine(handle: TaskHandle[Any]) -> None:
     fn, args = handle.fn, handle.args
     assert fn is not None
     assert args is not None
-    current.set(_LoopTask(handle))
+    current.set(LoopTask(handle))
     try:
         if handle.plan is None:
             call = _awaitable

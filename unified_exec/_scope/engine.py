@@ -18,7 +18,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from .._handles import validation
 from .._handles.handle import TaskHandle
 from .._handles.open_scopes import OpenScope
-from .._loops.deadlines import enclosing_deadline, nearest, spawned_in_thread_task
+from .._loops.deadlines import enclosing_deadline, nearest
 from .._pools import default_pools
 from .._rules.dispatch import AUTO, call_name
 from .._rules.policies import Verdict
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from .._loops.adapter import LoopAdapter
     from .._rules.policies import Policy
     from .._sync.limit import Gate
+    from .._tasks.requests import Request
+    from .._tasks.task import Task
     from ..abc import Backend
     from ..observe.watchdog import Stall
 
@@ -113,8 +115,7 @@ class ScopeEngine(OpenScope):
             name = fn.__qualname__ if type(fn) is FunctionType else call_name(fn)
         handle: TaskHandle[Any] = TaskHandle(name, fn, args, place, self)
         if interrupt or abandon:
-            handle.interrupt = interrupt
-            handle.abandon = abandon
+            handle.interrupt, handle.abandon = interrupt, abandon
         if self.priority or priority is not None:
             handle.priority = self.priority if priority is None else validation.check_priority(priority)
         if retry is not None or limit is not None or self._outcomes.restarts:
@@ -136,24 +137,20 @@ class ScopeEngine(OpenScope):
         handle.plan = make_plan(fn, retry, limit, self._limits)
 
     def resolve(self, fn: Callable[..., Any], on: object) -> tuple[str, Backend | None]:
-        """Return where a call runs, by name, and its pool; see `Launcher`."""
         return resolve(self, fn, on)
 
     def thread_pool(self) -> Backend:
-        """The pool for ``on="thread"``."""
         return self._threads or default_pools.default_threads()
 
     def process_pool(self) -> Backend:
-        """The pool for ``on="process"``."""
         return self._processes or default_pools.default_processes()
 
     def launch(self, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None) -> TaskHandle[Any]:
         """Start a task that was made for this scope; ``backend`` is ``None`` for the event loop."""
         if timeout == INF:
             timeout = None
-        spawner = current.get()
-        if spawner is not None and spawned_in_thread_task():
-            handle.nested = True
+        if (spawner := current.get()) is not None:
+            handle.inherit_from(spawner)
         if events.rows is not None:
             handle.note_spawner(0 if spawner is None else spawner.id)
         if backend is None:
@@ -201,11 +198,9 @@ class ScopeEngine(OpenScope):
         return self._group.create_task(coro, name=name)
 
     def attach(self, part: ScopePart) -> None:
-        """Tell `part` when the scope has exited."""
         self._parts.add(part)
 
     def detach(self, part: ScopePart) -> None:
-        """Forget `part`: it has ended before the scope."""
         self._parts.discard(part)
 
     # -- tasks that have ended
@@ -238,7 +233,6 @@ class ScopeEngine(OpenScope):
 
     @property
     def remote_count(self) -> int:
-        """How many thread and process tasks have not ended."""
         return len(self._remote.tasks)
 
     def tasks(self) -> list[TaskHandle[Any]]:
@@ -277,6 +271,11 @@ class ScopeEngine(OpenScope):
     def _cancel_coroutine(self, handle: TaskHandle[Any], reason: str) -> None:
         handle.note_scope_cancel(reason)
         self.stop_task(handle, reason)
+
+    def serve(self, task: Task, request: Request) -> None:
+        from .requests import serve  # loaded with the first request
+
+        serve(self, task, request)
 
     def stop_task(self, handle: TaskHandle[Any], reason: str | None) -> None:
         """Stop one task of this scope. Called by the handle."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .._handles.plan import RunPlan
     from .._loops.adapter import LoopAdapter, Timer
     from .._sync.limit import Gate
+    from .._tasks.requests import Request
 
 
 def retry_delay(handle: TaskHandle[Any], plan: RunPlan, error: BaseException) -> float | None:
@@ -83,6 +84,7 @@ class Attempt(Task):
         self.interrupt = handle.interrupt
         self.abandon = handle.abandon
         self.nested = handle.nested
+        self.asked_by = handle.asked_by
 
     @property
     def event_id(self) -> int:
@@ -90,6 +92,9 @@ class Attempt(Task):
 
     def on_message(self, message: Any) -> None:
         self._retrying.on_message(message)
+
+    def on_request(self, request: Request) -> None:
+        self._retrying.handle.owner.serve(self, request)
 
     def scope_is_cancelled(self) -> bool:
         return self._retrying.handle.scope_is_cancelled()

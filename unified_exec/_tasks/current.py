@@ -9,6 +9,10 @@ from ..errors import Cancelled
 from .loaded import loaded
 from .messages import Report
 
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from .requests import Pending, Request
+
 INF = float("inf")
 
 
@@ -37,11 +41,13 @@ class CurrentTask:
         holds_thread: it occupies a thread of a pool of this process until it returns.
         priority: of the task; a scope that it opens has the same.
         polls_on_loop: `check_cancelled` works in its coroutines, too: it is a task of a worker process.
+        asked_by: the request of another task in whose function it was started, if there is one.
     """
 
     __slots__ = ("__weakref__", "backend", "cancel_requested", "deadline", "id", "name", "nested", "reason")
 
     priority = 0
+    asked_by: Request | None = None
     holds_thread = False
     polls_on_loop = False
 
@@ -75,6 +81,26 @@ class CurrentTask:
 
     def send(self, message: object) -> None:
         """Send `message` to the listener of the task's handle. Backends implement this."""
+
+    def send_request(self, pending: Pending) -> None:
+        """Send a request to the scope of the task; its answer goes to `pending`, maybe before this returns.
+
+        Raises:
+            RuntimeError: the task has ended, was abandoned, or has no scope.
+            SerializationError: the function or an argument cannot travel.
+        """
+        raise RuntimeError(f"task {self.name!r} runs where from_task does not reach its scope")
+
+    def wait_for(self, pending: Pending) -> None:
+        """Block the calling thread until a request has been answered.
+
+        Raises:
+            Cancelled: the task was requested to stop (in a process; a thread waits for the answer all the same).
+        """
+        pending.lock.acquire()
+
+    def withdraw(self, pending: Pending) -> None:
+        """Let the scope know that nobody waits for the answer any more: the function is cancelled."""
 
     def is_cancelled(self) -> bool:
         return self.cancel_requested

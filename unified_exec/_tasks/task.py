@@ -15,12 +15,19 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from .bound import Bound
+    from .requests import Request
 
     class Location(Protocol):
         """Where a backend has put a task."""
 
         def is_running(self, task: Task) -> bool:
             """Tell whether the function of `task` is being called there right now."""
+
+    class Asked(Protocol):
+        """What a task has asked of its scope."""
+
+        def stop(self, reason: str | None) -> None:
+            """Cancel the functions that run for it."""
 
 
 task_ids = itertools.count(1)
@@ -49,10 +56,14 @@ class Task:
         nested: ``True`` if it was spawned from inside a running task of the same process: it must not wait for a
             worker that its own parent occupies.
         priority: queued tasks of a higher one start first.
+        asked_by: the request of another task in whose function it was started, if there is one.
+        requests: what it has asked of its scope; ``None`` for nothing.
     """
 
     # Few tasks set these: the others read the value of the class, and stay small.
     abandon: bool = False
+    requests: Asked | None = None
+    asked_by: Request | None = None
     bound: tuple[Bound, ...] | None = None
     expired: bool = False
     interrupt: bool = False
@@ -145,6 +156,8 @@ class Task:
         self.move(TaskState.STOPPING)
         if events.rows is not None and not self.silent:
             events.emit(events.TASK_ASKED, self.id, reason or "")
+        if self.requests is not None:
+            self.requests.stop(reason)
         return True
 
     def settle(self, outcome: Outcome[Any]) -> None:
@@ -165,6 +178,8 @@ class Task:
             for one in self.bound:
                 one.task_ended(self.id)
             self.bound = None
+        if self.requests is not None:
+            self.requests.stop("the task that asked for it has ended")
         self.settled()
 
     def settle_cancelled(self) -> None:
@@ -179,6 +194,11 @@ class Task:
 
     def on_message(self, message: Any) -> None:
         """Called in the loop's thread with each message of the running task; a handle passes it to its listener."""
+
+    def on_request(self, request: Request) -> None:
+        """Called in the loop's thread with each request of the running task, see `unified_exec.from_task`."""
+        text = f"from_task works in tasks of a scope; {self.name!r} was submitted to an executor"
+        request.answer(Outcome(error=RuntimeError(text)))
 
     def settled(self) -> None:
         """Called once, after the outcome is set; a handle wakes its waiters and notifies its scope."""

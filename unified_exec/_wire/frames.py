@@ -20,6 +20,8 @@ CREDIT      the handle allows a task this many more messages
 WHERE       the parent asks what the worker is doing
 HERE        the answer, as JSON
 STOP        the parent wants the worker to exit when it is done
+REQUEST     a running task asks for something on the event loop of its scope
+REPLY       the answer to a request
 OFFER       to the parent: a shared object or channel that goes up inside a value, with its descriptors
 ASK         to the parent: the descriptors of a token that came inside an item
 FOUND       the answer to an OFFER or an ASK
@@ -35,6 +37,7 @@ from typing import NamedTuple
 from ..errors import UnifiedExecError
 
 TASK, DONE, READY, SETUP, CANCEL, FAILED, AGAIN, RETIRED, STOP, REPORT, CREDIT, SHARE, DROP, CHANNEL = range(1, 15)
+REQUEST, REPLY = 17, 18
 OFFER, ASK, FOUND = range(21, 24)
 
 WHERE, HERE = 24, 25
@@ -48,10 +51,15 @@ NEW_FUNCTION = 2  # the function's bytes are included; learn them
 RETIRING = 4  # DONE: the worker exits after this answer
 FUNCTION_IN_SHARED = 8  # the function's bytes are the first buffer of the shared block
 FORGET_FUNCTIONS = 16  # TASK: forget every function learnt before this one
-AFTER_STREAM = 32  # DONE, REPORT in the mailbox: this task has sent reports on the other socket before
+AFTER_STREAM = 32  # DONE, REPORT, REQUEST in the mailbox: this task has sent reports on the other socket before
 LINGER = 64  # TASK: cores are idle; look for the next task for a moment before going to sleep
 
-WITH_GLOBALS = 128  # TASK: the function's bytes are those of `globals_sent.message`
+WITH_GLOBALS = 128  # TASK: the function's bytes are those of `globals_sent.message`; REPLY: `homes.decode_alone`
+
+# Flags of REQUEST.
+BLOCKS = 4  # the worker runs nothing else until the reply
+RING = 8  # send the signal with the reply: nobody waits at the mailbox
+AT_LOOP = 16  # a coroutine waits, which is cancelled without a reply
 
 INLINE_MAX = 32 * 1024
 """A payload above this many bytes travels in shared memory instead of in the message."""
@@ -64,6 +72,8 @@ _TASK = Struct("<BBHIIQQd")
 DONE_HEADER = Struct("<BBBxQdd")  # kind, flags, outcome, task id, started, finished
 _ID = Struct("<BQ")
 _REPORT = Struct("<BBQ")
+_REQUEST = Struct("<BBQQ")  # kind, flags, task id, number
+_REPLY = Struct("<BBBQ")  # kind, flags, outcome, number
 _COUNT = Struct("<I")
 _SIZE = Struct("<Q")
 
@@ -131,13 +141,13 @@ def pack_done(id: int, outcome: int, started: float, finished: float, payload: B
 
 
 def after_stream(message: bytes) -> bytes:
-    """Return the DONE or REPORT with the note that what its task sent on the other socket came before it."""
+    """Return the DONE, REPORT or REQUEST with the note that what its task sent on the other socket came before it."""
     return bytes((message[0], message[1] | AFTER_STREAM)) + message[2:]
 
 
 def is_after_stream(message: Bytes) -> bool:
     """Tell whether a message in the mailbox carries that note."""
-    return len(message) > 1 and message[0] in (DONE, REPORT) and message[1] & AFTER_STREAM != 0
+    return len(message) > 1 and message[0] in (DONE, REPORT, REQUEST) and message[1] & AFTER_STREAM != 0
 
 
 def unpack_done(message: memoryview) -> tuple[int, int, int, float, float, memoryview]:
@@ -190,6 +200,40 @@ def unpack_report(message: memoryview) -> tuple[int, int, memoryview]:
     except struct_error:
         raise ProtocolError(f"a message of {len(message)} bytes is too short for a report") from None
     return flags, id, message[_REPORT.size :]
+
+
+def pack_request(id: int, number: int, payload: Bytes, flags: int) -> bytes:
+    return _REQUEST.pack(REQUEST, flags, id, number) + payload
+
+
+def unpack_request(message: memoryview) -> tuple[int, int, int, memoryview]:
+    """Read a REQUEST: flags, task id, number, payload.
+
+    Raises:
+        ProtocolError: too short.
+    """
+    try:
+        _, flags, id, number = _REQUEST.unpack_from(message)
+    except struct_error:
+        raise ProtocolError(f"a message of {len(message)} bytes is too short for a request") from None
+    return flags, id, number, message[_REQUEST.size :]
+
+
+def pack_reply(number: int, outcome: int, payload: Bytes = b"", flags: int = 0) -> bytes:
+    return _REPLY.pack(REPLY, flags, outcome, number) + payload
+
+
+def unpack_reply(message: memoryview) -> tuple[int, int, int, memoryview]:
+    """Read a REPLY: flags, outcome kind, number, payload.
+
+    Raises:
+        ProtocolError: too short.
+    """
+    try:
+        _, flags, outcome, number = _REPLY.unpack_from(message)
+    except struct_error:
+        raise ProtocolError(f"a message of {len(message)} bytes is too short for a reply") from None
+    return flags, outcome, number, message[_REPLY.size :]
 
 
 def pack_share(token: bytes, size: int, table: bytes) -> bytes:
@@ -276,44 +320,3 @@ def unpack_payload(message: memoryview) -> tuple[int, memoryview]:
     if len(message) < 2:
         raise ProtocolError("an empty message")
     return message[1], message[2:]
-
-
-ALIGN = 64
-
-
-def shared_layout(data: int, buffers: list[int]) -> tuple[bytes, list[int], int]:
-    """Lay a payload and its buffers out in one shared block.
-
-    Args:
-        data: bytes of the in-band payload.
-        buffers: bytes of each out-of-band buffer.
-
-    Returns:
-        the table that tells the receiver the layout, the offset of each part (payload first), and the total size.
-    """
-    table = _COUNT.pack(len(buffers)) + b"".join(_SIZE.pack(size) for size in (data, *buffers))
-    offsets, at = [], 0
-    for size in (data, *buffers):
-        offsets.append(at)
-        at += -(-size // ALIGN) * ALIGN
-    return table, offsets, max(at, 1)
-
-
-def read_layout(table: Bytes) -> tuple[list[int], list[int]]:
-    """Read a table of `shared_layout`: offsets and sizes, payload first.
-
-    Raises:
-        ProtocolError: the table is incomplete.
-    """
-    try:
-        (count,) = _COUNT.unpack_from(table)
-        if len(table) != _COUNT.size + (count + 1) * _SIZE.size:
-            raise ProtocolError("the table of a shared block is incomplete")
-        sizes = [_SIZE.unpack_from(table, _COUNT.size + i * _SIZE.size)[0] for i in range(count + 1)]
-    except struct_error:
-        raise ProtocolError("the table of a shared block is incomplete") from None
-    offsets, at = [], 0
-    for size in sizes:
-        offsets.append(at)
-        at += -(-size // ALIGN) * ALIGN
-    return offsets, sizes

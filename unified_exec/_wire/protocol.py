@@ -14,11 +14,11 @@ from .frames import ProtocolError
 # States of the parent's end, and what may come in each.
 STARTING, UP, LEAVING, OVER = "starting", "up", "leaving", "over"
 _ASKS = frozenset({frames.OFFER, frames.ASK, frames.DROP})
+_OF_TASKS = frozenset({frames.REPORT, frames.REQUEST, frames.HERE})
 _EXPECTED: dict[str, frozenset[int]] = {
     STARTING: frozenset({frames.READY, frames.FAILED, *_ASKS}),
-    UP: frozenset({frames.DONE, frames.AGAIN, frames.RETIRED, frames.REPORT, frames.HERE, *_ASKS}),
-    LEAVING: frozenset({frames.READY, frames.FAILED, frames.DONE, frames.AGAIN, frames.RETIRED, frames.REPORT})
-    | {frames.HERE, *_ASKS},
+    UP: frozenset({frames.DONE, frames.AGAIN, frames.RETIRED, *_OF_TASKS, *_ASKS}),
+    LEAVING: frozenset({frames.READY, frames.FAILED, frames.DONE, frames.AGAIN, frames.RETIRED, *_OF_TASKS, *_ASKS}),
     OVER: frozenset(),
 }
 
@@ -91,7 +91,17 @@ class Here(NamedTuple):
     payload: memoryview
 
 
-Event = Answer | Ready | StartFailed | SignalAgain | Leaving | Report | Offer | Ask | Dropped | Here
+class TaskAsks(NamedTuple):
+    """A task asks for something on the event loop of its scope; the payload is pickled."""
+
+    id: int
+    number: int
+    flags: int
+    payload: memoryview
+    shared: bool
+
+
+Event = Answer | Ready | StartFailed | SignalAgain | Leaving | Report | Offer | Ask | Dropped | Here | TaskAsks
 
 
 _UNKNOWN = -1  # no function has this number
@@ -168,6 +178,9 @@ class ParentConnection:
             return Dropped(bytes(frames.unpack_payload(message)[1]))
         if kind == frames.HERE:
             return Here(frames.unpack_payload(message)[1])
+        if kind == frames.REQUEST:
+            flags, id, number, payload = frames.unpack_request(message)
+            return TaskAsks(id, number, flags, payload, bool(flags & frames.IN_SHARED))
         return SignalAgain(frames.unpack_id(message)[0])
 
     def sent(self, id: int, function: int | tuple[int, ...] | None) -> None:

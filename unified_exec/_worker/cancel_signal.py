@@ -20,9 +20,11 @@ from .._wire import frames
 from .._wire.frames import ProtocolError
 from .._wire.protocol import WorkerConnectionState
 from ..errors import Cancelled
-from .connection import WorkerConnection
+from .connection import CONTROL_FD, WorkerConnection
 
 NOT_REQUESTED: Any = object()
+_LOOK_AGAIN = 100
+"""Milliseconds between two looks for what another thread may have read."""
 _BACK_JUMPS = frozenset(code for code, name in enumerate(opname) if "JUMP_BACKWARD" in name)
 
 Handler = Callable[[bytes, list[int]], object]
@@ -106,6 +108,24 @@ class CancelSignal:
         May be called by what the signal handler calls, which waits for an answer of the parent.
         """
         self._read_mailbox(bytearray(frames.MESSAGE_MAX))
+
+    def read_until(self, done: Callable[[], bool], frame: FrameType) -> None:
+        """Wait at the mailbox until `done()`, and deliver what comes to the task that runs in `frame`.
+
+        The signal handler leaves the mailbox alone meanwhile: what it read would not wake this.
+        """
+        import select
+
+        mailbox = select.poll()
+        mailbox.register(CONTROL_FD, select.POLLIN)
+        while not done():
+            self._busy = True
+            try:
+                if not done():
+                    mailbox.poll(_LOOK_AGAIN)  # another thread may have read what this waits for
+            finally:
+                self._busy = False
+            self.on_signal(0, frame)
 
     def _read_mailbox(self, buffer: bytearray) -> None:
         for message, fds in self._connection.control_messages(buffer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from _thread import get_ident
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._platform import shared_memory
 from .._tasks.current import CurrentTask
@@ -16,6 +16,10 @@ from ..errors import Cancelled
 from . import passing
 from .cancel_signal import CancelSignal
 from .connection import CONTROL_FD, WorkerConnection
+
+if TYPE_CHECKING:
+    from .._tasks.requests import Pending
+    from .requests import WorkerRequests
 
 
 class WorkerContext:
@@ -33,7 +37,7 @@ class WorkerContext:
         on_credit: called, by task id, when a coroutine task has been given credit; maybe in the signal handler.
     """
 
-    __slots__ = ("connection", "credit", "flushes", "on_credit", "signal", "thread")
+    __slots__ = ("_requests", "connection", "credit", "flushes", "on_credit", "signal", "thread")
 
     def __init__(self, connection: WorkerConnection, signal: CancelSignal) -> None:
         self.connection = connection
@@ -42,6 +46,7 @@ class WorkerContext:
         self.credit: dict[int, int] = {}
         self.flushes: dict[int, Callable[[], object]] = {}
         self.on_credit: dict[int, Callable[[], object]] = {}
+        self._requests: WorkerRequests | None = None
         signal.handlers[frames.CREDIT] = self._on_credit
 
     def send(self, id: int, message: object) -> None:
@@ -61,6 +66,15 @@ class WorkerContext:
             return
         fd, table = shared_memory.write_block(packed.data, packed.buffers, self.connection.blocks)
         self.connection.report(id, frames.pack_report(id, table, frames.IN_SHARED), fd)
+
+    @property
+    def requests(self) -> WorkerRequests:
+        """What the tasks have asked of their scopes."""
+        if self._requests is None:
+            from .requests import WorkerRequests  # loaded with the first request
+
+            self._requests = WorkerRequests(self.connection, self.signal, self.thread)
+        return self._requests
 
     def wait_for_credit(self, id: int, used: int) -> None:
         """Wait until the parent has given the task more credit than it has used.
@@ -111,6 +125,19 @@ class WorkerTask(CurrentTask):
 
     def send(self, message: object) -> None:
         self.context.send(self.id, message)
+
+    def send_request(self, pending: Pending) -> None:
+        self.context.requests.send(self.id, self.name, pending)
+
+    def wait_for(self, pending: Pending) -> None:
+        if get_ident() != self.context.thread:
+            pending.lock.acquire()
+        else:
+            self.context.requests.wait(pending)
+
+    def withdraw(self, pending: Pending) -> None:
+        if self.context.requests.forget(pending) and not self.cancel_requested:
+            self.context.requests.send(self.id, self.name, pending.stop())
 
     def raise_cancelled(self) -> None:
         if get_ident() != self.context.thread:

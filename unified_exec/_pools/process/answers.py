@@ -16,6 +16,7 @@ from ...errors import WorkerCrashed
 from .decode_result import HERE, Decoding, decode_start_error
 from .requests import on_ask, on_offer
 from .start_retry import StartFailures
+from .task_requests import RequestReader
 from .worker import Worker
 from .worker_group import WorkerGroup
 
@@ -30,13 +31,14 @@ class AnswerReader:
     Settling a task runs the code of its scope, which may submit and cancel others, or end the pool.
     """
 
-    __slots__ = ("_buffer", "_decoding", "_group", "_learn", "_outcome_of", "_starts", "_view")
+    __slots__ = ("_buffer", "_decoding", "_group", "_learn", "_outcome_of", "_requests", "_starts", "_view")
 
     def __init__(self, group: WorkerGroup, starts: StartFailures, decoding: Decoding = HERE) -> None:
         self._group = group
         self._starts = starts
         self._decoding = decoding
         self._outcome_of = decoding.outcome_of
+        self._requests = RequestReader(group)
         self._learn = not group.kind.concurrent  # a coroutine's duration says little about its cost
         self._buffer = bytearray(frames.MESSAGE_MAX)
         self._view = memoryview(self._buffer)
@@ -125,6 +127,8 @@ class AnswerReader:
         stats = task.backend_data.entry.stats
         worker.load = worker.load - (stats.cost or 0.0) if worker.tasks else 0.0
         worker.stuck = False
+        if worker.blocked_by is not None:
+            self._requests.task_ended(worker)
         worker.answered_at = time.monotonic()
         if worker.cancel_timers and (timer := worker.cancel_timers.pop(id, None)) is not None:
             timer.cancel()
@@ -174,5 +178,7 @@ class AnswerReader:
             passing.dropped(event.token, worker)
         elif type(event) is protocol.Here:
             worker.found = time.monotonic(), bytes(event.payload)
+        elif type(event) is protocol.TaskAsks:
+            self._requests.read(worker, event, fd)
         elif type(event) is protocol.StartFailed:
             self._starts.refused(worker, decode_start_error(event.error))

@@ -81,6 +81,8 @@ class Dispatcher:
 
     def pump(self) -> None:
         """Send queued tasks while there is room for them, and get another worker for the rest."""
+        if self.group.unblocked:
+            self.group.unblocked = self._registry.retire_surplus(self.group)
         if self._queue.length:
             if self._credentials is not None and self._credentials.have_changed():
                 self._retire_foreign()

@@ -51,6 +51,8 @@ class Worker:
         found: what it has answered to `ask_where`, and when; JSON.
         shares: the shared objects and channels that it has, by token.
         reaped: its process was reaped and our descriptors are closed.
+        blocked_at: when it began to wait for the answer to a request, and runs nothing else meanwhile.
+        blocked_by: the number of that request.
         start_timer: kills it if it does not become a worker; ``None`` once it is up.
         knowledge: what it knows of the program beyond its functions.
     """
@@ -58,6 +60,8 @@ class Worker:
     __slots__ = (
         "__weakref__",
         "answered_at",
+        "blocked_at",
+        "blocked_by",
         "blocks",
         "cancel_timers",
         "child",
@@ -93,6 +97,8 @@ class Worker:
         self.killed_for: Task | None = None
         self.detail: str | None = None
         self.found: tuple[float, bytes] | None = None
+        self.blocked_at: float | None = None
+        self.blocked_by: int | None = None
         self.reaped = False
         self.ends_with_program = False
         self.mailbox_closed = False
@@ -185,7 +191,7 @@ class Worker:
             except OSError as exc:
                 if not is_full(exc):
                     raise
-                self.signal()  # so that it reads its full mailbox
+                self.signal()
                 return False
             self.shares[shared_object.token] = weakref.ref(shared_object)
             shared_object.holders.add(self)
@@ -195,11 +201,8 @@ class Worker:
         """Let the worker forget a shared object; in any thread."""
         if not self.reaped:
             self.shares.pop(token, None)
-            try:
-                self.child.control.send(frames.pack_payload(frames.DROP, token))
-            except OSError:
-                return  # full, or over: the memory goes with the worker
-            self.signal()
+            if self.post(frames.pack_payload(frames.DROP, token)):  # else the memory goes with the worker
+                self.signal()
 
     def take_back(self) -> list[Task]:
         """Take back every task the worker has not claimed; it will never start there."""
@@ -256,27 +259,28 @@ class Worker:
             raise ProtocolError("an answer in shared memory came without it")
         return shared_memory.read_block(fd, event.payload, blocks=self.blocks)
 
+    def post(self, message: bytes, fd: int | None = None) -> bool:
+        """Put a message into the mailbox; ``False`` if that is full for now. If the worker is gone, that is noticed."""
+        try:
+            self.child.control.sendmsg([message], fd_message(fd) if fd is not None else ())
+        except OSError as exc:
+            if is_full(exc):
+                self.signal()  # so that it reads
+                return False
+        return True
+
     # -- cancelling and ending
 
     def request_cancel(self, id: int, reason: str | None) -> bool:
         """Put a cancellation into the mailbox and signal it; ``False`` if the mailbox is full for now."""
-        try:
-            self.child.control.send(frames.pack_id(frames.CANCEL, id, reason))
-        except OSError as exc:
-            if is_full(exc):
-                self.signal()
-                return False
-            # Otherwise it reads no more, or has died: its exit is noticed, or the grace ends.
+        if not self.post(frames.pack_id(frames.CANCEL, id, reason)):
+            return False
         self.signal()
         return True
 
     def give_credit(self, id: int, count: int) -> None:
         """Allow a task `count` more messages; 0 asks for what it has gathered."""
-        try:
-            self.child.control.send(frames.pack_credit(id, count))
-        except OSError:
-            return  # its exit will be noticed
-        if not count:
+        if self.post(frames.pack_credit(id, count)) and not count:
             self.signal()
 
     def signal(self) -> None:
@@ -284,10 +288,8 @@ class Worker:
         if not self.reaped:
             try:
                 cancel_signal.send(self.pid)
-            except ProcessLookupError:
-                pass  # it has just died: its exit will be noticed
-            except PermissionError:
-                pass  # this process has changed its user: the worker is killed through its lifeline after the grace
+            except (ProcessLookupError, PermissionError):
+                pass  # it has just died, or this process has changed its user: then the lifeline kills it
 
     def dismiss(self) -> None:
         """Let it exit when it has done what it claimed."""

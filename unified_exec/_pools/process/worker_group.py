@@ -17,6 +17,9 @@ from ..._worker.settings import WorkerKind
 from .loop_block_cache import LoopBlockCache
 from .worker import Worker
 
+BLOCKED = 0.01
+"""Seconds for which all workers must have waited for replies until one more is started, which takes longer."""
+
 
 class WorkerGroup:
     """Workers, and a queue of tasks for them.
@@ -29,9 +32,10 @@ class WorkerGroup:
         workers: all workers of the group.
         idle: those without a task; the newest last, so that the oldest may reach their idle timeout.
         blocks: shared memory for large arguments.
+        unblocked: workers that all waited for replies may have had help from one more, which is too many now.
     """
 
-    __slots__ = ("adapter", "blocks", "idle", "kind", "pump", "queue", "workers")
+    __slots__ = ("adapter", "blocks", "idle", "kind", "pump", "queue", "unblocked", "workers")
 
     def __init__(self, adapter: LoopAdapter, kind: WorkerKind, pump: Callable[[], object]) -> None:
         self.adapter = adapter
@@ -41,6 +45,7 @@ class WorkerGroup:
         self.workers: list[Worker] = []
         self.idle: list[Worker] = []
         self.blocks = LoopBlockCache(adapter)
+        self.unblocked = False
 
     def attach(self, worker: Worker) -> None:
         """Add a worker. The caller watches its descriptors."""
@@ -73,6 +78,11 @@ class WorkerGroup:
     def has_tasks(self) -> bool:
         """Tell whether tasks wait or run here. Certain in the loop's own thread only."""
         return bool(self.queue.length) or any(worker.tasks for worker in self.workers)
+
+    def is_blocked(self) -> bool:
+        """Tell whether every worker has waited for the answer to a request for a while, and runs nothing else."""
+        latest = time.monotonic() - BLOCKED / 2
+        return all(worker.blocked_at is not None and worker.blocked_at <= latest for worker in self.workers)
 
     def has_worker_up(self) -> bool:
         return any(worker.connection.state is protocol.UP for worker in self.workers)

@@ -108,7 +108,7 @@ class WorkerRegistry(Generic[L]):
             raise WorkerStartError("its pool was closed")
         with self._lock:
             self._sweep()
-            if group.workers and self._lent(group.kind) >= self.spec.max_workers:
+            if group.workers and self._lent(group.kind) >= self.spec.max_workers and not group.is_blocked():
                 if group not in self._waiting:
                     self._waiting.append(group)
                 self._ask_others(group)
@@ -158,7 +158,31 @@ class WorkerRegistry(Generic[L]):
         return sum(1 for worker in self.workers if worker.kind is kind and worker not in self._free)
 
     def _too_many(self, kind: WorkerKind) -> bool:
-        return len(self.workers) > self.spec.max_workers and self._lent(kind) > self.spec.max_workers
+        return len(self.workers) > self.spec.max_workers and self._surplus(kind) > 0
+
+    def _surplus(self, kind: WorkerKind) -> int:
+        """How many workers of a kind are too many. Those that are leaving or wait for replies do not count."""
+        lent = [worker for worker in self.workers if worker.kind is kind and worker not in self._free]
+        at_work = sum(1 for worker in lent if worker.connection.open and worker.blocked_at is None)
+        return at_work - self.spec.max_workers
+
+    def retire_surplus(self, group: WorkerGroup) -> bool:
+        """Take idle workers from a group that were started while all others waited for replies. One of them is kept as
+        the spare: the next such wait may come soon.
+
+        Returns:
+            whether there are still too many, which are busy.
+        """
+        surplus = self._surplus(group.kind)
+        idle = group.idle[::-1][: max(0, surplus)]
+        for worker in idle:
+            if any(spare.kind is group.kind for spare in self._free):
+                group.idle.remove(worker)
+                worker.dismiss()
+            else:
+                group.detach(worker)
+                self._set_free(worker)
+        return surplus > len(idle)
 
     def wants_workers_of(self, group: WorkerGroup) -> bool:
         """Tell whether a group, which has idle workers, has to give them back."""

@@ -14,6 +14,7 @@ from ..._tasks import events
 from ..._tasks.current import CurrentTask, consists_of, current
 from ..._tasks.inner_loops import cancellations
 from ..._tasks.loaded import loaded
+from ..._tasks.requests import LocalRequest, Pending
 from ..._tasks.task import Task
 from ..._tasks.types import CANCELLED, Outcome
 from ...errors import Cancelled
@@ -22,6 +23,11 @@ from .queues import QUEUED, RUNNING, LaneQueue, NestedCalls
 
 if TYPE_CHECKING:
     import anyio
+
+    from ..._tasks.requests import Request
+
+CHECK_LOOP = 1.0
+"""Seconds after which a thread that waits for the event loop checks that it has not ended."""
 
 
 class CallLane(LaneQueue):
@@ -75,6 +81,7 @@ class ThreadCall(CurrentTask):
     )
 
     holds_thread = True
+    asked_by: Request | None = property(lambda self: self.task and self.task.asked_by)  # type: ignore[assignment]
 
     def __init__(self, task: Task, lane: CallLane) -> None:
         self.id = task.id
@@ -101,6 +108,24 @@ class ThreadCall(CurrentTask):
         task = self.task
         if task is not None:
             self.lane.adapter.call_threadsafe(_pass_on, task, message)
+
+    def send_request(self, pending: Pending) -> None:
+        task = self.task
+        if task is None:
+            what = "was abandoned" if self.cancel_requested else "has ended"
+            raise RuntimeError(f"task {self.name!r} {what}: nothing can be asked of its scope")
+        request = LocalRequest(pending, copy_context())
+        if not self.lane.adapter.call_threadsafe(task.on_request, request):
+            raise RuntimeError(f"the event loop of task {self.name!r} has ended")
+
+    def wait_for(self, pending: Pending) -> None:
+        while not pending.lock.acquire(True, CHECK_LOOP):
+            if self.lane.adapter.ended():
+                raise RuntimeError(f"the event loop of task {self.name!r} has ended")
+
+    def withdraw(self, pending: Pending) -> None:
+        if pending.found is None and not self.cancel_requested:
+            self.send_request(pending.stop())
 
     def is_running(self, task: Task) -> bool:
         return self.state == RUNNING

@@ -6,7 +6,7 @@ import os
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
-from ..._wire import frames
+from ..._wire import block_layout
 from ..._wire.pickling import codec
 from ..._wire.pickling.c_pickle import PROTOCOL, dumps, marked
 from ..._wire.pickling.shared_refs import ByDescriptors, pickled_here
@@ -81,9 +81,9 @@ def pack(item: object) -> PackedItem:
         _announce(brings)
     if not packed.buffers:
         return PackedItem(packed.data, brings=brings)
-    table, offsets, total = frames.shared_layout(len(packed.data), [view.nbytes for view in packed.buffers])
+    table, offsets, total = block_layout.shared_layout(len(packed.data), [view.nbytes for view in packed.buffers])
     head = _TABLE.pack(len(table)) + table
-    head += bytes(-len(head) % frames.ALIGN)
+    head += bytes(-len(head) % block_layout.ALIGN)
     parts: list[bytes | memoryview] = [head]
     at = 0
     whole: list[bytes | memoryview] = [packed.data, *packed.buffers]
@@ -123,8 +123,8 @@ def unpack(data: bytes | bytearray, state: int) -> Any:
         return codec.decode(data, (), "the item of a channel")
     (length,) = _TABLE.unpack_from(data)
     view = memoryview(data)
-    offsets, sizes = frames.read_layout(view[_TABLE.size : _TABLE.size + length])
-    begin = -(-(_TABLE.size + length) // frames.ALIGN) * frames.ALIGN
+    offsets, sizes = block_layout.read_layout(view[_TABLE.size : _TABLE.size + length])
+    begin = -(-(_TABLE.size + length) // block_layout.ALIGN) * block_layout.ALIGN
     first, *others = (view[begin + at : begin + at + size] for at, size in zip(offsets, sizes, strict=True))
     return codec.decode(first, others, "the item of a channel")
 

@@ -1,0 +1,158 @@
+"""Requests of the tasks of one group: handed to the scope of each task, answered in the mailbox of its worker."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+from typing import Any
+
+from ..._loops.adapter import call_later_apart
+from ..._platform import shared_memory
+from ..._tasks.requests import STOP, Request
+from ..._tasks.types import Outcome
+from ..._wire import frames, protocol
+from ..._wire.errors.encode import encode_error
+from ..._wire.pickling import codec, globals_sent
+from ..._wire.pickling.shared_refs import pickled_here
+from ...errors import SerializationError
+from .worker import Worker
+from .worker_group import BLOCKED, WorkerGroup
+
+POST_AGAIN = 0.005
+"""Seconds until a reply that found the worker's mailbox full is sent again."""
+
+
+class WorkerRequest(Request):
+    """A request of a task in a worker.
+
+    Args:
+        reader: what has received it.
+        worker: where the task runs.
+        asked: the message.
+        call: verb, function, arguments and options.
+    """
+
+    __slots__ = ("_flags", "_reader", "_worker", "cancelled_by_itself")
+
+    def __init__(self, reader: RequestReader, worker: Worker, asked: protocol.TaskAsks, call: Any) -> None:
+        super().__init__(asked.number, *call)
+        self._reader = reader
+        self._worker = worker
+        self._flags = asked.flags
+        at_loop = asked.flags & frames.AT_LOOP != 0
+        self.cancelled_by_itself = at_loop or not asked.flags & frames.RING
+        self.waits = not at_loop
+
+    def answer(self, outcome: Outcome[Any]) -> None:
+        self._reader.reply(self._worker, self.number, self._flags, self.name(), outcome)
+
+    def name(self) -> str:
+        return getattr(self.fn, "__qualname__", None) or "the function"
+
+
+class RequestReader:
+    """Reads the requests of one group's workers and sends the replies.
+
+    A worker that waits for a reply runs nothing else. What it was sent ahead is taken back, and if all workers of the
+    group wait, one more may be started: what they wait for may be a task that waits for a worker.
+    """
+
+    __slots__ = ("_group",)
+
+    def __init__(self, group: WorkerGroup) -> None:
+        self._group = group
+
+    def read(self, worker: Worker, asked: protocol.TaskAsks, fd: int | None) -> None:
+        """Hand a request to the scope of its task.
+
+        Raises:
+            ProtocolError: the worker promised a block and sent none.
+        """
+        number, flags = asked.number, asked.flags
+        content, buffers = worker.payload(asked, fd)
+        if flags & frames.BLOCKS:
+            self._block(worker, number)
+        task = worker.tasks.get(asked.id)
+        try:
+            if task is None:
+                raise RuntimeError("the task has ended: nothing can be asked of its scope")
+            call: Any = codec.decode(content, buffers, "what the task asks of its scope")
+            request = WorkerRequest(self, worker, asked, call)
+            if request.verb == STOP:
+                self._unblock(worker, request.args[0])
+        except Exception as error:
+            self.reply(worker, number, flags, "", Outcome(error=error))
+        else:
+            task.on_request(request)
+
+    def reply(self, worker: Worker, number: int, flags: int, name: str, outcome: Outcome[Any]) -> None:
+        """Send the answer to a request, which must fit through the mailbox: large ones in shared memory."""
+        if worker.reaped:
+            return
+        met = pickled_here()
+        met.clear()
+        kind, data, buffers, flag = _encoded(name, outcome)
+        shares = met[:]
+        met.clear()
+        fd = None
+        if buffers or len(data) > frames.INLINE_MAX:
+            try:
+                fd, data = shared_memory.write_block(data, buffers)
+                flag |= frames.IN_SHARED
+            except (OSError, MemoryError) as exc:
+                why = SerializationError(f"the result of {name}()", f"no shared memory for {len(data)} bytes: {exc}")
+                kind, data, flag = frames.ERROR, encode_error(why), 0
+        self._post(worker, number, flags, frames.pack_reply(number, kind, data, flag), fd, shares)
+
+    def _post(self, worker: Worker, number: int, flags: int, message: bytes, fd: int | None, shares: list[Any]) -> None:
+        if not worker.reaped:
+            sent = worker.send_shares(shares) and worker.post(message, fd)
+            if not sent:
+                again = partial(self._post, worker, number, flags, message, fd, shares)
+                self._group.adapter.call_later(POST_AGAIN, again)
+                return
+            if flags & frames.RING:
+                worker.signal()
+            if flags & frames.BLOCKS:
+                self._unblock(worker, number)
+        if fd is not None:
+            os.close(fd)
+
+    def _block(self, worker: Worker, number: int) -> None:
+        worker.blocked_at = time.monotonic()
+        worker.blocked_by = number
+        worker.stuck = True  # nothing is sent there
+        self._group.recall(worker)
+        call_later_apart(self._group.adapter, BLOCKED, self._group.pump)
+        self._group.adapter.call_soon(self._group.pump)
+
+    def task_ended(self, worker: Worker) -> None:
+        """Note that a worker has answered the task that waited."""
+        if worker.blocked_by is not None:
+            self._unblock(worker, worker.blocked_by)
+
+    def _unblock(self, worker: Worker, number: int) -> None:
+        if worker.blocked_by == number:  # else it has given up that request, and waits for another
+            worker.blocked_at = worker.blocked_by = None
+            worker.stuck = False
+            self._group.unblocked = True
+            self._group.adapter.call_soon(self._group.pump)
+
+
+def _encoded(name: str, outcome: Outcome[Any]) -> tuple[int, bytes, Any, int]:
+    """Return outcome kind, payload, buffers and flags."""
+    if outcome.cancelled:
+        return frames.STOPPED, b"", (), 0
+    error = outcome.error
+    if error is None:
+        try:
+            packed = codec.encode_args((outcome.unwrap(),))
+            if not packed.needs:
+                return frames.VALUE, packed.data, packed.buffers, 0
+            return frames.VALUE, globals_sent.encode_alone(outcome.unwrap()), (), frames.WITH_GLOBALS
+        except SerializationError as exc:
+            error = SerializationError(f"the result of {name}()", exc.why, exc.hint)
+        except Exception as exc:
+            error = exc
+    return frames.ERROR, encode_error(error), (), 0

@@ -1,0 +1,248 @@
+"""The way back: code in a thread or process task calls functions on the event loop of the scope that it belongs to.
+
+As in `anyio.from_thread`, ``run`` takes a coroutine function and ``run_sync`` a plain one; both block the calling
+thread. The functions run in the scope of the task: in the process, in the thread and on the loop of the code that has
+spawned it, where they may use everything that is there, and spawn more tasks. In a task of a nested scope that is the
+nested scope. The event loop of a `SyncTaskScope` runs in a thread of its own, so the functions run in that thread.
+
+Arguments and results are pickled on the way to and from a process. The exception of the function is raised by the call.
+If the task is cancelled, or its deadline passes, the function is cancelled. A task may wait at the same time for a task
+that its function has spawned: a pool whose workers all wait starts one more. 64 tasks may wait for each other so.
+
+Example::
+
+    import anyio
+    from unified_exec import TaskScope, from_task
+
+    prices = {"apple": 3}
+
+    async def look_up(name):
+        await anyio.sleep(0.01)  # asks a database, say
+        return prices[name]
+
+    def total(names):
+        return sum(from_task.run(look_up, name) for name in names)
+
+    async def main():
+        async with TaskScope() as scope:
+            print(await scope.spawn(total, ["apple", "apple"], on="process"))
+
+    anyio.run(main)
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ._tasks.current import current, on_event_loop
+from ._tasks.requests import CANCEL, RUN, RUN_SYNC, SPAWN, WAIT, Pending
+from .errors import Cancelled
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator
+    from typing import Any, Generic, TypeVar, TypeVarTuple, Unpack, overload
+
+    from ._scope.options import SpawnOptions
+    from ._tasks.current import CurrentTask
+
+    T = TypeVar("T")
+    Ts = TypeVarTuple("Ts")
+else:
+    T = object
+
+    class Generic:
+        __slots__ = ()
+
+        def __class_getitem__(cls, item: object) -> type:
+            return cls
+
+    def overload(fn: object) -> object:
+        return fn
+
+
+__all__ = ["SpawnedTask", "run", "run_async", "run_sync", "spawn"]
+
+
+def run(afn: Callable[[*Ts], Awaitable[T]], /, *args: *Ts) -> T:
+    """Call ``await afn(*args)`` on the event loop of the task's scope, wait for it and return its value.
+
+    Args:
+        afn: a coroutine function.
+        args: its positional arguments.
+
+    Raises:
+        Exception: what `afn` raised.
+        Cancelled: the task was requested to stop, and `afn` with it. A thread waits for its end, a process does not.
+        SerializationError: `afn`, an argument or the value cannot travel between the processes.
+        RecursionError: 64 tasks wait for each other in this way; the message names them.
+        RuntimeError: outside of a thread or process task, on an event loop, or after the end of the task.
+    """
+    return _block("run", RUN, afn, args)  # type: ignore[no-any-return]
+
+
+def run_sync(fn: Callable[[*Ts], T], /, *args: *Ts) -> T:
+    """Call ``fn(*args)``, a plain function, on the event loop of the task's scope and return its value.
+
+    It must not block. ``_sync`` is said of `fn` here, as in `anyio.from_thread`.
+
+    Args:
+        fn: a plain function.
+        args: its positional arguments.
+
+    Raises:
+        TypeError: `fn` returned an awaitable: use `run`.
+        Exception: as `run`.
+    """
+    return _block("run_sync", RUN_SYNC, fn, args)  # type: ignore[no-any-return]
+
+
+async def run_async(afn: Callable[[*Ts], Awaitable[T]], /, *args: *Ts) -> T:
+    """Like `run`, for coroutines: those that run in a worker process, and those of a task's own event loop.
+
+    On the event loop of the scope itself it awaits ``afn(*args)``. Cancelling the caller cancels `afn` and does not
+    wait for its end.
+
+    Raises:
+        TaskCancelled: `afn` was cancelled and the task was not.
+        Exception: as `run`.
+    """
+    task = _task("run_async")
+    if task.backend == "loop":
+        return await afn(*args)
+    return await _wait_async(task, RUN, afn, args)  # type: ignore[no-any-return]
+
+
+@overload
+def spawn(fn: Callable[[*Ts], Awaitable[T]], /, *args: *Ts, **options: Unpack[SpawnOptions]) -> SpawnedTask[T]: ...
+
+
+@overload
+def spawn(  # noqa: F811
+    fn: Callable[[*Ts], T], /, *args: *Ts, **options: Unpack[SpawnOptions]
+) -> SpawnedTask[T]: ...
+
+
+def spawn(  # type: ignore[misc]  # noqa: F811  # mypy: *args: *Ts "may" be an option
+    fn: Callable[..., Any], /, *args: Any, **options: Any
+) -> SpawnedTask[Any]:
+    """Spawn a task in the scope of this task, as `TaskScope.spawn` does; does not wait for it.
+
+    The new task belongs to the scope: it may outlive the task that has spawned it, and the scope's policy sees how it
+    ends.
+
+    Args:
+        fn: a coroutine function, or any callable.
+        args: its positional arguments.
+        options: those of `TaskScope.spawn`.
+
+    Raises:
+        Exception: as `TaskScope.spawn`. From a coroutine, which cannot wait for the scope here, what the scope refuses
+            is raised by the returned task and fails the scope.
+    """
+    task = _task("spawn")
+    if on_event_loop():
+        pending = Pending(SPAWN, fn, args, options, int)
+        task.send_request(pending)
+    else:
+        pending = Pending(SPAWN, fn, args, options)
+        _wait(task, pending)
+    return SpawnedTask(task, pending.number, getattr(fn, "__qualname__", repr(fn)))
+
+
+class SpawnedTask(Generic[T]):
+    """A task that `spawn` started from inside a task. It belongs to the task that spawned it, and cannot be pickled.
+
+    Attributes:
+        name: name of its function.
+    """
+
+    __slots__ = ("_number", "_task", "name")
+
+    def __init__(self, task: CurrentTask, number: int, name: str) -> None:
+        self._task = task
+        self._number = number
+        self.name = name
+
+    def result(self) -> T:
+        """Block until the task has ended and return its value.
+
+        Raises:
+            TaskCancelled: it was cancelled.
+            Exception: the task's own exception.
+        """
+        _refuse_on_loop("SpawnedTask.result", "await the task")
+        return _wait(self._task, Pending(WAIT, None, (self._number,)))  # type: ignore[no-any-return]
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        """Wait for the end of the task, in a coroutine; raises as `result`."""
+        return _wait_async(self._task, WAIT, None, (self._number,)).__await__()
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Request the task to stop; does not wait for its end."""
+        self._task.send_request(Pending(CANCEL, None, (self._number,), reason))
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{self!r} belongs to the task that has spawned it: send its result instead")
+
+    def __repr__(self) -> str:
+        return f"<SpawnedTask {self.name!r}>"
+
+
+def _task(verb: str) -> CurrentTask:
+    task = current.get()
+    if task is None:
+        raise RuntimeError(f"from_task.{verb}() works inside a task only: start this function with scope.spawn(...)")
+    return task
+
+
+def _refuse_on_loop(call: str, instead: str) -> None:
+    if on_event_loop():
+        raise RuntimeError(f"{call}() would block the event loop; {instead}")
+
+
+def _block(verb: str, kind: int, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    task = _task(verb)
+    _refuse_on_loop(f"from_task.{verb}", "use `await from_task.run_async(...)` in a coroutine")
+    return _wait(task, Pending(kind, fn, args))
+
+
+def _wait(task: CurrentTask, pending: Pending) -> Any:
+    try:
+        task.send_request(pending)
+        task.wait_for(pending)
+    except BaseException:
+        task.withdraw(pending)
+        raise
+    return _result(task, pending)
+
+
+async def _wait_async(task: CurrentTask, verb: int, fn: Any, args: tuple[Any, ...]) -> Any:
+    from ._loops.current import current_adapter
+
+    adapter = current_adapter()
+    waiter = adapter.waiter()
+    pending = Pending(verb, fn, args, wake=partial(adapter.call_threadsafe, waiter.wake))
+    try:
+        task.send_request(pending)
+        await waiter
+    except BaseException:
+        task.withdraw(pending)
+        raise
+    return _result(task, pending)
+
+
+def _result(task: CurrentTask, pending: Pending) -> Any:
+    assert pending.found is not None
+    outcome = pending.found()
+    pending.found = None
+    try:
+        if not outcome.cancelled:
+            return outcome.unwrap()
+        if task.is_cancelled():
+            raise Cancelled(task.reason)
+        from ._handles.cancelled import TaskCancelled
+
+        raise TaskCancelled(getattr(pending.fn, "__qualname__", "from_task"), "its function was cancelled on the loop")
+    finally:
+        del outcome, pending, task  # no cycle from the error over its traceback to this frame
