@@ -139,4 +139,25 @@ COMMUNICATION = (
         new="",
         tests=(f"{ENDS}::test_the_death_of_its_process_ends_a_send_end",),
     ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="a slot of one item whose number is given back is marked empty",
+        file="_sync/channels/slots.py",
+        old="            words[header] = EMPTY\n            os.write(fds[1], record)\n",
+        new="            os.write(fds[1], record)\n",
+        tests=(DEATHS, LIVING),
+        only="receive_one",
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="a slot of one item is filled before its number is passed on",
+        file="_sync/channels/slots.py",
+        old='            number = int.from_bytes(record, "little")\n            at, header',
+        new="            os.write(fds[3], record)\n"
+        '            number = int.from_bytes(record, "little")\n            at, header',
+        tests=(DEATHS, LIVING),
+        only="send_one",
+    ),
 )

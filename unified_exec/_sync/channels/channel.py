@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 
+from ..._tasks.current import current
 from ...errors import ChannelClosed
 from ..shared.calls import TURNS, check_cancelled, end_of, give_turn
 from ..shared.sleepers import refuse_on_loop
@@ -137,11 +138,12 @@ class Channel(ChannelCore, Generic[T]):
         If the caller is cancelled, the item was not sent.
         """
         form = self._form
-        form.turns += 1
-        if form.turns > TURNS:
-            form.turns = 0
+        form.sends += 1
+        if form.sends > TURNS:
+            form.sends = 0
             await give_turn()
-        if not self._form.try_send(item):
+            form = self._form
+        if not form.try_send(item):
             await self._send(item, timeout)
 
     async def receive(self, *, timeout: float | None = None) -> T:
@@ -157,11 +159,12 @@ class Channel(ChannelCore, Generic[T]):
         If the caller is cancelled, nothing was received.
         """
         form = self._form
-        form.turns += 1
-        if form.turns > TURNS:
-            form.turns = 0
+        form.receives += 1
+        if form.receives > TURNS:
+            form.receives = 0
             await give_turn()
-        item = self._form.try_receive()
+            form = self._form
+        item = form.try_receive()
         if item is NOTHING:
             item = await self._receive(timeout)
         return item  # type: ignore[no-any-return]
@@ -244,7 +247,9 @@ class Channel(ChannelCore, Generic[T]):
             Cancelled: the task was requested to stop. The item was not sent.
             RuntimeError: it would block the event loop that runs in this thread.
         """
-        check_cancelled()
+        task = current.get()
+        if task is not None and task.cancel_requested:
+            task.raise_cancelled()
         if self._form.try_send(item):
             return
         end = end_of(timeout)
@@ -264,7 +269,9 @@ class Channel(ChannelCore, Generic[T]):
             Cancelled: the task was requested to stop. Nothing was received.
             RuntimeError: it would block the event loop that runs in this thread.
         """
-        check_cancelled()
+        task = current.get()
+        if task is not None and task.cancel_requested:
+            task.raise_cancelled()
         item = self._form.try_receive()
         if item is not NOTHING:
             return item  # type: ignore[no-any-return]

@@ -31,10 +31,23 @@ class LocalForm:
         capacity: the most items it holds; 0 once it is closed or has moved, so that a send looks no further.
         closed: it takes no more items.
         moved: the channel has taken its shared form; code that meets this looks at the channel again.
-        turns: operations of coroutines since the last one that gave the loop a turn.
+        sends: how often coroutines have sent since one of them gave the loop a turn.
+        receives: the same for `receive`.
     """
 
-    __slots__ = ("_items", "_late", "_lock", "_mover", "_receivers", "_senders", "capacity", "closed", "moved", "turns")
+    __slots__ = (
+        "_items",
+        "_late",
+        "_lock",
+        "_mover",
+        "_receivers",
+        "_senders",
+        "capacity",
+        "closed",
+        "moved",
+        "receives",
+        "sends",
+    )
 
     lost = 0
 
@@ -42,7 +55,7 @@ class LocalForm:
         self.capacity = capacity
         self.closed = self.moved = False
         self._mover = 0
-        self.turns = 0
+        self.sends = self.receives = 0
         self._items: deque[Any] = deque()
         self._lock = allocate_lock()
         self._late: deque[Callable[[], object]] = deque()  # what finalizers want done; see `do_late`

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 from _thread import get_ident
 from collections import deque
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from weakref import WeakSet, finalize, ref
 from ..._loops.current import current_adapter
 from ..._tasks.current import current, sleepers
 from ..shared import seats
-from ..shared.bells import Bell, close_all, sleep, thread_bell
+from ..shared.bells import Bell, close_all, poll_of, sleep, thread_bell
 from ..shared.pipes import waiting
 from ..shared.travel import SharedFormBase
 from .memory import ChannelMemory
@@ -64,14 +63,13 @@ class SharedForm(Slots, SharedFormBase):
         """
         task = current.get()
         bell: Bell | None = None
-        poll = select.poll()
-        poll.register(self.memory.fds[0 if sending else 2], select.POLLIN)
-        if not self.closed:
-            poll.register(self.memory.fds[5], select.POLLIN)
+        fds = (self.memory.fds[0 if sending else 2], *([] if self.closed else [self.memory.fds[5]]))
         if task is not None:
             bell = thread_bell()
-            poll.register(bell.fds[0], select.POLLIN)
+            poll = bell.poll(*fds)
             sleepers[bell] = task
+        else:
+            poll = poll_of(*fds)
         try:
             pause = _DRAINING if self.closed else LOOK
             while not sleep(poll, task, deadline, pause):

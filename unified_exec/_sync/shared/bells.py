@@ -10,7 +10,10 @@ from weakref import finalize
 
 from ..._tasks.current import CurrentTask, Sleeper
 
-__all__ = ["Bell", "close_all", "sleep", "thread_bell"]
+__all__ = ["Bell", "close_all", "poll_of", "sleep", "thread_bell"]
+
+
+_POLLS_MAX = 64
 
 
 def sleep(poll: select.poll, task: CurrentTask | None, deadline: float | None, pause: float) -> bool:
@@ -32,24 +35,47 @@ def sleep(poll: select.poll, task: CurrentTask | None, deadline: float | None, p
     return bool(found)
 
 
+def poll_of(*fds: int) -> select.poll:
+    """Return what waits for these descriptors."""
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return poll
+
+
 class Bell(Sleeper):
     """Wakes a thread out of `poll`; each thread has one."""
 
-    __slots__ = ("__weakref__", "fds")
+    __slots__ = ("__weakref__", "_polls", "_rung", "fds")
 
     def __init__(self) -> None:
         self.fds = os.pipe()
         for fd in self.fds:
             os.set_blocking(fd, False)
+        self._rung = False
+        self._polls: dict[tuple[int, ...], select.poll] = {}
         finalize(self, close_all, self.fds).atexit = False
 
+    def poll(self, *fds: int) -> select.poll:
+        """Return what waits for these descriptors, and for the bell. For the thread of the bell."""
+        found = self._polls.get(fds)
+        if found is None:
+            if len(self._polls) >= _POLLS_MAX:
+                self._polls.clear()
+            found = self._polls[fds] = poll_of(*fds, self.fds[0])
+        return found
+
     def interrupt(self) -> None:
+        self._rung = True
         try:
             os.write(self.fds[1], b"x")
         except OSError:
             pass  # it has rung already
 
     def silence(self) -> None:
+        if not self._rung:
+            return
+        self._rung = False
         try:
             while os.read(self.fds[0], 64):
                 pass
