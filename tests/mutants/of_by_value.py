@@ -24,13 +24,6 @@ ONE_HOME = (
         f"{GLOBALS}::test_a_first_arrival_does_not_replace_what_was_set_there",
     ),
     _mutant(
-        "a value that arrives for the first time does not replace what was set, by the model",
-        HOMES,
-        "        if not known and name in self.names:\n            return",
-        "        if not known and name in self.names and data is not None:\n            return",
-        MODEL,
-    ),
-    _mutant(
         "an older value does not replace a newer one",
         HOMES,
         "        if known >= version:",
@@ -44,13 +37,6 @@ ONE_HOME = (
         "        obj = identity.living(known)\n        if obj is not None:\n            return obj\n",
         "        pass\n",
         f"{GLOBALS}::test_an_object_that_was_made_before_its_class_was_defined_anew_keeps_its_class",
-    ),
-    _mutant(
-        "a definition is in its place before it gets its state",
-        HOMES,
-        '    if home is not None and "." not in path:\n        home.names[path] = obj\n',
-        "",
-        f"{GLOBALS}::test_circles_of_functions_classes_and_instances",
     ),
     _mutant(
         "each replaced main module keeps a home of its own",

@@ -43,6 +43,11 @@ def greet_nested(conn: Any) -> str:
         return scope.spawn(greet, conn, "nested", on="process").result()
 
 
+def timeout_of(sock: socket.socket) -> float | None:
+    with sock:
+        return sock.gettimeout()
+
+
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
@@ -89,11 +94,12 @@ async def test_a_connection_and_a_socket_travel_with_the_call_and_may_be_closed_
 @pytest.mark.asyncio
 async def test_the_descriptor_of_an_argument_is_closed_with_it_on_both_sides() -> None:
     async with TaskScope() as scope:
+        await scope.spawn(descriptors, on="process")
         before = descriptors(), await scope.spawn(descriptors, on="process")
         here, there = socket.socketpair()
         with here, there:
             for _ in range(20):
-                await scope.spawn(repr, there, on="process")
+                await scope.spawn(socket.socket.close, there, on="process")
             await scope.spawn(abs, there.fileno(), on="process")
         assert (descriptors(), await scope.spawn(descriptors, on="process")) == before
 
@@ -104,7 +110,7 @@ async def test_a_socket_keeps_its_timeout() -> None:
     with here, there:
         for timeout in (None, 7.5, 0.0):
             there.settimeout(timeout)
-            assert await call(socket.socket.gettimeout, there, on="process") == timeout
+            assert await call(timeout_of, there, on="process") == timeout
 
 
 @pytest.mark.fresh_pool
