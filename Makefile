@@ -21,7 +21,8 @@ BIN := $(VENV)/Scripts
 else
 BIN := $(VENV)/bin
 endif
-PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq
+# A module is compiled when it is first imported: of what is installed, most never is.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 
 # Import times are part of what is tested, so compiled modules are kept, whatever the shell says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -46,7 +47,7 @@ help:
 	@echo "make install all that test, lint and docs need, so that they can run at the same time"
 	@echo "make clean   remove the environment and everything built"
 
-install: $(VENV)/.stamp-test $(VENV)/.stamp-lint $(VENV)/.stamp-docs
+install: $(VENV)/.stamp-install
 
 demo: $(VENV)/.stamp-demo
 	@$(BIN)/python -m unified_exec demo $(ARGS)
@@ -144,3 +145,9 @@ $(VENV)/.stamp-test $(VENV)/.stamp-lint $(VENV)/.stamp-docs $(VENV)/.stamp-packa
 	@echo "== installing unified-exec and what '$(patsubst .stamp-%,%,$(notdir $@))' needs"
 	@$(PIP) -e . --group $(patsubst .stamp-%,%,$(notdir $@))
 	@touch $@
+
+# One run for all three: pip resolves once, and none of them installs anything later.
+$(VENV)/.stamp-install: pyproject.toml $(VENV)/.stamp-python
+	@echo "== installing unified-exec and what test, lint and docs need"
+	@$(PIP) -e . --group dev
+	@touch $(VENV)/.stamp-test $(VENV)/.stamp-lint $(VENV)/.stamp-docs $@
