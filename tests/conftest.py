@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
 import inspect
 import signal
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Callable, Container, Generator, Hashable, Iterator
 from typing import Any
@@ -51,6 +53,7 @@ _failed = pytest.StashKey[bool]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--every-loop", action="store_true", help="run every async test on every event loop")
+    parser.addoption("--usual-loops", action="store_true", help="run tests marked `one_loop` on asyncio and on trio")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -89,11 +92,35 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where files run at the same time (pytest-xdist), begin with those that take longest."""
+    """Choose the loop of `one_loop` tests. Where files run at the same time, begin with those that take longest."""
+    chosen = [item for item in items if _runs_on_its_loop(item)]
+    if len(chosen) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+        items[:] = chosen
     if hasattr(config, "workerinput"):
         tests = Counter(item.path for item in items)
         waits = {path: str(path).endswith(WAIT_MOST) for path in tests}
         items.sort(key=lambda item: (not waits[item.path], -tests[item.path], str(item.path)))
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: the garbage collector need not go through it after each test."""
+    gc.collect()
+    gc.freeze()
+
+
+def _runs_on_its_loop(item: pytest.Item) -> bool:
+    """False for a case of a `one_loop` test that runs on another loop: half of the cases run on each usual loop."""
+    options = item.config.option
+    if options.every_loop or options.usual_loops or any("[" in path for path in item.config.args):
+        return True
+    if not item.get_closest_marker("one_loop") or item.get_closest_marker("every_loop"):
+        return True
+    test, _, case = item.nodeid.partition("[")
+    parts = case.rstrip("]").split("-")
+    loop = next((part for part in parts if part in USUAL), None)
+    rest = "-".join(part for part in parts if part != loop)
+    return loop is None or loop == USUAL[zlib.crc32(f"{test}[{rest}]".encode()) % len(USUAL)]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -27,11 +27,17 @@ MOST = 5
 
 def of_mappings(sizes: Container[int]) -> list[str]:
     """For each open `mmap` that takes so many bytes of addresses, the way to what keeps it alive."""
-    blocks = [thing for thing in gc.get_objects() if isinstance(thing, mmap) and _addresses(thing) in sizes]
-    if not blocks:
-        return ["by what Python cannot see, or by what has gone in this moment: no mmap object has its size"]
-    heap = Heap()
-    return [heap.way_out(block) for block in blocks[:MOST]]
+    frozen = gc.get_freeze_count()
+    gc.unfreeze()  # what was there before the tests may hold things too
+    try:
+        blocks = [thing for thing in gc.get_objects() if isinstance(thing, mmap) and _addresses(thing) in sizes]
+        if not blocks:
+            return ["by what Python cannot see, or by what has gone in this moment: no mmap object has its size"]
+        heap = Heap()
+        return [heap.way_out(block) for block in blocks[:MOST]]
+    finally:
+        if frozen:
+            gc.freeze()
 
 
 def _addresses(block: mmap) -> int:

@@ -10,6 +10,8 @@ import pytest
 from tests.faults import tasks
 from unified_exec import Collect, RemoteError, SerializationError, TaskScope
 
+pytestmark = pytest.mark.one_loop
+
 
 class OtherArguments(Exception):
     """Its constructor takes other arguments than end up in `args`."""

@@ -9,6 +9,8 @@ import pytest
 from tests.faults import tasks
 from unified_exec import Collect, ProcessPool, RemoteError, SerializationError, TaskScope, WorkerCrashed
 
+pytestmark = pytest.mark.one_loop
+
 PICKLED = (ValueError, SerializationError)
 # What happens (in the worker, where the parent itself would die of it), and what may become of the task.
 FAULTS: dict[str, tuple[type[BaseException], ...]] = {

@@ -10,7 +10,10 @@ import psutil
 import pytest
 
 from tests.faults import tasks
+from tests.profiles import examples
 from unified_exec import Collect, ProcessPool, SerializationError, TaskScope
+
+pytestmark = pytest.mark.one_loop
 
 MIB = 1 << 20
 
@@ -81,7 +84,7 @@ def need(megabytes: int) -> None:
         pytest.skip(f"needs {megabytes} MiB of free memory, {free} are there")
 
 
-@pytest.mark.parametrize("megabytes", [1, 200, 1024])
+@pytest.mark.parametrize("megabytes", [1, examples(200, nightly=1024)])
 @pytest.mark.timeout(300)
 async def test_large_bytes_come_back_whole(megabytes: int) -> None:
     need(megabytes * 4)

@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 
 from tests.faults import tasks
+from tests.profiles import examples
 from tests.waiting import until_async
 from unified_exec import Collect, ProcessPool, TaskScope, WorkerCrashed
+
+pytestmark = pytest.mark.one_loop
 
 HOW = {"exit": (7, "exit code 7"), "segfault": (-11, "SIGSEGV"), "abort": (-6, "SIGABRT"), "kill": (-9, "SIGKILL")}
 
@@ -61,11 +64,11 @@ async def test_of_tasks_sent_ahead_only_the_one_that_had_started_fails_and_none_
     log = str(tmp_path / "log")
     async with ProcessPool(max_workers=2) as pool:
         async with TaskScope(policy=Collect(), processes=pool) as scope:
-            warm = [scope.spawn(tasks.note_and_return, log, f"w{n}", on="process") for n in range(200)]
+            warm = [scope.spawn(tasks.note_and_return, log, f"w{n}", on="process") for n in range(100)]
             for handle in warm:
                 await handle.wait()
             handles = {}
-            for number in range(300):
+            for number in range(150):
                 if number % 30 == 15:
                     handles[number] = scope.spawn(tasks.note_and_die, log, number, how, on="process")
                 else:
@@ -75,7 +78,7 @@ async def test_of_tasks_sent_ahead_only_the_one_that_had_started_fails_and_none_
                 assert crash_of(handle).pid == handle.worker
             else:
                 assert handle.result() == number
-        assert sorted(tasks.noted(log)) == sorted([f"w{n}" for n in range(200)] + [str(n) for n in range(300)])
+        assert sorted(tasks.noted(log)) == sorted([f"w{n}" for n in range(100)] + [str(n) for n in range(150)])
         assert await strength(pool, tmp_path) == 2
 
 
@@ -122,14 +125,14 @@ async def test_a_worker_killed_while_it_starts_costs_nothing(tmp_path: Path) -> 
 
 async def test_results_that_were_finished_before_the_death_are_kept(tmp_path: Path) -> None:
     log = str(tmp_path / "log")
-    lost = 0
+    lost, rounds = 0, examples(8, nightly=20)
     async with ProcessPool(max_workers=2) as pool:
-        for number in range(20):
+        for number in range(rounds):
             async with TaskScope(policy=Collect(), processes=pool) as scope:
                 pid = await scope.spawn(tasks.pid, on="process")
                 names = [f"{number}.{n}" for n in range(100)]
                 handles = [scope.spawn(tasks.note_and_return, log, name, on="process") for name in names]
-                await handles[number * 3].wait()
+                await handles[number * 60 // rounds].wait()
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
@@ -142,7 +145,7 @@ async def test_results_that_were_finished_before_the_death_are_kept(tmp_path: Pa
         ran = tasks.noted(log)
         assert len(ran) == len(set(ran))
         # The one that had begun may have died before its first line.
-        assert 2000 - lost <= len(ran) <= 2000
+        assert 100 * rounds - lost <= len(ran) <= 100 * rounds
 
 
 async def test_answers_that_are_first_seen_when_the_worker_is_dead_are_kept(tmp_path: Path) -> None:
@@ -172,7 +175,7 @@ async def test_a_large_result_on_its_way_when_the_worker_dies_is_kept(tmp_path: 
 
 async def test_every_worker_may_die_again_and_again_and_the_pool_stays_at_full_strength(tmp_path: Path) -> None:
     async with ProcessPool(max_workers=2) as pool:
-        for _ in range(5):
+        for _ in range(3):
             async with TaskScope(policy=Collect(), processes=pool) as scope:
                 handles = [scope.spawn(tasks.die, "kill", on="process") for _ in range(4)]
             assert len({crash_of(handle).pid for handle in handles}) == 4

@@ -22,6 +22,8 @@ from unified_exec import (
 )
 from unified_exec._pools.process import start_retry, start_worker, worker_spec
 
+pytestmark = pytest.mark.one_loop
+
 MOST_STARTS = 12
 
 

@@ -17,6 +17,8 @@ from tests.stress import victims
 from tests.waiting import until_async
 from unified_exec import Collect, ProcessPool, TaskScope
 
+pytestmark = pytest.mark.one_loop
+
 
 @pytest.mark.parametrize("known", [True, False], ids=["known as short", "unknown"])
 async def test_short_tasks_do_not_wait_behind_a_long_one_while_another_worker_is_free(

@@ -16,6 +16,8 @@ import pytest
 from tests.faults import programs
 from tests.waiting import until
 
+pytestmark = pytest.mark.one_loop
+
 # Everything a user may define, at the top of a program without a main guard.
 BODY = """
 import functools, os

@@ -19,7 +19,7 @@ from tests.contract.conftest import Place
 from tests.faults import programs
 from unified_exec import Collect, ProcessPool, TaskScope
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+pytestmark = [pytest.mark.one_loop, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do that")
 STREAMS = ("stdin", "stdout", "stderr")

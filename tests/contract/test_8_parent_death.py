@@ -12,6 +12,8 @@ import pytest
 from tests.faults import programs
 from tests.waiting import until
 
+pytestmark = pytest.mark.one_loop
+
 # The program notes what runs, then waits to be killed, or ends by itself as its argument says.
 PROGRAM = """
     import ctypes, os, subprocess, sys, threading, time

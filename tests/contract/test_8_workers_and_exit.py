@@ -13,6 +13,8 @@ from tests.contract.conftest import Folder, Place
 from tests.faults import programs
 from unified_exec import ProcessPool, TaskScope
 
+pytestmark = pytest.mark.one_loop
+
 
 async def test_a_busy_worker_ignores_ctrl_c(process_place: Place, folder: Folder) -> None:
     """A terminal sends it to the whole foreground; what it means for the workers is the parent's affair."""

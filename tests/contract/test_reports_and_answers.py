@@ -15,6 +15,8 @@ import pytest
 from tests.waiting import until
 from unified_exec import ProcessPool, Progress, TaskScope, report
 
+pytestmark = pytest.mark.one_loop
+
 LARGE = 200_000
 PATIENT = 60.0
 

@@ -15,6 +15,8 @@ import pytest
 from tests.waiting import until_async
 from unified_exec import ProcessPool, SerializationError, Shared, TaskScope, call, share
 
+pytestmark = pytest.mark.one_loop
+
 
 def total(shared: Shared[Any], start: int) -> tuple[float, bool]:
     return float(shared.value[start::10].sum()), bool(shared.value.flags.writeable)

@@ -15,7 +15,7 @@ from tests.waiting import until_async
 from unified_exec import ProcessPool, TaskCancelled, TaskScope
 from unified_exec._platform.shm_cache import KEEP
 
-pytestmark = pytest.mark.skipif(not LINUX, reason="looks at descriptors in /proc")
+pytestmark = [pytest.mark.one_loop, pytest.mark.skipif(not LINUX, reason="looks at descriptors in /proc")]
 MIB = 1024 * 1024
 
 

@@ -16,6 +16,8 @@ from tests.faults import tasks
 from tests.waiting import until_async
 from unified_exec import Collect, ProcessPool, TaskScope, WorkerCrashed
 
+pytestmark = pytest.mark.one_loop
+
 
 async def check_the_worker_goes_on(fn: Callable[..., Any], *args: Any) -> Any:
     """Run `fn`, then look whether the very same worker still does its work; the value of `fn`."""

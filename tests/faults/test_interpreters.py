@@ -13,6 +13,8 @@ import pytest
 from tests.faults import programs
 from tests.interpreters import Interpreter
 
+pytestmark = pytest.mark.one_loop
+
 PROGRAM = """
     import sys
     sys.path.insert(0, {root!r})

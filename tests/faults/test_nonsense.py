@@ -13,6 +13,8 @@ from unified_exec import Collect, ProcessPool, TaskScope, WorkerCrashed
 from unified_exec._wire import block_layout, frames
 from unified_exec._worker.connection import CONTROL_FD, TASKS_FD
 
+pytestmark = pytest.mark.one_loop
+
 NONSENSE = {
     "zero": b"\0",
     "unknown kind": b"\xff" * 50,
@@ -38,7 +40,7 @@ async def test_nonsense_costs_the_worker_and_its_task_alone(what: str, fd: int, 
         tasks.hang()
 
     async with ProcessPool(max_workers=2) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
-        for _ in range(3):
+        for _ in range(2):
             before = [scope.spawn(tasks.note_and_return, log, f"b{n}", on="process") for n in range(20)]
             bad = scope.spawn(talk, NONSENSE[what], on="process")
             after = [scope.spawn(tasks.note_and_return, log, f"a{n}", on="process") for n in range(20)]
@@ -48,7 +50,7 @@ async def test_nonsense_costs_the_worker_and_its_task_alone(what: str, fd: int, 
             await bad.wait()
             assert isinstance(bad.exception(), WorkerCrashed), bad.exception()
             assert bad.exception().pid == bad.worker
-    assert len(tasks.noted(log)) == 120
+    assert len(tasks.noted(log)) == 80
 
 
 @pytest.mark.parametrize("fd", [TASKS_FD, CONTROL_FD], ids=["tasks", "control"])
@@ -63,7 +65,7 @@ async def test_a_worker_that_goes_on_after_its_nonsense_runs_no_task_twice(fd: i
 
     async with ProcessPool(max_workers=2) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
         await scope.spawn(talk, -1, on="process")
-        handles = [scope.spawn(talk, number, on="process") for number in range(400)]
+        handles = [scope.spawn(talk, number, on="process") for number in range(200)]
         for number, handle in enumerate(handles):
             await handle.wait()
             error = handle.exception()

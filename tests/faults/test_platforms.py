@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import profiles
 from tests.faults import programs
 from unified_exec._platform.posix import PLAIN
 
@@ -42,7 +43,10 @@ NEEDS_MORE = [
 @pytest.mark.parametrize("subject", PROCESS_TESTS)
 @pytest.mark.timeout(400)
 def test_the_process_backend_keeps_its_contract_with_plain_posix_means(subject: str) -> None:
-    """Datagrams, unlinked files and a watching thread in the place of SEQPACKET, memfd, pidfd and F_SETSIG."""
+    """Datagrams, unlinked files and a watching thread in the place of SEQPACKET, memfd, pidfd and F_SETSIG.
+
+    Of the tests marked `one_loop` those cases run here that are asyncio's; with the nightly profile, all of them.
+    """
     done = subprocess.run(
         [
             sys.executable,
@@ -52,6 +56,7 @@ def test_the_process_backend_keeps_its_contract_with_plain_posix_means(subject: 
             *PROCESS_TESTS[subject],
             "-k",
             " and ".join(f"not {name}" for name in NEEDS_MORE),
+            *(["--usual-loops"] if profiles.CHOSEN == profiles.NIGHTLY else []),
         ],
         cwd=programs.ROOT,
         env={**os.environ, "UNIFIED_EXEC_PLAIN_POSIX": "1"},

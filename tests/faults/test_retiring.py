@@ -14,6 +14,8 @@ from tests.faults import tasks
 from tests.waiting import until, until_async
 from unified_exec import ProcessPool, TaskScope
 
+pytestmark = pytest.mark.one_loop
+
 
 def gone(pid: int) -> bool:
     """Not even a zombie is left."""

@@ -144,7 +144,16 @@ def _forget_compiled(path: Path) -> None:
 
 def run(selection: list[str], chosen: str, copy: Path, patience: float) -> Verdict:
     """Run tests in the copy as it is, those with `chosen` parameters, and end all that is left of them."""
-    options = ["-x", "-v", "-p", "no:cacheprovider", "--tb=no", f"--timeout={HANGS}", "--timeout-method=thread"]
+    options = [
+        "-x",
+        "-v",
+        "-p",
+        "no:cacheprovider",
+        "--tb=no",
+        "--usual-loops",
+        f"--timeout={HANGS}",
+        "--timeout-method=thread",
+    ]
     only = [f"-k{chosen}"] if chosen else []
     command = ["-m", "pytest", *options, *only, *selection]
     began = time.monotonic()

@@ -47,7 +47,8 @@ def test_a_model_does_every_workload_that_fits_it_and_the_results_are_right(
         process.close()
 
 
-@pytest.mark.parametrize("key", ["sequential", "threading", "thread-pool", "mp-pool", "asyncio", "scope-process"])
+# Those of four more are seen in test_command.py.
+@pytest.mark.parametrize("key", ["sequential", "threading", "mp-pool"])
 def test_a_models_own_cost_is_measured(key: str) -> None:
     process = ModelProcess(key)
     try:
@@ -57,7 +58,7 @@ def test_a_models_own_cost_is_measured(key: str) -> None:
     assert found["start"] > 0
     assert found["task"] > 0
     assert found["call"] == sorted(found["call"])
-    alone = key in ("sequential", "asyncio")
+    alone = key == "sequential"
     assert (found["worker_bytes"] is None) is alone
     assert found["workers"] == (1 if alone else 2)
 
