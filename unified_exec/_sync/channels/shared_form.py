@@ -35,10 +35,11 @@ _DRAINING = 0.001
 class SharedForm(Slots, SharedFormBase):
     """Slots, and who of this process waits for them."""
 
-    __slots__ = ("_sides",)
+    __slots__ = ("_sides", "page")
 
     def __init__(self, memory: ChannelMemory) -> None:
         super().__init__(memory)
+        self.page = memory
         self._sides: dict[LoopAdapter, LoopSide] = {}
         _forms.add(self)
         finalize(self, _release, memory, self.seat, os.getpid()).atexit = False
@@ -47,9 +48,6 @@ class SharedForm(Slots, SharedFormBase):
         """In a forked child: it is another participant."""
         self._sides = {}
         self.sit_down()
-
-    def page(self) -> ChannelMemory:
-        return self.memory
 
     def descriptors(self) -> Sequence[int]:
         return self.memory.on_wire()

@@ -21,15 +21,13 @@ class SharedFormBase:
     """What a `Traveller` needs of its shared form.
 
     Attributes:
+        page: the memory that its processes have in common.
         seat: that of this process.
     """
 
     __slots__ = ()
+    page: seats.Page
     seat: int
-
-    def page(self) -> seats.Page:
-        """The memory that its processes have in common."""
-        raise NotImplementedError
 
     def descriptors(self) -> Sequence[int]:
         """The descriptors that another process needs."""
@@ -96,11 +94,11 @@ class Traveller(ByDescriptors):
 
     def passed(self, step: int) -> None:
         assert self._shared is not None
-        seats.count_passed(self._shared.page(), step)
+        seats.count_passed(self._shared.page, step)
 
     def held_elsewhere(self) -> bool:
         assert self._shared is not None
-        return seats.held_elsewhere(self._shared.page(), self._shared.seat)
+        return seats.held_elsewhere(self._shared.page, self._shared.seat)
 
     def holder_died(self) -> None:
         assert self._shared is not None
