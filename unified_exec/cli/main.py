@@ -65,6 +65,13 @@ SUBCOMMANDS = {
         options.needs_nothing,
         "unified_exec.cli.live.run_tree",
     ),
+    "trace": Subcommand(
+        "record a running program for a while, for the Perfetto trace viewer",
+        options.TRACE,
+        options.add_trace_options,
+        options.needs_nothing,
+        "unified_exec.cli.live.run_trace",
+    ),
     "bench": Subcommand(
         "measure models of concurrency on this machine: coroutines, threads, processes",
         options.BENCH,

@@ -22,6 +22,10 @@ preparation, open no port and leave no file; UNIFIED_EXEC_OBSERVE=0 in a program
 TREE = """Shows what a running program does now: its scopes and tasks as they are nested, over event loops, threads and
 worker processes, with the reason why each waits and the line it is at. Nothing is executed in the program."""
 
+TRACE = """Records what a running program does, for a while, and writes it in the format of Perfetto: a track for each
+worker, thread and event loop, the scopes, waits, worker starts, memory and queues. Open the file at
+https://ui.perfetto.dev. Ctrl-C ends the recording early."""
+
 
 def needs_nothing(arguments: argparse.Namespace) -> list[str]:
     """Name the packages that a run needs besides those that unified_exec always has."""
@@ -43,6 +47,13 @@ def add_tree_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--watch", type=float, nargs="?", const=1.0, metavar="S", help="again every S seconds (1 by default)"
     )
+
+
+def add_trace_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `unified_exec trace`."""
+    parser.add_argument("pid", type=int, metavar="PID", help="the process, see `unified-exec ps`")
+    parser.add_argument("--seconds", type=seconds, default=10.0, metavar="S", help="how long (10 by default)")
+    parser.add_argument("-o", "--output", default="run.pftrace", metavar="FILE", help="default: run.pftrace")
 
 
 def add_advise_options(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 ALLOWED = os.environ.get("UNIFIED_EXEC_OBSERVE", "").strip().lower() not in ("0", "false", "no", "off")
 
-pending = ALLOWED
+TRACE = os.environ.get("UNIFIED_EXEC_TRACE", "")
+"""Where to write a trace of the whole program."""
+
+pending = ALLOWED or bool(TRACE)
 """The door is closed and may be opened. Every scope that is entered reads it."""
 
 
@@ -20,6 +23,12 @@ def opened(adapter: LoopAdapter) -> None:
     """A scope was entered, on the event loop of `adapter`, while the door was closed."""
     global pending
     pending = False
+    if TRACE and context.worker is None:
+        from .output.at_exit import trace_until_exit
+
+        trace_until_exit(TRACE)
+    if not ALLOWED:
+        return
     if context.worker is None:
         from .live import keeper
 

@@ -20,6 +20,7 @@ from ..._stacks.lines import Line, coroutine_frames, line_of, thread_frames
 from . import reasons, rings
 from .pools import describe_pools
 from .protocol import VERSION
+from .samples import usage
 from .whereabouts import Whereabouts
 
 TASKS_MAX = 2000
@@ -65,6 +66,7 @@ class Look:
             "tasks": {str(id): task for id, task in self._tasks.items()},
             "pools": describe_pools(self._where.answers),
             "rings": found,
+            "memory": usage(os.getpid()).memory,
             "took": round(time.monotonic() - self._began, 4),
         }
 

@@ -1,0 +1,45 @@
+"""`observe.trace`: record a block, and write what happened in it to a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .recorder import Recorder
+
+
+@contextmanager
+def trace(file: str | os.PathLike[str]) -> Iterator[None]:
+    """Record what happens in a ``with`` block, and write it as a trace for https://ui.perfetto.dev when it is left.
+
+    The trace has a track for each worker, thread and event loop, the scopes, waits, worker starts, memory and queues.
+    Any number of blocks may record at the same time.
+
+    Args:
+        file: where to; replaced if it exists.
+
+    Raises:
+        OSError: the file could not be written. It is opened when the block is entered.
+
+    Example::
+
+        import anyio
+        from unified_exec import TaskScope, observe
+
+        async def main():
+            with observe.trace("run.pftrace"):
+                async with TaskScope() as scope:
+                    scope.spawn(sum, [1, 2, 3], on="cpu")
+
+        anyio.run(main)
+    """
+    from .trace_file import perfetto
+
+    with open(file, "wb") as out:
+        recorder = Recorder()
+        recorder.start()
+        try:
+            yield
+        finally:
+            out.write(perfetto(recorder.stop()))

@@ -1,0 +1,137 @@
+"""Recording a run: what the trace and the report are made of."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..live.pools import describe_pools
+from ..live.samples import usage
+from ..recording.ring import Row, ring
+
+SAMPLE_SECONDS = 0.25
+ROWS_MAX = 3_000_000
+"""Events that one recording keeps; later ones are counted as dropped."""
+
+
+@dataclass
+class Sample:
+    """What the pools and processes used at one moment.
+
+    Attributes:
+        at: instant of `time.monotonic`.
+        pools: as in the tree of `observe.look`.
+        memory: resident bytes of the program itself.
+        seconds: processor time of the program itself so far.
+    """
+
+    at: float
+    pools: list[dict[str, Any]]
+    memory: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Recording:
+    """A run, or a part of it.
+
+    Attributes:
+        pid: the program.
+        argv: its command line.
+        python: its version of Python.
+        began, ended: instants of `time.monotonic`.
+        wall: `time.time` at `began`.
+        rows: the events, as the sites told them; see `schema`.
+        samples: what was used, four times a second.
+        collections: runs of the garbage collector: start, end, generation.
+        dropped: events that are missing.
+        open_tasks: the tasks that had not ended, as in the tree.
+    """
+
+    pid: int = field(default_factory=os.getpid)
+    argv: list[str] = field(default_factory=lambda: [str(each)[:200] for each in sys.argv[:20]])
+    python: str = field(default_factory=lambda: sys.version.split()[0])
+    began: float = field(default_factory=time.monotonic)
+    ended: float = 0.0
+    wall: float = field(default_factory=time.time)
+    rows: list[Row] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    collections: list[tuple[float, float, int]] = field(default_factory=list)
+    dropped: int = 0
+    open_tasks: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, batch: list[Row]) -> None:
+        """Keep a batch of events."""
+        room = ROWS_MAX - len(self.rows)
+        self.rows.extend(batch if len(batch) <= room else batch[:room])
+        self.dropped += max(0, len(batch) - room)
+
+    def of_kind(self, kind: str) -> list[Any]:
+        """The events of one kind, as named tuples."""
+        from ..recording.schema import TYPES
+
+        make = TYPES[kind]._make
+        return [make(row) for row in self.rows if row[1] == kind]
+
+
+class Recorder:
+    """Records between `start` and `stop`."""
+
+    def __init__(self) -> None:
+        self.recording = Recording()
+        self._end: Callable[[], None] | None = None
+        self._over = threading.Event()
+        self._sampler: threading.Thread | None = None
+        self._collecting = 0.0
+        self._dropped_before = 0
+
+    def start(self) -> None:
+        """Begin to record."""
+        self.recording = Recording()
+        self._dropped_before = ring.dropped
+        self._end = ring.subscribe(self.recording.add, moves=False)
+        gc.callbacks.append(self._on_collection)
+        self._sampler = threading.Thread(target=self._sample, name="unified_exec sampler", daemon=True)
+        self._sampler.start()
+
+    def stop(self) -> Recording:
+        """End the recording and return it."""
+        recording = self.recording
+        recording.ended = time.monotonic()
+        if self._end is not None:
+            from ..live.dump import look
+
+            tree = look(stacks="none")
+            recording.open_tasks = list(tree["tasks"].values())
+            recording.samples.append(_take_sample())
+            self._end()
+            self._end = None
+            gc.callbacks.remove(self._on_collection)
+            self._over.set()
+            if self._sampler is not None:
+                self._sampler.join()
+            recording.dropped += max(0, ring.dropped - self._dropped_before)
+        return recording
+
+    def _on_collection(self, phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            self._collecting = time.monotonic()
+        elif self._collecting:
+            self.recording.collections.append((self._collecting, time.monotonic(), info["generation"]))
+
+    def _sample(self) -> None:
+        while True:
+            self.recording.samples.append(_take_sample())
+            if self._over.wait(SAMPLE_SECONDS):
+                return
+
+
+def _take_sample() -> Sample:
+    used = usage(os.getpid())
+    return Sample(time.monotonic(), describe_pools({}), used.memory, used.seconds)
