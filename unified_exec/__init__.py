@@ -72,6 +72,14 @@ if TYPE_CHECKING or not _read_homes():
     from ._sync.channels.would_block import ChannelEmpty as ChannelEmpty
     from ._sync.channels.would_block import ChannelFull as ChannelFull
     from ._sync.limit import Limit as Limit
+    from ._sync.locks.barrier import Barrier as Barrier
+    from ._sync.locks.condition import Condition as Condition
+    from ._sync.locks.event import Event as Event
+    from ._sync.locks.lock import Lock as Lock
+    from ._sync.locks.rlock import RLock as RLock
+    from ._sync.locks.semaphore import Semaphore as Semaphore
+    from ._sync.locks.value import SharedValue as SharedValue
+    from ._sync.locks.would_block import LockTaken as LockTaken
     from ._sync.rate import Rate as Rate
     from ._tasks.current import CurrentTask as CurrentTask
     from ._tasks.current import check_cancelled as check_cancelled
@@ -81,8 +89,10 @@ if TYPE_CHECKING or not _read_homes():
     from ._tasks.current import time_left as time_left
     from ._tasks.types import TaskState as TaskState
     from ._worker.shared_object import Shared as Shared
+    from .errors import BrokenBarrier as BrokenBarrier
     from .errors import Cancelled as Cancelled
     from .errors import ChannelClosed as ChannelClosed
+    from .errors import LockAbandoned as LockAbandoned
     from .errors import PoolClosed as PoolClosed
     from .errors import RemoteError as RemoteError
     from .errors import SerializationError as SerializationError

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 __all__ = [
+    "BrokenBarrier",
     "Cancelled",
     "ChannelClosed",
+    "LockAbandoned",
     "NodeLost",
     "PoolClosed",
     "RemoteError",
@@ -203,6 +205,44 @@ class ChannelClosed(UnifiedExecError):
         if self.sending:
             return f"{self.channel} is closed and takes no more items; close it after its last sender has ended"
         return f"{self.channel} is closed and every item has been received; iterate over it to end with the last item"
+
+
+class BrokenBarrier(UnifiedExecError):
+    """A barrier is broken: a task that waited was cancelled, timed out or died with its process, or `abort` was called.
+
+    Args:
+        barrier: the barrier, as its ``repr`` names it.
+    """
+
+    def __init__(self, barrier: str) -> None:
+        super().__init__(barrier)
+        self.barrier = barrier
+
+    def __str__(self) -> str:
+        return f"{self.barrier} is broken: not all of its parties will come; make a new one"
+
+
+class LockAbandoned(UnifiedExecError):
+    """A lock was acquired whose last holder had ended without releasing it. The caller holds the lock.
+
+    Raised if the lock was made with ``on_abandoned="raise"``. What the lock protects may be half done: put it right and
+    go on, or release the lock. A ``with`` or ``async with`` that raises this has released it already.
+
+    Args:
+        lock: the lock, as its ``repr`` names it.
+        holder: who held it, and where it had acquired it, if that is known.
+    """
+
+    def __init__(self, lock: str, holder: str) -> None:
+        super().__init__(lock, holder)
+        self.lock = lock
+        self.holder = holder
+
+    def __str__(self) -> str:
+        return (
+            f"{self.lock} was abandoned: {self.holder} ended without releasing it; you hold it now: check "
+            "what it protects"
+        )
 
 
 def _how(exitcode: int | None) -> str:

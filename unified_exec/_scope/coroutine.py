@@ -13,6 +13,7 @@ import anyio
 from .._handles.handle import TaskHandle
 from .._rules.dispatch import not_awaitable
 from .._tasks.current import CurrentTask, current
+from .._tasks.holders import coroutine_holds, end_coroutine_holder, me
 from .._tasks.requests import LocalRequest, Pending
 from .._tasks.types import CANCELLED, Outcome
 from ..errors import TaskTimeout
@@ -91,6 +92,8 @@ async def run_coroutine(handle: TaskHandle[Any]) -> None:
         handle.settle(Outcome(value))
     finally:
         del handle, fn, args
+        if coroutine_holds:
+            end_coroutine_holder(me())
 
 
 def _awaitable(fn: Any, args: tuple[Any, ...]) -> Any:

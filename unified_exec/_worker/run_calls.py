@@ -12,6 +12,7 @@ from .._platform.posix import CANCEL_SIGNAL, DONTWAIT, sched_yield
 from .._platform.shared_memory import read_block
 from .._platform.shm_cache import KEEP, BlockCache
 from .._tasks.current import current
+from .._tasks.holders import of_thread, task_ended
 from .._wire import frames
 from .._wire.pickling.function_table import FunctionTable, decode_call
 from . import forked, send_result
@@ -185,6 +186,8 @@ class CallRunner:
         self, task: WorkerTask, value: Any, error: BaseException | None, started: float, finished: float
     ) -> bool:
         signal = self.signal
+        if of_thread.holder is not None:
+            task_ended()
         send_result.flush()
         self.done += 1
         if getsignal(CANCEL_SIGNAL) is not signal.handler:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..._loops.adapter import LoopAdapter
 from ..._tasks import events
 from ..._tasks.current import CurrentTask, consists_of, current
+from ..._tasks.holders import of_thread, task_ended
 from ..._tasks.inner_loops import cancellations
 from ..._tasks.loaded import loaded
 from ..._tasks.requests import LocalRequest, Pending
@@ -164,6 +165,8 @@ class ThreadCall(CurrentTask):
             outcome = self._failed(exc)
         else:
             outcome = Outcome(value) if type(value) is not CoroutineType else _forgotten_await(self.name, value)
+        if of_thread.holder is not None:
+            task_ended()
         self.finished_at = time.monotonic()
         self.context = None
         self.outcome = outcome

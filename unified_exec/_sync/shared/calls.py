@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from types import coroutine
 
 from ..._tasks.current import current
 from ..._tasks.loaded import loaded
 
-__all__ = ["TURNS", "check_cancelled", "end_of", "give_turn"]
+__all__ = ["DONE", "TURNS", "check_cancelled", "end_of", "give_turn"]
 
 TURNS = 32
 """Operations without a wait after which a coroutine gives its loop a turn: a busy consumer must be cancellable."""
@@ -44,3 +44,15 @@ def check_cancelled() -> None:
     task = current.get()
     if task is not None and task.cancel_requested:
         task.raise_cancelled()
+
+
+@coroutine
+def _nothing() -> Generator[None, None, None]:
+    return
+    yield
+
+
+DONE: Awaitable[None] = _nothing()
+"""Awaiting it returns ``None`` at once, any number of times: a generator that has ended goes on saying so. Cheaper than
+the coroutine of an async function that does not wait."""
+next(DONE, None)  # type: ignore[call-overload]

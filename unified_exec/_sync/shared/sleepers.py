@@ -56,19 +56,29 @@ class ThreadSleeper(QueueSleeper):
 
 
 class LoopSleeper(QueueSleeper):
-    """A coroutine of any event loop. Await `waiter`."""
+    """A coroutine of any event loop. Await `waiter`.
 
-    __slots__ = ("_adapter", "_thread", "waiter")
+    Attributes:
+        adapter: of its event loop.
+    """
+
+    __slots__ = ("_thread", "adapter", "waiter")
 
     def __init__(self) -> None:
         super().__init__()
-        self._adapter: LoopAdapter = current_adapter()
+        self.adapter: LoopAdapter = current_adapter()
         self._thread = get_ident()
-        self.waiter: Waiter = self._adapter.waiter()
+        self.waiter: Waiter = self.adapter.waiter()
+
+    def renew(self) -> None:
+        """It is awake, and may wait again."""
+        if self.woken:
+            self.woken = False
+            self.waiter = self.adapter.waiter()
 
     def wake(self) -> bool:
         self.woken = True
-        adapter = self._adapter
+        adapter = self.adapter
         if adapter.ended():
             return False
         if get_ident() == self._thread and not adapter.elsewhere():

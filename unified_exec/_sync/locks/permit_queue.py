@@ -1,0 +1,234 @@
+"""What locks and semaphores are made of: permits, a queue, and holders.
+
+A release puts the permit back and wakes the head of the queue, which takes it itself: a sleeper is never handed
+anything, so cancelling one loses nothing. A newcomer joins the queue if there is one: first come, first served. The
+fast ways of `Lock` pass the queue by while `_slow` is false. A release puts the permit back before it looks at `_slow`,
+and a waiter sets it before it looks for a permit: so no wake is missed.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+from abc import abstractmethod
+from collections import deque
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from ..._tasks.holders import describe, note_release
+from ...errors import LockAbandoned
+from ..shared.travel import Traveller
+from .place import line_of
+from .queue import CoroutineInQueue, ThreadInQueue
+
+if TYPE_CHECKING:
+    from .shared_permits import SharedPermits
+
+__all__ = ["PermitQueue", "all_locks"]
+
+all_locks: WeakSet[PermitQueue] = WeakSet()
+"""The locks and semaphores of this process that anybody has waited for; see `waits` and `holds` of each."""
+
+
+class PermitQueue(Traveller):
+    """A number of permits, and who waits for one.
+
+    Attributes:
+        total: how many there are.
+    """
+
+    __slots__ = (
+        "_free",
+        "_guard",
+        "_late",
+        "_queue",
+        "_raises",
+        "_slow",
+        "_turns",
+        "total",
+    )
+
+    kind = "a lock"
+    _shared: SharedPermits | None
+
+    def __init__(self, total: int, on_abandoned: str, name: str | None) -> None:
+        if on_abandoned not in ("warn", "raise"):
+            raise ValueError(f"on_abandoned must be 'warn' or 'raise', got {on_abandoned!r}")
+        super().__init__(name)
+        self.total = total
+        self._raises = on_abandoned == "raise"
+        self._free = list(range(total))
+        self._guard = allocate_lock()
+        self._queue: deque[ThreadInQueue | CoroutineInQueue] = deque()
+        self._late: list[CoroutineInQueue] = []
+        self._slow = False
+        self._turns = 0
+
+    # -- what a kind of lock adds
+
+    @abstractmethod
+    def _note(self, number: int, holder: object, code: CodeType, at: int) -> None:
+        """Note who has a permit from now on, and where it was acquired."""
+
+    @abstractmethod
+    def _take_from_ended(self, holder: object, code: CodeType, at: int) -> str | None:
+        """Note `holder` as the holder of a permit whose holder has ended; returns a text that names the latter."""
+
+    @abstractmethod
+    def holder_ended(self, holder: object) -> None:
+        """Give back what `holder` has, which ended in this process without releasing it, as abandoned."""
+
+    @abstractmethod
+    def _may_wait(self, holder: object) -> None:
+        """Refuse a wait that could never end: for what the caller holds.
+
+        Raises:
+            RuntimeError: it holds it.
+        """
+
+    @abstractmethod
+    def _set_abandoned(self) -> None:
+        """Note that the permit just acquired had been abandoned."""
+
+    @abstractmethod
+    def holds(self) -> list[tuple[object, str]]:
+        """Return the holders in this process, with the line where each acquired."""
+
+    def waits(self) -> list[tuple[object, str, float]]:
+        """Return who waits in this process: holder, line, and since when (`time.monotonic`)."""
+        return [(each.holder, line_of(each.code, each.at), each.since) for each in list(self._queue)]
+
+    def __repr__(self) -> str:
+        kind = type(self).__name__
+        return f"{kind}()" if self._name is None else f"{kind}(name={self._name!r})"
+
+    # -- one look
+
+    def _try(self, holder: object, code: CodeType, at: int) -> bool:
+        """Take a permit if there is one, for somebody whose turn it is."""
+        shared = self._shared
+        if shared is not None:
+            found = shared.try_take(describe(holder))
+            if found is None:
+                return False
+            number, abandoned = found
+            self._note(number, holder, code, at)
+            if abandoned is not None:
+                self._report(abandoned)
+            return True
+        try:
+            number = self._free.pop()
+        except IndexError:
+            return False
+        self._note(number, holder, code, at)
+        return True
+
+    def _try_abandoned(self, holder: object, code: CodeType, at: int, patience: float = 1.0) -> bool:
+        """Take over a permit whose holder has ended, if there is one. In the shared form, which needs up to `patience`
+        seconds, it is only made free."""
+        if self._shared is not None:
+            self._shared.look_for_dead(patience)
+            return False
+        with self._guard:
+            ended = self._take_from_ended(holder, code, at) if not self.token else None  # not if it was just shared
+        if ended is None:
+            return False
+        self._report(ended)
+        return True
+
+    def _report(self, ended: str) -> None:
+        """Tell the new holder that the permit was abandoned, by whom `ended` names.
+
+        Raises:
+            LockAbandoned: the lock was made to raise. The permit is the caller's all the same.
+        """
+        self._set_abandoned()
+        if self._raises:
+            raise LockAbandoned(repr(self), ended)
+        import logging
+
+        logging.getLogger("unified_exec").warning("%s was abandoned: %s ended without releasing it", repr(self), ended)
+
+    def _acquire_now(self, holder: object, frame: FrameType) -> bool:
+        code, at = frame.f_code, frame.f_lasti
+        if not self._queue and self._try(holder, code, at):
+            return True
+        if self._queue:
+            return False
+        return self._try_abandoned(holder, code, at) or (self._shared is not None and self._try(holder, code, at))
+
+    def _pass_on(self, holder: object) -> None:
+        """A permit of `holder` was put back, and there is a queue, or the lock is shared."""
+        shared = self._shared
+        if shared is not None:
+            note_release(holder, self)
+            while self._free:
+                try:
+                    number = self._free.pop()
+                except IndexError:
+                    return
+                shared.give(number)
+            return
+        with self._guard:
+            self._wake_head()
+        self._do_late()
+
+    # -- the queue
+
+    def _join(self, each: ThreadInQueue | CoroutineInQueue) -> None:
+        with self._guard:
+            self._slow = True
+            self._queue.append(each)
+        self._do_late()
+        all_locks.add(self)
+
+    def _take_turn(self, each: ThreadInQueue | CoroutineInQueue) -> bool:
+        """Take a permit if it is the turn of this waiter and there is one. It leaves the queue then."""
+        with self._guard:
+            each.renew()
+            if self._queue[0] is not each:
+                return False
+        return self._try(each.holder, each.code, each.at) and self._leave(each)
+
+    def _look(self, each: ThreadInQueue | CoroutineInQueue) -> bool:
+        """Take over an abandoned permit if it is the turn of this waiter. It leaves the queue then."""
+        patience = 1.0 if type(each) is ThreadInQueue else 0.005  # an audit must not hold up an event loop
+        return (
+            self._queue[0] is each
+            and self._try_abandoned(each.holder, each.code, each.at, patience)
+            and self._leave(each)
+        )
+
+    def _leave(self, each: ThreadInQueue | CoroutineInQueue) -> bool:
+        """Take a waiter out of the queue, and pass on a wake that was meant for it."""
+        with self._guard:
+            try:
+                self._queue.remove(each)
+            except ValueError:
+                pass
+            self._wake_head()
+            if not self._queue and self._shared is None:
+                self._slow = False
+        self._do_late()
+        return True
+
+    def _wake_head(self) -> None:
+        """Wake the first waiter if there may be something for it. With the guard held."""
+        queue = self._queue
+        while queue and (self._free or self._shared is not None):
+            if queue[0].woken or queue[0].wake():
+                return
+            queue.popleft()  # its event loop has ended
+
+    def _do_late(self) -> None:
+        """Take out of the queue whom the collector has ended while the guard was held."""
+        while self._late:
+            try:
+                each = self._late.pop()
+            except IndexError:
+                return
+            if not self._guard.acquire(False):
+                self._late.append(each)
+                return  # who holds it looks after its release
+            self._guard.release()
+            self._leave(each)

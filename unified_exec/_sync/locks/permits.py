@@ -1,0 +1,178 @@
+"""Waiting for a permit in coroutines and threads, and how a lock becomes shared."""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock
+from abc import abstractmethod
+from types import FrameType
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from ..._tasks.current import current, sleepers
+from ..._tasks.holders import me, note_hold
+from ..shared.calls import TURNS, end_of, give_turn
+from ..shared.sleepers import refuse_on_loop
+from ..shared.travel import SharedFormBase
+from .permit_queue import PermitQueue
+from .queue import LOOK, LOOK_AGAIN, CoroutineInQueue, ThreadInQueue, sleep
+
+if TYPE_CHECKING:
+    from .shared_permits import SharedPermits
+
+__all__ = ["Permits"]
+
+
+class Permits(PermitQueue):
+    """Permits that coroutines and threads wait for, and that go to processes."""
+
+    __slots__ = ()
+
+    # -- waiting
+
+    def _acquire_sync(
+        self, holder: object, frame: FrameType, timeout: float | None, call: str, *, shielded: bool = False
+    ) -> None:
+        """Acquire in a thread.
+
+        Args:
+            holder: who acquires.
+            frame: the line that acquires.
+            timeout: seconds to wait at most.
+            call: the form that was called, and the one for coroutines, for the refusal.
+            shielded: a cancellation does not end the wait.
+        """
+        code, at = frame.f_code, frame.f_lasti
+        if not self._queue and self._try(holder, code, at):
+            return
+        self._may_wait(holder)
+        if self._shared is None and not self._queue and self._try_abandoned(holder, code, at):
+            return
+        if not shielded:
+            refuse_on_loop(*call.split("|"))
+        task = None if shielded else current.get()
+        each = ThreadInQueue(holder, code, at)
+        self._join(each)
+        end = end_of(timeout)
+        try:
+            if task is not None:
+                sleepers[each] = task
+            pause = LOOK
+            while not self._take_turn(each):
+                head = self._queue[0] is each
+                shared = self._shared
+                if head and shared is not None:
+                    woken = shared.sleep(task, end, pause, shielded)
+                else:
+                    woken = sleep(each, task, end, pause if head else None, shielded)
+                if not woken:
+                    pause = LOOK_AGAIN
+                    if self._look(each):
+                        return
+        except BaseException:
+            self._leave(each)
+            raise
+        finally:
+            sleepers.pop(each, None)
+
+    async def _acquire(self, frame: FrameType, timeout: float | None) -> None:
+        """Acquire in a coroutine."""
+        self._turns += 1
+        if self._turns > TURNS:
+            self._turns = 0
+            await give_turn()
+        holder = me()
+        code, at = frame.f_code, frame.f_lasti
+        if not self._queue and self._try(holder, code, at):
+            return
+        self._may_wait(holder)
+        if self._shared is None and not self._queue and self._try_abandoned(holder, code, at):
+            return
+        if timeout is None:
+            await self._wait(CoroutineInQueue(holder, code, at))
+        else:
+            from anyio import fail_after
+
+            with fail_after(timeout):
+                await self._wait(CoroutineInQueue(holder, code, at))
+
+    async def _wait(self, each: CoroutineInQueue) -> None:
+        self._join(each)
+        try:
+            pause = LOOK
+            while not self._take_turn(each):
+                head = self._queue[0] is each
+                if head and self._shared is not None:
+                    looked = await each.wait_for(self._shared.readable, pause)
+                else:
+                    looked = await each.wait(pause if head else None)
+                if looked:
+                    pause = LOOK_AGAIN
+                    if self._look(each):
+                        return
+        except GeneratorExit:  # perhaps the collector has ended the coroutine
+            self._late.append(each)
+            self._do_late()
+            raise
+        except BaseException:
+            self._leave(each)
+            raise
+
+    # -- between processes
+
+    def share(self) -> None:
+        from .shared_permits import SharedPermits
+
+        with self._guard:
+            if self._shared is not None:
+                return
+            form = SharedPermits.create(self.total, self.kind)
+            self._slow = True
+            self.become(os.urandom(16), form)
+            form.begin(self._free)
+            for each in self._queue:
+                each.wake()
+        self._do_late()
+        for holder, _ in self.holds():
+            note_hold(holder, self)
+
+    @classmethod
+    def from_descriptors(cls, name: str | None, fds: list[int]) -> tuple[Permits, SharedPermits]:
+        from .page import LockPage
+        from .shared_permits import SharedPermits
+
+        form = SharedPermits(LockPage(fds, cls.kind))
+        made = cls._of_total(form.total, name)
+        made._free.clear()
+        made._slow = True
+        return made, form
+
+    @classmethod
+    def _of_total(cls, total: int, name: str | None) -> Permits:
+        raise NotImplementedError
+
+    def become(self, token: bytes, form: SharedFormBase) -> None:
+        super().become(token, form)
+        shared_locks.add(self)
+
+    def forget(self) -> None:
+        """In a forked child: what the parent holds is not the child's, and its other threads are not there."""
+        self._guard = allocate_lock()
+        self._queue.clear()
+        self._late.clear()
+        self._forget_holders()
+
+    @abstractmethod
+    def _forget_holders(self) -> None: ...
+
+
+shared_locks: WeakSet[Permits] = WeakSet()
+
+
+def _after_fork() -> None:
+    for lock in list(shared_locks):
+        lock.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,228 @@
+"""A lock or semaphore that several processes share: each permit is a number in a pipe.
+
+Acquire: busy, the gate, read a number, count it and note the holder. Release: busy, the gate, strike the holder out,
+then write the number. An audit gives back each number that is in no pipe and was in dead hands; if its holder is noted,
+it is abandoned. See `..shared.seats`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from _thread import allocate_lock
+
+from ..._tasks.current import CurrentTask, sleepers
+from ..shared import seats
+from ..shared.bells import Bell, sleep, thread_bell
+from ..shared.pipes import drain, fill, make_room, numbers_in, record, waiting
+from ..shared.seats import GATE, IN_USE, PID, STATE
+from .page import BODY, LockPage, SharedLockForm
+
+__all__ = ["SharedPermits"]
+
+TOTAL = 1
+"""The word of the page that holds the number of permits."""
+HELD = 8
+"""The bit of a seat's state from which on it counts the permits that its process holds."""
+HOLDER, ABANDONED, NAME = range(3)
+"""Words of a permit: the seat, plus one, of its holder; the pid of the process that left it, times two, plus one if it
+was a task that ended while the process lived; the name of the holder, in `_NAME` bytes."""
+SIZE = 8
+
+_NAME = 48
+_GATE_STUCK = 0.02
+_PATIENCE = 1.0
+_SHUT_PAUSE = 0.0002
+
+
+class SharedPermits(SharedLockForm):
+    """Permits in a pipe. The threads of a process share one seat, under one lock.
+
+    Attributes:
+        readable: the descriptor that is readable while a permit is free.
+    """
+
+    __slots__ = ("_lock", "_state", "_total", "readable")
+
+    def __init__(self, page: LockPage) -> None:
+        super().__init__(page)
+        self._total = int(self.words[TOTAL])
+        self.readable = page.fds[1]
+
+    @classmethod
+    def create(cls, total: int, kind: str) -> SharedPermits:
+        """Make one with all permits held by nobody and none in the pipe; `begin` goes on.
+
+        Raises:
+            OSError: no descriptor or no memory is left.
+            SerializationError: the pipes of this system are too small.
+        """
+        page = LockPage.create(kind, SIZE * total)
+        make_room(page.fds[2], total, kind)
+        page.words[TOTAL] = total
+        return cls(page)
+
+    def sit_down(self) -> None:
+        self._lock = allocate_lock()
+        super().sit_down()
+        self._state = self.seat + STATE
+
+    @property
+    def total(self) -> int:
+        """How many permits there are."""
+        return self._total
+
+    def begin(self, free: list[int]) -> None:
+        """Take over the permits of the local form: those in `free` are free, this process has the others."""
+        words = self.words
+        with self._lock:
+            found: list[int] = []
+            while free:
+                try:
+                    found.append(free.pop())
+                except IndexError:
+                    break
+            held = set(range(self._total)).difference(found)
+            for number in held:
+                words[BODY + SIZE * number + HOLDER] = self.seat + 1
+                at = 8 * (BODY + SIZE * number + NAME)
+                self.memory.map[at : at + _NAME] = b"a task".ljust(_NAME, b"\0")
+            words[self._state] += len(held) << HELD
+            fill(self.memory.fds[2], sorted(found))
+
+    # -- at once
+
+    def try_take(self, name: str) -> tuple[int, str | None] | None:
+        """Take a permit for a holder of this name: its number, and who had abandoned it. ``None`` if there is none."""
+        words = self.words
+        self._enter()
+        try:
+            try:
+                (number,) = numbers_in(os.read(self.readable, 4))
+            except BlockingIOError:
+                return None
+            words[self._state] += 1 << HELD
+            at = BODY + SIZE * number
+            words[at + HOLDER] = self.seat + 1
+            left = int(words[at + ABANDONED])
+            who = self._name_of(number) if left else ""
+            words[at + ABANDONED] = 0
+            self.memory.map[8 * (at + NAME) : 8 * (at + NAME) + _NAME] = name.encode()[:_NAME].ljust(_NAME, b"\0")
+        finally:
+            self._exit()
+        if not left:
+            return number, None
+        return number, f"{who} in process {left >> 1}{'' if left & 1 else ' (dead)'}"
+
+    def _name_of(self, number: int) -> str:
+        at = 8 * (BODY + SIZE * number + NAME)
+        return self.memory.map[at : at + _NAME].rstrip(b"\0").decode(errors="replace")
+
+    def give(self, number: int, abandoned: bool = False) -> None:
+        """Put a permit back that this process holds."""
+        words = self.words
+        self._enter()
+        try:
+            if words[BODY + SIZE * number + HOLDER] != self.seat + 1:
+                return  # a forked child releases what its parent holds
+            if abandoned:
+                words[BODY + SIZE * number + ABANDONED] = os.getpid() << 1 | 1
+            words[BODY + SIZE * number + HOLDER] = 0
+            os.write(self.memory.fds[2], record(number))
+            words[self._state] -= 1 << HELD
+        finally:
+            self._exit()
+
+    def all_taken(self) -> bool:
+        """Tell whether no permit is free."""
+        return not waiting(self.readable)
+
+    def free_permits(self) -> int:
+        """How many are free."""
+        return waiting(self.readable)
+
+    def holders(self) -> list[str]:
+        """Who holds the permits, by the names of tasks and the ids of processes."""
+        found = []
+        for number in range(self._total):
+            seat = int(self.words[BODY + SIZE * number + HOLDER])
+            if seat:
+                found.append(f"{self._name_of(number)} in process {self.process_of(seat - 1)}")
+        return sorted(found)
+
+    # -- waiting
+
+    def sleep(self, task: CurrentTask | None, deadline: float | None, pause: float, shielded: bool) -> bool:
+        """Sleep until a permit may be free; ``False`` if none was for `pause` seconds.
+
+        Raises:
+            Cancelled: the task was requested to stop.
+            TimeoutError: the deadline has passed.
+        """
+        poll = select.poll()
+        poll.register(self.readable, select.POLLIN)
+        if shielded:
+            return bool(poll.poll(pause * 1000))
+        bell: Bell | None = None
+        try:
+            if task is not None:
+                bell = thread_bell()
+                poll.register(bell.fds[0], select.POLLIN)
+                sleepers[bell] = task
+            return sleep(poll, task, deadline, pause)
+        finally:
+            if bell is not None:
+                sleepers.pop(bell, None)
+                bell.silence()
+
+    # -- the gate and the audit
+
+    def _enter(self) -> None:
+        """Take the lock and the state "busy", with the gate open. The caller leaves by `_exit`, also if it raises."""
+        words = self.words
+        while True:
+            self._lock.acquire()
+            words[self._state] += IN_USE
+            if not words[GATE]:
+                return
+            self._exit()
+            self._wait_for_gate()
+
+    def _exit(self) -> None:
+        self.words[self._state] &= ~IN_USE
+        self._lock.release()
+
+    def _wait_for_gate(self) -> None:
+        since = time.monotonic()
+        while self.words[GATE]:
+            time.sleep(_SHUT_PAUSE)
+            if time.monotonic() - since > _GATE_STUCK:
+                self.look_for_dead()
+                since = time.monotonic()
+
+    def look_for_dead(self, patience: float = _PATIENCE) -> bool:
+        dead = seats.find_dead(self.memory)
+        if not dead and not seats.audit_is_due(self.memory):
+            return True
+        with self._lock:
+            return seats.audit(self.memory, dead, patience, self._give_back)
+
+    def _give_back(self, dead: list[int]) -> None:
+        """Put back what dead processes had: abandoned, if one is noted as the holder; otherwise it was on its way."""
+        words = self.words
+        free = drain(self.readable)
+        back: list[int] = []
+        for number in set(range(self._total)).difference(free):
+            at = BODY + SIZE * number
+            holder = int(words[at + HOLDER])
+            if holder and holder - 1 in dead:
+                words[at + ABANDONED] = int(words[holder - 1 + PID]) << 1
+                words[at + HOLDER] = 0
+                back.append(number)
+            elif not holder:
+                back.append(number)
+        for seat in dead:
+            words[seat + PID] = 0
+            words[seat + STATE] = 0
+        fill(self.memory.fds[2], [*free, *back])
