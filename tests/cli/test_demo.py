@@ -172,7 +172,7 @@ def test_cancelling_leaves_nothing_and_is_told_in_numbers(backend: str, seconds:
     found = report("--with-tests", "--cancel-after", seconds, "--backend", backend)
     hybrid = found["hybrid"]
     assert hybrid["ended"] == "cancelled"
-    assert float(seconds) <= hybrid["seconds"] < float(seconds) + 5
+    assert float(seconds) <= hybrid["seconds"] < float(seconds) + 60
     assert hybrid["files"] < found["corpus"]["files"]
     assert found["left_over"] == {"tasks": 0, "processes": 0, "threads": 0}
     begun = found["corpus"]["files"] - hybrid["files_never_begun"]

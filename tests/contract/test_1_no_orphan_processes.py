@@ -79,7 +79,7 @@ async def test_killing_a_worker_with_workers_of_its_own_leaves_none(tmp_path: Pa
         handle.cancel()
         await handle.wait()
     for pid in set(tasks.noted(log)):
-        assert await until_async(lambda pid=pid: not os.path.exists(f"/proc/{pid}"), 2)
+        assert await until_async(lambda pid=pid: not os.path.exists(f"/proc/{pid}"))
 
 
 async def test_the_worker_of_a_task_that_does_not_stop_is_dead_when_its_block_is_left(

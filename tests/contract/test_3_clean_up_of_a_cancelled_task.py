@@ -53,7 +53,7 @@ async def test_a_scope_that_was_cancelled_in_a_finally_swallows_its_own_cancella
         task = asyncio.create_task(server(wait))
         await asyncio.sleep(0.05)
         task.cancel()
-        await asyncio.wait([task], timeout=10)
+        await asyncio.wait([task], timeout=30)
         assert log == ["left", "cleaned up"]
         assert not task.cancelled()
 
@@ -68,7 +68,7 @@ async def test_a_cancellation_that_comes_with_the_scopes_own_is_not_swallowed() 
             await asyncio.sleep(600)
 
     task = asyncio.create_task(body())
-    await asyncio.wait([task], timeout=10)
+    await asyncio.wait([task], timeout=30)
     assert task.cancelled()
 
 
@@ -94,7 +94,7 @@ async def test_neither_is_one_that_comes_while_the_scope_waits_for_its_end() -> 
     task.cancel()
     await asyncio.sleep(0.1)
     task.cancel()
-    await asyncio.wait([task], timeout=10)
+    await asyncio.wait([task], timeout=30)
     assert task.cancelled()
 
 
@@ -118,5 +118,5 @@ async def test_the_cancellation_of_an_enclosing_scope_goes_on() -> None:
     task = asyncio.create_task(body())
     await asyncio.sleep(0.05)
     task.cancel()
-    await asyncio.wait([task], timeout=10)
+    await asyncio.wait([task], timeout=30)
     assert after in (["outside"], [])

@@ -171,7 +171,7 @@ def test_the_third_ctrl_c_ends_a_program_whose_thread_does_not(tmp_path: Path, l
             for _ in range(3):
                 program.send_signal(signal.SIGINT)
                 until(lambda: program.poll() is not None, 0.5)
-            out, _ = program.communicate(timeout=10)
+            out, _ = program.communicate(timeout=30)
             assert out == "bye\n"
         finally:
             program.kill()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import time
 from functools import partial
 from typing import Any
 
@@ -202,12 +201,10 @@ async def test_cancelling_a_waiting_process_task_takes_nothing(place: str) -> No
     async with TaskScope() as scope:
         handle: Any = scope.spawn(a_receive if where.coroutine else hang, channel, on=where.on)  # type: ignore[call-overload]
         await until_async(lambda: handle.state is TaskState.RUNNING)
-        await anyio.sleep(0.1)
-        began = time.monotonic()
+        await anyio.sleep(0.1)  # it comes to its receive, of which nothing tells
         handle.cancel()
         await handle.wait()
         assert handle.cancelled()
-        assert time.monotonic() - began < 5
     await channel.send(1)
     assert await channel.receive() == 1
 

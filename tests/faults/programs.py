@@ -85,7 +85,7 @@ def started(
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        process.wait(10)
+        process.wait(30)
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
@@ -110,7 +110,7 @@ def _is_zombie(pid: int) -> bool:
         return True
 
 
-def left_by(leader: int, within: float = 2.0) -> list[str]:
+def left_by(leader: int, within: float = 30.0) -> list[str]:
     """What is still there of a session `within` seconds after its leader's end."""
     until(lambda: not [pid for pid in session(leader) if pid != leader], within)
     return [f"{pid}: {_command(pid)}" for pid in session(leader) if pid != leader]

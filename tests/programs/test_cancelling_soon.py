@@ -39,4 +39,4 @@ def test_a_new_worker_survives_cancellations_right_after_the_spawn(tmp_path: Pat
     out = run_script(tmp_path, CANCELS, "200", PYTHONDONTWRITEBYTECODE=no_bytecode)
     replaced, p99 = out.split()
     assert int(replaced) <= 1
-    assert float(p99) < 0.5
+    assert float(p99) < 3.0  # none waits for the grace, which is 5 s

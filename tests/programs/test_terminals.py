@@ -162,12 +162,12 @@ def test_workers_stop_with_their_program_at_ctrl_z_and_go_on_with_it(tmp_path: P
             before = it.text().count("step")
             assert until(lambda before=before: it.text().count("step") > before + 5, 30)  # type: ignore[misc]
             it.type(b"\x1a")
-            assert until(it.is_stopped, 10)
+            assert until(it.is_stopped, 30)
             stopped = it.text().count("step")
             time.sleep(0.3)
             assert it.text().count("step") == stopped
             it.resume()
-        assert until(lambda: it.text().count("step") > stopped, 10)
+        assert until(lambda: it.text().count("step") > stopped, 30)
 
 
 @needs_proc
@@ -175,5 +175,5 @@ def test_a_programs_own_handler_of_ctrl_z_is_left_alone(tmp_path: Path) -> None:
     with shell(tmp_path, STEPS, "own") as it:
         assert until(lambda: "step" in it.text(), 30)
         it.type(b"\x1a")
-        assert until(lambda: "own handler" in it.text(), 10)
+        assert until(lambda: "own handler" in it.text(), 30)
         assert not it.is_stopped()

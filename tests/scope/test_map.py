@@ -60,8 +60,14 @@ async def test_a_slow_item_holds_up_no_unordered_result(place: Place, tmp_path: 
 async def test_items_that_turn_slow_do_not_wait_in_one_chunk_beside_an_idle_worker(
     make_pool: Any, goes_on: bool, tmp_path: Path
 ) -> None:
-    quick, slow = 3000, 6
+    quick, slow = 2000, 20
     async with make_pool(2) as pool, TaskScope() as scope:
+        both = [scope.spawn(many.hold, tmp_path, name, on=pool) for name in "ab"]
+        for name in "ab":  # the worker that is to be idle is there
+            assert await until_async((tmp_path / f"{name}.started").exists, 60)
+        for name in "ab":
+            (tmp_path / f"{name}.go").touch()
+        await scope.gather(*both)
         fn = partial(many.slow_from, tmp_path, quick)
         results = scope.map(fn, range(quick + slow), on=pool, return_exceptions=goes_on)
         assert [x async for x in results] == list(range(quick + slow))

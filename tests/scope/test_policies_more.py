@@ -69,10 +69,18 @@ def test_an_impossible_quorum_is_refused(n: Any, of: int, error: type[Exception]
 
 
 async def test_collect_keeps_what_was_finished_when_the_time_is_over(place: Place, tmp_path: Path) -> None:
-    with pytest.raises(TaskTimeout):
-        async with ProcessPool(3) as pool, TaskScope(policy=Collect(), processes=pool, timeout=3.0) as scope:
-            handles = [scope.spawn(place.fn(many.fail_odd), x, on=place.on) for x in range(4)]
-            late = scope.spawn(place.fn(many.hold), tmp_path, "late", on=place.on)
+    async with ProcessPool(2) as pool:
+        async with TaskScope(processes=pool) as scope:  # the workers are there before the time begins
+            for name in "ab":
+                scope.spawn(many.hold, tmp_path, name, on="process")
+            for name in "ab":
+                assert await until_async((tmp_path / f"{name}.started").exists, 60)
+            for name in "ab":
+                (tmp_path / f"{name}.go").touch()
+        with pytest.raises(TaskTimeout):
+            async with TaskScope(policy=Collect(), processes=pool, timeout=3.0) as scope:
+                handles = [scope.spawn(place.fn(many.fail_odd), x, on=place.on) for x in range(4)]
+                late = scope.spawn(place.fn(many.hold), tmp_path, "late", on=place.on)
     assert Collect.values(handles) == [0, 2]
     assert [each.args[0] for each in Collect.errors(handles)] == [1, 3]
     assert late.cancelled()

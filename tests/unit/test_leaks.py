@@ -101,7 +101,7 @@ def test_a_thread_unknown_to_threading_is_caught() -> None:
 
     with leak_named(r"thread \d+ \(not started by threading\) in .*wait_for_the_lock") as cleanup:
         ident = _thread.start_new_thread(wait_for_the_lock, ())
-        cleanup.callback(done.acquire, timeout=5)
+        cleanup.callback(done.acquire, timeout=30)
         cleanup.callback(lock.release)
         assert until(lambda: ident in sys._current_frames())
 

@@ -72,7 +72,7 @@ def test_credit_that_the_signal_handler_reads_wakes_a_loop_that_sleeps() -> None
             while results[-1] and len(results) < 200:
                 parents_end.send(b"1")
                 os.kill(os.getpid(), signal.SIGUSR1)
-                results.append(context.sent.acquire(timeout=5))
+                results.append(context.sent.acquire(timeout=30))
             loop.call_soon_threadsafe(task.cancel)
 
         thread = threading.Thread(target=parent)
