@@ -71,7 +71,7 @@ async def test_a_look_right_after_an_enclosing_scope_was_cancelled_is_told_so(
             outer.cancel()
             go.set()
             assert looked.wait(30)  # the loop is kept from delivering the cancellation
-            time.sleep(0.01)
+            time.sleep(0.01)  # so that the answer mostly comes before the cancellation
     assert outer.cancelled_caught
     assert found == [True]
     assert handle.done()

@@ -40,6 +40,7 @@ async def test_a_scope_that_was_cancelled_in_a_finally_swallows_its_own_cancella
             scope.spawn(looks)
             scope.spawn(anyio.sleep_forever)
             with contextlib.suppress(asyncio.CancelledError):
+                waiting.set()
                 await asyncio.sleep(600)
             scope.cancel()
             if wait:
@@ -50,8 +51,9 @@ async def test_a_scope_that_was_cancelled_in_a_finally_swallows_its_own_cancella
 
     for wait in (False, True):
         log.clear()
+        waiting = asyncio.Event()
         task = asyncio.create_task(server(wait))
-        await asyncio.sleep(0.05)
+        await waiting.wait()
         task.cancel()
         await asyncio.wait([task], timeout=30)
         assert log == ["left", "cleaned up"]
@@ -74,8 +76,11 @@ async def test_a_cancellation_that_comes_with_the_scopes_own_is_not_swallowed() 
 
 @on_asyncio
 async def test_neither_is_one_that_comes_while_the_scope_waits_for_its_end() -> None:
+    waiting, cleaning = asyncio.Event(), asyncio.Event()
+
     async def body() -> None:
         with contextlib.suppress(asyncio.CancelledError):
+            waiting.set()
             await asyncio.sleep(600)
         async with TaskScope() as scope:
             handle = scope.spawn(slow)
@@ -86,13 +91,14 @@ async def test_neither_is_one_that_comes_while_the_scope_waits_for_its_end() -> 
         try:
             await anyio.sleep_forever()
         finally:
+            cleaning.set()
             with anyio.CancelScope(shield=True):
                 await anyio.sleep(0.3)
 
     task = asyncio.create_task(body())
-    await asyncio.sleep(0.05)
+    await waiting.wait()
     task.cancel()
-    await asyncio.sleep(0.1)
+    await cleaning.wait()
     task.cancel()
     await asyncio.wait([task], timeout=30)
     assert task.cancelled()
@@ -101,12 +107,14 @@ async def test_neither_is_one_that_comes_while_the_scope_waits_for_its_end() -> 
 @on_asyncio
 async def test_the_cancellation_of_an_enclosing_scope_goes_on() -> None:
     after: list[str] = []
+    waiting = asyncio.Event()
 
     async def body() -> None:
         with anyio.CancelScope() as outer:
             async with TaskScope() as scope:
                 handle = scope.spawn(looks)
                 with contextlib.suppress(asyncio.CancelledError):
+                    waiting.set()
                     await asyncio.sleep(600)
                 scope.cancel()
                 outer.cancel()
@@ -116,7 +124,7 @@ async def test_the_cancellation_of_an_enclosing_scope_goes_on() -> None:
             handle.result()
 
     task = asyncio.create_task(body())
-    await asyncio.sleep(0.05)
+    await waiting.wait()
     task.cancel()
     await asyncio.wait([task], timeout=30)
     assert after in (["outside"], [])

@@ -131,7 +131,7 @@ async def test_an_ask_during_an_import_is_raised_when_the_import_returns(
         worker = int((folder.path / "task.pid").read_text())
         if function is stops.blocked_by_an_import:  # the loop is asked first
             handle.cancel()
-            await anyio.sleep(0.2)
+            await anyio.sleep(0.2)  # the request is there, of which nothing tells
             assert not folder.ended("task")
         else:
             handle.cancel("enough")

@@ -164,7 +164,7 @@ def test_workers_stop_with_their_program_at_ctrl_z_and_go_on_with_it(tmp_path: P
             it.type(b"\x1a")
             assert until(it.is_stopped, 30)
             stopped = it.text().count("step")
-            time.sleep(0.3)
+            time.sleep(0.3)  # thirty steps, if it went on
             assert it.text().count("step") == stopped
             it.resume()
         assert until(lambda: it.text().count("step") > stopped, 30)
