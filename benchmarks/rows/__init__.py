@@ -6,7 +6,7 @@ import importlib
 
 from ..row import Row
 
-THEMES = ("calls", "cancel", "balance", "fairness", "cold_start", "memory", "auto", "maps", "pipelines")
+THEMES = ("calls", "cancel", "balance", "fairness", "cold_start", "memory", "auto", "maps", "pipelines", "cluster")
 
 
 def rows_by_theme() -> dict[str, list[Row]]:

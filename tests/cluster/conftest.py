@@ -1,11 +1,12 @@
-"""One cluster of separate processes, and one pool, for each module that asks for them."""
+"""One cluster of separate processes for each module that asks for it, and a pool for each test."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
 
 from tests.cluster.processes import DaskCluster
 
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def dask_cluster() -> Iterator[DaskCluster]:
-    pytest.importorskip("distributed", reason="DaskPool needs Dask: pip install distributed")
     with DaskCluster(2) as cluster:
         yield cluster
 
 
-@pytest.fixture(scope="module")
-def pool(dask_cluster: DaskCluster) -> Iterator[DaskPool]:
+@pytest_asyncio.fixture
+async def pool(dask_cluster: DaskCluster) -> AsyncIterator[DaskPool]:
+    """For tests that are marked `asyncio`."""
     from unified_exec.cluster import DaskPool
 
-    with DaskPool(dask_cluster.address, grace=30) as pool:
+    async with DaskPool(dask_cluster.address, grace=30) as pool:
         yield pool

@@ -10,6 +10,8 @@ from tests.cluster.processes import DaskCluster
 from tests.contract.test_backends import *  # noqa: F403  its tests run here with the `pool` below
 from unified_exec.cluster import DaskPool
 
+pytest.importorskip("distributed", reason="DaskPool needs Dask: pip install distributed")
+
 
 @pytest.fixture
 async def pool(dask_cluster: DaskCluster) -> AsyncIterator[DaskPool]:

@@ -21,6 +21,7 @@ from unified_exec import Collect, Retry, TaskScope
 from unified_exec.cluster import DaskPool, NodeLost
 
 pytestmark = pytest.mark.timeout(120)
+pytest.importorskip("distributed", reason="DaskPool needs Dask: pip install distributed")
 
 
 def dask_worker_of(pid: int) -> int:
@@ -34,6 +35,16 @@ async def started(folder: Path, name: str) -> int:
     file = folder / f"{name}.pid"
     assert await until_async(lambda: (folder / f"{name}.begun").exists(), 60)
     return int(file.read_text())
+
+
+async def until_it_works(pool: DaskPool) -> None:
+    """Wait until a node takes work, however long the cluster takes to start."""
+    failed = True
+    while failed:
+        async with TaskScope(policy=Collect()) as scope:
+            untyped: Any = scope
+            handle = untyped.spawn(int, on=pool)
+        failed = handle.exception() is not None
 
 
 def starts(folder: Path) -> Counter[str]:
@@ -126,6 +137,7 @@ async def test_when_the_scheduler_dies_nothing_hangs_and_nothing_runs_on(tmp_pat
     with DaskCluster(1) as cluster:
         cluster.wait_until_up()
         async with DaskPool(cluster.address, start_timeout=2, drain=0, grace=30) as pool:
+            await until_it_works(pool)
             async with TaskScope(policy=Collect()) as scope:
                 untyped: Any = scope
                 handles = [untyped.spawn(spin, str(tmp_path), f"task-{n}", on=pool) for n in range(3)]

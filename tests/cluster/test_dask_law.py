@@ -34,6 +34,8 @@ from unified_exec import (
 from unified_exec.cluster import DaskPool, NodeLost, WorkerRef
 from unified_exec.executor import ProcessExecutor
 
+pytest.importorskip("distributed", reason="DaskPool needs Dask: pip install distributed")
+
 
 def begun(folder: Path, *names: str) -> Any:
     return until_async(lambda: all((folder / f"{name}.begun").exists() for name in names), 60)
@@ -81,8 +83,10 @@ def test_blocking_scopes_and_executors_use_it_too(dask_cluster: DaskCluster) -> 
             assert list(executor.map(abs, range(-5, 0))) == [5, 4, 3, 2, 1]
 
 
-async def test_a_cancelled_task_runs_its_finally_block_and_has_stopped(pool: DaskPool, tmp_path: Path) -> None:
-    async with TaskScope() as scope:
+async def test_a_cancelled_task_runs_its_finally_block_and_has_stopped(
+    dask_cluster: DaskCluster, tmp_path: Path
+) -> None:
+    async with DaskPool(dask_cluster.address, grace=30) as pool, TaskScope() as scope:
         handle: Any = scope.spawn(spin, str(tmp_path), "task", on=pool)
         waiting: Any = [scope.spawn(spin, str(tmp_path), f"later-{n}", on=pool) for n in range(5)]
         assert await begun(tmp_path, "task")

@@ -16,6 +16,8 @@ from .lane import ClusterLane
 from .link import AgentLink
 from .node import Node
 
+ENGINE_SECONDS = 5.0
+"""What the engine may take to answer; then it is asked again."""
 CLOSE_SECONDS = 10.0
 """What letting go of the nodes may take when the pool is closed."""
 
@@ -87,7 +89,7 @@ class Hub:
             return
         try:
             asyncio.run_coroutine_threadsafe(self._disconnect(), loop).result(CLOSE_SECONDS)
-        except (TimeoutError, OSError):
+        except Exception:
             pass  # the engine does not answer; the agents notice that the connections are gone
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
@@ -201,12 +203,13 @@ class Hub:
             await asyncio.sleep(wire.HEARTBEAT)
             lanes = self._lanes()
             try:
-                self.threads = await self._engine.check(lanes)
-                for lane in lanes:
-                    if lane.waiting():
-                        await self._want(lane)
-            except OSError:
-                pass  # the engine is out of reach; `status` says so
+                async with asyncio.timeout(ENGINE_SECONDS):
+                    self.threads = await self._engine.check(lanes)
+                    for lane in lanes:
+                        if lane.waiting():
+                            await self._want(lane)
+            except Exception:
+                pass  # the engine is out of reach, and may raise anything then; `status` says so
             for lane in lanes:
                 self._check_waiting(lane)
                 self._check_idle(lane)
