@@ -37,10 +37,11 @@ class FixedPlacement:
 
     def __init__(self, scope: Launcher, backend: Backend | None) -> None:
         self._scope = scope
-        self._choice = backend, LOOP_LIMIT if backend is None else backend.max_workers
+        self._backend = backend
 
     def choose(self) -> tuple[Backend | None, int]:
-        return self._choice
+        backend = self._backend
+        return backend, LOOP_LIMIT if backend is None else backend.max_workers  # a cluster grows and shrinks
 
     def launch(self, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None, items: int) -> object:
         if items > 1:

@@ -38,7 +38,7 @@ class AnswerReader:
         self._starts = starts
         self._decoding = decoding
         self._outcome_of = decoding.outcome_of
-        self._requests = RequestReader(group)
+        self._requests = RequestReader(group, decoding.refusal)
         self._learn = not group.kind.concurrent  # a coroutine's duration says little about its cost
         self._buffer = bytearray(frames.MESSAGE_MAX)
         self._view = memoryview(self._buffer)

@@ -90,11 +90,13 @@ class Decoding(NamedTuple):
         outcome_of: makes an outcome of a task's name, a kind, a pickle and its buffers.
         settle: settles a task with an answer out of shared memory.
         message_of: makes a message of a pickle and its buffers.
+        refusal: why requests of tasks are refused, which would have to be rebuilt; ``None`` if they are not.
     """
 
     outcome_of: Callable[[str, int, frames.Bytes, Sequence[memoryview]], Outcome[object]]
     settle: Callable[[LoopAdapter, Task, int, frames.Bytes, list[memoryview]], object]
     message_of: Callable[[frames.Bytes, list[memoryview]], object]
+    refusal: str | None = None
 
 
 HERE = Decoding(outcome_of, decode, message_of)

@@ -173,5 +173,6 @@ def _message_of(data: frames.Bytes, buffers: list[memoryview]) -> object:
     return bytes(data), buffers
 
 
-UNREAD = Decoding(_outcome_of, _settle, _message_of)
+NO_WAY_BACK = "from_task does not reach the scope from another node: return the value, or report it"
+UNREAD = Decoding(_outcome_of, _settle, _message_of, NO_WAY_BACK)
 """Nothing is rebuilt in this process."""

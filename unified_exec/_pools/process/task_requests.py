@@ -56,12 +56,16 @@ class RequestReader:
 
     A worker that waits for a reply runs nothing else. What it was sent ahead is taken back, and if all workers of the
     group wait, one more may be started: what they wait for may be a task that waits for a worker.
+
+    Args:
+        refusal: why requests are refused unread; ``None`` if they are not.
     """
 
-    __slots__ = ("_group",)
+    __slots__ = ("_group", "_refusal")
 
-    def __init__(self, group: WorkerGroup) -> None:
+    def __init__(self, group: WorkerGroup, refusal: str | None = None) -> None:
         self._group = group
+        self._refusal = refusal
 
     def read(self, worker: Worker, asked: protocol.TaskAsks, fd: int | None) -> None:
         """Hand a request to the scope of its task.
@@ -75,6 +79,8 @@ class RequestReader:
             self._block(worker, number)
         task = worker.tasks.get(asked.id)
         try:
+            if self._refusal is not None:
+                raise RuntimeError(self._refusal)
             if task is None:
                 raise RuntimeError("the task has ended: nothing can be asked of its scope")
             call: Any = codec.decode(content, buffers, "what the task asks of its scope")
