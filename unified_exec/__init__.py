@@ -92,6 +92,7 @@ if TYPE_CHECKING or not _read_homes():
     from .errors import BrokenBarrier as BrokenBarrier
     from .errors import Cancelled as Cancelled
     from .errors import ChannelClosed as ChannelClosed
+    from .errors import DeadlockError as DeadlockError
     from .errors import LockAbandoned as LockAbandoned
     from .errors import PoolClosed as PoolClosed
     from .errors import RemoteError as RemoteError

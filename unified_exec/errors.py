@@ -173,6 +173,24 @@ class TaskTimeout(UnifiedExecError, TimeoutError):
         return f"{self.what} did not end within its timeout of {self.seconds:g} s"
 
 
+class DeadlockError(UnifiedExecError):
+    """Tasks wait for one another and none of them can ever go on. The one that began to wait last raises this.
+
+    Its ``with`` blocks release what it holds, so the others go on. Acquire locks in the same order everywhere.
+
+    Args:
+        ring: for each task: its name, what it holds and where it was acquired, what it waits for and where. The
+            first is the one that raises.
+    """
+
+    def __init__(self, ring: tuple[str, ...]) -> None:
+        super().__init__(ring)
+        self.ring = ring
+
+    def __str__(self) -> str:
+        return "these wait for one another for ever; acquire locks in one order:\n  " + "\n  ".join(self.ring)
+
+
 class PoolClosed(UnifiedExecError):
     """Work was submitted to a closed pool.
 

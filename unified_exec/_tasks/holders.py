@@ -44,17 +44,20 @@ class ThreadHolder:
     Attributes:
         name: what it is called in errors.
         over: the task has ended.
+        task: the id of that task, if it was spawned in this process.
         holds: the shared locks that it holds; they are given back when it ends.
     """
 
-    __slots__ = ("__weakref__", "_life", "holds", "name", "over")
+    __slots__ = ("__weakref__", "_life", "holds", "name", "over", "task")
 
     def __init__(self, life: _Life) -> None:
         task = current.get()
         if task is not None and task.backend != "loop":
             self.name = f"task {task.name!r}"
+            self.task = task.id if task.backend == "thread" else None
         else:
             self.name = _thread_name()
+            self.task = None
         self.over = False
         self.holds: list[Held] = []
         self._life = ref(life)

@@ -8,6 +8,7 @@ and a waiter sets it before it looks for a permit: so no wake is missed.
 
 from __future__ import annotations
 
+import time
 from _thread import allocate_lock
 from abc import abstractmethod
 from collections import deque
@@ -18,6 +19,7 @@ from weakref import WeakSet
 from ..._tasks.holders import describe, note_release
 from ...errors import LockAbandoned
 from ..shared.travel import Traveller
+from . import deadlock
 from .place import line_of
 from .queue import CoroutineInQueue, ThreadInQueue
 
@@ -93,6 +95,10 @@ class PermitQueue(Traveller):
     @abstractmethod
     def holds(self) -> list[tuple[object, str]]:
         """Return the holders in this process, with the line where each acquired."""
+
+    def waiters(self) -> list[ThreadInQueue | CoroutineInQueue]:
+        """Return who waits in this process, the first of the queue first."""
+        return list(self._queue)
 
     def waits(self) -> list[tuple[object, str, float]]:
         """Return who waits in this process: holder, line, and since when (`time.monotonic`)."""
@@ -185,13 +191,20 @@ class PermitQueue(Traveller):
     def _take_turn(self, each: ThreadInQueue | CoroutineInQueue) -> bool:
         """Take a permit if it is the turn of this waiter and there is one. It leaves the queue then."""
         with self._guard:
+            if each.error is not None:
+                raise each.error
             each.renew()
             if self._queue[0] is not each:
                 return False
         return self._try(each.holder, each.code, each.at) and self._leave(each)
 
     def _look(self, each: ThreadInQueue | CoroutineInQueue) -> bool:
-        """Take over an abandoned permit if it is the turn of this waiter. It leaves the queue then."""
+        """Take over an abandoned permit if it is the turn of this waiter. It leaves the queue then.
+
+        After a while it also looks for deadlocks, and wakes the waiter that is to raise.
+        """
+        if time.monotonic() - each.since >= deadlock.AFTER:
+            deadlock.look(all_locks, each)
         patience = 1.0 if type(each) is ThreadInQueue else 0.005  # an audit must not hold up an event loop
         return (
             self._queue[0] is each

@@ -9,8 +9,9 @@ from types import FrameType
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from ..._tasks.current import current, sleepers
+from ..._tasks.current import INF, current, sleepers
 from ..._tasks.holders import me, note_hold
+from ..._tasks.loaded import loaded
 from ..shared.calls import TURNS, end_of, give_turn
 from ..shared.sleepers import refuse_on_loop
 from ..shared.travel import SharedFormBase
@@ -51,7 +52,7 @@ class Permits(PermitQueue):
         if not shielded:
             refuse_on_loop(*call.split("|"))
         task = None if shielded else current.get()
-        each = ThreadInQueue(holder, code, at)
+        each = ThreadInQueue(holder, code, at, timeout is not None or shielded)
         self._join(each)
         end = end_of(timeout)
         try:
@@ -89,12 +90,12 @@ class Permits(PermitQueue):
         if self._shared is None and not self._queue and self._try_abandoned(holder, code, at):
             return
         if timeout is None:
-            await self._wait(CoroutineInQueue(holder, code, at))
+            await self._wait(CoroutineInQueue(holder, code, at, _has_deadline()))
         else:
             from anyio import fail_after
 
             with fail_after(timeout):
-                await self._wait(CoroutineInQueue(holder, code, at))
+                await self._wait(CoroutineInQueue(holder, code, at, True))
 
     async def _wait(self, each: CoroutineInQueue) -> None:
         self._join(each)
@@ -164,6 +165,12 @@ class Permits(PermitQueue):
 
     @abstractmethod
     def _forget_holders(self) -> None: ...
+
+
+def _has_deadline() -> bool:
+    """Tell whether a deadline will end what the calling coroutine does."""
+    anyio = loaded("anyio")
+    return anyio is not None and anyio.current_effective_deadline() != INF
 
 
 shared_locks: WeakSet[Permits] = WeakSet()

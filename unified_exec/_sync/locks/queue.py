@@ -22,14 +22,20 @@ class ThreadInQueue(ThreadSleeper):
         holder: who it is.
         code, at: the line where it waits.
         since: when it began to wait.
+        may_time_out: the wait ends by itself.
+        suspected: the waiters of the ring in which the last look found it.
+        error: what it is to raise.
     """
 
-    __slots__ = ("at", "code", "holder", "since")
+    __slots__ = ("at", "code", "error", "holder", "may_time_out", "since", "suspected")
 
-    def __init__(self, holder: object, code: CodeType, at: int) -> None:
+    def __init__(self, holder: object, code: CodeType, at: int, may_time_out: bool) -> None:
         super().__init__()
         self.holder, self.code, self.at = holder, code, at
         self.since = time.monotonic()
+        self.may_time_out = may_time_out
+        self.suspected: frozenset[int] | None = None
+        self.error: Exception | None = None
 
     def renew(self) -> None:
         """It is awake, and may be woken again."""
@@ -40,15 +46,18 @@ class CoroutineInQueue(LoopSleeper):
     """A coroutine of any event loop.
 
     Attributes:
-        holder, code, at, since: see `ThreadInQueue`.
+        holder, code, at, since, may_time_out, suspected, error: see `ThreadInQueue`.
     """
 
-    __slots__ = ("at", "code", "holder", "since")
+    __slots__ = ("at", "code", "error", "holder", "may_time_out", "since", "suspected")
 
-    def __init__(self, holder: object, code: CodeType, at: int) -> None:
+    def __init__(self, holder: object, code: CodeType, at: int, may_time_out: bool) -> None:
         super().__init__()
         self.holder, self.code, self.at = holder, code, at
         self.since = time.monotonic()
+        self.may_time_out = may_time_out
+        self.suspected: frozenset[int] | None = None
+        self.error: Exception | None = None
 
     async def wait(self, pause: float | None) -> bool:
         """Wait until woken, for `pause` seconds at most; ``True`` if it was not woken."""
