@@ -10,6 +10,7 @@ from tests.mutants.of_ends import ENDS
 from tests.mutants.of_errors import ERROR_STORY
 from tests.mutants.of_processes import CRASH, HEAD_OF_LINE, SAFE
 from tests.mutants.of_scopes import DEADLINE, FAILURE_POLICY, NO_ORPHANS
+from tests.mutants.of_watching import WATCHING
 from tests.mutants.of_way_back import WAY_BACK
 
 CLAUSES = {
@@ -22,6 +23,7 @@ CLAUSES = {
     7: "no head-of-line blocking",
     8: "safe by default",
     9: "communication",
+    11: "watching",
 }
 MUTANTS: tuple[Mutant, ...] = (
     *NO_ORPHANS,
@@ -35,5 +37,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *SAFE,
     *ENDS,
     *COMMUNICATION,
+    *WATCHING,
     *WAY_BACK,
 )

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from tests.observe import workloads
-from tests.waiting import until_async
+from tests.observe.patience import until_async
 from unified_exec import Collect, Limit, ProcessPool, Retry, TaskScope, TaskState, ThreadPool, observe
 from unified_exec._tasks import events
 from unified_exec.observe.recording import schema

@@ -22,6 +22,7 @@ OWN_CODE = {
     7: EVERYWHERE - {"loop"},
     8: EVERYWHERE - {"loop"},
     9: {"scope", "thread", "process"},
+    11: {"scope", "process"},
 }
 
 

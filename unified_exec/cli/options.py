@@ -106,6 +106,7 @@ def add_demo_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--db", type=Path, metavar="PATH", help="keep the results in this new SQLite file")
     parser.add_argument("--backend", choices=LOOPS, default="asyncio", help="the event loop")
     parser.add_argument("--no-sequential", action="store_true", help="skip the sequential comparison")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write a page that shows where the time went")
     parser.add_argument("--json", action="store_true", help="print the report as JSON, and nothing else on stdout")
     law = parser.add_mutually_exclusive_group()
     law.add_argument("--cancel-after", type=seconds_or_zero, metavar="S", help="cancel everything after S seconds")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .live.dump import dump as dump
     from .live.dump import dump_on as dump_on
     from .live.dump import look as look
+    from .output.record import report as report
     from .output.record import trace as trace
     from .recording.schema import Event as Event
     from .recording.watch import watch as watch
@@ -24,6 +25,7 @@ _homes = {
     "dump": ".live.dump",
     "dump_on": ".live.dump",
     "look": ".live.dump",
+    "report": ".output.record",
     "trace": ".output.record",
     "Event": ".recording.schema",
     "watch": ".recording.watch",

@@ -7,13 +7,14 @@ import json
 import os
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import anyio
 from rich.console import Console
 
 from unified_exec import cpu_count, shutdown_default_pools
+from unified_exec.observe import report
 
 from ..interrupts import contains, signals_as_ctrl_c
 from ..measuring.machine import gil_is_on
@@ -70,7 +71,8 @@ class Demo:
             job = self._job(files, site.url)
             self._introduce(files, job)
             before = Snapshot.now()
-            hybrid = self._run_hybrid(job, store)
+            with report(self.arguments.report) if self.arguments.report is not None else nullcontext():
+                hybrid = self._run_hybrid(job, store)
             left_over = before.left_over(
                 sum(stage.stats.tasks() for stage in hybrid.stages), hybrid.parsing.stats.workers
             )

@@ -87,7 +87,8 @@ class Connection:
         CannotLook: it refuses, or speaks another version.
     """
 
-    def __init__(self, program: Program, seconds: float = SECONDS) -> None:
+    def __init__(self, program: Program, seconds: float | None = None) -> None:
+        self._seconds = seconds = SECONDS if seconds is None else seconds
         self._buffer = bytearray()
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._sock.settimeout(seconds)
@@ -120,13 +121,13 @@ class Connection:
         except OSError as error:
             raise CannotLook(f"the program has gone: {error}") from None
 
-    def receive(self, seconds: float = SECONDS) -> dict[str, Any]:
+    def receive(self, seconds: float | None = None) -> dict[str, Any]:
         """Wait for one message.
 
         Raises:
             CannotLook: the program has gone, says that something failed, or sent nonsense.
         """
-        until = time.monotonic() + seconds
+        until = time.monotonic() + (self._seconds if seconds is None else seconds)
         try:
             while (message := take(self._buffer, ANSWER_MAX)) is None:
                 self._sock.settimeout(max(0.01, until - time.monotonic()))

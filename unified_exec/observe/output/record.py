@@ -1,4 +1,4 @@
-"""`observe.trace`: record a block, and write what happened in it to a file."""
+"""`observe.trace` and `observe.report`: record a block, and write what happened in it to a file."""
 
 from __future__ import annotations
 
@@ -43,3 +43,39 @@ def trace(file: str | os.PathLike[str]) -> Iterator[None]:
             yield
         finally:
             out.write(perfetto(recorder.stop()))
+
+
+@contextmanager
+def report(file: str | os.PathLike[str]) -> Iterator[None]:
+    """Record what happens in a ``with`` block, and write a report when it is left: one page of HTML.
+
+    The page shows advice with the figures it rests on, a timeline, where the time went for each function, the scopes,
+    the slowest tasks, the workers, and failures with their tracebacks. It asks for nothing from the network.
+
+    Args:
+        file: where to; replaced if it exists.
+
+    Raises:
+        OSError: the file could not be written. It is opened when the block is entered.
+
+    Example::
+
+        import anyio
+        from unified_exec import TaskScope, observe
+
+        async def main():
+            with observe.report("run.html"):
+                async with TaskScope() as scope:
+                    scope.spawn(sum, [1, 2, 3], on="cpu")
+
+        anyio.run(main)
+    """
+    from .report_page import page
+
+    with open(file, "w", encoding="utf-8", newline="\n") as out:
+        recorder = Recorder()
+        recorder.start()
+        try:
+            yield
+        finally:
+            out.write(page(recorder.stop()))
