@@ -38,7 +38,8 @@ def _read_homes() -> bool:
 
 if TYPE_CHECKING or not _read_homes():
     from . import from_task as from_task
-    from ._blocking.scope import SyncTaskHandle as SyncTaskHandle
+    from ._blocking.actors import SyncActor as SyncActor
+    from ._blocking.handle import SyncTaskHandle as SyncTaskHandle
     from ._blocking.scope import SyncTaskScope as SyncTaskScope
     from ._handles.cancelled import TaskCancelled as TaskCancelled
     from ._handles.decision import Decision as Decision
@@ -64,6 +65,8 @@ if TYPE_CHECKING or not _read_homes():
     from ._rules.policies import Verdict as Verdict
     from ._rules.retry import Retry as Retry
     from ._rules.retry import exponential as exponential
+    from ._scope.actor import Actor as Actor
+    from ._scope.actor import ActorGroup as ActorGroup
     from ._scope.call import call as call
     from ._scope.scope import TaskScope as TaskScope
     from ._scope.share import share as share

@@ -20,7 +20,9 @@ LAST_LINES = {
     "cancel_everywhere": "process on process: cancelled True\ncleaned up: coroutine process thread\n",
     "cluster": "worked on a node: True\npi is about 3.14, as it is here: True\n",
     "crawler": "60 pages, 177179 words; the longest is /59\n",
+    "crawler_talks": "40 pages, 78079 words, 80 links\n",
     "mirrors": "good won: the file, byte for byte\nhung up on: slow\n",
+    "model_server": '503 {"error":"the model has crashed"}\n200 {"score":-1.0}\n',
     "notebook": "pi is about 3.1\n[False, True]\nseed 3\n",
     "web_app": "/report no answer\nits work has ended: True\n",
 }

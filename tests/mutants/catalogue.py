@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
+from tests.mutants.of_actors import ACTORS
 from tests.mutants.of_by_value import ONE_HOME
 from tests.mutants.of_cancelling import CANCELLATION
 from tests.mutants.of_channels import COMMUNICATION
@@ -39,4 +40,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *COMMUNICATION,
     *WATCHING,
     *WAY_BACK,
+    *ACTORS,
 )

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
 from .._handles.handle import TaskHandle
 from .._rules.policies import Policy
 from .._scope.scope import TaskScope
 from .._tasks.current import on_event_loop
-from .._tasks.types import TaskState
+from .handle import SyncTaskHandle
 from .loop_thread import LoopThread
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from .._handles.decision import Decision
     from .._pools.thread.pool import ThreadPool
+    from .._scope.actor import ActorPlace
     from .._scope.options import MapOptions, PlaceOption, SpawnOptions
     from ..abc import ProcessBackend
     from ..observe.watchdog import Stall
+    from .actors import SyncActor
 
 __all__ = ["SyncTaskHandle", "SyncTaskScope"]
 
@@ -30,81 +30,6 @@ A = TypeVar("A")
 Ts = TypeVarTuple("Ts")
 
 _BATCH = 256  # results fetched from the loop's thread at a time
-
-
-class SyncTaskHandle(Generic[T]):
-    """A task of a `SyncTaskScope`; every method may be called from any thread."""
-
-    def __init__(self, handle: TaskHandle[T], loop: LoopThread) -> None:
-        self._handle = handle
-        self._loop = loop
-        self._ended: Future[None] = Future()
-
-    @property
-    def name(self) -> str:
-        return self._handle.name
-
-    @property
-    def id(self) -> int:
-        return self._handle.id
-
-    @property
-    def decision(self) -> Decision | None:
-        """With ``on="auto"`` what sent it where it runs, else ``None``."""
-        return self._handle.decision
-
-    @property
-    def state(self) -> TaskState:
-        return self._handle.state
-
-    def done(self) -> bool:
-        """Tell whether the task has ended."""
-        return self._handle.done()
-
-    def cancelled(self) -> bool:
-        """Tell whether the task has ended by being cancelled."""
-        return self._handle.cancelled()
-
-    @property
-    def attempts(self) -> int:
-        """Which try it is at, or ended with."""
-        return self._handle.attempts
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the end of the task, however it ends; ``False`` if `timeout` seconds were not enough."""
-        try:
-            self._ended.result(timeout)
-        except TimeoutError:
-            return False
-        return True
-
-    def result(self, timeout: float | None = None) -> T:
-        """Wait for the task and return its value.
-
-        Args:
-            timeout: seconds to wait; the task goes on when they are over.
-
-        Raises:
-            TimeoutError: the task did not end in time.
-            TaskCancelled: the task was cancelled.
-            Exception: the task's own exception.
-        """
-        if not self.wait(timeout):
-            raise TimeoutError(f"task {self.name!r} has not ended within {timeout} s; it goes on")
-        return self._handle.result()
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Wait for the task and return its exception, ``None`` if it returned a value. Raises as `result` does."""
-        if not self.wait(timeout):
-            raise TimeoutError(f"task {self.name!r} has not ended within {timeout} s; it goes on")
-        return self._handle.exception()
-
-    def cancel(self, reason: str | None = None) -> None:
-        """Ask the task to stop; does not wait for its end."""
-        self._loop.call_soon(self._handle.cancel, reason)
-
-    def __repr__(self) -> str:
-        return f"<Sync{repr(self._handle)[1:]}"
 
 
 class SyncTaskScope:
@@ -179,15 +104,53 @@ class SyncTaskScope:
         self, fn: Callable[..., Any], /, *args: Any, **options: Any
     ) -> SyncTaskHandle[Any]:
         """Start ``fn(*args)`` and return its handle; arguments, options and errors as for `TaskScope.spawn`."""
+        return self._start(lambda: self._scope.spawn(fn, *args, **options))
+
+    def _start(self, spawn: Callable[[], TaskHandle[Any]]) -> SyncTaskHandle[Any]:
         loop = self._open()
 
         def start() -> SyncTaskHandle[Any]:
-            task = self._scope.spawn(fn, *args, **options)
+            task = spawn()
             handle = SyncTaskHandle(task, loop)
-            task.when_done(lambda: handle._ended.set_result(None))
+            task.when_done(lambda: handle.ended.set_result(None))
             return handle
 
         return loop.call(start)
+
+    def actor(
+        self,
+        cls: Callable[[*Ts], T],
+        /,
+        *args: *Ts,
+        on: ActorPlace = "process",
+        name: str | None = None,
+        concurrency: int = 1,
+        grace: float | None = None,
+    ) -> SyncActor[T]:
+        """Make an object that lives elsewhere until the scope ends; arguments and errors as for `TaskScope.actor`."""
+        options: dict[str, Any] = {"on": on, "name": name, "concurrency": concurrency, "grace": grace}
+        return self._actor(lambda: self._scope.actor(cls, *args, **options))
+
+    def actors(
+        self,
+        cls: Callable[[*Ts], T],
+        /,
+        *args: *Ts,
+        count: int,
+        on: ActorPlace = "process",
+        name: str | None = None,
+        concurrency: int = 1,
+        grace: float | None = None,
+    ) -> SyncActor[T]:
+        """Make several actors of one class; arguments and errors as for `TaskScope.actors`."""
+        options: dict[str, Any] = {"on": on, "name": name, "concurrency": concurrency, "grace": grace}
+        return self._actor(lambda: self._scope.actors(cls, *args, count=count, **options))
+
+    def _actor(self, make: Callable[[], Any]) -> SyncActor[Any]:
+        from .actors import SyncActor
+
+        made = self._open().call(make)
+        return SyncActor(made, self._start, lambda stream: self._iterate(self._open(), self._open().call(stream)))
 
     @overload
     def map(
@@ -248,7 +211,7 @@ class SyncTaskScope:
         ended: SimpleQueue[SyncTaskHandle[T]] = SimpleQueue()
         each = list(dict.fromkeys(handles))
         for handle in each:
-            handle._ended.add_done_callback(lambda _, handle=handle: ended.put(handle))  # type: ignore[misc]
+            handle.ended.add_done_callback(lambda _, handle=handle: ended.put(handle))  # type: ignore[misc]
         for _ in each:
             yield ended.get()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import inf as INF
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -11,6 +11,8 @@ from .._loops.native_cancel import native_cancels
 from ..errors import TaskTimeout
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from anyio import CancelScope
 
     from .policy_state import PolicyState
@@ -108,3 +110,10 @@ class Ending:
         if around.cancelled_caught or self.cut_short or isinstance(raised, BaseExceptionGroup):
             return TaskTimeout(f"scope {name!r}" if name else "the scope", self._timeout)
         return None
+
+
+async def close_parts(parts: Iterable[Any]) -> None:
+    """Close what stays open until every task of the scope has ended: its actors."""
+    for part in list(parts):
+        if hasattr(part, "last_of_all"):
+            await part.last_of_all()

@@ -27,7 +27,7 @@ from .._tasks.current import current
 from ..observe import first_scope
 from .coroutine import run_coroutine
 from .debugging import DEBUG, watch_loop
-from .ending import DECIDED, Ending
+from .ending import DECIDED, Ending, close_parts
 from .exit_errors import final_error, raise_as_it_is
 from .placement import auto_placer, resolve
 from .policy_state import PolicyState
@@ -322,6 +322,8 @@ class ScopeEngine(OpenScope):
                     await self._remote.drain()
                 except BaseException as error:
                     raised = raised or error
+            if self._parts:
+                await close_parts(self._parts)
             if wrong is not None:
                 raised, wrong.__cause__ = wrong, final_error(self, self.name, None, self._outcomes, self.ending)
                 raise wrong

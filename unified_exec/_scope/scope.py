@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, Unpack, overload
 
-from .block import ScopeBlock, engine_of
+from .actor_verbs import ActorVerbs
+from .block import engine_of
 
 if TYPE_CHECKING:
     from .._handles.handle import TaskHandle
@@ -28,7 +29,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class TaskScope(ScopeBlock):
+class TaskScope(ActorVerbs):
     """Runs coroutines on the event loop, blocking calls in threads and CPU work in processes, under one law.
 
     Leaving the ``async with`` block waits for every task of the scope. It is an `anyio.abc.TaskGroup`: wherever a

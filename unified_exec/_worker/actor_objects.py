@@ -23,9 +23,9 @@ class ActorMissing(Exception):
     """The same, raised by a generator."""
 
 
-def make(token: str, cls: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+def make(token: str, cls: Callable[..., Any], args: tuple[Any, ...]) -> int:
     """Make the object; enter it if it is a context manager. Returns the process id."""
-    made = cls(*args, **kwargs)
+    made = cls(*args)
     closer = None
     if not hasattr(made, "aclose") and hasattr(made, "__enter__") and hasattr(made, "__exit__"):
         closer, made = made, made.__enter__()
@@ -33,9 +33,9 @@ def make(token: str, cls: Callable[..., Any], args: tuple[Any, ...], kwargs: dic
     return getpid()
 
 
-async def make_async(token: str, cls: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+async def make_async(token: str, cls: Callable[..., Any], args: tuple[Any, ...]) -> int:
     """The same on an event loop."""
-    return make(token, cls, args, kwargs)
+    return make(token, cls, args)
 
 
 def call(token: str, name: str, args: tuple[Any, ...]) -> Any:

@@ -119,6 +119,15 @@ class ProcessPool(ProcessBackend):
             adapter, lambda: ProcessLane(registry, self._admission, adapter)
         )
 
+    def alone(self, name: str, grace: float | None) -> ProcessPool:
+        """Return a pool of one worker, which starts as the workers of this one, never retires and is never joined by
+        another. `grace` is that of this pool if it is ``None``."""
+        made = ProcessPool(1, grace=self.grace if grace is None else grace, name=name)
+        spec = self._registry.spec
+        made._registry.spec = spec._replace(max_workers=1, max_tasks=None, max_memory=None, idle_timeout=None)
+        made._registry.is_alone = True
+        return made
+
     def start_ahead(self, workers: int) -> None:
         """Start processes until the pool has `workers`, or as many as it may have; see `unified_exec.prestart`.
 

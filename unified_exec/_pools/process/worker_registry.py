@@ -45,6 +45,7 @@ class WorkerRegistry(Generic[L]):
         lanes: the lanes of the pool by event loop.
         closing: the pool takes no more work.
         closed: nobody waits for the tasks any more either.
+        is_alone: its one worker holds an actor: no other joins it while it waits for a reply.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class WorkerRegistry(Generic[L]):
         self._free: list[Worker] = []
         self._waiting: list[WorkerGroup] = []  # groups that wait for a worker of another loop
         self._when_gone: list[Callable[[], object]] = []
-        self.closing = self.closed = False
+        self.closing = self.closed = self.is_alone = False
 
     def __repr__(self) -> str:
         return f"<workers of {self.pool}: {len(self.workers)}>"
@@ -108,7 +109,7 @@ class WorkerRegistry(Generic[L]):
             raise WorkerStartError("its pool was closed")
         with self._lock:
             self._sweep()
-            if group.workers and self._lent(group.kind) >= self.spec.max_workers and not group.is_blocked():
+            if group.workers and self._lent(group.kind) >= self.spec.max_workers and not self._may_add(group):
                 if group not in self._waiting:
                     self._waiting.append(group)
                 self._ask_others(group)
@@ -121,6 +122,10 @@ class WorkerRegistry(Generic[L]):
                     self._free.remove(worker)
                     return worker
         return self._start(group.kind, "queue")
+
+    def _may_add(self, group: WorkerGroup) -> bool:
+        """Tell whether a group may have one more worker than the pool: all of its own wait for replies."""
+        return not self.is_alone and group.is_blocked()
 
     def _start(self, kind: WorkerKind, why: str) -> Worker:
         disband.reap_left()

@@ -1,0 +1,90 @@
+"""A task of a blocking scope."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from .._handles.handle import TaskHandle
+from .._tasks.types import TaskState
+from .loop_thread import LoopThread
+
+if TYPE_CHECKING:
+    from .._handles.decision import Decision
+
+T = TypeVar("T")
+
+
+class SyncTaskHandle(Generic[T]):
+    """A task of a `SyncTaskScope`; every method may be called from any thread."""
+
+    def __init__(self, handle: TaskHandle[T], loop: LoopThread) -> None:
+        self._handle = handle
+        self._loop = loop
+        self.ended: Future[None] = Future()
+
+    @property
+    def name(self) -> str:
+        return self._handle.name
+
+    @property
+    def id(self) -> int:
+        return self._handle.id
+
+    @property
+    def decision(self) -> Decision | None:
+        """With ``on="auto"`` what sent it where it runs, else ``None``."""
+        return self._handle.decision
+
+    @property
+    def state(self) -> TaskState:
+        return self._handle.state
+
+    def done(self) -> bool:
+        """Tell whether the task has ended."""
+        return self._handle.done()
+
+    def cancelled(self) -> bool:
+        """Tell whether the task has ended by being cancelled."""
+        return self._handle.cancelled()
+
+    @property
+    def attempts(self) -> int:
+        """Which try it is at, or ended with."""
+        return self._handle.attempts
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end of the task, however it ends; ``False`` if `timeout` seconds were not enough."""
+        try:
+            self.ended.result(timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for the task and return its value.
+
+        Args:
+            timeout: seconds to wait; the task goes on when they are over.
+
+        Raises:
+            TimeoutError: the task did not end in time.
+            TaskCancelled: the task was cancelled.
+            Exception: the task's own exception.
+        """
+        if not self.wait(timeout):
+            raise TimeoutError(f"task {self.name!r} has not ended within {timeout} s; it goes on")
+        return self._handle.result()
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the task and return its exception, ``None`` if it returned a value. Raises as `result` does."""
+        if not self.wait(timeout):
+            raise TimeoutError(f"task {self.name!r} has not ended within {timeout} s; it goes on")
+        return self._handle.exception()
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Ask the task to stop; does not wait for its end."""
+        self._loop.call_soon(self._handle.cancel, reason)
+
+    def __repr__(self) -> str:
+        return f"<Sync{repr(self._handle)[1:]}"

@@ -1,0 +1,168 @@
+"""Where an actor lives: on the loop, or in a worker or a thread that is its alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import isasyncgenfunction, iscoroutinefunction
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+
+from .._handles.handle import TaskHandle
+from .._pools.process.pool import ProcessPool
+from .._pools.thread.pool import ThreadPool
+from .._rules.dispatch import call_name
+from .actor import Actor, ActorGroup
+from .remote_actor import RemoteActor
+
+if TYPE_CHECKING:
+    from .._handles.owner import Launcher
+    from .._map.generator_stream import GeneratorStream
+
+A = TypeVar("A")
+
+
+class Turns:
+    """Who may go on, first come, first served. A semaphore would not do: trio starts new tasks in any order.
+
+    Args:
+        most: how many at the same time.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._turns: list[anyio.Event] = []
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    def enqueue(self) -> anyio.Event:
+        """Return what is set when it is the caller's turn. Call `end` with it in any case."""
+        turn = anyio.Event()
+        self._turns.append(turn)
+        self._grant()
+        return turn
+
+    def end(self, turn: anyio.Event) -> None:
+        self._turns.remove(turn)
+        self._grant()
+
+    def _grant(self) -> None:
+        for turn in self._turns[: self._most]:
+            turn.set()
+
+
+class LoopActor(Actor[A]):
+    """An actor on the event loop of its scope."""
+
+    def __init__(
+        self, scope: Launcher, cls: Callable[..., A], args: tuple[Any, ...], name: str | None, concurrency: int
+    ) -> None:
+        self._turns = Turns(concurrency)
+        made: Any = cls(*args)
+        super().__init__(scope, cls, args, name)
+        self._entered = made if not hasattr(made, "aclose") and hasattr(made, "__exit__") else None
+        self._object = made.__enter__() if self._entered is not None else made
+        self.state = "up"
+
+    def _start(self, name: str, method: str, args: tuple[Any, ...], timeout: float | None) -> TaskHandle[Any]:
+        turn = self._turns.enqueue()
+        handle: TaskHandle[Any] = TaskHandle(name, self._serve, (turn, method, args), "loop", self._scope)
+        handle.private = True
+        handle.when_done(lambda: self._turns.end(turn))
+        return self._scope.launch(handle, None, timeout)
+
+    async def _serve(self, turn: anyio.Event, method: str, args: tuple[Any, ...]) -> Any:
+        await turn.wait()
+        value = getattr(self._object, method)(*args)
+        return await value if hasattr(value, "__await__") else value
+
+    def stream(self, method: Callable[..., Any], /, *args: Any) -> GeneratorStream[Any]:
+        from .._map.generator_stream import make_stream
+
+        stream: GeneratorStream[Any] = make_stream(self._scope, self._items, (self._check(method), args), "loop")
+        return stream
+
+    async def _items(self, method: str, args: tuple[Any, ...]) -> Any:
+        turn = self._turns.enqueue()
+        try:
+            await turn.wait()
+            async for item in getattr(self._object, method)(*args):
+                yield item
+        finally:
+            self._turns.end(turn)
+
+    @property
+    def pending(self) -> int:
+        return len(self._turns)
+
+    async def last_of_all(self) -> None:
+        self.state = "ended"
+        made = self._object
+        try:
+            with anyio.CancelScope(shield=True):
+                if hasattr(made, "aclose"):
+                    with anyio.move_on_after(1.0):
+                        await made.aclose()
+                elif self._entered is not None:
+                    self._entered.__exit__(None, None, None)
+                elif hasattr(made, "close"):
+                    made.close()
+        except Exception as error:
+            self._report(error)
+
+
+def make_actor(
+    scope: Launcher,
+    cls: Callable[..., A],
+    args: tuple[Any, ...],
+    on: object,
+    name: str | None,
+    concurrency: int,
+    grace: float | None,
+) -> Actor[A]:
+    """Check the arguments of `TaskScope.actor` and make the actor."""
+    if not callable(cls):
+        raise TypeError(f"actor() takes a class and the arguments of its instance, got {cls!r}: write actor(Model, x)")
+    if type(concurrency) is not int or concurrency < 1:
+        raise ValueError(f"concurrency must be a whole number of at least 1, got {concurrency!r}")
+    on_loop = any(iscoroutinefunction(member) or isasyncgenfunction(member) for member in _members(cls))
+    if on == "loop":
+        return LoopActor(scope, cls, args, name, concurrency)
+    if concurrency > 1 and not on_loop:
+        raise TypeError(f"concurrency={concurrency} needs coroutine methods; for plain ones use actors(..., count=n)")
+    pool = scope.process_pool() if on == "process" else scope.thread_pool() if on == "thread" else on
+    title = f"of actor {name or call_name(cls)}"
+    if isinstance(pool, ProcessPool):
+        alone = pool.alone(title, grace)
+        return RemoteActor(scope, cls, args, name, alone, on_loop, concurrency, alone.grace)
+    if isinstance(pool, ThreadPool):
+        if on_loop:
+            raise TypeError(
+                f'{call_name(cls)} has coroutine methods, which need an event loop: use on="loop" or "process"'
+            )
+        thread = ThreadPool(1, name=title, interruptible=pool.interruptible)
+        return RemoteActor(scope, cls, args, name, thread, False, 1, 1.0 if grace is None else grace)
+    raise ValueError(f'on must be "process", "thread", "loop" or a pool, got {on!r}')
+
+
+def make_actors(
+    scope: Launcher,
+    cls: Callable[..., A],
+    args: tuple[Any, ...],
+    count: int,
+    on: object,
+    name: str | None,
+    concurrency: int,
+    grace: float | None,
+) -> ActorGroup[A]:
+    """Check the arguments of `TaskScope.actors` and make the actors."""
+    if type(count) is not int or count < 1:
+        raise ValueError(f"count must be a whole number of at least 1, got {count!r}")
+    title = name or call_name(cls)
+    names = [f"{title} {number}" for number in range(count)]
+    return ActorGroup([make_actor(scope, cls, args, on, each, concurrency, grace) for each in names])
+
+
+def _members(cls: Any) -> list[Any]:
+    return [getattr(cls, name, None) for name in dir(cls) if not name.startswith("__")]
