@@ -6,7 +6,19 @@ import importlib
 
 from ..row import Row
 
-THEMES = ("calls", "cancel", "balance", "fairness", "cold_start", "memory", "auto", "maps", "pipelines", "cluster")
+THEMES = (
+    "calls",
+    "cancel",
+    "balance",
+    "fairness",
+    "cold_start",
+    "memory",
+    "auto",
+    "maps",
+    "pipelines",
+    "cluster",
+    "locks",
+)
 
 
 def rows_by_theme() -> dict[str, list[Row]]:

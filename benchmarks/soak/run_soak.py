@@ -9,9 +9,12 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+import anyio
+
 from tests.process_tree import mark_this_run
 from unified_exec import shutdown_default_pools
 
+from . import lock_storm
 from .epoch import Epoch
 from .epoch_state import EpochState
 from .kinds import named
@@ -29,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"bursts {options.bursts:g}",
         flush=True,
     )
+    if options.lock_kills:
+        print(anyio.run(lock_storm.run, options.lock_kills, seed))
+        return 0
     soak = _Soak(options, seed)
     try:
         soak.run()
@@ -45,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--tasks", type=int, default=100_000, help="minimum number of tasks (100,000)")
     parser.add_argument("--minutes", type=float, default=0, help="stop after this many minutes in any case")
+    parser.add_argument(
+        "--lock-kills", type=int, default=0, metavar="N", help="instead: kill N holders and waiters of shared locks"
+    )
     parser.add_argument("--seed", type=int, help="seed of all random choices (random, and printed)")
     parser.add_argument("--epoch", type=int, help="run only this epoch of the seed")
     parser.add_argument("--per-epoch", type=int, default=10_000, help="tasks per epoch (10,000)")

@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
+from benchmarks.soak import lock_storm
 from tests.contract.conftest import PLACES
 from tests.waiting import until_async
 from unified_exec import (
@@ -35,6 +36,11 @@ from unified_exec import (
 PERMITS = {"Lock": Lock, "RLock": RLock, "Semaphore": lambda **kw: Semaphore(1, **kw)}
 BOTH = [(a, b) for a in PLACES for b in PLACES if "process" in a + b]
 pairs = pytest.mark.parametrize(("one", "other"), BOTH, ids=["-and-".join(pair) for pair in BOTH])
+
+
+async def reached(condition: Callable[[], object]) -> None:
+    """Wait for a condition, long enough for a worker to start on a busy machine."""
+    assert await until_async(condition, 60)
 
 
 @pytest.fixture(params=list(PERMITS))
@@ -84,10 +90,10 @@ async def test_every_kind_keeps_its_permits(make: Any, tmp_path: Path) -> None:
     async with lock:  # held while it becomes shared, with a waiter
         async with TaskScope() as scope:
             waiter = scope.spawn(a_count, lock, str(path), 20)
-            await until_async(lambda: len(lock._queue) == 1)
+            await reached(lambda: len(lock._queue) == 1)
             for place in ("process", "process-coroutine", "thread"):
                 start(scope, place, count, a_count, lock, str(path), 20)
-            await until_async(lambda: len(lock._queue) == 2)
+            await reached(lambda: len(lock._queue) == 2)
             assert path.read_text() == ""
             lock.release()
             await waiter
@@ -275,17 +281,17 @@ async def test_events_conditions_and_barriers_wake_all_who_wait(one: str, other:
     async with TaskScope() as scope:
         first = start(scope, one, follow, a_follow, event, condition, barrier)
         if one != "process":
-            await until_async(lambda: event._waiting() == 1)  # it waits while the event becomes shared
+            await reached(lambda: event._waiting() == 1)  # it waits while the event becomes shared
         handles = [first, start(scope, other, follow, a_follow, event, condition, barrier)]
-        await until_async(lambda: event._waiting() == 2)
+        await reached(lambda: event._waiting() == 2)
         event.set()
         event.clear()
-        await until_async(lambda: condition._waiting() == 2)
+        await reached(lambda: condition._waiting() == 2)
         for n in (1, 0):
             async with condition:
                 condition.notify()
             assert condition._waiting() == n
-        await until_async(lambda: barrier.n_waiting == 2)
+        await reached(lambda: barrier.n_waiting == 2)
         assert await barrier.wait() == 2
         assert sorted([await handle for handle in handles]) == [0, 1]
     assert not event.is_set()
@@ -311,13 +317,13 @@ async def test_the_death_of_a_waiter_breaks_a_barrier_and_strikes_out_a_ticket(k
     async with ProcessPool(1) as pool, TaskScope(policy=Collect()) as scope:
         await scope.spawn(pid_of, lock, pid, on=pool)
         dies = scope.spawn(wait_and_die, meeting, lock, on=pool)
-        await until_async(lambda: meeting._waiting() == 1)
+        await reached(lambda: meeting._waiting() == 1)
         other = scope.spawn(wait_and_die, meeting, lock)
-        await until_async(lambda: meeting._waiting() == 2)
+        await reached(lambda: meeting._waiting() == 2)
         os.kill(pid.get(), signal.SIGKILL)
         await dies.wait()
         if kind == "condition":
-            await until_async(lambda: meeting._waiting() == 1)
+            await reached(lambda: meeting._waiting() == 1)
             async with meeting:
                 meeting.notify()
         await other.wait()
@@ -364,48 +370,7 @@ async def test_nothing_that_processes_add_is_lost() -> None:
             scope.spawn(add, SharedValue(1 << 70), 1, 1, on="process")
 
 
-def work(lock: Any, inside: Any, wrong: Any, done: Any, seed: int) -> None:
-    """Sections that nobody else may be in: `inside` is this process while it is in one."""
-    rng, mine = random.Random(seed), os.getpid()
-    while True:
-        with lock:
-            inside.set(mine)
-            for _ in range(rng.randrange(200)):
-                pass
-            if inside.get() != mine:
-                wrong.add(1)
-            done.add(1)
-
-
 @pytest.mark.fresh_pool
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to find the workers")
 async def test_no_two_owners_and_no_hang_while_holders_and_waiters_are_killed() -> None:
     """The short form of the storm in `make soak`."""
-    rng = random.Random(15)
-    lock, inside, wrong, done = Lock(), SharedValue(0), SharedValue(0), SharedValue(0)
-    before = worker_pids()
-    logging.getLogger("unified_exec").setLevel(logging.ERROR)
-    try:
-        async with ProcessPool(3) as pool, TaskScope(policy=Collect()) as scope:
-            handles = [scope.spawn(work, lock, inside, wrong, done, n, on=pool) for n in range(7)]
-            for _ in range(4):
-                reached = done.get() + 20
-                assert await until_async(lambda reached=reached: done.get() > reached, 30)  # type: ignore[misc]
-                await anyio.sleep(rng.random() * 0.01)
-                os.kill(rng.choice([pid for pid in worker_pids() if pid not in before]), signal.SIGKILL)
-            for handle in handles:
-                handle.cancel()
-            with anyio.fail_after(30):
-                async with lock:
-                    inside.set(0)
-    finally:
-        logging.getLogger("unified_exec").setLevel(logging.NOTSET)
-    assert not wrong.get()
-    assert not lock.locked()
-
-
-def worker_pids() -> list[int]:
-    """The children of this process."""
-    path = f"/proc/{os.getpid()}/task/{os.getpid()}/children"
-    with open(path) as file:
-        return [int(pid) for pid in file.read().split()]
+    await lock_storm.run(24, random.randrange(1 << 30), per_round=8)

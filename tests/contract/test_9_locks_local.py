@@ -36,6 +36,11 @@ PERMITS = [Lock, RLock, lambda: Semaphore(1)]
 names = pytest.mark.parametrize("make", PERMITS, ids=["Lock", "RLock", "Semaphore"])
 
 
+async def reached(condition: Callable[[], object]) -> None:
+    """Wait for a condition, long enough for a worker to start on a busy machine."""
+    assert await until_async(condition, 60)
+
+
 def queue(lock: Any) -> int:
     return len(lock._queue)
 
@@ -92,7 +97,7 @@ async def test_waiters_are_served_first_come_first_served(make: Callable[[], Any
         async with lock:
             for n in range(6):
                 scope.spawn(wait_sync if n % 2 else wait, n)
-                await until_async(lambda n=n: queue(lock) == n + 1)  # type: ignore[misc]
+                await reached(lambda n=n: queue(lock) == n + 1)  # type: ignore[misc]
         await wait(6)  # a newcomer does not pass the queue
     assert served == list(range(7))
 
@@ -103,7 +108,7 @@ async def test_a_cancelled_waiter_leaves_and_the_next_one_is_served(make: Callab
     async with ThreadPool(2) as pool, TaskScope(threads=pool) as scope:
         async with lock:
             waits = [scope.spawn(lock.acquire), scope.spawn(lock.acquire_sync)]
-            await until_async(lambda: queue(lock) == 2)
+            await reached(lambda: queue(lock) == 2)
             for handle in waits:
                 handle.cancel()
                 await handle.wait()
@@ -200,7 +205,7 @@ async def test_only_the_holder_releases_and_the_error_names_it() -> None:
 
     async with TaskScope(policy=Collect()) as scope:
         holder = scope.spawn(transfer, name="transfer")
-        await until_async(lock.locked)
+        await reached(lock.locked)
         for release in (lock.release, lambda: lock.__exit__(None, None, None)):
             with pytest.raises(RuntimeError, match=r"release Lock\(name='accounts'\): it is held by task 'transfer'"):
                 release()
@@ -236,7 +241,7 @@ async def test_a_lock_is_not_acquired_twice_by_one_task_and_an_rlock_is() -> Non
         async with TaskScope() as scope:
             waits = scope.spawn(in_thread)
             other = scope.spawn(rlock.acquire)
-            await until_async(lambda: queue(rlock) == 2)
+            await reached(lambda: queue(rlock) == 2)
             other.cancel()
             rlock.release()
             await waits
@@ -282,10 +287,10 @@ async def test_a_waiter_finds_out_that_the_holder_has_ended() -> None:
     end = threading.Event()
     thread = threading.Thread(target=lambda: (lock.acquire_sync(), end.wait(30)))
     thread.start()
-    await until_async(lock.locked)
+    await reached(lock.locked)
     async with TaskScope(policy=Collect()) as scope:
         waits = [scope.spawn(with_async, lock), scope.spawn(with_sync, lock)]
-        await until_async(lambda: queue(lock) == 2)
+        await reached(lambda: queue(lock) == 2)
         end.set()
         await anyio.to_thread.run_sync(thread.join)
         for handle in waits:
@@ -360,7 +365,7 @@ async def test_an_event_wakes_coroutines_and_threads_also_if_it_is_cleared_at_on
     event = Event()
     async with TaskScope(policy=Collect()) as scope:
         waits = [scope.spawn(event.wait), scope.spawn(event.wait_sync)]
-        await until_async(lambda: tickets(event) == 2)
+        await reached(lambda: tickets(event) == 2)
         event.set()
         event.clear()
         for handle in waits:
@@ -376,7 +381,7 @@ async def test_an_event_wakes_coroutines_and_threads_also_if_it_is_cleared_at_on
         with pytest.raises(RuntimeError, match=r"use `await event\.wait\(\)`"):
             event.wait_sync()
         gone = [scope.spawn(event.wait), scope.spawn(event.wait_sync)]
-        await until_async(lambda: tickets(event) == 2)
+        await reached(lambda: tickets(event) == 2)
         for handle in gone:
             handle.cancel()
             await handle.wait()
@@ -402,11 +407,11 @@ async def test_a_condition_wakes_who_came_first_and_holds_its_lock() -> None:
     async with TaskScope() as scope:
         for n in range(1, 5):
             scope.spawn(wait_sync if n % 2 else wait, n)
-            await until_async(lambda n=n: tickets(condition) == n)  # type: ignore[misc]
+            await reached(lambda n=n: tickets(condition) == n)  # type: ignore[misc]
         for n in (1, 2):
             async with condition:
                 condition.notify()
-            await until_async(lambda n=n: woken[-1] == n)  # type: ignore[misc]
+            await reached(lambda n=n: woken[-1] == n)  # type: ignore[misc]
         async with condition:
             condition.notify_all()
     assert sorted(woken) == list(range(5))
@@ -434,9 +439,9 @@ async def test_a_notification_of_a_cancelled_waiter_goes_to_the_next_one(kind: s
 
     async with ThreadPool(2) as pool, TaskScope(threads=pool) as scope:
         first = scope.spawn(wait_sync if kind == "thread" else wait)
-        await until_async(lambda: tickets(condition) == 1)
+        await reached(lambda: tickets(condition) == 1)
         second = scope.spawn(wait)
-        await until_async(lambda: tickets(condition) == 2)
+        await reached(lambda: tickets(condition) == 2)
         async with condition:
             first.cancel()
             condition.notify()
@@ -475,10 +480,10 @@ async def test_a_waiter_that_leaves_breaks_the_barrier_for_all(why: str) -> None
     barrier = Barrier(3, name="start")
     async with TaskScope(policy=Collect()) as scope:
         waits = scope.spawn(barrier.wait_sync)
-        await until_async(lambda: barrier.n_waiting == 1)
+        await reached(lambda: barrier.n_waiting == 1)
         if why == "cancel":
             other = scope.spawn(barrier.wait)
-            await until_async(lambda: barrier.n_waiting == 2)
+            await reached(lambda: barrier.n_waiting == 2)
             other.cancel()
         elif why == "timeout":
             with pytest.raises(TimeoutError):

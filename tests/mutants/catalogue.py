@@ -9,6 +9,7 @@ from tests.mutants.of_cancelling import CANCELLATION
 from tests.mutants.of_channels import COMMUNICATION
 from tests.mutants.of_ends import ENDS
 from tests.mutants.of_errors import ERROR_STORY
+from tests.mutants.of_locks import LOCKS
 from tests.mutants.of_processes import CRASH, HEAD_OF_LINE, SAFE
 from tests.mutants.of_scopes import DEADLINE, FAILURE_POLICY, NO_ORPHANS
 from tests.mutants.of_watching import WATCHING
@@ -39,6 +40,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *ENDS,
     *COMMUNICATION,
     *WATCHING,
+    *LOCKS,
     *WAY_BACK,
     *ACTORS,
 )
