@@ -44,6 +44,17 @@ def nested(n: int) -> tuple[int, str]:
     return sum(values), type(get_active_backend()[0]).__name__
 
 
+def set_variable(value: str) -> None:
+    os.environ["SET_BY_INITIALIZER"] = value
+
+
+def variable_and_nested(n: int) -> tuple[str | None, list[int]]:
+    import joblib
+
+    nested = joblib.Parallel(n_jobs=1, backend="unified_exec")(joblib.delayed(abs)(-i) for i in range(n))
+    return os.environ.get("SET_BY_INITIALIZER"), nested
+
+
 def fail_or_hold(path: Path, name: str) -> str:
     if name == "bad":
         assert until((path / "a.started").exists, PATIENT)
@@ -93,3 +104,13 @@ def test_dask_computes_in_it(executor: Any) -> None:
 def _compute_configured(dask: Any, values: list[Any], executor: Any) -> Any:
     with dask.config.set(scheduler=executor):
         return dask.compute(*values)
+
+
+@_needs("joblib")
+def test_joblibs_initializer_runs_in_each_worker_and_the_backend_has_its_name_there(joblib_backend: Any) -> None:
+    joblib = joblib_backend
+    with joblib.Parallel(n_jobs=2, initializer=set_variable, initargs=("set",)) as parallel:
+        assert parallel(joblib.delayed(variable_and_nested)(2) for _ in range(4)) == [("set", [0, 1])] * 4
+    with joblib.parallel_config("unified_exec", n_jobs=2, initializer=set_variable, initargs=("by the context",)):
+        assert joblib.Parallel()([joblib.delayed(variable_and_nested)(1)]) == [("by the context", [0])]
+    assert joblib.Parallel(n_jobs=2)([joblib.delayed(variable_and_nested)(1)]) == [(None, [0])]

@@ -105,7 +105,7 @@ from rq import Queue, SimpleWorker
 connection = fakeredis.FakeStrictRedis()
 queue = Queue(connection=connection)
 job = queue.enqueue(total, [-1, 2, -3])
-SimpleWorker([queue], connection=connection).work(burst=True)
+SimpleWorker([queue], connection=connection).work(burst=True, logging_level="ERROR")
 print(job.return_value())
 """
 

@@ -7,7 +7,11 @@ from concurrent.futures import Future
 from threading import Lock
 from typing import Any
 
-from joblib.parallel import AutoBatchingMixin, ParallelBackendBase  # type: ignore[import-untyped, unused-ignore]
+from joblib.parallel import (  # type: ignore[import-untyped, unused-ignore]
+    AutoBatchingMixin,
+    ParallelBackendBase,
+    register_parallel_backend,
+)
 
 from .._platform.cpu_count import cpu_count
 from .processes import ProcessExecutor
@@ -21,6 +25,8 @@ class UnifiedExecBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignor
 
     Inside a worker a nested `Parallel` uses threads, and one nested in those runs sequentially, as with joblib's own
     backends. A call that names this backend again starts further processes there.
+
+    With an `initializer` a `Parallel` has processes of its own, which end with it.
     """
 
     supports_retrieve_callback = True
@@ -30,6 +36,7 @@ class UnifiedExecBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignor
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._executor: ProcessExecutor | None = None
+        self._is_own = False
         self._futures: dict[Future[Any], None] = {}
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
@@ -48,13 +55,21 @@ class UnifiedExecBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignor
         if n_jobs == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         self.parallel = parallel
-        self._executor = _executor_of(n_jobs, self.inner_max_num_threads, self.MAX_NUM_THREADS_VARS)
+        given = {**self.backend_kwargs, **options}
+        initializer = given.get("initializer")
+        self._is_own = initializer is not None
+        if initializer is not None:
+            env = self._thread_limits()
+            initargs = given.get("initargs", ())
+            self._executor = ProcessExecutor(n_jobs, initializer=initializer, initargs=initargs, env=env)
+        else:
+            self._executor = _executor_of(n_jobs, self.inner_max_num_threads, self._thread_limits())
         return n_jobs
 
     def submit(self, func: Callable[[], Any], callback: Callable[[Any], object] | None = None) -> Future[Any]:
         """Start a batch."""
         assert self._executor is not None
-        future = self._executor.submit(func)
+        future = self._executor.submit(_run, func)
         self._futures[future] = None
         future.add_done_callback(lambda ended: self._futures.pop(ended, None))
         if callback is not None:
@@ -73,17 +88,28 @@ class UnifiedExecBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignor
             future.cancel()
 
     def terminate(self) -> None:
-        """Release the processes; they stay warm for the next `Parallel`."""
+        """Release the processes; they stay warm for the next `Parallel`, but for those of an initializer."""
+        if self._is_own and self._executor is not None:
+            self._executor.shutdown()
         self._executor = None
         self.reset_batch_stats()
 
+    def _thread_limits(self) -> dict[str, str]:
+        limit = self.inner_max_num_threads
+        return {} if limit is None else {name: str(limit) for name in self.MAX_NUM_THREADS_VARS}
 
-def _executor_of(n_jobs: int, inner_threads: int | None, variables: list[str]) -> ProcessExecutor:
+
+def _run(batch: Callable[[], Any]) -> Any:
+    """Run a batch in a worker, where calls may name this backend, too."""
+    register_parallel_backend("unified_exec", UnifiedExecBackend)
+    return batch()
+
+
+def _executor_of(n_jobs: int, inner_threads: int | None, env: dict[str, str]) -> ProcessExecutor:
     key = n_jobs, inner_threads
     with _lock:
         executor = _executors.get(key)
         if executor is None or executor.closed:
-            env = {} if inner_threads is None else {name: str(inner_threads) for name in variables}
             executor = _executors[key] = ProcessExecutor(n_jobs, env=env)
         return executor
 
