@@ -1,4 +1,11 @@
-"""A whole program on unified_exec."""
+"""A whole program on unified_exec; with the argument "prestart" it starts its worker before its other imports."""
+
+import sys
+
+if sys.argv[1:] == ["prestart"]:
+    from unified_exec import prestart
+
+    prestart()
 
 import anyio
 

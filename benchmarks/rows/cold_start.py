@@ -15,12 +15,12 @@ PRESTART = "unified_exec with prestart()"
 _ROOT = str(Path(__file__).parents[2])
 
 
-def _program(name: str) -> Measure:
+def _program(name: str, *args: str) -> Measure:
     def measure(settings: Settings) -> float:
         # Import times are part of what is measured: compiled modules are kept, whatever the shell says.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         environment["PYTHONPATH"] = os.pathsep.join([_ROOT, environment.get("PYTHONPATH", "")])
-        command = [sys.executable, str(_PROGRAMS / f"{name}.py")]
+        command = [sys.executable, str(_PROGRAMS / f"{name}.py"), *args]
         times = []
         for _ in range(3):
             began = perf_counter()
@@ -40,7 +40,7 @@ ROWS = [
         (
             Contender(OURS, _program("ours")),
             Contender("anyio.to_process", _program("anyio_process"), ("anyio",)),
-            Contender(PRESTART, _program("ours_prestart")),
+            Contender(PRESTART, _program("ours", "prestart")),
             Contender("asyncio + ProcessPoolExecutor", _program("executor")),
             Contender("unified_exec under asyncio.run", _program("ours_asyncio")),
             Contender("anyio.run alone", _program("anyio_alone"), ("anyio",), peer=False),
