@@ -11,6 +11,7 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable, Container, Generator, Hashable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,11 +43,22 @@ LOOPS["trio"] = ("trio", {})
 USUAL = [name for name in ("asyncio", "trio") if name in LOOPS]
 """Where an async test runs that is not marked `every_loop`."""
 
-WAIT_MOST = (
+LONGEST = (
     "contract/test_cpython_futures.py",
     "faults/test_platforms.py",
+    "docs/test_examples.py",
+    "cli/bench/test_models.py",
+    "cli/advise/test_advice.py",
+    "programs/test_by_value.py",
+    "cli/test_demo.py",
+    "faults/test_interpreters.py",
+    "scope/test_streams.py",
+    "contract/test_3_process_tasks.py",
+    "faults/test_nonsense.py",
+    "programs/test_frameworks.py",
+    "cli/bench/test_command.py",
 )
-"""Files whose few tests take longest; they wait most of it."""
+"""The files that take longest, in the order in which they are begun; after them those with most tests."""
 
 _failed = pytest.StashKey[bool]()
 
@@ -99,8 +111,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = chosen
     if hasattr(config, "workerinput"):
         tests = Counter(item.path for item in items)
-        waits = {path: str(path).endswith(WAIT_MOST) for path in tests}
-        items.sort(key=lambda item: (not waits[item.path], -tests[item.path], str(item.path)))
+        turns = {path: _turn(path) for path in tests}
+        items.sort(key=lambda item: (turns[item.path], -tests[item.path], str(item.path)))
+
+
+def _turn(path: Path) -> int:
+    return next((turn for turn, name in enumerate(LONGEST) if str(path).endswith(name)), len(LONGEST))
 
 
 def pytest_collection_finish() -> None:

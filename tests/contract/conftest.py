@@ -61,18 +61,22 @@ PLACES = {
 }
 
 
-@pytest.fixture(params=list(PLACES))
+ONE_LOOP = [pytest.param(name, marks=pytest.mark.one_loop) for name in ("process", "process-coroutine")]
+"""A worker does not know the event loop of its scope; files about that are marked `every_loop`, which goes first."""
+
+
+@pytest.fixture(params=["loop", "thread", *ONE_LOOP])
 def place(request: pytest.FixtureRequest) -> Place:
     return PLACES[request.param]
 
 
-@pytest.fixture(params=[name for name in PLACES if name != "loop"])
+@pytest.fixture(params=["thread", *ONE_LOOP])
 def remote_place(request: pytest.FixtureRequest) -> Place:
     """The places outside of the scope's own event loop."""
     return PLACES[request.param]
 
 
-@pytest.fixture(params=["process", "process-coroutine"])
+@pytest.fixture(params=ONE_LOOP)
 def process_place(request: pytest.FixtureRequest) -> Place:
     return PLACES[request.param]
 

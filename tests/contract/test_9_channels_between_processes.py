@@ -25,6 +25,8 @@ from unified_exec import (
     WorkerCrashed,
 )
 
+pytestmark = pytest.mark.one_loop
+
 BOTH = [(s, r) for s in PLACES for r in PLACES if "process" in s + r]
 
 
