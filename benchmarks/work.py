@@ -59,3 +59,29 @@ def turns_for(seconds: float, tries: int = 5) -> int:
         count(turns)
         best = min(best, time.perf_counter() - began)
     return max(1, round(seconds / best * turns))
+
+
+LOGGER = "benchmarks.work"
+_used_before = 0.0
+
+
+def log_records(count: int) -> float:
+    """Log; returns the seconds of processor time that this process has used since the last call ended."""
+    import logging
+
+    global _used_before
+    logger = logging.getLogger(LOGGER)
+    for number in range(count):
+        logger.info("record %d of %d", number, count)
+    used, _used_before = time.process_time() - _used_before, time.process_time()
+    return used
+
+
+def send_records_to(queue: Any) -> None:
+    """Configure logging as the cookbook does for worker processes."""
+    import logging
+    import logging.handlers
+
+    root = logging.getLogger()
+    root.addHandler(logging.handlers.QueueHandler(queue))
+    root.setLevel(logging.INFO)

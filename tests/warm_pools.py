@@ -67,6 +67,8 @@ def holdings() -> set[Hashable]:
                 descriptors.add(part.fileno())
         if worker.child.pidfd is not None:
             descriptors.add(worker.child.pidfd)
+        if worker.inbox.logs is not None:
+            descriptors.add(worker.inbox.logs.fd)
     mapped = [line for line in _maps() if line.partition("-")[0] in addresses] if addresses else []
     found.update(mapped)
     found.update(_descriptors(descriptors, {_file(line) for line in mapped}))

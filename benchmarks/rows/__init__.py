@@ -18,6 +18,7 @@ THEMES = (
     "pipelines",
     "cluster",
     "locks",
+    "carried",
 )
 
 

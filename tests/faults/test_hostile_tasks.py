@@ -47,7 +47,7 @@ async def test_a_task_that_closes_all_descriptors_and_goes_on_can_be_killed() ->
         assert await scope.spawn(tasks.double, 1, on="process") == 2
         handle = scope.spawn(close_and_hang, on="process")
         worker = next(iter(pool._registry.workers))
-        assert await until_async(lambda: worker.mailbox_closed)
+        assert await until_async(lambda: worker.inbox.closed)
         handle.cancel()
         await handle.wait()
         assert await scope.spawn(tasks.double, 21, on="process") == 42

@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 from tests.mutants.of_actors import ACTORS
 from tests.mutants.of_by_value import ONE_HOME
 from tests.mutants.of_cancelling import CANCELLATION
+from tests.mutants.of_carried import CARRIED
 from tests.mutants.of_channels import COMMUNICATION
 from tests.mutants.of_ends import ENDS
 from tests.mutants.of_errors import ERROR_STORY
@@ -25,6 +26,7 @@ CLAUSES = {
     7: "no head-of-line blocking",
     8: "safe by default",
     9: "communication",
+    10: "what a task carries",
     11: "watching",
 }
 MUTANTS: tuple[Mutant, ...] = (
@@ -43,4 +45,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *LOCKS,
     *WAY_BACK,
     *ACTORS,
+    *CARRIED,
 )

@@ -130,8 +130,8 @@ ERROR_STORY = (
         place="process",
         breaks="arguments are pickled inside of spawn",
         file="_pools/process/lane.py",
-        old="        call = task.backend_data = self._encode(fn, task.args)",
-        new="        try:\n            call = task.backend_data = self._encode(fn, task.args)\n"
+        old="        call = self._encode(fn, task.args)  # type: ignore[arg-type]  # both are there until settled",
+        new="        try:\n            call = self._encode(fn, task.args)\n"
         "        except Exception as exc:\n"
         "            from ..._tasks.types import Outcome\n\n            task.settle(Outcome(error=exc))\n"
         "            return",

@@ -49,7 +49,7 @@ def test_an_answer_is_read_although_the_worker_ended_with_something_unread(
     theirs.close()
     adapter: Any = None
     group = WorkerGroup(adapter, CALLS, int)
-    AnswerReader(group, StartFailures(group)).read_mailbox(worker)
+    AnswerReader(group, StartFailures(group), lambda worker: None).read_mailbox(worker)
     assert task.outcome is not None
     assert task.outcome.unwrap() == ()
-    assert worker.mailbox_closed
+    assert worker.inbox.closed

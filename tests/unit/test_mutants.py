@@ -22,6 +22,7 @@ OWN_CODE = {
     7: EVERYWHERE - {"loop"},
     8: EVERYWHERE - {"loop"},
     9: {"scope", "thread", "process"},
+    10: {"thread", "process", "process-coroutine"},
     11: {"scope", "process"},
 }
 

@@ -54,7 +54,7 @@ class Child:
         self._learnt.add(entry.id)
         needed = [needed for needed in (*entry.needs, *call.needs) if needed.id not in self._learnt]
         self._learnt.update(needed.id for needed in needed)
-        function = globals_sent.message(needed, function, None, self._homes)
+        function = globals_sent.message(needed, function, None, self._homes, None)
         self.sent.append(entry.id)
         head = str(entry.id).encode()
         _write(self._process.stdin, head, function, call.data, *call.buffers)

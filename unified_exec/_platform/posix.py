@@ -80,6 +80,15 @@ def above_standard(fd: int) -> int:
         os.close(fd)
 
 
+def enlarge_pipe(fd: int, size: int) -> None:
+    """Give a pipe room for `size` bytes, where the system lets us."""
+    if not PLAIN and hasattr(fcntl, "F_SETPIPE_SZ"):
+        try:
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, size)
+        except OSError:
+            pass  # the user has too many large ones
+
+
 class StandardTaken:
     """Lets no descriptor that is opened in its block get a number below 3; for code that opens its own.
 

@@ -1,14 +1,18 @@
-"""Where a cancellation must not land: inside a channel or a lock, where what it passes on may be in nobody's hands.
+"""Where a cancellation must not land: inside a channel or a lock, where what it passes on may be in nobody's hands, and
+inside the pipe of log records, where half of one may have been written.
 
 The canceller reads the stack, so an operation that is not cancelled pays nothing for its shield.
 """
 
 from __future__ import annotations
 
-from os.path import dirname, join, sep
+from os.path import dirname, join
 from types import FrameType
 
-_SHIELDED = tuple(join(dirname(dirname(__file__)), "_sync", folder) + sep for folder in ("channels", "locks", "shared"))
+_SHIELDED = tuple(
+    join(dirname(dirname(__file__)), *folder, "")
+    for folder in (("_sync", "channels"), ("_sync", "locks"), ("_sync", "shared"), ("_worker", "logs"))
+)
 _MAY_RAISE = "__interruptible__"
 """A local variable of the functions that sleep: they hold nothing, and the raise is what ends their sleep."""
 

@@ -16,6 +16,7 @@ REPORT      a message of a running task to its handle
 SHARE       a shared object, with the descriptor of its block; without a table: the bare descriptor of an argument
 CHANNEL     a channel, with its descriptors
 DROP        the parent needs that shared object no more; a worker has dropped one that it had offered
+LOGS        the pipe of the worker's log records, with its descriptor
 CREDIT      the handle allows a task this many more messages
 WHERE       the parent asks what the worker is doing
 HERE        the answer, as JSON
@@ -37,9 +38,9 @@ from typing import NamedTuple
 from ..errors import UnifiedExecError
 
 TASK, DONE, READY, SETUP, CANCEL, FAILED, AGAIN, RETIRED, STOP, REPORT, CREDIT, SHARE, DROP, CHANNEL = range(1, 15)
+LOGS = 15
 REQUEST, REPLY = 17, 18
 OFFER, ASK, FOUND = range(21, 24)
-
 WHERE, HERE = 24, 25
 
 # Outcome kinds of DONE.
@@ -52,6 +53,8 @@ RETIRING = 4  # DONE: the worker exits after this answer
 FUNCTION_IN_SHARED = 8  # the function's bytes are the first buffer of the shared block
 FORGET_FUNCTIONS = 16  # TASK: forget every function learnt before this one
 AFTER_STREAM = 32  # DONE, REPORT, REQUEST in the mailbox: this task has sent reports on the other socket before
+LOGGED = 16  # DONE, REPORT, READY: there are log records in the pipe that came before
+IN_CONTEXT = 4  # TASK: it runs in the spawner's context that came last
 LINGER = 64  # TASK: cores are idle; look for the next task for a moment before going to sleep
 
 WITH_GLOBALS = 128  # TASK: the function's bytes are those of `globals_sent.message`; REPLY: `homes.decode_alone`
@@ -148,6 +151,11 @@ def after_stream(message: bytes) -> bytes:
 def is_after_stream(message: Bytes) -> bool:
     """Tell whether a message in the mailbox carries that note."""
     return len(message) > 1 and message[0] in (DONE, REPORT, REQUEST) and message[1] & AFTER_STREAM != 0
+
+
+def is_logged(message: Bytes) -> bool:
+    """Tell whether a message carries the note that log records came before it."""
+    return len(message) > 1 and message[1] & LOGGED != 0 and message[0] in (DONE, REPORT, READY, FAILED)
 
 
 def unpack_done(message: memoryview) -> tuple[int, int, int, float, float, memoryview]:

@@ -13,7 +13,7 @@ from .frames import ProtocolError
 
 # States of the parent's end, and what may come in each.
 STARTING, UP, LEAVING, OVER = "starting", "up", "leaving", "over"
-_ASKS = frozenset({frames.OFFER, frames.ASK, frames.DROP})
+_ASKS = frozenset({frames.OFFER, frames.ASK, frames.DROP, frames.LOGS})
 _OF_TASKS = frozenset({frames.REPORT, frames.REQUEST, frames.HERE})
 _EXPECTED: dict[str, frozenset[int]] = {
     STARTING: frozenset({frames.READY, frames.FAILED, *_ASKS}),
@@ -101,7 +101,11 @@ class TaskAsks(NamedTuple):
     shared: bool
 
 
-Event = Answer | Ready | StartFailed | SignalAgain | Leaving | Report | Offer | Ask | Dropped | Here | TaskAsks
+class Logs(NamedTuple):
+    """The pipe of the worker's log records has come with the message."""
+
+
+Event = Answer | Ready | StartFailed | SignalAgain | Leaving | Report | Offer | Ask | Dropped | Here | TaskAsks | Logs
 
 
 _UNKNOWN = -1  # no function has this number
@@ -181,6 +185,8 @@ class ParentConnection:
         if kind == frames.REQUEST:
             flags, id, number, payload = frames.unpack_request(message)
             return TaskAsks(id, number, flags, payload, bool(flags & frames.IN_SHARED))
+        if kind == frames.LOGS:
+            return Logs()
         return SignalAgain(frames.unpack_id(message)[0])
 
     def sent(self, id: int, function: int | tuple[int, ...] | None) -> None:

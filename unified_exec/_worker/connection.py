@@ -22,6 +22,18 @@ STARTED = Struct("<Q")
 HAS_SETTINGS = STARTED.size
 """The byte of the status memory after it: 1 once the worker has read its settings, before its initializer runs."""
 
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class LogPipe(Protocol):
+        """What an answer needs of the pipe of log records."""
+
+        has_news: bool
+
+        def flags(self) -> int: ...
+
+
 STREAMED, MAILED = 1, 2
 
 _INT = Struct("@i")
@@ -101,9 +113,10 @@ class WorkerConnection:
         status: memory in which the parent finds, even after our death, which task was begun.
         reported_on: the tasks that have sent reports, each with the sockets used (`STREAMED`, `MAILED`).
         blocks: what large answers may be written into.
+        logs: the pipe of log records, once there was one.
     """
 
-    __slots__ = ("_buffer", "_into", "_view", "blocks", "control", "reported_on", "status", "tasks")
+    __slots__ = ("_buffer", "_into", "_view", "blocks", "control", "logs", "reported_on", "status", "tasks")
 
     def __init__(self) -> None:
         self.tasks = _socket.socket(fileno=TASKS_FD)
@@ -115,6 +128,7 @@ class WorkerConnection:
         self._view = memoryview(self._buffer)
         self.reported_on: dict[int, int] = {}
         self.blocks: BlockCache | None = None
+        self.logs: LogPipe | None = None
 
     def close(self) -> None:
         """Close our copies of the sockets, in a process that is not the worker."""
@@ -148,6 +162,14 @@ class WorkerConnection:
                 return
             except OSError as exc:
                 wait_for_room(exc)
+
+    def log_flags(self) -> int:
+        """Write the log records that are left; returns the flag that tells the parent to read them first, or 0."""
+        return self.logs.flags() if self.logs is not None and self.logs.has_news else 0
+
+    def hand_over(self, message: bytes, fd: int) -> None:
+        """Send a descriptor by the mailbox and close it here."""
+        self._send_in_order(message, fd, 0)
 
     def done(self, id: int, message: bytes, fd: int | None = None) -> None:
         """Send the answer of a task, with the shared block that holds it; closes our descriptor of the block."""

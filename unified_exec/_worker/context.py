@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .._platform import shared_memory
-from .._tasks.current import CurrentTask
+from .._tasks.current import CurrentTask, current
 from .._wire import frames
 from .._wire.pickling import codec
 from .._wire.pickling.shared_refs import pickled_here
@@ -61,11 +61,12 @@ class WorkerContext:
         packed = codec.encode_value(message, "the message")
         if met:
             passing.offer(met.taken(), True)
+        flags = self.connection.log_flags()
         if not packed.buffers and len(packed.data) <= frames.INLINE_MAX:
-            self.connection.report(id, frames.pack_report(id, packed.data))
+            self.connection.report(id, frames.pack_report(id, packed.data, flags))
             return
         fd, table = shared_memory.write_block(packed.data, packed.buffers, self.connection.blocks)
-        self.connection.report(id, frames.pack_report(id, table, frames.IN_SHARED), fd)
+        self.connection.report(id, frames.pack_report(id, table, flags | frames.IN_SHARED), fd)
 
     @property
     def requests(self) -> WorkerRequests:
@@ -104,6 +105,12 @@ class WorkerContext:
 
 worker: WorkerContext | None = None
 """The context of this worker; ``None`` in any other process. Set once, in `main`."""
+
+
+def running_task() -> CurrentTask | None:
+    """Return the task that the calling code belongs to; in a thread that a task has started, the one that runs."""
+    task = current.get()
+    return task if task is not None or worker is None else worker.signal.task
 
 
 class WorkerTask(CurrentTask):

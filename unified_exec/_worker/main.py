@@ -6,17 +6,19 @@ import _signal
 import atexit
 import os
 import sys
+from _functools import partial  # type: ignore[import-not-found, unused-ignore]
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._platform import posix
 from .._platform.shared_memory import read_block
 from .._wire import frames
 from .._wire.errors.encode import encode_error
-from .._wire.pickling import codec, homes, module_names, shared_refs
+from .._wire.pickling import codec, homes, module_names, shared_refs, surroundings
 from ..errors import SerializationError, WorkerStartError
 from . import context, forked, interpreter, passing, received, send_result
 from .cancel_signal import CancelSignal, Handler
 from .connection import CONTROL_FD, HAS_SETTINGS, LIFELINE_FD, STATUS_FD, TASKS_FD, WorkerConnection, receive_all
+from .logs.forward import LogForwarding
 from .process_state import ProcessState
 from .run_calls import CallRunner
 from .settings import COROUTINES, WORKER_MARK, Settings
@@ -65,6 +67,7 @@ def main() -> None:
     signal.handlers[frames.WHERE] = on_where(connection, signal)
     signal.watch_swallowed()
     forked.watch(connection, runner.in_forked_child)
+    forwarding = LogForwarding(connection, settings.levels)
     try:
         apply(settings)
         if forked.happened:
@@ -72,12 +75,14 @@ def main() -> None:
     except BaseException as exc:
         if forked.happened:
             forked.end(exc)
-        connection.answer(frames.pack_payload(frames.FAILED, _short_enough(encode_error(exc), exc)))
+        failed = _short_enough(encode_error(exc), exc)
+        connection.answer(frames.pack_payload(frames.FAILED, failed, connection.log_flags()))
         leave(0)
     signal.install()
+    runner.variables.take()
     runner.process = ProcessState(settings.kind.concurrent)
-    runner.functions.on_move = runner.process.take_surroundings
-    connection.answer(frames.pack_payload(frames.READY))
+    runner.functions.on_move = partial(on_move, runner, forwarding)
+    connection.answer(frames.pack_payload(frames.READY, b"", connection.log_flags()))
     signal.poll()
     try:
         runner.serve()
@@ -96,6 +101,12 @@ def on_where(connection: WorkerConnection, signal: CancelSignal) -> Handler:
         handler(message, fds)
 
     return answer
+
+
+def on_move(runner: CallRunner | CoroutineRunner, forwarding: LogForwarding) -> None:
+    """The worker has taken over what has changed in the program."""
+    runner.process.take_surroundings()
+    forwarding.set_levels(surroundings.latest_levels)
 
 
 def make_runner(connection: WorkerConnection, settings: Settings) -> CallRunner | CoroutineRunner:
@@ -118,6 +129,8 @@ def leave(code: int) -> NoReturn:
         _signal.setitimer(_signal.ITIMER_REAL, _EXIT_SECONDS)
         atexit._run_exitfuncs()
     send_result.flush()
+    if context.worker is not None:
+        context.worker.connection.log_flags()
     os._exit(code)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from _collections import defaultdict  # type: ignore[import-not-found, unused-ignore]
 from _functools import partial  # type: ignore[import-not-found, unused-ignore]
 from _signal import getsignal
+from contextvars import Context
 from time import monotonic
 from typing import Any
 
@@ -19,6 +20,7 @@ from . import forked, send_result
 from .call_cancel_signal import CallCancelSignal
 from .connection import STARTED, WorkerConnection
 from .context import WorkerContext, WorkerTask
+from .context_state import ContextState
 from .process_state import ProcessState
 from .settings import Settings
 
@@ -38,6 +40,7 @@ class CallRunner:
     Attributes:
         signal: cancels the running task.
         context: what the tasks need of this worker.
+        variables: makes the context in which each task runs.
         process: what a task must leave as it was; set before the first task.
         functions: the functions this worker has learnt.
         done: how many tasks have run.
@@ -56,6 +59,7 @@ class CallRunner:
         "functions",
         "process",
         "signal",
+        "variables",
     )
 
     def __init__(self, connection: WorkerConnection, settings: Settings) -> None:
@@ -66,6 +70,8 @@ class CallRunner:
         self.context = WorkerContext(connection, self.signal)
         self.process: ProcessState
         self.functions = FunctionTable()
+        self.variables = ContextState()
+        self.functions.on_context = self.variables.learn
         self.blocks = connection.blocks = BlockCache()
         self.done = 0
         self._mapped = False  # a large task has come: there may be blocks to look after
@@ -122,8 +128,7 @@ class CallRunner:
 
     def run_task(self, message: memoryview, fd: int | None) -> bool:
         """Run one task, with the signal able to interrupt it, and answer it; ``True`` if the worker must exit now."""
-        task = frames.unpack_task(message)
-        flags, id, name, function_id, _, _, deadline = task
+        task = flags, id, name, function_id, _, _, deadline = frames.unpack_task(message)
         payload: Any = task.payload
         self._lingers = flags & frames.LINGER != 0
         signal = self.signal
@@ -138,7 +143,7 @@ class CallRunner:
         value: Any = _NOTHING
         error: BaseException | None = None
         started = monotonic()
-        token = current.set(view)
+        context = self.variables.base.copy()  # what the task sets goes with it
         try:
             try:
                 buffers: Any = ()
@@ -146,15 +151,18 @@ class CallRunner:
                     # Before a raise may land: the parent relies on the function that came with the task being learnt.
                     self._mapped = self._mapped or flags & frames.IN_SHARED != 0
                     payload, buffers = unpack(self.functions, task, fd, self.blocks)
+                if flags & frames.IN_CONTEXT or self.variables.decimal is not None:
+                    context = self.variables.new_context(flags & frames.IN_CONTEXT != 0)
+                context.run(current.set, view)
                 signal.task = view
                 signal.loop_notified = False
                 signal.running = id  # inside the try: from here on a raise may land at any instruction
                 if cancelled_early:
                     signal.deliver(None)
-                fn, args = decode_call(self.functions, function_id, payload, buffers, name)
+                fn, args = context.run(decode_call, self.functions, function_id, payload, buffers, name)
                 # A subscript instead of a call: after a call the interpreter looks for signals, and a raise there
                 # would lose the value of a function that has returned.
-                value = defaultdict(partial(fn, *args))[0]
+                value = defaultdict(partial(context.run, fn, *args))[0]
                 signal.running = 0
             except BaseException as exc:
                 error = exc
@@ -168,22 +176,26 @@ class CallRunner:
             self.process.quieten()
         if forked.happened:
             forked.end(error)
-        signal.trace = None
         if signal.loop_notified:
             cancelled_early.pop(id, None)
-        signal.task = None
+        signal.task = signal.trace = None
         fn = args = payload = buffers = None  # what is built on a large call's block can serve the answer
-        current.reset(token)
         finished = monotonic()
         try:
             if value is not _NOTHING:
                 error = None
-            return self._answer(view, value, error, started, finished)
+            return self._answer(view, context, value, error, started, finished)
         finally:
             del error, value  # no cycle over its traceback to this frame: it would hold the arguments
 
     def _answer(
-        self, task: WorkerTask, value: Any, error: BaseException | None, started: float, finished: float
+        self,
+        task: WorkerTask,
+        context: Context,
+        value: Any,
+        error: BaseException | None,
+        started: float,
+        finished: float,
     ) -> bool:
         signal = self.signal
         if of_thread.holder is not None:
@@ -195,8 +207,12 @@ class CallRunner:
         leaving = self._may_wear_out and self._settings.worn_out(self.done)
         cancelled = task.cancel_requested and signal.was_cancelled(task, error)
         flags = frames.RETIRING if leaving else 0
+        if (logs := self._connection.logs) is not None and logs.has_news:
+            flags |= logs.flags()
         try:
-            send_result.send(self._connection, task.id, task.name, value, error, cancelled, started, finished, flags)
+            send_result.send(
+                self._connection, context, task.id, task.name, value, error, cancelled, started, finished, flags
+            )
         finally:
             del error
         return leaving
@@ -216,16 +232,6 @@ def learn_only(functions: FunctionTable, task: frames.TaskMessage, fd: int | Non
         pass  # no memory to map it; the next call of the function fails with an error that says so
 
 
-def load(functions: FunctionTable, task: frames.TaskMessage, fd: int | None) -> tuple[Any, Any]:
-    """Rebuild the function and the arguments of `task`; learn the function it brought.
-
-    Raises:
-        SerializationError: one of them cannot be rebuilt here.
-    """
-    packed, buffers = unpack(functions, task, fd)
-    return decode_call(functions, task.function_id, packed, buffers, task.name)
-
-
 def unpack(
     functions: FunctionTable, task: frames.TaskMessage, fd: int | None, blocks: BlockCache | None = None
 ) -> tuple[frames.Bytes, list[memoryview]]:
@@ -241,7 +247,12 @@ def unpack(
     if task.flags & frames.IN_SHARED:
         if fd is None:
             raise frames.ProtocolError("a task in shared memory came without it")
-        packed, buffers = read_block(fd, task.payload, blocks=blocks)
+        try:
+            packed, buffers = read_block(fd, task.payload, blocks=blocks)
+        except OSError:
+            if task.flags & frames.WITH_GLOBALS and functions.on_context is not None:
+                functions.on_context(b"")  # the parent may rely on a context in it
+            raise
         if task.flags & frames.FUNCTION_IN_SHARED:
             function = buffers.pop(0)
     if task.flags & frames.FORGET_FUNCTIONS:

@@ -12,6 +12,7 @@ from .._wire.errors.nodes import as_outcome_error
 from .._wire.pickling import codec
 from ..errors import Cancelled
 from . import forked
+from .context_state import note_absent
 
 
 class ItemFailure:
@@ -27,6 +28,7 @@ class ItemFailure:
         self.error = as_outcome_error(error)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        note_absent(self.error)
         return _arrived, (encode_error(self.error, 1),)
 
 

@@ -7,20 +7,22 @@ import os
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from time import monotonic
 from typing import Any
 
 from .._platform.posix import DONTWAIT
 from .._tasks.current import current
 from .._wire import frames
-from .._wire.pickling.function_table import FunctionTable
+from .._wire.pickling.function_table import FunctionTable, decode_call
 from . import forked, send_result
 from .cancel_signal import NOT_REQUESTED
 from .connection import CONTROL_FD, TASKS_FD, WorkerConnection
 from .context import WorkerContext, WorkerTask
+from .context_state import ContextState
 from .loop_cancel_signal import LoopCancelSignal
 from .process_state import ProcessState
-from .run_calls import learn_only, load
+from .run_calls import learn_only, unpack
 from .settings import Settings
 
 _BATCH = 32
@@ -33,6 +35,7 @@ class CoroutineRunner:
     Attributes:
         signal: cancels the running tasks.
         context: what the tasks need of this worker.
+        variables: makes the context in which each task runs.
         process: what tasks must leave as it was; set before the first task.
         functions: the functions this worker has learnt.
         running: the running tasks by id.
@@ -49,6 +52,8 @@ class CoroutineRunner:
         self.context = WorkerContext(connection, self.signal)
         self.process: ProcessState
         self.functions = FunctionTable()
+        self.variables = ContextState()
+        self.functions.on_context = self.variables.learn
         self.done = 0
         self.leaving = False
         self._last = monotonic()
@@ -107,12 +112,16 @@ class CoroutineRunner:
         error: BaseException | None = None
         fn: Any = None
         args: Any = ()
+        view = WorkerTask(id, name, task.deadline or None, self.context)
+        context = self.variables.base.copy()
         try:
-            fn, args = load(self.functions, task, fd)
+            payload, buffers = unpack(self.functions, task, fd)
+            context = self.variables.new_context(task.flags & frames.IN_CONTEXT != 0)
+            context.run(current.set, view)
+            fn, args = context.run(decode_call, self.functions, task.function_id, payload, buffers, name)
         except BaseException as exc:  # also what a __setstate__ of the user's raises to end the program
             error = exc
-        view = WorkerTask(id, name, task.deadline or None, self.context)
-        running = self._loop.create_task(self._run(view, fn, args, error), name=name)
+        running = self._loop.create_task(self._run(view, context, fn, args, error), name=name, context=context)
         self.running[id] = (running, view)
         if signal.state.early:
             signal.deliver(None)  # requested while its arguments were rebuilt
@@ -120,11 +129,11 @@ class CoroutineRunner:
     async def _run(
         self,
         task: WorkerTask,
+        context: Context,
         fn: Callable[..., Awaitable[Any]],
         args: tuple[Any, ...],
         error: BaseException | None,
     ) -> None:
-        current.set(task)
         started = monotonic()
         value: Any = None
         if error is None:
@@ -152,7 +161,11 @@ class CoroutineRunner:
         if self._settings.worn_out(self.done):
             self.leave()
         try:
-            send_result.send(self._connection, task.id, task.name, value, error, cancelled, started, finished)
+            # A copy: this one is entered.
+            flags = self._connection.log_flags() if self._connection.logs is not None else 0
+            send_result.send(
+                self._connection, context.copy(), task.id, task.name, value, error, cancelled, started, finished, flags
+            )
         except OSError:
             os._exit(1)
         error = value = None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextvars import Context
 from typing import Any
 
 from .._platform import shared_memory
+from .._tasks.current import current
 from .._wire import frames
 from .._wire.errors.encode import encode_error
 from .._wire.pickling import codec, homes
@@ -15,12 +17,14 @@ from .._wire.pickling.shared_refs import pickled_here
 from ..errors import SerializationError
 from . import passing
 from .connection import WorkerConnection
+from .context_state import note_absent
 
 _pack_header = frames.DONE_HEADER.pack
 
 
 def send(
     connection: WorkerConnection,
+    context: Context,
     id: int,
     name: str,
     value: Any,
@@ -30,7 +34,7 @@ def send(
     finished: float,
     flags: int = 0,
 ) -> None:
-    """Answer task `id` with its value, its error, or the news that it was cancelled.
+    """Answer task `id`, which ran in `context`, with its value, its error, or the news that it was cancelled.
 
     Raises:
         OSError: the sockets are gone, for instance because the task closed them; the worker must exit.
@@ -46,7 +50,9 @@ def send(
     if cancelled:
         connection.done(id, frames.pack_done(id, frames.STOPPED, started, finished, b"", flags))
         return
-    kind, data, buffers = _encoded(name, value, error)
+    kind, data, buffers = context.run(_encoded, name, value, error)
+    if connection.logs is not None:  # it may have run code of the user's
+        flags |= connection.log_flags()
     if not buffers and len(data) <= frames.INLINE_MAX:
         connection.done(id, frames.pack_done(id, kind, started, finished, data, flags))
         return
@@ -60,6 +66,7 @@ def send(
 
 
 def _encoded(name: str, value: Any, error: BaseException | None) -> tuple[int, bytes, Sequence[memoryview]]:
+    current.set(None)  # the task is over: what is pickled here may run code of the user's
     if error is None:
         try:
             met = pickled_here()
@@ -74,6 +81,7 @@ def _encoded(name: str, value: Any, error: BaseException | None) -> tuple[int, b
         from .._wire.pickling import name_notes
 
         name_notes.add_to(error)
+    note_absent(error)
     return frames.ERROR, encode_error(error), ()
 
 

@@ -52,6 +52,7 @@ class Settings:
         idle: retire after this many seconds without a task.
         authkey: the parent's key for the managers of `multiprocessing`, if it uses them.
         interpreter: what the parent has set in its interpreter, see `interpreter.read`.
+        levels: those of the parent's loggers, see `log_levels`.
     """
 
     __slots__ = (
@@ -61,6 +62,7 @@ class Settings:
         "initializer",
         "interpreter",
         "kind",
+        "levels",
         "main",
         "max_memory",
         "max_tasks",
@@ -83,6 +85,7 @@ class Settings:
         idle: float | None = None,
         authkey: bytes | None = None,
         interpreter: dict[str, Any] | None = None,
+        levels: dict[str, Any] | None = None,
     ) -> None:
         self.kind = kind
         self.path = path
@@ -96,6 +99,7 @@ class Settings:
         self.idle = idle
         self.authkey = authkey
         self.interpreter = interpreter
+        self.levels = levels
 
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from ..._platform.shared_memory import close_all
 from ..._rules import prefetch
@@ -14,11 +15,13 @@ from ..._worker import passing
 from ..._worker.connection import receive_all
 from ...errors import WorkerCrashed
 from .decode_result import HERE, Decoding, decode_start_error
+from .inbox import LogPipeEnd
 from .requests import on_ask, on_offer
 from .start_retry import StartFailures
 from .task_requests import RequestReader
 from .worker import Worker
 from .worker_group import WorkerGroup
+from .worker_logs import READ_MOST
 
 EVERYTHING = 1 << 30
 SWALLOWED = 0.001
@@ -31,11 +34,28 @@ class AnswerReader:
     Settling a task runs the code of its scope, which may submit and cancel others, or end the pool.
     """
 
-    __slots__ = ("_buffer", "_decoding", "_group", "_learn", "_outcome_of", "_requests", "_starts", "_view")
+    __slots__ = (
+        "_buffer",
+        "_decoding",
+        "_group",
+        "_learn",
+        "_outcome_of",
+        "_requests",
+        "_starts",
+        "_view",
+        "_watch_logs",
+    )
 
-    def __init__(self, group: WorkerGroup, starts: StartFailures, decoding: Decoding = HERE) -> None:
+    def __init__(
+        self,
+        group: WorkerGroup,
+        starts: StartFailures,
+        watch_logs: Callable[[Worker], object],
+        decoding: Decoding = HERE,
+    ) -> None:
         self._group = group
         self._starts = starts
+        self._watch_logs = watch_logs
         self._decoding = decoding
         self._outcome_of = decoding.outcome_of
         self._requests = RequestReader(group, decoding.refusal)
@@ -60,7 +80,11 @@ class AnswerReader:
                 raise ProtocolError(f"its socket failed: {exc}") from exc
             if not size:
                 return
-            on_event(worker, parse(view[:size]), None)
+            message = view[:size]
+            if buffer[1] & frames.LOGGED and frames.is_logged(view[:size]):
+                message = memoryview(bytes(message))  # the user's handlers may have this buffer used
+                self._read_logs(worker)
+            on_event(worker, parse(message), None)
             if not worker.tasks or worker.reaped:
                 return
 
@@ -70,24 +94,13 @@ class AnswerReader:
         Raises:
             ProtocolError: the worker sent an invalid message.
         """
-        buffer = bytearray(frames.MESSAGE_MAX)
-        while not worker.reaped:
-            try:
-                size, fds = receive_all(worker.child.control, buffer)
-            except BlockingIOError:
-                return
-            except ConnectionResetError:
-                # It exited with unread messages of ours. The system says so once, before what it had sent can be read.
-                continue
-            except ConnectionError:
-                size = 0
-            if not size:
-                worker.mailbox_closed = True
-                return
-            message = memoryview(buffer)[:size]
+        while (received := self._next_mail(worker)) is not None:
+            message, fds = received
             try:
                 if frames.is_after_stream(message):
                     self.read_stream(worker, EVERYTHING)
+                if frames.is_logged(message):
+                    self._read_logs(worker)
                 event = worker.connection.receive(message)
                 if len(fds) > 1 and type(event) is not protocol.Offer:
                     raise ProtocolError("a message brought more than one descriptor")
@@ -99,12 +112,53 @@ class AnswerReader:
             else:
                 self._on_event(worker, event, fds[0] if fds else None)
 
+    def _next_mail(self, worker: Worker) -> tuple[memoryview, list[int]] | None:
+        """Return the next message of the mailbox and its descriptors; ``None`` if there is none for now.
+
+        Raises:
+            ProtocolError: the worker sent an invalid message.
+        """
+        if worker.inbox.mail and not worker.reaped:
+            return worker.inbox.mail.popleft()
+        buffer = bytearray(frames.MESSAGE_MAX)
+        while not worker.reaped:
+            try:
+                size, fds = receive_all(worker.child.control, buffer)
+            except BlockingIOError:
+                return None
+            except ConnectionResetError:
+                # It exited with unread messages of ours. The system says so once, before what it had sent can be read.
+                continue
+            except ConnectionError:
+                size = 0
+            if not size:
+                worker.inbox.closed = True
+                return None
+            return memoryview(buffer)[:size], fds
+        return None
+
+    def _read_logs(self, worker: Worker) -> None:
+        """Handle the log records that came before the message at hand: a task's before its outcome is seen."""
+        if worker.inbox.logs is None:
+            # The pipe is in the mailbox. The messages before it wait for their turn.
+            ahead = []
+            while (received := self._next_mail(worker)) is not None:
+                if received[0][0] == frames.LOGS:
+                    self._on_event(worker, worker.connection.receive(received[0]), next(iter(received[1]), None))
+                    break
+                ahead.append(received)
+            worker.inbox.mail.extendleft(reversed(ahead))
+            if worker.inbox.mail:
+                self._group.adapter.call_soon(self.read_all, worker)
+        self._group.logs.read(worker, READ_MOST)
+
     def read_all(self, worker: Worker) -> None:
         """Read everything the worker has sent so far, on both sockets."""
         try:
             # An answer in the mailbox may be newer than the worker's READY on the other socket.
             self.read_stream(worker, EVERYTHING)
             self.read_mailbox(worker)
+            self._group.logs.read(worker, READ_MOST)
         except (ProtocolError, OSError) as exc:
             self.broke_protocol(worker, exc)
 
@@ -180,5 +234,10 @@ class AnswerReader:
             worker.found = time.monotonic(), bytes(event.payload)
         elif type(event) is protocol.TaskAsks:
             self._requests.read(worker, event, fd)
+        elif type(event) is protocol.Logs:
+            if fd is None:
+                raise ProtocolError("the pipe of log records came without it")
+            worker.inbox.logs = LogPipeEnd(fd)
+            self._watch_logs(worker)
         elif type(event) is protocol.StartFailed:
             self._starts.refused(worker, decode_start_error(event.error))

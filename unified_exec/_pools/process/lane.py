@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
+from contextvars import copy_context
 from typing import Any
 
 from ..._loops.adapter import LoopAdapter
 from ..._rules.dispatch import is_async
 from ..._tasks.task import Task
-from ..._wire.pickling.functions import EncodedCall, encode_call, encode_call_by_name
+from ..._wire.pickling.carried import private
+from ..._wire.pickling.functions import EncodedCall, encode_call, encode_call_by_name, in_context
 from ..._worker.settings import CALLS, COROUTINES
 from ...abc import StreamReader
 from .admission import Admission
@@ -47,7 +49,11 @@ class ProcessLane(CreditLane):
         if self._admission.guarded:
             self._admission.admit()
         fn = task.fn
-        call = task.backend_data = self._encode(fn, task.args)  # type: ignore[arg-type]  # both are there until settled
+        call = self._encode(fn, task.args)  # type: ignore[arg-type]  # both are there until settled
+        context = copy_context()
+        if not private.issuperset(context):
+            call = in_context(call, context)
+        task.backend_data = call
         if (coroutine := call.entry.coroutine) is None:
             coroutine = call.entry.coroutine = is_async(fn)
         (self._coroutines if coroutine else self._calls).submit(task)
@@ -63,6 +69,9 @@ class ProcessLane(CreditLane):
             self._admission.admit()
         fn = task.fn
         call = self._encode(fn, task.args)  # type: ignore[arg-type]  # both are there until it is settled
+        context = copy_context()
+        if not private.issuperset(context):
+            call = in_context(call, context)
         if call.entry.coroutine is None:
             call.entry.coroutine = is_async(fn)
         return call

@@ -24,6 +24,7 @@ from ..._worker import cancel_signal
 from ..._worker.connection import HAS_SETTINGS, STARTED, fd_message
 from ..._worker.settings import WorkerKind
 from .child import Child
+from .inbox import Inbox
 from .send_in_block import send_in_block
 from .worker_knowledge import NOTHING_NEW, WorkerKnowledge
 
@@ -45,7 +46,7 @@ class Worker:
         blocks: what large arguments may be written into.
         ends_with_program: the program ends and with it this worker; its event loop, in a thread that nobody waits for,
             is told nothing any more.
-        mailbox_closed: it has closed its end of the mailbox.
+        inbox: what has come from it and was not handled yet.
         killed_for: the task that it was killed to stop.
         detail: what else is known about its death.
         found: what it has answered to `ask_where`, and when; JSON.
@@ -70,11 +71,11 @@ class Worker:
         "detail",
         "ends_with_program",
         "found",
+        "inbox",
         "killed_for",
         "kind",
         "knowledge",
         "load",
-        "mailbox_closed",
         "pid",
         "reaped",
         "shares",
@@ -101,7 +102,7 @@ class Worker:
         self.blocked_by: int | None = None
         self.reaped = False
         self.ends_with_program = False
-        self.mailbox_closed = False
+        self.inbox = Inbox()
         self.start_timer: Timer | None = None
         self.shares: dict[bytes, weakref.ref[Any]] = {}
         self.blocks: BlockCache | None = None
@@ -139,9 +140,12 @@ class Worker:
             return False
         entry, connection = call.entry, self.connection
         flags, function, learns = NOTHING_NEW
-        has, now = self.knowledge, snapshot()
-        if (entry.id and entry.id not in connection.known) or call.needs or now is not has.surroundings:
+        has, now, carried = self.knowledge, snapshot(), call.carried
+        fresh = carried is not None and has.lacks(carried)
+        if fresh or (entry.id and entry.id not in connection.known) or call.needs or now is not has.surroundings:
             flags, function, learns = has.complete(call, now)
+        if carried is not None:
+            flags |= frames.IN_CONTEXT
         name = task.name.encode("utf-8", "replace")
         id, tasks = task.id, self.tasks
         if not tasks:
@@ -318,11 +322,7 @@ class Worker:
         self.kill()
 
     def reap(self) -> int | None:
-        """Reap its process, which must be dead or about to be, and close everything.
-
-        Returns:
-            the exit code; ``None`` if somebody else has got it.
-        """
+        """Reap its process, which must be dead or about to be, and close all; returns the exit code, if it is known."""
         if self.reaped:
             return None
         lost = self.started()
@@ -339,6 +339,7 @@ class Worker:
             timer.cancel()
         self.cancel_timers.clear()
         self.child.close()
+        self.inbox.close()
 
     def close_after_fork(self) -> None:
         """In a forked child, close our copies of the descriptors: the worker and its timers are the parent's."""

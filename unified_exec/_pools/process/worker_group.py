@@ -16,6 +16,7 @@ from ..._wire import protocol
 from ..._worker.settings import WorkerKind
 from .loop_block_cache import LoopBlockCache
 from .worker import Worker
+from .worker_logs import LogReader
 
 BLOCKED = 0.01
 """Seconds for which all workers must have waited for replies until one more is started, which takes longer."""
@@ -32,10 +33,11 @@ class WorkerGroup:
         workers: all workers of the group.
         idle: those without a task; the newest last, so that the oldest may reach their idle timeout.
         blocks: shared memory for large arguments.
+        logs: handles the log records of the workers.
         unblocked: workers that all waited for replies may have had help from one more, which is too many now.
     """
 
-    __slots__ = ("adapter", "blocks", "idle", "kind", "pump", "queue", "unblocked", "workers")
+    __slots__ = ("adapter", "blocks", "idle", "kind", "logs", "pump", "queue", "unblocked", "workers")
 
     def __init__(self, adapter: LoopAdapter, kind: WorkerKind, pump: Callable[[], object]) -> None:
         self.adapter = adapter
@@ -45,6 +47,7 @@ class WorkerGroup:
         self.workers: list[Worker] = []
         self.idle: list[Worker] = []
         self.blocks = LoopBlockCache(adapter)
+        self.logs = LogReader(adapter)
         self.unblocked = False
 
     def attach(self, worker: Worker) -> None:
@@ -63,6 +66,7 @@ class WorkerGroup:
         else:
             worker.stop_start_timer()
         self.unwatch(worker)
+        self.logs.say_cut()
         self.workers.remove(worker)
         self.not_idle(worker)
         if not self.workers:
@@ -71,6 +75,8 @@ class WorkerGroup:
     def unwatch(self, worker: Worker) -> None:
         """Stop watching a worker's descriptors."""
         child = worker.child
+        if worker.inbox.logs is not None:
+            self.adapter.remove_reader(worker.inbox.logs.fd)
         self.adapter.remove_reader(child.tasks.fileno())
         self.adapter.remove_reader(child.control.fileno())
         self.adapter.remove_reader(child.lifeline.fileno() if child.pidfd is None else child.pidfd)

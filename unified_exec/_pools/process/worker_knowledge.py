@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..._wire import frames
+from ..._wire.pickling.carried import Carried
 from ..._wire.pickling.functions import EncodedCall
 from ..._wire.pickling.surroundings import Snapshot, snapshot
+from ..._wire.pickling.versions import next_number
 from ..._wire.protocol import ParentConnection
 
 KNOWN_MAX = 2000
@@ -26,18 +28,35 @@ class WorkerKnowledge:
         surroundings: those that the worker has for certain.
     """
 
-    __slots__ = ("_connection", "_fixed", "_homes", "_start", "_variables", "surroundings")
+    __slots__ = (
+        "_carried",
+        "_carried_number",
+        "_connection",
+        "_fixed",
+        "_homes",
+        "_start",
+        "_variables",
+        "surroundings",
+    )
 
     def __init__(self, connection: ParentConnection) -> None:
         self._connection = connection
         self._homes: set[str] = set()  # tokens of the modules it was sent
         self._variables: set[Any] = set()  # the environment variables it was told of since its start
+        # What it was sent last of a spawner's context, and the number of that. While it is not among the known ones, it
+        # may have been taken back with its task; what is sent later, with another context in between, has another.
+        self._carried: Carried | None = None
+        self._carried_number = 0
         self.started_from(snapshot(), frozenset())
 
     def started_from(self, start: Snapshot, fixed: frozenset[Any]) -> None:
         """Note the surroundings in which the worker was started, and the environment variables that its pool sets."""
         self.surroundings = self._start = start
         self._fixed = fixed
+
+    def lacks(self, carried: Carried) -> bool:
+        """Tell whether the context that the worker has for certain is another one than `carried`."""
+        return carried is not self._carried or self._carried_number not in self._connection.known
 
     def complete(self, call: EncodedCall, surroundings: Snapshot) -> New:
         """Return what the worker lacks for a call, in the program's present surroundings."""
@@ -53,14 +72,24 @@ class WorkerKnowledge:
                 self._connection.forget_functions()
                 known = self._connection.known
                 flags |= frames.FORGET_FUNCTIONS
-        needed = [needed for needed in (*entry.needs, *call.needs) if needed.id not in known]
+        carried = call.carried
+        context = None
+        all_needed = (*entry.needs, *call.needs)
+        if carried is not None:
+            if carried is not self._carried:
+                known.discard(self._carried_number)
+                self._carried, self._carried_number = carried, next_number()
+            if self.lacks(carried):
+                context = carried.data
+                all_needed += carried.needs
+        needed = [needed for needed in all_needed if needed.id not in known]
         changes = None
         if surroundings is not self.surroundings:
             if -surroundings.number in known:
                 self.surroundings = surroundings
             else:
                 changes = surroundings.changes_since(self._start, self._variables, self._fixed)
-        if not needed and changes is None:
+        if not needed and changes is None and context is None:
             return flags, function, id
         from ..._wire.pickling import globals_sent
 
@@ -69,5 +98,7 @@ class WorkerKnowledge:
             learns.append(id)
         if changes is not None:
             learns.append(-surroundings.number)
-        data = globals_sent.message(needed, function, changes, self._homes)
+        if context is not None:
+            learns.append(self._carried_number)
+        data = globals_sent.message(needed, function, changes, self._homes, context)
         return flags | frames.WITH_GLOBALS, data, tuple(learns)

@@ -61,6 +61,7 @@ class WorkerSpec(NamedTuple):
         settings.max_tasks = self.max_tasks
         settings.max_memory = self.max_memory
         settings.idle = self.idle_timeout
+        settings.levels = seen.levels
         environment = self.environment()
         fixed = surroundings.variables(name for name, value in environment.items() if os.environ.get(name) != value)
         worker = Worker(prestart.take(environment) or start_process(environment), kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from ..._wire import protocol
 from ..._wire.frames import ProtocolError
 from ...errors import WorkerStartError
 from .answers import AnswerReader
+from .inbox import LogPipeEnd
 from .reap import reap_worker
 from .start_retry import StartFailures
 from .worker import Worker
@@ -23,6 +25,12 @@ from .worker_registry import WorkerRegistry
 
 READ_MOST = 256
 """Answers read from one worker in one turn of the loop, so that the loop's other work gets its turn."""
+LOGS_MOST = 256 * 1024
+"""Bytes of log records read from one worker in one turn of the loop."""
+LOGS_CLOSE = 0.002
+"""Where records come this many seconds after one another, or faster, they are read in groups."""
+LOGS_PAUSE = 0.005
+"""Seconds until the next group is read; before an answer, all that is there is."""
 LOOK_AT_START = 5.0
 """Seconds between two checks of a process that has not become a worker."""
 LOOK_AGAIN = 0.5
@@ -39,7 +47,7 @@ class WorkerWatcher:
     __slots__ = ("_adapter", "_group", "_registry", "_starts", "_workers", "answers")
 
     def __init__(self, group: WorkerGroup, registry: WorkerRegistry[Any], starts: StartFailures) -> None:
-        self.answers = AnswerReader(group, starts, registry.decoding)
+        self.answers = AnswerReader(group, starts, self._watch_logs, registry.decoding)
         self._group = group
         self._adapter = group.adapter
         self._workers = group.workers
@@ -55,6 +63,8 @@ class WorkerWatcher:
         child, add_reader = worker.child, self._adapter.add_reader
         add_reader(child.tasks.fileno(), partial(self._guarded, self._on_answers, worker))
         add_reader(child.control.fileno(), partial(self._guarded, self._on_mailbox, worker))
+        if worker.inbox.logs is not None:
+            self._watch_logs(worker)
         if child.pidfd is not None:
             add_reader(child.pidfd, partial(self._guarded, self._on_exit, worker))
         else:
@@ -85,10 +95,30 @@ class WorkerWatcher:
 
     def _on_mailbox(self, worker: Worker) -> None:
         self.answers.read_all(worker)
-        if worker.mailbox_closed and worker in self._workers:
+        if worker.inbox.closed and worker in self._workers:
             # Its end is closed but it may still live: a task closed all descriptors. Nothing more will come.
             self._adapter.remove_reader(worker.child.control.fileno())
         self._group.pump()
+
+    def _watch_logs(self, worker: Worker) -> None:
+        if worker.inbox.logs is not None:
+            self._adapter.add_reader(worker.inbox.logs.fd, partial(self._guarded, self._on_logs, worker))
+
+    def _on_logs(self, worker: Worker) -> None:
+        end = worker.inbox.logs
+        if end is None:
+            return
+        if not self._group.logs.read(worker, LOGS_MOST):
+            self._adapter.remove_reader(end.fd)  # its other end is closed
+            return
+        before, end.read_at = end.read_at, time.monotonic()
+        if end.read_at - before < LOGS_CLOSE and not worker.reaped:  # waking up costs more than a record
+            self._adapter.remove_reader(end.fd)
+            call_later_apart(self._adapter, LOGS_PAUSE, self._watch_again, worker, end)
+
+    def _watch_again(self, worker: Worker, end: LogPipeEnd) -> None:
+        if worker in self._workers and worker.inbox.logs is end:
+            self._watch_logs(worker)
 
     def _on_lifeline(self, worker: Worker) -> None:
         """It has closed its end of the lifeline: it has exited, or a task closed all descriptors."""
@@ -105,7 +135,7 @@ class WorkerWatcher:
 
     def _check_start_in(self, seconds: float, worker: Worker, left: float, used: int | None) -> None:
         wait = min(seconds, left)
-        worker.start_timer = self._adapter.call_later(wait, self._check_start, worker, left - wait, used)
+        worker.start_timer = call_later_apart(self._adapter, wait, self._check_start, worker, left - wait, used)
 
     def _check_start(self, worker: Worker, left: float, used: int | None) -> None:
         """Give up a process that does not become a worker: its time is over, or it sleeps and waits for something else.

@@ -9,11 +9,12 @@ import types
 import typing
 from collections import ChainMap
 from collections.abc import Callable
+from contextvars import ContextVar
 from enum import Enum
 
 import cloudpickle
 
-from . import descriptors, enums, homes, identity, kinds, module_names
+from . import context_vars, descriptors, enums, homes, identity, kinds, module_names
 from .c_pickle import reduce_view
 from .code_facts import facts_of
 from .kinds import CachedFunction
@@ -215,6 +216,7 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
     dispatch_table: typing.ClassVar = ChainMap(
         {
             memoryview: reduce_view,
+            ContextVar: context_vars.reduce,
             io.TextIOWrapper: kinds.reduce_standard_stream,
             types.ModuleType: lambda module: reduce_module(module, inside_home=False),
             types.CodeType: kinds.reduce_code,

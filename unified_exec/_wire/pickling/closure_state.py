@@ -8,6 +8,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from typing import Any
 from weakref import ref as weak
 
@@ -146,7 +147,7 @@ def _note(value: Any, queue: list[Any]) -> tuple[object, bool]:
     elif isinstance(value, types.ModuleType):
         if value.__name__ == "__main__" or sys.modules.get(value.__name__) is not value:
             raise Mutable
-    elif type(value) not in (logging.Logger, logging.RootLogger) and not is_by_name(value):
+    elif type(value) not in (logging.Logger, logging.RootLogger, ContextVar) and not is_by_name(value):
         raise Mutable
     return identity_of(value)
 

@@ -12,6 +12,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 from weakref import ref as weak
 
@@ -166,7 +167,7 @@ def _same(home: SentHome, name: str, value: Any) -> Callable[[Any], bool]:
         return _same_atom(value)
     if isinstance(value, DEFINITIONS):
         return _same_object(value) if importable(value) else _same_definition(home, name, value)
-    if isinstance(value, types.ModuleType) or is_by_name(value):
+    if isinstance(value, (types.ModuleType, ContextVar)) or is_by_name(value):
         return _same_object(value)
     return _same_digest(home, name, value)
 

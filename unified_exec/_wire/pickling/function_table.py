@@ -21,14 +21,16 @@ class FunctionTable:
     Attributes:
         loaded: those that have been unpickled, by number.
         on_move: called when the current folder and the import path have been taken over from the program.
+        on_context: called with what came of a spawner's context.
     """
 
-    __slots__ = ("_payloads", "loaded", "on_move")
+    __slots__ = ("_payloads", "loaded", "on_context", "on_move")
 
     def __init__(self) -> None:
         self._payloads: dict[int, bytes] = {}
         self.loaded: dict[int, Callable[..., object]] = {}
         self.on_move: Callable[[], object] | None = None
+        self.on_context: Callable[[bytes], object] | None = None
 
     def learn(self, id: int, payload: bytes | bytearray | memoryview) -> None:
         """Note the pickle of function `id`; nothing is imported yet."""
@@ -37,7 +39,7 @@ class FunctionTable:
 
     def learn_globals(self, data: bytes | bytearray | memoryview) -> bytes:
         """Take over what came in the function's place; return the function's pickle, which may be empty."""
-        parts, function, changes, drops = loads(data)
+        parts, function, changes, drops, context = loads(data)
         for token in drops:
             homes.drop(token)
         if changes is not None:
@@ -45,6 +47,8 @@ class FunctionTable:
             if self.on_move is not None:
                 self.on_move()
         homes.receive(parts)
+        if context is not None and self.on_context is not None:
+            self.on_context(context)
         return function  # type: ignore[no-any-return]
 
     def get(self, id: int) -> Callable[..., object]:

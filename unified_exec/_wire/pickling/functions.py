@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from . import module_names
 from .c_pickle import GLOBAL_TAIL, PROTOCOL, dumps
+from .carried import carried_of
 from .codec import ATOMS, encode_args, encode_call_args, pack
 from .shared_refs import pickled_here, shared_of
 from .versions import next_number
@@ -16,7 +17,10 @@ from .versions import next_number
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
     from typing import Any
+
+    from .carried import Carried
 
 
 __all__ = [
@@ -26,6 +30,7 @@ __all__ = [
     "encode_call",
     "encode_call_by_name",
     "entry_for",
+    "in_context",
     "stats_for",
 ]
 
@@ -108,6 +113,8 @@ class EncodedCall(NamedTuple):
         keep: the classes and functions that went by value; see `codec.Packed`.
         shared: the objects in function and arguments that travel by descriptors; the worker must have them first.
         needs: entries of the globals that the arguments refer to, which the worker must have first.
+        carried: what travels of the spawner's context.
+        context: that context; ``None`` if no variable of the program's is set in it.
     """
 
     entry: FunctionEntry
@@ -116,6 +123,8 @@ class EncodedCall(NamedTuple):
     keep: tuple[object, ...]
     shared: tuple[Any, ...]
     needs: tuple[Any, ...]
+    carried: Carried | None = None
+    context: Context | None = None
 
     @property
     def size(self) -> int:
@@ -153,9 +162,9 @@ def encode_call(fn: Callable[..., object], args: tuple[object, ...]) -> EncodedC
     entry = entry_for(fn)
     if not entry.volatile:
         if not args:
-            return new_tuple(EncodedCall, (entry, _NO_ARGUMENTS, (), (), entry.shared, ()))
+            return new_tuple(EncodedCall, (entry, _NO_ARGUMENTS, (), (), entry.shared, (), None, None))
         if ATOMS.issuperset(map(type, args)):
-            return new_tuple(EncodedCall, (entry, dumps(args, PROTOCOL), (), (), entry.shared, ()))
+            return new_tuple(EncodedCall, (entry, dumps(args, PROTOCOL), (), (), entry.shared, (), None, None))
     met = pickled_here()
     met.clear()
     packed = encode_call_args(fn, args) if entry.volatile else encode_args(args, fn)
@@ -182,6 +191,15 @@ def encode_call_by_name(fn: Callable[..., object], args: tuple[object, ...]) -> 
     met.clear()
     entry = FunctionEntry(fn, b"", None, volatile=True)
     return EncodedCall(entry, packed.data, packed.buffers, packed.keep, shared, packed.needs)
+
+
+def in_context(call: EncodedCall, context: Context) -> EncodedCall:
+    """Return the call with what it carries of its spawner's context, in which a variable is set."""
+    carried = carried_of(context)
+    entry, data, buffers, keep, shared, needs, _, _ = call
+    if carried is not None and (carried.shared or carried.keep):
+        shared, keep = (*shared, *carried.shared), (*keep, *carried.keep)
+    return new_tuple(EncodedCall, (entry, data, buffers, keep, shared, needs, carried, context))
 
 
 def stats_for(fn: Callable[..., object]) -> FunctionStats:

@@ -99,7 +99,9 @@ def encode_alone(value: object) -> bytes:
     return dumps((_parts(sent.needs.entries), sent.data), PROTOCOL)
 
 
-def message(needed: Iterable[Entry], function: bytes, changes: dict[str, Any] | None, told: set[str]) -> bytes:
+def message(
+    needed: Iterable[Entry], function: bytes, changes: dict[str, Any] | None, told: set[str], context: bytes | None
+) -> bytes:
     """Return what travels in a function's place to a worker that lacks globals or has an older view of the program.
 
     Args:
@@ -107,11 +109,12 @@ def message(needed: Iterable[Entry], function: bytes, changes: dict[str, Any] | 
         function: the function's pickle, which may be empty.
         changes: what has changed in the surroundings.
         told: tokens of the homes that the worker has; updated.
+        context: what the task carries of its spawner's context, if the worker lacks that.
     """
     drops = [token for token in told if token in dead] if dead else []
     told.difference_update(drops)
     told.update(entry.home.token for entry in needed)
-    return dumps((_parts(needed), function, changes, drops), PROTOCOL)
+    return dumps((_parts(needed), function, changes, drops, context), PROTOCOL)
 
 
 def needs_of_function(fn: Any, needs: Needs) -> Needs:

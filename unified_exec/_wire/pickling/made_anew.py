@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import threading
 import weakref
 from typing import Any
@@ -20,18 +19,6 @@ def _empty(value: Any) -> _Reduced:
     return type(value), ()
 
 
-def _context_var(name: str, default: tuple[Any, ...]) -> object:
-    return contextvars.ContextVar(name, default=default[0]) if default else contextvars.ContextVar(name)
-
-
-def _reduce_context_var(var: contextvars.ContextVar[Any]) -> _Reduced:
-    try:
-        default: tuple[Any, ...] = (contextvars.Context().run(var.get),)
-    except LookupError:
-        default = ()
-    return _context_var, (var.name, default)
-
-
 REDUCERS: dict[type, Any] = {
     type(threading.Lock()): lambda lock: (_new_lock, ("Lock",)),
     type(threading.RLock()): lambda lock: (_new_lock, ("RLock",)),
@@ -41,7 +28,6 @@ REDUCERS: dict[type, Any] = {
     threading.Semaphore: lambda it: (threading.Semaphore, (vars(it)["_value"],)),
     threading.BoundedSemaphore: lambda it: (threading.BoundedSemaphore, (vars(it)["_initial_value"],)),
     threading.Barrier: lambda it: (threading.Barrier, (it.parties, vars(it)["_action"], vars(it)["_timeout"])),
-    contextvars.ContextVar: _reduce_context_var,
     weakref.WeakValueDictionary: _empty,
     weakref.WeakKeyDictionary: _empty,
     weakref.WeakSet: _empty,

@@ -1,5 +1,5 @@
-"""What a warm worker takes over from the program when it changes: import path, current folder, environment,
-and the key of the managers of `multiprocessing`.
+"""What a warm worker takes over from the program when it changes: import path, current folder, environment, levels of
+loggers, and the key of the managers of `multiprocessing`.
 
 All of it has one version number, which the parent compares before it sends a task: the number of the last state that
 the worker has confirmed by an answer. Another field needs a line in `read`, in `_changed` and in `take_over`.
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
+
+from .. import log_levels
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
@@ -31,18 +33,26 @@ class Snapshot:
         environment: the environment variables, as the system has them.
         authkey: the key of the managers of `multiprocessing`, without which their proxies cannot be unpickled;
             ``None`` if they were not imported.
+        levels: those of the loggers, see `log_levels`.
     """
 
-    __slots__ = ("authkey", "environment", "folder", "number", "path")
+    __slots__ = ("authkey", "environment", "folder", "levels", "number", "path")
 
     def __init__(
-        self, number: int, path: list[str], folder: str, environment: dict[Any, Any], authkey: bytes | None
+        self,
+        number: int,
+        path: list[str],
+        folder: str,
+        environment: dict[Any, Any],
+        authkey: bytes | None,
+        levels: dict[str, Any] | None,
     ) -> None:
         self.number = number
         self.path = path
         self.folder = folder
         self.environment = environment
         self.authkey = authkey
+        self.levels = levels
 
     def changes_since(self, start: Snapshot, touched: set[Any], fixed: frozenset[Any]) -> dict[str, Any]:
         """Return what a worker must take over.
@@ -59,6 +69,7 @@ class Snapshot:
             "path": [entry or self.folder for entry in self.path if entry or self.folder],
             "folder": self.folder,
             "authkey": None if self.authkey is None else bytes(self.authkey),
+            "levels": self.levels,
             "environment": {os.fsdecode(name): _decoded(new.get(name)) for name in touched},
         }
 
@@ -75,12 +86,17 @@ def authkey_now() -> bytes | None:
     return process.current_process().authkey  # type: ignore[no-any-return]
 
 
-_latest = Snapshot(0, [], "", {}, None)
+_latest = Snapshot(0, [], "", {}, None, None)
+_log_cache: dict[Any, Any] | None = None
+latest_levels: dict[str, Any] | None = None
+"""In a worker: the levels of the program's loggers, as they came last."""
 
 
 def snapshot() -> Snapshot:
     """Return the surroundings as they are now; the same object as long as nothing has changed."""
-    global _latest
+    global _latest, _log_cache
+    if _log_cache is None:
+        _log_cache = log_levels.watched_cache()
     try:
         folder = os.getcwd()
     except OSError:
@@ -92,8 +108,10 @@ def snapshot() -> Snapshot:
         or folder != latest.folder
         or _environment != latest.environment
         or authkey is not latest.authkey
+        or (_log_cache is not None and log_levels.UNCHANGED not in _log_cache)
     ):
-        latest = _latest = Snapshot(latest.number + 1, list(sys.path), folder, dict(_environment), authkey)
+        levels = log_levels.levels_now()
+        latest = _latest = Snapshot(latest.number + 1, list(sys.path), folder, dict(_environment), authkey, levels)
     return latest
 
 
@@ -104,6 +122,8 @@ def variables(names: Iterable[str]) -> frozenset[Any]:
 
 def take_over(changes: dict[str, Any]) -> None:
     """In the worker: take over what `Snapshot.changes_since` returned."""
+    global latest_levels
+    latest_levels = changes["levels"]
     if sys.path != changes["path"]:
         sys.path[:] = changes["path"]
         sys.path_importer_cache.clear()
