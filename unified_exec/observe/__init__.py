@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .live.dump import dump as dump
     from .live.dump import dump_on as dump_on
     from .live.dump import look as look
+    from .metrics import prometheus as prometheus
+    from .metrics import prometheus_collector as prometheus_collector
     from .output.record import report as report
     from .output.record import trace as trace
     from .recording.schema import Event as Event
@@ -25,6 +27,8 @@ _homes = {
     "dump": ".live.dump",
     "dump_on": ".live.dump",
     "look": ".live.dump",
+    "prometheus": ".metrics",
+    "prometheus_collector": ".metrics",
     "report": ".output.record",
     "trace": ".output.record",
     "Event": ".recording.schema",

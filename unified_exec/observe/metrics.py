@@ -1,0 +1,186 @@
+"""Metrics of the tasks and workers of this process for Prometheus, by ``prometheus_client`` (extra ``prometheus``)."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from .._handles.open_scopes import open_scopes
+from .live.pools import describe_pools
+from .recording.ring import Row, ring
+
+BOUNDS = [10.0**power * step for power in range(-4, 2) for step in (1.0, 2.5, 5.0)] + [100.0]
+"""Upper bounds of the histograms in seconds: three a decade, from 0.1 ms to 100 s."""
+FUNCTIONS_MAX = 200
+"""Functions that have a label of their own; the tasks of all later ones are counted as ``other``."""
+_FN, _BACKEND, _SPAWNED, _OUTCOME, _STARTED, _FINISHED = 5, 6, 10, 14, 16, 17  # of `schema.TaskSettled`
+_CODE = 4  # of `schema.WorkerDied`
+
+
+class Histogram:
+    """Counts of observations by their size."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS) + 1)
+        self.total = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(BOUNDS, value)] += 1
+        self.total += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """The cumulated counts, as Prometheus wants them."""
+        told: list[tuple[str, float]] = []
+        so_far = 0
+        for bound, count in zip([f"{bound:g}" for bound in BOUNDS] + ["+Inf"], self.counts, strict=True):
+            so_far += count
+            told.append((bound, so_far))
+        return told
+
+
+class TaskCollector:
+    """Gives the metrics of this process to a registry of ``prometheus_client``; see `observe.prometheus_collector`.
+
+    Counting begins when it is made. A task's name is never a label, its function is.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._durations: dict[tuple[str, str, str], Histogram] = defaultdict(Histogram)
+        self._waits: dict[str, Histogram] = defaultdict(Histogram)
+        self._ends: Counter[str] = Counter()
+        self._starts: Counter[str] = Counter()
+        self._functions: set[str] = set()
+        self._stop = ring.subscribe(self._take, moves=False)
+
+    def close(self) -> None:
+        """Count no more."""
+        self._stop()
+
+    def _take(self, batch: list[Row]) -> None:
+        with self._lock:
+            for row in batch:
+                kind = row[1]
+                if kind == "task.settled":
+                    self._settled(row)
+                elif kind == "worker.died":
+                    code = row[_CODE]
+                    self._ends["exited" if code in (0, None) else "killed" if code < 0 else "failed"] += 1
+                elif kind == "worker.started":
+                    self._starts[row[5]] += 1
+
+    def _settled(self, row: Row) -> None:
+        function, backend, started = row[_FN], row[_BACKEND], row[_STARTED]
+        if function not in self._functions:
+            if len(self._functions) < FUNCTIONS_MAX:
+                self._functions.add(function)
+            else:
+                function = "other"
+        ran = 0.0 if started is None else max(0.0, row[_FINISHED] - started)
+        self._durations[function, backend, row[_OUTCOME]].add(ran)
+        if started is not None:
+            self._waits[backend].add(max(0.0, started - row[_SPAWNED]))
+
+    def collect(self) -> Iterator[Any]:
+        """Give the metrics as they are now; called by a registry."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+        ring.drain()
+        with self._lock:
+            durations = HistogramMetricFamily(
+                "unified_exec_task_duration_seconds",
+                "How long tasks ran.",
+                labels=["function", "backend", "outcome"],
+            )
+            for labels, histogram in self._durations.items():
+                durations.add_metric([_label(each) for each in labels], histogram.buckets(), histogram.total)
+            waits = HistogramMetricFamily(
+                "unified_exec_task_wait_seconds", "How long tasks waited before they ran.", labels=["backend"]
+            )
+            for backend, histogram in self._waits.items():
+                waits.add_metric([backend], histogram.buckets(), histogram.total)
+            ends = CounterMetricFamily("unified_exec_worker_ends", "Worker processes that ended.", labels=["reason"])
+            for reason, count in self._ends.items():
+                ends.add_metric([reason], count)
+            starts = CounterMetricFamily("unified_exec_worker_starts", "Workers that were started.", labels=["backend"])
+            for backend, count in self._starts.items():
+                starts.add_metric([backend], count)
+        yield from (durations, waits, ends, starts)
+        active = GaugeMetricFamily("unified_exec_task_active", "Tasks that have not ended.", labels=["backend"])
+        counts = Counter(handle.backend for scope in open_scopes() for handle, _ in scope.lanes())
+        for backend, count in counts.items():
+            active.add_metric([backend], count)
+        yield active
+        yield from _of_pools(GaugeMetricFamily)
+
+
+def _of_pools(gauge: Any) -> list[Any]:
+    queue = gauge("unified_exec_pool_queue_length", "Tasks that wait for a worker.", labels=["pool"])
+    workers = gauge("unified_exec_pool_workers", "Workers of a pool.", labels=["pool", "state"])
+    memory = gauge("unified_exec_worker_memory_bytes", "Resident memory of the workers of a pool.", labels=["pool"])
+    queued: Counter[str] = Counter()
+    states: Counter[tuple[str, str]] = Counter()
+    held: Counter[str] = Counter()
+    for pool in describe_pools({}):
+        name = _label(pool["name"])
+        queued[name] += pool["queued"]
+        if pool["kind"] == "thread":
+            states[name, "busy"] += pool["busy"]
+            states[name, "idle"] += max(0, pool["threads"] - pool["busy"])
+        for worker in pool.get("workers", ()):
+            starting = worker["state"] == "starting"
+            states[name, "starting" if starting else "busy" if worker["tasks"] else "idle"] += 1
+            held[name] += worker["memory"]
+    for name, count in queued.items():
+        queue.add_metric([name], count)
+    for labels, count in states.items():
+        workers.add_metric(list(labels), count)
+    for name, size in held.items():
+        memory.add_metric([name], size)
+    return [queue, workers, memory]
+
+
+def _label(text: str) -> str:
+    """A value of a label: short, and encodable."""
+    return text[:200].encode("utf-8", "replace").decode()
+
+
+_collector: TaskCollector | None = None
+
+
+def prometheus_collector() -> TaskCollector:
+    """Return the collector of this process, for a registry of ``prometheus_client``; it counts from the first call on.
+
+    Raises:
+        ImportError: ``prometheus_client`` is not installed (extra ``prometheus``).
+
+    Example:
+        from prometheus_client import REGISTRY
+        from unified_exec import observe
+
+        REGISTRY.register(observe.prometheus_collector())
+    """
+    global _collector
+    import prometheus_client  # noqa: F401  now, and not when it is scraped
+
+    if _collector is None:
+        _collector = TaskCollector()
+    return _collector
+
+
+def prometheus() -> str:
+    """Return the metrics of this process in the text format of Prometheus. Counting begins with the first call.
+
+    Raises:
+        ImportError: ``prometheus_client`` is not installed (extra ``prometheus``).
+    """
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(prometheus_collector())
+    return generate_latest(registry).decode()
