@@ -16,6 +16,7 @@ THEMES = (
     "auto",
     "maps",
     "pipelines",
+    "channels",
     "cluster",
     "locks",
     "carried",

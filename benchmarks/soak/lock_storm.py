@@ -25,7 +25,7 @@ PATIENCE = 30.0
 PARTICIPANTS = 5
 
 
-class _SlowOs:
+class SlowOs:
     """Stands in for `os` and holds its process up around reads and writes, one time in 250."""
 
     def __init__(self, rng: random.Random) -> None:
@@ -50,7 +50,7 @@ class _SlowOs:
             time.sleep(self._rng.random() * 0.004)
 
 
-class _SlowWords:
+class SlowWords:
     """Stands in for the words of a page and holds its process up after a look at the gate."""
 
     def __init__(self, words: Any, rng: random.Random) -> None:
@@ -75,8 +75,8 @@ def _participate(lock: Any, permits: int, values: Values, seed: int, slow: bool)
     inside, wrong, done, told = values
     rng, mine = random.Random(seed), os.getpid()
     if slow:
-        shared_permits.os = _SlowOs(rng)  # type: ignore[assignment]
-        lock._shared.words = _SlowWords(lock._shared.words, rng)
+        shared_permits.os = SlowOs(rng)  # type: ignore[assignment]
+        lock._shared.words = SlowWords(lock._shared.words, rng)
     while True:
         with lock:
             if permits == 1:

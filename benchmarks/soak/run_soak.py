@@ -14,7 +14,7 @@ import anyio
 from tests.process_tree import mark_this_run
 from unified_exec import shutdown_default_pools
 
-from . import lock_storm
+from . import channel_storm, lock_storm
 from .epoch import Epoch
 from .epoch_state import EpochState
 from .kinds import named
@@ -35,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.lock_kills:
         print(anyio.run(lock_storm.run, options.lock_kills, seed))
         return 0
+    if options.channel_kills:
+        print(anyio.run(channel_storm.run, options.channel_kills, seed))
+        return 0
     soak = _Soak(options, seed)
     try:
         soak.run()
@@ -53,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=0, help="stop after this many minutes in any case")
     parser.add_argument(
         "--lock-kills", type=int, default=0, metavar="N", help="instead: kill N holders and waiters of shared locks"
+    )
+    parser.add_argument(
+        "--channel-kills", type=int, default=0, metavar="N", help="instead: kill N senders and receivers of channels"
     )
     parser.add_argument("--seed", type=int, help="seed of all random choices (random, and printed)")
     parser.add_argument("--epoch", type=int, help="run only this epoch of the seed")

@@ -1,0 +1,13 @@
+"""Storms of kills in their short form; `make soak` runs them for long."""
+
+from __future__ import annotations
+
+import random
+
+import anyio
+
+from benchmarks.soak import channel_storm
+
+
+def test_kills_lose_no_item_of_a_channel_but_those_in_the_hands_of_the_killed() -> None:
+    print(anyio.run(channel_storm.run, 30, random.randrange(1 << 30)))
