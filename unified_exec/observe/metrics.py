@@ -183,4 +183,5 @@ def prometheus() -> str:
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(prometheus_collector())
-    return generate_latest(registry).decode()
+    text: str = generate_latest(registry).decode()
+    return text
