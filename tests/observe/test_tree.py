@@ -20,8 +20,8 @@ import anyio.lowlevel
 import pytest
 
 from tests.observe import workloads
-from tests.observe.patience import until
-from unified_exec import Limit, TaskHandle, TaskScope, observe
+from tests.observe.patience import until, until_async
+from unified_exec import Limit, Lock, TaskHandle, TaskScope, observe
 from unified_exec.cli.live import run_ps
 from unified_exec.cli.main import main as command
 from unified_exec.observe.live import client, keeper, rings, talk
@@ -161,6 +161,36 @@ async def test_a_ring_over_a_limit_and_a_handle_is_a_deadlock() -> None:
         scope.cancel()
     assert tree["rings"] == [[handle.id for handle in handles]]
     assert "DEADLOCK: #" in render(tree)
+
+
+async def test_the_wait_for_a_lock_names_its_holder_and_its_line() -> None:
+    lock = Lock(name="accounts")
+
+    async def holds() -> None:
+        async with lock:
+            await anyio.sleep_forever()
+
+    async def wants() -> None:
+        async with lock:
+            pass
+
+    def wants_in_a_thread() -> None:
+        with lock:
+            pass
+
+    async with TaskScope() as scope:
+        scope.spawn(holds)
+        await anyio.wait_all_tasks_blocked()
+        scope.spawn(wants)
+        scope.spawn(wants_in_a_thread)
+        await until_async(lambda: len(lock.waits()) == 2)
+        tree = await anyio.to_thread.run_sync(observe.look)
+        scope.cancel()
+    waits = [task["why"] for task in tree["tasks"].values() if "wants" in task["name"]]
+    assert [each["kind"] for each in waits] == ["lock", "lock"]
+    for each in waits:
+        assert each["text"].startswith("Lock(name='accounts'), held by task ")
+        assert f"({__file__}:" in each["text"]
 
 
 async def test_slow_holders_of_a_limit_are_no_deadlock() -> None:

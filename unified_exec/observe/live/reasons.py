@@ -12,6 +12,8 @@ from ..._handles.handle import TaskHandle
 from ..._handles.open_scopes import OpenScope
 from ..._stacks.lines import Line
 from ..._sync.limit import Gate, Limit
+from ..._sync.locks.permit_queue import PermitQueue
+from ..._tasks.holders import describe
 
 PACKAGE = os.path.dirname(sys.modules["unified_exec"].__file__ or "") + os.sep
 STDLIB = os.path.dirname(os.__file__) + os.sep
@@ -121,6 +123,13 @@ def _of_ours(name: str, me: Any) -> Wait | None:
         return wait("stream", f"the next result of {getattr(me, 'name', 'a map')}")
     if "channels" in type(me).__module__ and not name.startswith("_"):
         return wait("channel", f"{name.rpartition('.')[2]} on {me!r}"[:200])
+    if isinstance(me, PermitQueue):
+        holders = [f"{describe(holder)} ({line})" if line else describe(holder) for holder, line in me.holds()]
+        more = f" and {len(holders) - HOLDERS_MAX} more" if len(holders) > HOLDERS_MAX else ""
+        held = f", held by {', '.join(holders[:HOLDERS_MAX])}{more}" if holders else ""
+        return wait("lock", f"{me!r}{held}"[:300])  # its own detector finds rings, and ends them
+    if ".locks." in type(me).__module__ and not type(me).__name__.startswith("_"):
+        return wait("lock", repr(me)[:200])
     return None
 
 
