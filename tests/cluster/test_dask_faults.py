@@ -61,7 +61,7 @@ async def test_what_a_killed_node_had_is_lost_and_the_rest_runs_elsewhere_once(
 ) -> None:
     async with DaskPool(dask_cluster.address) as pool, TaskScope(policy=Collect()) as scope:
         untyped: Any = scope
-        victim = untyped.spawn(tick, str(tmp_path), "victim", 60, on=pool)
+        victim = untyped.spawn(tick, str(tmp_path), "victim", 20, on=pool)
         pid = await started(tmp_path, "victim")
         assert await until_async(lambda: victim.state.value == "running")
         others = [untyped.spawn(tick, str(tmp_path), f"other-{n}", 0.02, on=pool) for n in range(30)]

@@ -8,6 +8,7 @@ from tests.mutants.of_by_value import ONE_HOME
 from tests.mutants.of_cancelling import CANCELLATION
 from tests.mutants.of_carried import CARRIED
 from tests.mutants.of_channels import COMMUNICATION
+from tests.mutants.of_cluster import CLUSTER
 from tests.mutants.of_ends import ENDS
 from tests.mutants.of_errors import ERROR_STORY
 from tests.mutants.of_locks import LOCKS
@@ -37,6 +38,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *ONE_HOME,
     *DEADLINE,
     *CRASH,
+    *CLUSTER,
     *HEAD_OF_LINE,
     *SAFE,
     *ENDS,

@@ -1,0 +1,48 @@
+"""Clauses 1, 3 and 6 where a task runs on another node."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+LAW = "cluster/test_dask_law.py"
+FAULTS = "cluster/test_dask_faults.py"
+GATE = "cluster/test_gate.py"
+
+CLUSTER = (
+    Mutant(
+        clause=1,
+        place="process",
+        breaks="the keeper kills the workers of an agent that is stopped",
+        file="cluster/keeper.py",
+        old="        kill()\n        beats.recv",
+        new="        beats.recv",
+        tests=(f"{FAULTS}::test_a_stopped_node_is_lost_after_its_tasks_were_killed",),
+    ),
+    Mutant(
+        clause=3,
+        place="process",
+        breaks="a call that comes back although it was cancelled is not run again",
+        file="cluster/lane.py",
+        old="        if task.cancel_requested or id in self._unwanted:",
+        new="        if id in self._unwanted:",
+        tests=(f"{LAW}::test_a_cancelled_task_runs_its_finally_block_and_has_stopped",),
+    ),
+    Mutant(
+        clause=6,
+        place="process",
+        breaks="what a lost node had is not run again",
+        file="cluster/lane.py",
+        old="                task.settle(Outcome(error=NodeLost(task.name, node.address, begun or None, why)))",
+        new="                task.location = None\n                self.queues[0].push(task)",
+        tests=(f"{FAULTS}::test_what_a_killed_node_had_is_lost_and_the_rest_runs_elsewhere_once",),
+    ),
+    Mutant(
+        clause=6,
+        place="process",
+        breaks="a gate returns what has not begun, and never runs it",
+        file="_pools/process/relay.py",
+        old="        self._lane.cancel(tasks, None, running=False)",
+        new="        for task in tasks:\n            self._sink.returned(task.id)",
+        tests=(f"{GATE}::test_what_has_not_begun_is_returned_and_never_runs",),
+    ),
+)
