@@ -39,7 +39,6 @@ def lines(log: Path) -> list[str]:
     return log.read_text().splitlines()
 
 
-@pytest.mark.every_loop
 @everywhere
 async def test_calls_are_served_one_at_a_time_in_order_by_one_object(on: Any, log: Path) -> None:
     async with TaskScope() as scope:
@@ -110,7 +109,6 @@ async def test_a_call_that_ignores_its_cancellation_costs_the_object_and_the_err
     assert "it was killed to stop Counter.swallow(), which did not end within its grace" in text
 
 
-@pytest.mark.every_loop
 async def test_a_crash_fails_the_actor_and_the_calls_it_had() -> None:
     with pytest.raises(ExceptionGroup) as caught:
         async with TaskScope() as scope:

@@ -39,6 +39,7 @@ from unified_exec import (
     time_left,
 )
 from unified_exec._tasks.requests import RUN, Request
+from unified_exec._wire.pickling.functions import stats_for
 from unified_exec.executor import ProcessExecutor
 
 WAYS = ["thread", "process", "process-coroutine"]
@@ -302,7 +303,6 @@ async def cleans_up_async(key: int, path: str) -> None:
         Path(path).write_text("cancelled")
 
 
-@pytest.mark.every_loop
 @every_way
 @pytest.mark.parametrize("what", ["handle", "scope", "around"])
 async def test_cancelling_the_task_cancels_the_function_and_the_call(
@@ -453,7 +453,7 @@ def gives_up(key: int) -> str:
     try:
         from_task.run(waits_here, key)
     except TimeoutError:
-        return "gave up"
+        return "gave up" if until(lambda: from_task.run_sync(len_of_notes, key) == 1, 10) else "it goes on"
     return "never"
 
 
@@ -461,7 +461,7 @@ async def test_a_task_that_gives_up_waiting_cancels_the_function(function: tuple
     key, fn = function
     async with TaskScope() as scope:
         assert await scope.spawn(gives_up, key, on="process") == "gave up"
-        assert await until_async(lambda: len(fn.ended) == 1, 30)
+    assert len(fn.ended) == 1
 
 
 async def gives_up_async(key: int) -> str:
@@ -557,9 +557,8 @@ gates: list[anyio.Event] = []
 async def test_what_was_sent_ahead_to_a_worker_that_waits_runs_elsewhere() -> None:
     async with ProcessPool(1) as pool, TaskScope() as scope:
         gates.append(anyio.Event())
-        for n in range(3):
-            await scope.spawn(quick, n, on=pool)  # its cost is known: it will be sent ahead
-            await scope.spawn(asks, where, on=pool)
+        await scope.spawn(asks, where, on=pool)
+        stats_for(asks).cost = stats_for(quick).cost = 1e-6  # so that they are sent ahead
         first = scope.spawn(asks, waits_for_those_sent_ahead, on=pool)
         handles = [scope.spawn(quick, n, on=pool) for n in range(20)]
         assert await scope.gather(*handles) == list(range(20))
