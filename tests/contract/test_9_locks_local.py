@@ -514,11 +514,14 @@ async def test_nothing_that_threads_and_coroutines_add_is_lost() -> None:
     assert value.get() == 4000
     value.set(7)
     assert repr(value) == "SharedValue(7)"
-    with pytest.raises(TypeError, match=r"add 0\.5"):
+    with pytest.raises(TypeError, match=r"cannot add 0\.5: this is a SharedValue of int"):
         value.add(0.5)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="set"):
         value.set(0.5)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         SharedValue("7")  # type: ignore[type-var]
+    for call in (SharedValue, value.add, value.set):
+        with pytest.raises(OverflowError, match="64 bits"):
+            call(1 << 70)
     assert value.get() == 7
     assert SharedValue(0.5).get() == 0.5

@@ -10,8 +10,8 @@ import os
 from _thread import allocate_lock
 from math import fsum
 from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
-from ...errors import SerializationError
 from ..shared.seats import SEAT_SIZE, SEATS, SEATS_MAX, record_lock
 from ..shared.travel import SharedFormBase, Traveller
 from .page import BODY, LockPage, SharedLockForm
@@ -95,14 +95,15 @@ class SharedValue(Traveller, Generic[N]):
     """A number that coroutines, threads and process tasks add to at the same time.
 
     For counters and flags: no lock is needed, and the death of a process loses nothing that it has added. It cannot add
-    and return the new sum in one step; use a `Lock` for that. Passed to a process task it becomes shared, as a
-    `Channel` does; integers have 64 bits from then on.
+    and return the new sum in one step; use a `Lock` for that. Integers have 64 bits. Passed to a process task it
+    becomes shared, as a `Channel` does.
 
     Args:
         value: what it begins with. An ``int`` makes it an integer, a ``float`` a float.
 
     Raises:
         TypeError: `value` is neither.
+        OverflowError: it does not fit into 64 bits.
 
     Example:
         done = SharedValue(0)
@@ -115,7 +116,7 @@ class SharedValue(Traveller, Generic[N]):
         print(done.get())
     """
 
-    __slots__ = ("_lock", "_value")
+    __slots__ = ("_added", "_kind", "_lock", "_own")
 
     kind = "a shared value"
     _shared: SharedCells | None
@@ -124,8 +125,14 @@ class SharedValue(Traveller, Generic[N]):
         if type(value) is not int and type(value) is not float:
             raise TypeError(f"SharedValue(value) needs an int or a float, got {value!r}")
         super().__init__(None)
-        self._value: float = value
+        self._kind: type[float] = type(value)
         self._lock = allocate_lock()
+        self._own: Any = memoryview(bytearray(8)).cast("q" if type(value) is int else "d")
+        self._added: float = value  # what is in our own cell
+        try:
+            self._own[0] = value
+        except ValueError:
+            raise OverflowError(f"{value} does not fit into 64 bits") from None
 
     def add(self, amount: N) -> None:
         """Add a number.
@@ -135,37 +142,43 @@ class SharedValue(Traveller, Generic[N]):
 
         Raises:
             TypeError: a float is added to an integer.
-            OverflowError: a shared integer does not fit into 64 bits. Nothing was added.
+            OverflowError: the sum does not fit into 64 bits. Nothing was added.
         """
-        with self._lock:
-            shared = self._shared
-            if shared is not None:
-                shared.cells[shared.cell] += amount
-            elif type(self._value) is int and type(amount) is not int:
-                raise TypeError(f"cannot add {amount!r} to a SharedValue of int")
-            else:
-                self._value += amount
+        try:
+            with self._lock:
+                added = self._added + amount
+                self._own[0] = added
+                self._added = added
+        except (TypeError, ValueError) as error:
+            raise self._refused("add", amount, error) from None
 
     def get(self) -> N:
         """Return the number."""
         shared = self._shared
-        return self._value if shared is None else shared.get()  # type: ignore[return-value]
+        return self._own[0] if shared is None else shared.get()  # type: ignore[return-value]
 
     def set(self, value: N) -> None:
         """Set the number. What is added at the same time counts as added before or after.
 
         Raises:
             TypeError: a float is given for an integer.
-            OverflowError: a shared integer does not fit into 64 bits.
+            OverflowError: it does not fit into 64 bits.
         """
-        with self._lock:
-            shared = self._shared
-            if (type(self._value) if shared is None else shared.kind) is int and type(value) is not int:
-                raise TypeError(f"cannot set a SharedValue of int to {value!r}")
-            if shared is None:
-                self._value = value if type(self._value) is int else float(value)
-            else:
-                shared.set(value)
+        try:
+            with self._lock:
+                if self._shared is None:
+                    self._own[0] = value
+                    self._added = value
+                else:
+                    self._shared.set(value)
+        except (TypeError, ValueError) as error:
+            raise self._refused("set", value, error) from None
+
+    def _refused(self, verb: str, value: object, error: Exception) -> Exception:
+        kind = self._kind.__name__
+        if isinstance(error, TypeError):
+            return TypeError(f"cannot {verb} {value!r}: this is a SharedValue of {kind}")
+        return OverflowError(f"cannot {verb} {value!r}: a SharedValue of {kind} has 64 bits")
 
     def __repr__(self) -> str:
         return f"SharedValue({self.get()!r})"
@@ -175,14 +188,38 @@ class SharedValue(Traveller, Generic[N]):
     def share(self) -> None:
         with self._lock:
             if self._shared is None:
-                try:
-                    form = SharedCells.create(self._value)
-                except (OverflowError, ValueError) as error:
-                    raise SerializationError(repr(self), "a shared integer has 64 bits") from error
+                form = SharedCells.create(self._own[0])
                 self.become(os.urandom(16), form)
+
+    def become(self, token: bytes, form: Any) -> None:
+        super().become(token, form)
+        self._take_cell(form)
+        _shared_values.add(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: it has a cell of its own, and no other thread holds the lock."""
+        self._lock = allocate_lock()
+        if self._shared is not None:
+            self._take_cell(self._shared)
+
+    def _take_cell(self, form: SharedCells) -> None:
+        self._own = form.cells[form.cell : form.cell + 1]
+        self._added = self._own[0]
 
     @classmethod
     def from_descriptors(cls, name: str | None, fds: list[int]) -> tuple[SharedValue[N], SharedFormBase]:
         form = SharedCells(LockPage(fds, cls.kind))
         made: SharedValue[N] = cls(form.kind())  # type: ignore[arg-type]
         return made, form
+
+
+_shared_values: WeakSet[SharedValue[Any]] = WeakSet()
+
+
+def _after_fork() -> None:
+    for value in list(_shared_values):
+        value.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)  # after the forms, which take their seats
