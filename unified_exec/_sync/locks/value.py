@@ -154,8 +154,9 @@ class SharedValue(Traveller, Generic[N]):
 
     def get(self) -> N:
         """Return the number."""
+        own = self._own  # first: it stays what it was if the number becomes shared now
         shared = self._shared
-        return self._own[0] if shared is None else shared.get()  # type: ignore[return-value]
+        return own[0] if shared is None else shared.get()  # type: ignore[return-value]
 
     def set(self, value: N) -> None:
         """Set the number. What is added at the same time counts as added before or after.
