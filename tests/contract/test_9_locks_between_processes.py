@@ -373,3 +373,30 @@ async def test_nothing_that_processes_add_is_lost() -> None:
 async def test_no_two_owners_and_no_hang_while_holders_and_waiters_are_killed() -> None:
     """The short form of the storm in `make soak`."""
     await lock_storm.run(24, random.randrange(1 << 30), per_round=8)
+
+
+def enter_for_ever(lock: Any, inside: SharedValue[int], wrong: SharedValue[int]) -> None:
+    mine = os.getpid()
+    while True:
+        with lock:
+            inside.set(mine)
+            wrong.add(inside.get() != mine)
+
+
+@pytest.mark.fresh_pool
+async def test_cancelling_process_tasks_at_any_instant_keeps_the_lock_whole(caplog: pytest.LogCaptureFixture) -> None:
+    rng = random.Random(15)
+    lock, inside, wrong = Lock(), SharedValue(0), SharedValue(0)
+    async with ProcessPool(2) as pool, TaskScope(policy=Collect()) as scope:
+        for _ in range(15):
+            handles = [scope.spawn(enter_for_ever, lock, inside, wrong, on=pool) for _ in range(2)]
+            await anyio.sleep(rng.random() * 0.05)
+            for handle in handles:
+                handle.cancel()
+            for handle in handles:
+                await handle.wait()
+                assert handle.cancelled()
+        with anyio.fail_after(30):
+            await lock.acquire()
+        lock.release()
+    assert not wrong.get()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import random
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +29,9 @@ from unified_exec import (
     Semaphore,
     SharedValue,
     TaskScope,
+    TaskTimeout,
     ThreadPool,
+    check_cancelled,
 )
 
 pytestmark = pytest.mark.every_loop
@@ -263,11 +266,12 @@ async def test_what_an_ended_task_held_passes_on_with_a_warning(
     make: Callable[[], Any], leave: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     lock: Any = make()
-    async with TaskScope() as scope:
-        await scope.spawn(leave, lock, name="careless")
     caplog.set_level(logging.WARNING, "unified_exec")
-    async with lock:
-        assert getattr(lock, "abandoned", True)
+    async with ThreadPool(1) as pool, TaskScope(threads=pool) as scope:  # its thread lives on
+        await scope.spawn(leave, lock, name="careless")
+        with anyio.fail_after(30):
+            async with lock:
+                assert getattr(lock, "abandoned", True)
     assert not getattr(lock, "abandoned", False)
     assert "abandoned: task 'careless' (acquired at " in caplog.text
     assert "test_9_locks_local.py" in caplog.text
@@ -525,3 +529,55 @@ async def test_nothing_that_threads_and_coroutines_add_is_lost() -> None:
             call(1 << 70)
     assert value.get() == 7
     assert SharedValue(0.5).get() == 0.5
+
+
+@pytest.mark.parametrize("interrupt", [False, True])
+async def test_cancelling_at_any_instant_loses_and_makes_no_permit(
+    interrupt: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = random.Random(15)
+    lock, wrong = Lock(), [0]
+    inside: list[int] = []
+
+    def work() -> None:
+        while True:
+            if not interrupt:
+                check_cancelled()  # a lock that is free does not look at cancellations
+            with lock:
+                inside.append(1)
+                wrong[0] += len(inside) != 1
+                inside.clear()
+
+    async def a_work() -> None:
+        while True:
+            async with lock:
+                inside.append(1)
+                wrong[0] += len(inside) != 1
+                inside.clear()
+                await anyio.lowlevel.checkpoint()
+
+    async with ThreadPool(3) as pool, TaskScope(threads=pool, policy=Collect()) as scope:
+        for _ in range(12):
+            handles = [scope.spawn(work, interrupt=interrupt) for _ in range(2)] + [scope.spawn(a_work)]
+            await anyio.sleep(rng.random() * 0.01)
+            for handle in handles:
+                handle.cancel()
+            for handle in handles:
+                await handle.wait()
+    with anyio.fail_after(30):
+        async with lock:
+            pass
+    assert not wrong[0]
+    assert not queue(lock)
+
+
+@pytest.mark.parametrize("on", ["loop", "thread"])
+async def test_a_deadline_ends_the_wait_for_a_lock(on: str) -> None:
+    lock = Lock()
+    async with ThreadPool(1) as pool, TaskScope(threads=pool, policy=Collect()) as scope:
+        async with lock:
+            wait: Any = lock.acquire if on == "loop" else lock.acquire_sync
+            handle = scope.spawn(wait, timeout=0.05)
+            await handle.wait()
+            assert isinstance(handle.exception(), TaskTimeout)
+        assert not lock.locked()
