@@ -8,6 +8,7 @@ LOCAL = "test_9_channels_local.py"
 BETWEEN = "test_9_channels_between_processes.py"
 DEADLOCKS = "test_9_deadlocks.py"
 ENDS = "test_9_send_ends.py"
+ITEMS = "test_9_channels_in_items.py"
 STEPS = "test_9_channel_steps.py"
 LIVING = f"{STEPS}::test_an_audit_waits_for_the_living_who_are_busy"
 DEATHS = f"{STEPS}::test_a_death_before_any_line_loses_no_number_and_doubles_nothing"
@@ -187,5 +188,32 @@ COMMUNICATION = (
         old='if name == "ScopeEngine.close":',
         new="if False:",
         tests=(f"{DEADLOCKS}::test_a_ring_over_the_end_of_a_scope_and_over_a_task_is_found",),
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="a channel that only an item contains is kept for its receiver",
+        file="_worker/passing.py",
+        old="    _home[one.token] = one\n",
+        new="",
+        tests=(f"{ITEMS}::test_a_channel_that_its_sender_has_dropped_arrives",),
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="what nobody has any more is let go of",
+        file="_worker/passing.py",
+        old="            _home.pop(token, None)",
+        new="            pass",
+        tests=(f"{ITEMS}::test_a_request_brings_the_channel_for_its_answer",),
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="what a stream sends from the signal handler may bring a channel",
+        file="_worker/cancel_signal.py",
+        old="        self._read_mailbox(bytearray(frames.MESSAGE_MAX))",
+        new="        if not self._busy:\n            self._read_mailbox(bytearray(frames.MESSAGE_MAX))",
+        tests=(f"{ITEMS}::test_a_result_and_a_stream_item_bring_a_channel",),
     ),
 )
