@@ -18,6 +18,7 @@ import pytest
 
 from tests import covered, hangs, leaks, process_tree, profiles, warm_pools
 from tests import interpreters as other_interpreters
+from unified_exec import ProcessPool
 
 profiles.load()
 
@@ -215,6 +216,12 @@ def _watched(end_pools: Callable[[], None], spared: Callable[[], Container[Hasha
         left = str(error)
     if left:
         pytest.fail(left, pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def patient_pools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker is killed because the machine is slow: a test about the grace gives one."""
+    monkeypatch.setitem(ProcessPool.__init__.__kwdefaults__, "grace", 20.0)
 
 
 @pytest.fixture(scope="session")

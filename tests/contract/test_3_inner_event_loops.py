@@ -173,6 +173,7 @@ async def test_a_cancellation_of_its_own_in_the_event_loop_of_a_task_is_a_failur
         assert type(handle.exception()) is RemoteError
 
 
+@pytest.mark.one_loop
 @pytest.mark.parametrize("what", ["waits", "spins", "goes_round", "waits_for_children"])
 @pytest.mark.parametrize("run", RUNNERS, ids=lambda run: run.__name__)
 async def test_asking_a_process_task_ends_the_event_loop_it_runs_and_harms_no_later_one(

@@ -18,7 +18,7 @@ def work():
 
 async def main(rounds):
     workers, seconds = [], []
-    async with ProcessPool(1) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
+    async with ProcessPool(1, grace=30) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
         for _ in range(rounds):
             handle = scope.spawn(work, on="process")
             await asyncio.sleep(0.01)
@@ -39,4 +39,4 @@ def test_a_new_worker_survives_cancellations_right_after_the_spawn(tmp_path: Pat
     out = run_script(tmp_path, CANCELS, "200", PYTHONDONTWRITEBYTECODE=no_bytecode)
     replaced, p99 = out.split()
     assert int(replaced) <= 1
-    assert float(p99) < 3.0  # none waits for the grace, which is 5 s
+    assert float(p99) < 15.0  # none waits for the grace
