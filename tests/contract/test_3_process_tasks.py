@@ -273,9 +273,7 @@ async def test_a_c_function_that_returned_after_the_ask_keeps_its_value() -> Non
         assert len(await handle) == 32
 
 
-@pytest.mark.skipif(
-    sys.version_info < (3, 13), reason="the interpreter prints a line by itself, before it asks anybody"
-)
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="before 3.13 the interpreter itself prints a line there")
 async def test_an_ask_prints_nothing_while_an_event_loop_of_the_task_closes(
     folder: Folder, capfd: pytest.CaptureFixture[str]
 ) -> None:
