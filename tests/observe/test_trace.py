@@ -114,6 +114,6 @@ def test_an_environment_variable_records_the_whole_program(tmp_path: Path) -> No
 def test_a_running_program_is_recorded_from_outside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "run.pftrace"
     with program("-c", PROGRAM, "100000") as process:
-        assert command(["trace", str(process.pid), "--seconds", "0.7", "-o", str(file)]) == 0
+        assert command(["trace", str(process.pid), "--seconds", "2", "-o", str(file)]) == 0
     assert "open it at https://ui.perfetto.dev" in capsys.readouterr().out
     assert Counter(name for name, *_ in Trace(file.read_bytes()).slices)["ticks"] > 2

@@ -22,9 +22,8 @@ import pytest
 from tests.observe import workloads
 from tests.observe.patience import until, until_async
 from unified_exec import Limit, Lock, TaskHandle, TaskScope, observe
-from unified_exec.cli.live import run_ps
 from unified_exec.cli.main import main as command
-from unified_exec.observe.live import client, keeper, rings, talk
+from unified_exec.observe.live import keeper, rings, talk
 from unified_exec.observe.live.client import CannotLook, Connection, Program, find, programs
 from unified_exec.observe.live.protocol import LENGTH, pack
 from unified_exec.observe.live.text import plain, render
@@ -33,12 +32,6 @@ pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(sys.platform != "linux", reason="sockets without a name are Linux's"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "SECONDS", 60.0)
-    monkeypatch.setattr(run_ps, "ANSWER_SECONDS", 60.0)
 
 
 @contextmanager
@@ -445,10 +438,13 @@ def test_a_signal_writes_the_tree() -> None:
         import anyio, signal
         from unified_exec import TaskScope, observe
 
+        async def ready():
+            print("ready", flush=True)
+
         async def main():
             observe.dump_on(signal.SIGUSR1)
-            async with TaskScope(name="outer"):
-                print("ready", flush=True)
+            async with TaskScope(name="outer") as scope:
+                scope.spawn(ready)
                 await anyio.sleep(1000)
 
         anyio.run(main)
@@ -482,7 +478,7 @@ def test_the_report_of_a_test_that_times_out_has_the_tree(tmp_path: Path) -> Non
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-p", "unified_exec.observe.plugin", "--unified-exec-tree=0.5"),
-            *("-p", "no:cacheprovider", "-o", "timeout=3", "test_hangs.py"),
+            *("-p", "no:cacheprovider", "-o", "timeout=6", "test_hangs.py"),
         ],
         cwd=tmp_path,
         capture_output=True,

@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+LOOKS = (0.5, 0.9)
+"""When a test is looked at that may time out, as shares of its timeout. A busy machine may be late for the second."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the option."""
@@ -75,10 +78,9 @@ class _Trees:
 
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
     def pytest_timeout_set_timer(self, item: pytest.Item, settings: Any) -> None:
-        """Look a moment before pytest-timeout ends the test: afterwards nothing waits any more."""
-        if settings.timeout and settings.timeout > 0:
-            wait = max(0.05, settings.timeout - max(0.5, settings.timeout * 0.05))
-            self._call_later(min(wait, settings.timeout * 0.9), self._keep)
+        """Look before pytest-timeout ends the test: afterwards nothing waits any more. The newest look counts."""
+        for share in LOOKS if settings.timeout and settings.timeout > 0 else ():
+            self._call_later(settings.timeout * share, self._keep)
 
     def _keep(self) -> None:
         self._tree = _dump()
