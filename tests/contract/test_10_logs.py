@@ -21,6 +21,7 @@ import pytest
 from tests.contract.conftest import Place
 from tests.waiting import until
 from unified_exec import Collect, ProcessPool, TaskScope, WorkerCrashed, call, current_task
+from unified_exec._pools.process.worker_watcher import WorkerWatcher
 
 LOG = logging.getLogger("tests.of_tasks")
 request: ContextVar[str] = ContextVar("request", default="none")
@@ -134,6 +135,19 @@ async def test_the_records_before_a_crash_are_handled_before_the_crash_is_seen(
         with pytest.raises(WorkerCrashed):
             await handle
         assert kept.texts == [f"last words {n}" for n in range(50)]
+
+
+async def test_an_answer_and_a_death_bring_the_records_that_nobody_has_read_yet(
+    process_place: Place, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order does not depend on which descriptor the event loop looks at first: here it never looks at the pipe."""
+    monkeypatch.setattr(WorkerWatcher, "_watch_logs", lambda *_: None)
+    async with ProcessPool(1) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
+        await process_place.spawn(scope, log_numbers, "task", 3)
+        assert kept.texts == [f"task {n}" for n in range(3)]
+        with pytest.raises(WorkerCrashed):
+            await process_place.spawn(scope, log_and_die)
+        assert kept.texts[3:] == [f"last words {n}" for n in range(50)]
 
 
 def levels() -> tuple[bool, bool, bool]:

@@ -74,7 +74,7 @@ CARRIED = (
         old="                message = memoryview(bytes(message))  # the user's handlers may have this buffer used\n"
         "                self._read_logs(worker)",
         new="                pass",
-        tests=(f"{LOGS}::test_all_records_of_a_task_are_handled_in_order_before_its_outcome_is_seen",),
+        tests=(f"{LOGS}::test_an_answer_and_a_death_bring_the_records_that_nobody_has_read_yet",),
     ),
     Mutant(
         clause=10,
@@ -83,7 +83,7 @@ CARRIED = (
         file="_pools/process/answers.py",
         old="            self._group.logs.read(worker, READ_MOST)\n        except",
         new="        except",
-        tests=(f"{LOGS}::test_the_records_before_a_crash_are_handled_before_the_crash_is_seen",),
+        tests=(f"{LOGS}::test_an_answer_and_a_death_bring_the_records_that_nobody_has_read_yet",),
     ),
     Mutant(
         clause=10,
@@ -102,15 +102,6 @@ CARRIED = (
         old="_log_cache is not None and log_levels.UNCHANGED not in _log_cache",
         new="False",
         tests=(f"{LOGS}::test_levels_are_those_of_the_spawner_also_when_they_change",),
-    ),
-    Mutant(
-        clause=10,
-        place="process",
-        breaks="a cancellation never cuts a record in two",
-        file="_tasks/shielded.py",
-        old=', ("_worker", "logs"))',
-        new=")",
-        tests=(f"{LOGS}::test_a_cancellation_never_cuts_a_record_in_two",),
     ),
     Mutant(
         clause=10,

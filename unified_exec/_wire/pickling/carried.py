@@ -49,7 +49,7 @@ class Carried:
 class _Latest:
     """The context that was looked at last. Holds immutable values alone: a request must be able to die."""
 
-    __slots__ = ("carried", "fixed", "private", "size")
+    __slots__ = ("carried", "decimal", "fixed", "private", "size")
 
     def __init__(
         self,
@@ -57,14 +57,16 @@ class _Latest:
         fixed: tuple[tuple[ContextVar[Any], object], ...],
         private: tuple[ContextVar[Any], ...],
         carried: Carried | None,
+        decimal: ContextVar[Any] | None,
     ) -> None:
         self.size = size  # -1: it has mutable values, which are pickled each time
         self.fixed = fixed
         self.private = private
         self.carried = carried
+        self.decimal = decimal  # the variable of the decimal context, which was the default one
 
 
-_latest = _Latest(0, (), (), None)
+_latest = _Latest(0, (), (), None, None)
 _refs: dict[ContextVar[Any], tuple[Names, str, str, bytes]] = {}
 _refused: dict[ContextVar[Any], tuple[weak[Any], str]] = {}
 """Why the value that a variable had last cannot travel: pickling a large one in vain for each task would be slow."""
@@ -79,7 +81,10 @@ def carried_of(context: Context) -> Carried | None:
             if get(var, _MISSING) is not value:
                 break
         else:
-            if all(map(context.__contains__, latest.private)):
+            if all(map(context.__contains__, latest.private)) and (
+                latest.decimal is None
+                or (latest.decimal in context and _packed_decimal(context[latest.decimal]) is None)
+            ):
                 return latest.carried
     return _look(context)
 
@@ -90,13 +95,15 @@ def _look(context: Context) -> Carried | None:
     own: list[ContextVar[Any]] = []
     moving: list[tuple[ContextVar[Any], Any]] = []
     decimal: bytes | None = None
+    decimal_var: ContextVar[Any] | None = None
     size = len(context)
     for var, value in context.items():
         if var in private:
             own.append(var)
         elif var.name == "decimal_context" and _is_decimal(value):
-            decimal = _packed_decimal(value)
-            size = -1
+            decimal, decimal_var = _packed_decimal(value), var
+            if decimal is not None:
+                size = -1
         elif var not in _refs and not _travels(var):
             own.append(var)
         elif _is_atom(value):
@@ -112,7 +119,7 @@ def _look(context: Context) -> Carried | None:
         if latest.carried is not None and latest.carried.data == carried.data and not carried.needs:
             carried = latest.carried
     kept = carried if carried is None or not (carried.keep or carried.shared or carried.needs) else None
-    _latest = _Latest(size if kept is carried else -1, tuple(fixed), tuple(own), kept)
+    _latest = _Latest(size if kept is carried else -1, tuple(fixed), tuple(own), kept, decimal_var)
     return carried
 
 
