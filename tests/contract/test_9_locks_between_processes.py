@@ -34,6 +34,7 @@ from unified_exec import (
 
 pytestmark = pytest.mark.one_loop
 
+pytestmark = pytest.mark.one_loop
 PERMITS = {"Lock": Lock, "RLock": RLock, "Semaphore": lambda **kw: Semaphore(1, **kw)}
 BOTH = [(a, b) for a in PLACES for b in PLACES if "process" in a + b]
 pairs = pytest.mark.parametrize(("one", "other"), BOTH, ids=["-and-".join(pair) for pair in BOTH])

@@ -144,7 +144,7 @@ class SharedPermits(SharedLockForm):
 
     def holders(self) -> list[str]:
         """Who holds the permits, by the names of tasks and the ids of processes."""
-        found = []
+        found: list[str] = []
         for number in range(self._total):
             seat = int(self.words[BODY + SIZE * number + HOLDER])
             if seat:
