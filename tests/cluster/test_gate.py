@@ -164,6 +164,8 @@ async def test_a_gate_runs_calls_and_passes_on_what_comes_back_unread(sender: Se
 
 
 LOADED: list[int] = []
+TESTS = os.getpid()
+"""In the process of the tests, its process id."""
 
 
 def note_where(pid: int) -> Any:
@@ -175,7 +177,7 @@ def note_where(pid: int) -> Any:
 
 class Poison:
     def __reduce__(self) -> Any:
-        return note_where, (os.getpid(),)
+        return note_where, (TESTS,)
 
 
 async def test_a_gate_never_unpickles_what_passes_through(sender: Sender) -> None:
@@ -188,6 +190,26 @@ async def test_a_gate_never_unpickles_what_passes_through(sender: Sender) -> Non
     assert not LOADED
     pickle.loads(poison)
     assert LOADED.pop()
+
+
+class LoudPoison(Poison, Warning):
+    pass
+
+
+def warn_with_poison(pid: int) -> None:
+    import logging
+    import warnings
+
+    logging.getLogger("node").error("%s", Poison(), extra={"more": Poison()})
+    warnings.simplefilter("always")
+    warnings.warn(LoudPoison(), stacklevel=1)
+
+
+async def test_log_records_and_warnings_are_not_unpickled_either(sender: Sender) -> None:
+    sender.submit(1, warn_with_poison, os.getpid())
+    (outcome,) = await sender.ends.end_of(1)
+    assert outcome.error is None
+    assert not LOADED
 
 
 async def test_values_of_globals_reach_every_worker_and_the_newest_one_wins(sender: Sender) -> None:

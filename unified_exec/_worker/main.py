@@ -67,7 +67,7 @@ def main() -> None:
     signal.handlers[frames.WHERE] = on_where(connection, signal)
     signal.watch_swallowed()
     forked.watch(connection, runner.in_forked_child)
-    forwarding = LogForwarding(connection, settings.levels)
+    forwarding = LogForwarding(connection, settings.levels, settings.forward_logs)
     try:
         apply(settings)
         if forked.happened:

@@ -52,12 +52,14 @@ class Settings:
         idle: retire after this many seconds without a task.
         authkey: the parent's key for the managers of `multiprocessing`, if it uses them.
         interpreter: what the parent has set in its interpreter, see `interpreter.read`.
+        forward_logs: the parent handles log records and warnings.
         levels: those of the parent's loggers, see `log_levels`.
     """
 
     __slots__ = (
         "argv",
         "authkey",
+        "forward_logs",
         "idle",
         "initializer",
         "interpreter",
@@ -86,6 +88,7 @@ class Settings:
         authkey: bytes | None = None,
         interpreter: dict[str, Any] | None = None,
         levels: dict[str, Any] | None = None,
+        forward_logs: bool = True,
     ) -> None:
         self.kind = kind
         self.path = path
@@ -100,6 +103,7 @@ class Settings:
         self.authkey = authkey
         self.interpreter = interpreter
         self.levels = levels
+        self.forward_logs = forward_logs
 
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}

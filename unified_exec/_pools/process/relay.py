@@ -89,7 +89,7 @@ class Gate:
         initializer, tasks, memory, idle, grace, env, start = options
         spec = make_spec(slots, None, (), tasks, memory, idle, env, start)
         self._registry: WorkerRegistry[ProcessLane] = WorkerRegistry(
-            spec._replace(initializer=initializer, prefetch_budget=PREFETCH_BUDGET),
+            spec._replace(initializer=initializer, prefetch_budget=PREFETCH_BUDGET, forward_logs=False),
             grace,
             f"<gate on {where}>",
             UNREAD,

@@ -33,6 +33,7 @@ class WorkerSpec(NamedTuple):
         env: environment variables on top of this process's own.
         start_timeout: a process that has not become a worker after this many seconds is killed.
         prefetch_budget: seconds of work that may be queued in one worker.
+        forward_logs: this process handles the log records and warnings of the workers.
     """
 
     max_workers: int
@@ -46,6 +47,7 @@ class WorkerSpec(NamedTuple):
     start_timeout: float | None
     shared: tuple[ByDescriptors, ...] = ()
     prefetch_budget: float = prefetch.BUDGET
+    forward_logs: bool = True
 
     def start(self, kind: WorkerKind) -> Worker:
         """Start a worker and send it its settings; it reports when it is up.
@@ -62,6 +64,7 @@ class WorkerSpec(NamedTuple):
         settings.max_memory = self.max_memory
         settings.idle = self.idle_timeout
         settings.levels = seen.levels
+        settings.forward_logs = self.forward_logs
         environment = self.environment()
         fixed = surroundings.variables(name for name, value in environment.items() if os.environ.get(name) != value)
         worker = Worker(prestart.take(environment) or start_process(environment), kind)
