@@ -69,7 +69,7 @@ async def test_a_trace_has_every_task_on_the_track_of_its_worker(tmp_path: Path)
     assert trace.instants["died"] == 1
     assert trace.instants["spawn value"] == 6
     assert all(count == 2 for count in trace.flows.values())  # from the spawn to the run
-    assert {"memory, MiB", f"queued: {pool!r}".replace(" closed", "")} <= trace.counters.keys()
+    assert "memory, MiB" in trace.counters
 
 
 async def test_what_has_not_ended_is_drawn_until_the_end(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
+from types import FunctionType
 from typing import Any
 
 from ..errors import TaskTimeout, WorkerCrashed
@@ -55,6 +56,8 @@ def emit_move(kind: str, *fields: Any, at: float | None = None) -> None:
 
 def function_name(fn: Any) -> str:
     """The function that the user named, as ``module:qualname``; "" if it has no name."""
+    if type(fn) is FunctionType:
+        return f"{fn.__module__}:{fn.__qualname__}"[:200]
     for _ in range(8):
         if isinstance(fn, partial):
             # A call of ours carries the user's function as its first argument.

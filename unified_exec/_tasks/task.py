@@ -168,7 +168,9 @@ class Task:
         if old is TaskState.DONE:
             raise IllegalMove(self.name, old, TaskState.DONE)
         if events.rows is not None and not self.silent:
-            self.emit_settled(events.outcome_name(outcome.error, outcome.cancelled), outcome.error)
+            error = outcome.error
+            ended_well = error is None and not outcome.cancelled
+            self.emit_settled("value" if ended_well else events.outcome_name(error, outcome.cancelled), error)
         self.outcome = outcome
         self.backend_data = self.location = self.args = self.fn = None
         if self.finished_at is None:
@@ -245,7 +247,7 @@ class Task:
             time.monotonic() if self.finished_at is None else self.finished_at,
             self.bytes_sent,
             self.bytes_received,
-            events.traceback_text(error),
+            "" if error is None else events.traceback_text(error),
         )
 
     def note_attempt(self, attempt: Task) -> None:
