@@ -105,7 +105,7 @@ async def test_a_generator_whose_closing_hangs_is_cancelled_after_a_while(
 
 async def test_a_map_that_outlives_its_scope_says_so() -> None:
     async with TaskScope() as scope:
-        stream = scope.map(many.double, count())
+        stream = scope.map(many.double, count(), chunk=1)
         assert await anext(stream) == 0
     with pytest.raises(RuntimeError, match="scope of this map of double has ended"):
         await collect(stream)
