@@ -147,7 +147,7 @@ ROWS = [
         "s",
         "from `cancel` until the task has ended; Dask cannot",
         (Contender(OURS, _cancel, NEEDS),),
-        (Bar(0.006, figure="p50"), Bar(0.02, figure="p99")),
+        (Bar(0.006, figure=f"{OURS}: p50"), Bar(0.02, figure=f"{OURS}: p99")),
         rounds_most=3,
     ),
 ]
