@@ -312,7 +312,7 @@ async def test_a_spare_that_comes_up_after_the_end_of_its_pool_is_reaped(monkeyp
     registry = pool._registry
     started = []
 
-    def end_meanwhile(kind: WorkerKind) -> Worker:
+    def end_meanwhile(kind: WorkerKind, why: str) -> Worker:
         worker = registry.spec.start(kind)
         started.append(worker.pid)
         pool.close()

@@ -24,8 +24,8 @@ from unified_exec import (
     WorkerCrashed,
     call,
     exponential,
+    observe,
 )
-from unified_exec._tasks import events
 
 FOREVER = 9e8  # seconds
 
@@ -169,15 +169,16 @@ async def test_a_pool_that_closes_meanwhile_is_the_tasks_failure(kind: str, tmp_
 
 
 async def test_who_watches_sees_one_task(place: Place, tmp_path: Path) -> None:
-    moves: list[Any] = []
-    unwatch = events.watch(lambda event: moves.append((event.task.id, event.new)))
+    told: list[Any] = []
+    stop = observe.watch(told.extend)
     try:
         async with TaskScope() as scope:
             handle = scope.spawn(place.fn(many.needs), tmp_path, "x", 3, on=place.on, retry=Retry(5))
     finally:
-        unwatch()
-    assert {id for id, _ in moves} == {handle.id}
-    assert moves[-1][1] is TaskState.DONE
+        stop()
+    of_tasks = [event for event in told if event.kind.startswith("task.")]
+    assert {event.task for event in of_tasks} == {handle.id}
+    assert [event.attempts for event in of_tasks if event.kind == "task.settled"] == [3]
 
 
 async def test_without_it_nothing_of_it_is_made() -> None:
