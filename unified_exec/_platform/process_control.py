@@ -130,10 +130,16 @@ def inherited() -> tuple[object, ...]:
     )
 
 
+def _without_libc(line: bytes) -> bytes:
+    """The line without the signals of the C library (32, 33): it takes them when the first thread is started."""
+    name, _, mask = line.partition(b"\t")
+    return line if name != b"SigIgn:" else b"%x" % (int(mask, 16) & ~(3 << 31))
+
+
 def _lines(path: str, starts: tuple[bytes, ...]) -> list[bytes]:
     try:
         with open(path, "rb") as file:
-            return [line for line in file if line.startswith(starts)]
+            return [_without_libc(line) for line in file if line.startswith(starts)]
     except OSError:
         return []
 
