@@ -13,7 +13,7 @@ from ..._tasks.requests import STOP, Request
 from ..._tasks.types import Outcome
 from ..._wire import frames, protocol
 from ..._wire.errors.encode import encode_error
-from ..._wire.pickling import codec, globals_sent
+from ..._wire.pickling import codec
 from ..._wire.pickling.shared_refs import pickled_here
 from ...errors import SerializationError
 from .worker import Worker
@@ -156,6 +156,8 @@ def _encoded(name: str, outcome: Outcome[Any]) -> tuple[int, bytes, Any, int]:
             packed = codec.encode_args((outcome.unwrap(),))
             if not packed.needs:
                 return frames.VALUE, packed.data, packed.buffers, 0
+            from ..._wire.pickling import globals_sent  # brings cloudpickle
+
             return frames.VALUE, globals_sent.encode_alone(outcome.unwrap()), (), frames.WITH_GLOBALS
         except SerializationError as exc:
             error = SerializationError(f"the result of {name}()", exc.why, exc.hint)

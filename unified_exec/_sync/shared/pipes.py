@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import struct
-import termios
 
 from ..._platform import posix
 from ...errors import SerializationError
 
 __all__ = ["BATCH", "drain", "fill", "make_pipe", "make_room", "numbers_in", "record", "waiting"]
 
-BATCH = select.PIPE_BUF // 4
+BATCH = getattr(select, "PIPE_BUF", 512) // 4
 """The most numbers that one read or write of a pipe moves atomically."""
 
 _PAGE_NUMBERS = 1024
 _PLAIN_MAX = 4096
-_HAS_PIPE_SIZE = hasattr(fcntl, "F_SETPIPE_SZ") and not posix.PLAIN
+_HAS_PIPE_SIZE = False
+try:
+    import fcntl
+    import termios
+
+    _HAS_PIPE_SIZE = hasattr(fcntl, "F_SETPIPE_SZ") and not posix.PLAIN
+except ImportError:  # Windows, where nothing is shared with processes
+    pass
 
 
 def make_pipe() -> list[int]:

@@ -8,7 +8,6 @@ begins the audit anew.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from _thread import allocate_lock
@@ -89,6 +88,8 @@ class Page:
 @contextmanager
 def record_lock(fd: int, wait: bool) -> Iterator[bool]:
     """Hold the one record lock of the page; the kernel lets go of it when this process dies."""
+    import fcntl  # there is none where there are no workers
+
     with _threads:
         try:
             fcntl.lockf(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB, 1)

@@ -14,6 +14,7 @@ from .protocol import ANSWER_MAX, VERSION, BadMessage, pack, take
 
 LINK = re.compile(r"/unified_exec-\d+-[0-9a-f]{16}\.sock(?: \(deleted\))?$")
 SECONDS = 10.0
+JUST_BEGUN = 0.5
 
 
 class CannotLook(Exception):
@@ -65,8 +66,13 @@ def find(pid: int) -> Program:
     Raises:
         CannotLook: there is no such program, it is another user's, or it has no door.
     """
-    for path, _ in _doors(pid):
-        return Program(pid, path)
+    until = time.monotonic() + JUST_BEGUN
+    while True:
+        for path, _ in _doors(pid):
+            return Program(pid, path)
+        if time.monotonic() > until or not os.access(f"/proc/{pid}/fd", os.R_OK):
+            break
+        time.sleep(JUST_BEGUN / 20)  # its thread makes the socket a moment after the first scope was entered
     if not os.path.exists(f"/proc/{pid}"):
         raise CannotLook(f"there is no process {pid}")
     if not os.access(f"/proc/{pid}/fd", os.R_OK):

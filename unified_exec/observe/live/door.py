@@ -6,6 +6,7 @@ could not read that process's memory, and when the process has ended, however it
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from _thread import allocate_lock, get_native_id, start_new_thread
@@ -26,20 +27,16 @@ class Door:
     """The listening socket and the thread that answers.
 
     Attributes:
-        listener: the descriptor of the socket; not a socket object, which would warn at exit that it is open.
-        inode: a descriptor that keeps the unlinked socket reachable.
+        listener: the descriptor of the socket; not a socket object, which would warn at exit that it is open. -1 until
+            the thread has made it.
+        inode: a descriptor that keeps the unlinked socket reachable; -1 until then.
         wake_read, wake_write: a pipe that wakes the thread.
     """
 
     def __init__(self) -> None:
+        self.listener = self.inode = -1
         with StandardTaken():
-            self.listener, self.inode = _listen()
-            try:
-                self.wake_read, self.wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            except OSError:
-                os.close(self.listener)
-                os.close(self.inode)
-                raise
+            self.wake_read, self.wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._thread: int | None = None
         self._stopped = allocate_lock()
         self._stopping = False
@@ -61,7 +58,12 @@ class Door:
     def _run(self, serve: Callable[[Door], object]) -> None:
         self._thread = get_native_id()
         try:
+            if self.listener < 0:  # not on the event loop's thread: a file system may be slow
+                with StandardTaken():
+                    self.listener, self.inode = _listen()
             serve(self)
+        except OSError as error:
+            logging.getLogger("unified_exec").debug("this program cannot be looked at: %s", error)
         finally:
             self._stopped.release()
 
@@ -89,7 +91,8 @@ class Door:
     def close(self) -> None:
         """Close the descriptors; in a forked child, where they are the parent's."""
         for fd in (self.listener, self.inode, self.wake_read, self.wake_write):
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
 
 
 def _listen() -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import sys
 import weakref
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from .door import Door
 if TYPE_CHECKING:
     from ..._loops.adapter import LoopAdapter
 
-LINUX = sys.platform == "linux"
+LINUX = sys.platform == "linux" and hasattr(select, "poll")
 AFTER_FORK_SECONDS = 0.05
 
 _door: Door | None = None
@@ -24,8 +25,6 @@ _when_closed: Callable[[], object] = int
 
 def serve(door: Door) -> None:
     """Wait for viewers. What answers them is loaded when the first one comes."""
-    import select
-
     poll = select.poll()
     poll.register(door.listener, select.POLLIN)
     poll.register(door.wake_read, select.POLLIN)
