@@ -51,13 +51,12 @@ class Kind(NamedTuple):
 
 def threads() -> dict[Hashable, Any]:
     """All threads that run Python code, also those that the threading module has never seen."""
-    running = sys._current_frames()
+    running = {ident: frame for ident, frame in sys._current_frames().items() if not _is_door(frame)}
     idle = _idle_trio_threads()
     # pytest-timeout's own thread lives from the start of a test to the end of its teardown.
     known = [each for each in threading.enumerate() if each not in idle and not each.name.startswith("pytest_timeout")]
     timers = {each.ident for each in threading.enumerate() if each.name.startswith("pytest_timeout")}
     found: dict[Hashable, Any] = {thread: thread for thread in known if thread.ident in running}
-    running = {ident: frame for ident, frame in running.items() if not _is_door(frame)}
     for ident in running.keys() - {thread.ident for thread in known} - {thread.ident for thread in idle} - timers:
         found["raw", ident] = ident
     return found

@@ -323,7 +323,8 @@ def test_nothing_is_left_in_shared_memory_in_temporary_folders_or_listening(tmp_
                 for _ in range(3):
                     assert len(await scope.spawn(bytes, 3_000_000, on="process")) == 3_000_000
                 found, fds = await scope.spawn(look, on="process")
-                print(found, sockets(os.getpid()))
+                # The socket for viewers has lost its name: nobody can connect to it by one.
+                print(found, [line for line in sockets(os.getpid()) if os.path.exists(line.split()[-1])])
                 print([fd for fd in fds if fd > 6])
                 print(named_memory())
 
