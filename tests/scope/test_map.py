@@ -145,8 +145,6 @@ async def _release(folder: Path, x: int) -> None:
 
 
 async def test_items_see_the_context_variables_of_the_map(place: Place) -> None:
-    if place.on == "process":
-        pytest.skip("context variables stay in their process")
     variable.set("ours")
     async with TaskScope() as scope:
         stream = scope.map(a_context if place.coroutine else context, range(50), on=place.on, chunk=1)

@@ -185,8 +185,12 @@ def test_a_short_function_goes_to_processes_in_chunks() -> None:
     _, advice = advised("primes", 400, expected=goes_to("process"))
     assert advice.backend == "process"
     assert advice.chunk > 1
-    assert f"in chunks of {advice.chunk}" in advice.reason
     assert "scope.map" in advice.code
+
+
+def test_a_call_that_is_too_short_alone_is_told_so() -> None:
+    facts = Facts("m:f", Machine("3.13", True, 2), False, 7, 7, cpu=0.0003, gil=0.0003, transfer=Transfer(True))
+    assert "in chunks of 10, a single call is too short" in advise(facts).reason
 
 
 @pytest.mark.parametrize(("wall", "chunk"), [(0.00006, 50), (0.0003, 10), (0.001, 3), (0.1, 1)])

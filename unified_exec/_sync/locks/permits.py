@@ -12,7 +12,7 @@ from weakref import WeakSet
 from ..._tasks.current import INF, current, sleepers
 from ..._tasks.holders import me, note_hold
 from ..._tasks.loaded import loaded
-from ..shared.calls import TURNS, end_of, give_turn
+from ..shared.calls import TURNS, check_cancelled, end_of, give_turn
 from ..shared.sleepers import refuse_on_loop
 from ..shared.travel import SharedFormBase
 from .permit_queue import PermitQueue
@@ -43,6 +43,8 @@ class Permits(PermitQueue):
             call: the form that was called, and the one for coroutines, for the refusal.
             shielded: a cancellation does not end the wait.
         """
+        if self._shared is not None and not shielded:
+            check_cancelled()  # a loop around a shared lock is nearly always in here, where no signal may raise
         code, at = frame.f_code, frame.f_lasti
         if not self._queue and self._try(holder, code, at):
             return
