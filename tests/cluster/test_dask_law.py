@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from tests.cluster.processes import DaskCluster
@@ -73,6 +74,20 @@ async def test_every_verb_works_as_on_the_local_pool(pool: DaskPool, tmp_path: P
         handles: Any = [scope.spawn(spin, str(tmp_path), "racer", on=pool), scope.spawn(int, on=pool)]
     assert handles[1].result() == 0
     assert handles[0].cancelled()
+
+
+async def test_a_short_task_does_not_wait_behind_a_long_one_while_the_cluster_has_a_free_thread(
+    dask_cluster: DaskCluster, tmp_path: Path
+) -> None:
+    async with DaskPool(dask_cluster.address, grace=30) as pool, TaskScope(policy=Collect()) as scope:
+        short: Any = scope.spawn(int, on=pool)  # it needs one seat, and from now on its time is known
+        assert await short == 0
+        long: Any = scope.spawn(spin, str(tmp_path), "long", on=pool)
+        assert await begun(tmp_path, "long")
+        with anyio.fail_after(60):
+            another: Any = scope.spawn(int, on=pool)
+            assert await another == 0
+        long.cancel()
 
 
 def test_blocking_scopes_and_executors_use_it_too(dask_cluster: DaskCluster) -> None:

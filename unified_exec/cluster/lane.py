@@ -31,7 +31,7 @@ from .node import Node, WorkerRef
 LOOK_AT = 8
 """Busy nodes looked at for the least loaded one: looking at all would cost as much as there are nodes."""
 STUCK = 0.02
-"""Seconds without an answer after which what waits at a node is taken back, if another node has an open slot."""
+"""Seconds without an answer after which what waits at a node is taken back."""
 
 
 class Owner(Protocol):
@@ -204,15 +204,16 @@ class ClusterLane(CreditLane):
             self._stuck_timer = call_later_apart(self.adapter, STUCK, self._check_stuck)
 
     def _check_stuck(self) -> None:
-        """Take back what waits at one node while another has an open slot."""
+        """Take back what waits at a node that does not answer: for an open slot elsewhere, or for another seat."""
         self._stuck_timer = None
         if self.waiting():
             self.pump()
         now = time.monotonic()
         nodes = list(self.nodes.values())
-        if not self.queues[0].length and any(node.calls < node.slots for node in nodes):
+        if not self.queues[0].length:
             for node in nodes:
                 if node.calls > node.slots and now - node.answered_at >= STUCK and not node.asked_back:
+                    node.stuck = True
                     node.asked_back.update(node.surplus())
                     node.link.send((wire.pack_numbers(wire.TAKE_BACK, node.asked_back), ()))
         if any(node.calls > node.slots for node in nodes):
@@ -240,6 +241,7 @@ class ClusterLane(CreditLane):
             kind = wire.kind_of(head)
             if kind == wire.DONE:
                 node.answered_at = time.monotonic()
+                node.stuck = False
                 self._ended(node, wire.unpack_answer(head, buffers))
             elif kind == wire.REPORT:
                 id, data = wire.unpack_report(head)

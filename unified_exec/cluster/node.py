@@ -104,6 +104,7 @@ class Node:
         rtt: seconds to the agent and back.
         offset: the agent's clock minus ours.
         asked_back: the tasks that it was requested to return.
+        stuck: it has not answered for so long that tasks were taken back; nothing is sent ahead to it.
         offered: it is in the lane's queue of free nodes.
         gone: nothing is expected of it any more.
     """
@@ -116,7 +117,7 @@ class Node:
         self.load = 0.0
         self.bytes = 0
         self.asked_back: set[int] = set()
-        self.offered = self.gone = False
+        self.stuck = self.offered = self.gone = False
         self.answered_at = self.seen = time.monotonic()
         self.echo = self.offset = 0.0
         self.rtt = 0.001
@@ -149,7 +150,7 @@ class Node:
         if self.calls < self.slots:
             return True
         cost = call.entry.stats.cost
-        if not self.slots or self.asked_back or cost is None or self.bytes + size_of(task) > AHEAD_BYTES:
+        if not self.slots or self.stuck or self.asked_back or cost is None or self.bytes + size_of(task) > AHEAD_BYTES:
             return False
         budget = max(AHEAD_SECONDS, prefetch.BUDGET + 2 * self.rtt) * self.slots  # enough to hide a round trip
         return self.calls < prefetch.TASKS_MAX * self.slots and self.load + cost <= budget
