@@ -6,6 +6,7 @@ import sys
 import time
 
 import anyio
+from anyio.testing import wait_all_tasks_blocked
 
 from unified_exec import Limit, ProcessPool, Retry, TaskHandle, TaskScope
 
@@ -55,7 +56,7 @@ async def opens() -> None:
 async def main() -> None:
     async with ProcessPool(2) as pool, TaskScope(name="<b>outer\x1b[31m\u202e", processes=pool) as scope:
         holder = scope.spawn(holds)
-        await anyio.sleep(0.01)
+        await wait_all_tasks_blocked()
         scope.spawn(wants)
         scope.spawn(awaits, holder)
         scope.spawn(anyio.Event().wait, name="event")

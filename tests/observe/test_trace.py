@@ -78,7 +78,6 @@ async def test_what_has_not_ended_is_drawn_until_the_end(tmp_path: Path) -> None
             handle = scope.spawn(workloads.until_cancelled, on="thread")
             while handle.state.value == "queued":
                 await anyio.sleep(0.001)
-            await anyio.sleep(0.01)
         handle.cancel()
     trace = Trace((tmp_path / "run.pftrace").read_bytes())
     [notes] = [notes for name, _, _, _, notes in trace.slices if name == "until_cancelled"]
