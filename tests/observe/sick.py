@@ -6,7 +6,7 @@ import sys
 import time
 
 import anyio
-from anyio.testing import wait_all_tasks_blocked
+from anyio import wait_all_tasks_blocked
 
 from unified_exec import Limit, ProcessPool, Retry, TaskHandle, TaskScope
 
