@@ -19,11 +19,11 @@ from unified_exec._sync.channels import audit, slots
 from unified_exec._sync.channels.local_form import NOTHING
 from unified_exec._sync.channels.memory import ChannelMemory, create
 from unified_exec._sync.channels.slots import Slots
-from unified_exec._sync.shared import seats
+from unified_exec._sync.shared import gate, seats
 from unified_exec._sync.shared.pipes import drain, fill
 from unified_exec._sync.shared.seats import START
 
-FILES = (slots.__file__, audit.__file__, seats.__file__)
+FILES = (slots.__file__, audit.__file__, gate.__file__, seats.__file__)
 WORDS = 4
 
 

@@ -56,7 +56,7 @@ COMMUNICATION = (
         clause=9,
         place="process",
         breaks="busy is said before the gate is looked at",
-        file="_sync/channels/slots.py",
+        file="_sync/shared/gate.py",
         old="            words[self._state] += IN_USE\n            if not words[GATE]:\n                return",
         new="            if not words[GATE]:\n                words[self._state] += IN_USE\n                return\n"
         "            words[self._state] += IN_USE",

@@ -125,7 +125,8 @@ def open_block(fd: int, table: frames.Bytes) -> Any:
 
 
 def close_all(fds: Iterable[int]) -> None:
-    for fd in fds:
+    """Close descriptors, each once."""
+    for fd in set(fds):
         try:
             os.close(fd)
         except OSError:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from _thread import get_ident
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-from weakref import WeakSet, finalize, ref
+from weakref import ref
 
 from ..._loops.current import current_adapter
 from ..._tasks.current import current, sleepers
-from ..shared import seats
-from ..shared.bells import Bell, close_all, poll_of, sleep, thread_bell
+from ..shared.bells import Bell, poll_of, sleep, thread_bell
 from ..shared.pipes import waiting
 from ..shared.travel import SharedFormBase
 from .memory import ChannelMemory
@@ -41,8 +39,7 @@ class SharedForm(Slots, SharedFormBase):
         super().__init__(memory)
         self.page = memory
         self._sides: dict[LoopAdapter, LoopSide] = {}
-        _forms.add(self)
-        finalize(self, _release, memory, self.seat, os.getpid()).atexit = False
+        self.take_part()
 
     def after_fork(self) -> None:
         """In a forked child: it is another participant."""
@@ -191,22 +188,3 @@ def _look(side: ref[LoopSide]) -> None:
     found = side()
     if found is not None:  # a timer must not keep the channel
         found.look()
-
-
-_forms: WeakSet[SharedForm] = WeakSet()
-
-
-def _release(memory: ChannelMemory, seat: int, pid: int) -> None:
-    if os.getpid() == pid:
-        seats.free_seat(memory, seat)
-    close_all(memory.fds)
-
-
-def _after_fork() -> None:
-    seats.renew_lock()
-    for form in list(_forms):
-        form.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -7,7 +7,6 @@ and writes of a pipe are whole numbers and atomic.
 from __future__ import annotations
 
 import os
-import time
 from _thread import allocate_lock
 from collections.abc import Sequence
 from functools import partial
@@ -19,8 +18,9 @@ from ..._wire.pickling.c_pickle import PROTOCOL, dumps
 from ..._wire.pickling.codec import ATOMS
 from ..._wire.pickling.shared_refs import pickled_here
 from ..shared import seats
+from ..shared.gate import PATIENCE, Gated
 from ..shared.pipes import BATCH, numbers_in, waiting
-from ..shared.seats import GATE, IN_USE, STATE
+from ..shared.seats import STATE
 from . import audit
 from .local_form import NOTHING
 from .memory import (
@@ -42,22 +42,19 @@ from .memory import (
 from .packing import PackedItem, pack, spill, unpack, unspill
 from .send_ends import close_ends_of_dead, none_is_open
 
-_GATE_STUCK = 0.02
-"""Seconds at a shut gate after which a waiter finds out whether the auditor has died."""
-_PATIENCE = 1.0
 _KEEP_SLOT, _KEEP = 1 << 20, 64 << 20
 """Bytes of the spill region that a slot, and a channel, keep for the next large item."""
 _GRANULE = 4096
 _PLAIN = ATOMS | {dict, list, tuple}
 _NAMES = b"\x93"
 """The opcode of every name in a pickle. One without it needs nothing of the program, and brings nothing."""
-_SHUT_PAUSE = 0.0002
 
 
-class Slots:
-    """A shared channel as this process uses it. Its threads share one seat, under one lock."""
+class Slots(Gated):
+    """A shared channel as this process uses it."""
 
     __slots__ = ("__weakref__", "_keep", "_lock", "_state", "capacity", "memory", "receives", "seat", "sends", "words")
+    memory: ChannelMemory
 
     moved = False
 
@@ -278,40 +275,17 @@ class Slots:
 
     # -- the gate
 
-    def _enter(self) -> None:
-        """Take the lock and the state "busy", with the gate open. The caller leaves by `_exit`, also if it raises."""
-        words = self.words
-        while True:
-            self._lock.acquire()
-            words[self._state] += IN_USE
-            if not words[GATE]:
-                return
-            self._exit()
-            self._wait_for_gate()
-
     def _exit(self) -> None:
         state = self.words[self._state]
         self.words[self._state] = (state >> TAKEN) + (state >> TAKING & COUNT) << TAKEN
         self._lock.release()
 
-    def _wait_for_gate(self) -> None:
-        since = time.monotonic()
-        while self.words[GATE]:
-            time.sleep(_SHUT_PAUSE)
-            if time.monotonic() - since > _GATE_STUCK:
-                self.look_for_dead(_PATIENCE)
-                since = time.monotonic()
-
-    def look_for_dead(self, patience: float = _PATIENCE) -> bool:
+    def look_for_dead(self, patience: float = PATIENCE) -> bool:
         """Give back what dead processes held, if any did; ``False`` if that must be tried again."""
         close_ends_of_dead(self.memory)
         if not self.closed and none_is_open(self.memory):
             self.close()
-        dead = seats.find_dead(self.memory)
-        if not dead and not seats.audit_is_due(self.memory):
-            return True
-        with self._lock:
-            return seats.audit(self.memory, dead, patience, partial(audit.give_back, self.memory))
+        return self._audit(patience, partial(audit.give_back, self.memory))
 
 
 def _free_pages(fd: int, at: int, size: int) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from mmap import mmap
-from weakref import WeakSet, finalize
 
 from ..._platform import posix
+from ..._platform.shared_memory import close_all
 from ..shared import seats
-from ..shared.bells import close_all
 from ..shared.pipes import make_pipe
 from ..shared.seats import SEATS_END, Page
 from ..shared.travel import SharedFormBase
@@ -55,7 +54,7 @@ class LockPage(Page):
                 fds += make_pipe()
             return cls(fds, kind)
         except BaseException:
-            close_all(tuple(fds))
+            close_all(fds)
             raise
 
 
@@ -68,8 +67,7 @@ class SharedLockForm(SharedFormBase):
         self.page = self.memory = page
         self.words = page.words
         self.sit_down()
-        _forms.add(self)
-        finalize(self, _release, page, self.seat, os.getpid()).atexit = False
+        self.take_part()
 
     def sit_down(self) -> None:
         """Take a seat; a forked child takes one of its own.
@@ -96,22 +94,3 @@ class SharedLockForm(SharedFormBase):
     def is_dead(self, seat: int) -> bool:
         """Tell whether the process of a seat has died."""
         return seats.is_dead(self.words[seat + seats.PID], self.words[seat + seats.START])
-
-
-_forms: WeakSet[SharedLockForm] = WeakSet()
-
-
-def _release(page: LockPage, seat: int, pid: int) -> None:
-    if os.getpid() == pid:
-        seats.free_seat(page, seat)
-    close_all(page.fds)
-
-
-def _after_fork() -> None:
-    seats.renew_lock()
-    for form in list(_forms):
-        form.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

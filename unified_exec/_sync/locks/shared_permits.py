@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import select
-import time
 from _thread import allocate_lock
 
 from ..._tasks.current import CurrentTask, sleepers
-from ..shared import seats
 from ..shared.bells import Bell, sleep, thread_bell
+from ..shared.gate import PATIENCE, Gated
 from ..shared.pipes import drain, fill, make_room, numbers_in, record, waiting
-from ..shared.seats import GATE, IN_USE, PID, STATE
+from ..shared.seats import IN_USE, PID, STATE
 from .page import BODY, LockPage, SharedLockForm
 
 __all__ = ["SharedPermits"]
@@ -31,19 +30,17 @@ was a task that ended while the process lived; the name of the holder, in `_NAME
 SIZE = 8
 
 _NAME = 48
-_GATE_STUCK = 0.02
-_PATIENCE = 1.0
-_SHUT_PAUSE = 0.0002
 
 
-class SharedPermits(SharedLockForm):
-    """Permits in a pipe. The threads of a process share one seat, under one lock.
+class SharedPermits(Gated, SharedLockForm):
+    """Permits in a pipe.
 
     Attributes:
         readable: the descriptor that is readable while a permit is free.
     """
 
     __slots__ = ("_lock", "_state", "_total", "readable")
+    memory: LockPage
 
     def __init__(self, page: LockPage) -> None:
         super().__init__(page)
@@ -178,35 +175,12 @@ class SharedPermits(SharedLockForm):
 
     # -- the gate and the audit
 
-    def _enter(self) -> None:
-        """Take the lock and the state "busy", with the gate open. The caller leaves by `_exit`, also if it raises."""
-        words = self.words
-        while True:
-            self._lock.acquire()
-            words[self._state] += IN_USE
-            if not words[GATE]:
-                return
-            self._exit()
-            self._wait_for_gate()
-
     def _exit(self) -> None:
         self.words[self._state] &= ~IN_USE
         self._lock.release()
 
-    def _wait_for_gate(self) -> None:
-        since = time.monotonic()
-        while self.words[GATE]:
-            time.sleep(_SHUT_PAUSE)
-            if time.monotonic() - since > _GATE_STUCK:
-                self.look_for_dead()
-                since = time.monotonic()
-
-    def look_for_dead(self, patience: float = _PATIENCE) -> bool:
-        dead = seats.find_dead(self.memory)
-        if not dead and not seats.audit_is_due(self.memory):
-            return True
-        with self._lock:
-            return seats.audit(self.memory, dead, patience, self._give_back)
+    def look_for_dead(self, patience: float = PATIENCE) -> bool:
+        return self._audit(patience, self._give_back)
 
     def _give_back(self, dead: list[int]) -> None:
         """Put back what dead processes had: abandoned, if one is noted as the holder; otherwise it was on its way."""

@@ -8,9 +8,10 @@ import time
 from _thread import _local
 from weakref import finalize
 
+from ..._platform.shared_memory import close_all
 from ..._tasks.current import CurrentTask, Sleeper
 
-__all__ = ["Bell", "close_all", "poll_of", "sleep", "thread_bell"]
+__all__ = ["Bell", "poll_of", "sleep", "thread_bell"]
 
 
 _POLLS_MAX = 64
@@ -93,12 +94,3 @@ def thread_bell() -> Bell:
     except AttributeError:
         bell = _of_thread.bell = Bell()
     return bell
-
-
-def close_all(fds: tuple[int, ...]) -> None:
-    """Close descriptors; a task may have closed them already."""
-    for fd in set(fds):
-        try:
-            os.close(fd)
-        except OSError:
-            pass

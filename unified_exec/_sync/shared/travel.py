@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from _thread import allocate_lock
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -29,6 +30,15 @@ class SharedFormBase:
     page: seats.Page
     seat: int
 
+    def take_part(self) -> None:
+        """Be told of forks, and give back the seat and the descriptors with the last reference."""
+        _forms.add(self)
+        finalize(self, _release, self.page, self.seat, os.getpid()).atexit = False
+
+    def after_fork(self) -> None:
+        """In a forked child: it is another participant, and takes a seat of its own."""
+        raise NotImplementedError
+
     def descriptors(self) -> Sequence[int]:
         """The descriptors that another process needs."""
         raise NotImplementedError
@@ -40,6 +50,25 @@ class SharedFormBase:
     def stop_reading(self) -> None:
         """Have every loop stop reading the descriptors, which will be closed: nobody waits any more."""
         raise NotImplementedError
+
+
+_forms: WeakSet[SharedFormBase] = WeakSet()
+
+
+def _release(page: seats.Page, seat: int, pid: int) -> None:
+    if os.getpid() == pid:
+        seats.free_seat(page, seat)
+    close_all(page.fds)
+
+
+def _after_fork() -> None:
+    seats.renew_lock()
+    for form in list(_forms):
+        form.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Traveller(ByDescriptors):
