@@ -169,14 +169,9 @@ def note_absent(error: BaseException) -> None:
     carried = _here.get()
     if carried is None or not carried.absent:
         return
-    seen: set[int] = set()
-    queue: list[BaseException | None] = [error]
-    while queue:
-        exc = queue.pop()
-        if exc is None or id(exc) in seen:
-            continue
-        seen.add(id(exc))
-        queue += [exc.__cause__, exc.__context__, *getattr(exc, "exceptions", ())]
+    from .._wire.related_errors import with_related  # loaded with the first error that may need a note
+
+    for exc in with_related(error):
         if isinstance(exc, LookupError) and exc.args and isinstance(exc.args[0], ContextVar):
             note = _note_for(exc.args[0], carried)
             if note is not None and note not in getattr(exc, "__notes__", ()):

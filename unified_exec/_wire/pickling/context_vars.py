@@ -6,13 +6,12 @@ which modules have it. Any other (of ``__main__``, a closure, a dict) has a toke
 
 from __future__ import annotations
 
-import os
 import sys
 from contextvars import Context, ContextVar
-from itertools import count
 from types import ModuleType
 
 from . import module_names
+from .issuer import new_token
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
@@ -28,20 +27,7 @@ _SEARCHES_MAX = 200
 
 _by_token: dict[str, ContextVar[Any]] = {}
 _known: dict[int, tuple[ContextVar[Any], Names, str]] = {}  # by id: held, so that the id stays theirs
-_numbers = count(1)
-_issuer = ""
 _searches = 0
-
-
-def _renew() -> None:
-    """A forked child is another issuer than its parent."""
-    global _issuer
-    _issuer = f"{os.getpid():x}-{os.urandom(6).hex()}"
-
-
-_renew()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
 
 
 def names_of(var: ContextVar[Any]) -> Names:
@@ -110,7 +96,7 @@ def _record(var: ContextVar[Any]) -> tuple[ContextVar[Any], Names, str]:
         names = _search(var)
         token = ""
         if all(module_name in module_names.MAINS for module_name, _ in names):
-            token = f"{_issuer}-{next(_numbers)}"
+            token = new_token()
             _by_token[token] = var
         record = _known[id(var)] = (var, names, token)
     return record

@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 from _thread import RLock
 from _weakref import ref as weak
-from itertools import count
 
 from ...errors import SerializationError
+from .issuer import new_token
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
@@ -40,18 +40,14 @@ _records: dict[int, _Record] = {}
 _by_token: dict[str, tuple[weak[object], ...]] = {}
 # Reentrant: the collector may run a weakref callback while the lock is held.
 _lock = RLock()
-_numbers = count(1)
-_issuer = ""
 
 
 def _renew() -> None:
-    """A forked child is another issuer than its parent, and may have been forked under a held lock."""
-    global _issuer, _lock
+    """A child may have been forked under a held lock."""
+    global _lock
     _lock = RLock()
-    _issuer = f"{os.getpid():x}-{os.urandom(8).hex()}"
 
 
-_renew()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew)
 
@@ -61,7 +57,7 @@ def issue(obj: object) -> str:
     with _lock:
         record = _record_of(obj)
         if record is None:
-            record = _register(obj, f"{_issuer}-{next(_numbers)}", _OWN)
+            record = _register(obj, new_token(), _OWN)
         else:  # the copy that was sent last is the one to give back
             others = tuple(ref for ref in _by_token.get(record.token, ()) if ref is not record.ref)
             _by_token[record.token] = (*others, record.ref)

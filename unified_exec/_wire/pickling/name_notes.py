@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..related_errors import with_related
 from .homes import home_of
 
 __all__ = ["add_to"]
@@ -9,14 +10,7 @@ __all__ = ["add_to"]
 
 def add_to(error: BaseException) -> None:
     """Say, on each `NameError` in `error` and in what it came from, why the name is undefined in this process."""
-    seen: set[int] = set()
-    queue: list[BaseException | None] = [error]
-    while queue:
-        exc = queue.pop()
-        if exc is None or id(exc) in seen:
-            continue
-        seen.add(id(exc))
-        queue += [exc.__cause__, exc.__context__, *getattr(exc, "exceptions", ())]
+    for exc in with_related(error):
         if isinstance(exc, NameError):
             note = _note_for(exc)
             if note is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import types
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from weakref import ref as weak
 
 from . import homes
 from .code_facts import facts_of, words_in
+from .issuer import new_token
 from .module_names import MAINS, goes_by_value
 
 __all__ = [
@@ -32,19 +32,6 @@ dead: set[str] = set()
 """Tokens of homes that are gone, for the workers to drop."""
 
 _ATTRIBUTES = ("__package__", "__file__", "__path__", "__doc__")
-_issuer = ""
-_count = 0
-
-
-def _renew() -> None:
-    """A forked child is another issuer than its parent."""
-    global _issuer
-    _issuer = f"{os.getpid():x}-{os.urandom(6).hex()}"
-
-
-_renew()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
 
 
 class HomeFacts:
@@ -167,10 +154,8 @@ def home_of(globals_: dict[str, Any]) -> SentHome | None:
 
 
 def _make_home(globals_: dict[str, Any], name: str, module: types.ModuleType | None) -> SentHome:
-    global _count
     received = homes.home_of(globals_)
-    _count += 1
-    token = received.token if received is not None else f"{_issuer}-{_count}"
+    token = received.token if received is not None else new_token()
     home = SentHome(token, name, module)
     _by_globals[id(globals_)] = home
     ref = weak(home)

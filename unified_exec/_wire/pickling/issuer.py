@@ -1,0 +1,27 @@
+"""Tokens that no other process issues, a forked child included."""
+
+from __future__ import annotations
+
+import os
+from itertools import count
+
+__all__ = ["new_token"]
+
+_numbers = count(1)
+_prefix = ""
+
+
+def _renew() -> None:
+    """A forked child is another issuer than its parent."""
+    global _prefix
+    _prefix = f"{os.getpid():x}-{os.urandom(8).hex()}"
+
+
+_renew()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
+
+def new_token() -> str:
+    """Return a token that was never issued before."""
+    return f"{_prefix}-{next(_numbers)}"
