@@ -49,16 +49,9 @@ if TYPE_CHECKING:
     T = TypeVar("T")
     Ts = TypeVarTuple("Ts")
 else:
+    from ._tasks.light_typing import Generic, overload
+
     T = object
-
-    class Generic:
-        __slots__ = ()
-
-        def __class_getitem__(cls, item: object) -> type:
-            return cls
-
-    def overload(fn: object) -> object:
-        return fn
 
 
 __all__ = ["SpawnedTask", "run", "run_async", "run_sync", "spawn"]

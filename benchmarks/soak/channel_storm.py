@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from unified_exec import Channel, ChannelEmpty, ChannelFull, Collect, ProcessPool, TaskScope
 from unified_exec._sync.channels import slots
 
-from .lock_storm import SlowOs, SlowWords
+from .lock_storm import SlowOs, SlowWords, end_children
 
 PATIENCE = 30.0
 """Seconds without an item after which the channel counts as hung."""
@@ -84,13 +84,7 @@ def storm(channel: Any, kills: int, seed: int, slow: bool) -> Figures:
                 if rng.random() < 0.5:
                     os.waitpid(pid, 0)  # otherwise a zombie, which the others must take for dead
         finally:
-            for pid in children:
-                os.kill(pid, signal.SIGKILL)
-            try:
-                while True:
-                    os.waitpid(-1, 0)
-            except ChildProcessError:
-                pass
+            end_children(children)
         receivers += sum(not sends for sends in children.values())
         file.seek(0)
         lines = file.read().decode().split("\n")

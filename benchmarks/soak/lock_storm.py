@@ -12,6 +12,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import anyio
@@ -121,14 +122,19 @@ def storm(lock: Any, permits: int, values: Values, kills: int, seed: int, slow: 
             if posix.PLAIN or rng.random() < 0.5:
                 os.waitpid(pid, 0)  # otherwise a zombie, which the others must take for dead; /proc tells them
     finally:
-        for pid in children:
-            os.kill(pid, signal.SIGKILL)
-        try:
-            while True:
-                os.waitpid(-1, 0)
-        except ChildProcessError:
-            pass
+        end_children(children)
     return worst
+
+
+def end_children(pids: Iterable[int]) -> None:
+    """Kill these children, and reap all there are."""
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    try:
+        while True:
+            os.waitpid(-1, 0)
+    except ChildProcessError:
+        pass
 
 
 async def run(kills: int, seed: int, per_round: int = 50) -> str:

@@ -18,13 +18,9 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 else:
+    from .._tasks.light_typing import Generic
+
     T = object
-
-    class Generic:
-        __slots__ = ()
-
-        def __class_getitem__(cls, item: object) -> type:
-            return cls
 
 
 __all__ = ["Shared", "arrived", "remember_own"]

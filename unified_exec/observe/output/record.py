@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from .recorder import Recorder
+from .recorder import Recorder, Recording
 
 
 @contextmanager
@@ -36,13 +36,8 @@ def trace(file: str | os.PathLike[str]) -> Iterator[None]:
     """
     from .trace_file import perfetto
 
-    with open(file, "wb") as out:
-        recorder = Recorder()
-        recorder.start()
-        try:
-            yield
-        finally:
-            out.write(perfetto(recorder.stop()))
+    with open(file, "wb") as out, _recorded(lambda recording: out.write(perfetto(recording))):
+        yield
 
 
 @contextmanager
@@ -72,10 +67,18 @@ def report(file: str | os.PathLike[str]) -> Iterator[None]:
     """
     from .report_page import page
 
-    with open(file, "w", encoding="utf-8", newline="\n") as out:
-        recorder = Recorder()
-        recorder.start()
-        try:
-            yield
-        finally:
-            out.write(page(recorder.stop()))
+    with (
+        open(file, "w", encoding="utf-8", newline="\n") as out,
+        _recorded(lambda recording: out.write(page(recording))),
+    ):
+        yield
+
+
+@contextmanager
+def _recorded(write: Callable[[Recording], object]) -> Iterator[None]:
+    recorder = Recorder()
+    recorder.start()
+    try:
+        yield
+    finally:
+        write(recorder.stop())
