@@ -221,6 +221,7 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             types.ModuleType: lambda module: reduce_module(module, inside_home=False),
             types.CodeType: kinds.reduce_code,
             functools.cached_property: kinds.reduce_cached_property,
+            **dict.fromkeys(kinds.OF_BOUND_DISPATCH, kinds.reduce_bound_dispatch),
             typing.NewType: lambda new: _name_of(new) or (_new_type, (new.__name__, new.__supertype__, new.__module__)),
             typing.ParamSpec: lambda spec: _name_of(spec) or (typing.ParamSpec, (spec.__name__,)),
             typing.TypeVarTuple: lambda many: _name_of(many) or (typing.TypeVarTuple, (many.__name__,)),

@@ -17,6 +17,7 @@ import cloudpickle
 from .sent_home import importable
 
 __all__ = [
+    "OF_BOUND_DISPATCH",
     "SET_BY_LRU_CACHE",
     "SINGLE_DISPATCH",
     "SINGLE_DISPATCH_METHOD",
@@ -33,7 +34,11 @@ _quiet = threading.RLock()
 # -- functools
 
 SINGLE_DISPATCH = functools.singledispatch(lambda value: None).__code__  # type: ignore[attr-defined]
-SINGLE_DISPATCH_METHOD = functools.singledispatchmethod(lambda value: None).__get__(None, object).__code__
+_bound: Any = functools.singledispatchmethod(lambda value: None).__get__(None, object)
+SINGLE_DISPATCH_METHOD = getattr(_bound, "__code__", None)
+"""The code of what `singledispatchmethod` returns; ``None`` where that is no function (CPython 3.14 on)."""
+OF_BOUND_DISPATCH = () if SINGLE_DISPATCH_METHOD is not None else (type(_bound),)
+"""The class of it, where it has one."""
 _SET_BY_SINGLE_DISPATCH = frozenset(
     {*functools.WRAPPER_ASSIGNMENTS, "__wrapped__", "register", "dispatch", "registry", "_clear_cache"}
 )
@@ -56,8 +61,11 @@ def _register_all(function: typing.Any, state: typing.Any) -> None:
 
 def reduce_bound_dispatch(method: Any) -> _Reduced:
     """Reduce what `singledispatchmethod` returns, which holds the weak dictionary too: fetched again from its class."""
-    held = dict(zip(method.__code__.co_freevars, method.__closure__, strict=True))
-    obj, cls = held["obj"].cell_contents, held["cls"].cell_contents
+    if isinstance(method, types.FunctionType):
+        held = dict(zip(method.__code__.co_freevars, method.__closure__ or (), strict=True))
+        obj, cls = held["obj"].cell_contents, held["cls"].cell_contents
+    else:
+        obj, cls = method._obj, method._cls
     return _bound_dispatch, (method.register.__self__, obj, cls)
 
 
