@@ -12,7 +12,7 @@ ARGS ?=
 JOBS ?= 3
 SUITE ?= --quick
 
-CANDIDATES := python3.13 python3.12 python3.11 python3 python3.14 python
+CANDIDATES := python3.13 python3.14 python3.12 python3.11 python3 python3.15 python
 # Asked by running it: a name on the path may be a shim for a version that is not there.
 USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 

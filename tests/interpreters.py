@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 VARIABLE = "UNIFIED_EXEC_PYTHONS"
-WANTED = ("3.11", "3.12", "3.13", "3.14", "3.13t", "3.14t")
+WANTED = ("3.11", "3.12", "3.13", "3.14", "3.15", "3.13t", "3.14t", "3.15t")
 LENT = ("anyio", "cloudpickle", "idna", "typing_extensions")
 ROOT = Path(__file__).parent.parent
 

@@ -39,6 +39,7 @@ BREAKS = "wants one crash to break the whole pool; here it costs one future"
 THREADS = "reads the private `_threads`"
 PROCESSES = "reads the private `_processes`"
 MANAGER = "reads or replaces the private manager thread"
+FORCED = "reads or replaces the private `_force_shutdown`"
 EXIT = f"sys.exit() while unpickling {BREAKS}, and raises the SystemExit itself"
 
 LEFT_OUT = {
@@ -66,6 +67,21 @@ LEFT_OUT = {
     "*.test_gh105829_should_not_deadlock_if_wakeup_pipe_full": MANAGER,
     "*.test_exit_at_task_unpickle": EXIT,
     "*.test_exit_during_result_unpickle_in_result_handler": EXIT,
+    "*.InterpreterPool*": "the standard library's own executor over interpreters: there is none here",
+    "*.test_broken_process_pool_traceback": f"{PROCESSES}; {BREAKS}",
+    "*.test_gc_during_max_tasks_worker_exit_gh152967": MANAGER,
+    "*.test_shutdown_no_wait_max_tasks_gh119592": MANAGER,
+    "*.test_force_shutdown_during_max_tasks_worker_exit": MANAGER,
+    "*.test_failed_worker_replacement_breaks_pool": MANAGER,
+    "*.test_shutdown_gh_132969_case_?": MANAGER,
+    "*.test_terminate_workers": FORCED,
+    "*.test_kill_workers": FORCED,
+    "*.test_force_shutdown_workers_invalid_op": FORCED,
+    "*.test_force_shutdown_workers": PROCESSES,
+    "*.test_force_shutdown_workers_stops_pool": PROCESSES,
+    "*ProcessPool*.test_traceback_when_child_process_terminates_abruptly": (
+        "wants the private `_RemoteTraceback` as the cause; here the message has the exit code"
+    ),
     "*FailingInitializer*": "reads the private `_broken` and wants a failed initializer to break the pool for good",
     "*.test_max_workers_too_large": "Windows only",
 }

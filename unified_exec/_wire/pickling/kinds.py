@@ -65,7 +65,7 @@ def reduce_bound_dispatch(method: Any) -> _Reduced:
         held = dict(zip(method.__code__.co_freevars, method.__closure__ or (), strict=True))
         obj, cls = held["obj"].cell_contents, held["cls"].cell_contents
     else:
-        obj, cls = method._obj, method._cls
+        obj, cls = vars(method)["_obj"], vars(method)["_cls"]
     return _bound_dispatch, (method.register.__self__, obj, cls)
 
 
