@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from typing import Any
@@ -18,6 +19,15 @@ def value(x: Any = 1) -> Any:
 
 async def coroutine(x: Any = 1) -> Any:
     return x
+
+
+def imports_opentelemetry() -> tuple[bool, int, int]:
+    """Whether it was there before, and trace and id of the current span."""
+    before = "opentelemetry" in sys.modules
+    from opentelemetry import trace
+
+    found = trace.get_current_span().get_span_context()
+    return before, found.trace_id, found.span_id
 
 
 def fails() -> None:

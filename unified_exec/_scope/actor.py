@@ -9,6 +9,7 @@ from .._handles.handle import TaskHandle
 from .._pools.process.pool import ProcessPool
 from .._pools.thread.pool import ThreadPool
 from .._rules.dispatch import call_name
+from .._tasks import events
 from .._tasks.types import Outcome
 
 if TYPE_CHECKING:
@@ -108,6 +109,10 @@ class Actor(Generic[A]):
             cls = call_name(self._cls)
             raise TypeError(f"{method!r} is not a method of {cls}: write actor.call({cls}.method, ...)")
         return name
+
+    def method_name(self, method: str) -> str:
+        """What events tell of a call's function."""
+        return f"{events.function_name(self._cls)}.{method}"[:200]
 
     def _report(self, error: BaseException) -> None:
         """Let the policy of the scope see that the actor has failed."""

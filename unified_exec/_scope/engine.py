@@ -73,8 +73,7 @@ class ScopeEngine(OpenScope):
         super().__init__(adapter, name, policy, timeout)
         task = current.get()
         self.priority = priority if priority is not None else 0 if task is None else task.priority
-        self._processes = processes
-        self._threads = threads
+        self._processes, self._threads = processes, threads
         self._group = group
         self._around = group.cancel_scope
         self._enclosing = enclosing_deadline()
@@ -152,12 +151,13 @@ class ScopeEngine(OpenScope):
         if (spawner := current.get()) is not None:
             handle.inherit_from(spawner)
         if events.rows is not None:
+            if events.in_span is not None and not handle.in_span:
+                return events.in_span(handle, partial(self.launch, handle, backend, timeout))
             handle.note_spawner(0 if spawner is None else spawner.id)
         if backend is None:
             self._launch_coroutine(handle, timeout)
             return handle
-        enclosing, remote = self._enclosing, self._remote
-        deadline = self._around.deadline
+        enclosing, remote, deadline = self._enclosing, self._remote, self._around.deadline
         if timeout is not None or enclosing is not None or deadline != INF:
             handle.deadline = nearest(enclosing, deadline, timeout)
         if self._outcomes.decided is not None or remote.draining or self.adapter.is_cancelled(self._around):

@@ -12,6 +12,7 @@ from .._handles.handle import TaskHandle
 from .._pools.process.pool import ProcessPool
 from .._pools.thread.pool import ThreadPool
 from .._rules.dispatch import call_name
+from .._tasks import events
 from .actor import Actor, ActorGroup
 from .remote_actor import RemoteActor
 
@@ -69,6 +70,8 @@ class LoopActor(Actor[A]):
         turn = self._turns.enqueue()
         handle: TaskHandle[Any] = TaskHandle(name, self._serve, (turn, method, args), "loop", self._scope)
         handle.private = True
+        if events.rows is not None:
+            handle.fn_name = self.method_name(method)
         handle.when_done(lambda: self._turns.end(turn))
         return self._scope.launch(handle, None, timeout)
 

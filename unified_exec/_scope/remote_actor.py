@@ -11,6 +11,7 @@ import anyio
 from .._handles.handle import TaskHandle
 from .._pools.process.pool import ProcessPool
 from .._pools.thread.pool import ThreadPool
+from .._tasks import events
 from .._tasks.task import Task
 from .._worker import actor_objects
 from ..errors import SerializationError, WorkerCrashed
@@ -70,6 +71,8 @@ class RemoteActor(Actor[A]):
         args = (self._token, self._cls, self._args)
         handle: TaskHandle[int] = TaskHandle(self.name, fn, args, self._pool.kind, self._scope)
         handle.private = True
+        if events.rows is not None:
+            handle.fn_name = events.function_name(self._cls)
         handle.when_done(lambda: self._made(handle))
         self._scope.launch(handle, self._pool, None)
 
@@ -131,6 +134,8 @@ class RemoteActor(Actor[A]):
         handle = ActorCall(name, fn, (self._token, method, args), self._backend.kind, self._scope)
         handle.private = True
         handle.lane = self._lane
+        if events.rows is not None:
+            handle.fn_name = self.method_name(method)
         try:
             return self._scope.launch(handle, self._backend, timeout)
         except SerializationError as error:

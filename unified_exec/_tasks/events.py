@@ -11,9 +11,19 @@ from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import TaskTimeout, WorkerCrashed
+
+if TYPE_CHECKING:
+    from typing import Protocol, TypeVar
+
+    T = TypeVar("T")
+
+    class InSpan(Protocol):
+        def __call__(self, task: Any, launch: Callable[[], T]) -> T:
+            """Call `launch`, which starts `task`, and return what it returns."""
+
 
 Sink = Callable[[tuple[Any, ...]], object]
 
@@ -21,6 +31,9 @@ rows: Sink | None = None
 """Gets what is told once for each task, and whatever is rare: scopes, workers, waits, cancellations."""
 moves: Sink | None = None
 """Gets each step of each task as well. Only set while `rows` is."""
+
+in_span: InSpan | None = None
+"""Calls a function that starts a task, in a span of that task; see `observe.instrument`. Only set while `rows` is."""
 
 numbers = itertools.count(1)
 """The numbers of the events: a gap tells how many were dropped."""

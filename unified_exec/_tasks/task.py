@@ -50,6 +50,8 @@ class Task:
         timeout: the task's own timeout in seconds, ``None`` for none.
         expired: ``True`` once the task's own timeout has passed.
         attempts: the number of its attempt, the last one if it has ended: 1 unless it was tried again.
+        fn_name: what events tell of its function; "" for the function itself.
+        in_span: `events.in_span` has been called for it.
         items: how many items of a map it carries, 1 if it is not a chunk.
         parent: id of the task that spawned it, 0 for none.
         silent: events tell nothing of it.
@@ -75,6 +77,8 @@ class Task:
     attempts: int = 1
     bytes_received: int = 0
     bytes_sent: int = 0
+    fn_name: str = ""
+    in_span: bool = False
     items: int = 1
     parent: int = 0
     sent_at: float | None = None
@@ -211,7 +215,7 @@ class Task:
         """Tell that it was spawned, by the code of task `parent`; 0 if that is not a task."""
         self.parent = parent
         if events.moves is not None:
-            fn, scope = events.function_name(self.fn), getattr(self.owner, "number", 0)
+            fn, scope = self.fn_name or events.function_name(self.fn), getattr(self.owner, "number", 0)
             fields = (self.id, self.name, fn, self.backend, scope, parent, self.items, self.deadline)
             events.emit_move(events.TASK_SPAWNED, *fields, at=self.queued_at)
 
@@ -232,7 +236,7 @@ class Task:
             events.TASK_SETTLED,
             self.id,
             self.name[:200],
-            events.function_name(self.fn),
+            self.fn_name or events.function_name(self.fn),
             self.backend,
             getattr(self.owner, "number", 0),
             self.parent,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .._pools.process.pool import ProcessPool
 from .._rules.dispatch import call_name
+from .._tasks import events
 from .._tasks.types import Outcome
 from ..errors import PoolClosed
 from . import _atexit, _map, reactor
@@ -110,7 +111,12 @@ class ProcessExecutor(Executor):
             lane = self._lane or self._start()
             self._calls.add(call)
         try:
-            call.backend_data = lane.prepare(call)
+            if events.rows is None:
+                call.backend_data = lane.prepare(call)
+            else:
+                from .watched_calls import prepare
+
+                prepare(call, fn, args, lane)
         except PoolClosed as error:
             self._forget(call)
             raise RuntimeError(f"cannot schedule new futures: {error}") from error

@@ -15,6 +15,7 @@ from .._loops.adapter import LoopAdapter, Timer, Waiter
 from .._platform.cpu_count import cpu_count
 from .._pools.thread.pool import ThreadPool
 from .._rules.dispatch import call_name
+from .._tasks import events
 from .._tasks.current import current
 from .._tasks.task import Task
 from ..errors import PoolClosed, WorkerStartError
@@ -135,14 +136,21 @@ class ThreadExecutor(Executor):
         future: ThreadFuture[T] = ThreadFuture()
         future._work = fn, args, kwargs
         future._executor = self
-        task = Task(call_name(fn), _run, ([future],), self._pool.kind, self)
+        made = call_name(fn), _run, ([future],), self._pool.kind, self
+        watched: Any = None
+        if events.rows is not None:
+            from . import watched_calls as watched
+        task = Task(*made) if watched is None else watched.WatchedCall(*made)
         with self._lock:
             _atexit.check_open(self._shut)
             lane = self._lane or self._start()
             self._submitted = future._number = self._submitted + 1
             self._pending.add(future)
         try:
-            lane.submit(task)
+            if watched is None:
+                lane.submit(task)
+            else:
+                watched.start(task, fn, args, partial(lane.submit, task))
         except (PoolClosed, WorkerStartError) as error:
             self._pending.discard(future)
             raise RuntimeError(f"cannot schedule new futures: {error}") from error

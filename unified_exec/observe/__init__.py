@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .output.record import trace as trace
     from .recording.schema import Event as Event
     from .recording.watch import watch as watch
+    from .telemetry.instrument import instrument as instrument
 
 _homes = {
     "dump": ".live.dump",
@@ -33,6 +34,7 @@ _homes = {
     "trace": ".output.record",
     "Event": ".recording.schema",
     "watch": ".recording.watch",
+    "instrument": ".telemetry.instrument",
 }
 
 __all__ = [*_homes]  # pyright: ignore[reportUnsupportedDunderAll]

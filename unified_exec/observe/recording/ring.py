@@ -102,7 +102,7 @@ class Ring:
 
     def reset(self) -> None:
         """In a forked child: nobody listens."""
-        events.rows = events.moves = None
+        events.rows = events.moves = events.in_span = None
         self.__init__()  # type: ignore[misc]
 
 

@@ -1,0 +1,144 @@
+"""Metrics of tasks, pools and workers through the API of OpenTelemetry."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+
+from ..._handles.open_scopes import open_scopes
+from ..live.pools import describe_pools
+from ..metrics import BOUNDS, FUNCTIONS_MAX
+from ..recording import schema
+from ..recording.ring import Row
+
+SIZES = [float(4**power) for power in range(3, 16)]
+"""Upper bounds of the histogram of sizes, 64 B to 1 GiB."""
+
+
+class TaskMeters:
+    """Counts what the events tell, and observes the pools when metrics are collected.
+
+    Args:
+        meter: makes the instruments.
+    """
+
+    def __init__(self, meter: Meter) -> None:
+        seconds, bounds = "s", BOUNDS
+        self._duration = meter.create_histogram(
+            "unified_exec.task.duration",
+            seconds,
+            "How long tasks ran.",
+            explicit_bucket_boundaries_advisory=bounds,
+        )
+        self._wait = meter.create_histogram(
+            "unified_exec.task.wait.duration",
+            seconds,
+            "How long tasks waited: in a queue, on their way to a worker, or for a limit.",
+            explicit_bucket_boundaries_advisory=bounds,
+        )
+        self._size = meter.create_histogram(
+            "unified_exec.message.size",
+            "By",
+            "Sizes of calls and results of process tasks.",
+            explicit_bucket_boundaries_advisory=SIZES,
+        )
+        self._starts = meter.create_counter("unified_exec.worker.starts", "{worker}", "Workers that were started.")
+        self._ends = meter.create_counter("unified_exec.worker.ends", "{worker}", "Worker processes that ended.")
+        meter.create_observable_up_down_counter(
+            "unified_exec.task.active", [self._active], "{task}", "Tasks that have not ended."
+        )
+        meter.create_observable_gauge(
+            "unified_exec.pool.queue.length", [self._queues], "{task}", "Tasks that wait for a worker."
+        )
+        meter.create_observable_up_down_counter(
+            "unified_exec.worker.count", [self._workers], "{worker}", "Workers of a pool."
+        )
+        meter.create_observable_gauge(
+            "unified_exec.worker.memory.usage", [self._memory], "By", "Resident memory of the workers of a pool."
+        )
+        self._functions: set[str] = set()
+        self._waiting: dict[tuple[int, str], float] = {}
+        self._on = True
+
+    def end(self) -> None:
+        """Observe no more."""
+        self._on = False
+
+    def take(self, rows: Iterable[Row]) -> None:
+        """Count events."""
+        for row in rows:
+            kind = row[1]
+            if kind == "task.settled":
+                self._settled(schema.TaskSettled._make(row))
+            elif kind == "wait.begun":
+                self._waiting[row[3], row[4]] = row[2]
+            elif kind == "wait.ended":
+                begun = self._waiting.pop((row[3], row[4]), None)
+                if begun is not None:
+                    self._wait.record(max(0.0, row[2] - begun), {"unified_exec.wait.kind": "limit"})
+            elif kind == "worker.started":
+                self._starts.add(1, {"unified_exec.backend": row[5], "unified_exec.start.reason": row[6]})
+            elif kind == "worker.died":
+                code = row[4]
+                reason = "exited" if code in (0, None) else "killed" if code < 0 else "failed"
+                self._ends.add(1, {"unified_exec.end.reason": reason})
+
+    def _settled(self, task: schema.TaskSettled) -> None:
+        function = task.fn.replace(":", ".")
+        if function not in self._functions:
+            if len(self._functions) < FUNCTIONS_MAX:
+                self._functions.add(function)
+            else:
+                function = "other"
+        told = {
+            "code.function.name": function,
+            "unified_exec.backend": task.backend,
+            "unified_exec.outcome": task.outcome,
+        }
+        if task.error:
+            told["error.type"] = task.error
+        self._duration.record(0.0 if task.started is None else max(0.0, task.finished - task.started), told)
+        if task.started is None:
+            return
+        left = task.started if task.sent is None else max(task.spawned, task.sent)
+        for kind, seconds in (("queue", left - task.spawned), ("travel", task.started - left)):
+            if kind == "queue" or task.sent is not None:
+                labels = {"unified_exec.backend": task.backend, "unified_exec.wait.kind": kind}
+                self._wait.record(max(0.0, seconds), labels)
+        for direction, size in (("sent", task.bytes_sent), ("received", task.bytes_received)):
+            if size:
+                self._size.record(size, {"unified_exec.direction": direction})
+
+    def _active(self, options: CallbackOptions) -> list[Observation]:
+        counts = Counter(handle.backend for scope in open_scopes() for handle, _ in scope.lanes() if self._on)
+        return [Observation(count, {"unified_exec.backend": backend}) for backend, count in counts.items()]
+
+    def _queues(self, options: CallbackOptions) -> list[Observation]:
+        counts: Counter[str] = Counter()
+        for pool in describe_pools({}) if self._on else ():
+            counts[pool["name"]] += pool["queued"]
+        return [Observation(count, {"unified_exec.pool.name": name}) for name, count in counts.items()]
+
+    def _workers(self, options: CallbackOptions) -> list[Observation]:
+        counts: Counter[tuple[str, str]] = Counter()
+        for pool in describe_pools({}) if self._on else ():
+            name = pool["name"]
+            if pool["kind"] == "thread":
+                counts[name, "busy"] += pool["busy"]
+                counts[name, "idle"] += max(0, pool["threads"] - pool["busy"])
+            for worker in pool.get("workers", ()):
+                starting = worker["state"] == "starting"
+                counts[name, "starting" if starting else "busy" if worker["tasks"] else "idle"] += 1
+        return [
+            Observation(count, {"unified_exec.pool.name": name, "unified_exec.worker.state": state})
+            for (name, state), count in counts.items()
+        ]
+
+    def _memory(self, options: CallbackOptions) -> list[Observation]:
+        held: Counter[str] = Counter()
+        for pool in describe_pools({}) if self._on else ():
+            for worker in pool.get("workers", ()):
+                held[pool["name"]] += worker["memory"]
+        return [Observation(size, {"unified_exec.pool.name": name}) for name, size in held.items()]
