@@ -261,6 +261,39 @@ def test_generic_functions_enumerations_and_nested_classes_travel(tmp_path: Path
     assert run_script(tmp_path, KINDS) == "fine\n"
 
 
+LAZY = """
+import dataclasses, typing
+from unified_exec import SyncTaskScope
+if typing.TYPE_CHECKING:
+    from elsewhere import Only
+
+@dataclasses.dataclass
+class Order:
+    number: int
+    of: Only = None
+
+class Known:
+    x: int
+    y: Order
+
+def number(order: Only) -> int: return order.number
+
+def annotations():
+    fields = [(field.name, getattr(field.type, "__forward_arg__", field.type)) for field in dataclasses.fields(Order)]
+    return Order.__annotations__, Known.__annotations__["y"] is Order, [*Known.__annotations__], fields
+
+with SyncTaskScope() as scope:
+    print(scope.spawn(number, Order(3), on="process").result())
+    print(scope.spawn(annotations, on="process").result())
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="before Python 3.14 annotations are evaluated at once")
+def test_annotations_that_only_type_checkers_can_evaluate_do_no_harm(tmp_path: Path) -> None:
+    expected = {"number": "int", "of": "Only"}, True, ["x", "y"], [("number", int), ("of", "Only")]
+    assert run_script(tmp_path, LAZY) == f"3\n{expected}\n"
+
+
 @pytest.mark.parametrize("library", ["pydantic", "msgspec"])
 def test_classes_of_libraries_travel(library: str, tmp_path: Path) -> None:
     pytest.importorskip(library)

@@ -58,6 +58,7 @@ ROWS: list[tuple[str, str, str, bool]] = [
     ("dict", "v = {'a': 1}", "v['a'] = 2", True),
     ("instance", "class C: pass\nv = C(); v.x = 1", "v.x = 2", True),
     ("instance, unchanged", "class C: pass\nv = C(); v.x = 1", "v.x = 1", False),
+    ("class whose annotations are read", "class v: x: int = 1", "v.__annotations__", False),
     ("module", "import math as v", "import cmath as v", True),
     ("function redefined", "def v(): return 1", "def v(): return 1", True),
     ("function's code", "def v(): return 1", "v.__code__ = (lambda: 2).__code__", True),

@@ -33,9 +33,14 @@ from __future__ import annotations
 
 from _struct import Struct
 from _struct import error as struct_error  # type: ignore[attr-defined]
-from typing import NamedTuple
 
 from ..errors import UnifiedExecError
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from .._tasks.light_typing import NamedTuple
 
 TASK, DONE, READY, SETUP, CANCEL, FAILED, AGAIN, RETIRED, STOP, REPORT, CREDIT, SHARE, DROP, CHANNEL = range(1, 15)
 LOGS = 15

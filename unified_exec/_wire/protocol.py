@@ -6,10 +6,14 @@ they came. Two ends can run against each other in memory.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from . import frames
 from .frames import ProtocolError
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from .._tasks.light_typing import NamedTuple
 
 # States of the parent's end, and what may come in each.
 STARTING, UP, LEAVING, OVER = "starting", "up", "leaving", "over"

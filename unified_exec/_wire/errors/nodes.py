@@ -6,10 +6,14 @@ node, pickled on its own. Exceptions inside a node are references to other nodes
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from ...errors import RemoteError
 from .tracebacks import Frame
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from ..._tasks.light_typing import NamedTuple
 
 __all__ = ["HEAP_TYPE", "Node", "as_outcome_error", "text_of", "type_name_of"]
 

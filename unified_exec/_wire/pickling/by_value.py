@@ -14,7 +14,7 @@ from enum import Enum
 
 import cloudpickle
 
-from . import context_vars, descriptors, enums, homes, identity, kinds, module_names
+from . import context_vars, descriptors, enums, homes, identity, kinds, lazy_annotations, module_names
 from .c_pickle import reduce_view
 from .code_facts import facts_of
 from .kinds import CachedFunction
@@ -129,6 +129,8 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         return self._with_token(obj, reduced, place)
 
     def _reduced(self, obj: typing.Any) -> typing.Any:
+        if sys.version_info >= (3, 14) and isinstance(obj, types.FunctionType) and not importable(obj):
+            obj = lazy_annotations.with_annotations(obj)
         reduced = super().reducer_override(obj)
         if reduced is NotImplemented and obj.__module__ != "builtins" and not importable(obj):
             if isinstance(obj, types.FunctionType):
@@ -183,6 +185,7 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         else:
             args = kinds.with_real_bases(obj, args)
             args[3]["__qualname__"] = obj.__qualname__
+            lazy_annotations.keep(obj, state[0])
             kinds.keep_slots(obj, args[3], state[0])
             owner = kinds.init_subclass_by_value(obj)
             if owner is not None:
@@ -221,6 +224,7 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             types.ModuleType: lambda module: reduce_module(module, inside_home=False),
             types.CodeType: kinds.reduce_code,
             functools.cached_property: kinds.reduce_cached_property,
+            **lazy_annotations.REDUCERS,
             **dict.fromkeys(kinds.OF_BOUND_DISPATCH, kinds.reduce_bound_dispatch),
             typing.NewType: lambda new: _name_of(new) or (_new_type, (new.__name__, new.__supertype__, new.__module__)),
             typing.ParamSpec: lambda spec: _name_of(spec) or (typing.ParamSpec, (spec.__name__,)),

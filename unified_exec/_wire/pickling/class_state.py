@@ -9,12 +9,13 @@ from weakref import ref as weak
 from .closure_state import CaptureSnapshot, Mutable, identity_of, same_items
 from .digests import digest
 from .kinds import SINGLE_DISPATCH
+from .lazy_annotations import CACHE
 from .sent_home import importable
 
 __all__ = ["Mutable", "snapshots_inside"]
 
 _MISSING = object()
-_NOT_SENT = ("__dict__", "__weakref__", "_abc_impl")
+_NOT_SENT = ("__dict__", "__weakref__", "_abc_impl", CACHE)
 
 
 def snapshots_inside(value: Any) -> tuple[Any, ...]:
@@ -85,7 +86,7 @@ class ClassSnapshot:
                 digests.append((name, _digest(inner)))
         self._attributes = tuple(attributes)
         self._digests = tuple(digests)
-        self._count = len(vars(cls))
+        self._count = _count_of(vars(cls))
 
     def unchanged(self) -> bool:
         """Tell whether the class still has the very same attributes, with the same contents."""
@@ -93,12 +94,16 @@ class ClassSnapshot:
         if cls is None:
             return False
         known = vars(cls)
-        if len(known) != self._count or not same_items(self._attributes, known):
+        if _count_of(known) != self._count or not same_items(self._attributes, known):
             return False
         try:
             return all(digest(known[name]) == seen for name, seen in self._digests)
         except Exception:
             return False
+
+
+def _count_of(attributes: Any) -> int:
+    return len(attributes) - (CACHE in attributes)
 
 
 def _digest(value: Any) -> tuple[int, bytes]:

@@ -8,7 +8,7 @@ import typing
 from collections import ChainMap
 from collections.abc import Callable
 
-from . import descriptors, kinds, made_anew
+from . import descriptors, lazy_annotations, made_anew
 from .by_value import DEFINITIONS, ByValuePickler, reduce_module
 from .sent_home import Entry, SentHome, words_of_annotations
 
@@ -49,7 +49,7 @@ class EntryPickler(ByValuePickler):
         queue: list[type] = [cls]
         while queue:
             one = queue.pop()
-            words = words_of_annotations(kinds.own_annotations(one))
+            words = words_of_annotations(lazy_annotations.in_words(one))
             self.needs.update(((home, word), None) for word in words if word in known)
             queue += [inner for inner in vars(one).values() if isinstance(inner, type) and _is_nested(inner, one)]
 

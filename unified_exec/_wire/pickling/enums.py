@@ -9,6 +9,8 @@ from __future__ import annotations
 import enum
 from typing import Any
 
+from .lazy_annotations import CACHE
+
 __all__ = ["make", "member", "reduce"]
 
 _COMPUTED = frozenset(
@@ -16,7 +18,7 @@ _COMPUTED = frozenset(
         "_generate_next_value_", "_member_names_", "_member_map_", "_member_type_", "_value2member_map_",
         "_unhashable_values_", "_unhashable_values_map_", "_hashable_values_", "_new_member_", "__new_member__",
         "_use_args_", "_value_repr_", "_flag_mask_", "_singles_mask_", "_all_bits_", "_inverted_", "__new__",
-        "_ignore_", "_order_", "__order__",
+        "_ignore_", "_order_", "__order__", CACHE,
     }
 )  # fmt: skip
 _SET_LAST = ("_generate_next_value_", "__new_member__", "_new_member_", "_use_args_")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import types
 from _functools import _lru_cache_wrapper, partial  # type: ignore[import-not-found, unused-ignore]
 from _weakref import ref as weak
-from typing import NamedTuple
 
 from . import module_names
 from .c_pickle import GLOBAL_TAIL, PROTOCOL, dumps
@@ -18,10 +17,11 @@ TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
-    from typing import Any
+    from typing import Any, NamedTuple
 
     from .carried import Carried
-
+else:
+    from ..._tasks.light_typing import NamedTuple
 
 __all__ = [
     "EncodedCall",

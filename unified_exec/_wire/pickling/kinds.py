@@ -14,6 +14,7 @@ from typing import Any
 
 import cloudpickle
 
+from . import lazy_annotations
 from .sent_home import importable
 
 __all__ = [
@@ -147,22 +148,14 @@ def is_struct(cls: type) -> bool:
     return struct is not None and isinstance(cls, type(struct)) and cls is not struct
 
 
-def own_annotations(cls: type) -> dict[str, Any]:
-    """Return the annotations of the class body."""
-    found = vars(cls).get("__annotations__")
-    if found is None and sys.version_info >= (3, 14):
-        import annotationlib
-
-        found = annotationlib.get_annotations(cls, format=annotationlib.Format.STRING)
-    return found if isinstance(found, dict) else {}
-
-
 _STRUCT_OPTIONS = (
     "tag_field", "tag", "omit_defaults", "forbid_unknown_fields", "frozen", "eq", "order", "repr_omit_defaults",
     "array_like", "gc", "weakref", "dict", "cache_hash",
 )  # fmt: skip
 _SET_BY_STRUCT = (
     "__annotations__",
+    lazy_annotations.CACHE,
+    "__annotate_func__",
     "__dict__",
     "__weakref__",
     "__slots__",
@@ -176,7 +169,7 @@ def reduce_struct(cls: Any) -> tuple[_Reduced, dict[str, Any]]:
     """Return the arguments for `make_struct`, and the attributes to be set afterwards."""
     import inspect
 
-    own = own_annotations(cls)
+    own = lazy_annotations.in_words(cls)
     defaults = (None,) * (len(cls.__struct_fields__) - len(cls.__struct_defaults__)) + cls.__struct_defaults__
     no_default: Any = sys.modules["msgspec"].NODEFAULT
     fields = []
@@ -207,14 +200,14 @@ def make_struct(name: str, qualname: str, module: str, bases: Any, fields: Any, 
     """Make the class from what `reduce_struct` returned."""
     import msgspec  # type: ignore[import-not-found, unused-ignore]
 
-    annotations: dict[str, Any] = {}
+    annotated: dict[str, Any] = {}
     namespace: dict[str, Any] = {"__module__": module, "__qualname__": qualname}
     for field, encoded, annotation, given in fields:
-        annotations[field] = annotation
+        annotated[field] = annotation
         renamed = {} if encoded == field else {"name": encoded}
         if given or renamed:
             namespace[field] = msgspec.field(**given, **renamed)
-    namespace["__annotations__"] = annotations
+    namespace["__annotations__"] = annotated
     return type(bases[0])(name, bases, namespace, **options)
 
 

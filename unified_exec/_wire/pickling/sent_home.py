@@ -12,6 +12,7 @@ from weakref import ref as weak
 from . import homes
 from .code_facts import facts_of, words_in
 from .issuer import new_token
+from .lazy_annotations import in_words
 from .module_names import MAINS, goes_by_value
 
 __all__ = [
@@ -242,7 +243,7 @@ def names_wanted(function: types.FunctionType) -> tuple[str, ...]:
     facts = facts_of(function.__code__)
     names = dict.fromkeys(facts.names)
     names.update((word, None) for word in facts.words if word in known)
-    names.update((word, None) for word in words_of_annotations(function.__annotations__) if word in known)
+    names.update((word, None) for word in words_of_annotations(in_words(function)) if word in known)
     return tuple(names)
 
 

@@ -1,0 +1,50 @@
+"""The stand-ins for `typing` do what workers need of it."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.unit.wire_child import ROOT
+from unified_exec._tasks import light_typing
+
+Base: Any = light_typing.NamedTuple
+
+
+class Point(Base):
+    """A place."""
+
+    x: int
+    y: int = 2
+
+    @property
+    def total(self) -> int:
+        return self.x + self.y
+
+
+class Nothing(Base):
+    """It has no fields."""
+
+
+def test_a_named_tuple_is_one() -> None:
+    point = Point(1)
+    assert point == (1, 2)
+    assert (point.x, point.y, point.total, point._replace(x=5)) == (1, 2, 3, (5, 2))
+    assert (Point._fields, Point.__doc__, Nothing()) == (("x", "y"), "A place.", ())
+    assert pickle.loads(pickle.dumps(point)) == point
+    assert Point.__module__ == __name__
+    with pytest.raises(TypeError):
+        Point()
+
+
+def test_a_worker_does_not_load_what_evaluates_annotations() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import unified_exec._worker.main\n"
+        "print([name for name in ('annotationlib', 'ast') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done
