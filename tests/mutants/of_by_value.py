@@ -85,8 +85,8 @@ ONE_HOME = (
     _mutant(
         "a changed attribute of a class is noticed",
         "_wire/pickling/class_state.py",
-        "        if len(known) != self._count or not same_items(self._attributes, known):\n",
-        "        if len(known) != self._count:\n",
+        "        if _count_of(known) != self._count or not same_items(self._attributes, known):\n",
+        "        if _count_of(known) != self._count:\n",
         CHANGED,
         MODEL,
     ),
