@@ -47,6 +47,6 @@ if __name__ == "__main__":
             where = sys.argv[1]
         else:
             where = stack.enter_context(
-                LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None)
+                LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=":0")
             )
         anyio.run(main, where)

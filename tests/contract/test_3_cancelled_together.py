@@ -35,18 +35,27 @@ async def test_a_cancellation_that_causes_others_counts_each_task_once(folder: F
 
 async def test_tasks_that_are_taken_back_together_count_each_once(folder: Folder) -> None:
     async with ProcessPool(1, grace=NEVER) as pool:
-        async with TaskScope(processes=pool) as scope:
-            for _ in range(100):  # known as a short function from now on
-                await scope.spawn(stops.maybe_hold, folder.path, "", False, on="process")
-        async with TaskScope(processes=pool, policy=OneForAll()) as scope:
-            held = scope.spawn(stops.maybe_hold, folder.path, "held", True, on="process")
-            ahead = [scope.spawn(stops.maybe_hold, folder.path, "", False, on="process") for _ in range(10)]
-            await folder.started("held")
-            assert all(handle.worker is not None for handle in ahead), "they were not sent ahead"
-            scope.cancel()
-        assert all(handle.cancelled() for handle in (held, *ahead))
+        for attempt in range(30):
+            if await _sent_ahead_and_taken_back(pool, folder, f"held-{attempt}"):
+                break  # else the machine is so busy that the function does not count as short
+        else:
+            pytest.fail("they were not sent ahead")
         async with TaskScope(processes=pool) as scope:
             assert [await scope.spawn(abs, -n, on="process") for n in range(5)] == list(range(5))
+
+
+async def _sent_ahead_and_taken_back(pool: ProcessPool, folder: Folder, name: str) -> bool:
+    async with TaskScope(processes=pool) as scope:
+        for _ in range(100):  # known as a short function from now on
+            await scope.spawn(stops.maybe_hold, folder.path, "", False, on="process")
+    async with TaskScope(processes=pool, policy=OneForAll()) as scope:
+        held = scope.spawn(stops.maybe_hold, folder.path, name, True, on="process")
+        ahead = [scope.spawn(stops.maybe_hold, folder.path, "", False, on="process") for _ in range(10)]
+        await folder.started(name)
+        sent_ahead = all(handle.worker is not None for handle in ahead)
+        scope.cancel()
+    assert all(handle.cancelled() for handle in (held, *ahead))
+    return sent_ahead
 
 
 def refuse() -> None:

@@ -14,22 +14,14 @@ from tests.faults import programs
 from unified_exec._platform.posix import PLAIN
 
 PROCESS_TESTS = {
-    "cancelling": [
-        "tests/contract/test_3_coroutines_in_a_process.py",
-        "tests/contract/test_3_process_tasks.py",
-        "tests/contract/test_3_cancelled_together.py",
-        "tests/contract/test_1_no_orphan_processes.py",
-    ],
-    "faults": [
-        "tests/contract/test_6_crashes.py",
-        "tests/contract/test_4_fault_matrix.py",
-        "tests/faults/test_hostile_tasks.py",
-    ],
-    "work": [
-        "tests/contract/test_7_dispatch.py",
-        "tests/contract/test_share.py",
-    ],
+    "cancelling": ["contract/test_3_process_tasks.py", "contract/test_1_no_orphan_processes.py"],
+    "faults": ["contract/test_6_crashes.py", "faults/test_hostile_tasks.py", "contract/test_share.py"],
 }
+AT_NIGHT = {
+    "cancelling": ["contract/test_3_coroutines_in_a_process.py", "contract/test_3_cancelled_together.py"],
+    "faults": ["contract/test_4_fault_matrix.py", "contract/test_7_dispatch.py"],
+}
+"""What runs with the nightly profile besides: it meets the same means of the system again."""
 NEEDS_MORE = [
     # Without a descriptor of the process, the loss of the lifeline counts as the worker's end: it is killed.
     "test_a_task_that_closes_all_descriptors_and_goes_on_can_be_killed",
@@ -47,16 +39,17 @@ def test_the_process_backend_keeps_its_contract_with_plain_posix_means(subject: 
 
     Of the tests marked `one_loop` those cases run here that are asyncio's; with the nightly profile, all of them.
     """
+    nightly = profiles.CHOSEN == profiles.NIGHTLY
     done = subprocess.run(
         [
             sys.executable,
             "-m",
             "pytest",
             "-q",
-            *PROCESS_TESTS[subject],
+            *(f"tests/{path}" for path in PROCESS_TESTS[subject] + (AT_NIGHT[subject] if nightly else [])),
             "-k",
             " and ".join(f"not {name}" for name in NEEDS_MORE),
-            *(["--usual-loops"] if profiles.CHOSEN == profiles.NIGHTLY else []),
+            *(["--usual-loops"] if nightly else []),
         ],
         cwd=programs.ROOT,
         env={**os.environ, "UNIFIED_EXEC_PLAIN_POSIX": "1"},

@@ -93,7 +93,7 @@ def pypeln(workers: int) -> Iterator[Perform]:
 def dask(workers: int) -> Iterator[Perform]:
     from distributed import Client, LocalCluster
 
-    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster:
         with Client(cluster) as client:
             yield lambda fn, items: list(client.gather(client.map(fn, items, pure=False)))
 
