@@ -29,12 +29,15 @@ class Sample:
         pools: as in the tree of `observe.look`.
         memory: resident bytes of the program itself.
         seconds: processor time of the program itself so far.
+        stalled: seconds for which threads of the program (0) and of its workers waited for a core so far, by process
+            id; empty where the system does not tell.
     """
 
     at: float
     pools: list[dict[str, Any]]
     memory: int = 0
     seconds: float = 0.0
+    stalled: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -134,4 +137,19 @@ class Recorder:
 
 def _take_sample() -> Sample:
     used = usage(os.getpid())
-    return Sample(time.monotonic(), describe_pools({}), used.memory, used.seconds)
+    pools = describe_pools({})
+    pids = [worker["pid"] for pool in pools for worker in pool.get("workers", ())]
+    stalled = {0: _stalled(os.getpid()), **{pid: _stalled(pid) for pid in pids}}
+    return Sample(time.monotonic(), pools, used.memory, used.seconds, stalled)
+
+
+def _stalled(pid: int) -> float:
+    """Seconds for which the threads of a process were ready to run while others had the cores."""
+    total = 0
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/schedstat", "rb") as file:
+                total += int(file.read().split()[1])
+    except (OSError, IndexError, ValueError):  # another system, or it has ended just now
+        pass
+    return total / 1e9

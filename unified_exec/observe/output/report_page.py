@@ -15,6 +15,7 @@ from .advice import advise
 from .figures import facts, parts_of, percentile
 from .recorder import Recording
 from .trace_file import lanes, nanoseconds
+from .what_if import what_if
 
 OUTCOMES = ("value", "cancelled", "error", "crashed", "timed_out", "refused")
 """Those from the third on are failures."""
@@ -50,6 +51,7 @@ def _data(recording: Recording) -> dict[str, Any]:
         "tasks": len(tasks),
         "outcomes": dict(Counter(task.outcome for task in tasks)),
         "advice": [each._asdict() for each in advise(found)],
+        "whatIf": _what_if(recording, tasks),
         "functions": _functions(tasks, found.functions),
         "waits": sorted(found.limits.items(), key=lambda each: -each[1])[:20],
         "scopes": _scopes(recording),
@@ -57,6 +59,19 @@ def _data(recording: Recording) -> dict[str, Any]:
         "workers": _workers(recording, tasks),
         "failures": _failures(tasks),
         **_timeline(recording, tasks),
+    }
+
+
+def _what_if(recording: Recording, tasks: list[Any]) -> dict[str, Any] | None:
+    found = what_if(recording, tasks)
+    if found is None:
+        return None
+    return {
+        "measured": found.measured,
+        "replayed": found.replayed,
+        "trusted": found.trusted,
+        "plan": [(step.change.text, step.seconds) for step in found.plan],
+        "alone": [(*step.change[:3], step.seconds) for step in found.alone],
     }
 
 
