@@ -11,7 +11,7 @@ import pytest
 
 from tests.waiting import until_async
 from unified_exec import Collect, DeadlockError, Lock, Semaphore, SyncTaskScope, TaskScope
-from unified_exec._sync.locks import deadlock
+from unified_exec._sync.deadlocks import look as deadlock
 
 PATIENCE = 30
 
@@ -86,7 +86,7 @@ async def test_a_ring_over_the_end_of_a_scope_and_over_a_task_is_found() -> None
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         assert isinstance(error, DeadlockError)
-        assert "waits for a task" in str(error)
+        assert "waits for task" in str(error)
         assert not lock.locked()
 
 
@@ -95,7 +95,7 @@ async def a_take(lock: Lock) -> None:
         pass
 
 
-async def until_looked(monkeypatch: pytest.MonkeyPatch, looks: int = 4) -> None:
+async def until_looked(monkeypatch: pytest.MonkeyPatch, looks: int = 6) -> None:
     """Return after the waiters have looked for deadlocks some times."""
     count = 0
 

@@ -9,6 +9,7 @@ from tests.mutants.of_cancelling import CANCELLATION
 from tests.mutants.of_carried import CARRIED
 from tests.mutants.of_channels import COMMUNICATION
 from tests.mutants.of_cluster import CLUSTER
+from tests.mutants.of_deadlocks import DEADLOCKS
 from tests.mutants.of_ends import ENDS
 from tests.mutants.of_errors import ERROR_STORY
 from tests.mutants.of_locks import LOCKS
@@ -45,6 +46,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *COMMUNICATION,
     *WATCHING,
     *LOCKS,
+    *DEADLOCKS,
     *WAY_BACK,
     *ACTORS,
     *CARRIED,

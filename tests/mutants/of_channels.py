@@ -6,7 +6,6 @@ from tests.mutants.mutant import Mutant
 
 LOCAL = "test_9_channels_local.py"
 BETWEEN = "test_9_channels_between_processes.py"
-DEADLOCKS = "test_9_deadlocks.py"
 ENDS = "test_9_send_ends.py"
 ITEMS = "test_9_channels_in_items.py"
 STEPS = "test_9_channel_steps.py"
@@ -161,33 +160,6 @@ COMMUNICATION = (
         '            number = int.from_bytes(record, "little")\n            at, header',
         tests=(DEATHS, LIVING),
         only="send_one",
-    ),
-    Mutant(
-        clause=9,
-        place="scope",
-        breaks="who waits for several holders is stuck only if all are",
-        file="_sync/locks/deadlock.py",
-        old="(any if blockers[node][0] else all)",
-        new="any",
-        tests=(f"{DEADLOCKS}::test_who_can_go_on_is_no_deadlock",),
-    ),
-    Mutant(
-        clause=9,
-        place="scope",
-        breaks="a wait that ends by itself is no part of a deadlock",
-        file="_sync/locks/deadlock.py",
-        old=" and not each.may_time_out",
-        new="",
-        tests=(f"{DEADLOCKS}::test_who_can_go_on_is_no_deadlock",),
-    ),
-    Mutant(
-        clause=9,
-        place="scope",
-        breaks="a ring over the end of a scope is found",
-        file="_sync/locks/deadlock.py",
-        old='if name == "ScopeEngine.close":',
-        new="if False:",
-        tests=(f"{DEADLOCKS}::test_a_ring_over_the_end_of_a_scope_and_over_a_task_is_found",),
     ),
     Mutant(
         clause=9,

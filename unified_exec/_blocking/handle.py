@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from .._handles.handle import TaskHandle
+from .._tasks.holders import of_thread
 from .._tasks.types import TaskState
 from .loop_thread import LoopThread
 
@@ -56,10 +57,24 @@ class SyncTaskHandle(Generic[T]):
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end of the task, however it ends; ``False`` if `timeout` seconds were not enough."""
         try:
-            self.ended.result(timeout)
+            if timeout is None and (of_thread.holder is not None and of_thread.holder.holds):
+                self._wait_and_tell()
+            else:
+                self.ended.result(timeout)
         except TimeoutError:
             return False
         return True
+
+    def _wait_and_tell(self) -> None:
+        """Wait, with a shared lock in hand: other processes may have to know what this thread waits for."""
+        from .._sync.deadlocks import look
+        from .._sync.locks.permit_queue import all_locks
+
+        while not self.ended.done():
+            try:
+                self.ended.result(look.PERIOD)
+            except TimeoutError:
+                look.look(all_locks, None)
 
     def result(self, timeout: float | None = None) -> T:
         """Wait for the task and return its value.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import anyio
 
 from .._tasks.current import INF
+from .._tasks.loaded import loaded
 
 
 def enclosing_deadline() -> float | None:
@@ -31,3 +33,26 @@ def nearest(enclosing: float | None, deadline: float, timeout: float | None) -> 
     if timeout is not None:
         least = min(least, time.monotonic() + timeout)
     return None if least == INF else least
+
+
+def has_deadline(task: Any) -> bool:
+    """Tell whether a deadline will end what a suspended task of asyncio or trio does, as far as that can be seen.
+
+    `asyncio.timeout` is seen on the event loop of asyncio, not on uvloop.
+    """
+    status = getattr(task, "_cancel_status", None)  # of trio
+    if status is not None:
+        return bool(status.effective_deadline() != INF)
+    if not hasattr(task, "get_loop"):
+        return False
+    state = getattr(loaded("anyio._backends._asyncio"), "_task_states", {}).get(task)
+    scope = None if state is None else state.cancel_scope
+    while scope is not None:
+        if scope.deadline != INF:
+            return True
+        scope = None if scope.shield else scope._parent_scope
+    for timer in list(getattr(task.get_loop(), "_scheduled", ())):
+        owner = getattr(getattr(timer, "_callback", None), "__self__", None)
+        if not timer.cancelled() and getattr(owner, "_task", None) is task:
+            return True
+    return False

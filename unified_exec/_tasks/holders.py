@@ -44,20 +44,25 @@ class ThreadHolder:
     Attributes:
         name: what it is called in errors.
         over: the task has ended.
-        task: the id of that task, if it was spawned in this process.
+        task: the id of that task, ``None`` for a thread outside of tasks.
+        is_process_task: that task was spawned by the parent of this process.
+        thread: ident of the thread.
         holds: the shared locks that it holds; they are given back when it ends.
     """
 
-    __slots__ = ("__weakref__", "_life", "holds", "name", "over", "task")
+    __slots__ = ("__weakref__", "_life", "holds", "is_process_task", "name", "over", "task", "thread")
 
     def __init__(self, life: _Life) -> None:
         task = current.get()
         if task is not None and task.backend != "loop":
             self.name = f"task {task.name!r}"
-            self.task = task.id if task.backend == "thread" else None
+            self.task: int | None = task.id
+            self.is_process_task = task.backend == "process"
         else:
             self.name = _thread_name()
             self.task = None
+            self.is_process_task = False
+        self.thread = get_ident()
         self.over = False
         self.holds: list[Held] = []
         self._life = ref(life)

@@ -7,11 +7,11 @@ from sys import _getframe
 from types import CodeType, FrameType, TracebackType
 
 from ..._tasks import holders
-from ..._tasks.holders import describe, has_ended, me, note_hold, of_thread
+from ..._tasks.holders import describe, has_ended, me, of_thread
 from ...errors import LockAbandoned
 from ..shared.calls import DONE, TURNS
+from ..shared.place import line_of
 from .permits import Permits
-from .place import line_of
 
 __all__ = ["FORMS", "Lock"]
 
@@ -202,7 +202,7 @@ class Lock(Permits):
         self._at = at
         self._holder = holder
         if self._shared is not None:
-            note_hold(holder, self)
+            self._note_shared(holder)
 
     def _take_from_ended(self, holder: object, code: CodeType, at: int) -> str | None:
         last = self._holder

@@ -16,11 +16,11 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from ..._tasks.holders import describe, note_release
+from ..._tasks.holders import ThreadHolder, describe, note_hold, note_release
 from ...errors import LockAbandoned
+from ..deadlocks import look as deadlocks
+from ..shared.place import line_of
 from ..shared.travel import Traveller
-from . import deadlock
-from .place import line_of
 from .queue import CoroutineInQueue, ThreadInQueue
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["PermitQueue", "all_locks"]
 
 all_locks: WeakSet[PermitQueue] = WeakSet()
-"""The locks and semaphores of this process that anybody has waited for; see `waits` and `holds` of each."""
+"""The locks and semaphores of this process that anybody has waited for, or that are shared; see `waiters` and `holds`
+of each."""
 
 
 class PermitQueue(Traveller):
@@ -107,6 +108,23 @@ class PermitQueue(Traveller):
     def __repr__(self) -> str:
         kind = type(self).__name__
         return f"{kind}()" if self._name is None else f"{kind}(name={self._name!r})"
+
+    def _note_shared(self, holder: object) -> None:
+        """Note that a task of this process holds it, and it is shared: others cannot see when the task ends, or what it
+        waits for."""
+        note_hold(holder, self)
+        if type(holder) is not ThreadHolder:
+            deadlocks.tell_holds(all_locks)
+
+    def forget(self) -> None:
+        """In a forked child: what the parent holds is not the child's, and its other threads are not there."""
+        self._guard = allocate_lock()
+        self._queue.clear()
+        self._late.clear()
+        self._forget_holders()
+
+    @abstractmethod
+    def _forget_holders(self) -> None: ...
 
     # -- one look
 
@@ -203,8 +221,8 @@ class PermitQueue(Traveller):
 
         After a while it also looks for deadlocks, and wakes the waiter that is to raise.
         """
-        if time.monotonic() - each.since >= deadlock.AFTER:
-            deadlock.look(all_locks, each)
+        if time.monotonic() - each.since >= deadlocks.AFTER:
+            deadlocks.look(all_locks, each)
         patience = 1.0 if type(each) is ThreadInQueue else 0.005  # an audit must not hold up an event loop
         return (
             self._queue[0] is each

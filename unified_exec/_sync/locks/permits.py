@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock
-from abc import abstractmethod
 from types import FrameType
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
 from ..._tasks.current import INF, current, sleepers
-from ..._tasks.holders import me, note_hold
+from ..._tasks.holders import me
 from ..._tasks.loaded import loaded
+from ..deadlocks import look as deadlocks
 from ..shared.calls import TURNS, check_cancelled, end_of, give_turn
 from ..shared.sleepers import refuse_on_loop
 from ..shared.travel import SharedFormBase
-from .permit_queue import PermitQueue
+from .permit_queue import PermitQueue, all_locks
 from .queue import LOOK, LOOK_AGAIN, CoroutineInQueue, ThreadInQueue, sleep
 
 if TYPE_CHECKING:
@@ -137,7 +135,7 @@ class Permits(PermitQueue):
                 each.wake()
         self._do_late()
         for holder, _ in self.holds():
-            note_hold(holder, self)
+            self._note_shared(holder)
 
     @classmethod
     def from_descriptors(cls, name: str | None, fds: list[int]) -> tuple[Permits, SharedPermits]:
@@ -156,17 +154,7 @@ class Permits(PermitQueue):
 
     def become(self, token: bytes, form: SharedFormBase) -> None:
         super().become(token, form)
-        shared_locks.add(self)
-
-    def forget(self) -> None:
-        """In a forked child: what the parent holds is not the child's, and its other threads are not there."""
-        self._guard = allocate_lock()
-        self._queue.clear()
-        self._late.clear()
-        self._forget_holders()
-
-    @abstractmethod
-    def _forget_holders(self) -> None: ...
+        all_locks.add(self)
 
 
 def _has_deadline() -> bool:
@@ -175,12 +163,11 @@ def _has_deadline() -> bool:
     return anyio is not None and anyio.current_effective_deadline() != INF
 
 
-shared_locks: WeakSet[Permits] = WeakSet()
-
-
 def _after_fork() -> None:
-    for lock in list(shared_locks):
-        lock.forget()
+    deadlocks.renew_lock()
+    for lock in list(all_locks):
+        if lock.token:
+            lock.forget()
 
 
 if hasattr(os, "register_at_fork"):

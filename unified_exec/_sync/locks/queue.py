@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from types import CodeType
+from typing import Any
 
 from ..._tasks.current import CurrentTask
 from ..shared.sleepers import LoopSleeper, ThreadSleeper
@@ -23,7 +24,7 @@ class ThreadInQueue(ThreadSleeper):
         code, at: the line where it waits.
         since: when it began to wait.
         may_time_out: the wait ends by itself.
-        suspected: the waiters of the ring in which the last look found it.
+        suspected: the ring in which the last look found it, and how far other processes were then.
         error: what it is to raise.
     """
 
@@ -34,7 +35,7 @@ class ThreadInQueue(ThreadSleeper):
         self.holder, self.code, self.at = holder, code, at
         self.since = time.monotonic()
         self.may_time_out = may_time_out
-        self.suspected: frozenset[int] | None = None
+        self.suspected: tuple[frozenset[Any], dict[int, int]] | None = None
         self.error: Exception | None = None
 
     def renew(self) -> None:
@@ -56,7 +57,7 @@ class CoroutineInQueue(LoopSleeper):
         self.holder, self.code, self.at = holder, code, at
         self.since = time.monotonic()
         self.may_time_out = may_time_out
-        self.suspected: frozenset[int] | None = None
+        self.suspected: tuple[frozenset[Any], dict[int, int]] | None = None
         self.error: Exception | None = None
 
     async def wait(self, pause: float | None) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from sys import _getframe
 from types import CodeType, TracebackType
 
-from ..._tasks.holders import describe, has_ended, me, note_hold
+from ..._tasks.holders import describe, has_ended, me
 from ...errors import LockAbandoned
+from ..shared.place import line_of
 from .permits import Permits
-from .place import line_of
 
 __all__ = ["Semaphore"]
 
@@ -151,7 +151,7 @@ class Semaphore(Permits):
     def _note(self, number: int, holder: object, code: CodeType, at: int) -> None:
         self._held.setdefault(holder, []).append((number, code, at))
         if self._shared is not None:
-            note_hold(holder, self)
+            self._note_shared(holder)
 
     def _take_from_ended(self, holder: object, code: CodeType, at: int) -> str | None:
         for last, held in list(self._held.items()):

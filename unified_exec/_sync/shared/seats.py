@@ -38,6 +38,7 @@ __all__ = [
     "record_lock",
     "renew_lock",
     "someone_is_busy",
+    "start_of",
     "take_seat",
 ]
 
@@ -212,6 +213,11 @@ def is_dead(pid: int, start: int) -> bool:
     """Tell whether a process has ended. A zombie has; another process with its pid is not it."""
     state, started = _state_and_start(pid)
     return state in "ZX" or started != start
+
+
+def start_of(pid: int) -> int:
+    """When a process began, in the system's own unit: together with its pid this names it for good."""
+    return _state_and_start(pid)[1]
 
 
 def _state_and_start(pid: int) -> tuple[str, int]:

@@ -13,7 +13,7 @@ from ..._platform.shared_memory import close_all
 from ..._wire import frames
 from ..._wire.pickling.shared_refs import ByDescriptors, pickled_here
 from ..._worker import context, passing, received
-from . import seats
+from . import board, seats
 
 __all__ = ["SharedFormBase", "Traveller", "arrived"]
 
@@ -76,10 +76,11 @@ class Traveller(ByDescriptors):
 
     Attributes:
         token: names it in every process, once it is shared.
+        board: where its processes tell what their tasks wait for, once it was sent to another process.
         holders: the workers that have been sent its descriptors.
     """
 
-    __slots__ = ("__weakref__", "_name", "_shared", "holders", "token")
+    __slots__ = ("__weakref__", "_name", "_shared", "board", "holders", "token")
 
     kind = "an object"
     passable = counts_holders = True
@@ -87,6 +88,7 @@ class Traveller(ByDescriptors):
     def __init__(self, name: str | None) -> None:
         self._name = name
         self._shared: SharedFormBase | None = None
+        self.board: board.Board | None = None
         self.token = b""
 
     @abstractmethod
@@ -119,7 +121,9 @@ class Traveller(ByDescriptors):
 
     def message(self) -> tuple[bytes, Sequence[int]]:
         assert self._shared is not None
-        return frames.pack_channel(self.token, (self._name or "").encode()), self._shared.descriptors()
+        self.board = self.board or board.current()
+        fds = (*self._shared.descriptors(), self.board.fd)
+        return frames.pack_channel(self.token, (self._name or "").encode()), fds
 
     def passed(self, step: int) -> None:
         assert self._shared is not None
@@ -178,7 +182,9 @@ def _asked_for(cls: type[Traveller], token: bytes) -> Traveller:
 
 
 def _make(cls: type[Traveller], token: bytes, name: bytes, fds: list[int]) -> Traveller:
+    found = board.adopt(fds.pop())
     made, form = cls.from_descriptors(name.decode() or None, fds)
+    made.board = found
     made.become(token, form)
     return made
 

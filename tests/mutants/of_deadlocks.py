@@ -1,0 +1,67 @@
+"""Clause 9: who waits for ever is told, and no other is."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+ONE_PROCESS = "test_9_deadlocks.py"
+BETWEEN = "test_9_deadlocks_between_processes.py"
+CAN_GO_ON = f"{ONE_PROCESS}::test_who_can_go_on_is_no_deadlock"
+HANDLE = f"{BETWEEN}::test_a_ring_over_a_handle_is_found"
+
+DEADLOCKS = (
+    Mutant(
+        clause=9,
+        place="scope",
+        breaks="who waits for several holders is stuck only if all are",
+        file="_sync/deadlocks/graph.py",
+        old="(any if node.kind == ANY_TASK else all)",
+        new="any",
+        tests=(CAN_GO_ON,),
+    ),
+    Mutant(
+        clause=9,
+        place="scope",
+        breaks="a wait that ends by itself is no part of a deadlock",
+        file="_sync/deadlocks/snapshot.py",
+        old=" and not each.may_time_out",
+        new="",
+        tests=(CAN_GO_ON,),
+    ),
+    Mutant(
+        clause=9,
+        place="scope",
+        breaks="a ring over the end of a scope is found",
+        file="_sync/deadlocks/frames.py",
+        old='if name == "ScopeEngine.close":',
+        new="if False:",
+        tests=(f"{ONE_PROCESS}::test_a_ring_over_the_end_of_a_scope_and_over_a_task_is_found",),
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="what a process told before a look, and not again, is no proof",
+        file="_sync/deadlocks/look.py",
+        old="+ _BEATS for",
+        new="for",
+        tests=(f"{BETWEEN}::test_a_process_that_tells_nothing_new_is_no_member_of_a_ring",),
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="a process whose tasks wait for no lock tells what they await",
+        file="_sync/locks/permit_queue.py",
+        old="            deadlocks.tell_holds(all_locks)",
+        new="            pass",
+        tests=(HANDLE,),
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="the tasks between a holder and the one that waits are followed",
+        file="_sync/deadlocks/snapshot.py",
+        old="            self._todo += [",
+        new="            [",
+        tests=(HANDLE,),
+    ),
+)

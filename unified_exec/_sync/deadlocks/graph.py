@@ -1,0 +1,86 @@
+"""Who can never go on: pure rules over what tasks wait for, in one process or in several."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+__all__ = ["ANY_TASK", "PERMIT", "TASKS", "Key", "Node", "rings", "stuck"]
+
+PERMIT, TASKS, ANY_TASK = range(3)
+"""What a node waits for: a permit of a lock; the end of each of some tasks; tasks one of which is enough to hold it."""
+
+Key = tuple[int, int]
+"""A process, and a number in it."""
+
+
+class Node(NamedTuple):
+    """A task or thread that waits. It travels between processes as a plain tuple.
+
+    Attributes:
+        key: names it: by the process that spawned it and its id there if it is the task of a scope.
+        since: when it began to wait (`time.monotonic`), 0 if that is not known: such a node is never told.
+        mark: changes whenever one wait ends and the next one begins.
+        kind: `PERMIT`, `TASKS` or `ANY_TASK`.
+        wants: the lock and the number of its permits, or the tasks.
+        holds: the locks of which it has permits, once for each permit.
+        words: what it holds and waits for, in words.
+    """
+
+    key: Key
+    since: float
+    mark: int
+    kind: int
+    wants: tuple[Any, ...]
+    holds: tuple[Any, ...]
+    words: str
+
+
+def stuck(nodes: Iterable[Node]) -> dict[Key, list[Key]]:
+    """Return the nodes that can never go on, with those that each waits for.
+
+    Begin with all nodes, and remove those that may go on until nothing changes. A holder that is not among the nodes
+    runs, or waits for something that is not known: whoever waits for it may go on.
+    """
+    by_key = {node.key: node for node in nodes}
+    holders: dict[Any, list[Key]] = {}
+    for node in by_key.values():
+        for lock in node.holds:
+            holders.setdefault(lock, []).append(node.key)
+    waits = {key: _blockers(node, by_key, holders) for key, node in by_key.items()}
+    left = set(waits)
+    while True:
+        free = [key for key in left if not _is_stuck(by_key[key], waits[key], left)]
+        if not free:
+            return {key: [other for other in waits[key] if other in left] for key in left}
+        left.difference_update(free)
+
+
+def _blockers(node: Node, by_key: Mapping[Key, Node], holders: Mapping[Any, list[Key]]) -> list[Key]:
+    if node.kind == PERMIT:
+        lock, total = node.wants
+        found = holders.get(lock, [])
+        # One that holds what it waits for is between the two: it has just taken the permit.
+        return found if len(found) >= total and node.key not in found else []
+    known = [task for task in node.wants if task in by_key]
+    return known if node.kind == ANY_TASK or len(known) == len(node.wants) else []
+
+
+def _is_stuck(node: Node, blockers: list[Key], left: Collection[Key]) -> bool:
+    return bool(blockers) and (any if node.kind == ANY_TASK else all)(other in left for other in blockers)
+
+
+def rings(graph: Mapping[Key, list[Key]]) -> list[list[Key]]:
+    """Return one ring of each group of nodes that wait for one another."""
+    found: list[list[Key]] = []
+    done: set[Key] = set()
+    for start in sorted(graph):
+        path: list[Key] = []
+        node = start
+        while node not in done and node not in path:  # each waits for at least one: this walk ends in a ring
+            path.append(node)
+            node = min(graph[node])
+        if node in path:
+            found.append(path[path.index(node) :])
+        done.update(path)
+    return found

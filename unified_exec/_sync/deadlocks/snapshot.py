@@ -1,0 +1,109 @@
+"""What the tasks and threads of this process wait for, at one instant."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from ..._tasks.holders import describe, has_ended
+from ..shared.place import line_of
+from .frames import awaits, coroutine_of, key_of, key_of_caller
+from .graph import PERMIT, Key, Node
+
+__all__ = ["Lock", "Snapshot"]
+
+
+class Lock(Protocol):
+    """A lock or semaphore, as far as it is looked at here."""
+
+    token: bytes
+    total: int
+
+    def waiters(self) -> list[Any]: ...
+
+    def holds(self) -> list[tuple[object, str]]: ...
+
+
+class Snapshot:
+    """The nodes of this process.
+
+    Args:
+        locks: those that somebody here waits for or holds.
+        oldest: who began to wait after this instant is left out.
+        looker: the waiter that looks: it is awake, and waits all the same; ``None`` for none.
+
+    Attributes:
+        nodes: who waits.
+        waiters: who can be woken to raise, by key.
+        shared: somebody has, or waits for, what other processes have.
+    """
+
+    def __init__(self, locks: Iterable[Lock], oldest: float, looker: Any) -> None:
+        self.nodes: list[Node] = []
+        self.waiters: dict[Key, Any] = {}
+        self._pid = os.getpid()
+        self._keys: dict[int, Key] = {}  # by the id of the holder
+        self._held: dict[Key, list[tuple[Lock, str]]] = {}
+        self._todo: list[tuple[Key, Any]] = []  # who may await tasks
+        if looker is not None:
+            self._keys[id(looker.holder)] = key_of_caller(looker.holder)
+        known = list(locks)
+        for lock in known:
+            for holder, line in lock.holds():
+                if not has_ended(holder):
+                    self._held.setdefault(self._key(holder), []).append((lock, line))
+                    self._todo.append((self._key(holder), holder))
+        for lock in known:
+            for each in lock.waiters():
+                waits = each is looker or not each.woken
+                if waits and each.since <= oldest and not each.may_time_out:
+                    self._add_waiter(lock, each)
+        self._follow()
+
+    def _key(self, holder: Any) -> Key:
+        found = self._keys.get(id(holder))
+        if found is None:
+            found = self._keys[id(holder)] = key_of(holder)
+        return found
+
+    def _name(self, lock: Lock) -> Any:
+        return lock.token or (self._pid, id(lock))
+
+    def _add_waiter(self, lock: Lock, each: Any) -> None:
+        key = self._key(each.holder)
+        words = f"{self._words(key, each.holder)} waits for {lock!r} at {line_of(each.code, each.at)}"
+        self.waiters[key] = each
+        self.nodes.append(
+            Node(key, each.since, id(each), PERMIT, (self._name(lock), lock.total), self._holds(key), words)
+        )
+
+    def _holds(self, key: Key) -> tuple[Any, ...]:
+        return tuple(self._name(lock) for lock, _ in self._held.get(key, ()))
+
+    def _words(self, key: Key, holder: Any) -> str:
+        held = ", ".join(f"{lock!r} acquired at {line}" for lock, line in self._held.get(key, ()))
+        where = f"{describe(holder)} in process {self._pid}"
+        return f"{where} holds {held} and" if held else where
+
+    def _follow(self) -> None:
+        """Add those that hold something, or that such a one awaits, and that await tasks themselves."""
+        seen = set(self.waiters)
+        while self._todo:
+            key, holder = self._todo.pop()
+            if key in seen:
+                continue
+            seen.add(key)
+            awaited = awaits(holder)
+            if awaited is None:
+                continue
+            handles = [handle for handle in awaited.handles if not handle.done()]
+            wants = tuple((self._pid, handle.id) for handle in handles)
+            names = ", ".join(repr(handle.name) for handle in handles)
+            words = f"{self._words(key, holder)} waits for task{'s' * (len(handles) != 1)} {names}"
+            self.nodes.append(Node(key, 0.0, awaited.mark, awaited.kind, wants, self._holds(key), words))
+            self._todo += [
+                ((self._pid, handle.id), handle.backend_data)
+                for handle in handles
+                if getattr(handle, "backend", None) == "loop" and coroutine_of(handle.backend_data) is not None
+            ]
