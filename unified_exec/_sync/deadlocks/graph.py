@@ -40,7 +40,7 @@ def stuck(nodes: Iterable[Node]) -> dict[Key, list[Key]]:
     """Return the nodes that can never go on, with those that each waits for.
 
     Begin with all nodes, and remove those that may go on until nothing changes. A holder that is not among the nodes
-    runs, or waits for something that is not known: whoever waits for it may go on.
+    runs, or waits for something that is not known: who waits for it may go on.
     """
     by_key = {node.key: node for node in nodes}
     holders: dict[Any, list[Key]] = {}
