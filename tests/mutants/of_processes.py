@@ -96,11 +96,13 @@ CRASH = (
     Mutant(
         clause=6,
         place="process",
-        breaks="a failing initializer fails the waiting tasks",
+        breaks="next to a busy worker a failed start is tried again only after a pause",
         file="_pools/process/start_retry.py",
-        old="        self.failures = TRIES\n",
-        new="",
-        tests=(f"{STARTING}::test_a_start_that_fails_beside_a_busy_worker_is_not_tried_without_end",),
+        old="return self._pausing or self.failures >= TRIES",
+        new="return self.failures >= TRIES",
+        tests=(
+            f"{STARTING}::test_next_to_a_busy_worker_a_start_that_failed_is_tried_again_after_longer_and_longer_pauses",
+        ),
     ),
     Mutant(
         clause=6,

@@ -75,7 +75,6 @@ class StartFailures:
         """Note that a worker has reported that it cannot start: no other could."""
         worker.killed_for = worker.killed_for or next(iter(worker.tasks.values()), None)
         self._group.give_back(worker)
-        self.failures = TRIES
         if not self._wait_for_others():
             self.fail_waiting(error)
 
