@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import dis
+import enum
 import functools
 import gc
 import logging
 import math
 import operator
+import sys
 import threading
+import types
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +24,7 @@ import pytest
 from tests.unit.wire_child import Child
 from unified_exec import errors
 from unified_exec._wire.pickling import functions
+from unified_exec._wire.pickling.code_facts import facts_of
 from unified_exec._wire.pickling.function_table import FunctionTable, decode_call
 from unified_exec._wire.pickling.functions import encode_call, entry_for, stats_for
 
@@ -419,3 +425,54 @@ def test_a_module_registered_with_cloudpickle_goes_by_value(child: Child) -> Non
     finally:
         cloudpickle.unregister_pickle_by_value(module)
         functions._entries.clear()
+
+
+# -- what it costs
+
+
+def test_a_function_with_ten_globals_is_looked_at_in_few_calls() -> None:
+    """The globals that a program has most are looked at without a Python call for each."""
+    text = "import math, operator\nA, B, C, D, E = 1, 'two', 3.5, (4, 'four'), b'five'\n"
+    text += "".join(f"def h{n}(x=1): return x + A\n" for n in range(3))
+    text += "def f(): return A, B, C, D, E, math, operator, h0, h1, h2\n"
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(text, names)
+    encode_call(names["f"], ())
+    calls = 0
+
+    def count(frame: types.FrameType, event: str, arg: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        encode_call(names["f"], ())
+    finally:
+        sys.setprofile(None)
+    assert calls <= 5
+
+
+def test_facts_about_code_are_those_that_dis_tells() -> None:
+    many = "".join(f" global g{n}\n g{n} = h{n}\n" for n in range(300))  # arguments of two bytes
+    names: dict[str, Any] = {}
+    exec(f"def f():\n{many}", names)
+    queue: list[types.CodeType] = [names["f"].__code__]
+    for module in (argparse, asyncio.tasks, enum, functools):
+        with open(str(module.__file__)) as file:
+            queue.append(compile(file.read(), "module", "exec"))
+    reads = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "STORE_GLOBAL", "DELETE_GLOBAL"}
+    while queue:
+        code = queue.pop()
+        inner = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+        steps = list(dis.get_instructions(code))
+        found = dict.fromkeys(step.argval for step in steps if step.opname in reads)
+        cells = any(
+            step.opname in ("STORE_DEREF", "DELETE_DEREF") and step.argval in code.co_freevars for step in steps
+        )
+        facts = facts_of(code)
+        assert facts.names[: len(found)] == tuple(found)
+        assert facts.cell_writes or not cells
+        if not inner:
+            assert (facts.names, facts.cell_writes) == (tuple(found), cells)
+            assert facts.writes == (cells or any(step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL") for step in steps))
+        queue += inner

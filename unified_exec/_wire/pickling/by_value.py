@@ -16,6 +16,7 @@ import cloudpickle
 
 from . import context_vars, descriptors, enums, homes, identity, kinds, lazy_annotations, module_names
 from .c_pickle import reduce_view
+from .closure_state import contents_of
 from .code_facts import facts_of
 from .kinds import CachedFunction
 from .sent_home import (
@@ -47,9 +48,10 @@ def dumps_node(value: object, number: Callable[[BaseException], int | None]) -> 
         return file.getvalue()
 
 
-def stands_in_module(obj: object) -> bool:
-    """Tell whether this goes by value under a name of its module."""
-    return isinstance(obj, DEFINITIONS) and place_of(obj) is not None
+def stands_in_module(obj: object, *, outermost: bool = False) -> bool:
+    """Tell whether this goes by value under a name of its module; if `outermost`, not as an attribute of a class."""
+    place = place_of(obj) if isinstance(obj, DEFINITIONS) else None
+    return place is not None and not (outermost and "." in place[1])
 
 
 class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -106,6 +108,13 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             if token is not None:
                 return identity.parents_own, (token,)
         reduced: typing.Any = None
+        place = None if self.upward else self._place_of(obj)
+        if place is not None:
+            root = place[1].partition(".")[0]
+            if not self.is_inside(obj, place[0], root):
+                return kinds.reduce_parametrized(obj) or self._by_name(obj, *place, root)
+            if not self.is_root(obj):
+                place = None
         if isinstance(obj, CachedFunction):
             if importable(obj):
                 return NotImplemented
@@ -116,21 +125,16 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         generic = kinds.reduce_parametrized(obj)
         if generic is not None:
             return generic
-        place = None if self.upward else self._place_of(obj)
-        if place is not None:
-            home, path = place
-            root = path.partition(".")[0]
-            if not self.is_inside(obj, home, root):
-                return self._by_name(obj, home, path, root)
-            if not self.is_root(obj):
-                place = None
         if reduced is None:
             return self._cached_function(obj, place)
         return self._with_token(obj, reduced, place)
 
     def _reduced(self, obj: typing.Any) -> typing.Any:
-        if sys.version_info >= (3, 14) and isinstance(obj, types.FunctionType) and not importable(obj):
-            obj = lazy_annotations.with_annotations(obj)
+        if isinstance(obj, types.FunctionType) and not importable(obj):
+            if sys.version_info >= (3, 14):
+                obj = lazy_annotations.with_annotations(obj)
+            if home_of_function(obj) is not None:
+                return _reduce_function_of_home(obj)
         reduced = super().reducer_override(obj)
         if reduced is NotImplemented and obj.__module__ != "builtins" and not importable(obj):
             if isinstance(obj, types.FunctionType):
@@ -241,6 +245,35 @@ class _NodePickler(ByValuePickler):
 
     def persistent_id(self, obj: typing.Any) -> int | None:
         return self._number(obj) if issubclass(type(obj), BaseException) else None
+
+
+def _reduce_function_of_home(function: types.FunctionType) -> _Reduced:
+    """Reduce as cloudpickle does, without looking for the globals in the code, which travel as entries."""
+    known = function.__globals__
+    cells, contents = function.__closure__, contents_of(function)
+    modules = [
+        known[name] for name in facts_of(function.__code__).names if isinstance(known.get(name), types.ModuleType)
+    ]
+    slots = {
+        "__name__": "".join(function.__name__),  # as there: an interned string would make other bytes
+        "__qualname__": "".join(function.__qualname__),
+        "__annotations__": function.__annotations__,
+        "__kwdefaults__": function.__kwdefaults__,
+        "__defaults__": function.__defaults__,
+        "__module__": function.__module__,
+        "__doc__": function.__doc__,
+        "__closure__": cells,
+        "_cloudpickle_submodules": cloudpickle.cloudpickle._find_imported_submodules(
+            function.__code__, [*modules, *contents]
+        )
+        if modules or contents
+        else [],
+        "__globals__": {},
+    }
+    state = {"".join(name): value for name, value in vars(function).items()}
+    empty = None if cells is None else tuple([types.CellType() for _ in cells])
+    args: _Reduced = (function.__code__, {}, None, None, empty)
+    return None, args, (state, slots), None, None, cloudpickle.cloudpickle._function_setstate
 
 
 def _complete_globals(function: types.FunctionType, sent: dict[str, object]) -> None:

@@ -17,7 +17,17 @@ from .kinds import SET_BY_LRU_CACHE, CachedFunction
 from .sent_home import home_of_function, importable, place_of
 from .shared_refs import Unchanging
 
-__all__ = ["CaptureSnapshot", "Mutable", "identity_of", "is_atom", "is_by_name", "same_items", "snapshots_of"]
+__all__ = [
+    "CaptureSnapshot",
+    "Mutable",
+    "contents_of",
+    "identity_of",
+    "is_atom",
+    "is_by_name",
+    "plain_watch",
+    "same_items",
+    "snapshots_of",
+]
 
 _MISSING = object()
 _GIVEN = SET_BY_LRU_CACHE - {"__wrapped__"}
@@ -74,7 +84,7 @@ class CaptureSnapshot:
             raise Mutable
         if home is None:  # otherwise they are watched where they live
             self._globals = _noted(facts.names, fn.__globals__, queue)
-        self._cells = _noted(range(len(fn.__closure__ or ())), _contents(fn), queue)
+        self._cells = _noted(range(len(fn.__closure__ or ())), contents_of(fn), queue)
         self._defaults = fn.__defaults__
         _noted(range(len(fn.__defaults__ or ())), fn.__defaults__ or (), queue)
         self._kwdefaults = _noted(fn.__kwdefaults__ or (), fn.__kwdefaults__ or {}, queue)
@@ -103,7 +113,7 @@ class CaptureSnapshot:
         return (
             same_items(self._globals, fn.__globals__)
             and (not self._kwdefaults or same_items(self._kwdefaults, fn.__kwdefaults__))
-            and (not self._cells or _same_contents(self._cells, _contents(fn)))
+            and (not self._cells or _same_contents(self._cells, contents_of(fn)))
         )
 
 
@@ -121,6 +131,15 @@ def snapshots_of(fn: Callable[..., object]) -> tuple[CaptureSnapshot, ...] | Non
     except Mutable:
         return None
     return tuple(snapshots)
+
+
+def plain_watch(
+    fn: types.FunctionType,
+) -> tuple[weak[types.FunctionType], types.CodeType, tuple[Any, ...] | None] | None:
+    """Return a reference to `fn`, its code and its defaults, if nothing else of it can change and they are atoms."""
+    if fn.__closure__ or fn.__kwdefaults__ or vars(fn) or not is_atom(fn.__defaults__) or home_of_function(fn) is None:
+        return None
+    return weak(fn), fn.__code__, fn.__defaults__
 
 
 def _noted(keys: Iterable[Any], container: Any, queue: list[Any]) -> tuple[tuple[Any, object, bool], ...]:
@@ -179,7 +198,8 @@ def is_atom(value: object) -> bool:
     return kind in _ATOMS
 
 
-def _contents(fn: types.FunctionType) -> list[object]:
+def contents_of(fn: types.FunctionType) -> list[object]:
+    """Return the values of its captured variables, with a mark in place of those that have none."""
     contents = []
     for cell in fn.__closure__ or ():
         try:

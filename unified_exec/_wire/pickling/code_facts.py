@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import dis
 import re
 import types
 from collections.abc import Iterator
+from opcode import EXTENDED_ARG, opmap
 from typing import NamedTuple
 from weakref import ref as weak
 
 __all__ = ["CodeFacts", "facts_of", "words_in"]
 
-_READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
-_WRITES = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
-_CELL_WRITES = frozenset({"STORE_DEREF", "DELETE_DEREF"})
+
+def _codes(*names: str) -> frozenset[int]:
+    return frozenset(opmap[name] for name in names if name in opmap)
+
+
+_READS = _codes("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+_WRITES = _codes("STORE_GLOBAL", "DELETE_GLOBAL")
+_CELL_WRITES = _codes("STORE_DEREF", "DELETE_DEREF")
+_EVERY = _READS | _WRITES | _CELL_WRITES
+_LOAD_GLOBAL = opmap["LOAD_GLOBAL"]  # its lowest bit says something else
 _LOOK_UP = frozenset({"globals", "eval", "exec", "vars", "getattr", "__import__"})
 _FUTURE_ANNOTATIONS = 0x1000000  # the flag of a file with ``from __future__ import annotations``
 _WORD = re.compile(r"[^\W\d]\w*")
@@ -56,14 +63,21 @@ def facts_of(code: types.CodeType) -> CodeFacts:
 
 def _walk(code: types.CodeType, names: dict[str, None], captured: frozenset[str]) -> tuple[bool, bool]:
     globals_written = cells_written = False
-    for step in dis.get_instructions(code):
-        if step.opname in _READS:
-            names[step.argval] = None
-        elif step.opname in _WRITES:
-            names[step.argval] = None
-            globals_written = True
-        elif step.opname in _CELL_WRITES and step.argval in captured:
-            cells_written = True
+    steps = code.co_code
+    if not _EVERY.isdisjoint(steps[::2]):
+        # Not by `dis.get_instructions`, which takes most of the time of a first call.
+        argument = 0
+        for step, low in zip(steps[::2], steps[1::2], strict=True):
+            argument = argument << 8 | low
+            if step == EXTENDED_ARG:
+                continue
+            if step in _EVERY:
+                if step in _CELL_WRITES:
+                    cells_written = cells_written or code._varname_from_oparg(argument) in captured  # type: ignore[attr-defined]
+                else:
+                    names[code.co_names[argument >> 1 if step == _LOAD_GLOBAL else argument]] = None
+                    globals_written = globals_written or step in _WRITES
+            argument = 0
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             inner = _walk(constant, names, captured & frozenset(constant.co_freevars))

@@ -18,7 +18,7 @@ from weakref import ref as weak
 
 from .by_value import DEFINITIONS
 from .class_state import Mutable, snapshots_inside
-from .closure_state import is_atom, is_by_name
+from .closure_state import identity_of, is_atom, is_by_name, plain_watch
 from .digests import digest
 from .entry_pickler import EntryPickler, SharingPickler
 from .kinds import CachedFunction
@@ -33,6 +33,7 @@ __all__ = ["current_entry", "lock"]
 LARGE = 256 * 1024
 """A mutable global whose pickle has more bytes than this slows down each call: that is logged once."""
 _log = logging.getLogger("unified_exec")
+_OFTEN = frozenset({type, types.FunctionType, types.ModuleType, int, str, type(None)})
 _NEVER_SHARED = (type, types.FunctionType, types.ModuleType, CachedFunction, enum.Enum, logging.Logger)
 
 lock = threading.RLock()
@@ -85,6 +86,7 @@ def _make_entry(home: SentHome, globals_: dict[str, Any], name: str, value: Any)
             else:
                 _pickle_into(entry, value, home)
         entry.same = _same(home, name, value)
+        _note_watch(entry, value)
     except (MemoryError, RecursionError):
         raise
     except Exception as error:
@@ -130,7 +132,13 @@ def _shareable(globals_: dict[str, Any], name: str) -> dict[int, str]:
     """Return the first name of each other global whose value this one may hold, by the id of that value."""
     found: dict[int, str] = {}
     for other, value in list(globals_.items()):
-        if other == name or other[:2] == "__" or isinstance(value, _NEVER_SHARED) or is_atom(value):
+        if (
+            type(value) in _OFTEN
+            or other == name
+            or other[:2] == "__"
+            or isinstance(value, _NEVER_SHARED)
+            or is_atom(value)
+        ):
             continue
         if not is_by_name(value):
             found.setdefault(id(value), other)
@@ -170,6 +178,19 @@ def _same(home: SentHome, name: str, value: Any) -> Callable[[Any], bool]:
     if isinstance(value, (types.ModuleType, ContextVar)) or is_by_name(value):
         return _same_object(value)
     return _same_digest(home, name, value)
+
+
+def _note_watch(entry: Entry, value: Any) -> None:
+    """Note how to tell without a call to `Entry.same` that nothing has changed, if there is a way."""
+    if is_atom(value):
+        entry.value = value
+    elif isinstance(value, DEFINITIONS) and not importable(value):
+        if type(value) is types.FunctionType and (plain := plain_watch(value)) is not None:
+            entry.value, entry.code, entry.defaults = plain
+    elif isinstance(value, (types.ModuleType, ContextVar)) or is_by_name(value):
+        reference, entry.is_reference = identity_of(value)
+        if entry.is_reference:
+            entry.value = reference
 
 
 def _same_atom(value: Any) -> Callable[[Any], bool]:

@@ -229,9 +229,13 @@ def _new_entry(fn: Callable[..., object]) -> FunctionEntry:
             return _cached(fn, payload, snapshots=())
     from . import by_value, closure_state, globals_sent, pickle_errors
 
-    snapshots: tuple[Any, ...] | None = closure_state.snapshots_of(fn) if _may_be_cached(fn) else None
-    if snapshots is None and by_value.stands_in_module(fn):
+    snapshots: tuple[Any, ...] | None = None
+    if by_value.stands_in_module(fn, outermost=True):
         snapshots = ()  # the entry of its name is watched
+    elif _may_be_cached(fn):
+        snapshots = closure_state.snapshots_of(fn)
+    if snapshots is None and by_value.stands_in_module(fn):
+        snapshots = ()
     if snapshots is None:
         return FunctionEntry(fn, b"", None, volatile=True)
     met = pickled_here()

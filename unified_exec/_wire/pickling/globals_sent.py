@@ -22,13 +22,30 @@ __all__ = ["HomeSnapshot", "Needs", "Sent", "encode", "encode_alone", "message",
 
 
 class HomeSnapshot:
-    """All that one function needs of one home; part of what tells whether its cached pickle is still true."""
+    """All that one function needs of one home; part of what tells whether its cached pickle is still true.
 
-    __slots__ = ("_entries", "_home", "_missing", "definitions")
+    It is looked at before each call, so it sorts the entries by how they are looked at, and most need no Python call.
+    """
+
+    __slots__ = ("_by_call", "_functions", "_home", "_missing", "_references", "_values", "definitions")
 
     def __init__(self, home: SentHome, needed: Iterable[Entry], missing: Iterable[str]) -> None:
         self._home = home
-        self._entries = tuple((entry.name, entry.same) for entry in needed)  # pairs, so that a look is one loop
+        values: list[tuple[str, Any, Callable[[Any], bool]]] = []
+        references: list[tuple[str, Any]] = []
+        functions: list[tuple[str, Any, types.CodeType, tuple[object, ...] | None]] = []
+        by_call: list[tuple[str, Callable[[Any], bool]]] = []
+        for entry in needed:
+            if entry.code is not None:
+                functions.append((entry.name, entry.value, entry.code, entry.defaults))
+            elif entry.is_reference:
+                references.append((entry.name, entry.value))
+            elif entry.value is not MISSING:
+                values.append((entry.name, entry.value, entry.same))
+            else:
+                by_call.append((entry.name, entry.same))
+        self._values, self._references = tuple(values), tuple(references)
+        self._functions, self._by_call = tuple(functions), tuple(by_call)
         self._missing = tuple(missing)
         self.definitions: tuple[Entry, ...] | None = None
 
@@ -41,12 +58,29 @@ class HomeSnapshot:
         globals_ = self._home.globals()
         if globals_ is None:
             return False
-        if self.definitions is not None and definitions_of(self._home, globals_) is not self.definitions:
-            return False
         get = globals_.get
-        for name, same in self._entries:
+        for name, value, same in self._values:
+            if (now := get(name, MISSING)) is not value and not same(now):
+                return False
+        for name, reference in self._references:
+            if (now := get(name)) is None or reference() is not now:
+                return False
+        for name, reference, code, defaults in self._functions:
+            now = get(name)
+            if (
+                now is None
+                or reference() is not now
+                or now.__code__ is not code
+                or now.__defaults__ is not defaults
+                or now.__kwdefaults__
+                or now.__dict__
+            ):
+                return False
+        for name, same in self._by_call:
             if not same(get(name, MISSING)):
                 return False
+        if self.definitions is not None and definitions_of(self._home, globals_) is not self.definitions:
+            return False
         return not self._missing or all(name not in globals_ for name in self._missing)
 
 

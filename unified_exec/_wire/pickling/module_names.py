@@ -29,12 +29,14 @@ def goes_by_value(name: object) -> bool:
     """Tell whether what the module of this name defines travels by value."""
     if name in MAINS:
         return not main_is_imported
-    scan()
+    if len(sys.modules) != _scanned:
+        scan()
     if name in by_value:
         return True
-    if type(name) is not str:
+    registered = _registered()
+    if not registered or type(name) is not str:
         return False
-    return any(name == known or name.startswith(known + ".") for known in _registered())
+    return any(name == known or name.startswith(known + ".") for known in registered)
 
 
 def in_pickle(data: bytes, without_main: bool = False) -> bool:

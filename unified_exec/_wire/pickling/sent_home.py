@@ -60,6 +60,11 @@ class Entry:
         name: the global.
         id: its number.
         same: tells whether a value is still this one.
+        value: for `HomeSnapshot`, which asks without a call: the immutable value, a weak reference to an object that
+            identity tells, or `MISSING` if there is neither.
+        is_reference: `value` is a weak reference.
+        code: of a function of which only code and defaults can change; then `value` is a weak reference to it.
+        defaults: of that function.
         data: its pickle; ``None`` if it is deleted or cannot travel.
         why: why it cannot travel.
         group: the globals that share its pickle, because they hold the same objects.
@@ -69,13 +74,33 @@ class Entry:
         shared: the objects in its pickle that travel by descriptors.
     """
 
-    __slots__ = ("data", "group", "home", "id", "looked_up", "name", "needs", "same", "shared", "why", "wire_needs")
+    __slots__ = (
+        "code",
+        "data",
+        "defaults",
+        "group",
+        "home",
+        "id",
+        "is_reference",
+        "looked_up",
+        "name",
+        "needs",
+        "same",
+        "shared",
+        "value",
+        "why",
+        "wire_needs",
+    )
 
     def __init__(self, home: SentHome, name: str, id: int, same: Callable[[Any], bool]) -> None:
         self.home = home.facts
         self.name = name
         self.id = id
         self.same = same
+        self.value: Any = MISSING
+        self.is_reference = False
+        self.code: types.CodeType | None = None
+        self.defaults: tuple[object, ...] | None = None
         self.data: bytes | None = None
         self.why = ""
         self.group: tuple[str, ...] = ()
