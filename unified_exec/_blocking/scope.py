@@ -219,5 +219,10 @@ class SyncTaskScope:
         """Cancel everything in the scope. Code of the block itself goes on until it waits for a cancelled task."""
         self._open().call(lambda: self._scope.cancel(reason))
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        shown: dict[str, str] = getattr(self._scope, "_repr_mimebundle_")()  # noqa: B009
+        shown["text/plain"] = repr(self)
+        return shown
+
     def __repr__(self) -> str:
         return f"<Sync{repr(self._scope)[1:]}"

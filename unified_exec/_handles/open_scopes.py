@@ -33,7 +33,10 @@ class OpenScope:
         adapter: the event loop.
         is_open: tasks may be spawned.
         context: that of the code which has entered the block.
+        tally: how its tasks have ended so far.
     """
+
+    tally: Tally
 
     def __init__(self, adapter: LoopAdapter, name: str | None, policy: object, timeout: float | None) -> None:
         opener = current.get()
@@ -53,8 +56,9 @@ class OpenScope:
             fields = (self.number, name or "", self.policy, self.opener, self.thread, adapter.kind, timeout)
             events.emit(events.SCOPE_OPENED, *fields)
 
-    def emit_closed(self, error: BaseException | None, tally: Tally) -> None:
+    def emit_closed(self, error: BaseException | None) -> None:
         """Tell that its block has been left, with `error` if it raised one."""
+        tally = self.tally
         outcome = "" if error is None else type(error).__name__
         events.emit(events.SCOPE_CLOSED, self.number, outcome, tally.values, tally.errors, tally.cancelled)
 

@@ -60,6 +60,11 @@ class ScopeBlock(LazyTaskGroup):
             self._cancelled_early.append(reason)
             self.cancel_scope.cancel(reason)
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        from unified_exec.observe.notebook import Bundle
+
+        return Bundle(repr(self), self._engine)
+
     def __repr__(self) -> str:
         name, engine = f" {self.name!r}" if self.name else "", self._engine
         state = "open" if engine is not None and engine.is_open else "closed"

@@ -74,10 +74,10 @@ class ScopeEngine(OpenScope):
         task = current.get()
         self.priority = priority if priority is not None else 0 if task is None else task.priority
         self._processes, self._threads = processes, threads
-        self._group = group
-        self._around = group.cancel_scope
+        self._group, self._around = group, group.cancel_scope
         self._enclosing = enclosing_deadline()
         self._outcomes = PolicyState(policy)
+        self.tally = self._outcomes.tally
         self.ending = Ending(name, timeout, self._around, self._outcomes)
         self._remote = RemoteTasks(adapter, group, self.ending.reason)
         self._local: set[TaskHandle[Any]] = set()
@@ -337,7 +337,7 @@ class ScopeEngine(OpenScope):
             raise_as_it_is(final)
         finally:
             if events.rows is not None:
-                self.emit_closed(final or raised, self._outcomes.tally)
+                self.emit_closed(final or raised)
             # No cycle from an error over its traceback to this frame and back.
             del raised, final, wrong, exc, tb, kind
             for part in tuple(self._parts):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .live.dump import look as look
     from .metrics import prometheus as prometheus
     from .metrics import prometheus_collector as prometheus_collector
+    from .notebook import show as show
+    from .notebook import tree as tree
     from .output.record import report as report
     from .output.record import trace as trace
     from .recording.schema import Event as Event
@@ -35,6 +37,8 @@ _homes = {
     "Event": ".recording.schema",
     "watch": ".recording.watch",
     "instrument": ".telemetry.instrument",
+    "show": ".notebook",
+    "tree": ".notebook",
 }
 
 __all__ = [*_homes]  # pyright: ignore[reportUnsupportedDunderAll]

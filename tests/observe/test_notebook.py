@@ -1,0 +1,123 @@
+"""What a notebook shows: the tree and the progress of scopes, in a real kernel."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.observe import workloads
+from tests.observe.patience import until_async
+from unified_exec import Collect, SyncTaskScope, TaskScope, observe
+from unified_exec.observe import notebook
+
+pytestmark = [pytest.mark.anyio, pytest.mark.one_loop]
+
+CELLS = [
+    """
+import anyio
+from unified_exec import TaskScope, observe
+
+def double(x):
+    return 2 * x
+""",
+    """
+async with TaskScope(name="<b>shop") as scope:
+    observe.show(scope)
+    sleeper = scope.spawn(anyio.sleep, 100, name="<img src=x>")
+    values = await scope.gather(*[scope.spawn(double, n, on="thread") for n in range(3)])
+    display(observe.tree())
+    sleeper.cancel()
+values
+""",
+    "scope",
+]
+
+EXECUTE = """
+import json, sys
+import nbclient, nbformat
+cells = [nbformat.v4.new_code_cell(cell) for cell in json.load(sys.stdin)]
+book = nbformat.v4.new_notebook(cells=cells)
+nbclient.NotebookClient(book, timeout=100, kernel_name="python3").execute()
+print(json.dumps([cell["outputs"] for cell in book["cells"]]))
+"""
+
+
+def test_a_kernel_shows_scopes_their_progress_and_the_tree() -> None:
+    for module in ("nbclient", "ipykernel"):
+        pytest.importorskip(module, reason=f"{module} is not installed")
+    # In a process of its own: nbclient leaves an event loop open.
+    done = subprocess.run(
+        [sys.executable, "-c", EXECUTE], input=json.dumps(CELLS), capture_output=True, text=True, timeout=110
+    )
+    assert done.returncode == 0, done.stderr
+    _, running, closed = json.loads(done.stdout)
+    shown, tree, values = running
+    assert values["data"]["text/plain"] == "[0, 2, 4]"
+    assert "&lt;b&gt;shop" in shown["data"]["text/html"]
+    assert "&lt;img src=x&gt;" in tree["data"]["text/html"]
+    assert "a sleep of 100 s" in tree["data"]["text/html"]
+    assert "#1 <img src=x> (loop)" in tree["data"]["text/plain"]
+    assert "<img" not in str([output["data"]["text/html"] for output in (shown, tree)])
+    [scope] = closed
+    assert "3 returned, 1 cancelled" in scope["data"]["text/html"]
+    assert scope["data"]["text/plain"] == "<TaskScope '<b>shop' closed, 0 tasks running>"
+
+
+async def test_the_tree_of_a_scope_shows_its_progress_and_what_is_nested() -> None:
+    async def opens(opened: anyio.Event) -> None:
+        async with TaskScope(name="inner") as inner:
+            inner.spawn(anyio.sleep_forever, name="deep")
+            opened.set()
+
+    async with TaskScope(name="outer", policy=Collect()) as scope:
+        await scope.spawn(workloads.value, on="thread")
+        await scope.spawn(workloads.fails, on="thread").wait()
+        opened = anyio.Event()
+        task = scope.spawn(opens, opened)
+        await opened.wait()
+        html = scope._repr_mimebundle_()["text/html"]
+        assert "1 open, 1 returned, 1 failed" in html
+        assert html.index("outer") < html.index("inner") < html.index("deep")
+        task.cancel()
+    assert "1 returned, 1 failed, 1 cancelled" in scope._repr_mimebundle_()["text/html"]
+
+
+async def test_every_scope_is_in_the_tree_once() -> None:
+    async with TaskScope(name="first"), TaskScope(name="second"):
+        made = observe.tree()
+        html = made._repr_html_()
+        assert (html.count("scope first"), html.count("scope second")) == (1, 1)
+        assert "scope 1" in repr(made) or "first" in repr(made)
+
+
+def test_a_scope_without_async_shows_the_same() -> None:
+    scope = SyncTaskScope(name="sync")
+    assert list(scope._repr_mimebundle_()) == ["text/plain"]
+    with scope:
+        assert scope.spawn(workloads.value, 3, on="thread").result() == 3
+        assert "1 returned" in scope._repr_mimebundle_()["text/html"]
+
+
+async def test_show_updates_until_the_scope_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    display = pytest.importorskip("IPython.display", reason="IPython is not installed")
+    shown: list[Any] = []
+
+    class Handle:
+        def update(self, view: Any) -> None:
+            shown.append(view._repr_mimebundle_()["text/html"])
+
+    monkeypatch.setattr(display, "display", lambda view, display_id: Handle())
+    monkeypatch.setattr(notebook, "UPDATE_SECONDS", 0.01)
+    with pytest.raises(RuntimeError, match="not open"):
+        observe.show(TaskScope())
+    async with TaskScope(name="shop") as scope:
+        observe.show(scope)
+        await scope.spawn(workloads.value)
+        await until_async(lambda: any("1 returned" in each for each in shown))
+    await until_async(lambda: re.search("closed.*1 returned", shown[-1]))
