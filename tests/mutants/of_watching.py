@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
+DASHBOARD = "observe/test_dashboard.py"
 TREE = "observe/test_tree.py"
 EVENTS = "observe/test_events.py"
 
@@ -58,9 +59,36 @@ WATCHING = (
         place="scope",
         breaks="a viewer that stops reading is let go",
         file="observe/live/talk.py",
-        old="            if viewer.outgoing and now - viewer.moved_at > STUCK_SECONDS:",
+        old="            if time.monotonic() - viewer.moved_at > STUCK_SECONDS:",
         new="            if False:",
         tests=(f"{TREE}::test_a_viewer_that_stops_reading_is_let_go_and_delays_no_task",),
+    ),
+    Mutant(
+        clause=11,
+        place="scope",
+        breaks="nothing is cancelled by a viewer of a program that has not allowed it",
+        file="observe/live/control.py",
+        old="    if not _allowed:",
+        new="    if False:",
+        tests=(f"{DASHBOARD}::test_a_program_is_controlled_only_if_it_has_said_so",),
+    ),
+    Mutant(
+        clause=11,
+        place="scope",
+        breaks="a name that leads to 127.0.0.1 is no way into the dashboard",
+        file="observe/viewer/server.py",
+        old='        if request.headers.get("Host") not in hosts:',
+        new="        if False:",
+        tests=(f"{DASHBOARD}::test_a_page_of_another_site_is_refused_even_with_the_key",),
+    ),
+    Mutant(
+        clause=11,
+        place="scope",
+        breaks="the dashboard tells nothing without its key",
+        file="observe/viewer/server.py",
+        old='        if request.path != "/" and not hmac.compare_digest',
+        new='        if request.path == "" and not hmac.compare_digest',
+        tests=(f"{DASHBOARD}::test_nothing_is_told_without_the_key",),
     ),
     Mutant(
         clause=11,

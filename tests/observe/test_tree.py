@@ -343,8 +343,8 @@ async def test_garbage_ends_that_connection_only(opened: None, garbage: bytes) -
 
 async def test_an_unknown_request_is_refused_and_nothing_is_executed(opened: None) -> None:
     with Connection(door()) as connection:
-        connection.send(type="cancel", task=1)
-        with pytest.raises(CannotLook, match="there is no request 'cancel'"):
+        connection.send(type="eval", task=1)
+        with pytest.raises(CannotLook, match="there is no request 'eval'"):
             connection.receive()
         assert connection.tree("none")["pid"] == os.getpid()
 

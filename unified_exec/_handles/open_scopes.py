@@ -62,6 +62,10 @@ class OpenScope:
         outcome = "" if error is None else type(error).__name__
         events.emit(events.SCOPE_CLOSED, self.number, outcome, tally.values, tally.errors, tally.cancelled)
 
+    def cancel(self, reason: str | None) -> None:
+        """Cancel everything in the scope. Called in the thread of its loop."""
+        raise NotImplementedError
+
     def lanes(self) -> Iterable[tuple[TaskHandle[Any], object]]:
         """The tasks that have not ended, each with the lane it was submitted to; ``None`` for coroutines."""
         raise NotImplementedError

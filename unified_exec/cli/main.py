@@ -65,6 +65,13 @@ SUBCOMMANDS = {
         options.needs_nothing,
         "unified_exec.cli.live.run_tree",
     ),
+    "dashboard": Subcommand(
+        "show a running program in a browser, live",
+        options.DASHBOARD,
+        options.add_dashboard_options,
+        options.dashboard_needs,
+        "unified_exec.cli.live.run_dashboard",
+    ),
     "trace": Subcommand(
         "record a running program for a while, for the Perfetto trace viewer",
         options.TRACE,

@@ -26,6 +26,11 @@ TRACE = """Records what a running program does, for a while, and writes it in th
 worker, thread and event loop, the scopes, waits, worker starts, memory and queues. Open the file at
 https://ui.perfetto.dev. Ctrl-C ends the recording early."""
 
+TOP = """Shows a running program in the terminal, live: its scopes and tasks and why each waits, the queues and workers
+with their memory, tasks a second, and the functions that took longest. Nothing is executed in the program."""
+DASHBOARD = """Shows a running program in a browser, live. This command serves the page on 127.0.0.1, to those who have
+the key in the address that it prints; the program itself opens no port. It needs no network."""
+
 
 def needs_nothing(arguments: argparse.Namespace) -> list[str]:
     """Name the packages that a run needs besides those that unified_exec always has."""
@@ -47,6 +52,29 @@ def add_tree_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--watch", type=float, nargs="?", const=1.0, metavar="S", help="again every S seconds (1 by default)"
     )
+
+
+def add_top_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `unified_exec top`."""
+    parser.add_argument("pid", type=int, metavar="PID", help="the process, see `unified-exec ps`")
+    parser.add_argument("--json", action="store_true", help="watch for a second, print what was seen as JSON, and end")
+
+
+def top_needs(arguments: argparse.Namespace) -> list[str]:
+    """Name the packages that a run needs besides those that unified_exec always has."""
+    return [] if arguments.json else ["textual"]
+
+
+def add_dashboard_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `unified_exec dashboard`."""
+    parser.add_argument("pid", type=int, metavar="PID", help="the process, see `unified-exec ps`")
+    parser.add_argument("--port", type=port, default=0, metavar="N", help="the port on 127.0.0.1 (default: a free one)")
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+
+
+def dashboard_needs(arguments: argparse.Namespace) -> list[str]:
+    """Name the packages that a run needs besides those that unified_exec always has."""
+    return ["aiohttp"]
 
 
 def add_trace_options(parser: argparse.ArgumentParser) -> None:
@@ -156,6 +184,13 @@ def count(text: str) -> int:
     """Read a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """Read the number of a port, 0 for a free one."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a port")
     return int(text)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .live.control import allow_control as allow_control
     from .live.dump import dump as dump
     from .live.dump import dump_on as dump_on
     from .live.dump import look as look
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .telemetry.instrument import instrument as instrument
 
 _homes = {
+    "allow_control": ".live.control",
     "dump": ".live.dump",
     "dump_on": ".live.dump",
     "look": ".live.dump",

@@ -73,9 +73,7 @@ class Door:
         self.wake()
         self._stopped.acquire()
         self._stopped.release()
-        thread, until = self._thread, time.monotonic() + GONE_SECONDS
-        while os.path.exists(f"/proc/self/task/{thread}") and time.monotonic() < until:
-            time.sleep(0.0002)
+        wait_for_end_of(self._thread or 0)
 
     @property
     def stopping(self) -> bool:
@@ -93,6 +91,13 @@ class Door:
         for fd in (self.listener, self.inode, self.wake_read, self.wake_write):
             if fd >= 0:
                 os.close(fd)
+
+
+def wait_for_end_of(thread: int) -> None:
+    """Wait until the system has forgotten a thread, by its native id, that is about to end; 0 is none."""
+    until = time.monotonic() + GONE_SECONDS
+    while thread and os.path.exists(f"/proc/self/task/{thread}") and time.monotonic() < until:
+        time.sleep(0.0002)
 
 
 def _listen() -> tuple[int, int]:

@@ -70,6 +70,14 @@ class Look:
             "took": round(time.monotonic() - self._began, 4),
         }
 
+    def of(self, ids: frozenset[int]) -> dict[str, dict[str, Any]]:
+        """Look at some tasks only. Those that have ended are left out."""
+        for scope in open_scopes() if ids else ():
+            for handle, lane in list(scope.lanes()):
+                if handle.id in ids and handle.outcome is None:
+                    self._task(handle, lane, scope)
+        return {str(id): task for id, task in self._tasks.items()}
+
     # -- event loops
 
     def _loops(self, scopes: list[OpenScope]) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..recording.ring import Row, ring
+from . import control
+from .looker import LOOKS, Looker
 from .protocol import ANSWER_MAX, REQUEST_MAX, VERSION, BadMessage, pack, take
 
 if TYPE_CHECKING:
@@ -21,10 +23,7 @@ if TYPE_CHECKING:
 VIEWERS_MAX = 4
 STUCK_SECONDS = 2.0
 """A viewer that takes nothing for this long is let go."""
-BUDGET = 50
-"""After a look that took c seconds of processor time, the next begins not before this many times c."""
 CREDENTIALS = struct.Struct("3i")
-HZ_MAX = 10.0
 
 
 class Viewer:
@@ -80,7 +79,7 @@ class Reception:
         self._door = door
         self._listener = socket.socket(fileno=door.listener)
         self._viewers: dict[int, Viewer] = {}
-        self._next_look = 0.0
+        self._looker = Looker(door.wake)
 
     def run(self) -> None:
         try:
@@ -90,6 +89,7 @@ class Reception:
             for viewer in list(self._viewers.values()):
                 self._let_go(viewer)
             self._listener.detach()  # the door keeps it
+            self._looker.wait()
 
     def _turn(self) -> None:
         door, poll = self._door, select.poll()
@@ -105,10 +105,19 @@ class Reception:
                 os.read(fd, 4096)
             elif fd in self._viewers:
                 self._serve(self._viewers[fd], event)
-        now = time.monotonic()
         for viewer in list(self._viewers.values()):
-            if viewer.outgoing and now - viewer.moved_at > STUCK_SECONDS:
+            if viewer.outgoing:
+                self._flush(viewer)
+
+    def _flush(self, viewer: Viewer) -> None:
+        """Send what it takes, and let it go if it has taken nothing for long. A look may have taken long, too."""
+        try:
+            viewer.flush()
+        except BlockingIOError:
+            if time.monotonic() - viewer.moved_at > STUCK_SECONDS:
                 self._let_go(viewer)
+        except OSError:
+            self._let_go(viewer)
 
     def _accept(self) -> None:
         try:
@@ -129,8 +138,6 @@ class Reception:
 
     def _serve(self, viewer: Viewer, event: int) -> None:
         try:
-            if event & select.POLLOUT:
-                viewer.flush()
             if event & (select.POLLIN | select.POLLHUP | select.POLLERR):
                 data = viewer.sock.recv(REQUEST_MAX)
                 if not data:
@@ -146,10 +153,12 @@ class Reception:
 
     def _answer(self, viewer: Viewer, request: dict[str, Any]) -> None:
         kind = request.get("type")
-        if kind == "tree":
-            viewer.send({"type": "tree", "tree": self._look(request)})
+        if kind in LOOKS:
+            self._looker.ask(viewer, request)
         elif kind == "hello":
             viewer.send(hello())
+        elif kind == "cancel":
+            viewer.send(control.cancel(request))
         elif kind == "events":
             self._subscribe(viewer, request)
         elif kind == "stop":
@@ -157,18 +166,6 @@ class Reception:
             viewer.send({"type": "stopped", "dropped": viewer.dropped + ring.dropped})
         else:
             viewer.send({"type": "error", "what": f"there is no request {str(kind)[:50]!r}"})
-
-    def _look(self, request: dict[str, Any]) -> dict[str, Any]:
-        from .look import Look
-
-        wait = self._next_look - time.monotonic()
-        if wait > 0:
-            time.sleep(min(wait, 1.0))
-        began = time.thread_time()
-        stacks = request.get("stacks")
-        tree = Look(stacks=stacks if stacks in ("none", "mine", "all") else "mine").make()
-        self._next_look = time.monotonic() + BUDGET * (time.thread_time() - began)
-        return tree
 
     def _subscribe(self, viewer: Viewer, request: dict[str, Any]) -> None:
         self._unsubscribe(viewer)
@@ -206,6 +203,7 @@ def hello() -> dict[str, Any]:
         "argv": [str(each)[:200] for each in sys.argv[:20]],
         "monotonic": time.monotonic(),
         "time": time.time(),
+        "control": control.is_allowed(),
     }
 
 
