@@ -7,12 +7,11 @@ import time
 from _thread import allocate_lock, get_native_id, start_new_thread
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .door import wait_for_end_of
 
-if TYPE_CHECKING:
-    from .talk import Viewer
+Send = Callable[[dict[str, Any]], object]
 
 LOOKS = frozenset({"tree", "roster", "gauges", "tasks"})
 """The requests it answers."""
@@ -32,16 +31,16 @@ class Looker:
     def __init__(self, answered: Callable[[], object]) -> None:
         self._answered = answered
         self._lock = allocate_lock()  # guards the two below
-        self._requests: deque[tuple[Viewer, dict[str, Any]]] = deque()
+        self._requests: deque[tuple[Send, dict[str, Any]]] = deque()
         self._running = False
         self._thread = 0
         self._ended = allocate_lock()
         self._next = 0.0
 
-    def ask(self, viewer: Viewer, request: dict[str, Any]) -> None:
-        """Have a request answered."""
+    def ask(self, send: Send, request: dict[str, Any]) -> None:
+        """Have ``send(answer)`` called, in the thread, with the answer to a request."""
         with self._lock:
-            self._requests.append((viewer, request))
+            self._requests.append((send, request))
             if self._running:
                 return
             self._running = True
@@ -73,12 +72,12 @@ class Looker:
                 if not self._requests:
                     self._running = False
                     return
-                viewer, request = self._requests.popleft()
+                send, request = self._requests.popleft()
             try:
-                viewer.send(self._look(request))
+                send(self._look(request))
             except Exception as error:  # what it looks at moves
                 logging.getLogger("unified_exec").debug("a look failed", exc_info=True)
-                viewer.send({"type": "error", "what": f"the look failed: {error!r}"[:200]})
+                send({"type": "error", "what": f"the look failed: {error!r}"[:200]})
             self._answered()
 
     def _look(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -154,7 +154,7 @@ class Reception:
     def _answer(self, viewer: Viewer, request: dict[str, Any]) -> None:
         kind = request.get("type")
         if kind in LOOKS:
-            self._looker.ask(viewer, request)
+            self._looker.ask(viewer.send, request)
         elif kind == "hello":
             viewer.send(hello())
         elif kind == "cancel":
