@@ -103,3 +103,15 @@ def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     docstring = ast.get_docstring(function, clean=False) is not None
     described = (first.end_lineno or 0) - first.lineno + 1 if docstring else 0
     return (function.end_lineno or 0) - function.lineno + 1 - described
+
+
+def test_no_tuple_is_filled_by_a_generator() -> None:
+    """`tuple(generator)` fails with a SystemError if a thread that looks at all objects meets the half made tuple."""
+    wrong = [
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in FILES
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "tuple"
+        if node.args and isinstance(node.args[0], ast.GeneratorExp)
+    ]
+    assert not wrong, "write tuple([...]):\n" + "\n".join(wrong)

@@ -17,8 +17,8 @@ try:
 except ImportError:
     MISSING: tuple[str, ...] = ("fcntl",)
 else:
-    MISSING = tuple(name for name in ("posix_spawn", "killpg", "waitpid") if not hasattr(os, name))
-    MISSING += tuple(name for name in ("AF_UNIX", "CMSG_SPACE") if not hasattr(socket, name))
+    MISSING = tuple([name for name in ("posix_spawn", "killpg", "waitpid") if not hasattr(os, name)])
+    MISSING += tuple([name for name in ("AF_UNIX", "CMSG_SPACE") if not hasattr(socket, name)])
 
 _STATUS = "/proc/thread-self/status"
 _LIMITS = "/proc/thread-self/limits"

@@ -39,7 +39,7 @@ class Bound:
 
 def bound_among(task: int, fn: Callable[..., object], args: tuple[object, ...]) -> tuple[Bound, ...] | None:
     """Bind what is found in a call to its task: an argument, one of a `partial`, or the object of a bound method."""
-    found = tuple(one for one in _arguments(fn, args) if isinstance(one, Bound) and id(one) in live)
+    found = tuple([one for one in _arguments(fn, args) if isinstance(one, Bound) and id(one) in live])
     for one in found:
         one.tasks.add(task)
     return found or None

@@ -97,7 +97,7 @@ def cancellations() -> tuple[type[BaseException], ...]:
 def _machinery() -> tuple[str, ...]:
     """Folders of the event loop libraries that are loaded."""
     found = [module.__file__ for name in ("asyncio", "trio", "anyio") if (module := loaded(name)) is not None]
-    return tuple(os.path.dirname(path) + os.sep for path in found if path)
+    return tuple([os.path.dirname(path) + os.sep for path in found if path])
 
 
 def _canceller(frame: FrameType) -> Callable[[], object] | None:

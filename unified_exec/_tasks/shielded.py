@@ -10,8 +10,10 @@ from os.path import dirname, join
 from types import FrameType
 
 _SHIELDED = tuple(
-    join(dirname(dirname(__file__)), *folder, "")
-    for folder in (("_sync", "channels"), ("_sync", "locks"), ("_sync", "shared"), ("_worker", "logs"))
+    [
+        join(dirname(dirname(__file__)), *folder, "")
+        for folder in (("_sync", "channels"), ("_sync", "locks"), ("_sync", "shared"), ("_worker", "logs"))
+    ]
 )
 _MAY_RAISE = "__interruptible__"
 """A local variable of the functions that sleep: they hold nothing, and the raise is what ends their sleep."""

@@ -112,7 +112,7 @@ class Subscription:
         """Unsubscribe: the scope has ended."""
         watchdog = self._watchdog
         with _lock:
-            watchdog.subscriptions = tuple(kept for kept in watchdog.subscriptions if kept is not self)
+            watchdog.subscriptions = tuple([kept for kept in watchdog.subscriptions if kept is not self])
             last = not watchdog.subscriptions and _watchdogs.get(self._loop) is watchdog
             if last:
                 del _watchdogs[self._loop]

@@ -121,7 +121,7 @@ class Gate:
 
     def learn_function(self, function: RelayedFunction, needs: Iterable[int]) -> None:
         """Take in a function, which needs these globals."""
-        function.needs = tuple(self._globals[number] for number in needs)
+        function.needs = tuple([self._globals[number] for number in needs])
         self._functions[function.id] = function
 
     def learn_global(self, value: RelayedGlobal) -> None:

@@ -83,7 +83,7 @@ def _suspect(waiter: Any, ring: list[Node], beats: dict[int, int]) -> None:
         return
     are_true = all(beat >= first.get(pid, beat) + _BEATS for pid, beat in beats.items())
     if are_true and waiter.error is None and not has_deadline(waiter.holder):
-        waiter.error = DeadlockError(tuple(node.words for node in ring))
+        waiter.error = DeadlockError(tuple([node.words for node in ring]))
         waiter.wake()
 
 

@@ -79,7 +79,7 @@ class Snapshot:
         )
 
     def _holds(self, key: Key) -> tuple[Any, ...]:
-        return tuple(self._name(lock) for lock, _ in self._held.get(key, ()))
+        return tuple([self._name(lock) for lock, _ in self._held.get(key, ())])
 
     def _words(self, key: Key, holder: Any) -> str:
         held = ", ".join(f"{lock!r} acquired at {line}" for lock, line in self._held.get(key, ()))
@@ -98,7 +98,7 @@ class Snapshot:
             if awaited is None:
                 continue
             handles = [handle for handle in awaited.handles if not handle.done()]
-            wants = tuple((self._pid, handle.id) for handle in handles)
+            wants = tuple([(self._pid, handle.id) for handle in handles])
             names = ", ".join(repr(handle.name) for handle in handles)
             words = f"{self._words(key, holder)} waits for task{'s' * (len(handles) != 1)} {names}"
             self.nodes.append(Node(key, 0.0, awaited.mark, awaited.kind, wants, self._holds(key), words))

@@ -120,9 +120,9 @@ def _note_needs(entry: Entry, pickler: EntryPickler, home: SentHome, group: tupl
     needs = dict(pickler.needs)
     needs.update(((home, name), None) for name in group)
     needs.pop((home, entry.name), None)
-    entry.needs = tuple((None if other is home else other, name) for other, name in needs)
-    entry.looked_up = tuple((None if other is home else other, name) for other, name in pickler.looked_up)
-    entry.wire_needs = tuple((other.facts.token, other.facts.name, name) for other, name in needs)
+    entry.needs = tuple([(None if other is home else other, name) for other, name in needs])
+    entry.looked_up = tuple([(None if other is home else other, name) for other, name in pickler.looked_up])
+    entry.wire_needs = tuple([(other.facts.token, other.facts.name, name) for other, name in needs])
 
 
 # -- values that hold one another's objects

@@ -198,7 +198,7 @@ def _needs(names: Iterable[tuple[SentHome, str]]) -> Needs:
     by_home: dict[SentHome, list[Entry]] = {home: [] for home in missing}
     for (home, _), entry in found.items():
         by_home.setdefault(home, []).append(entry)
-    snapshots = tuple(HomeSnapshot(home, needed, missing.get(home, ())) for home, needed in by_home.items())
+    snapshots = tuple([HomeSnapshot(home, needed, missing.get(home, ())) for home, needed in by_home.items()])
     return Needs(tuple(found.values()), snapshots)
 
 

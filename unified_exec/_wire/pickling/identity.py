@@ -59,7 +59,7 @@ def issue(obj: object) -> str:
         if record is None:
             record = _register(obj, new_token(), _OWN)
         else:  # the copy that was sent last is the one to give back
-            others = tuple(ref for ref in _by_token.get(record.token, ()) if ref is not record.ref)
+            others = tuple([ref for ref in _by_token.get(record.token, ()) if ref is not record.ref])
             _by_token[record.token] = (*others, record.ref)
         return record.token
 
@@ -137,7 +137,7 @@ def _register(obj: object, token: str, side: str) -> _Record:
             record = _records.get(key)
             if record is not None and record.ref is dead:
                 del _records[key]
-            others = tuple(ref for ref in _by_token.get(token, ()) if ref is not dead)
+            others = tuple([ref for ref in _by_token.get(token, ()) if ref is not dead])
             if others:
                 _by_token[token] = others
             else:

@@ -66,7 +66,7 @@ def load(name: str, args: Iterable[str], kwargs: Iterable[str], setup: str | Non
     """
     fn = find(name)
     _check_kind(name, fn)
-    positional = tuple(_value(text, "--args") for text in args)
+    positional = tuple([_value(text, "--args") for text in args])
     named = dict(_named(text) for text in kwargs)
     if setup is not None and (positional or named):
         raise BadTarget("--setup provides all arguments: leave --args and --kwargs out, or leave out --setup")
