@@ -266,6 +266,26 @@ def finds_it_abandoned(lock: Any) -> None:
     lock.release()
 
 
+async def finds_it_abandoned_async(lock: Any) -> None:
+    await lock.acquire(timeout=30)
+    assert lock.abandoned
+    lock.release()
+
+
+@pytest.mark.parametrize("find", [finds_it_abandoned, finds_it_abandoned_async])
+@pytest.mark.one_loop
+async def test_what_an_ended_task_held_goes_to_the_one_that_waited_after_it(find: Any) -> None:
+    lock = Lock()
+    await lock.acquire()
+    async with TaskScope() as scope:
+        scope.spawn(leaves, lock)
+        await reached(lambda: queue(lock) == 1)
+        scope.spawn(find, lock)
+        await reached(lambda: queue(lock) == 2)
+        lock.release()
+    assert not lock.locked()
+
+
 @pytest.mark.parametrize("leave", [leaves, leaves_sync])
 @names
 async def test_what_an_ended_task_held_passes_on_with_a_warning(

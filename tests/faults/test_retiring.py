@@ -54,17 +54,19 @@ async def test_a_worker_that_holds_too_much_memory_is_replaced() -> None:
 
 
 async def test_an_idle_worker_ends_and_the_next_call_gets_another() -> None:
-    before = sorted(os.listdir("/proc/self/fd"))
-    async with ProcessPool(max_workers=1, idle_timeout=0.05) as pool, TaskScope(processes=pool) as scope:
-        fds = 0
-        for _ in range(3):
-            pid = await scope.spawn(tasks.pid, on="process")
-            assert await until_async(lambda pid=pid: gone(pid))
-            now = len(os.listdir("/proc/self/fd"))
-            assert fds in (0, now)
-            fds = now
-        assert not pool._registry.workers
-    assert len(os.listdir("/proc/self/fd")) <= len(before) + 2
+    after = []
+    for _ in range(2):  # the first scope of a process opens its socket for viewers
+        async with ProcessPool(max_workers=1, idle_timeout=0.05) as pool, TaskScope(processes=pool) as scope:
+            fds = 0
+            for _ in range(3):
+                pid = await scope.spawn(tasks.pid, on="process")
+                assert await until_async(lambda pid=pid: gone(pid))
+                now = len(os.listdir("/proc/self/fd"))
+                assert fds in (0, now)
+                fds = now
+            assert not pool._registry.workers
+        after.append(len(os.listdir("/proc/self/fd")))
+    assert after[1] <= after[0]
 
 
 async def test_an_idle_coroutine_worker_ends_too() -> None:

@@ -14,7 +14,7 @@ from ..shared.calls import TURNS, check_cancelled, end_of, give_turn
 from ..shared.sleepers import refuse_on_loop
 from ..shared.travel import SharedFormBase
 from .permit_queue import PermitQueue, all_locks
-from .queue import LOOK, LOOK_AGAIN, CoroutineInQueue, ThreadInQueue, sleep
+from .queue import LOOK, LOOK_AGAIN, LOOK_LATE, CoroutineInQueue, ThreadInQueue, sleep
 
 if TYPE_CHECKING:
     from .shared_permits import SharedPermits
@@ -65,7 +65,7 @@ class Permits(PermitQueue):
                 if head and shared is not None:
                     woken = shared.sleep(task, end, pause, shielded)
                 else:
-                    woken = sleep(each, task, end, pause if head else None, shielded)
+                    woken = sleep(each, task, end, pause if head else LOOK_LATE, shielded)
                 if not woken:
                     pause = LOOK_AGAIN
                     if self._look(each):
@@ -106,7 +106,7 @@ class Permits(PermitQueue):
                 if head and self._shared is not None:
                     looked = await each.wait_for(self._shared.readable, pause)
                 else:
-                    looked = await each.wait(pause if head else None)
+                    looked = await each.wait(pause if head else LOOK_LATE)
                 if looked:
                     pause = LOOK_AGAIN
                     if self._look(each):

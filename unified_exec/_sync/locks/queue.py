@@ -9,11 +9,13 @@ from typing import Any
 from ..._tasks.current import CurrentTask
 from ..shared.sleepers import LoopSleeper, ThreadSleeper
 
-__all__ = ["LOOK", "LOOK_AGAIN", "CoroutineInQueue", "ThreadInQueue", "sleep"]
+__all__ = ["LOOK", "LOOK_AGAIN", "LOOK_LATE", "CoroutineInQueue", "ThreadInQueue", "sleep"]
 
 LOOK = 0.05
 """Seconds after which the first of a queue looks whether the holder has ended, or its process has died."""
 LOOK_AGAIN = 0.25
+LOOK_LATE = 1.0
+"""The same for all others: one that becomes the first because the one before it has got the permit is not woken."""
 
 
 class ThreadInQueue(ThreadSleeper):
