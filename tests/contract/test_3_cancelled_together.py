@@ -6,7 +6,7 @@ import pytest
 
 from tests.contract import stops
 from tests.contract.conftest import Folder
-from tests.contract.test_3_process_tasks import NEVER, send_ahead
+from tests.contract.test_3_process_tasks import NEVER
 from unified_exec import ProcessPool, Tally, TaskScope, Verdict, WorkerStartError
 
 pytestmark = pytest.mark.every_loop
