@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,7 @@ def run(*script: str, stdin: str | None = None, folder: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", *script],
         cwd=folder,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},  # lines of program and workers in their order, as on a terminal
         input=stdin if stdin is not None else "",
         capture_output=True,
         text=True,
