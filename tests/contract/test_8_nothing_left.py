@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import io
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -41,10 +44,18 @@ def state() -> dict[str, object]:
         "tracing": (sys.gettrace(), sys.getprofile()),
         "tools": [tools.get_tool(number) for number in range(6)] if tools is not None else [],
         "recursion": sys.getrecursionlimit(),
+        "collects": gc.isenabled(),
         "path": list(dict.fromkeys(entry for entry in sys.path if entry != "/added")),
         "finders": [len(sys.meta_path), len(sys.path_hooks)],
         "hooks": (sys.excepthook.__name__, sys.unraisablehook.__name__),
     }
+
+
+def look_seldom() -> None:
+    """Have the worker look at its process after a task that called a function that changes it, and at no other time."""
+    from unified_exec._worker import process_state
+
+    process_state.LOOK_EVERY = 1e9
 
 
 def leave_timers() -> None:
@@ -86,6 +97,22 @@ def leave_tracing() -> None:
     sys.settrace(lambda *_: None)
 
 
+def leave_the_collector_off() -> None:
+    gc.disable()
+
+
+def leave_closed_streams() -> None:
+    sys.stderr.close()
+
+
+def leave_a_closed_input() -> None:
+    sys.stdin.close()
+
+
+def leave_no_names() -> None:
+    del sys.stdout, sys.excepthook
+
+
 def leave_less_to_import() -> None:
     sys.path.clear()
     sys.path.append("/added")
@@ -100,12 +127,16 @@ LEFT = [
     leave_folder,
     leave_streams,
     leave_tracing,
+    leave_the_collector_off,
+    leave_closed_streams,
+    leave_a_closed_input,
+    leave_no_names,
     leave_less_to_import,
 ]
 
 
 async def test_a_task_leaves_nothing_to_the_next_one(process_place: Place) -> None:
-    async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
+    async with ProcessPool(1, initializer=look_seldom) as pool, TaskScope(processes=pool) as scope:
         first, worker = await process_place.spawn(scope, state), await process_place.spawn(scope, os.getpid)
         for leave in LEFT:
             await process_place.spawn(scope, leave)
@@ -113,6 +144,57 @@ async def test_a_task_leaves_nothing_to_the_next_one(process_place: Place) -> No
             changed = {what: (first[what], found[what]) for what in first if found[what] != first[what]}
             assert (leave, changed) == (leave, {})
         assert await process_place.spawn(scope, os.getpid) == worker
+
+
+def change_by_c_code() -> None:
+    libc: Any = ctypes.CDLL(None)
+    libc.umask(0)
+    libc.chdir(b"/proc")
+    end = time.monotonic() + 0.05
+    while time.monotonic() < end:
+        pass
+
+
+async def test_what_c_code_changes_is_found_after_a_task_of_some_milliseconds(process_place: Place) -> None:
+    async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
+        first = await process_place.spawn(scope, state)
+        await process_place.spawn(scope, change_by_c_code)
+        assert await process_place.spawn(scope, state) == first
+
+
+def dump_later() -> int:
+    import faulthandler
+
+    faulthandler.dump_traceback_later(0.2, exit=True)
+    return os.getpid()
+
+
+async def test_the_watchdog_of_a_task_does_not_end_the_next(process_place: Place) -> None:
+    async with ProcessPool(1, initializer=look_seldom) as pool, TaskScope(processes=pool) as scope:
+        for _ in range(2):  # the first one imports it
+            worker = await process_place.spawn(scope, dump_later)
+        assert await process_place.spawn(scope, spin, 0.4) == worker
+
+
+class HasThem:
+    change_folder, close = os.chdir, os.close
+
+
+def call_noted_functions() -> list[object]:
+    with pytest.raises(TypeError):
+        os.umask()  # type: ignore[call-arg]
+    with pytest.raises(FileNotFoundError):
+        HasThem().change_folder("/does not exist")
+    reader, writer = os.pipe()
+    HasThem().close(reader)
+    os.close(fd=writer)
+    copies = [pickle.loads(pickle.dumps(fn)) is fn for fn in (os.chdir, signal.alarm, gc.disable)]
+    return [*copies, os.chdir in os.supports_fd, os.chdir]
+
+
+async def test_the_functions_whose_calls_a_worker_notes_are_still_the_interpreters(process_place: Place) -> None:
+    async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
+        assert await process_place.spawn(scope, call_noted_functions) == [True, True, True, True, os.chdir]
 
 
 def initialize(folder: str) -> None:
@@ -189,6 +271,22 @@ def lower_a_limit() -> int:
     return os.getpid()
 
 
+def import_limits() -> None:
+    import resource
+    from resource import setrlimit
+
+    call_it_later.append(setrlimit)
+    assert resource
+
+
+call_it_later: list[Any] = []
+
+
+def lower_a_limit_by_a_name_from_before() -> int:
+    call_it_later[0](4, (0, 0))
+    return os.getpid()
+
+
 def close_our_descriptor(fd: int) -> int:
     os.close(fd)
     return os.getpid()
@@ -207,6 +305,7 @@ def change_the_root() -> int:
 
 CANNOT_BE_UNDONE: list[Any] = [
     lower_a_limit,
+    lower_a_limit_by_a_name_from_before,
     (close_our_descriptor, 4),
     (close_our_descriptor, 5),
     pytest.param(change_the_user, marks=AS_ROOT),
@@ -217,8 +316,10 @@ CANNOT_BE_UNDONE: list[Any] = [
 @pytest.mark.parametrize("call", CANNOT_BE_UNDONE)
 async def test_a_worker_that_cannot_be_restored_answers_and_retires(call: Any, process_place: Place) -> None:
     fn, *args = call if isinstance(call, tuple) else (call,)
-    async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
+    async with ProcessPool(1, initializer=look_seldom) as pool, TaskScope(processes=pool) as scope:
         worker = await process_place.spawn(scope, os.getpid)
+        if fn in (lower_a_limit, lower_a_limit_by_a_name_from_before):
+            await process_place.spawn(scope, import_limits)
         sent = [process_place.spawn(scope, fn, *args), process_place.spawn(scope, os.getpid)]
         assert await sent[0] == worker
         await sent[1]

@@ -9,6 +9,8 @@ NOTHING = f"{LEFT}::test_a_task_leaves_nothing_to_the_next_one"
 RETIRES = f"{LEFT}::test_a_worker_that_cannot_be_restored_answers_and_retires"
 END = "test_8_end_of_the_program.py"
 STATE = "_worker/process_state.py"
+NOTED = "_worker/noted_calls.py"
+SENT = "_worker/send_result.py"
 
 
 def left(breaks: str, old: str, new: str, *tests: str, file: str = STATE, place: str = "process") -> Mutant:
@@ -19,28 +21,24 @@ def left(breaks: str, old: str, new: str, *tests: str, file: str = STATE, place:
 ENDS = (
     left(
         "an alarm does not hit the next task",
-        "            _signal.alarm(0)\n",
+        "            alarm(0)\n",
         "            pass\n",
         f"{LEFT}::test_the_alarm_of_a_task_does_not_hit_the_next",
     ),
-    left("timers are stopped", "                    _signal.setitimer(timer, 0)\n", "                    pass\n"),
-    left(
-        "handlers are restored", "                    _signal.signal(number, handler)\n", "                    pass\n"
-    ),
+    left("timers are stopped", "                setitimer(timer, 0)\n", "                pass\n"),
+    left("handlers are restored", "                    set_handler(number, handler)\n", "                    pass\n"),
     left(
         "signals are unblocked",
-        "            _signal.pthread_sigmask(_signal.SIG_SETMASK, self._blocked)\n",
+        "            pthread_sigmask(_signal.SIG_SETMASK, self._blocked)\n",
         "            pass\n",
     ),
-    left("a pending signal is thrown away", "_signal.signal(number, _signal.SIG_IGN)  #", "pass  #"),
+    left("a pending signal is thrown away", "set_handler(number, _signal.SIG_IGN)  #", "pass  #"),
     left(
         "the umask is restored",
         "    def _restore(self) -> bool:\n        umask(self._umask)\n",
         "    def _restore(self) -> bool:\n",
     ),
-    left(
-        "the recursion limit is restored", "            sys.setrecursionlimit(self._recursion)\n", "            pass\n"
-    ),
+    left("the recursion limit is restored", "            setrecursionlimit(self._recursion)\n", "            pass\n"),
     left("closed streams are opened", "            self._reopen()\n", "            pass\n"),
     left(
         "what imports need is put back",
@@ -50,7 +48,7 @@ ENDS = (
     left("trace functions are removed", "            settrace(self._trace)\n", "            pass\n"),
     left(
         "the initializer's state is the measure",
-        "                _signal.setitimer(timer, interval, interval)\n",
+        "                setitimer(timer, interval, interval)\n",
         "                pass\n",
         f"{LEFT}::test_the_measure_is_what_the_initializer_left",
     ),
@@ -68,8 +66,29 @@ ENDS = (
     ),
     left("a closed lifeline costs the worker", "        get_blocking(LIFELINE_FD)\n", "", RETIRES),
     left(
+        "what C code changes is found",
+        "                and now < self._look_at\n",
+        "",
+        f"{LEFT}::test_what_c_code_changes_is_found_after_a_task_of_some_milliseconds",
+    ),
+    left(
+        "a limit lowered by a name from before costs the worker",
+        "alone = alone and sys.getrefcount(fn) <= 3",
+        "alone = True",
+        RETIRES,
+        file=NOTED,
+    ),
+    left("calls of the collector's switch are noted", "note_calls(gc, ", "note_calls(gc, []) or (", file=NOTED),
+    left(
+        "the watchdog of a task is stopped",
+        '            modules["faulthandler"].cancel_dump_traceback_later()\n',
+        "            pass\n",
+        f"{LEFT}::test_the_watchdog_of_a_task_does_not_end_the_next",
+    ),
+    left("closed output is noted", "        changes.made = True  # it was closed\n", "        pass\n", file=SENT),
+    left(
         "coroutines leave nothing either",
-        "        if not self.running and not self.process.restore():\n            self.leave()\n",
+        "        if not self.running and not self.process.restore(finished):\n            self.leave()\n",
         "",
         file="_worker/run_coroutines.py",
         place="process-coroutine",

@@ -12,15 +12,27 @@ import anyio
 
 from unified_exec import ProcessPool, TaskScope
 
-CALLS_MAX = 16
+CALLS_MAX = 13
+_OF_SIGNALS = ("alarm", "setitimer", "getitimer", "pthread_sigmask", "sigpending", "set_wakeup_fd")
+LOOKS = frozenset(
+    ("umask", "fchdir", "getcwd", "geteuid", "getegid", "get_blocking", "getrlimit", "stat", *_OF_SIGNALS)
+)
+"""What asks the system whether a task has changed its process."""
 
 _calls: list[str] = []
+_looks: list[int] = []
 
 
 def count_calls() -> None:
-    def profile(frame: FrameType, event: str, arg: object) -> None:
+    import faulthandler  # noqa: F401
+    import resource  # noqa: F401
+    import signal  # noqa: F401
+
+    def profile(frame: FrameType, event: str, arg: Any) -> None:
         if event == "call":
             _calls.append(frame.f_code.co_name)
+        elif event == "c_call" and arg.__name__ in LOOKS:
+            _looks.append(len(_calls))
 
     sys.setprofile(profile)
 
@@ -29,12 +41,12 @@ def quick(n: int) -> int:
     return n
 
 
-def calls() -> list[str]:
+def calls() -> tuple[list[str], list[int]]:
     sys.setprofile(None)
-    return _calls
+    return _calls, _looks
 
 
-def test_a_worker_makes_few_calls_from_task_to_task() -> None:
+def test_a_worker_makes_few_calls_from_task_to_task_and_does_not_ask_the_system_what_has_changed() -> None:
     async def main() -> Any:
         # What a task sets is undone after it; what the initializer sets stays.
         async with ProcessPool(1, initializer=count_calls) as pool, TaskScope() as scope:
@@ -42,8 +54,11 @@ def test_a_worker_makes_few_calls_from_task_to_task() -> None:
                 scope.spawn(quick, n, on=pool)
             return await scope.spawn(calls, on=pool)
 
-    found = Context().run(anyio.run, main)  # other tests have set variables: they would travel
+    found, looks = Context().run(anyio.run, main)  # other tests have set variables: they would travel
     tasks = [at for at, name in enumerate(found) if name == quick.__name__]
     assert len(tasks) == 500
     # The fewest: where the parent is slow the worker looks for the next task again and again.
     assert min(later - at for at, later in pairwise(tasks)) <= CALLS_MAX, found
+    # Every few milliseconds it looks: not after each task.
+    assert any(not any(at < look <= later for look in looks) for at, later in pairwise(tasks))
+    assert looks

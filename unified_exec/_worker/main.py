@@ -19,6 +19,7 @@ from . import context, forked, interpreter, passing, received, send_result
 from .cancel_signal import CancelSignal, Handler
 from .connection import CONTROL_FD, HAS_SETTINGS, LIFELINE_FD, STATUS_FD, TASKS_FD, WorkerConnection, receive_all
 from .logs.forward import LogForwarding
+from .noted_calls import note_calls_of_interpreter
 from .process_state import ProcessState
 from .run_calls import CallRunner
 from .settings import COROUTINES, WORKER_MARK, Settings
@@ -45,6 +46,7 @@ def main() -> None:
     # read would, too. Ignored, the first succeeds and the second fails with EIO.
     for signum in (_signal.SIGTTOU, _signal.SIGTTIN):
         _signal.signal(signum, _signal.SIG_IGN)
+    note_calls_of_interpreter()
     module_names.in_worker = True
     connection = WorkerConnection()
     idle_seconds = None

@@ -1,8 +1,9 @@
 """What a task must not leave to the next one: the state of the process, taken after the initializer and restored.
 
 It is restored after the answer was sent, so that the parent does not wait for it, and before the next task is received.
-Each line of `_restore` runs once for each task. So it is the cheapest call that tells, and what only a loaded module
-can have changed is checked only if that is loaded.
+To look at all of it takes many times as long as a short task. So after a task only those things are looked at that tell
+without a system call; the others if the task has called a function that changes one of them (`noted_calls`), and every
+`LOOK_EVERY` seconds, because C code can change them without these functions.
 """
 
 from __future__ import annotations
@@ -10,17 +11,22 @@ from __future__ import annotations
 import _signal
 import os
 import sys
+from _signal import alarm, getsignal, pthread_sigmask, set_wakeup_fd, setitimer
+from _signal import signal as set_handler
 from collections.abc import Callable
 from gc import disable as gc_disable
 from gc import enable as gc_enable
 from gc import isenabled as gc_isenabled
 from os import fchdir, get_blocking, getegid, geteuid, umask
-from sys import getprofile, getrecursionlimit, gettrace, setprofile, settrace
+from sys import getprofile, getrecursionlimit, gettrace, setprofile, setrecursionlimit, settrace
 from typing import Any
 
 from .._platform.posix import CANCEL_SIGNAL
 from .connection import CONTROL_FD, LIFELINE_FD
+from .noted_calls import changes, note_calls
 
+LOOK_EVERY = 0.005
+"""Seconds after which the next task is followed by a look at everything, whatever it has called."""
 _SIGNALS = [
     number
     for number in sorted(_signal.valid_signals())
@@ -68,8 +74,8 @@ class ProcessState:
             self._limits = _limits()
         self._timers = [_signal.getitimer(timer) for timer in _TIMERS]
         self._no_alarm = not any(self._timers[0])
-        self._handlers = list(map(_signal.getsignal, _SIGNALS))
-        self._blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+        self._handlers = list(map(getsignal, _SIGNALS))
+        self._blocked = pthread_sigmask(_signal.SIG_BLOCK, ())
         self._trace, self._profile = gettrace(), getprofile()
         self._monitors = [_monitoring.get_tool(number) for number in range(6)] if _monitoring is not None else []
         self._profiled = bool(self._monitors) and self._monitors[_monitoring.PROFILER_ID] is not None
@@ -79,7 +85,10 @@ class ProcessState:
         self._closable = all(hasattr(stream, "closed") for stream in (sys.stdin, sys.stdout, sys.stderr))
         self._needed = [list(getattr(sys, name)) for name in _SEARCHED]
         self._path, self._meta_path, self._path_hooks = map(list, self._needed)
-        self._knew_watchdog = "faulthandler" in _modules
+        self._notes_limits = False
+        self._notes_watchdog = self._knew_watchdog = "faulthandler" in _modules
+        self._look_at = 0.0
+        changes.made = False
 
     def take_surroundings(self) -> None:
         """Take the folder and the import path as they are now: the program has changed its own."""
@@ -92,19 +101,45 @@ class ProcessState:
 
         Called as soon as its function has returned, for none of these may raise in the code that answers the task.
         """
-        if self._no_alarm and "signal" in _modules:
-            _signal.alarm(0)
+        if changes.made and self._no_alarm and "signal" in _modules:
+            alarm(0)
         if gettrace() is not self._trace:
             settrace(self._trace)
         if getprofile() is not self._profile:
             setprofile(self._profile)
 
-    def restore(self) -> bool:
-        """Restore everything, after `quieten`; ``False`` if that is impossible, so that the worker must exit."""
+    def restore(self, now: float) -> bool:
+        """Restore everything, after `quieten`; ``False`` if that is impossible, so that the worker must exit.
+
+        Args:
+            now: when the task ended, on the clock of `time.monotonic`.
+        """
+        try:
+            if (
+                not changes.made
+                and now < self._look_at
+                and sys.stdin is self._stdin
+                and sys.stdout is self._stdout
+                and sys.stderr is self._stderr
+                and not (self._closable and sys.stdin.closed)  # the others were flushed
+                and sys.excepthook is self._excepthook
+                and sys.unraisablehook is self._unraisablehook
+                and sys.path == self._path
+                and sys.meta_path == self._meta_path
+                and sys.path_hooks == self._path_hooks
+                and (self._notes_limits or "resource" not in _modules)
+                and (self._notes_watchdog or "faulthandler" not in _modules)
+            ):
+                return True
+        except BaseException:
+            pass  # a name is gone, or a signal handler of the task ran in here
         for _ in range(3):
             try:
+                changes.made = False  # first: what another thread changes from here on is looked at after the next task
+                self._look_at = now + LOOK_EVERY
                 return self._restore()
             except BaseException:  # a signal handler of the task ran in here, for a signal that came just now
+                changes.made = True
                 self.quieten()
         return False
 
@@ -118,7 +153,7 @@ class ProcessState:
         get_blocking(CONTROL_FD)  # raises if it was closed
         get_blocking(LIFELINE_FD)
         if getrecursionlimit() != self._recursion:
-            sys.setrecursionlimit(self._recursion)
+            setrecursionlimit(self._recursion)
         if gc_isenabled() is not self._collects:
             (gc_enable if self._collects else gc_disable)()
         sys.excepthook, sys.unraisablehook = self._excepthook, self._unraisablehook
@@ -131,6 +166,7 @@ class ProcessState:
             self._free_monitors()
         modules = _modules
         if "faulthandler" in modules and not self._knew_watchdog:
+            self._notes_watchdog = self._notes_watchdog or note_calls(modules["faulthandler"], ["dump_traceback_later"])
             modules["faulthandler"].cancel_dump_traceback_later()
         if "signal" in modules and not self._restore_signals():
             return False
@@ -141,31 +177,30 @@ class ProcessState:
     def _restore_signals(self) -> bool:
         for timer, (left, interval) in zip(_TIMERS, self._timers, strict=True):
             if not left:
-                if timer or not self._no_alarm:  # else `quieten` has done it
-                    _signal.setitimer(timer, 0)
+                setitimer(timer, 0)
             elif interval and _signal.getitimer(timer)[1] != interval:
-                _signal.setitimer(timer, interval, interval)
+                setitimer(timer, interval, interval)
         if not self._in_loop:
-            _signal.set_wakeup_fd(-1)
-        blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+            set_wakeup_fd(-1)
+        blocked = pthread_sigmask(_signal.SIG_BLOCK, ())
         if blocked != self._blocked:
             for number in (_signal.sigpending() & blocked) - self._blocked - _KEPT:
-                _signal.signal(number, _signal.SIG_IGN)  # throws away what is pending
-        whole = list(map(_signal.getsignal, _SIGNALS)) == self._handlers or self._restore_handlers()
+                set_handler(number, _signal.SIG_IGN)  # throws away what is pending
+        whole = list(map(getsignal, _SIGNALS)) == self._handlers or self._restore_handlers()
         if blocked != self._blocked:
-            _signal.pthread_sigmask(_signal.SIG_SETMASK, self._blocked)
+            pthread_sigmask(_signal.SIG_SETMASK, self._blocked)
         return whole
 
     def _restore_handlers(self) -> bool:
         whole = True
         for number, handler in zip(_SIGNALS, self._handlers, strict=True):
-            if _signal.getsignal(number) is not handler:
+            if getsignal(number) is not handler:
                 if self.forget_handler is not None:
                     self.forget_handler(number)
                 if handler is None:  # it was not installed by Python
                     whole = False
                 else:
-                    _signal.signal(number, handler)
+                    set_handler(number, handler)
         return whole
 
     # -- the interpreter
@@ -227,6 +262,7 @@ class ProcessState:
             if _limits_text() != self._limits_text:
                 return False
             self._limits = _limits()
+        self._notes_limits = self._notes_limits or note_calls(_modules["resource"], ["setrlimit", "prlimit"])
         return _limits() == self._limits
 
 

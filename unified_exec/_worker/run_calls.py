@@ -48,6 +48,7 @@ class CallRunner:
 
     __slots__ = (
         "_connection",
+        "_finished",
         "_lingers",
         "_mapped",
         "_may_wear_out",
@@ -74,6 +75,7 @@ class CallRunner:
         self.functions.on_context = self.variables.learn
         self.blocks = connection.blocks = BlockCache()
         self.done = 0
+        self._finished = 0.0
         self._mapped = False  # a large task has come: there may be blocks to look after
         self._lingers = self._soon = False
 
@@ -101,7 +103,7 @@ class CallRunner:
                 break
             if self.run_task(*received):
                 return
-            if not self.process.restore():
+            if not self.process.restore(self._finished):
                 break
         connection.answer(frames.pack_payload(frames.RETIRED))
 
@@ -180,7 +182,7 @@ class CallRunner:
             cancelled_early.pop(id, None)
         signal.task = signal.trace = None
         fn = args = payload = buffers = None  # what is built on a large call's block can serve the answer
-        finished = monotonic()
+        finished = self._finished = monotonic()
         try:
             if value is not _NOTHING:
                 error = None

@@ -169,7 +169,7 @@ class CoroutineRunner:
         except OSError:
             os._exit(1)
         error = value = None
-        if not self.running and not self.process.restore():
+        if not self.running and not self.process.restore(finished):
             self.leave()
         self._last = monotonic()
         self._maybe_over()

@@ -18,6 +18,7 @@ from ..errors import SerializationError
 from . import passing
 from .connection import WorkerConnection
 from .context_state import note_absent
+from .noted_calls import changes
 
 _pack_header = frames.DONE_HEADER.pack
 
@@ -97,8 +98,15 @@ def _packed(value: Any, what: str) -> codec.Packed:
 
 def flush() -> None:
     """Flush what the task printed, so that it is seen before its answer. A stream that the task broke is ignored."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BaseException:
-            pass
+    try:
+        sys.stdout.flush()
+    except ValueError:
+        changes.made = True  # it was closed
+    except BaseException:
+        pass
+    try:
+        sys.stderr.flush()
+    except ValueError:
+        changes.made = True
+    except BaseException:
+        pass
