@@ -101,7 +101,11 @@ def leave_the_collector_off() -> None:
     gc.disable()
 
 
-def leave_closed_streams() -> None:
+def leave_closed_output() -> None:
+    sys.stdout.close()
+
+
+def leave_closed_errors() -> None:
     sys.stderr.close()
 
 
@@ -128,7 +132,8 @@ LEFT = [
     leave_streams,
     leave_tracing,
     leave_the_collector_off,
-    leave_closed_streams,
+    leave_closed_output,
+    leave_closed_errors,
     leave_a_closed_input,
     leave_no_names,
     leave_less_to_import,
@@ -271,19 +276,18 @@ def lower_a_limit() -> int:
     return os.getpid()
 
 
-def import_limits() -> None:
+kept: list[Any] = []
+
+
+def keep_the_function_that_lowers_limits() -> None:
     import resource
-    from resource import setrlimit
 
-    call_it_later.append(setrlimit)
-    assert resource
-
-
-call_it_later: list[Any] = []
+    look_seldom()
+    kept.append(resource.setrlimit)
 
 
-def lower_a_limit_by_a_name_from_before() -> int:
-    call_it_later[0](4, (0, 0))
+def lower_a_limit_by_a_function_from_before() -> int:
+    kept[0](4, (0, 0))  # RLIMIT_CORE
     return os.getpid()
 
 
@@ -305,7 +309,7 @@ def change_the_root() -> int:
 
 CANNOT_BE_UNDONE: list[Any] = [
     lower_a_limit,
-    lower_a_limit_by_a_name_from_before,
+    lower_a_limit_by_a_function_from_before,
     (close_our_descriptor, 4),
     (close_our_descriptor, 5),
     pytest.param(change_the_user, marks=AS_ROOT),
@@ -316,10 +320,10 @@ CANNOT_BE_UNDONE: list[Any] = [
 @pytest.mark.parametrize("call", CANNOT_BE_UNDONE)
 async def test_a_worker_that_cannot_be_restored_answers_and_retires(call: Any, process_place: Place) -> None:
     fn, *args = call if isinstance(call, tuple) else (call,)
-    async with ProcessPool(1, initializer=look_seldom) as pool, TaskScope(processes=pool) as scope:
+    kept_before = fn is lower_a_limit_by_a_function_from_before
+    initializer = keep_the_function_that_lowers_limits if kept_before else look_seldom
+    async with ProcessPool(1, initializer=initializer) as pool, TaskScope(processes=pool) as scope:
         worker = await process_place.spawn(scope, os.getpid)
-        if fn in (lower_a_limit, lower_a_limit_by_a_name_from_before):
-            await process_place.spawn(scope, import_limits)
         sent = [process_place.spawn(scope, fn, *args), process_place.spawn(scope, os.getpid)]
         assert await sent[0] == worker
         await sent[1]

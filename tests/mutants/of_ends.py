@@ -72,7 +72,7 @@ ENDS = (
         f"{LEFT}::test_what_c_code_changes_is_found_after_a_task_of_some_milliseconds",
     ),
     left(
-        "a limit lowered by a name from before costs the worker",
+        "a limit lowered by a function from before costs the worker",
         "alone = alone and sys.getrefcount(fn) <= 3",
         "alone = True",
         RETIRES,
