@@ -100,7 +100,7 @@ def note_calls(module: Any, names: Iterable[str], *others: Any) -> bool:
         if fn is None or isinstance(fn, _NotedCall):
             continue
         alone = alone and sys.getrefcount(fn) <= 3  # the module, `fn` and the argument
-        _replace(name, fn, _NotedCall(fn), (module, *others))
+        _put_instead(name, fn, _NotedCall(fn), (module, *others))
     return alone
 
 
@@ -115,12 +115,12 @@ def note_calls_of_interpreter() -> None:
     if (monitoring := getattr(sys, "monitoring", None)) is not None:
         note_calls(monitoring, ["use_tool_id"])  # cProfile calls it, too
     if not isinstance(os.close, _NotedCall):
-        _replace("close", os.close, _NotedClose(os.close), (modules[os.name], os))
+        _put_instead("close", os.close, _NotedClose(os.close), (modules[os.name], os))
     if os.chdir.__wrapped__ in os.supports_fd:  # type: ignore[attr-defined]
         os.supports_fd.add(os.chdir)
 
 
-def _replace(name: str, fn: Callable[..., Any], noted: _NotedCall, modules: Iterable[Any]) -> None:
+def _put_instead(name: str, fn: Callable[..., Any], noted: _NotedCall, modules: Iterable[Any]) -> None:
     for module in modules:
         if getattr(module, name, None) is fn:
             setattr(module, name, noted)
