@@ -127,6 +127,20 @@ ONE_HOME = (
         f"{BY_VALUE}::test_a_module_that_no_worker_can_import_goes_by_value",
     ),
     _mutant(
+        "large globals are mapped",
+        "_wire/pickling/large_values.py",
+        "None if isinstance(value, DEFINITIONS) else shared_refs.place_in_block",
+        "None",
+        f"{BY_VALUE}::test_large_globals_are_mapped_in_each_worker_which_may_write_to_its_own",
+    ),
+    _mutant(
+        "a read-only array that became writable is compared",
+        "_wire/pickling/large_values.py",
+        " and not now.flags.writeable",
+        "",
+        CHANGED,
+    ),
+    _mutant(
         "the descriptor of an argument is closed with it",
         "_worker/received.py",
         "    if token in descriptors:\n",

@@ -462,3 +462,62 @@ print("fine")
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads the memory in /proc")
 def test_each_main_module_has_a_home_of_its_own_and_dies_with_it(tmp_path: Path) -> None:
     assert run_script(tmp_path, MAINS) == "fine\n"
+
+
+LARGE = """
+import gc, os, sys
+import numpy as np
+from unified_exec import ProcessPool, SyncTaskScope
+
+TABLE = np.ones(100_000)
+alias = TABLE
+BLOB = b"x" * 300_000
+ROWS = {"a": np.arange(50_000), "name": "rows"}
+FROZEN = np.ones(100_000)
+FROZEN.flags.writeable = False
+loaded = None
+
+def init(): global loaded; loaded = float(TABLE.sum())
+def bump(): TABLE[0] += 1; return float(TABLE[0]), alias is TABLE, loaded, os.getpid()
+def blob(): return type(BLOB), len(BLOB), BLOB[-1:]
+def rows(): ROWS["a"][0] = 7; return int(ROWS["a"].sum()), ROWS["name"]
+def frozen(): FROZEN[0] += 1; return float(FROZEN[0])
+def is_mapped():
+    at = TABLE.__array_interface__["data"][0]
+    with open("/proc/self/maps") as maps:
+        ranges = [[int(end, 16) for end in line.split()[0].split("-")] for line in maps if "memfd" in line]
+    return any(start <= at < end for start, end in ranges)
+def descriptors(): gc.collect(); return len(os.listdir("/proc/self/fd"))
+
+if __name__ == "__main__":
+    with ProcessPool(2, initializer=init) as pool, SyncTaskScope(processes=pool) as scope:
+        run = lambda fn: scope.spawn(fn, on="process").result()
+        tasks = [scope.spawn(bump, on="process") for _ in range(20)]
+        seen = {}
+        for task in tasks:
+            value, same, at_start, pid = task.result()
+            assert (same, at_start) == (True, 100_000), (same, at_start)
+            seen.setdefault(pid, set()).add(value)
+        assert all(values == set(range(2, len(values) + 2)) for values in seen.values()), seen  # each has its own
+        assert TABLE[0] == 1
+        assert run(blob) == (bytes, 300_000, b"x")
+        assert run(rows) == (sum(range(50_000)) + 7, "rows") and ROWS["a"][0] == 0
+        assert run(frozen) >= 2
+        assert run(is_mapped)
+        TABLE[0] = 10
+        assert run(bump)[0] >= 11
+        TABLE = TABLE * 2
+        assert run(bump)[0] == 21
+        before = descriptors()
+        for n in range(30):
+            TABLE = np.full(100_000, n)
+            assert run(bump)[0] == n + 1
+        assert descriptors() <= before, (descriptors(), before)
+        assert max(run(descriptors) for _ in range(8)) < 40
+    print("fine")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for mappings and descriptors in /proc")
+def test_large_globals_are_mapped_in_each_worker_which_may_write_to_its_own(tmp_path: Path) -> None:
+    assert run_script(tmp_path, LARGE) == "fine\n"

@@ -17,7 +17,7 @@ import pytest
 
 from tests.unit.wire_child import Child
 from unified_exec import errors
-from unified_exec._wire.pickling import globals_sent, homes
+from unified_exec._wire.pickling import entries, globals_sent, homes
 from unified_exec._wire.pickling.functions import encode_call, entry_for
 
 
@@ -46,6 +46,7 @@ def alone() -> Iterator[Child]:
         yield child
 
 
+FROZEN = "import numpy\nv = numpy.ones(3); v.flags.writeable = False"
 ROWS: list[tuple[str, str, str, bool]] = [
     ("equal int", "v = 10**6", "v = 10**5 * 10", False),
     ("other int", "v = 1", "v = 2", True),
@@ -79,6 +80,10 @@ ROWS: list[tuple[str, str, str, bool]] = [
     ("method that has died", "class v:\n def m(self): return 1", "v.m = None", True),
     ("function that has died", "def v(): return 1", "v = None", True),
     ("class that has died", "class v: pass", "v = None", True),
+    ("array", "import numpy\nv = numpy.ones(3)", "v[0] = 2", True),
+    ("array, unchanged", "import numpy\nv = numpy.ones(3)", "v = numpy.ones(3)", False),
+    ("read-only array that became writable", FROZEN, "v.flags.writeable = True", True),
+    ("other read-only array", FROZEN, "v = v.copy() + 1; v.flags.writeable = False", True),
 ]
 
 
@@ -89,6 +94,18 @@ def test_what_counts_as_changed(before: str, edit: str, changes: bool) -> None:
     assert program.needed("read")["v"] == first
     program.cell(edit)
     assert (program.needed("read").get("v") != first) is changes
+
+
+@pytest.mark.parametrize("value", ["numpy.ones(10)", "numpy.frombuffer(b'12345678', float)"])
+def test_a_read_only_array_is_not_compared(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Program(None, f"import numpy\nv = {value}\nv.flags.writeable = False\ndef read(): return v")  # type: ignore[arg-type]
+    program.cell("base = numpy.ones(10)\nw = base[1:]\nw.flags.writeable = False\ndef read_view(): return w")
+    numbers = program.needed("read"), program.needed("read_view")
+    monkeypatch.setattr(entries, "digest", None)
+    assert program.needed("read") == numbers[0]
+    monkeypatch.undo()
+    program.cell("base[2] = 5")  # others may write to the memory of a view
+    assert program.needed("read_view")["w"] != numbers[1]["w"]
 
 
 def test_a_global_is_sent_when_it_is_needed_and_again_only_when_the_program_has_changed_it(alone: Child) -> None:

@@ -6,14 +6,16 @@ import os
 from _thread import allocate_lock
 from weakref import WeakSet, finalize
 
-from .._platform.shared_memory import open_block
+from .._platform.shared_memory import open_block, read_block, write_block
 from .._wire import frames
+from .._wire.pickling import homes
 from .._wire.pickling.shared_refs import ByDescriptors, pickled_here
 from . import context, passing
 from .received import made_here, shares
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, Generic, TypeVar
 
     T = TypeVar("T")
@@ -23,7 +25,7 @@ else:
     T = object
 
 
-__all__ = ["Shared", "arrived", "remember_own"]
+__all__ = ["Shared", "arrived", "place", "remember_own"]
 
 
 class Shared(ByDescriptors, Generic[T]):
@@ -102,6 +104,36 @@ def arrived(token: bytes) -> Shared[Any]:
     passing.unpin(token)
     shared: Shared[Any] = found
     return shared
+
+
+class _Placed:
+    """Stands for a value in a block; each process that unpickles it gets a writable copy of its own."""
+
+    __slots__ = ("_block",)
+
+    def __init__(self, block: Shared[Any]) -> None:
+        self._block = block
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _own_copy, (self._block,)
+
+
+def place(data: bytes, buffers: Sequence[memoryview]) -> object:
+    """Put the pickle of a large value and its buffers into shared memory, once for all workers.
+
+    Returns:
+        what is to be pickled in its place.
+
+    Raises:
+        OSError: no descriptor or no memory is left.
+    """
+    fd, table = write_block(data, buffers)
+    return _Placed(Shared(os.urandom(16), fd, table, os.fstat(fd).st_size))
+
+
+def _own_copy(block: Shared[Any]) -> object:
+    data, buffers = read_block(os.dup(block.fileno()), block.table)
+    return homes.rebuild(data, buffers)
 
 
 def _release(token: bytes, fd: int, holders: WeakSet[Any]) -> None:

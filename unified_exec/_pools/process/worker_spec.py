@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from ..._platform import cpu_count
 from ..._rules import prefetch
-from ..._wire.pickling import codec, surroundings
+from ..._wire.pickling import codec, shared_refs, surroundings
 from ..._wire.pickling.shared_refs import ByDescriptors, pickled_here
-from ..._worker import main_file
+from ..._worker import main_file, shared_object
 from ..._worker.settings import WORKER_MARK, WorkerKind
 from ...errors import WorkerStartError
 from . import prestart
@@ -119,6 +119,7 @@ def make_spec(
         raise ValueError(f'main must be "import" or None, got {main!r}')
     imported = None if main is None else main_file.how()
     cores = cpu_count.cpu_count()
+    shared_refs.place_in_block = shared_object.place
     met = pickled_here()
     met.clear()
     encoded = None if initializer is None else encode_initializer(initializer, initargs)

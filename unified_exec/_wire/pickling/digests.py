@@ -7,6 +7,7 @@ import io
 import pickle
 from typing import Any
 
+from .c_pickle import marked
 from .entry_pickler import EntryPickler
 
 __all__ = ["digest"]
@@ -20,12 +21,21 @@ def digest(value: Any) -> tuple[int, bytes]:
 
     Pickled plainly, which finds what this process defines by its name; only what that refuses is pickled by value.
     """
+    buffers: list[pickle.PickleBuffer] = []  # hashed where they are: a large array is not copied
     try:
-        data = pickle.dumps(value, 5)
+        data = pickle.dumps(marked(value), 5, buffer_callback=buffers.append)
     except (MemoryError, RecursionError):
         raise
     except Exception:
         with io.BytesIO() as file:
             EntryPickler(file, value, None, "").dump(value)
             data = file.getvalue()
-    return len(data), data if len(data) <= _KEPT else hashlib.sha1(data, usedforsecurity=False).digest()
+        buffers.clear()
+    views = [buffer.raw() for buffer in buffers]
+    size = len(data) + sum([view.nbytes for view in views])
+    if size <= _KEPT:
+        return size, b"".join((data, *views))
+    found = hashlib.sha1(data, usedforsecurity=False)
+    for view in views:
+        found.update(view)
+    return size, found.digest()

@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from typing import Any
 from weakref import ref as weak
 
+from . import large_values
 from .by_value import DEFINITIONS
 from .class_state import Mutable, snapshots_inside
 from .closure_state import identity_of, is_atom, is_by_name, plain_watch
@@ -100,18 +101,16 @@ def _make_entry(home: SentHome, globals_: dict[str, Any], name: str, value: Any)
 
 
 def _pickle_into(entry: Entry, value: Any, home: SentHome) -> None:
-    with io.BytesIO() as file:
-        pickler = EntryPickler(file, value, home, entry.name)
-        pickler.dump(value)
-        entry.data = file.getvalue()
+    entry.data, pickler = large_values.pickled(
+        value, lambda file, callback: EntryPickler(file, value, home, entry.name, callback)
+    )
     _note_needs(entry, pickler, home)
 
 
 def _pickle_sharing(entry: Entry, value: Any, home: SentHome, name: str, others: dict[int, str]) -> set[str]:
-    with io.BytesIO() as file:
-        pickler = SharingPickler(file, value, home, name, others, current_entry)
-        pickler.dump(value)
-        entry.data = file.getvalue()
+    entry.data, pickler = large_values.pickled(
+        value, lambda file, callback: SharingPickler(file, value, home, name, others, current_entry, callback)
+    )
     _note_needs(entry, pickler, home)
     return pickler.held
 
@@ -152,10 +151,10 @@ def _make_group(
     names = {name, *held}
     while True:
         values = {one: globals_[one] for one in sorted(names)}
-        with io.BytesIO() as file:
-            pickler = SharingPickler(file, values, home, name, others, current_entry)
-            pickler.dump(values)
-            data = file.getvalue()
+        data, pickler = large_values.pickled(
+            values,
+            lambda file, callback: SharingPickler(file, values, home, name, others, current_entry, callback),  # noqa: B023
+        )
         if pickler.held <= names:
             break
         names |= pickler.held
@@ -177,7 +176,7 @@ def _same(home: SentHome, name: str, value: Any) -> Callable[[Any], bool]:
         return _same_object(value) if importable(value) else _same_definition(home, name, value)
     if isinstance(value, (types.ModuleType, ContextVar)) or is_by_name(value):
         return _same_object(value)
-    return _same_digest(home, name, value)
+    return large_values.same_frozen(value) or _same_digest(home, name, value)
 
 
 def _note_watch(entry: Entry, value: Any) -> None:
@@ -215,7 +214,7 @@ def _same_digest(home: SentHome, name: str, value: Any) -> Callable[[Any], bool]
         home.logged.add(name)
         _log.info(
             "the global %s.%s has %d KiB as a pickle, and is compared before each call that uses it: "
-            "pass it as an argument, or place it with share()",
+            "pass it as an argument, place it with share(), or make an array read-only",
             home.facts.name, name, size // 1024,
         )  # fmt: skip
 

@@ -23,10 +23,18 @@ class EntryPickler(ByValuePickler):
         value: the value.
         home: its home; ``None`` to see only what the pickle would be.
         name: the global.
+        buffer_callback: takes the buffers that stay outside the pickle.
     """
 
-    def __init__(self, file: io.BytesIO, value: object, home: SentHome | None, name: str) -> None:
-        super().__init__(file, upward=False)
+    def __init__(
+        self,
+        file: io.BytesIO,
+        value: object,
+        home: SentHome | None,
+        name: str,
+        buffer_callback: Callable[[typing.Any], bool] | None = None,
+    ) -> None:
+        super().__init__(file, upward=False, buffer_callback=buffer_callback)
         self._root = value
         self._home = home
         self._name = name
@@ -78,8 +86,9 @@ class SharingPickler(EntryPickler):
         name: str,
         others: dict[int, str],
         entry_for: Callable[[SentHome, dict[str, typing.Any], str], Entry | None],
+        buffer_callback: Callable[[typing.Any], bool] | None = None,
     ) -> None:
-        super().__init__(file, value, home, name)
+        super().__init__(file, value, home, name, buffer_callback)
         self.held: set[str] = set()
         self._sender = home
         self._others = others

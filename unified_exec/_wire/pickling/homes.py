@@ -17,8 +17,10 @@ from .c_pickle import Unpickler, loads
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
+
+    Bytes = bytes | bytearray | memoryview
 
 __all__ = [
     "Home",
@@ -33,6 +35,7 @@ __all__ = [
     "make_function",
     "module",
     "place",
+    "rebuild",
     "receive",
     "settle",
     "wanted",
@@ -123,7 +126,7 @@ class Home:
                 return
         try:
             self._loading.add(name)
-            value = _Loader(BytesIO(data)).load()
+            value = rebuild(data)
         except Exception as error:
             self.names.pop(name, None)
             self.missing[name] = f"rebuilding it raised {type(error).__name__}: {error}"
@@ -159,6 +162,11 @@ class _Loader(Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         token, name, path = pid
         return find(token, name, path, None)
+
+
+def rebuild(data: Bytes, buffers: Iterable[memoryview] = ()) -> Any:
+    """Unpickle the value of a global, which may refer to other globals by their names."""
+    return _Loader(BytesIO(data), buffers=buffers).load()
 
 
 class HomeModule(ModuleType):

@@ -19,6 +19,10 @@ received: dict[bytes, int] = {}
 read_mailbox: Callable[[], object] | None = None
 """In a worker: reads what the parent has sent, such as descriptors. Set once, in `main`."""
 
+place_in_block: Callable[[bytes, Sequence[memoryview]], object] | None = None
+"""In a program with workers: puts a pickle and its large buffers into shared memory, and returns what is pickled in
+their place. Set once, in `make_spec`."""
+
 
 class Unchanging:
     """What is the same object for good wherever it is captured: a function that refers to it need be sent only once."""
