@@ -20,6 +20,7 @@ THEMES = (
     "cluster",
     "locks",
     "carried",
+    "observing",
 )
 
 

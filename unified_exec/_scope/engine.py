@@ -146,14 +146,14 @@ class ScopeEngine(OpenScope):
 
     def launch(self, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None) -> TaskHandle[Any]:
         """Start a task that was made for this scope; ``backend`` is ``None`` for the event loop."""
-        if timeout == INF:
-            timeout = None
+        timeout = None if timeout == INF else timeout
         if (spawner := current.get()) is not None:
             handle.inherit_from(spawner)
         if events.rows is not None:
             if events.in_span is not None and not handle.in_span:
                 return events.in_span(handle, partial(self.launch, handle, backend, timeout))
-            handle.note_spawner(0 if spawner is None else spawner.id)
+            if spawner is not None or events.moves is not None:
+                handle.note_spawner(0 if spawner is None else spawner.id)
         if backend is None:
             self._launch_coroutine(handle, timeout)
             return handle

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TaskTimeout
@@ -213,18 +214,16 @@ class Task:
 
     def note_spawner(self, parent: int, at: float | None = None) -> None:
         """Tell that it was spawned, by the code of task `parent`; 0 if that is not a task."""
-        self.parent = parent
+        if parent:
+            self.parent = parent
         if events.moves is not None:
             fn, scope = self.fn_name or events.function_name(self.fn), getattr(self.owner, "number", 0)
             fields = (self.id, self.name, fn, self.backend, scope, parent, self.items, self.deadline)
             events.emit_move(events.TASK_SPAWNED, *fields, at=self.queued_at)
 
-    def note_sent(self, worker: int, size: int, ahead: int, at: float) -> None:
-        """Tell that `worker` was sent it, `size` bytes, with `ahead` others before it."""
-        self.sent_at = at
-        self.bytes_sent = size
-        if events.moves is not None:
-            events.emit_move(events.TASK_SENT, self.event_id, worker, size, ahead, at=at)
+    def emit_sent(self, worker: int, ahead: int) -> None:
+        """Tell that `worker` was sent it, with `ahead` others before it."""
+        events.emit_move(events.TASK_SENT, self.event_id, worker, self.bytes_sent, ahead, at=self.sent_at)
 
     def emit_started(self, late: bool = False) -> None:
         """Tell that its function is called; `late` if that is told after its end, because a worker called it."""
@@ -232,26 +231,38 @@ class Task:
 
     def emit_settled(self, outcome: str, error: BaseException | None) -> None:
         """Tell the whole life of the task. Its function is still there, the outcome is not set yet."""
-        events.emit(
-            events.TASK_SETTLED,
-            self.id,
-            self.name[:200],
-            self.fn_name or events.function_name(self.fn),
-            self.backend,
-            getattr(self.owner, "number", 0),
-            self.parent,
-            self.items,
-            self.queued_at,
-            self.sent_at,
-            self.worker or 0,
-            self.attempts,
-            outcome,
-            "" if error is None else type(error).__name__,
-            self.started_at,
-            time.monotonic() if self.finished_at is None else self.finished_at,
-            self.bytes_sent,
-            self.bytes_received,
-            "" if error is None else events.traceback_text(error),
+        sink = events.rows  # read once: another thread may switch it off
+        if sink is None:
+            return
+        now, name = time.monotonic(), self.fn_name
+        fn: Any = self.fn
+        if not name:
+            # What `function_name` does with most functions: a call less on the way of every task.
+            name = f"{fn.__module__}:{fn.__qualname__}"[:200] if type(fn) is FunctionType else events.function_name(fn)
+        sink(
+            (
+                next(events.numbers),
+                events.TASK_SETTLED,
+                now,
+                self.id,
+                self.name[:200],
+                name,
+                self.backend,
+                getattr(self.owner, "number", 0),
+                self.parent,
+                self.items,
+                self.queued_at,
+                self.sent_at,
+                self.worker or 0,
+                self.attempts,
+                outcome,
+                "" if error is None else type(error).__name__,
+                self.started_at,
+                now if self.finished_at is None else self.finished_at,
+                self.bytes_sent,
+                self.bytes_received,
+                "" if error is None else events.traceback_text(error),
+            )
         )
 
     def note_attempt(self, attempt: Task) -> None:

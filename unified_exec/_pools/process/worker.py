@@ -173,7 +173,9 @@ class Worker:
             if not sent:
                 self._remove(task)
         if instant is not None and sent:
-            task.note_sent(self.pid, call.size, len(tasks) - 1, instant)
+            task.sent_at, task.bytes_sent = instant, call.size if call.buffers else len(call.data)
+            if events.moves is not None:
+                task.emit_sent(self.pid, len(tasks) - 1)
         return sent
 
     def _remove(self, task: Task) -> None:

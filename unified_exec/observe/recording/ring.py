@@ -15,6 +15,8 @@ Row = tuple[Any, ...]
 ROWS_MAX = 200_000
 """Events kept until the thread comes; the oldest are dropped first."""
 DRAIN_SECONDS = 0.05
+NEARLY = 100
+"""Among so many of the newest events is the one with the highest number."""
 
 
 class Ring:
@@ -83,16 +85,16 @@ class Ring:
     def drain(self) -> None:
         """Give everything that has been told to the subscribers."""
         with self._draining:
-            rows, batch = self._rows, list[Row]()
+            popleft = self._rows.popleft
             try:
-                for _ in range(ROWS_MAX):
-                    batch.append(rows.popleft())
-            except IndexError:
-                pass
+                batch = [popleft() for _ in range(len(self._rows))]
+            except IndexError:  # the oldest were dropped, or a subscriber came
+                return
             if not batch:
                 return
             self._received += len(batch)
-            self._highest = max(self._highest, max(row[0] for row in batch))
+            # Threads append in nearly the order of the numbers.
+            self._highest = max(self._highest, max(row[0] for row in batch[-NEARLY:]))
             for take, _ in list(self._subscribers.values()):
                 take(batch)
 
