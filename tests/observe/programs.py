@@ -20,6 +20,7 @@ def program(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[st
     """Run a program that prints "ready"; it is killed in the end."""
     process = subprocess.Popen(
         [sys.executable, *arguments],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -65,6 +65,13 @@ SUBCOMMANDS = {
         options.needs_nothing,
         "unified_exec.cli.live.run_tree",
     ),
+    "top": Subcommand(
+        "show a running program in the terminal, live",
+        options.TOP,
+        options.add_top_options,
+        options.top_needs,
+        "unified_exec.cli.live.run_top",
+    ),
     "dashboard": Subcommand(
         "show a running program in a browser, live",
         options.DASHBOARD,

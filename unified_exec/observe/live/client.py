@@ -10,11 +10,17 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from . import named
 from .protocol import ANSWER_MAX, VERSION, BadMessage, pack, take
 
 LINK = re.compile(r"/unified_exec-\d+-[0-9a-f]{16}\.sock(?: \(deleted\))?$")
 SECONDS = 10.0
 JUST_BEGUN = 0.5
+
+NO_SOCKET = (
+    "has no socket to look through: it has not entered a TaskScope, uses an older unified_exec, or runs with "
+    "UNIFIED_EXEC_OBSERVE=0"
+)
 
 
 class CannotLook(Exception):
@@ -35,6 +41,8 @@ class Program(NamedTuple):
 
 def programs() -> list[Program]:
     """Find the programs of this user (for root: of all) that have a door."""
+    if named.USED:
+        return [Program(pid, path) for pid, path in named.sockets()]
     found: list[Program] = []
     seen: set[int] = set()
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
@@ -66,6 +74,8 @@ def find(pid: int) -> Program:
     Raises:
         CannotLook: there is no such program, it is another user's, or it has no door.
     """
+    if named.USED:
+        return _find_by_name(pid)
     until = time.monotonic() + JUST_BEGUN
     while True:
         for path, _ in _doors(pid):
@@ -77,10 +87,19 @@ def find(pid: int) -> Program:
         raise CannotLook(f"there is no process {pid}")
     if not os.access(f"/proc/{pid}/fd", os.R_OK):
         raise CannotLook(f"process {pid} belongs to another user: only that user and root may look at it")
-    raise CannotLook(
-        f"process {pid} has no socket to look through: it has not entered a TaskScope, uses an older unified_exec, or "
-        "runs with UNIFIED_EXEC_OBSERVE=0"
-    )
+    raise CannotLook(f"process {pid} {NO_SOCKET}")
+
+
+def _find_by_name(pid: int) -> Program:
+    until = time.monotonic() + JUST_BEGUN
+    while named.is_running(pid):
+        for found, path in named.sockets():
+            if found == pid:
+                return Program(pid, path)
+        if time.monotonic() > until:
+            raise CannotLook(f"process {pid} {NO_SOCKET}, or belongs to another user")
+        time.sleep(JUST_BEGUN / 20)
+    raise CannotLook(f"there is no process {pid}")
 
 
 class Connection:

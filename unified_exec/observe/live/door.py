@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..._platform.posix import StandardTaken
+from . import named
 
 if TYPE_CHECKING:
     import socket
@@ -29,14 +30,16 @@ class Door:
     Attributes:
         listener: the descriptor of the socket; not a socket object, which would warn at exit that it is open. -1 until
             the thread has made it.
-        inode: a descriptor that keeps the unlinked socket reachable; -1 until then.
+        inode: a descriptor that keeps the unlinked socket reachable; -1 until then, and where sockets have names.
         wake_read, wake_write: a pipe that wakes the thread.
     """
 
     def __init__(self) -> None:
         self.listener = self.inode = -1
         with StandardTaken():
-            self.wake_read, self.wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            self.wake_read, self.wake_write = os.pipe()
+        os.set_blocking(self.wake_read, False)
+        os.set_blocking(self.wake_write, False)
         self._thread: int | None = None
         self._stopped = allocate_lock()
         self._stopping = False
@@ -103,8 +106,13 @@ def wait_for_end_of(thread: int) -> None:
 def _listen() -> tuple[int, int]:
     import socket
 
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(False)
     try:
+        if named.USED:
+            named.bind(sock)
+            sock.listen(BACKLOG)
+            return sock.detach(), -1
         os.fchmod(sock.fileno(), 0o600)  # before it is bound: the inode is made with this mode
         path = _bind(sock)
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import select
-import sys
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from .door import Door
 if TYPE_CHECKING:
     from ..._loops.adapter import LoopAdapter
 
-LINUX = sys.platform == "linux" and hasattr(select, "poll")
+CAN_WAIT = hasattr(select, "poll") and hasattr(os, "geteuid")
 AFTER_FORK_SECONDS = 0.05
 
 _door: Door | None = None
@@ -54,7 +53,7 @@ def open_door(adapter: LoopAdapter, when_closed: Callable[[], object]) -> None:
         when_closed: called when the door has been closed, so that the next scope opens it.
     """
     global _door, _adapter, _when_closed
-    if not LINUX:
+    if not CAN_WAIT:
         return
     _adapter, _when_closed = weakref.ref(adapter), when_closed
     try:

@@ -209,5 +209,7 @@ def hello() -> dict[str, Any]:
 
 def allowed(sock: socket.socket) -> bool:
     """Tell whether the other side is this user or root. The kernel has checked that before; this is for certain."""
-    _, uid, _ = CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
-    return uid in (os.geteuid(), 0)
+    if hasattr(socket, "SO_PEERCRED"):
+        _, uid, _ = CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
+        return uid in (os.geteuid(), 0)
+    return True  # the folder of the socket has let in nobody else

@@ -1,0 +1,116 @@
+"""The socket of a program where one without a name cannot be reached: a name in a folder of the user."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..._platform import posix
+
+if TYPE_CHECKING:
+    import socket
+
+USED = posix.PLAIN or not os.path.isdir("/proc/self/fd")
+"""Programs are found by the names of their sockets."""
+
+NAME = re.compile(r"(\d{1,10})\.sock")
+PATH_MAX = 103
+"""Bytes that the path of a socket may have everywhere."""
+
+
+def folder() -> str:
+    """The folder for the sockets of this user: below the user's runtime folder, or else the temporary one."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime:
+        return os.path.join(runtime, "unified_exec")
+    return os.path.join(tempfile.gettempdir(), f"unified_exec-{os.geteuid()}")
+
+
+def sockets() -> Iterator[tuple[int, str]]:
+    """Find the sockets of the running programs of this user. Those of programs that have ended are removed."""
+    path = folder()
+    try:
+        _check(path)
+        names = os.listdir(path)
+    except OSError:
+        return  # there is none, or it is not ours
+    for name in sorted(names):
+        found = NAME.fullmatch(name)
+        if found is None:
+            continue
+        pid, place = int(found[1]), os.path.join(path, name)
+        if is_running(pid):
+            yield pid, place
+        else:
+            _remove(place)
+
+
+def bind(sock: socket.socket) -> str:
+    """Give a socket its name, for this user alone, and remove what ended programs have left.
+
+    Raises:
+        OSError: the folder cannot be made or is not this user's alone, or its path is too long.
+    """
+    pid = os.getpid()
+    place = os.path.join(folder(), f"{pid}.sock")
+    if len(os.fsencode(place)) > PATH_MAX:
+        raise OSError(f"the path is too long for a socket: {place}")
+    try:
+        _bind(sock, place)
+    except FileNotFoundError:  # a program that ended just then has removed the folder
+        _bind(sock, place)
+    atexit.register(_remove_own, place, pid)
+    return place
+
+
+def _bind(sock: socket.socket, place: str) -> None:
+    path = os.path.dirname(place)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    _check(path)
+    for _ in sockets():
+        pass
+    _remove(place)  # left by an ended program that had the same process id
+    sock.bind(place)  # nobody else can enter the folder
+    os.chmod(place, 0o600)
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether there is a process of that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
+def _check(path: str) -> None:
+    """Make sure that nobody else can put anything into the folder."""
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise PermissionError(f"{path} is not a folder of this user alone")
+
+
+def _remove(place: str) -> None:
+    try:
+        os.unlink(place)
+    except OSError:
+        pass
+
+
+def _remove_own(place: str, pid: int) -> None:
+    if os.getpid() == pid:  # a forked child leaves its parent's
+        _remove(place)
+        try:
+            os.rmdir(os.path.dirname(place))
+        except OSError:
+            pass  # others are in it
