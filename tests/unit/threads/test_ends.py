@@ -81,6 +81,21 @@ def test_a_pool_serves_one_loop_after_another_and_forgets_the_ended() -> None:
             assert not pool._lanes
 
 
+@pytest.mark.parametrize("has_ended", [False, True])
+async def test_a_loop_gets_its_lane_while_others_end(has_ended: bool) -> None:
+    class Ending:
+        """Stands for a loop of another thread, which ends as soon as somebody asks it."""
+
+        def ended(self) -> bool:
+            pool._forget(self, None)  # type: ignore[arg-type]
+            return has_ended
+
+    async with ThreadPool() as pool:
+        for _ in range(3):
+            pool._lanes[Ending()] = None  # type: ignore[index, assignment]
+        assert await Driver(pool).spawn(int, 4).value() == 4
+
+
 def test_a_loop_that_ends_with_tasks_in_the_pool_harms_nobody() -> None:
     blocker = Blocker()
     with ThreadPool(1) as pool:

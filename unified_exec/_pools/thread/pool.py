@@ -85,8 +85,9 @@ class ThreadPool(Backend):
             made = ThreadLane(scheduler, adapter, self.name, self.interruptible, self._forget)
             with scheduler.lock:
                 scheduler.queue_inbox()
-                for ended in [known for known in self._lanes if known.ended()]:
-                    for call in self._lanes.pop(ended).calls.drain():
+                for known in list(self._lanes):  # loops that end take their lanes away at any moment, without the lock
+                    left = self._lanes.pop(known, None) if known.ended() else None
+                    for call in left.calls.drain() if left is not None else ():
                         call.state = ENDED
                 lane = self._lanes.setdefault(adapter, made)
         return lane
