@@ -108,6 +108,12 @@ def test_a_program_whose_cores_others_have_computes_as_well() -> None:
     assert demands(run.samples, run.of_kind("task.settled"))["m:f", "thread"] == (near(0.25), 0.0)
 
 
+def test_only_the_time_in_which_tasks_ran_counts() -> None:
+    rows = [settled(n, "f", "thread", 4.5, 4.5, 5.5) for n in range(2)]
+    run = recording(*rows, samples=steps(1.0))
+    assert demands(run.samples, run.of_kind("task.settled"))["m:f", "thread"] == (near(0.5), 0.0)
+
+
 def test_two_functions_are_told_apart_by_when_they_ran() -> None:
     rows = [settled(1, "computes", "thread", 0.0, 0.0, 5.0), settled(2, "waits", "thread", 5.0, 5.0, 10.0)]
     samples = [*steps(0.9, until=5), *(Sample(float(n), [], 0, 4.5, {}) for n in range(6, 11))]

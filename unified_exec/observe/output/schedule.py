@@ -215,20 +215,22 @@ def demands(
     found: dict[tuple[str, str], tuple[float, float]] = {}
     for backend in ("thread", "process"):
         rows = _rows(samples, [task for task in tasks if task.backend == backend], backend, left_out)
-        shares: dict[str, float] = {}
-        for _, overlaps in rows:
-            shares.update(dict.fromkeys(overlaps, 0.5))
+        computed: dict[str, float] = defaultdict(float)  # minus seconds in which the process was not busy
+        for used, overlaps in rows:
+            crowded = backend == "thread" and used.rate >= SATURATED and sum(overlaps.values()) > 1.2 * used.seconds
+            for fn, overlap in overlaps.items():
+                computed[fn] += overlap if crowded else -overlap
+        # Where a function mostly computed, the rest is the noise of short samples.
+        rows = [
+            (used, overlaps)
+            for used, overlaps in rows
+            if used.rate >= SATURATED or any(computed[fn] <= 0 for fn in overlaps)
+        ]
+        shares = {fn: 0.5 for _, overlaps in rows for fn in overlaps}
         for _ in range(_ROUNDS):
             shares = _better(shares, rows)
-        idle: dict[str, list[float]] = {fn: [0.0, 0.0] for fn in shares}
-        for used, overlaps in rows:
-            length = sum(overlaps.values())
-            computed = backend == "thread" and used.rate >= SATURATED and length > 1.2 * used.seconds
-            for fn, overlap in overlaps.items():
-                idle[fn][computed] += overlap
         for fn, share in shares.items():
-            free, saturated = idle[fn]
-            found[fn, backend] = share, max(0.0, 1 - share) * free / max(1e-9, free + saturated)
+            found[fn, backend] = share, 0.0 if computed[fn] > 0 else max(0.0, 1 - share)
     return found
 
 
@@ -252,20 +254,25 @@ def _rows(
     rows: list[tuple[_Used, dict[str, float]]] = []
     instants = [sample.at for sample in samples]
     overlaps: dict[tuple[int, int], dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    covered: dict[tuple[int, int], tuple[float, float]] = {}
     skipped: set[tuple[int, int]] = set()
     for place, members in by_place.items():
         for task in members:
             first = max(0, bisect_right(instants, task.started) - 1)
             for step in range(first, min(len(samples) - 1, bisect_left(instants, task.finished))):
-                overlap = min(task.finished, instants[step + 1]) - max(task.started, instants[step])
-                if overlap > 0 and task.task in left_out:
+                begin, end = max(task.started, instants[step]), min(task.finished, instants[step + 1])
+                if end > begin and task.task in left_out:
                     skipped.add((place, step))
-                elif overlap > 0:
-                    overlaps[place, step][task.fn] += overlap
+                elif end > begin:
+                    overlaps[place, step][task.fn] += end - begin
+                    known = covered.get((place, step), (begin, end))
+                    covered[place, step] = min(known[0], begin), max(known[1], end)
     wanted = [_wanted(before, after) for before, after in pairwise(samples)]
     for (place, step), found in overlaps.items():
         if place in wanted[step] and (place, step) not in skipped:
-            rows.append((_Used(wanted[step][place], instants[step + 1] - instants[step]), dict(found)))
+            begin, end = covered[place, step]
+            # Before the first task and after the last one something else has used the processor.
+            rows.append((_Used(min(wanted[step][place], end - begin), end - begin), dict(found)))
     return rows
 
 
