@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import time
 from collections.abc import Callable
 
@@ -48,3 +50,11 @@ def has_ended(process: psutil.Process) -> bool:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def is_freed(ref: Callable[[], object]) -> bool:
+    """Tell whether the object of a weak reference is gone: at once, or where there is no GIL, when the collector has
+    looked: the thread that made it keeps a count of its own until then."""
+    if getattr(sys, "_is_gil_enabled", lambda: True)():
+        return ref() is None
+    return until(lambda: gc.collect() >= 0 and ref() is None)

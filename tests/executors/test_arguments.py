@@ -46,6 +46,7 @@ def test_threads_have_the_prefix_in_their_names() -> None:
         assert executor.submit(lambda: threading.current_thread().name).result() == "reader_0"
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_manager_of_multiprocessing_can_be_handed_over() -> None:
     from multiprocessing.managers import SyncManager
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.contract import tasks
 from tests.executors.held import NEVER, PATIENT, POOLS, Held
-from tests.waiting import until
+from tests.waiting import is_freed, until
 from unified_exec import (
     ProcessPool,
     TaskScope,
@@ -189,7 +189,7 @@ def test_map_keeps_no_value_it_has_given(executor: Any) -> None:
     for value in executor.map(make_kept, range(10)):
         watched = weakref.ref(value)
         del value
-        assert watched() is None
+        assert is_freed(watched)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")

@@ -102,7 +102,7 @@ def show(scope: Any) -> None:
         RuntimeError: the scope is not open.
         ImportError: this is not a notebook: IPython is not installed.
 
-    Example::
+    In a cell of a notebook::
 
         async with TaskScope() as scope:
             observe.show(scope)
