@@ -109,6 +109,8 @@ def test_a_person_sees_ten_thousand_tasks_and_the_end_of_the_program() -> None:
             shows_hostile_names_as_text(seen)
             looks_well_everywhere(seen)
             cancels_a_task(seen)
+            says_that_the_key_is_missing(opened, address)
+            says_that_the_viewer_has_gone(opened, process.pid)
             page.reload()  # the tab remembers the key
             page.wait_for_selector(".row.scope")
             process.kill()
@@ -181,18 +183,21 @@ def cancels_a_task(seen: Seen) -> None:
     seen.until("latest.outcomes.cancelled >= 1")
 
 
-def test_without_the_key_and_without_the_viewer_the_page_says_so() -> None:
-    with browser() as opened, program("-m", "tests.observe.shop") as process:
-        with dashboard(process.pid) as (address, viewer):
-            stranger = Seen(opened)
-            stranger.page.goto(address.partition("#")[0])
-            stranger.until("document.getElementById('status').textContent.includes('needs the key')")
-            assert stranger.page.locator(".row").count() == 0
-            assert stranger.wrong == []
-            seen = Seen(opened)
-            seen.page.goto(address)
-            seen.page.wait_for_selector(".row.scope")
-            assert seen.wrong == []
-            viewer.kill()
-            seen.until("document.getElementById('status').textContent.includes('trying again')")
-            assert seen.foreign == []
+def says_that_the_key_is_missing(opened: Any, address: str) -> None:
+    stranger = Seen(opened)
+    stranger.page.goto(address.partition("#")[0])
+    stranger.until("document.getElementById('status').textContent.includes('needs the key')")
+    assert stranger.page.locator(".row").count() == 0
+    assert stranger.wrong == []
+    stranger.page.close()
+
+
+def says_that_the_viewer_has_gone(opened: Any, pid: int) -> None:
+    with dashboard(pid) as (address, viewer):
+        seen = Seen(opened)
+        seen.page.goto(address)
+        seen.page.wait_for_selector(".row.scope")
+        assert seen.wrong == []
+        viewer.kill()
+        seen.until("document.getElementById('status').textContent.includes('trying again')")
+        seen.page.close()

@@ -257,6 +257,50 @@ def test_a_loop_that_is_held_up_is_told_with_its_line() -> None:
     assert "EVENT LOOP HELD UP" in render(tree)
 
 
+@pytest.mark.parametrize(
+    ("work", "after", "told"),
+    [
+        ("sum(iter(int, 1))", "await anyio.sleep_forever()", ", in C code: computes"),
+        ("time.sleep(1000)", "await anyio.sleep_forever()", "runs"),
+        ("loops()", "time.sleep(1000)", "cannot be asked: its event loop is held up"),
+    ],
+    ids=["computes in C", "sleeps", "its loop is held up"],
+)
+def test_a_worker_that_is_in_c_code_is_told_as_such_and_no_other(work: str, after: str, told: str) -> None:
+    code = f"""if True:
+        import anyio, time
+        from unified_exec import ProcessPool, TaskScope
+
+        def loops():
+            while True:
+                pass
+
+        def work():
+            {work}
+
+        async def main():
+            async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
+                await scope.spawn(int, on="process")  # the worker is there
+                handle = scope.spawn(work, on="process")
+                while not handle.worker:
+                    await anyio.sleep(0.01)
+                print("ready", flush=True)
+                {after}
+
+        anyio.run(main)
+    """
+    with program("-c", code) as process:
+        texts: list[str] = []
+
+        def is_told() -> bool:
+            [task] = tree_of(process.pid)["tasks"].values()
+            texts.append(task["why"]["text"])
+            return told in texts[-1] and texts[-1].startswith("runs")
+
+        until(is_told)
+    assert "held up" not in told or not any("in C code" in text for text in texts)
+
+
 # -- who may look
 
 

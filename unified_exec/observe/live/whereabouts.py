@@ -74,7 +74,7 @@ class Whereabouts:
         if type(location) is ThreadCall:
             return self._in_thread(task, location)
         if type(location) is Worker:
-            return self._in_worker(task, location)
+            return self._in_worker(task, location, scope)
         return Found(self._for_a_worker(task), [])
 
     def _coroutine(self, task: Any, scope: OpenScope) -> Found:
@@ -119,7 +119,7 @@ class Whereabouts:
         known = reasons.of_thread(frames)
         return Found(known or _runs(task.started_at, f"in thread {task.worker}", call.cancel_requested), lines)
 
-    def _in_worker(self, task: Task, worker: Worker) -> Found:
+    def _in_worker(self, task: Task, worker: Worker, scope: OpenScope) -> Found:
         where = f"in worker {worker.pid}"
         if worker.connection.state == STARTING:
             return Found(reasons.wait("start", f"worker {worker.pid}, which starts"), [])
@@ -136,7 +136,9 @@ class Whereabouts:
             known["text"] += f", {where}"
             return Found(known, lines, look)
         text = where
-        if answer is None and worker.connection.state == UP and self._asked:
+        if answer is None and scope.thread in self.held:
+            text += ", which cannot be asked: its event loop is held up"
+        elif answer is None and worker.connection.state == UP and self._asked:
             state = usage(worker.pid).state
             text += {"R": ", in C code: computes", "T": ", stopped"}.get(state, ", in C code: waits") if state else ""
         return Found(_runs(worker.answered_at, text, task.cancel_requested), lines, look)
