@@ -181,14 +181,16 @@ class DeadlockError(UnifiedExecError):
     Args:
         ring: for each task: its name, what it holds and where it was acquired, what it waits for and where. The
             first is the one that raises.
+        advice: what to do.
     """
 
-    def __init__(self, ring: tuple[str, ...]) -> None:
-        super().__init__(ring)
+    def __init__(self, ring: tuple[str, ...], advice: str = "acquire locks in one order") -> None:
+        super().__init__(ring, advice)
         self.ring = ring
+        self.advice = advice
 
     def __str__(self) -> str:
-        return "these wait for one another for ever; acquire locks in one order:\n  " + "\n  ".join(self.ring)
+        return f"these wait for one another for ever; {self.advice}:\n  " + "\n  ".join(self.ring)
 
 
 class PoolClosed(UnifiedExecError):

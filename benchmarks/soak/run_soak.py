@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         "--lock-kills", type=int, default=0, metavar="N", help="instead: kill N holders and waiters of shared locks"
     )
     parser.add_argument(
-        "--channel-kills", type=int, default=0, metavar="N", help="instead: kill N senders and receivers of channels"
+        "--channel-kills", type=int, default=0, metavar="N", help="instead: kill and cancel N users of channels"
     )
     parser.add_argument("--seed", type=int, help="seed of all random choices (random, and printed)")
     parser.add_argument("--epoch", type=int, help="run only this epoch of the seed")

@@ -15,6 +15,7 @@ from tests.waiting import until_async
 from unified_exec import (
     Actor,
     Collect,
+    DeadlockError,
     ProcessPool,
     SerializationError,
     Supervise,
@@ -23,7 +24,9 @@ from unified_exec import (
     TaskScope,
     TaskTimeout,
     WorkerCrashed,
+    from_task,
 )
+from unified_exec._sync.deadlocks import look
 
 PLACES: list[Any] = ["process", "thread", "loop"]
 everywhere = pytest.mark.parametrize("on", PLACES)
@@ -231,6 +234,54 @@ async def test_a_generator_method_is_streamed(on: Any) -> None:
 async def test_a_method_may_use_the_way_back(on: Any) -> None:
     async with TaskScope() as scope:
         assert await scope.actor(Counter, 1, on=on).call(Counter.asks, 4) == 5
+
+
+class Caller:
+    """Its methods call actors, also its own, and need the answer."""
+
+    def ask(self, *way: str) -> int:
+        return from_task.run(ask, *way) if way else 7
+
+
+class LoopCaller:
+    async def ask(self, *way: str) -> int:
+        return await ask(*way) if way else 7
+
+
+callers: dict[str, Any] = {}
+
+
+async def ask(name: str, *way: str) -> int:
+    answer: int = await callers[name].call(type_of(name).ask, *way)
+    return answer
+
+
+def type_of(name: str) -> Any:
+    return LoopCaller if name.startswith("loop") else Caller
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        ("thread", "thread"),
+        ("loop", "loop"),
+        ("loop 2", "loop", "loop 2"),
+        ("process", "loop", "thread", "process"),
+    ],
+    ids=" ".join,
+)
+async def test_actors_that_call_each_other_in_a_ring_are_told(
+    way: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look, "AFTER", 0.05)
+    async with TaskScope() as scope:
+        for name in way:
+            callers[name] = scope.actor(type_of(name), on=name.split()[0], name=name)  # type: ignore[call-overload]
+        with pytest.raises(DeadlockError, match="waits for its turn after") as caught:
+            await ask(*way)
+        assert f"'{way[0]}.ask' waits for its turn after" in str(caught.value)
+        assert await ask(way[0]) == 7  # they go on
+        callers.clear()
 
 
 async def test_several_actors_share_the_calls_the_least_busy_first(tmp_path: Path) -> None:

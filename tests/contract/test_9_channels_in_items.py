@@ -11,7 +11,18 @@ import anyio
 import pytest
 
 from tests.waiting import until
-from unified_exec import Channel, ChannelSender, ProcessPool, Shared, TaskScope, share
+from unified_exec import (
+    Channel,
+    ChannelSender,
+    Event,
+    Lock,
+    LockTaken,
+    ProcessPool,
+    Shared,
+    SharedValue,
+    TaskScope,
+    share,
+)
 from unified_exec._worker import passing
 
 
@@ -52,6 +63,39 @@ async def test_a_request_brings_the_channel_for_its_answer(asker: Any, server: A
         with anyio.fail_after(30):
             assert await scope.spawn(ask, requests, 20, on=asker) == [2 * n for n in range(20)]
         requests.close()
+
+
+def hold_what_comes(carrier: Channel[Any], held: Channel[Any]) -> str:
+    lock, event, value = carrier.receive_sync()
+    try:
+        lock.acquire_nowait()
+    except LockTaken as exc:
+        held.send_sync(lock)
+        event.wait_sync(timeout=30)
+        lock.acquire_sync(timeout=30)
+        value.add(1)
+        held.send_sync(lock)
+        event.clear()
+        lock.release()
+        return exc.state
+    return "it was free"
+
+
+async def test_a_lock_inside_an_item_is_the_same_lock_in_both_processes() -> None:
+    carrier, held = Channel[Any](1), Channel[Any](1)
+    lock, event, value = Lock(name="mine"), Event(), SharedValue(5)
+    async with TaskScope() as scope:
+        with anyio.fail_after(60):
+            async with lock:
+                holder = scope.spawn(hold_what_comes, carrier, held, on="process")
+                await carrier.send([lock, event, value])
+                assert await held.receive() is lock
+                event.set()
+            assert await held.receive() is lock
+            assert value.get() == 6
+            async with lock:
+                assert not event.is_set()
+            assert f"in process {os.getpid()}" in await holder
 
 
 def give(carrier: Channel[Any]) -> None:

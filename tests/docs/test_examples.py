@@ -22,6 +22,7 @@ LAST_LINES = {
     "cluster": "worked on a node: True\npi is about 3.14, as it is here: True\n",
     "crawler": "60 pages, 177179 words; the longest is /59\n",
     "crawler_talks": "40 pages, 78079 words, 80 links\n",
+    "philosophers": "a ring of 5; acquire locks in one order\n4 meals\n15 meals\n",
     "mirrors": "good won: the file, byte for byte\nhung up on: slow\n",
     "model_server": '503 {"error":"the model has crashed"}\n200 {"score":-1.0}\n',
     "notebook": "pi is about 3.1\n[False, True]\nseed 3\n",

@@ -7,6 +7,7 @@ from tests.mutants.mutant import Mutant
 ONE_PROCESS = "test_9_deadlocks.py"
 BETWEEN = "test_9_deadlocks_between_processes.py"
 CAN_GO_ON = f"{ONE_PROCESS}::test_who_can_go_on_is_no_deadlock"
+ACTORS = "test_9_actors.py::test_actors_that_call_each_other_in_a_ring_are_told"
 HANDLE = f"{BETWEEN}::test_a_ring_over_a_handle_is_found"
 
 DEADLOCKS = (
@@ -63,5 +64,23 @@ DEADLOCKS = (
         old="            self._todo += [",
         new="            [",
         tests=(HANDLE,),
+    ),
+    Mutant(
+        clause=9,
+        place="scope",
+        breaks="an actor on the loop that calls itself is told",
+        file="_scope/make_actor.py",
+        old="if not turn.is_set() and current.get() is not None:",
+        new="if False:",
+        tests=(ACTORS,),
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="a worker that waits for the answer of its actor waits for its own turn",
+        file="_scope/actor_rings.py",
+        old='number = getattr(handle.location, "blocked_by", None)',
+        new="number = None",
+        tests=(ACTORS,),
     ),
 )

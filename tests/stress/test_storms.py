@@ -9,5 +9,5 @@ import anyio
 from benchmarks.soak import channel_storm
 
 
-def test_kills_lose_no_item_of_a_channel_but_those_in_the_hands_of_the_killed() -> None:
-    print(anyio.run(channel_storm.run, 30, random.randrange(1 << 30)))
+def test_kills_and_cancels_lose_no_item_of_a_channel_but_those_in_the_hands_of_the_killed() -> None:
+    print(anyio.run(channel_storm.run, 30, random.randrange(1 << 30), 6))

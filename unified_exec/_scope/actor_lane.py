@@ -10,14 +10,15 @@ from .._handles.handle import TaskHandle
 from .._tasks.types import Outcome
 from .._worker.actor_objects import ActorMissing, Missing
 from ..abc import Backend, Lane, StreamReader
+from .actor_rings import QueuedCall
 
 if TYPE_CHECKING:
     from .._loops.adapter import LoopAdapter
     from .._tasks.task import Task
 
 
-class ActorCall(TaskHandle[Any]):
-    """A call of an actor's method. The error is its caller's alone, as that of an item of a map."""
+class ActorCall(QueuedCall):
+    """A call of an actor in a worker or a thread."""
 
     __slots__ = ("lane",)
     lane: ActorLane
@@ -78,6 +79,12 @@ class ActorLane(Lane):
             except Exception as error:  # the pool was closed
                 task.settle(Outcome(error=error))
 
+    def ahead(self, call: QueuedCall) -> list[Any] | None:
+        """The calls that have the turn of one that has not begun."""
+        if not self.is_up or (call in self.running and _has_begun(call)):
+            return None
+        return [other for other in self.running if other is not call and _has_begun(other)]
+
     def put_back(self, task: Task) -> None:
         """Let a call wait for the next object: the worker that had the last one has died before the call began."""
         self.queue.append((task, self.running.pop(task)))
@@ -112,6 +119,10 @@ class ActorLane(Lane):
 
     def open_stream(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> StreamReader:
         return self._inner.open_stream(fn, args)
+
+
+def _has_begun(call: Task) -> bool:
+    return call.location is not None and call.location.is_running(call)
 
 
 class ActorBackend(Backend):

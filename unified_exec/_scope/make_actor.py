@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +14,9 @@ from .._pools.process.pool import ProcessPool
 from .._pools.thread.pool import ThreadPool
 from .._rules.dispatch import call_name
 from .._tasks import events
+from .._tasks.current import current
 from .actor import Actor, ActorGroup
+from .actor_rings import QueuedCall, watch
 from .remote_actor import RemoteActor
 
 if TYPE_CHECKING:
@@ -44,12 +47,16 @@ class Turns:
         self._grant()
         return turn
 
+    def granted(self) -> list[anyio.Event]:
+        """Those whose turn it is."""
+        return self._turns[: self._most]
+
     def end(self, turn: anyio.Event) -> None:
         self._turns.remove(turn)
         self._grant()
 
     def _grant(self) -> None:
-        for turn in self._turns[: self._most]:
+        for turn in self.granted():
             turn.set()
 
 
@@ -60,6 +67,7 @@ class LoopActor(Actor[A]):
         self, scope: Launcher, cls: Callable[..., A], args: tuple[Any, ...], name: str | None, concurrency: int
     ) -> None:
         self._turns = Turns(concurrency)
+        self._calls: dict[anyio.Event, QueuedCall] = {}
         made: Any = cls(*args)
         super().__init__(scope, cls, args, name)
         self._entered = made if not hasattr(made, "aclose") and hasattr(made, "__exit__") else None
@@ -68,12 +76,28 @@ class LoopActor(Actor[A]):
 
     def _start(self, name: str, method: str, args: tuple[Any, ...], timeout: float | None) -> TaskHandle[Any]:
         turn = self._turns.enqueue()
-        handle: TaskHandle[Any] = TaskHandle(name, self._serve, (turn, method, args), "loop", self._scope)
+        handle = QueuedCall(name, self._serve, (turn, method, args), "loop", self._scope)
         handle.private = True
+        handle.ahead, handle.deadlock = partial(self._ahead, turn), None
+        self._calls[turn] = handle
         if events.rows is not None:
             handle.fn_name = self.method_name(method)
-        handle.when_done(lambda: self._turns.end(turn))
-        return self._scope.launch(handle, None, timeout)
+        handle.when_done(partial(self._ended, turn))
+        self._scope.launch(handle, None, timeout)
+        if not turn.is_set() and current.get() is not None:
+            watch(self._scope.adapter, handle)
+        return handle
+
+    def _ended(self, turn: anyio.Event) -> None:
+        del self._calls[turn]
+        self._turns.end(turn)
+
+    def _ahead(self, turn: anyio.Event, call: QueuedCall) -> list[Any] | None:
+        """The calls that have the turn of one that has not begun; ``None`` if a stream has it."""
+        if turn.is_set():
+            return None
+        have = self._turns.granted()
+        return [self._calls[each] for each in have] if all(each in self._calls for each in have) else None
 
     async def _serve(self, turn: anyio.Event, method: str, args: tuple[Any, ...]) -> Any:
         await turn.wait()

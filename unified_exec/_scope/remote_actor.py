@@ -17,6 +17,7 @@ from .._worker import actor_objects
 from ..errors import SerializationError, WorkerCrashed
 from .actor import Actor
 from .actor_lane import ActorBackend, ActorCall, ActorLane
+from .actor_rings import watch
 
 if TYPE_CHECKING:
     from .._handles.owner import Launcher
@@ -134,10 +135,14 @@ class RemoteActor(Actor[A]):
         handle = ActorCall(name, fn, (self._token, method, args), self._backend.kind, self._scope)
         handle.private = True
         handle.lane = self._lane
+        handle.ahead, handle.deadlock = self._lane.ahead, None
         if events.rows is not None:
             handle.fn_name = self.method_name(method)
         try:
-            return self._scope.launch(handle, self._backend, timeout)
+            self._scope.launch(handle, self._backend, timeout)
+            if handle.asked_by is not None:
+                watch(self._scope.adapter, handle)
+            return handle
         except SerializationError as error:
             raise SerializationError(f"an argument of {name}()", error.why, error.hint) from error
 
