@@ -10,6 +10,8 @@ one order, the smaller number first, and nobody waits for ever.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import anyio
 
 from unified_exec import (
@@ -43,22 +45,20 @@ def dine(forks: list[Lock], seat: int, meals: SharedValue[int]) -> None:
 
 async def main() -> None:
     forks = [Lock(name=f"fork {n}") for n in range(SEATS)]
-    places = ["thread", "process", "thread", "process", "thread"]
+    places: list[Literal["thread", "process"]] = [
+        "thread",
+        "process",
+        "thread",
+        "process",
+        "thread",
+    ]
     async with ProcessPool(2) as processes:
         meals, all_have_one = SharedValue(0), Barrier(SEATS)
         async with TaskScope(policy=Collect(), processes=processes) as scope:
-            handles = [
-                scope.spawn(
-                    dine_badly,
-                    forks,
-                    seat,
-                    all_have_one,
-                    meals,
-                    on=place,
-                    name=f"philosopher {seat}",
-                )  # type: ignore[call-overload]
-                for seat, place in enumerate(places)
-            ]
+            handles = []
+            for seat, place in enumerate(places):
+                args = forks, seat, all_have_one, meals
+                handles.append(scope.spawn(dine_badly, *args, on=place))
         for handle in handles:
             error = handle.exception()
             if isinstance(error, DeadlockError):
@@ -68,7 +68,7 @@ async def main() -> None:
         meals = SharedValue(0)
         async with TaskScope(processes=processes) as scope:
             for seat, place in enumerate(places):
-                scope.spawn(dine, forks, seat, meals, on=place)  # type: ignore[call-overload]
+                scope.spawn(dine, forks, seat, meals, on=place)
         print(meals.get(), "meals")
 
 

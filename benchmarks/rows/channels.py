@@ -196,6 +196,32 @@ def _janus(settings: Settings) -> float:
     return on_loop(settings.loop, main)
 
 
+def _our_loop_to_thread(settings: Settings) -> float:
+    channel, count = Channel[Any](CAPACITY), settings.calls(ITEMS)
+    return on_loop(settings.loop, _to_thread, channel.send, channel.receive_sync, count)
+
+
+async def _to_thread(put: Callable[[Any], Awaitable[object]], get: Callable[[], Any], count: int) -> float:
+    seconds: list[float] = []
+    thread = threading.Thread(target=lambda: seconds.append(_get_all(get, count)))
+    thread.start()
+    await _a_put_all(put, count)
+    await anyio.to_thread.run_sync(thread.join)
+    return seconds[0]
+
+
+def _janus_to_thread(settings: Settings) -> float:
+    import janus  # type: ignore[import-not-found, unused-ignore]
+
+    async def main() -> float:
+        items = janus.Queue(CAPACITY)
+        seconds = await _to_thread(items.async_q.put, items.sync_q.get, settings.calls(ITEMS))
+        await items.aclose()
+        return seconds
+
+    return on_loop(settings.loop, main)
+
+
 _ASYNCIO = ("asyncio", "uvloop")
 
 ROWS = [
@@ -232,6 +258,17 @@ ROWS = [
         "s",
         "the same from a thread to a coroutine.",
         (Contender(OURS, _our_thread_to_loop), Contender("janus", _janus, needs=("janus",), loops=_ASYNCIO)),
+        (Bar(0.25, "janus"),),
+    ),
+    Row(
+        "channel-loop-thread",
+        "Channel: coroutine to thread",
+        "s",
+        "the same from a coroutine to a thread.",
+        (
+            Contender(OURS, _our_loop_to_thread),
+            Contender("janus", _janus_to_thread, needs=("janus",), loops=_ASYNCIO),
+        ),
         (Bar(0.25, "janus"),),
     ),
     Row(

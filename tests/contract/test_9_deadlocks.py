@@ -7,10 +7,11 @@ import threading
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from tests.waiting import until_async
-from unified_exec import Collect, DeadlockError, Lock, Semaphore, SyncTaskScope, TaskScope
+from unified_exec import Collect, DeadlockError, Limit, Lock, Semaphore, SyncTaskScope, TaskScope
 from unified_exec._sync.deadlocks import look as deadlock
 
 PATIENCE = 30
@@ -88,6 +89,55 @@ async def test_a_ring_over_the_end_of_a_scope_and_over_a_task_is_found() -> None
         assert isinstance(error, DeadlockError)
         assert "waits for task" in str(error)
         assert not lock.locked()
+
+
+async def hold_limit_and_take(limit: Limit, lock: Lock, here: anyio.Event, there: anyio.Event) -> None:
+    async with limit:
+        here.set()
+        await there.wait()
+        async with lock:
+            pass
+
+
+async def hold_lock_and_wait(
+    limit: Limit, lock: Lock, here: anyio.Event, there: anyio.Event, seconds: float | None
+) -> None:
+    async with lock:
+        here.set()
+        await there.wait()
+        with anyio.move_on_after(seconds):
+            async with limit:
+                pass
+
+
+@pytest.mark.parametrize("end", ["never", "by a deadline", "by another permit"])
+async def test_a_ring_over_a_limit_is_found_unless_a_deadline_or_another_holder_opens_it(
+    end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit, lock = Limit(2 if end == "by another permit" else 1), Lock(name="mine")
+    here, there, done = anyio.Event(), anyio.Event(), anyio.Event()
+
+    async def hold_the_other() -> None:
+        async with limit:
+            await done.wait()
+
+    async with TaskScope(policy=Collect()) as scope:
+        handles: list[Any] = [scope.spawn(hold_the_other)] if end == "by another permit" else []
+        await anyio.lowlevel.checkpoint()
+        seconds = 1.0 if end == "by a deadline" else None
+        handles += [
+            scope.spawn(hold_limit_and_take, limit, lock, here, there),
+            scope.spawn(hold_lock_and_wait, limit, lock, there, here, seconds),
+        ]
+        if end == "by another permit":
+            await until_looked(monkeypatch)
+            done.set()
+    errors = [error for handle in handles if (error := handle.exception()) is not None]
+    assert [type(error) for error in errors] == [DeadlockError] * (end == "never")
+    if errors:
+        assert ", holds Limit(1), waits for Lock(name='mine') at" in str(errors[0])
+        assert "holds Lock(name='mine') acquired at" in str(errors[0])
+        assert "waits for Limit(1)" in str(errors[0])
 
 
 async def a_take(lock: Lock) -> None:

@@ -66,7 +66,7 @@ ACTORS = (
         place="loop",
         breaks="an actor on the loop serves one call at a time",
         file="_scope/make_actor.py",
-        old="        for turn in self._turns[: self._most]:",
+        old="        for turn in self.granted():",
         new="        for turn in self._turns:",
         tests=(f"{ACTORS_FILE}::test_coroutine_methods_run_together_up_to_concurrency",),
     ),

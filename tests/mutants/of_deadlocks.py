@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 ONE_PROCESS = "test_9_deadlocks.py"
 BETWEEN = "test_9_deadlocks_between_processes.py"
+LIMIT = f"{ONE_PROCESS}::test_a_ring_over_a_limit_is_found_unless_a_deadline_or_another_holder_opens_it"
 CAN_GO_ON = f"{ONE_PROCESS}::test_who_can_go_on_is_no_deadlock"
 ACTORS = "test_9_actors.py::test_actors_that_call_each_other_in_a_ring_are_told"
 HANDLE = f"{BETWEEN}::test_a_ring_over_a_handle_is_found"
@@ -82,5 +83,23 @@ DEADLOCKS = (
         old='number = getattr(handle.location, "blocked_by", None)',
         new="number = None",
         tests=(ACTORS,),
+    ),
+    Mutant(
+        clause=9,
+        place="scope",
+        breaks="who waits for a limit may hold a lock",
+        file="_sync/deadlocks/frames.py",
+        old='if name == "Gate.__aenter__":',
+        new="if False:",
+        tests=(LIMIT,),
+    ),
+    Mutant(
+        clause=9,
+        place="scope",
+        breaks="a deadline around the wait for a limit or a task opens the ring",
+        file="_sync/deadlocks/snapshot.py",
+        old=" or has_deadline(holder)",
+        new="",
+        tests=(LIMIT,),
     ),
 )

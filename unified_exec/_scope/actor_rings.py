@@ -52,7 +52,7 @@ def _look(adapter: LoopAdapter, call: QueuedCall) -> None:
     nodes, words = _nodes(call)
     ring = _ring(stuck(nodes), (0, call.id))
     if ring:
-        call.deadlock = DeadlockError(tuple(words[key] for key in ring), _ADVICE)
+        call.deadlock = DeadlockError(tuple([words[key] for key in ring]), _ADVICE)
         call.cancel("its turn would never come")
     else:
         watch(adapter, call)
@@ -84,7 +84,7 @@ def _nodes(call: QueuedCall) -> tuple[list[Node], dict[Key, str]]:
             continue
         kind, wanted, text = _wants(handle)
         words[key] = f"{handle.name!r} {text} {', '.join(repr(each.name) for each in wanted)}"
-        nodes.append(Node(key, 0.0, 0, kind, tuple((0, each.id) for each in wanted), (), words[key]))
+        nodes.append(Node(key, 0.0, 0, kind, tuple([(0, each.id) for each in wanted]), (), words[key]))
         todo += wanted
     return nodes, words
 

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from ..._tasks.holders import ThreadHolder
-from .graph import ANY_TASK, TASKS, Key
+from .graph import ANY_TASK, PERMIT, TASKS, Key
 
 __all__ = ["Awaited", "awaits", "coroutine_of", "key_of", "key_of_caller"]
 
@@ -19,17 +19,19 @@ _LOOPS = frozenset({"Handle._run", "Runner.run", "BaseEventLoop.run_until_comple
 
 
 class Awaited(NamedTuple):
-    """The tasks that a coroutine or thread waits for.
+    """What a coroutine or thread waits for.
 
     Attributes:
-        kind: `TASKS` or `ANY_TASK`.
+        kind: `TASKS`, `ANY_TASK` or, for a `Limit`, `PERMIT`.
         handles: of the tasks.
         mark: changes with each wait.
+        limit: the limit.
     """
 
     kind: int
     handles: list[Any]
     mark: int
+    limit: Any = None
 
 
 def key_of(holder: Any) -> Key:
@@ -85,7 +87,7 @@ def _ours(made: Any) -> Iterator[FrameType]:
 
 
 def awaits(holder: Any) -> Awaited | None:
-    """Return the tasks that a holder, or the coroutine of one, waits for; ``None`` if that is not known."""
+    """Return the tasks, or the limit, that a holder or its coroutine waits for; ``None`` if that is not known."""
     if type(holder) is ThreadHolder:
         return _thread_awaits(sys._current_frames().get(holder.thread))
     for frame in _ours(coroutine_of(holder)):
@@ -95,6 +97,8 @@ def awaits(holder: Any) -> Awaited | None:
             return None if handle is None else Awaited(TASKS, [handle], id(names.get("waiter")))
         if name == "ScopeEngine.close":
             return Awaited(ANY_TASK, names["self"].tasks(), id(names["self"]))
+        if name == "Gate.__aenter__":
+            return _limit(names)
     return None
 
 
@@ -103,5 +107,12 @@ def _thread_awaits(frame: FrameType | None) -> Awaited | None:
         code, names = frame.f_code, frame.f_locals
         if code.co_qualname == "SyncTaskHandle.wait" and code.co_filename.startswith(_PACKAGE):
             return Awaited(TASKS, [names["self"]], id(frame)) if names["timeout"] is None else None
+        if code.co_qualname == "Gate._wait_in_thread" and code.co_filename.startswith(_PACKAGE):
+            return _limit(names)
         frame = frame.f_back
     return None
+
+
+def _limit(names: dict[str, Any]) -> Awaited | None:
+    gate, waiter = names["self"], names["waiter"]
+    return None if waiter.granted or not hasattr(gate, "n") else Awaited(PERMIT, [], id(waiter), gate)

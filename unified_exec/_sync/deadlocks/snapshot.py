@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from ..._loops.deadlines import has_deadline
 from ..._tasks.holders import describe, has_ended
 from ..shared.place import line_of
-from .frames import awaits, coroutine_of, key_of, key_of_caller
+from .frames import Awaited, awaits, coroutine_of, key_of, key_of_caller
 from .graph import PERMIT, Key, Node
 
 __all__ = ["Lock", "Snapshot"]
@@ -59,7 +60,9 @@ class Snapshot:
                 waits = each is looker or not each.woken
                 if waits and each.since <= oldest and not each.may_time_out:
                     self._add_waiter(lock, each)
+        self._limits: dict[int, Any] = {}
         self._follow()
+        self._add_holds_of_limits()
 
     def _key(self, holder: Any) -> Key:
         found = self._keys.get(id(holder))
@@ -95,7 +98,10 @@ class Snapshot:
                 continue
             seen.add(key)
             awaited = awaits(holder)
-            if awaited is None:
+            if awaited is None or has_deadline(holder):
+                continue
+            if awaited.limit is not None:
+                self._add_limit(key, holder, awaited)
                 continue
             handles = [handle for handle in awaited.handles if not handle.done()]
             wants = tuple([(self._pid, handle.id) for handle in handles])
@@ -107,3 +113,20 @@ class Snapshot:
                 for handle in handles
                 if getattr(handle, "backend", None) == "loop" and coroutine_of(handle.backend_data) is not None
             ]
+
+    def _add_limit(self, key: Key, holder: Any, awaited: Awaited) -> None:
+        limit = awaited.limit
+        self._limits[id(limit)] = limit
+        wants = (self._pid, id(limit)), limit.n
+        words = f"{self._words(key, holder)} waits for {limit!r}"
+        self.nodes.append(Node(key, 0.0, awaited.mark, PERMIT, wants, self._holds(key), words))
+
+    def _add_holds_of_limits(self) -> None:
+        """Note who holds the limits that were met. Code outside of tasks is no node: such a limit may come free."""
+        for limit in self._limits.values():
+            holders = [(self._pid, task) for task in limit.holders()]
+            for at, node in enumerate(self.nodes):
+                if node.key in holders:
+                    name = self._pid, id(limit)
+                    words = node.words.replace(" waits for ", f", holds {limit!r}, waits for ", 1)
+                    self.nodes[at] = node._replace(holds=node.holds + (name,) * holders.count(node.key), words=words)
