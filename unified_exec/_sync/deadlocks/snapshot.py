@@ -122,7 +122,7 @@ class Snapshot:
         self.nodes.append(Node(key, 0.0, awaited.mark, PERMIT, wants, self._holds(key), words))
 
     def _add_holds_of_limits(self) -> None:
-        """Note who holds the limits that were met. Code outside of tasks is no node: such a limit may come free."""
+        """Note who holds the limits that were met. Code outside of tasks is not a node: such a limit may come free."""
         for limit in self._limits.values():
             holders = [(self._pid, task) for task in limit.holders()]
             for at, node in enumerate(self.nodes):
