@@ -48,7 +48,7 @@ ONE_HOME = (
     _mutant(
         "a nested spawn of multiprocessing does not run a program without a guard again",
         HOMES,
-        "            _need_main_guard(path)\n",
+        "            need_guard(path)\n",
         "            pass\n",
         f"{BY_VALUE}::test_multiprocessing_inside_a_task_finds_the_script_or_says_what_is_missing",
     ),

@@ -404,14 +404,20 @@ def test_workers_that_import_the_main_file_get_all_of_it_by_name(tmp_path: Path)
 
 
 MAINS = """
-import gc, sys, types, weakref
+import functools, gc, sys, types, weakref
 from unified_exec import ProcessPool, SyncTaskScope
 CODE = '''
 N = {n}
 class Item: v = {n}
-def f():
+def f(*classes):
     import __main__
-    return N, Item.v, __main__.N
+    return N, Item.v, __main__.N, *[cls.v for cls in classes]
+class Caller:
+    def __init__(self):
+        import __main__
+        self.seen = __main__.N
+    def __call__(self):
+        return f()
 def bump():
     global N
     N += 100
@@ -427,17 +433,25 @@ def homes():
 def kept(): return int(open("/proc/self/statm").read().split()[1]) * 4
 with ProcessPool(1) as pool, SyncTaskScope(processes=pool) as scope:
     run = lambda fn: scope.spawn(fn, on="process").result()
+    run_map = lambda fn, items: list(scope.map(fn, items, on="process", chunk=2))
     first = script(1)
     old, bump = first.f, first.bump
     assert (run(old), run(bump)) == ((1, 1, 1), 101)
     second = script(2)
+    one = run_map(old, [second.Item, first.Item, second.Item, first.Item])
+    assert one == [(101, 1, 101, cls) for cls in (2, 1, 2, 1)], one
+    assert run_map(second.f, [first.Item, second.Item]) == [(2, 2, 2, 1), (2, 2, 2, 2)]
+    assert run_map(functools.partial(old), [second.Item] * 2) == [(101, 1, 101, 2)] * 2
+    for fn in (functools.lru_cache(old), first.Caller(), first.Caller().__call__, old):
+        assert run(second.f) == (2, 2, 2) and run(fn) == (101, 1, 101), fn
+    assert run(first.Caller).seen == 101
     assert (run(second.f), run(old), run(second.f)) == ((2, 2, 2), (101, 1, 101), (2, 2, 2))
     refs = []
     for n in range(30):
         module = script(n)
         refs.append(weakref.ref(module))
         assert run(module.f) == (n, n, n)
-    del module, first, second, old, bump
+    del module, first, second, old, bump, fn
     sys.modules["__main__"] = types.ModuleType("__main__")
     gc.collect()
     assert not any(ref() for ref in refs)
@@ -521,3 +535,36 @@ if __name__ == "__main__":
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for mappings and descriptors in /proc")
 def test_large_globals_are_mapped_in_each_worker_which_may_write_to_its_own(tmp_path: Path) -> None:
     assert run_script(tmp_path, LARGE) == "fine\n"
+
+
+SOCKETS = """
+import gc, multiprocessing, os, socket
+from unified_exec import Collect, ProcessPool, SerializationError, SyncTaskScope
+def kind(one): return type(one).__name__, one.fileno() > 2
+def a_socket(): return {"x": [socket.socketpair()[0]]}
+def a_connection(): return multiprocessing.Pipe()[0]
+def back(one): return one
+def descriptors(): gc.collect(); return len(os.listdir("/proc/self/fd"))
+if __name__ == "__main__":
+    items = [*socket.socketpair(), *multiprocessing.Pipe()]
+    counts = []
+    with ProcessPool(1) as pool:
+        for _ in range(4):
+            with SyncTaskScope(processes=pool) as scope:
+                found = list(scope.map(kind, items, on="process", chunk=2))
+                assert found == [("socket", True)] * 2 + [("Connection", True)] * 2, found
+            with SyncTaskScope(processes=pool, policy=Collect()) as scope:
+                calls = (a_socket,), (a_connection,), (back, items[0]), (back, items[2])
+                tasks = [scope.spawn(*call, on="process") for call in calls]
+            assert all(type(task.exception()) is SerializationError for task in tasks)
+            del tasks
+            with SyncTaskScope(processes=pool) as scope:
+                counts.append((descriptors(), scope.spawn(descriptors, on="process").result()))
+    assert counts[1] == counts[-1], counts
+    print("fine")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
+def test_sockets_travel_as_items_and_are_refused_as_results_and_no_descriptor_is_left(tmp_path: Path) -> None:
+    assert run_script(tmp_path, SOCKETS) == "fine\n"

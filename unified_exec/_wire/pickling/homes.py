@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import sys
+from _functools import partial  # type: ignore[import-not-found, unused-ignore]
 from io import BytesIO
 from types import FunctionType, ModuleType
 
@@ -192,23 +193,14 @@ class HomeModule(ModuleType):
         except KeyError:
             raise AttributeError(f"module {self.__name__!r} has no attribute '__file__'") from None
         if self.__name__ == "__main__" and sys._getframe(1).f_globals.get("__name__") == "multiprocessing.spawn":
-            _need_main_guard(path)
+            from .main_guard import need_guard
+
+            need_guard(path)
         return path
 
     @__file__.setter
     def __file__(self, path: Any) -> None:
         self.__dict__["__file__"] = path
-
-
-def _need_main_guard(path: str) -> None:
-    from .main_guard import has_guard
-
-    if not has_guard(path):
-        raise RuntimeError(
-            f"multiprocessing, called inside a task, would run {path} again in its child, and that has no "
-            "`if __name__ == \"__main__\":`: add the guard, move the function to a module, use the start method 'fork' "
-            "or open a TaskScope in the task instead"
-        )
 
 
 def home_for(token: str, name: str) -> Home:
@@ -270,10 +262,21 @@ def settle() -> None:
 
 
 def enter(fn: Any) -> None:
-    """Put the home of `fn` into `sys.modules`, where several have its name."""
-    home = _by_globals.get(id(getattr(fn, "__globals__", None)))
-    if home is not None:
-        sys.modules[home.module.__name__] = home.module
+    """Put the home of `fn` into `sys.modules`, where several have its name; that of a map is inside a partial one."""
+    queue = [fn]
+    while queue:
+        found = queue.pop(0)
+        if isinstance(found, partial):
+            queue += [found.func, *filter(callable, found.args)]
+            continue
+        if type(found) is not FunctionType:  # a cached function, a class, an object that can be called, a method
+            found = getattr(found, "__wrapped__", found)
+            known = getattr(found, "__init__" if isinstance(found, type) else "__call__", None)
+            found = found if hasattr(found, "__globals__") else known
+        home = _by_globals.get(id(getattr(found, "__globals__", None)))
+        if home is not None:
+            sys.modules[home.module.__name__] = home.module
+            return
 
 
 def decode_alone(data: bytes) -> Any:

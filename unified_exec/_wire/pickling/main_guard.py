@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["has_guard"]
+__all__ = ["has_guard", "need_guard"]
 
 
 def has_guard(path: str) -> bool:
@@ -20,3 +20,17 @@ def has_guard(path: str) -> bool:
             if "'__name__'" in test and "'__main__'" in test:
                 return True
     return False
+
+
+def need_guard(path: str) -> None:
+    """Refuse a nested spawn of multiprocessing that would run a program without a main guard.
+
+    Raises:
+        RuntimeError: `path` has none.
+    """
+    if not has_guard(path):
+        raise RuntimeError(
+            f"multiprocessing, called inside a task, would run {path} again in its child, and that has no "
+            "`if __name__ == \"__main__\":`: add the guard, move the function to a module, use the start method 'fork' "
+            "or open a TaskScope in the task instead"
+        )
