@@ -568,3 +568,22 @@ if __name__ == "__main__":
 @pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
 def test_sockets_travel_as_items_and_are_refused_as_results_and_no_descriptor_is_left(tmp_path: Path) -> None:
     assert run_script(tmp_path, SOCKETS) == "fine\n"
+
+
+PACKAGE = """'''The package.'''
+from unified_exec import SyncTaskScope
+def f():
+    from .part import N
+    return N, __package__, __doc__
+with SyncTaskScope() as scope:
+    print(scope.spawn(f, on="process").result())
+"""
+
+
+def test_a_task_of_a_package_that_is_run_as_a_program_imports_relatively(tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "part.py").write_text("N = 3\n")
+    (package / "__main__.py").write_text(PACKAGE)
+    assert run(tmp_path, "-m", "package") == "(3, 'package', 'The package.')\n"

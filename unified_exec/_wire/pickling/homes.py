@@ -238,7 +238,8 @@ def receive(parts: Any) -> None:
             continue
         home = home_for(token, name)
         for key, value in facts.items():
-            home.names.setdefault(key, value)
+            if home.names.get(key) is None:  # a new module has some of them, as None
+                home.names[key] = value
         for entry in entries:
             home.learn(*entry)
 
