@@ -19,12 +19,6 @@ def left(breaks: str, old: str, new: str, *tests: str, file: str = STATE, place:
 
 
 ENDS = (
-    left(
-        "an alarm does not hit the next task",
-        "            alarm(0)\n",
-        "            pass\n",
-        f"{LEFT}::test_the_alarm_of_a_task_does_not_hit_the_next",
-    ),
     left("timers are stopped", "                setitimer(timer, 0)\n", "                pass\n"),
     left("handlers are restored", "                    set_handler(number, handler)\n", "                    pass\n"),
     left(
