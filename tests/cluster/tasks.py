@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
+import warnings
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
-from unified_exec import from_task, report
+from unified_exec import Channel, Lock, from_task, report
 
 
 def spin(folder: str, name: str) -> None:
@@ -68,5 +72,78 @@ async def meet(folder: str, n: int, all_of_them: int) -> int:
     return n
 
 
-def ask_the_scope() -> Any:
-    return from_task.run(abs, -1)
+REQUEST: ContextVar[str] = ContextVar("request", default="none")
+SEEN: ContextVar[list[int]] = ContextVar("seen")
+log = logging.getLogger("tests.cluster.node")
+
+
+def request_id() -> tuple[str, list[int]]:
+    """Return the values of two context variables, and change them for nobody else."""
+    found = REQUEST.get(), list(SEEN.get())
+    REQUEST.set("changed")
+    SEEN.get().append(0)
+    return found
+
+
+async def a_request_id() -> str:
+    await anyio.lowlevel.checkpoint()
+    return REQUEST.get()
+
+
+def write_log(text: str) -> int:
+    log.debug("%s at debug", text, extra={"more": [1, 2]})
+    try:
+        raise ValueError("wrong")
+    except ValueError:
+        log.exception("%s with an error", text)
+    warnings.warn(f"{text}, a warning", UserWarning, stacklevel=1)
+    return os.getpid()
+
+
+async def doubled(n: int) -> tuple[int, int]:
+    """What the program does for a task: it says where it ran."""
+    await anyio.lowlevel.checkpoint()
+    return 2 * n, os.getpid()
+
+
+def ask_to_double(n: int) -> tuple[int, int, int]:
+    return *from_task.run(doubled, n), os.getpid()
+
+
+async def ask_to_double_async(n: int) -> tuple[int, int, int]:
+    return *await from_task.run_async(doubled, n), os.getpid()
+
+
+def ask_to_fail() -> str:
+    try:
+        from_task.run_sync(divmod, 1, 0)
+    except ZeroDivisionError as error:
+        return str(error)
+    return ""
+
+
+def spawn_and_wait(depth: int) -> list[int]:
+    """Wait for another task of the pool, which waits for another one, and so on."""
+    if depth:
+        return [*from_task.spawn(spawn_and_wait, depth - 1, on="process").result(), os.getpid()]
+    return [os.getpid()]
+
+
+async def forever(folder: str) -> None:
+    try:
+        Path(folder, "asked.begun").touch()
+        await anyio.sleep_forever()
+    finally:
+        Path(folder, "asked.ended").touch()
+
+
+def ask_forever(folder: str) -> None:
+    from_task.run(forever, folder)
+
+
+def make_a_channel() -> Any:
+    return Channel(3)
+
+
+def ask_for_a_lock() -> Any:
+    return from_task.run_sync(Lock)

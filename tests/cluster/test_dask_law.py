@@ -13,16 +13,14 @@ import anyio
 import pytest
 
 from tests.cluster.processes import DaskCluster
-from tests.cluster.tasks import a_nap, ask_the_scope, count_to, fail_once, meet, spin, telling
+from tests.cluster.tasks import a_nap, count_to, fail_once, meet, spin, telling
 from tests.waiting import until_async
 from unified_exec import (
-    Channel,
     Collect,
     Limit,
     Pipeline,
     Race,
     Retry,
-    SerializationError,
     SyncTaskScope,
     TaskScope,
     TaskTimeout,
@@ -198,17 +196,6 @@ async def test_large_values_and_shared_objects_arrive(pool: DaskPool) -> None:
         untyped: Any = scope
         sums = [n async for n in untyped.map(lambda i: int(table.value[i]), range(50), on=pool)]
         assert sums == list(range(50))
-
-
-@pytest.mark.asyncio
-async def test_what_ends_at_this_machine_is_refused(pool: DaskPool) -> None:
-    channel: Any = Channel(1)
-    async with TaskScope(policy=Collect()) as scope:
-        handle: Any = scope.spawn(ask_the_scope, on=pool)
-        await handle.wait()
-        assert "from_task does not reach the scope" in str(handle.exception())
-        with pytest.raises(SerializationError, match="this machine"):
-            scope.spawn(id, channel, on=pool)
 
 
 @pytest.mark.asyncio

@@ -13,12 +13,15 @@ import anyio.lowlevel
 import pytest
 
 from tests.waiting import until_async
-from unified_exec import Cancelled, WorkerCrashed, check_cancelled, report, share
+from unified_exec import Cancelled, WorkerCrashed, check_cancelled, from_task, report, share
 from unified_exec._loops.current import current_adapter
 from unified_exec._pools.process.decode_result import message_of, outcome_of
 from unified_exec._pools.process.relay import Gate, GateOptions
 from unified_exec._pools.process.relayed import RelayAnswer, RelayCall, RelayedFunction, RelayedGlobal, RelayedHome
+from unified_exec._pools.process.task_requests import encode_reply
+from unified_exec._tasks.types import Outcome
 from unified_exec._wire import frames
+from unified_exec._wire.pickling import codec
 from unified_exec._wire.pickling.functions import encode_call
 
 
@@ -29,6 +32,8 @@ class Ends:
         self.notes: list[tuple[str, int]] = []
         self.answers: dict[int, RelayAnswer] = {}
         self.messages: list[object] = []
+        self.requests: list[tuple[int, int, Any]] = []
+        self.logs: list[tuple[int, bytes]] = []
 
     def answered(self, answer: RelayAnswer) -> None:
         self.notes.append(("answered", answer.id))
@@ -40,6 +45,12 @@ class Ends:
     def reported(self, id: int, data: Any, buffers: Any) -> None:
         self.notes.append(("reported", id))
         self.messages.append(message_of(data, list(buffers)))
+
+    def asked(self, id: int, number: int, flags: int, data: Any, buffers: Any) -> None:
+        self.requests.append((id, number, codec.decode(data, list(buffers))))
+
+    def logged(self, pid: int, data: bytes) -> None:
+        self.logs.append((pid, data))
 
     def ended(self) -> list[int]:
         return [id for kind, id in self.notes if kind != "reported"]
@@ -210,6 +221,21 @@ async def test_log_records_and_warnings_are_not_unpickled_either(sender: Sender)
     (outcome,) = await sender.ends.end_of(1)
     assert outcome.error is None
     assert not LOADED
+    assert [pid for pid, _ in sender.ends.logs] == [sender.ends.answers[1].pid] * 2
+
+
+def ask() -> Any:
+    return from_task.run_sync(divmod, 7, 2)
+
+
+async def test_a_request_is_passed_on_unread_and_answered_by_the_program(sender: Sender) -> None:
+    sender.submit(1, ask)
+    assert await until_async(lambda: sender.ends.requests, 60)
+    ((id, number, (_, fn, args, _)),) = sender.ends.requests
+    assert (id, fn, args) == (1, divmod, (7, 2))
+    sender.gate.reply(1, number + 1, encode_reply("another", Outcome(0)))  # nobody has asked for it
+    sender.gate.reply(1, number, encode_reply("divmod", Outcome((3, 1))))
+    assert [outcome.unwrap() for outcome in await sender.ends.end_of(1)] == [(3, 1)]
 
 
 async def test_values_of_globals_reach_every_worker_and_the_newest_one_wins(sender: Sender) -> None:

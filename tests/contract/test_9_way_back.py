@@ -3,6 +3,7 @@ deadlines both ways."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -82,6 +83,15 @@ async def test_the_function_runs_on_the_loop_of_the_scope_and_its_value_returns(
     async with TaskScope() as scope:
         pid, thread, args = await start(scope, way, where, 1, "x")
     assert (pid, thread, args) == (os.getpid(), threading.get_ident(), (1, "x"))
+
+
+@every_way
+def test_a_loop_that_asyncio_itself_runs_is_asked_as_well(way: str) -> None:
+    async def main() -> Any:
+        async with TaskScope() as scope:
+            return await start(scope, way, where)
+
+    assert asyncio.run(main()) == (os.getpid(), threading.get_ident(), ())
 
 
 @every_way

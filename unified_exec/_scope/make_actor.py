@@ -15,6 +15,7 @@ from .._pools.thread.pool import ThreadPool
 from .._rules.dispatch import call_name
 from .._tasks import events
 from .._tasks.current import current
+from ..abc import Backend
 from .actor import Actor, ActorGroup
 from .actor_rings import QueuedCall, watch
 from .remote_actor import RemoteActor
@@ -170,6 +171,10 @@ def make_actor(
             )
         thread = ThreadPool(1, name=title, interruptible=pool.interruptible)
         return RemoteActor(scope, cls, args, name, thread, False, 1, 1.0 if grace is None else grace)
+    if isinstance(pool, Backend):
+        raise ValueError(
+            f'{pool!r} cannot run an actor, which lives on this machine: use on="process" or a ProcessPool'
+        )
     raise ValueError(f'on must be "process", "thread", "loop" or a pool, got {on!r}')
 
 

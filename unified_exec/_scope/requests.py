@@ -100,12 +100,12 @@ def serve(scope: Serving, task: Task, request: Request) -> None:
 
 def _context(scope: Serving, asked_in: Context | None) -> Context:
     """Return what a function runs in: the context of the thread that asks, or that of the scope; at its event loop."""
-    if asked_in is None:
-        return scope.context.copy()
+    context = scope.context.copy() if asked_in is None else asked_in
     if (sniffio := loaded("sniffio")) is not None:
-        library = sniffio.current_async_library_cvar
-        asked_in.run(library.set, scope.context.get(library))
-    return asked_in
+        # We are in a callback, where nothing else says it: `asyncio.run` sets no variable.
+        library = "trio" if scope.adapter.kind == "trio" else "asyncio"
+        context.run(sniffio.current_async_library_cvar.set, library)
+    return context
 
 
 def _run(scope: Serving, task: Task, request: Request, asked: TaskRequests) -> None:

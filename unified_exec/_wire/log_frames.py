@@ -8,7 +8,7 @@ from .pickling.c_pickle import PROTOCOL, dumps, loads
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 __all__ = ["CUT", "FIELDS", "RATE", "RECORD", "WARNING", "framed", "take_whole"]
@@ -51,8 +51,8 @@ def framed(items: tuple[Any, ...]) -> bytes:
     return _LENGTH.pack(len(data)) + data
 
 
-def take_whole(buffer: bytearray) -> Iterator[tuple[Any, ...]]:
-    """Take the complete tuples off the start of `buffer`."""
+def take_whole(buffer: bytearray, read: Callable[[bytes], Any] = loads) -> Iterator[Any]:
+    """Take the complete tuples off the start of `buffer`; each is what `read` makes of its pickle."""
     at = 0
     try:
         while len(buffer) - at >= _LENGTH.size:
@@ -61,6 +61,6 @@ def take_whole(buffer: bytearray) -> Iterator[tuple[Any, ...]]:
             if len(buffer) - start < size:
                 return
             at = start + size
-            yield loads(memoryview(buffer)[start:at].tobytes())
+            yield read(memoryview(buffer)[start:at].tobytes())
     finally:
         del buffer[:at]

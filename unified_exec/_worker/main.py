@@ -59,7 +59,7 @@ def main() -> None:
     connection.status[HAS_SETTINGS] = 1
     runner = make_runner(connection, settings)
     context.worker = runner.context
-    passing.connect(runner.context)
+    passing.connect(runner.context, settings.relayed)
     signal = runner.signal
     shared_refs.read_mailbox = signal.poll
     signal.handlers[frames.SHARE] = received.on_share
@@ -69,7 +69,7 @@ def main() -> None:
     signal.handlers[frames.WHERE] = on_where(connection, signal)
     signal.watch_swallowed()
     forked.watch(connection, runner.in_forked_child)
-    forwarding = LogForwarding(connection, settings.levels, settings.forward_logs)
+    forwarding = LogForwarding(connection, settings.levels)
     try:
         apply(settings)
         if forked.happened:

@@ -17,6 +17,7 @@ from .._platform.shared_memory import close_all
 from .._wire import frames
 from .._wire.pickling.c_pickle import PROTOCOL, dumps, loads
 from .._wire.pickling.shared_refs import pickled_here
+from ..errors import SerializationError
 from . import received
 from .connection import CONTROL_FD, fd_message
 
@@ -36,6 +37,7 @@ _POLL_MS = 50
 
 _parent: Any = None
 """The `WorkerContext` of this worker; ``None`` in any other process."""
+_relayed = False
 _pid = 0
 
 _ids = itertools.count(1)
@@ -50,10 +52,10 @@ _pinned: WeakKeyDictionary[Any, dict[tuple[bytes, bool], ByDescriptors]] = WeakK
 _sweep_at = _SWEEP_MIN
 
 
-def connect(parent: Any) -> None:
-    """Note that this process is a worker, with its `WorkerContext`."""
-    global _parent, _pid
-    _parent, _pid = parent, os.getpid()
+def connect(parent: Any, relayed: bool) -> None:
+    """Note that this process is a worker, with its `WorkerContext`; `relayed` if its program is elsewhere."""
+    global _parent, _pid, _relayed
+    _parent, _pid, _relayed = parent, os.getpid(), relayed
 
 
 def offer(objects: Iterable[ByDescriptors], result: bool) -> None:
@@ -65,11 +67,14 @@ def offer(objects: Iterable[ByDescriptors], result: bool) -> None:
 
     Raises:
         OSError: the parent is gone, or has no descriptor left.
+        SerializationError: the parent is on another machine.
     """
     worker = _parent
     for one in objects:
         if not one.passable:
             continue
+        if result and _relayed and not received.is_of_parent(one.token):
+            raise SerializationError(f"{one!r}", "it shares memory within this machine, and the program is on another")
         if worker is None:
             hold(one)
         elif result and received.is_of_parent(one.token):

@@ -44,6 +44,7 @@ class Settings:
         path: ``sys.path`` of the parent.
         argv: ``sys.argv`` of the parent.
         prefix: ``sys.prefix`` and ``sys.exec_prefix`` of the parent (a virtual environment's).
+        relayed: the program is on another machine; what shares memory cannot be sent to it.
         site: run `site.main`, because a ``.pth`` file changed the parent's import system, or starts coverage.py.
         initializer: the pickled initializer and its arguments, or ``None``.
         main: how to import the program's main file (see `main_file.load`), or ``None``.
@@ -52,14 +53,12 @@ class Settings:
         idle: retire after this many seconds without a task.
         authkey: the parent's key for the managers of `multiprocessing`, if it uses them.
         interpreter: what the parent has set in its interpreter, see `interpreter.read`.
-        forward_logs: the parent handles log records and warnings.
         levels: those of the parent's loggers, see `log_levels`.
     """
 
     __slots__ = (
         "argv",
         "authkey",
-        "forward_logs",
         "idle",
         "initializer",
         "interpreter",
@@ -70,6 +69,7 @@ class Settings:
         "max_tasks",
         "path",
         "prefix",
+        "relayed",
         "site",
     )
 
@@ -88,7 +88,7 @@ class Settings:
         authkey: bytes | None = None,
         interpreter: dict[str, Any] | None = None,
         levels: dict[str, Any] | None = None,
-        forward_logs: bool = True,
+        relayed: bool = False,
     ) -> None:
         self.kind = kind
         self.path = path
@@ -103,7 +103,7 @@ class Settings:
         self.authkey = authkey
         self.interpreter = interpreter
         self.levels = levels
-        self.forward_logs = forward_logs
+        self.relayed = relayed
 
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}

@@ -141,6 +141,14 @@ class Connection:
         """A running call has sent a message; see `Sink`."""
         self._say(wire.pack_report(id, data), buffers)
 
+    def asked(self, id: int, number: int, flags: int, data: frames.Bytes, buffers: Sequence[memoryview]) -> None:
+        """A running call asks its scope for something; see `Sink`."""
+        self._say(wire.pack_asked(id, number, flags, data), buffers)
+
+    def logged(self, pid: int, data: bytes) -> None:
+        """A worker has sent a log record or a warning; see `Sink`."""
+        self._say(wire.pack_logged(pid, data), hold=True)
+
     # -- from the program
 
     def receive(self, batch: Iterable[wire.Frame]) -> None:
@@ -179,6 +187,14 @@ class Connection:
             gate.learn_global(wire.unpack_global(head))
         elif kind == wire.FORGET:
             gate.forget()
+        elif kind == wire.CONTEXT:
+            gate.learn_context(*wire.unpack_context(head))
+        elif kind == wire.LEVELS:
+            gate.set_levels(wire.unpack_levels(head))
+        elif kind == wire.REPLY:
+            gate.reply(*wire.unpack_reply(head, buffers))
+        elif kind == wire.WITHDRAWN:
+            gate.withdrawn(*wire.unpack_numbers(head))
         elif kind == wire.SHARE:
             gate.place(*wire.unpack_share(head), buffers[0])
         elif kind == wire.DROP:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextvars import Context
 from typing import Any, NamedTuple
 
 from ..errors import WorkerStartError
@@ -78,7 +79,7 @@ class Hub:
                 thread = threading.Thread(target=_run_loop, args=(loop,), name="unified_exec cluster", daemon=True)
                 thread.start()
                 self._thread = thread
-                self._started = asyncio.run_coroutine_threadsafe(self._connect(), loop)
+                self._started = Context().run(asyncio.run_coroutine_threadsafe, self._connect(), loop)
             return self._started
 
     def stop(self) -> None:
@@ -111,7 +112,8 @@ class Hub:
         loop = self._loop
         try:
             if loop is not None:
-                asyncio.run_coroutine_threadsafe(work, loop)
+                # In a context of its own: what comes of it outlives the request that needed it first.
+                Context().run(asyncio.run_coroutine_threadsafe, work, loop)
                 return
         except RuntimeError:
             pass  # the pool was closed

@@ -9,24 +9,28 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextvars import copy_context
 from typing import Any, Protocol
 
 from .._loops.adapter import LoopAdapter, Timer, call_later_apart
 from .._pools.process.decode_result import ENDING, decode, message_of
 from .._pools.process.relayed import RelayAnswer
 from .._pools.process.stream import CreditLane, ProcessStreamReader
+from .._pools.process.worker_logs import LogReader
 from .._rules import prefetch
 from .._rules.dispatch import is_async
 from .._rules.fair_queue import FairQueue
 from .._tasks.task import Task
 from .._tasks.types import Outcome
 from .._wire import frames
-from .._wire.pickling.functions import EncodedCall, encode_call
-from .._worker.shared_object import Shared
+from .._wire.pickling.c_pickle import loads
+from .._wire.pickling.carried import private
+from .._wire.pickling.functions import EncodedCall, encode_call, in_context
 from ..abc import StreamReader
-from ..errors import NodeLost, SerializationError
+from ..errors import NodeLost
 from . import wire
 from .node import Node, WorkerRef
+from .way_back import NodeRequests, NodeWorker, refuse_local
 
 LOOK_AT = 8
 """Busy nodes looked at for the least loaded one: looking at all would cost as much as there are nodes."""
@@ -73,6 +77,8 @@ class ClusterLane(CreditLane):
         self._free: deque[Node] = deque()  # nodes with an open slot, and some that had one; longest free first
         self._busy: deque[Node] = deque()  # all, in turn
         self._unwanted: set[int] = set()  # to be settled as cancelled if they come back
+        self._requests = NodeRequests(self._check_stuck_soon)
+        self._logs = LogReader(adapter)
         self._stuck_timer: Timer | None = None
         self._wanting = False
         adapter.on_end(self._loop_ended)
@@ -86,13 +92,11 @@ class ClusterLane(CreditLane):
         """Encode the call and return it; in any thread."""
         self._owner.admit()
         call = encode_call(task.fn, task.args)  # type: ignore[arg-type]  # both are there until it is settled
-        for shared in call.shared:
-            if not isinstance(shared, Shared):
-                raise SerializationError(
-                    f"{shared!r}, an argument of {task.name}()",
-                    "what it shares with this process ends at this machine",
-                    "pass values, stream the items of a generator, or use a pool of this machine",
-                )
+        context = copy_context()
+        if not private.issuperset(context):
+            call = in_context(call, context)
+        if call.shared:
+            refuse_local(call.shared, f"which {task.name}() uses")
         if call.entry.coroutine is None:
             call.entry.coroutine = is_async(task.fn)
         return call
@@ -162,7 +166,7 @@ class ClusterLane(CreditLane):
 
     def _send(self, node: Node, task: Task) -> None:
         node.send(task)
-        if node.calls > node.slots:
+        if node.is_overfull():
             self._check_stuck_soon()
 
     def _node_for(self, task: Task) -> Node | None:
@@ -171,7 +175,7 @@ class ClusterLane(CreditLane):
         if not task.backend_data.entry.coroutine:
             while free:
                 node = free[0]
-                if node.calls < node.slots:
+                if node.is_open():
                     free.rotate(-1)
                     return node
                 free.popleft().offered = False
@@ -185,7 +189,7 @@ class ClusterLane(CreditLane):
 
     def _offer(self, node: Node) -> None:
         """Note that the node may have an open slot."""
-        if not node.offered and node.calls < node.slots:
+        if not node.offered and node.is_open():
             node.offered = True
             self._free.append(node)
 
@@ -212,11 +216,11 @@ class ClusterLane(CreditLane):
         nodes = list(self.nodes.values())
         if not self.queues[0].length:
             for node in nodes:
-                if node.calls > node.slots and now - node.answered_at >= STUCK and not node.asked_back:
+                if node.is_overfull() and now - node.answered_at >= STUCK and not node.asked_back:
                     node.stuck = True
                     node.asked_back.update(node.surplus())
                     node.link.send((wire.pack_numbers(wire.TAKE_BACK, node.asked_back), ()))
-        if any(node.calls > node.slots for node in nodes):
+        if any(node.is_overfull() for node in nodes):
             self._check_stuck_soon()
 
     # -- what nodes send
@@ -247,6 +251,11 @@ class ClusterLane(CreditLane):
                 id, data = wire.unpack_report(head)
                 if (task := node.tasks.get(id)) is not None:
                     task.on_message(message_of(data, list(buffers)))
+            elif kind == wire.ASKED:
+                self._requests.read(node, *wire.unpack_asked(head), list(buffers))
+            elif kind == wire.LOGGED:
+                pid, record = wire.unpack_logged(head)
+                self._logs.handle(NodeWorker(WorkerRef(pid, node.address), node.tasks), loads(record))
             elif kind == wire.STARTED:
                 node.has_begun(wire.unpack_numbers(head))
             elif kind == wire.SLOTS:
@@ -295,6 +304,7 @@ class ClusterLane(CreditLane):
         if node.gone:
             return
         tasks = node.take_all()
+        self._logs.say_cut()
         if self.nodes.get(node.address) is node:
             del self.nodes[node.address]
         if node in self._busy:

@@ -6,12 +6,15 @@ import mmap
 import os
 import time
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 from .._pools.process.relayed import RelayCall
 from .._rules import prefetch
 from .._tasks.task import Task
+from .._wire.pickling.carried import Carried
 from .._wire.pickling.functions import EncodedCall
+from .._wire.pickling.surroundings import snapshot
 from .._worker.shared_object import Shared
 from . import wire
 
@@ -104,6 +107,7 @@ class Node:
         rtt: seconds to the agent and back.
         offset: the agent's clock minus ours.
         asked_back: the tasks that it was requested to return.
+        blocked: the requests whose replies calls wait for in their workers, by the number of the call.
         stuck: it has not answered for so long that tasks were taken back; nothing is sent ahead to it.
         offered: it is in the lane's queue of free nodes.
         gone: nothing is expected of it any more.
@@ -117,6 +121,7 @@ class Node:
         self.load = 0.0
         self.bytes = 0
         self.asked_back: set[int] = set()
+        self.blocked: dict[int, int] = {}
         self.stuck = self.offered = self.gone = False
         self.answered_at = self.seen = time.monotonic()
         self.echo = self.offset = 0.0
@@ -124,12 +129,23 @@ class Node:
         self.link: Link
         self._begun: dict[int, int] = {}
         self._known: set[int] = set()
+        self._carried: Carried | None = None
+        self._levels: dict[str, Any] | None = None
         self._shares: set[bytes] = set()
 
     @property
     def calls(self) -> int:
         """How many plain calls it has."""
         return len(self.tasks) - self.coroutines
+
+    def is_open(self) -> bool:
+        """Tell whether it has room for a plain call: a slot, or all its calls wait for replies and block theirs."""
+        calls = self.calls
+        return calls < self.slots or bool(self.slots and self.blocked and calls == len(self.blocked))
+
+    def is_overfull(self) -> bool:
+        """Tell whether plain calls wait there for a slot."""
+        return self.calls > self.slots + len(self.blocked)
 
     def is_running(self, task: Task) -> bool:
         return task.id in self._begun
@@ -147,7 +163,7 @@ class Node:
         call: EncodedCall = task.backend_data
         if call.entry.coroutine:
             return self.coroutines < COROUTINES_MAX * self.slots
-        if self.calls < self.slots:
+        if self.is_open():
             return True
         cost = call.entry.stats.cost
         if not self.slots or self.stuck or self.asked_back or cost is None or self.bytes + size_of(task) > AHEAD_BYTES:
@@ -158,11 +174,14 @@ class Node:
     def send(self, task: Task) -> None:
         """Send a task, and before it what the agent lacks for it."""
         call: EncodedCall = task.backend_data
-        entry, send = call.entry, self.link.send
-        if entry.id not in self._known or call.needs:
+        entry, send, carried = call.entry, self.link.send, call.carried
+        if (levels := snapshot().levels) is not self._levels:
+            self._set_levels(levels)
+        is_new = carried is not None and carried is not self._carried
+        if entry.id not in self._known or call.needs or is_new:
             self._teach(call)
         if call.shared:
-            self._place(call.shared)
+            self.place(call.shared)
         left = None if task.deadline is None else max(1e-6, task.deadline - time.monotonic())
         if not self.tasks:
             self.answered_at = time.monotonic()
@@ -172,19 +191,22 @@ class Node:
         self.bytes += size_of(task)
         task.location = self
         needs, tokens = [value.id for value in call.needs], [shared.token for shared in call.shared]
-        coroutine = bool(entry.coroutine)
-        send(
-            wire.pack_call(
-                RelayCall(task.id, task.name, entry.id, call.data, call.buffers, needs, tokens, coroutine, left)
-            )
-        )
+        what = (task.id, task.name, entry.id, call.data, call.buffers, needs, tokens)
+        send(wire.pack_call(RelayCall(*what, bool(entry.coroutine), left, carried is not None)))
+
+    def _set_levels(self, levels: dict[str, Any] | None) -> None:
+        if levels != self._levels:
+            self.link.send((wire.pack_levels(levels), ()))
+        self._levels = levels
 
     def _teach(self, call: EncodedCall) -> None:
-        entry, known, send = call.entry, self._known, self.link.send
+        entry, known, send, carried = call.entry, self._known, self.link.send, call.carried
+        new = carried if carried is not self._carried else None
         if len(known) >= KNOWN_MAX:
             known.clear()
             send((bytes((wire.FORGET,)), ()))
-        for value in (*(entry.needs if entry.id not in known else ()), *call.needs):
+        needed = (entry.needs if entry.id not in known else (), call.needs, () if new is None else new.needs)
+        for value in chain(*needed):
             if value.id not in known:
                 known.add(value.id)
                 send((wire.pack_global(value), ()))
@@ -192,8 +214,11 @@ class Node:
             known.add(entry.id)
             needs = [value.id for value in entry.needs]
             send((wire.pack_function(entry.id, entry.name, bool(entry.coroutine), needs, entry.payload), ()))
+        if new is not None:
+            self._carried = new
+            send((wire.pack_context(new.data, [value.id for value in new.needs]), ()))
 
-    def _place(self, objects: Iterable[Shared[Any]]) -> None:
+    def place(self, objects: Iterable[Shared[Any]]) -> None:
         """Send each shared object once; the agent gives it to its workers."""
         for shared in objects:
             if shared.token not in self._shares:
@@ -214,6 +239,7 @@ class Node:
         if task is not None:
             call: EncodedCall = task.backend_data
             self._begun.pop(id, None)
+            self.blocked.pop(id, None)
             self.asked_back.discard(id)
             self.bytes -= size_of(task)
             if call.entry.coroutine:
@@ -225,7 +251,7 @@ class Node:
     def surplus(self) -> list[int]:
         """Return the calls that wait there for a slot."""
         ids = [id for id, task in self.tasks.items() if not task.backend_data.entry.coroutine]
-        return [id for id in ids[self.slots :] if id not in self._begun]
+        return [id for id in ids[self.slots + len(self.blocked) :] if id not in self._begun]
 
     def take_all(self) -> list[tuple[Task, bool]]:
         """Take all tasks, each with whether it is known to have begun: the node is lost."""

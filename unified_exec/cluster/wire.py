@@ -12,6 +12,8 @@ FUNCTION    →          a function
 FORGET      →          forget all functions and globals
 SHARE       →          a shared object, with its block
 DROP        →          forget a shared object
+CONTEXT     →          the context variables of the calls that follow
+LEVELS      →          the levels of the program's loggers
 TASK        →          a call, with the seconds left to its deadline
 CANCEL      →          stop a call
 CREDIT      →          allow a call some more messages
@@ -19,6 +21,10 @@ TAKE_BACK   →          return these calls unless they have begun
 RELEASE     →          give seats back to the engine
 STARTED     ←          these calls have begun, in these processes
 REPORT      ←          a message of a running call
+ASKED       ←          a running call asks for something on the event loop of its scope
+REPLY       →          the answer to that
+WITHDRAWN   →          the call does not wait for that answer any more
+LOGGED      ←          a log record or a warning of a worker
 DONE        ←          the end of a call
 RETURNED    ←          these calls have not begun, and will not
 PING        →          the program's clock, and the newest reading of the agent's that it has
@@ -37,6 +43,7 @@ from typing import Any
 import cloudpickle
 
 from .._pools.process.relayed import RelayAnswer, RelayCall, RelayedFunction, RelayedGlobal, RelayedHome
+from .._pools.process.task_requests import EncodedReply
 from .._wire import frames
 from .._wire.frames import ProtocolError
 
@@ -52,6 +59,8 @@ Frame = tuple[bytes, Sequence[memoryview]]
     FORGET,
     SHARE,
     DROP,
+    CONTEXT,
+    LEVELS,
     TASK,
     CANCEL,
     CREDIT,
@@ -59,11 +68,15 @@ Frame = tuple[bytes, Sequence[memoryview]]
     RELEASE,
     STARTED,
     REPORT,
+    ASKED,
+    REPLY,
+    WITHDRAWN,
+    LOGGED,
     DONE,
     RETURNED,
     PING,
     PONG,
-) = range(20)
+) = range(26)
 
 HEARTBEAT = 1.0
 """Seconds between two PINGs, and between two beats of an agent to its keeper."""
@@ -73,9 +86,11 @@ LARGE = 64 * 1024
 """A pickle of more bytes travels as a buffer."""
 
 _PACKAGE = __name__.partition(".")[0]
-_DATA_IS_BUFFER, _COROUTINE, _HAS_DEADLINE = 1, 2, 4
+_DATA_IS_BUFFER, _COROUTINE, _HAS_DEADLINE, _IN_CONTEXT = 1, 2, 4, 8
 _TASK = struct.Struct("<BBHHHQQd")  # kind, flags, bytes of name, globals, shared objects, id, function, seconds left
 _DONE = struct.Struct("<BBBxQddI")  # kind, flags, outcome, id, started, finished, pid
+_ASKED = struct.Struct("<BBQQ")  # kind, flags, id, number
+_REPLY = struct.Struct("<BBBBHQQ")  # kind, flags, those of the reply, outcome, shared objects, id, number
 _ID = struct.Struct("<BQ")
 _COUNT = struct.Struct("<BI")
 _TIMES = struct.Struct("<Bdd")
@@ -137,7 +152,7 @@ def unpack_text(head: bytes) -> str:
 def pack_call(call: RelayCall) -> Frame:
     """Pack a TASK."""
     name = call.name.encode("utf-8", "replace")[: frames.NAME_MAX]
-    flags = _COROUTINE * call.coroutine
+    flags = _COROUTINE * call.coroutine | _IN_CONTEXT * call.in_context
     left = 0.0
     if call.left is not None:
         flags |= _HAS_DEADLINE
@@ -159,12 +174,19 @@ def unpack_call(head: bytes, buffers: Sequence[memoryview]) -> RelayCall:
     name = head[_TASK.size : at].decode("utf-8", "replace")
     globals_ = struct.unpack_from(f"<{globals_n}Q", head, at) if globals_n else ()
     at += 8 * globals_n
-    shared = [head[at + 16 * n : at + 16 * n + 16] for n in range(shared_n)]
+    shared = _tokens(head, at, shared_n)
     data: Any = head[at + 16 * shared_n :]
     if flags & _DATA_IS_BUFFER:
         data, buffers = buffers[0], buffers[1:]
     coroutine, timed = bool(flags & _COROUTINE), bool(flags & _HAS_DEADLINE)
-    return RelayCall(id, name, function, data, buffers, globals_, shared, coroutine, left if timed else None)
+    in_context = bool(flags & _IN_CONTEXT)
+    return RelayCall(
+        id, name, function, data, buffers, globals_, shared, coroutine, left if timed else None, in_context
+    )
+
+
+def _tokens(head: bytes, at: int, n: int) -> list[bytes]:
+    return [head[at + 16 * i : at + 16 * i + 16] for i in range(n)]
 
 
 def pack_answer(answer: RelayAnswer) -> Frame:
@@ -190,6 +212,65 @@ def pack_report(id: int, data: frames.Bytes) -> bytes:
 
 def unpack_report(head: bytes) -> tuple[int, memoryview]:
     return _ID.unpack_from(head)[1], memoryview(head)[_ID.size :]
+
+
+def pack_asked(id: int, number: int, flags: int, data: frames.Bytes) -> bytes:
+    return _ASKED.pack(ASKED, flags, id, number) + data
+
+
+def unpack_asked(head: bytes) -> tuple[int, int, int, memoryview]:
+    """Read an ASKED: the call, the number of the request, its flags, and its pickle."""
+    _, flags, id, number = _ASKED.unpack_from(head)
+    return id, number, flags, memoryview(head)[_ASKED.size :]
+
+
+def pack_reply(id: int, number: int, reply: EncodedReply) -> Frame:
+    """Pack a REPLY; `reply.shared` are tokens."""
+    kind, data, buffers, reply_flags, tokens = reply
+    flags = 0
+    if len(data) > LARGE:
+        flags, buffers, data = _DATA_IS_BUFFER, (memoryview(data), *buffers), b""
+    head = _REPLY.pack(REPLY, flags, reply_flags, kind, len(tokens), id, number)
+    return b"".join((head, *tokens, data)), buffers
+
+
+def unpack_reply(head: bytes, buffers: Sequence[memoryview]) -> tuple[int, int, EncodedReply]:
+    """Read a REPLY: the call, the number of the request, and the answer."""
+    _, flags, reply_flags, kind, n, id, number = _REPLY.unpack_from(head)
+    at = _REPLY.size + 16 * n
+    data: Any = head[at:]
+    if flags & _DATA_IS_BUFFER:
+        data, buffers = buffers[0], buffers[1:]
+    return id, number, EncodedReply(kind, data, buffers, reply_flags, _tokens(head, _REPLY.size, n))
+
+
+def pack_logged(pid: int, data: bytes) -> bytes:
+    return _ID.pack(LOGGED, pid) + data
+
+
+def unpack_logged(head: bytes) -> tuple[int, bytes]:
+    return _ID.unpack_from(head)[1], head[_ID.size :]
+
+
+def pack_context(data: bytes, needs: Iterable[int]) -> bytes:
+    return _with_facts(CONTEXT, list(needs), data)
+
+
+def unpack_context(head: bytes) -> tuple[bytes, list[int]]:
+    needs, data = _facts_of(head)
+    return data, needs
+
+
+def pack_levels(levels: dict[str, Any] | None) -> bytes:
+    return _with_facts(LEVELS, [levels], b"")
+
+
+def unpack_levels(head: bytes) -> dict[str, Any] | None:
+    """Read LEVELS: as `log_levels.levels_now` returns them."""
+    (levels,), _ = _facts_of(head)
+    if levels is not None:
+        levels["loggers"] = {name: tuple(pair) for name, pair in levels["loggers"].items()}
+    return levels  # type: ignore[no-any-return]
 
 
 def pack_function(function: int, name: str, coroutine: bool, needs: Iterable[int], payload: bytes) -> bytes:

@@ -15,7 +15,6 @@ from ..._worker import passing
 from ..._worker.connection import receive_all
 from ...errors import WorkerCrashed
 from .decode_result import HERE, Decoding, decode_start_error
-from .inbox import LogPipeEnd
 from .requests import on_ask, on_offer
 from .start_retry import StartFailures
 from .task_requests import RequestReader
@@ -58,7 +57,7 @@ class AnswerReader:
         self._watch_logs = watch_logs
         self._decoding = decoding
         self._outcome_of = decoding.outcome_of
-        self._requests = RequestReader(group, decoding.refusal)
+        self._requests = RequestReader(group, decoding.unread)
         self._learn = not group.kind.concurrent  # a coroutine's duration says little about its cost
         self._buffer = bytearray(frames.MESSAGE_MAX)
         self._view = memoryview(self._buffer)
@@ -108,7 +107,7 @@ class AnswerReader:
                 close_all(fds)
                 raise
             if type(event) is protocol.Offer:
-                on_offer(self._group.adapter, worker, event, fds)
+                on_offer(self._group.adapter, worker, event, fds, self._decoding.unread)
             else:
                 self._on_event(worker, event, fds[0] if fds else None)
 
@@ -237,7 +236,7 @@ class AnswerReader:
         elif type(event) is protocol.Logs:
             if fd is None:
                 raise ProtocolError("the pipe of log records came without it")
-            worker.inbox.logs = LogPipeEnd(fd)
+            worker.inbox.logs = self._group.logs.open(fd)
             self._watch_logs(worker)
         elif type(event) is protocol.StartFailed:
             self._starts.refused(worker, decode_start_error(event.error))

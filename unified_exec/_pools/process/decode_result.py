@@ -15,6 +15,7 @@ from ..._wire.errors.nodes import as_outcome_error
 from ..._wire.pickling import codec
 from ..._wire.pickling.c_pickle import loads
 from ...errors import SerializationError, WorkerStartError
+from .worker_logs import LogReader
 
 OFF_LOOP_MIN = 1024 * 1024
 """A pickle above this many bytes is rebuilt in a thread of its own: it would block the loop for too long."""
@@ -90,13 +91,15 @@ class Decoding(NamedTuple):
         outcome_of: makes an outcome of a task's name, a kind, a pickle and its buffers.
         settle: settles a task with an answer out of shared memory.
         message_of: makes a message of a pickle and its buffers.
-        refusal: why requests of tasks are refused, which would have to be rebuilt; ``None`` if they are not.
+        unread: requests of tasks are passed on as they came, and objects that share memory are refused.
+        log_reader: makes what reads the log records of the workers of one event loop.
     """
 
     outcome_of: Callable[[str, int, frames.Bytes, Sequence[memoryview]], Outcome[object]]
     settle: Callable[[LoopAdapter, Task, int, frames.Bytes, list[memoryview]], object]
     message_of: Callable[[frames.Bytes, list[memoryview]], object]
-    refusal: str | None = None
+    unread: bool = False
+    log_reader: Callable[[LoopAdapter], LogReader] = LogReader
 
 
 HERE = Decoding(outcome_of, decode, message_of)

@@ -40,7 +40,7 @@ class Dispatcher:
     """Sends tasks to the workers of one group while they have room, and gets more workers while tasks wait."""
 
     def __init__(self, registry: WorkerRegistry[Any], adapter: LoopAdapter, kind: WorkerKind) -> None:
-        self.group = group = WorkerGroup(adapter, kind, self.pump)
+        self.group = group = WorkerGroup(adapter, kind, self.pump, registry.decoding.log_reader(adapter))
         self._registry = registry
         self._adapter = adapter
         self._queue = group.queue

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from ..._platform.shared_memory import close_all
 from ..._wire.log_frames import take_whole
+from ..._wire.pickling.c_pickle import loads
 
 READ_SIZE = 64 * 1024
 
@@ -15,18 +17,22 @@ READ_SIZE = 64 * 1024
 class LogPipeEnd:
     """Our end of the pipe of one worker's log records.
 
+    Args:
+        read_one: what is made of the pickle of each tuple.
+
     Attributes:
         fd: the descriptor.
         read_at: the instant at which it was found readable last.
     """
 
-    __slots__ = ("_buffer", "_waiting", "fd", "read_at")
+    __slots__ = ("_buffer", "_read_one", "_waiting", "fd", "read_at")
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, read_one: Callable[[bytes], Any] = loads) -> None:
         self.fd = fd
+        self._read_one = read_one
         self.read_at = 0.0
         self._buffer = bytearray()
-        self._waiting: deque[tuple[Any, ...]] = deque()
+        self._waiting: deque[Any] = deque()
 
     def read(self, most: int) -> bool:
         """Read what is there, up to about `most` bytes; ``False`` at the end of the pipe."""
@@ -42,14 +48,14 @@ class LogPipeEnd:
                 return False
             left -= len(data)
             self._buffer += data
-            self._waiting.extend(take_whole(self._buffer))
+            self._waiting.extend(take_whole(self._buffer, self._read_one))
             if len(data) < READ_SIZE:
                 break
         return True
 
-    def take(self) -> tuple[Any, ...] | None:
-        """Take the next tuple. A handler of the user's may have the pipe read while we handle its record: the order
-        stays."""
+    def take(self) -> Any:
+        """Take the next one; ``None`` if there is none. A handler of the user's may have the pipe read while we handle
+        its record: the order stays."""
         return self._waiting.popleft() if self._waiting else None
 
     def close(self) -> None:

@@ -27,13 +27,24 @@ from ..._platform import shared_memory
 from ..._tasks.types import Outcome
 from ..._wire import frames
 from ..._wire.errors.encode import encode_error
+from ..._wire.pickling.carried import Carried
 from ..._wire.pickling.functions import EncodedCall
 from ..._worker.shared_object import Shared
 from ...errors import WorkerCrashed
 from . import shutdown
 from .admission import Admission
 from .lane import ProcessLane
-from .relayed import UNREAD, RelayAnswer, RelayCall, RelayedFunction, RelayedGlobal, RelayTask, UnreadOutcome
+from .relayed import (
+    RelayAnswer,
+    RelayCall,
+    RelayedFunction,
+    RelayedGlobal,
+    RelaySurroundings,
+    RelayTask,
+    UnreadOutcome,
+    unread,
+)
+from .task_requests import EncodedReply, UnreadRequest
 from .worker_registry import WorkerRegistry
 from .worker_spec import make_spec
 
@@ -52,6 +63,12 @@ class Sink(Protocol):
 
     def reported(self, id: int, data: frames.Bytes, buffers: Sequence[memoryview]) -> None:
         """A running task has sent a message."""
+
+    def asked(self, id: int, number: int, flags: int, data: frames.Bytes, buffers: Sequence[memoryview]) -> None:
+        """A running task asks for something on the event loop of its scope: answer with `Gate.reply`."""
+
+    def logged(self, pid: int, data: bytes) -> None:
+        """Worker `pid` has sent a log record or a warning; `data` pickles one tuple of `log_frames`."""
 
 
 class GateOptions(NamedTuple):
@@ -88,11 +105,18 @@ class Gate:
     ) -> None:
         initializer, tasks, memory, idle, grace, env, start = options
         spec = make_spec(slots, None, (), tasks, memory, idle, env, start)
+        self._surroundings = RelaySurroundings()
+        spec = spec._replace(
+            initializer=initializer,
+            prefetch_budget=PREFETCH_BUDGET,
+            surroundings=self._surroundings.now,
+            relayed=True,
+        )
         self._registry: WorkerRegistry[ProcessLane] = WorkerRegistry(
-            spec._replace(initializer=initializer, prefetch_budget=PREFETCH_BUDGET, forward_logs=False),
+            spec,
             grace,
             f"<gate on {where}>",
-            UNREAD,
+            unread(sink.logged),
             lambda worker: on_worker(worker.child.lifeline),
         )
         shutdown.track(self._registry)
@@ -107,6 +131,7 @@ class Gate:
         self._globals: dict[int, RelayedGlobal] = {}
         self._volatile: dict[str, RelayedFunction] = {}
         self._shared: dict[bytes, Shared[Any]] = {}
+        self._carried: Carried | None = None
         self._when_ended: Callable[[], object] | None = None
 
     def __len__(self) -> int:
@@ -127,6 +152,14 @@ class Gate:
     def learn_global(self, value: RelayedGlobal) -> None:
         """Take in the value of a global."""
         self._globals[value.id] = value
+
+    def learn_context(self, data: bytes, needs: Iterable[int]) -> None:
+        """Take in the context variables of the calls that follow, which need these globals."""
+        self._carried = Carried(data, tuple([self._globals[number] for number in needs]), (), ())
+
+    def set_levels(self, levels: dict[str, Any] | None) -> None:
+        """Take over the levels of the program's loggers; see `log_levels`."""
+        self._surroundings.set_levels(levels)
 
     def forget(self) -> None:
         """Forget all functions and globals; what has been submitted keeps its own."""
@@ -157,11 +190,12 @@ class Gate:
         shared = tuple([self._shared[token] for token in call.shared])
         needs = tuple([self._globals[number] for number in call.globals])
         entry = self._functions[call.function] if call.function else self._volatile_entry(call)
-        task = RelayTask(call, self._ended_one, self._sink.reported)
+        task = RelayTask(call, self._ended_one, self._sink.reported, self._asked)
         if call.left is not None:
             task.deadline = time.monotonic() + call.left
         self._tasks[call.id] = task
-        self._lane.enqueue(task, EncodedCall(entry, call.data, tuple(call.buffers), (), shared, needs))
+        carried = self._carried if call.in_context else None
+        self._lane.enqueue(task, EncodedCall(entry, call.data, tuple(call.buffers), (), shared, needs, carried))
 
     def _volatile_entry(self, call: RelayCall) -> RelayedFunction:
         entry = self._volatile.get(call.name)
@@ -183,6 +217,25 @@ class Gate:
         task = self._tasks.get(id)
         if task is not None:
             self._lane.give_credit(task, count)
+
+    def _asked(self, request: UnreadRequest, id: int) -> None:
+        self._sink.asked(id, request.number, request.asked.flags, request.data, request.buffers)
+
+    def reply(self, id: int, number: int, reply: EncodedReply) -> None:
+        """Answer a request; the shared objects in the answer are given by their tokens."""
+        request = self._take_request(id, number)
+        if request is not None:
+            request.send_reply(reply._replace(shared=[self._shared[token] for token in reply.shared]))
+
+    def withdrawn(self, id: int, number: int) -> None:
+        """Note that a task does not wait for the answer to a request any more."""
+        request = self._take_request(id, number)
+        if request is not None:
+            request.withdrawn()
+
+    def _take_request(self, id: int, number: int) -> UnreadRequest | None:
+        task = self._tasks.get(id)
+        return None if task is None else task.open_requests.pop(number, None)
 
     def running(self) -> list[tuple[int, int]]:
         """Return the calls that have begun, each with the process id of its worker."""

@@ -6,15 +6,22 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..._loops.adapter import LoopAdapter
+from ..._tasks.requests import Request
 from ..._tasks.task import Task
 from ..._tasks.types import Outcome
 from ..._wire import frames
 from ..._wire.pickling.functions import FunctionEntry, FunctionStats
 from ..._wire.pickling.sent_home import Entry, HomeFacts
+from ..._wire.pickling.surroundings import Snapshot, snapshot
 from .decode_result import Decoding
+from .inbox import LogPipeEnd
+from .task_requests import UnreadRequest
+from .worker_logs import LogReader, LogSource
 
+Logged = Callable[[int, bytes], object]
 Ended = Callable[["RelayTask", Outcome[Any]], object]
 Reported = Callable[[int, frames.Bytes, Sequence[memoryview]], object]
+Asked = Callable[[UnreadRequest, int], object]
 
 
 class RelayCall(NamedTuple):
@@ -29,6 +36,7 @@ class RelayCall(NamedTuple):
         shared: tokens of the shared objects it uses, which were placed before.
         coroutine: the function is a coroutine function.
         left: seconds to its deadline; ``None`` for no deadline.
+        in_context: it runs with the context variables that were learnt last.
     """
 
     id: int
@@ -40,6 +48,7 @@ class RelayCall(NamedTuple):
     shared: Sequence[bytes] = ()
     coroutine: bool = False
     left: float | None = None
+    in_context: bool = False
 
 
 class RelayAnswer(NamedTuple):
@@ -122,19 +131,23 @@ class RelayTask(Task):
     Args:
         ended: called with the task and its outcome.
         reported: called with the number of the call, and the pickle and the buffers of a message.
+        asked_for: called with each request of the call, and the number of the call.
 
     Attributes:
         asked: it was requested to stop after it may have begun.
+        open_requests: its requests that were not answered, by their numbers.
     """
 
-    __slots__ = ("_ended", "_reported", "asked")
+    __slots__ = ("_asked_for", "_ended", "_reported", "asked", "open_requests")
 
-    def __init__(self, call: RelayCall, ended: Ended, reported: Reported) -> None:
+    def __init__(self, call: RelayCall, ended: Ended, reported: Reported, asked_for: Asked) -> None:
         super().__init__(call.name, int, (), "process", None)
         self.id = call.id
         self.asked = False
         self._ended = ended
         self._reported = reported
+        self._asked_for = asked_for
+        self.open_requests: dict[int, UnreadRequest] = {}
 
     def mark_stopping(self, reason: str | None) -> bool:
         marked = super().mark_stopping(reason)
@@ -143,6 +156,11 @@ class RelayTask(Task):
 
     def on_message(self, message: Any) -> None:
         self._reported(self.id, *message)
+
+    def on_request(self, request: Request) -> None:
+        assert isinstance(request, UnreadRequest)
+        self.open_requests[request.number] = request
+        self._asked_for(request, self.id)
 
     def settled(self) -> None:
         assert self.outcome is not None
@@ -173,6 +191,53 @@ def _message_of(data: frames.Bytes, buffers: list[memoryview]) -> object:
     return bytes(data), buffers
 
 
-NO_WAY_BACK = "from_task does not reach the scope from another node: return the value, or report it"
-UNREAD = Decoding(_outcome_of, _settle, _message_of, NO_WAY_BACK)
-"""Nothing is rebuilt in this process."""
+class UnreadLogReader(LogReader):
+    """Passes log records and warnings on as they came.
+
+    Args:
+        logged: called with the process id of a worker, and one pickled tuple of `log_frames`.
+    """
+
+    __slots__ = ("_logged",)
+
+    def __init__(self, adapter: LoopAdapter, logged: Logged) -> None:
+        super().__init__(adapter)
+        self._logged = logged
+
+    def open(self, fd: int) -> LogPipeEnd:
+        return LogPipeEnd(fd, bytes)
+
+    def handle(self, worker: LogSource, items: Any) -> None:
+        self._logged(worker.pid, items)
+
+
+class RelaySurroundings:
+    """What the workers of a gate take over from this process, but with the levels of the program's loggers."""
+
+    __slots__ = ("_here", "_latest", "_levels", "_number")
+
+    def __init__(self) -> None:
+        self._levels: dict[str, Any] | None = None
+        self._number = 0
+        self._here: Snapshot | None = None
+        self._latest: Snapshot
+
+    def set_levels(self, levels: dict[str, Any] | None) -> None:
+        """Take over the levels; see `log_levels`."""
+        self._levels = levels
+        self._here = None
+
+    def now(self) -> Snapshot:
+        """Return them; the same object while nothing has changed."""
+        here = snapshot()
+        if here is not self._here:
+            self._here = here
+            self._number += 1
+            kept = here.path, here.folder, here.environment, here.authkey
+            self._latest = Snapshot(self._number, *kept, self._levels)
+        return self._latest
+
+
+def unread(logged: Logged) -> Decoding:
+    """Return how a gate reads what workers send: nothing is rebuilt in this process."""
+    return Decoding(_outcome_of, _settle, _message_of, True, lambda adapter: UnreadLogReader(adapter, logged))

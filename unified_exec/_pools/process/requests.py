@@ -17,24 +17,31 @@ from .worker import Worker
 _AGAIN = 0.001
 
 
-def on_offer(adapter: LoopAdapter, worker: Worker, offer: protocol.Offer, fds: list[int]) -> None:
-    """A worker sends an object inside a value: keep it, or have our own parent keep it, before that is sent."""
-    if context.worker is None:
+def on_offer(adapter: LoopAdapter, worker: Worker, offer: protocol.Offer, fds: list[int], unread: bool) -> None:
+    """A worker sends an object inside a value: keep it, or have our own parent keep it, before that is sent.
+
+    Args:
+        unread: nothing is rebuilt in this process, so it is refused.
+    """
+    if unread:
+        close_all(fds)
+        _answer(adapter, worker, offer.id, False)
+    elif context.worker is None:
         try:
             passing.take(offer.token, offer.pin, offer.message, offer.pickled, fds, worker)
         except OSError:  # no descriptor is left, or none came for want of them
             _answer(adapter, worker, offer.id, False)
             return
         _answer(adapter, worker, offer.id, True)
-        return
-    try:
-        passing.forward(
-            lambda id: frames.pack_offer(id, offer.pin, offer.token, offer.message, offer.pickled),
-            fds,
-            partial(_reply, adapter, worker, offer.id, offer.token),
-        )
-    finally:
-        close_all(fds)
+    else:
+        try:
+            passing.forward(
+                lambda id: frames.pack_offer(id, offer.pin, offer.token, offer.message, offer.pickled),
+                fds,
+                partial(_reply, adapter, worker, offer.id, offer.token),
+            )
+        finally:
+            close_all(fds)
 
 
 def on_ask(adapter: LoopAdapter, worker: Worker, ask: protocol.Ask) -> None:

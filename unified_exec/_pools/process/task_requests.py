@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..._loops.adapter import call_later_apart
 from ..._platform import shared_memory
@@ -19,36 +20,85 @@ from ...errors import SerializationError
 from .worker import Worker
 from .worker_group import BLOCKED, WorkerGroup
 
+ENDED = "the task has ended: nothing can be asked of its scope"
 POST_AGAIN = 0.005
 """Seconds until a reply that found the worker's mailbox full is sent again."""
+
+
+class EncodedReply(NamedTuple):
+    """The answer to a request, ready to travel.
+
+    Attributes:
+        kind: ``frames.VALUE``, ``ERROR`` or ``STOPPED``.
+        data: the pickled value or error.
+        buffers: the large buffers of that pickle.
+        flags: of the REPLY.
+        shared: the objects in it that travel by descriptors; the worker must have them first.
+    """
+
+    kind: int
+    data: bytes
+    buffers: Sequence[memoryview] = ()
+    flags: int = 0
+    shared: Sequence[Any] = ()
 
 
 class WorkerRequest(Request):
     """A request of a task in a worker.
 
     Args:
-        reader: what has received it.
-        worker: where the task runs.
-        asked: the message.
+        number, flags: of the message.
         call: verb, function, arguments and options.
+        reply: called with the name of the function and its outcome.
     """
 
-    __slots__ = ("_flags", "_reader", "_worker", "cancelled_by_itself")
+    __slots__ = ("_reply", "cancelled_by_itself")
 
-    def __init__(self, reader: RequestReader, worker: Worker, asked: protocol.TaskAsks, call: Any) -> None:
-        super().__init__(asked.number, *call)
-        self._reader = reader
-        self._worker = worker
-        self._flags = asked.flags
-        at_loop = asked.flags & frames.AT_LOOP != 0
-        self.cancelled_by_itself = at_loop or not asked.flags & frames.RING
+    def __init__(self, number: int, flags: int, call: Any, reply: Callable[[str, Outcome[Any]], object]) -> None:
+        super().__init__(number, *call)
+        self._reply = reply
+        at_loop = flags & frames.AT_LOOP != 0
+        self.cancelled_by_itself = at_loop or not flags & frames.RING
         self.waits = not at_loop
 
     def answer(self, outcome: Outcome[Any]) -> None:
-        self._reader.reply(self._worker, self.number, self._flags, self.name(), outcome)
+        self._reply(getattr(self.fn, "__qualname__", None) or "the function", outcome)
 
-    def name(self) -> str:
-        return getattr(self.fn, "__qualname__", None) or "the function"
+
+class UnreadRequest(Request):
+    """A request of a task in a worker, which is passed on as it came.
+
+    Attributes:
+        asked: the message.
+        data: its pickle.
+        buffers: the large buffers of that pickle.
+    """
+
+    __slots__ = ("_reader", "_worker", "asked", "buffers", "data")
+
+    def __init__(
+        self,
+        reader: RequestReader,
+        worker: Worker,
+        asked: protocol.TaskAsks,
+        data: bytes,
+        buffers: Sequence[memoryview],
+    ) -> None:
+        super().__init__(asked.number, STOP, None, (), None)
+        self._reader = reader
+        self._worker = worker
+        self.asked = asked
+        self.data = data
+        self.buffers = buffers
+
+    def send_reply(self, encoded: EncodedReply) -> None:
+        """Send the answer, which was encoded elsewhere."""
+        if not self._worker.reaped:
+            self._reader.send_reply(self._worker, self.number, self.asked.flags, "the function", encoded)
+
+    def withdrawn(self) -> None:
+        """Note that the task does not wait for the answer any more."""
+        self._reader.unblock(self._worker, self.number)
 
 
 class RequestReader:
@@ -58,14 +108,14 @@ class RequestReader:
     group wait, one more may be started: what they wait for may be a task that waits for a worker.
 
     Args:
-        refusal: why requests are refused unread; ``None`` if they are not.
+        unread: requests are handed to their tasks as they came, for somebody else to rebuild and answer.
     """
 
-    __slots__ = ("_group", "_refusal")
+    __slots__ = ("_group", "_unread")
 
-    def __init__(self, group: WorkerGroup, refusal: str | None = None) -> None:
+    def __init__(self, group: WorkerGroup, unread: bool = False) -> None:
         self._group = group
-        self._refusal = refusal
+        self._unread = unread
 
     def read(self, worker: Worker, asked: protocol.TaskAsks, fd: int | None) -> None:
         """Hand a request to the scope of its task.
@@ -79,28 +129,28 @@ class RequestReader:
             self._block(worker, number)
         task = worker.tasks.get(asked.id)
         try:
-            if self._refusal is not None:
-                raise RuntimeError(self._refusal)
             if task is None:
-                raise RuntimeError("the task has ended: nothing can be asked of its scope")
+                raise RuntimeError(ENDED)
+            if self._unread:
+                task.on_request(UnreadRequest(self, worker, asked, bytes(content), buffers))
+                return
             call: Any = codec.decode(content, buffers, "what the task asks of its scope")
-            request = WorkerRequest(self, worker, asked, call)
+            request = WorkerRequest(number, flags, call, partial(self.reply, worker, number, flags))
             if request.verb == STOP:
-                self._unblock(worker, request.args[0])
+                self.unblock(worker, request.args[0])
         except Exception as error:
             self.reply(worker, number, flags, "", Outcome(error=error))
         else:
             task.on_request(request)
 
     def reply(self, worker: Worker, number: int, flags: int, name: str, outcome: Outcome[Any]) -> None:
-        """Send the answer to a request, which must fit through the mailbox: large ones in shared memory."""
-        if worker.reaped:
-            return
-        met = pickled_here()
-        met.clear()
-        kind, data, buffers, flag = _encoded(name, outcome)
-        shares = met[:]
-        met.clear()
+        """Send the answer to a request."""
+        if not worker.reaped:
+            self.send_reply(worker, number, flags, name, encode_reply(name, outcome))
+
+    def send_reply(self, worker: Worker, number: int, flags: int, name: str, encoded: EncodedReply) -> None:
+        """Send an encoded answer, which must fit through the mailbox: large ones in shared memory."""
+        kind, data, buffers, flag, shares = encoded
         fd = None
         if buffers or len(data) > frames.INLINE_MAX:
             try:
@@ -111,7 +161,9 @@ class RequestReader:
                 kind, data, flag = frames.ERROR, encode_error(why), 0
         self._post(worker, number, flags, frames.pack_reply(number, kind, data, flag), fd, shares)
 
-    def _post(self, worker: Worker, number: int, flags: int, message: bytes, fd: int | None, shares: list[Any]) -> None:
+    def _post(
+        self, worker: Worker, number: int, flags: int, message: bytes, fd: int | None, shares: Sequence[Any]
+    ) -> None:
         if not worker.reaped:
             sent = worker.send_shares(shares) and worker.post(message, fd)
             if not sent:
@@ -121,7 +173,7 @@ class RequestReader:
             if flags & frames.RING:
                 worker.signal()
             if flags & frames.BLOCKS:
-                self._unblock(worker, number)
+                self.unblock(worker, number)
         if fd is not None:
             os.close(fd)
 
@@ -136,9 +188,10 @@ class RequestReader:
     def task_ended(self, worker: Worker) -> None:
         """Note that a worker has answered the task that waited."""
         if worker.blocked_by is not None:
-            self._unblock(worker, worker.blocked_by)
+            self.unblock(worker, worker.blocked_by)
 
-    def _unblock(self, worker: Worker, number: int) -> None:
+    def unblock(self, worker: Worker, number: int) -> None:
+        """Note that a worker does not wait for the answer to a request any more."""
         if worker.blocked_by == number:  # else it has given up that request, and waits for another
             worker.blocked_at = worker.blocked_by = None
             worker.stuck = False
@@ -146,8 +199,15 @@ class RequestReader:
             self._group.adapter.call_soon(self._group.pump)
 
 
+def encode_reply(name: str, outcome: Outcome[Any]) -> EncodedReply:
+    """Pickle the outcome of function `name`."""
+    met = pickled_here()
+    met.clear()
+    kind, data, buffers, flags = _encoded(name, outcome)
+    return EncodedReply(kind, data, buffers, flags, met.taken())
+
+
 def _encoded(name: str, outcome: Outcome[Any]) -> tuple[int, bytes, Any, int]:
-    """Return outcome kind, payload, buffers and flags."""
     if outcome.cancelled:
         return frames.STOPPED, b"", (), 0
     error = outcome.error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..._loops.adapter import Timer
@@ -18,7 +18,7 @@ from ..._wire import frames
 from ..._wire.frames import ProtocolError
 from ..._wire.pickling.functions import EncodedCall
 from ..._wire.pickling.shared_refs import ByDescriptors
-from ..._wire.pickling.surroundings import snapshot
+from ..._wire.pickling.surroundings import Snapshot, snapshot
 from ..._wire.protocol import OVER, UP, ParentConnection
 from ..._worker import cancel_signal
 from ..._worker.connection import HAS_SETTINGS, STARTED, fd_message
@@ -60,6 +60,7 @@ class Worker:
 
     __slots__ = (
         "__weakref__",
+        "_surroundings",
         "answered_at",
         "blocked_at",
         "blocked_by",
@@ -84,8 +85,9 @@ class Worker:
         "tasks",
     )
 
-    def __init__(self, child: Child, kind: WorkerKind) -> None:
+    def __init__(self, child: Child, kind: WorkerKind, surroundings: Callable[[], Snapshot] = snapshot) -> None:
         self.child = child
+        self._surroundings = surroundings
         self.pid = child.pid
         self.kind = kind
         self.connection = ParentConnection()
@@ -140,7 +142,7 @@ class Worker:
             return False
         entry, connection = call.entry, self.connection
         flags, function, learns = NOTHING_NEW
-        has, now, carried = self.knowledge, snapshot(), call.carried
+        has, now, carried = self.knowledge, self._surroundings(), call.carried
         fresh = carried is not None and has.lacks(carried)
         if fresh or (entry.id and entry.id not in connection.known) or call.needs or now is not has.surroundings:
             flags, function, learns = has.complete(call, now)

@@ -39,7 +39,9 @@ class WorkerGroup:
 
     __slots__ = ("adapter", "blocks", "idle", "kind", "logs", "pump", "queue", "unblocked", "workers")
 
-    def __init__(self, adapter: LoopAdapter, kind: WorkerKind, pump: Callable[[], object]) -> None:
+    def __init__(
+        self, adapter: LoopAdapter, kind: WorkerKind, pump: Callable[[], object], logs: LogReader | None = None
+    ) -> None:
         self.adapter = adapter
         self.kind = kind
         self.pump = pump
@@ -47,7 +49,7 @@ class WorkerGroup:
         self.workers: list[Worker] = []
         self.idle: list[Worker] = []
         self.blocks = LoopBlockCache(adapter)
-        self.logs = LogReader(adapter)
+        self.logs = logs or LogReader(adapter)
         self.unblocked = False
 
     def attach(self, worker: Worker) -> None:

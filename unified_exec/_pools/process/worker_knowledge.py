@@ -13,6 +13,8 @@ from ..._wire.protocol import ParentConnection
 
 KNOWN_MAX = 2000
 """Functions and values that a worker remembers; then it is told to forget all functions."""
+CONTEXTS = 1 << 62
+"""Numbers of contexts begin here: those of functions may be another program's, see `relay`."""
 New = tuple[int, bytes, int | tuple[int, ...] | None]
 """What goes along with a task: flags, the bytes in the function's place, the numbers that the worker learns."""
 NOTHING_NEW: New = (0, b"", None)
@@ -78,7 +80,7 @@ class WorkerKnowledge:
         if carried is not None:
             if carried is not self._carried:
                 known.discard(self._carried_number)
-                self._carried, self._carried_number = carried, next_number()
+                self._carried, self._carried_number = carried, CONTEXTS + next_number()
             if self.lacks(carried):
                 context = carried.data
                 all_needed += carried.needs

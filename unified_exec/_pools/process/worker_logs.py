@@ -9,12 +9,14 @@ import traceback
 import warnings
 from collections import Counter
 from contextvars import Context
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from ..._loops.adapter import LoopAdapter, Timer
+from ..._tasks.task import Task
 from ..._wire.errors.decode import decode_error
 from ..._wire.log_frames import CUT, FIELDS, RATE, RECORD, WARNING
 from ..._wire.pickling import codec
+from .inbox import LogPipeEnd
 from .worker import Worker
 
 READ_MOST = 1024 * 1024
@@ -26,6 +28,16 @@ _log = logging.getLogger("unified_exec")
 _sample = logging.makeLogRecord({})
 _started = _sample.created - _sample.relativeCreated / 1000
 _new_record = logging.LogRecord.__new__
+
+
+class LogSource(Protocol):
+    """The worker that records come from."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def tasks(self) -> dict[int, Task]: ...
 
 
 class LogReader:
@@ -42,6 +54,10 @@ class LogReader:
         self._said_at = -CUT_EVERY
         self._timer: Timer | None = None
 
+    def open(self, fd: int) -> LogPipeEnd:
+        """Return our end of a worker's pipe."""
+        return LogPipeEnd(fd)
+
     def read(self, worker: Worker, most: int) -> bool:
         """Handle what is in the worker's pipe; ``False`` at its end."""
         end = worker.inbox.logs
@@ -49,14 +65,18 @@ class LogReader:
             return False
         more = end.read(most)
         while (items := end.take()) is not None:
-            try:
-                self._handle(worker, items)
-            except Exception:  # raised by a handler of the user's
-                if logging.raiseExceptions and sys.stderr:
-                    traceback.print_exc()
+            self.handle(worker, items)
         return more
 
-    def _handle(self, worker: Worker, items: tuple[Any, ...]) -> None:
+    def handle(self, worker: LogSource, items: Any) -> None:
+        """Handle one tuple of `log_frames`."""
+        try:
+            self._handle(worker, items)
+        except Exception:  # raised by a handler of the user's
+            if logging.raiseExceptions and sys.stderr:
+                traceback.print_exc()
+
+    def _handle(self, worker: LogSource, items: tuple[Any, ...]) -> None:
         kind = items[0]
         if kind == RECORD:
             record = _record(*items[2:])
@@ -121,7 +141,7 @@ def _value(data: bytes) -> object:
         return error
 
 
-def _in_context_of(worker: Worker, id: int, fn: Any, *args: Any) -> None:
+def _in_context_of(worker: LogSource, id: int, fn: Any, *args: Any) -> None:
     """Call `fn` in the context of the task's spawner: a filter or a format may read a request's variables there."""
     task = worker.tasks.get(id)
     context: Context | None = None if task is None else task.backend_data.context

@@ -33,7 +33,8 @@ class WorkerSpec(NamedTuple):
         env: environment variables on top of this process's own.
         start_timeout: a process that has not become a worker after this many seconds is killed.
         prefetch_budget: seconds of work that may be queued in one worker.
-        forward_logs: this process handles the log records and warnings of the workers.
+        surroundings: returns what the workers take over from the program; the same object while nothing has changed.
+        relayed: the program is on another machine.
     """
 
     max_workers: int
@@ -47,7 +48,8 @@ class WorkerSpec(NamedTuple):
     start_timeout: float | None
     shared: tuple[ByDescriptors, ...] = ()
     prefetch_budget: float = prefetch.BUDGET
-    forward_logs: bool = True
+    surroundings: Callable[[], surroundings.Snapshot] = surroundings.snapshot
+    relayed: bool = False
 
     def start(self, kind: WorkerKind) -> Worker:
         """Start a worker and send it its settings; it reports when it is up.
@@ -55,7 +57,7 @@ class WorkerSpec(NamedTuple):
         Raises:
             WorkerStartError: no process could be started.
         """
-        seen = surroundings.snapshot()
+        seen = self.surroundings()
         settings = parent_settings()
         settings.kind = kind
         settings.initializer = self.initializer
@@ -64,10 +66,10 @@ class WorkerSpec(NamedTuple):
         settings.max_memory = self.max_memory
         settings.idle = self.idle_timeout
         settings.levels = seen.levels
-        settings.forward_logs = self.forward_logs
+        settings.relayed = self.relayed
         environment = self.environment()
         fixed = surroundings.variables(name for name, value in environment.items() if os.environ.get(name) != value)
-        worker = Worker(prestart.take(environment) or start_process(environment), kind)
+        worker = Worker(prestart.take(environment) or start_process(environment), kind, self.surroundings)
         worker.knowledge.started_from(seen, fixed)
         try:
             worker.send_shares(self.shared)

@@ -22,19 +22,16 @@ class LogForwarding:
     Args:
         connection: gets the pipe.
         levels: those of the parent's loggers when this worker was started, see `log_levels`.
-        forward: ``False`` to set the levels only; records and warnings then go where this process sends them.
     """
 
-    __slots__ = ("_applied", "_forward", "_levels", "_pipe")
+    __slots__ = ("_applied", "_levels", "_pipe")
 
-    def __init__(self, connection: WorkerConnection, levels: dict[str, Any] | None, forward: bool) -> None:
+    def __init__(self, connection: WorkerConnection, levels: dict[str, Any] | None) -> None:
         self._pipe = LogPipe(connection)
         self._levels = levels
-        self._forward = forward
         self._applied: dict[str, Any] | None = None
         when_imported("logging", self._on_logging)
-        if forward:
-            when_imported("warnings", self._on_warnings)
+        when_imported("warnings", self._on_warnings)
 
     def set_levels(self, levels: dict[str, Any] | None) -> None:
         """Take over levels that have changed in the parent."""
@@ -44,10 +41,9 @@ class LogForwarding:
             self._applied = levels
 
     def _on_logging(self) -> None:
-        if self._forward:
-            from . import handler
+        from . import handler
 
-            handler.install(self._pipe)
+        handler.install(self._pipe)
         self.set_levels(self._levels)
 
     def _on_warnings(self) -> None:
