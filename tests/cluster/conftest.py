@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
@@ -11,7 +12,10 @@ import pytest_asyncio
 from tests.cluster.processes import DaskCluster
 
 if TYPE_CHECKING:
-    from unified_exec.cluster import DaskPool
+    from unified_exec.cluster.pool import ClusterPool
+
+OpenPool = Callable[..., Any]
+"""Makes a pool of the engine under test, with the given options."""
 
 
 @pytest.fixture(scope="module")
@@ -20,10 +24,15 @@ def dask_cluster() -> Iterator[DaskCluster]:
         yield cluster
 
 
-@pytest_asyncio.fixture
-async def pool(dask_cluster: DaskCluster) -> AsyncIterator[DaskPool]:
-    """For tests that are marked `asyncio`."""
+@pytest.fixture(scope="module")
+def open_pool(dask_cluster: DaskCluster) -> OpenPool:
     from unified_exec.cluster import DaskPool
 
-    async with DaskPool(dask_cluster.address, grace=30) as pool:
+    return partial(DaskPool, dask_cluster.address)
+
+
+@pytest_asyncio.fixture
+async def pool(open_pool: OpenPool) -> AsyncIterator[ClusterPool]:
+    """For tests that are marked `asyncio`."""
+    async with open_pool(grace=30) as pool:
         yield pool

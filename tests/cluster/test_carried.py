@@ -29,13 +29,13 @@ from tests.cluster.tasks import (
 )
 from tests.waiting import until_async
 from unified_exec import Channel, Collect, Lock, SerializationError, TaskScope, share
-from unified_exec.cluster import DaskPool
+from unified_exec.cluster.pool import ClusterPool
 
 pytest.importorskip("distributed", reason="DaskPool needs Dask: pip install distributed")
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
 
 
-async def test_context_variables_of_the_spawner_are_set_for_each_task_anew(pool: DaskPool) -> None:
+async def test_context_variables_of_the_spawner_are_set_for_each_task_anew(pool: ClusterPool) -> None:
     untyped: Any = TaskScope(processes=pool)
     async with untyped as scope:
         SEEN.set([1])
@@ -56,7 +56,7 @@ async def test_context_variables_of_the_spawner_are_set_for_each_task_anew(pool:
 
 
 async def test_log_records_and_warnings_are_handled_here_before_the_result_is_seen(
-    pool: DaskPool, caplog: pytest.LogCaptureFixture
+    pool: ClusterPool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with TaskScope(processes=pool) as scope:
         with caplog.at_level(logging.INFO, "tests.cluster.node"):
@@ -89,7 +89,7 @@ async def test_log_records_and_warnings_are_handled_here_before_the_result_is_se
         assert [str(one.message) for one in caught] == ["loud, a warning"]
 
 
-async def test_a_task_asks_its_scope_from_another_node(pool: DaskPool) -> None:
+async def test_a_task_asks_its_scope_from_another_node(pool: ClusterPool) -> None:
     async with TaskScope(processes=pool) as scope:
         for ask in (ask_to_double, ask_to_double_async):
             untyped: Any = ask
@@ -101,7 +101,7 @@ async def test_a_task_asks_its_scope_from_another_node(pool: DaskPool) -> None:
         assert (await scope.spawn(ask_to_double, large, on="process"))[0] == 2 * large  # type: ignore[arg-type]
 
 
-async def test_tasks_that_wait_for_others_do_not_keep_all_slots(pool: DaskPool) -> None:
+async def test_tasks_that_wait_for_others_do_not_keep_all_slots(pool: ClusterPool) -> None:
     with anyio.fail_after(60):
         async with TaskScope(processes=pool) as scope:
             for handle in [scope.spawn(spawn_and_wait, 2, on="process") for _ in range(2)]:
@@ -111,7 +111,7 @@ async def test_tasks_that_wait_for_others_do_not_keep_all_slots(pool: DaskPool) 
             assert [n async for n in untyped.map(abs, range(-50, 0), on="process")] == list(range(50, 0, -1))
 
 
-async def test_a_cancelled_task_cancels_what_it_has_asked_for(pool: DaskPool, tmp_path: Path) -> None:
+async def test_a_cancelled_task_cancels_what_it_has_asked_for(pool: ClusterPool, tmp_path: Path) -> None:
     async with TaskScope(processes=pool, policy=Collect()) as scope:
         handle: Any = scope.spawn(ask_forever, str(tmp_path), on="process")
         assert await until_async(lambda: (tmp_path / "asked.begun").exists(), 60)
@@ -122,7 +122,7 @@ async def test_a_cancelled_task_cancels_what_it_has_asked_for(pool: DaskPool, tm
         assert await scope.spawn(int, on="process") == 0
 
 
-async def test_what_shares_memory_is_refused_at_once_with_a_way_out(pool: DaskPool) -> None:
+async def test_what_shares_memory_is_refused_at_once_with_a_way_out(pool: ClusterPool) -> None:
     channel: Any = Channel(1)
     async with TaskScope(processes=pool, policy=Collect()) as scope:
         for refused in (channel, Lock(), [channel]):

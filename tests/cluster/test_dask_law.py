@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.cluster.processes import DaskCluster
+from tests.cluster.conftest import OpenPool
 from tests.cluster.tasks import a_nap, count_to, fail_once, meet, spin, telling
 from tests.waiting import until_async
 from unified_exec import (
@@ -30,7 +30,8 @@ from unified_exec import (
     share,
     time_left,
 )
-from unified_exec.cluster import DaskPool, NodeLost, WorkerRef
+from unified_exec.cluster import WorkerRef
+from unified_exec.cluster.pool import ClusterPool
 from unified_exec.executor import ProcessExecutor
 
 pytest.importorskip("distributed", reason="DaskPool needs Dask: pip install distributed")
@@ -50,7 +51,7 @@ def in_main(code: str) -> Any:
 
 
 @pytest.mark.asyncio
-async def test_every_verb_works_as_on_the_local_pool(pool: DaskPool, tmp_path: Path) -> None:
+async def test_every_verb_works_as_on_the_local_pool(pool: ClusterPool, tmp_path: Path) -> None:
     untyped: Any = TaskScope(processes=pool)
     async with untyped as scope:
         assert await scope.spawn(pow, 2, 10, on="process") == 1024
@@ -75,9 +76,9 @@ async def test_every_verb_works_as_on_the_local_pool(pool: DaskPool, tmp_path: P
 
 
 async def test_a_short_task_does_not_wait_behind_a_long_one_while_the_cluster_has_a_free_thread(
-    dask_cluster: DaskCluster, tmp_path: Path
+    open_pool: OpenPool, tmp_path: Path
 ) -> None:
-    async with DaskPool(dask_cluster.address, grace=30) as pool, TaskScope(policy=Collect()) as scope:
+    async with open_pool(grace=30) as pool, TaskScope(policy=Collect()) as scope:
         short: Any = scope.spawn(int, on=pool)  # it needs one seat, and from now on its time is known
         assert await short == 0
         long: Any = scope.spawn(spin, str(tmp_path), "long", on=pool)
@@ -88,18 +89,16 @@ async def test_a_short_task_does_not_wait_behind_a_long_one_while_the_cluster_ha
         long.cancel()
 
 
-def test_blocking_scopes_and_executors_use_it_too(dask_cluster: DaskCluster) -> None:
-    with DaskPool(dask_cluster.address) as pool:
+def test_blocking_scopes_and_executors_use_it_too(open_pool: OpenPool) -> None:
+    with open_pool() as pool:
         with SyncTaskScope(processes=pool) as scope:
             assert scope.spawn(pow, 2, 5, on="process").result() == 32
         with ProcessExecutor(pool=pool) as executor:
             assert list(executor.map(abs, range(-5, 0))) == [5, 4, 3, 2, 1]
 
 
-async def test_a_cancelled_task_runs_its_finally_block_and_has_stopped(
-    dask_cluster: DaskCluster, tmp_path: Path
-) -> None:
-    async with DaskPool(dask_cluster.address, grace=30) as pool, TaskScope() as scope:
+async def test_a_cancelled_task_runs_its_finally_block_and_has_stopped(open_pool: OpenPool, tmp_path: Path) -> None:
+    async with open_pool(grace=30) as pool, TaskScope() as scope:
         handle: Any = scope.spawn(spin, str(tmp_path), "task", on=pool)
         waiting: Any = [scope.spawn(spin, str(tmp_path), f"later-{n}", on=pool) for n in range(5)]
         assert await begun(tmp_path, "task")
@@ -114,8 +113,8 @@ async def test_a_cancelled_task_runs_its_finally_block_and_has_stopped(
 
 
 @pytest.mark.asyncio
-async def test_a_call_that_does_not_react_is_killed_after_the_grace(dask_cluster: DaskCluster) -> None:
-    async with DaskPool(dask_cluster.address, grace=0.1) as pool, TaskScope(policy=Collect()) as scope:
+async def test_a_call_that_does_not_react_is_killed_after_the_grace(open_pool: OpenPool) -> None:
+    async with open_pool(grace=0.1) as pool, TaskScope(policy=Collect()) as scope:
         handle: Any = scope.spawn(pow, 7, 10**8, on=pool, timeout=0.5)
         await handle.wait()
         assert type(handle.exception()) is TaskTimeout
@@ -123,7 +122,7 @@ async def test_a_call_that_does_not_react_is_killed_after_the_grace(dask_cluster
 
 
 @pytest.mark.asyncio
-async def test_deadlines_travel_as_the_time_that_is_left(pool: DaskPool) -> None:
+async def test_deadlines_travel_as_the_time_that_is_left(pool: ClusterPool) -> None:
     async with TaskScope() as scope:
         left: Any = await scope.spawn(time_left, on=pool, timeout=30)
         assert 0 < left < 30
@@ -131,7 +130,7 @@ async def test_deadlines_travel_as_the_time_that_is_left(pool: DaskPool) -> None
 
 
 @pytest.mark.asyncio
-async def test_errors_arrive_exactly_also_those_of_the_programs_main(pool: DaskPool) -> None:
+async def test_errors_arrive_exactly_also_those_of_the_programs_main(pool: ClusterPool) -> None:
     main = in_main(
         "class Mine(Exception):\n"
         "    def __init__(self, text, *, code):\n"
@@ -159,7 +158,7 @@ async def test_errors_arrive_exactly_also_those_of_the_programs_main(pool: DaskP
 
 
 @pytest.mark.asyncio
-async def test_a_crash_of_a_worker_costs_one_task_and_names_the_node(pool: DaskPool, tmp_path: Path) -> None:
+async def test_a_crash_of_a_worker_costs_one_task_and_names_the_node(pool: ClusterPool, tmp_path: Path) -> None:
     async with TaskScope(policy=Collect()) as scope:
         victim: Any = scope.spawn(spin, str(tmp_path), "victim", on=pool)
         assert await begun(tmp_path, "victim")
@@ -169,23 +168,23 @@ async def test_a_crash_of_a_worker_costs_one_task_and_names_the_node(pool: DaskP
     error = victim.exception()
     assert type(error) is WorkerCrashed
     assert error.exitcode == -signal.SIGKILL
-    assert "tcp://127.0.0.1" in str(error)
+    assert "127.0.0.1" in str(error) or "ray://" in str(error)
     assert [each.result() for each in others] == list(range(100))
 
 
 @pytest.mark.asyncio
-async def test_a_handle_names_the_worker_and_its_node(pool: DaskPool) -> None:
+async def test_a_handle_names_the_worker_and_its_node(pool: ClusterPool) -> None:
     async with TaskScope() as scope:
         handle: Any = scope.spawn(os.getpid, on=pool)
         assert await handle == handle.worker
         (node,) = {node.address for node in pool.nodes() if node.address == handle.worker.node}
         assert repr(handle.worker) == f"<worker {handle.worker:d} on {node}>"
         assert handle.worker != WorkerRef(handle.worker, "tcp://elsewhere")
-        assert all(node.slots == 1 and node.lease_left > 0 and node.rtt > 0 for node in pool.nodes())
+        assert all(node.slots >= 1 and node.lease_left > 0 and node.rtt > 0 for node in pool.nodes())
 
 
 @pytest.mark.asyncio
-async def test_large_values_and_shared_objects_arrive(pool: DaskPool) -> None:
+async def test_large_values_and_shared_objects_arrive(pool: ClusterPool) -> None:
     numpy = pytest.importorskip("numpy")
     table: Any = share(numpy.arange(100_000))
     async with TaskScope() as scope:
@@ -199,19 +198,19 @@ async def test_large_values_and_shared_objects_arrive(pool: DaskPool) -> None:
 
 
 @pytest.mark.asyncio
-async def test_coroutines_of_one_node_run_at_the_same_time(pool: DaskPool, tmp_path: Path) -> None:
+async def test_coroutines_of_one_node_run_at_the_same_time(pool: ClusterPool, tmp_path: Path) -> None:
     async with TaskScope() as scope:
         handles: Any = [scope.spawn(meet, str(tmp_path), n, 20, on=pool) for n in range(20)]
     assert [handle.result() for handle in handles] == list(range(20))
 
 
 def test_another_version_is_refused_at_connect_and_both_are_named(
-    dask_cluster: DaskCluster, monkeypatch: pytest.MonkeyPatch
+    open_pool: OpenPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from unified_exec.cluster import wire
 
     monkeypatch.setattr(wire, "versions", lambda: ["Python 2.7", "unified_exec 0.0"])
-    with DaskPool(dask_cluster.address) as pool:
+    with open_pool() as pool:
         with pytest.raises(ExceptionGroup) as caught, SyncTaskScope(processes=pool) as scope:
             scope.spawn(int, on="process")
     (error,) = caught.value.exceptions
@@ -219,32 +218,3 @@ def test_another_version_is_refused_at_connect_and_both_are_named(
     assert "Python 2.7" in str(error)
     assert "cloudpickle" in str(error)
     assert "install the same versions" in str(error)
-
-
-def test_a_file_that_the_nodes_lack_can_be_uploaded(dask_cluster: DaskCluster, tmp_path: Path) -> None:
-    file = tmp_path / "uploaded_to_nodes.py"
-    file.write_text("def answer():\n    return 42\n")
-    sys.path.insert(0, str(tmp_path))
-    try:
-        import uploaded_to_nodes  # type: ignore[import-not-found]
-
-        with DaskPool(dask_cluster.address, upload=[str(file)]) as pool:
-            with SyncTaskScope(processes=pool) as scope:
-                assert scope.spawn(uploaded_to_nodes.answer, on="process").result() == 42
-    finally:
-        sys.path.remove(str(tmp_path))
-        sys.modules.pop("uploaded_to_nodes", None)
-
-
-def test_a_cluster_that_is_not_there_fails_in_with_and_in_the_scope() -> None:
-    with pytest.raises(OSError), DaskPool("tcp://127.0.0.1:9", start_timeout=0.1):
-        pass  # pragma: no cover
-
-
-def test_options_are_checked_before_anything_starts() -> None:
-    for options in ({"max_workers": 0}, {"grace": -1}, {"lease": 1}, {"upload": "file.py"}, {"min_workers": -1}):
-        with pytest.raises(ValueError):
-            DaskPool("tcp://127.0.0.1:9", **options)
-    error = NodeLost("crunch", "tcp://node:1", None, "it is gone")
-    assert isinstance(error, WorkerCrashed)
-    assert "may have begun there" in str(error)

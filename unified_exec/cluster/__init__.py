@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from .dask import DaskPool as DaskPool
     from .node import ClusterNode as ClusterNode
     from .node import WorkerRef as WorkerRef
+    from .ray import RayPool as RayPool
 
-__all__ = ["ClusterNode", "DaskPool", "NodeLost", "WorkerRef"]
+__all__ = ["ClusterNode", "DaskPool", "NodeLost", "RayPool", "WorkerRef"]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,6 +22,10 @@ def __getattr__(name: str) -> Any:
         from .dask import DaskPool
 
         return DaskPool
+    if name == "RayPool":
+        from .ray import RayPool
+
+        return RayPool
     if name in ("ClusterNode", "WorkerRef"):
         from . import node
 

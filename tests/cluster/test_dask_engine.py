@@ -1,0 +1,43 @@
+"""What is Dask's alone: files that are sent to the nodes, and clusters that are not there."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.processes import DaskCluster
+from unified_exec import SyncTaskScope, WorkerCrashed
+from unified_exec.cluster import DaskPool, NodeLost
+
+pytest.importorskip("distributed", reason="DaskPool needs Dask: pip install distributed")
+
+
+def test_a_file_that_the_nodes_lack_can_be_uploaded(dask_cluster: DaskCluster, tmp_path: Path) -> None:
+    file = tmp_path / "uploaded_to_nodes.py"
+    file.write_text("def answer():\n    return 42\n")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        import uploaded_to_nodes  # type: ignore[import-not-found]
+
+        with DaskPool(dask_cluster.address, upload=[str(file)]) as pool:
+            with SyncTaskScope(processes=pool) as scope:
+                assert scope.spawn(uploaded_to_nodes.answer, on="process").result() == 42
+    finally:
+        sys.path.remove(str(tmp_path))
+        sys.modules.pop("uploaded_to_nodes", None)
+
+
+def test_a_cluster_that_is_not_there_fails_in_with_and_in_the_scope() -> None:
+    with pytest.raises(OSError), DaskPool("tcp://127.0.0.1:9", start_timeout=0.1):
+        pass  # pragma: no cover
+
+
+def test_options_are_checked_before_anything_starts() -> None:
+    for options in ({"max_workers": 0}, {"grace": -1}, {"lease": 1}, {"upload": "file.py"}, {"min_workers": -1}):
+        with pytest.raises(ValueError):
+            DaskPool("tcp://127.0.0.1:9", **options)
+    error = NodeLost("crunch", "tcp://node:1", None, "it is gone")
+    assert isinstance(error, WorkerCrashed)
+    assert "may have begun there" in str(error)

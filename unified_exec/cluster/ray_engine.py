@@ -1,0 +1,326 @@
+"""Ray as the engine of a cluster pool: seats are placement groups of one CPU, connections are calls of an actor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, RayError
+from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from . import wire
+from .engine import Comm, Engine
+from .lane import ClusterLane
+from .ray_agent import RayAgent, pack, unpack
+
+CALLS_MAX = 10_000
+"""Methods of an agent that may run at the same time; each lane waits in one of them."""
+LOOK = 0.05
+"""Seconds between two checks where seats have been placed, while some wait."""
+END_SECONDS = 5.0
+"""Seconds that the agents have to end what runs on them when the pool is closed."""
+
+
+class RayEngine(Engine):
+    """Args: see `RayPool`."""
+
+    def __init__(
+        self, address: str | None, resources: dict[str, float] | None, runtime_env: dict[str, Any] | None
+    ) -> None:
+        self._address = address
+        self._bundle = {"CPU": 1.0, **(resources or {})}
+        self._options: dict[str, Any] = {"num_cpus": 0, "max_concurrency": CALLS_MAX}
+        if runtime_env is not None:
+            self._options["runtime_env"] = runtime_env
+        self._own = False
+        self._on_seat: Callable[[str, str], object]
+        self._agents: dict[str, Any] = {}
+        self._died: set[str] = set()
+        self._seats: dict[str, dict[Any, str | None]] = {}  # by lane: the address of each seat, None while it waits
+        self._comms: dict[tuple[str, str], RayComm] = {}
+        self._nodes: dict[str, dict[str, Any]] = {}
+        self._leaving: list[RayComm] = []
+        self._looking: asyncio.Task[None] | None = None
+        self._error = ""
+
+    async def start(self, on_seat: Callable[[str, str], object]) -> None:
+        self._on_seat = on_seat
+        if not ray.is_initialized():
+            await asyncio.to_thread(ray.init, self._address)
+            self._own = True
+        await self._look_at_nodes()
+
+    async def _look_at_nodes(self) -> None:
+        found = await asyncio.to_thread(ray.nodes)
+        self._nodes = {_address_of(node): node for node in found if node["Alive"]}
+
+    async def stop(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+        for name in list(self._seats):
+            await self.drop_lane(name)
+        agents, self._agents = self._agents, {}
+        ends = [asyncio.ensure_future(comm.ended()) for comm in self._leaving]
+        if ends:
+            await asyncio.wait(ends, timeout=END_SECONDS)
+        for agent in agents.values():
+            ray.kill(agent)
+        if self._own:
+            await asyncio.to_thread(ray.shutdown)
+
+    # -- seats
+
+    async def request_seats(self, lane: ClusterLane, n: int) -> None:
+        lane.seats += n
+        seats = self._seats.setdefault(lane.name, {})
+        for group in await asyncio.to_thread(lambda: [placement_group([self._bundle]) for _ in range(n)]):
+            seats[group] = None
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_while_waiting())
+
+    async def _look_while_waiting(self) -> None:
+        while any(None in seats.values() for seats in self._seats.values()):
+            await self._look_at_seats()
+            await asyncio.sleep(LOOK)
+
+    async def _look_at_seats(self) -> None:
+        waiting = [(name, group) for name, seats in self._seats.items() for group, at in seats.items() if at is None]
+        tables = await asyncio.to_thread(lambda: [placement_group_table(group) for _, group in waiting])
+        addresses = {node["NodeID"]: address for address, node in self._nodes.items()}
+        for (name, group), table in zip(waiting, tables, strict=True):
+            seats = self._seats.get(name, {})
+            if table.get("state") != "CREATED" or group not in seats:
+                continue
+            node_id = next(iter(table["bundles_to_node_id"].values()))
+            if node_id not in addresses:
+                await self._look_at_nodes()
+                addresses = {node["NodeID"]: address for address, node in self._nodes.items()}
+            if node_id in addresses:
+                seats[group] = addresses[node_id]
+                self._seats_changed(name, addresses[node_id])
+
+    def _seats_changed(self, name: str, address: str) -> None:
+        comm = self._comms.get((name, address))
+        if comm is None:
+            self._on_seat(name, address)
+        else:
+            comm.set_seats(self.seats_at(name, address))
+
+    def seats_at(self, name: str, address: str) -> int:
+        """Return how many seats a lane has at a node."""
+        return Counter(self._seats.get(name, {}).values())[address]
+
+    async def check(self, lanes: Iterable[ClusterLane]) -> int:
+        await self._look_at_nodes()
+        for name, seats in self._seats.items():
+            for group, address in list(seats.items()):
+                if address is not None and address not in self._nodes:
+                    self._remove(name, group)
+        for lane in lanes:
+            lane.seats = len(self._seats.get(lane.name, ()))
+        return int(sum(node["Resources"].get("CPU", 0) for node in self._nodes.values()))
+
+    def _remove(self, name: str, group: Any) -> None:
+        self._seats.get(name, {}).pop(group, None)
+        try:
+            remove_placement_group(group)
+        except RayError as exc:
+            self._error = str(exc)
+
+    def release_seats(self, name: str, address: str, n: int) -> None:
+        """Give seats of a lane at a node back."""
+        held = [group for group, at in self._seats.get(name, {}).items() if at == address]
+        for group in held[:n]:
+            self._remove(name, group)
+        comm = self._comms.get((name, address))
+        if comm is not None:
+            comm.set_seats(self.seats_at(name, address))
+
+    async def drop_lane(self, name: str) -> None:
+        for group in list(self._seats.get(name, ())):
+            self._remove(name, group)
+        self._seats.pop(name, None)
+
+    # -- connections
+
+    async def open(self, address: str, first: dict[str, Any]) -> Comm:
+        if "hello" in first:
+            lane = first["hello"]["lane"]
+            comm = self._comms[lane, address] = RayComm(self, self._agent(address), lane, address)
+            await comm.connect(first["hello"], self.seats_at(lane, address))
+            comm.set_seats(self.seats_at(lane, address))
+            return comm
+        agent = self._agents.get(address)
+        if agent is None:
+            raise ConnectionError(f"the agent on {address} has exited")
+        return _Heart(agent, first["heart"]) if "heart" in first else _End(agent, first["end"])
+
+    def _agent(self, address: str) -> Any:
+        agent = self._agents.get(address)
+        if agent is None:
+            node = self._nodes.get(address)
+            if node is None:
+                raise ConnectionError(f"Ray has lost {address}")
+            place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            threads = int(node["Resources"].get("CPU", 1))
+            kind: Any = ray.remote(RayAgent)
+            agent = kind.options(scheduling_strategy=place, **self._options).remote(address, threads)
+            self._agents[address] = agent
+            self._died.discard(address)
+        return agent
+
+    def agent_died(self, address: str, agent: Any) -> None:
+        """Note that the process of an agent has ended; its seats are given back."""
+        if self._agents.get(address) is agent:
+            del self._agents[address]
+        self._died.add(address)
+        for name in list(self._seats):
+            self.release_seats(name, address, self.seats_at(name, address))
+
+    def leaving(self, comm: RayComm) -> None:
+        """Note that a connection is over; what ran there may not have ended yet."""
+        key = comm.lane, comm.address
+        if self._comms.get(key) is comm:
+            del self._comms[key]
+        self._leaving = [*(other for other in self._leaving if not other.has_ended), comm]
+
+    async def has_exited(self, address: str) -> bool:
+        """Its process has ended, and with it the workers, if Ray says so and has not lost the whole node."""
+        await self._look_at_nodes()
+        return address in self._died and address in self._nodes
+
+    def status(self) -> str:
+        state = "connected" if ray.is_initialized() else "not connected"
+        return f"this program is {state} to Ray{f'; {self._error}' if self._error else ''}"
+
+
+def _address_of(node: dict[str, Any]) -> str:
+    return f"ray://{node['NodeManagerAddress']}/{node['NodeID'][:12]}"
+
+
+class _RayCalls(Comm):
+    """Calls of one agent's methods."""
+
+    def __init__(self, agent: Any, lane: str) -> None:
+        self._agent = agent
+        self.lane = lane
+        self._over = False
+
+    async def call(self, reference: Any) -> Any:
+        """Wait for a method.
+
+        Raises:
+            ConnectionError: the agent cannot be reached.
+        """
+        try:
+            return await reference
+        except RayError as exc:
+            self.failed(exc)
+            raise ConnectionError(str(exc).partition("\n")[0]) from None
+
+    def failed(self, exc: RayError) -> None:
+        """Note why the agent cannot be reached."""
+
+    def write(self, batch: list[wire.Frame]) -> None:
+        raise NotImplementedError
+
+    def write_release(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        self._over = True
+
+
+class RayComm(_RayCalls):
+    """One event loop's connection to an agent.
+
+    Attributes:
+        lane, address: the event loop and the node.
+        has_ended: nothing of the lane runs there any more.
+    """
+
+    def __init__(self, engine: RayEngine, agent: Any, lane: str, address: str) -> None:
+        super().__init__(agent, lane)
+        self.address = address
+        self._engine = engine
+        self._number = 0
+        self._seats = 0
+        self._connected = self.has_ended = False
+        self._ended: Any = None
+
+    async def connect(self, hello: dict[str, Any], seats: int) -> None:
+        """Have the agent serve the lane."""
+        self._seats = seats
+        await self.call(self._agent.connect.remote(hello, seats))
+        self._connected = True
+
+    async def read(self) -> list[wire.Frame]:
+        batch = await self.call(self._agent.collect.remote(self.lane))
+        if batch is None:
+            raise ConnectionError("its agent has given it up")
+        return unpack(batch)
+
+    def failed(self, exc: RayError) -> None:
+        if isinstance(exc, ActorDiedError):
+            self._engine.agent_died(self.address, self._agent)
+
+    def set_seats(self, seats: int) -> None:
+        """Tell the agent how many seats the lane has there."""
+        if self._connected and seats != self._seats:
+            self._seats = seats
+            self.write([])
+
+    def write(self, batch: list[wire.Frame]) -> None:
+        if self._over:
+            return
+        released = [wire.unpack_numbers(head)[0] for head, _ in batch if wire.kind_of(head) == wire.RELEASE]
+        rest = [frame for frame in batch if wire.kind_of(frame[0]) != wire.RELEASE]
+        if rest or not batch:
+            self._agent.deliver.remote(self.lane, self._number, pack(rest), self._seats)
+            self._number += 1
+        for n in released:
+            self._engine.release_seats(self.lane, self.address, n)
+
+    def write_release(self) -> None:
+        self.abort()
+
+    def abort(self) -> None:
+        if not self._over:
+            super().abort()
+            self._ended = self._agent.let_go.remote(self.lane)
+            self._engine.leaving(self)
+
+    async def ended(self) -> None:
+        """Wait until the agent has ended what ran there."""
+        try:
+            await self._ended
+        except RayError:
+            pass
+        self.has_ended = True
+
+
+class _Heart(_RayCalls):
+    """PING and PONG: calls of their own, which large arguments do not hold up."""
+
+    _ping = b""
+
+    def write(self, batch: list[wire.Frame]) -> None:
+        ((self._ping, _),) = batch
+
+    async def read(self) -> list[wire.Frame]:
+        pong = await self.call(self._agent.ping.remote(self.lane, self._ping))
+        if pong is None:
+            raise ConnectionError("its agent has given it up")
+        return [(pong, ())]
+
+
+class _End(_RayCalls):
+    """Asks the agent to end what a lane has there."""
+
+    async def read(self) -> list[wire.Frame]:
+        await self.call(self._agent.let_go.remote(self.lane))
+        return [(b"", ())]
