@@ -20,6 +20,7 @@ from .._pools.process.worker_logs import LogReader
 from .._rules import prefetch
 from .._rules.dispatch import is_async
 from .._rules.fair_queue import FairQueue
+from .._tasks import events
 from .._tasks.task import Task
 from .._tasks.types import Outcome
 from .._wire import frames
@@ -48,6 +49,9 @@ class Owner(Protocol):
             PoolClosed: the pool is closed.
             WorkerStartError: no node serves this program.
         """
+
+    def describe(self) -> str:
+        """Return the pool's name, for messages."""
 
     def want_seats(self, lane: ClusterLane) -> None:
         """Get more seats for what waits in the lane, if the pool may have more."""
@@ -112,6 +116,8 @@ class ClusterLane(CreditLane):
                 self._send(node, task)
                 return
         queue.push(task)
+        if events.moves is not None:
+            events.emit_move(events.TASK_QUEUED, task.event_id, self._owner.describe(), queue.length - 1)
         self._want_soon()
 
     def cancel(self, tasks: Iterable[Task], reason: str | None, *, running: bool = True) -> None:
@@ -275,7 +281,9 @@ class ClusterLane(CreditLane):
             task.location = ENDING
             task.settle_cancelled()
             return
-        task.location = task.worker = None
+        task.location = task.worker = task.started_at = None
+        if events.moves is not None:
+            events.emit_move(events.TASK_RETURNED, task.event_id, WorkerRef(0, node.address))
         back[bool(task.backend_data.entry.coroutine)].append(task)
 
     def _ended(self, node: Node, answer: RelayAnswer) -> None:
@@ -291,6 +299,10 @@ class ClusterLane(CreditLane):
             task.finished_at = answer.finished - node.offset
         if answer.pid:
             task.worker = WorkerRef(answer.pid, node.address)
+        if events.rows is not None:
+            task.bytes_received = len(answer.data) + sum([buffer.nbytes for buffer in answer.buffers])
+            if events.moves is not None and answer.started:
+                task.emit_started(late=True)
         if answer.kind == frames.STOPPED and not task.cancel_requested:
             task.location = ENDING
             task.settle(Outcome(error=NodeLost(task.name, node.address, True, "it was closed")))

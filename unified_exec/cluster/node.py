@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from .._pools.process.relayed import RelayCall
 from .._rules import prefetch
+from .._tasks import events
 from .._tasks.task import Task
 from .._wire.pickling.carried import Carried
 from .._wire.pickling.functions import EncodedCall
@@ -41,6 +42,9 @@ class WorkerRef(int):
         ref = super().__new__(cls, pid)
         ref.node = node
         return ref
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return WorkerRef, (int(self), self.node)
 
     def __eq__(self, other: object) -> bool:
         return int(self) == other and (not isinstance(other, WorkerRef) or self.node == other.node)
@@ -156,6 +160,7 @@ class Node:
             task = self.tasks.get(id)
             if task is not None:
                 self._begun[id] = pid
+                task.started_at = time.monotonic()  # about; the answer brings the instant
                 task.worker = WorkerRef(pid, self.address)
 
     def may_take(self, task: Task) -> bool:
@@ -191,6 +196,8 @@ class Node:
         self.bytes += size_of(task)
         task.location = self
         needs, tokens = [value.id for value in call.needs], [shared.token for shared in call.shared]
+        if events.rows is not None:
+            task.note_sent(WorkerRef(0, self.address), call.size, len(self.tasks) - 1, time.monotonic())
         what = (task.id, task.name, entry.id, call.data, call.buffers, needs, tokens)
         send(wire.pack_call(RelayCall(*what, bool(entry.coroutine), left, carried is not None)))
 
@@ -247,6 +254,12 @@ class Node:
             else:
                 self.load = max(0.0, self.load - (call.entry.stats.cost or 0.0)) if self.calls else 0.0
         return task
+
+    def whereabouts(self, task: Task) -> tuple[bool, str]:
+        """Tell whether a task runs, as far as it is known, and where it is; for `observe`, in any thread."""
+        if task.worker is not None and task.id in self._begun:
+            return True, f"in worker {int(task.worker)} on {self.address}"
+        return False, f"a worker on {self.address}: {len(self._begun)} of its {len(self.tasks)} tasks run"
 
     def surplus(self) -> list[int]:
         """Return the calls that wait there for a slot."""

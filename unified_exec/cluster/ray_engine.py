@@ -202,6 +202,10 @@ def _address_of(node: dict[str, Any]) -> str:
     return f"ray://{node['NodeManagerAddress']}/{node['NodeID'][:12]}"
 
 
+def _writable(buffer: memoryview) -> memoryview:
+    return memoryview(bytearray(buffer)) if buffer.readonly else buffer
+
+
 class _RayCalls(Comm):
     """Calls of one agent's methods."""
 
@@ -262,7 +266,8 @@ class RayComm(_RayCalls):
         batch = await self.call(self._agent.collect.remote(self.lane))
         if batch is None:
             raise ConnectionError("its agent has given it up")
-        return unpack(batch)
+        # What comes out of Ray's object store is read-only; a value must be as writable as one of this machine.
+        return [(head, [_writable(buffer) for buffer in buffers]) for head, buffers in unpack(batch)]
 
     def failed(self, exc: RayError) -> None:
         if isinstance(exc, ActorDiedError):

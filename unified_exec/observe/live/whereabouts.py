@@ -75,6 +75,12 @@ class Whereabouts:
             return self._in_thread(task, location)
         if type(location) is Worker:
             return self._in_worker(task, location, scope)
+        elsewhere = getattr(location, "whereabouts", None)
+        if elsewhere is not None:
+            runs, text = elsewhere(task)
+            return Found(
+                _runs(task.started_at, text, task.cancel_requested) if runs else reasons.wait("node", text), []
+            )
         return Found(self._for_a_worker(task), [])
 
     def _coroutine(self, task: Any, scope: OpenScope) -> Found:
