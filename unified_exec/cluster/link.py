@@ -9,6 +9,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 from . import wire
@@ -54,6 +55,7 @@ class AgentLink:
         self._ringing = False
         self._comm: Comm | None = None
         self._loop = asyncio.get_running_loop()
+        self._context = Context()  # a stream keeps the context in which it was written to
         self._tasks = [self._loop.create_task(self._run()), self._loop.create_task(self._heart())]
         self._welcome = asyncio.Event()
         self._over = False
@@ -67,7 +69,7 @@ class AgentLink:
                 return
             self._ringing = True
         try:
-            self._loop.call_soon_threadsafe(self._flush)
+            self._loop.call_soon_threadsafe(self._flush, context=self._context)
         except RuntimeError:
             pass  # the pool was closed
 

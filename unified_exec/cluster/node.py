@@ -25,6 +25,8 @@ AHEAD_SECONDS = 0.02
 """Seconds of work, at least, that may wait at one node for each slot."""
 COROUTINES_MAX = 1000
 """Coroutine tasks per slot that one node runs at the same time."""
+COPIED_MAX = 1 << 20
+"""A shared object of more bytes is mapped to be sent."""
 KNOWN_MAX = 2000
 """Functions and globals that an agent remembers; then it is told to forget all of them."""
 
@@ -231,7 +233,10 @@ class Node:
             if shared.token not in self._shares:
                 self._shares.add(shared.token)
                 shared.holders.add(self)
-                block = mmap.mmap(shared.fileno(), os.fstat(shared.fileno()).st_size, access=mmap.ACCESS_READ)
+                fd = shared.fileno()
+                size = os.fstat(fd).st_size
+                # A mapping has a descriptor of its own, for as long as the engine keeps the message.
+                block = os.pread(fd, size, 0) if size <= COPIED_MAX else mmap.mmap(fd, size, access=mmap.ACCESS_READ)
                 self.link.send((wire.pack_share(shared.token, shared.size, shared.table), (memoryview(block),)))
 
     def drop_share(self, token: bytes) -> None:

@@ -41,6 +41,7 @@ class RayEngine(Engine):
         self._agents: dict[str, Any] = {}
         self._died: set[str] = set()
         self._seats: dict[str, dict[Any, str | None]] = {}  # by lane: the address of each seat, None while it waits
+        self._asked: dict[asyncio.Future[list[Any]], str] = {}
         self._comms: dict[tuple[str, str], RayComm] = {}
         self._nodes: dict[str, dict[str, Any]] = {}
         self._leaving: list[RayComm] = []
@@ -61,6 +62,9 @@ class RayEngine(Engine):
     async def stop(self) -> None:
         if self._looking is not None:
             self._looking.cancel()
+        for asked in list(self._asked):  # nobody else would give them back
+            await asyncio.wait([asked])
+            self._note_seats(asked)
         for name in list(self._seats):
             await self.drop_lane(name)
         agents, self._agents = self._agents, {}
@@ -76,11 +80,26 @@ class RayEngine(Engine):
 
     async def request_seats(self, lane: ClusterLane, n: int) -> None:
         lane.seats += n
-        seats = self._seats.setdefault(lane.name, {})
-        for group in await asyncio.to_thread(lambda: [placement_group([self._bundle]) for _ in range(n)]):
-            seats[group] = None
+        self._seats.setdefault(lane.name, {})
+        asked = asyncio.ensure_future(asyncio.to_thread(self._ask_for, n))
+        self._asked[asked] = lane.name
+        await asyncio.shield(asked)
+        self._note_seats(asked)
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look_while_waiting())
+
+    def _ask_for(self, n: int) -> list[Any]:
+        return [placement_group([self._bundle]) for _ in range(n)]
+
+    def _note_seats(self, asked: asyncio.Future[list[Any]]) -> None:
+        """Note seats that were asked for, unless their lane was given up meanwhile."""
+        name = self._asked.pop(asked, None)
+        if name is not None and asked.exception() is None:
+            for group in asked.result():
+                if name in self._seats:
+                    self._seats[name][group] = None
+                else:
+                    remove_placement_group(group)
 
     async def _look_while_waiting(self) -> None:
         while any(None in seats.values() for seats in self._seats.values()):
