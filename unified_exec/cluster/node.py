@@ -199,7 +199,9 @@ class Node:
         task.location = self
         needs, tokens = [value.id for value in call.needs], [shared.token for shared in call.shared]
         if events.rows is not None:
-            task.note_sent(WorkerRef(0, self.address), call.size, len(self.tasks) - 1, time.monotonic())
+            task.sent_at, task.bytes_sent = time.monotonic(), call.size
+            if events.moves is not None:
+                task.emit_sent(WorkerRef(0, self.address), len(self.tasks) - 1)
         what = (task.id, task.name, entry.id, call.data, call.buffers, needs, tokens)
         send(wire.pack_call(RelayCall(*what, bool(entry.coroutine), left, carried is not None)))
 
