@@ -86,10 +86,8 @@ class Worker:
     )
 
     def __init__(self, child: Child, kind: WorkerKind, surroundings: Callable[[], Snapshot] = snapshot) -> None:
-        self.child = child
-        self._surroundings = surroundings
+        self.child, self.kind, self._surroundings = child, kind, surroundings
         self.pid = child.pid
-        self.kind = kind
         self.connection = ParentConnection()
         self.credentials = process_control.credentials()
         self.tasks: dict[int, Task] = {}
