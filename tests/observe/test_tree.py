@@ -19,6 +19,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from tests.faults.programs import run_script
 from tests.observe import workloads
 from tests.observe.patience import until, until_async
 from unified_exec import Limit, Lock, TaskHandle, TaskScope, observe
@@ -346,6 +347,25 @@ def test_a_program_can_hide_itself() -> None:
         with pytest.raises(CannotLook, match="UNIFIED_EXEC_OBSERVE=0"):
             find(process.pid)
         assert command(["tree", str(process.pid)]) == 1
+
+
+def test_a_program_that_may_have_few_descriptors_keeps_them_for_itself(tmp_path: Path) -> None:
+    text = """
+        import os, resource, sys
+        import anyio
+        from unified_exec import TaskScope
+
+        async def main():
+            before = os.listdir("/proc/self/fd")
+            async with TaskScope() as scope:
+                await scope.spawn(len, "ab", on="thread")
+            print(len(os.listdir("/proc/self/fd")) - len(before))
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        anyio.run(main)
+    """
+    assert run_script(tmp_path, text, "64").check().lines == ["0"]
+    assert int(run_script(tmp_path, text, "65").check().lines[0]) >= 2
 
 
 def test_a_process_that_is_not_there_is_told() -> None:

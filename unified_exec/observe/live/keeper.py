@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 CAN_WAIT = hasattr(select, "poll") and hasattr(os, "geteuid")
 AFTER_FORK_SECONDS = 0.05
+FEW_DESCRIPTORS = 64
+"""A program that may have no more than these needs them for itself: it cannot be looked at."""
 
 _door: Door | None = None
 _adapter: weakref.ref[LoopAdapter] | None = None
@@ -53,7 +55,7 @@ def open_door(adapter: LoopAdapter, when_closed: Callable[[], object]) -> None:
         when_closed: called when the door has been closed, so that the next scope opens it.
     """
     global _door, _adapter, _when_closed
-    if not CAN_WAIT:
+    if not CAN_WAIT or _descriptors_are_few():
         return
     _adapter, _when_closed = weakref.ref(adapter), when_closed
     try:
@@ -62,6 +64,12 @@ def open_door(adapter: LoopAdapter, when_closed: Callable[[], object]) -> None:
         _door.start(serve)
     except (OSError, RuntimeError, MemoryError) as error:
         logging.getLogger("unified_exec").debug("this program cannot be looked at: %s", error)
+
+
+def _descriptors_are_few() -> bool:
+    import resource
+
+    return 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[0] <= FEW_DESCRIPTORS
 
 
 def current_door() -> Door | None:
