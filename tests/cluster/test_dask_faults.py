@@ -16,12 +16,19 @@ import pytest
 
 from tests.cluster.processes import ROOT, DaskCluster
 from tests.cluster.tasks import spin, tick
-from tests.waiting import until, until_async
+from tests.waiting import has_ended, until, until_async
 from unified_exec import Collect, Retry, TaskScope
 from unified_exec.cluster import DaskPool, NodeLost
 
 pytestmark = pytest.mark.timeout(120)
 pytest.importorskip("distributed", reason="DaskPool needs Dask: pip install distributed")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return not has_ended(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return False
 
 
 def dask_worker_of(pid: int) -> int:
@@ -69,7 +76,7 @@ async def test_what_a_killed_node_had_is_lost_and_the_rest_runs_elsewhere_once(
         os.kill(dask_worker_of(pid), signal.SIGKILL)
         await victim.wait()
         settled = time.monotonic()
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert not is_alive(pid)
     assert last_tick(tmp_path, "victim") < settled
     error = victim.exception()
     assert type(error) is NodeLost
@@ -129,7 +136,7 @@ def test_when_the_program_dies_its_tasks_end_and_run_their_finally(dask_cluster:
         program.wait()
     assert until(lambda: (tmp_path / "orphan.ended").exists(), 60)
     pid = int((tmp_path / "orphan.pid").read_text())
-    assert until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 60)
+    assert until(lambda: not is_alive(pid), 60)
 
 
 @pytest.mark.asyncio

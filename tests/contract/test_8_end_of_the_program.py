@@ -33,8 +33,8 @@ async def a_use():
     return os.getpid()
 
 def busy():
-    open(f"{scratch}/begun", "w").close()
     try:
+        open(f"{scratch}/begun", "w").close()
         while True:
             time.sleep(0.01)
     finally:
