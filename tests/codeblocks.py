@@ -16,6 +16,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 _FENCE = re.compile(
@@ -65,6 +66,8 @@ def _take(found: list[Example], language: str, body: str, note: str | None, plac
 
 def in_docstrings(source: str, file: str) -> Iterator[Example]:
     """All examples in the docstrings of a module."""
+    if "Example::" not in source:
+        return
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = ast.get_docstring(node) or ""
@@ -73,6 +76,7 @@ def in_docstrings(source: str, file: str) -> Iterator[Example]:
                 yield Example(f"{file}:{name}", textwrap.dedent(block[1]).rstrip() + "\n")
 
 
+@cache
 def everywhere(root: Path) -> list[Example]:
     """The examples of the README, of docs/ and of the package, in this order."""
     found: list[Example] = []
