@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import signal
@@ -31,6 +32,7 @@ from unified_exec import (
     time_left,
 )
 from unified_exec.cluster import WorkerRef
+from unified_exec.cluster.node import Node
 from unified_exec.cluster.pool import ClusterPool
 from unified_exec.executor import ProcessExecutor
 
@@ -87,6 +89,38 @@ async def test_a_short_task_does_not_wait_behind_a_long_one_while_the_cluster_ha
             another: Any = scope.spawn(int, on=pool)
             assert await another == 0
         long.cancel()
+
+
+@pytest.mark.asyncio
+async def test_a_task_that_is_taken_back_while_it_is_cancelled_never_runs(
+    open_pool: OpenPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    untyped: Any = TaskScope(policy=Collect())
+    async with open_pool(grace=30) as pool, untyped as scope:
+        assert await scope.spawn(int, on=pool) == 0  # its time is known from now on: it is sent ahead
+        long: Any = scope.spawn(spin, str(tmp_path), "long", on=pool)
+        assert await begun(tmp_path, "long")
+        surplus = Node.surplus
+
+        def surplus_and_cancel(node: Node) -> Any:
+            asyncio.get_running_loop().call_soon(cancel_short)  # when the request to give them back is on its way
+            return surplus(node)
+
+        def cancel_short() -> None:
+            for handle in short:
+                if not handle.done():
+                    handle.cancel()
+                    cancelled.append(handle)
+
+        cancelled: list[Any] = []
+        monkeypatch.setattr(Node, "surplus", surplus_and_cancel)
+        short = [scope.spawn(int, on=pool) for _ in range(8)]
+        with anyio.fail_after(60):
+            for handle in short:
+                await handle.wait()
+        long.cancel()
+    assert cancelled
+    assert all(handle.cancelled() for handle in cancelled)
 
 
 def test_blocking_scopes_and_executors_use_it_too(open_pool: OpenPool) -> None:

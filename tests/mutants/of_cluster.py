@@ -25,7 +25,7 @@ CLUSTER = (
         file="cluster/lane.py",
         old="        if task.cancel_requested or id in self._unwanted:",
         new="        if id in self._unwanted:",
-        tests=(f"{LAW}::test_a_cancelled_task_runs_its_finally_block_and_has_stopped",),
+        tests=(f"{LAW}::test_a_task_that_is_taken_back_while_it_is_cancelled_never_runs",),
     ),
     Mutant(
         clause=6,

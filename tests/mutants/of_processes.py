@@ -274,8 +274,8 @@ SAFE = (
         place="process",
         breaks="no main guard is needed",
         file="_wire/pickling/module_names.py",
-        old='    if data.find(b"_main__") >= 0 and',
-        new="    if False and",
+        old="        return not main_is_imported\n    if len(",
+        new="        return False\n    if len(",
         tests=(f"{MAIN}::test_a_script_needs_no_main_guard_and_runs_once",),
     ),
     Mutant(
