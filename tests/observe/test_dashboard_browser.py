@@ -95,6 +95,7 @@ def dashboard(pid: int) -> Iterator[tuple[str, subprocess.Popen[str]]]:
         viewer.communicate()
 
 
+@pytest.mark.soak
 def test_a_person_sees_ten_thousand_tasks_and_the_end_of_the_program() -> None:
     with browser() as opened, program("-m", "tests.observe.shop", "asyncio", str(IDLE)) as process:
         with dashboard(process.pid) as (address, viewer):
