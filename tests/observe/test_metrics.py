@@ -8,7 +8,7 @@ import pytest
 
 from tests.observe import workloads
 from unified_exec import Collect, ProcessPool, TaskScope, observe
-from unified_exec.observe import metrics
+from unified_exec.observe import counting, metrics
 
 pytestmark = pytest.mark.anyio
 
@@ -62,7 +62,7 @@ async def test_a_pool_tells_its_workers_and_their_memory() -> None:
 
 
 def test_too_many_functions_share_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "FUNCTIONS_MAX", 2)
+    monkeypatch.setattr(counting, "FUNCTIONS_MAX", 2)
     collector = observe.prometheus_collector()
     for number in range(5):
         times = (0.0, None, 0, 1, "value", "", 1.0, 2.0, 0, 0, "")

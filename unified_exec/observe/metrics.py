@@ -8,14 +8,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from .._handles.open_scopes import open_scopes
-from .live.pools import describe_pools
+from .counting import BOUNDS, FunctionLabels, count_active_tasks, count_pools, end_reason
 from .recording.ring import Row, ring
 
-BOUNDS = [10.0**power * step for power in range(-4, 2) for step in (1.0, 2.5, 5.0)] + [100.0]
-"""Upper bounds of the histograms in seconds: three a decade, from 0.1 ms to 100 s."""
-FUNCTIONS_MAX = 200
-"""Functions that have a label of their own; the tasks of all later ones are counted as ``other``."""
 _FN, _BACKEND, _SPAWNED, _OUTCOME, _STARTED, _FINISHED = 5, 6, 10, 14, 16, 17  # of `schema.TaskSettled`
 _CODE = 4  # of `schema.WorkerDied`
 
@@ -55,7 +50,7 @@ class TaskCollector:
         self._waits: dict[str, Histogram] = defaultdict(Histogram)
         self._ends: Counter[str] = Counter()
         self._starts: Counter[str] = Counter()
-        self._functions: set[str] = set()
+        self._functions = FunctionLabels()
         self._stop = ring.subscribe(self._take, moves=False)
 
     def close(self) -> None:
@@ -69,18 +64,12 @@ class TaskCollector:
                 if kind == "task.settled":
                     self._settled(row)
                 elif kind == "worker.died":
-                    code = row[_CODE]
-                    self._ends["exited" if code in (0, None) else "killed" if code < 0 else "failed"] += 1
+                    self._ends[end_reason(row[_CODE])] += 1
                 elif kind == "worker.started":
                     self._starts[row[5]] += 1
 
     def _settled(self, row: Row) -> None:
-        function, backend, started = row[_FN], row[_BACKEND], row[_STARTED]
-        if function not in self._functions:
-            if len(self._functions) < FUNCTIONS_MAX:
-                self._functions.add(function)
-            else:
-                function = "other"
+        function, backend, started = self._functions.label_of(row[_FN]), row[_BACKEND], row[_STARTED]
         ran = 0.0 if started is None else max(0.0, row[_FINISHED] - started)
         self._durations[function, backend, row[_OUTCOME]].add(ran)
         if started is not None:
@@ -112,8 +101,7 @@ class TaskCollector:
                 starts.add_metric([backend], count)
         yield from (durations, waits, ends, starts)
         active = GaugeMetricFamily("unified_exec_task_active", "Tasks that have not ended.", labels=["backend"])
-        counts = Counter(handle.backend for scope in open_scopes() for handle, _ in scope.lanes())
-        for backend, count in counts.items():
+        for backend, count in count_active_tasks().items():
             active.add_metric([backend], count)
         yield active
         yield from _of_pools(GaugeMetricFamily)
@@ -123,24 +111,12 @@ def _of_pools(gauge: Any) -> list[Any]:
     queue = gauge("unified_exec_pool_queue_length", "Tasks that wait for a worker.", labels=["pool"])
     workers = gauge("unified_exec_pool_workers", "Workers of a pool.", labels=["pool", "state"])
     memory = gauge("unified_exec_worker_memory_bytes", "Resident memory of the workers of a pool.", labels=["pool"])
-    queued: Counter[str] = Counter()
-    states: Counter[tuple[str, str]] = Counter()
-    held: Counter[str] = Counter()
-    for pool in describe_pools({}):
-        name = _label(pool["name"])
-        queued[name] += pool["queued"]
-        if pool["kind"] == "thread":
-            states[name, "busy"] += pool["busy"]
-            states[name, "idle"] += max(0, pool["threads"] - pool["busy"])
-        for worker in pool.get("workers", ()):
-            starting = worker["state"] == "starting"
-            states[name, "starting" if starting else "busy" if worker["tasks"] else "idle"] += 1
-            held[name] += worker["memory"]
-    for name, count in queued.items():
+    found = count_pools(_label)
+    for name, count in found.queued.items():
         queue.add_metric([name], count)
-    for labels, count in states.items():
+    for labels, count in found.workers.items():
         workers.add_metric(list(labels), count)
-    for name, size in held.items():
+    for name, size in found.memory.items():
         memory.add_metric([name], size)
     return [queue, workers, memory]
 

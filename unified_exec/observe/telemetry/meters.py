@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from ..._handles.open_scopes import open_scopes
-from ..live.pools import describe_pools
-from ..metrics import BOUNDS, FUNCTIONS_MAX
+from ..counting import BOUNDS, FunctionLabels, count_active_tasks, count_pools, end_reason
 from ..recording import schema
 from ..recording.ring import Row
 
@@ -58,7 +55,7 @@ class TaskMeters:
         meter.create_observable_gauge(
             "unified_exec.worker.memory.usage", [self._memory], "By", "Resident memory of the workers of a pool."
         )
-        self._functions: set[str] = set()
+        self._functions = FunctionLabels()
         self._waiting: dict[tuple[int, str], float] = {}
         self._on = True
 
@@ -81,19 +78,11 @@ class TaskMeters:
             elif kind == "worker.started":
                 self._starts.add(1, {"unified_exec.backend": row[5], "unified_exec.start.reason": row[6]})
             elif kind == "worker.died":
-                code = row[4]
-                reason = "exited" if code in (0, None) else "killed" if code < 0 else "failed"
-                self._ends.add(1, {"unified_exec.end.reason": reason})
+                self._ends.add(1, {"unified_exec.end.reason": end_reason(row[4])})
 
     def _settled(self, task: schema.TaskSettled) -> None:
-        function = task.fn.replace(":", ".")
-        if function not in self._functions:
-            if len(self._functions) < FUNCTIONS_MAX:
-                self._functions.add(function)
-            else:
-                function = "other"
         told = {
-            "code.function.name": function,
+            "code.function.name": self._functions.label_of(task.fn.replace(":", ".")),
             "unified_exec.backend": task.backend,
             "unified_exec.outcome": task.outcome,
         }
@@ -112,33 +101,20 @@ class TaskMeters:
                 self._size.record(size, {"unified_exec.direction": direction})
 
     def _active(self, options: CallbackOptions) -> list[Observation]:
-        counts = Counter(handle.backend for scope in open_scopes() for handle, _ in scope.lanes() if self._on)
+        counts = count_active_tasks() if self._on else {}
         return [Observation(count, {"unified_exec.backend": backend}) for backend, count in counts.items()]
 
     def _queues(self, options: CallbackOptions) -> list[Observation]:
-        counts: Counter[str] = Counter()
-        for pool in describe_pools({}) if self._on else ():
-            counts[pool["name"]] += pool["queued"]
+        counts = count_pools().queued if self._on else {}
         return [Observation(count, {"unified_exec.pool.name": name}) for name, count in counts.items()]
 
     def _workers(self, options: CallbackOptions) -> list[Observation]:
-        counts: Counter[tuple[str, str]] = Counter()
-        for pool in describe_pools({}) if self._on else ():
-            name = pool["name"]
-            if pool["kind"] == "thread":
-                counts[name, "busy"] += pool["busy"]
-                counts[name, "idle"] += max(0, pool["threads"] - pool["busy"])
-            for worker in pool.get("workers", ()):
-                starting = worker["state"] == "starting"
-                counts[name, "starting" if starting else "busy" if worker["tasks"] else "idle"] += 1
+        counts = count_pools().workers if self._on else {}
         return [
             Observation(count, {"unified_exec.pool.name": name, "unified_exec.worker.state": state})
             for (name, state), count in counts.items()
         ]
 
     def _memory(self, options: CallbackOptions) -> list[Observation]:
-        held: Counter[str] = Counter()
-        for pool in describe_pools({}) if self._on else ():
-            for worker in pool.get("workers", ()):
-                held[pool["name"]] += worker["memory"]
-        return [Observation(size, {"unified_exec.pool.name": name}) for name, size in held.items()]
+        sizes = count_pools().memory if self._on else {}
+        return [Observation(size, {"unified_exec.pool.name": name}) for name, size in sizes.items()]
