@@ -7,17 +7,23 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
+from itertools import chain
 from typing import Any
 
 from ..live.client import CannotLook, Connection, find
+from ..live.named import is_running
 from ..live.protocol import BadMessage
+from ..live.samples import usage
+from ..recording.schema import MOVES
 from .board import Board
 
 KINDS = (
     *("scope.opened", "scope.closed", "task.settled", "task.asked", "wait.begun", "wait.ended"),
     *("worker.started", "worker.ready", "worker.retired", "worker.killed", "worker.died"),
 )
-MOVES = ("task.spawned", "task.queued", "task.sent", "task.returned", "task.started")
+_ANSWERED = {"tasks": "tasks", "done": "cancel", "refused": "cancel"}
+"""By the type of an answer, the type of the request. Answers to one type come in order; a list of tasks takes longer
+than a cancellation that was requested after it."""
 MOVES_MAX = 20_000
 """Steps of tasks a second; above that the steps are not told one by one any more, and rosters take their place."""
 GAUGES_SECONDS = 0.5
@@ -37,13 +43,11 @@ class Feed:
     Args:
         pid: the process.
         board: what is kept.
-        stacks: which lines the trees have, see `observe.look`.
     """
 
-    def __init__(self, pid: int, board: Board, stacks: str = "mine") -> None:
+    def __init__(self, pid: int, board: Board) -> None:
         self.board = board
         self._pid = pid
-        self._stacks = stacks
         self._stopping = threading.Event()
         self._asked: deque[tuple[dict[str, Any], Future[dict[str, Any]]]] = deque()
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
@@ -82,7 +86,7 @@ class Feed:
             try:
                 with self._connect() as connection:
                     failed = 0
-                    _Conversation(self.board, connection, self._asked, self._stopping, self._stacks).run()
+                    _Conversation(self.board, connection, self._asked, self._stopping).run()
             except (CannotLook, TimeoutError) as error:
                 note = str(error)
             except BadMessage as error:
@@ -116,16 +120,14 @@ class _Conversation:
         connection: Connection,
         asked: deque[tuple[dict[str, Any], Future[dict[str, Any]]]],
         stopping: threading.Event,
-        stacks: str,
     ) -> None:
         self._board = board
         self._connection = connection
         self._asked = asked
         self._stopping = stopping
-        self._stacks = stacks
         self._due = {"roster": 0.0, "gauges": 0.0, "tree": 0.0}
         self._sent_at: dict[str, float] = {}
-        self._waiting: deque[Future[dict[str, Any]]] = deque()
+        self._waiting: dict[str, deque[Future[dict[str, Any]]]] = {"tasks": deque(), "cancel": deque()}
         self._second = time.monotonic()
         self._moves_before = 0
 
@@ -147,6 +149,9 @@ class _Conversation:
                     message = self._connection.receive(POLL_SECONDS)
                 except TimeoutError:
                     message = None
+                if message is not None and message.get("type") in _ANSWERED:
+                    self._answer(message)  # without the lock: who waits for it may want to look at the board
+                    message = None
                 with board.lock:
                     if message is not None:
                         self._take(message)
@@ -155,7 +160,7 @@ class _Conversation:
                     board.note = f"no answer for {silent:.0f} s" if silent > SILENT_SECONDS else ""
                 self._pace()
         finally:
-            for future in self._waiting:
+            for future in chain(*self._waiting.values()):
                 _fail(future, "the connection was lost")
 
     def _subscribe(self) -> None:
@@ -167,21 +172,21 @@ class _Conversation:
         for kind in self._due:
             if now >= self._due[kind] and kind not in self._sent_at:
                 self._sent_at[kind] = now
-                extra = {"stacks": self._stacks} if kind == "tree" else {}
-                self._connection.send(type=kind, **extra)
+                self._connection.send(type=kind)
         while self._asked:
             request, future = self._asked.popleft()
-            self._waiting.append(future)
+            self._waiting[request["type"]].append(future)
             self._connection.send(**request)
+
+    def _answer(self, message: dict[str, Any]) -> None:
+        waiting = self._waiting[_ANSWERED[message["type"]]]
+        if waiting:
+            future = waiting.popleft()
+            if future.set_running_or_notify_cancel():  # not if nobody waits any more
+                future.set_result(message)
 
     def _take(self, message: dict[str, Any]) -> None:
         kind = message.get("type")
-        if kind in ("tasks", "done", "refused"):
-            if self._waiting:
-                future = self._waiting.popleft()
-                if future.set_running_or_notify_cancel():  # not if nobody waits any more
-                    future.set_result(message)
-            return
         self._board.take(message)
         if kind in self._due:
             self._sent_at.pop(kind, None)
@@ -213,18 +218,7 @@ def _fail(future: Future[dict[str, Any]], note: str) -> None:
 
 def is_alive(pid: int) -> bool:
     """Tell whether a process has not ended; one that only waits to be reaped has."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
-    except FileNotFoundError:
-        if os.path.exists("/proc/self/stat"):
-            return False
-    except OSError:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+    state = usage(pid).state
+    if state:
+        return state not in "ZX"
+    return not os.path.exists("/proc/self/stat") and is_running(pid)

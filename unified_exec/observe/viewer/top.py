@@ -122,7 +122,7 @@ class Top(App[None]):
             return
         self._cancelling = None
         future = self.feed.ask(type="cancel", reason="cancelled in top", **{chosen[0]: chosen[1]})
-        future.add_done_callback(lambda done: self.call_from_thread(self._told, done))
+        future.add_done_callback(lambda done: self.call_later(self._told, done))  # in whatever thread it is called
 
     def _told(self, done: Any) -> None:
         try:
