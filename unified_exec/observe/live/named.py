@@ -6,7 +6,6 @@ import atexit
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,8 @@ def folder() -> str:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime:
         return os.path.join(runtime, "unified_exec")
+    import tempfile  # the first scope of every program loads this file
+
     return os.path.join(tempfile.gettempdir(), f"unified_exec-{os.geteuid()}")
 
 

@@ -10,6 +10,11 @@ from typing import Any
 NAME_MAX = 60
 
 
+def busy_workers(pool: dict[str, Any]) -> int:
+    """Count the workers of a process pool that run something."""
+    return sum(1 for worker in pool["workers"] if worker["running"] or (worker["coroutines"] and worker["tasks"]))
+
+
 def plain(text: object, most: int = 400) -> str:
     """Return `text` without anything that a terminal could obey: controls, escapes, marks that change direction."""
     return "".join(
@@ -150,8 +155,7 @@ class _Renderer:
         if pool["kind"] != "process":
             yield head + f"{pool['busy']} of {pool['max']} busy, {pool['threads']} threads, {pool['queued']:,} queued"
             return
-        busy = sum(1 for worker in pool["workers"] if worker["running"] or (worker["coroutines"] and worker["tasks"]))
-        yield head + f"{busy} of {pool['max']} busy, {pool['queued']:,} queued"
+        yield head + f"{busy_workers(pool)} of {pool['max']} busy, {pool['queued']:,} queued"
         for worker in pool["workers"]:
             text = f"   worker {worker['pid']} {plain(worker['state'], 20)}"
             text += f", runs {self._name(worker['running'])}" if worker["running"] else ""

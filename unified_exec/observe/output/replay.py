@@ -9,9 +9,10 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 
-from .schedule import Job, Schedule
+from .schedule import Schedule
 
 PROCESS_CALL = 0.0002
 """Seconds that a call to a process takes on top of its run."""
@@ -180,11 +181,5 @@ class _Replay:
 
 def moved(schedule: Schedule, fn: str, backend: str, to: str) -> Schedule:
     """Return the schedule with the jobs of a function in another place."""
-    jobs = [_on(job, to) if job.fn == fn and job.backend == backend else job for job in schedule.jobs]
-    return Schedule(jobs, schedule.cores, schedule.places, schedule.limits, schedule.worker_start, schedule.tail)
-
-
-def _on(job: Job, backend: str) -> Job:
-    return Job(
-        job.fn, backend, job.after, job.cause, job.gap, job.computes, job.waits, job.limit, job.children, job.tail
-    )
+    jobs = [replace(job, backend=to) if (job.fn, job.backend) == (fn, backend) else job for job in schedule.jobs]
+    return replace(schedule, jobs=jobs)

@@ -84,15 +84,17 @@ def judge(schedule: Schedule, measured: float) -> WhatIf | None:
         return WhatIf(measured, replayed, False, [], [])
     scale = measured / replayed
     best: dict[tuple[str, str], Step] = {}
-    for change, changed in changes(schedule):
-        step = Step(change, scale * replay(changed, gil))
+    tried = _tried(schedule, scale, gil)
+    for seconds, change, _ in tried:
+        step = Step(change, seconds)
         key = change.what, change.now
         if key not in best or step.seconds < best[key].seconds * (1 - WORTH):
             best[key] = step
     plan: list[Step] = []
     now, seconds = schedule, measured
-    for _ in range(STEPS_MAX):
-        tried = [(scale * replay(changed, gil), change, changed) for change, changed in changes(now)]
+    for number in range(STEPS_MAX):
+        if number:
+            tried = _tried(now, scale, gil)
         # Of changes that are nearly as good as the best, the first: the smaller one.
         least = min((each[0] for each in tried), default=seconds)
         if least > seconds * (1 - WORTH):
@@ -101,6 +103,10 @@ def judge(schedule: Schedule, measured: float) -> WhatIf | None:
         seconds = gained
         plan.append(Step(change, seconds))
     return WhatIf(measured, replayed, True, sorted(best.values(), key=lambda step: step.seconds), plan)
+
+
+def _tried(schedule: Schedule, scale: float, gil: bool) -> list[tuple[float, Change, Schedule]]:
+    return [(scale * replay(changed, gil), change, changed) for change, changed in changes(schedule)]
 
 
 def changes(schedule: Schedule) -> Iterator[tuple[Change, Schedule]]:

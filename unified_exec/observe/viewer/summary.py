@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from typing import Any
 
+from ..live.text import busy_workers
 from .board import Board
 
 FUNCTIONS_SHOWN = 40
@@ -57,9 +58,7 @@ def _pools(board: Board) -> list[dict[str, Any]]:
             workers.append(one)
         one = {key: value for key, value in pool.items() if key != "workers"}
         if pool["kind"] == "process":
-            one["busy"] = sum(
-                1 for worker in workers if worker["running"] or (worker["coroutines"] and worker["tasks"])
-            )
+            one["busy"] = busy_workers(pool)
         found.append({**one, "workers": workers})
     return found
 
