@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tests.waiting import until_async
+from tests.contract.looks import until_looked
 from unified_exec import Collect, DeadlockError, Limit, Lock, Semaphore, SyncTaskScope, TaskScope
 from unified_exec._sync.deadlocks import look as deadlock
 
@@ -91,14 +91,6 @@ async def test_a_ring_over_the_end_of_a_scope_and_over_a_task_is_found() -> None
         assert not lock.locked()
 
 
-async def hold_limit_and_take(limit: Limit, lock: Lock, here: anyio.Event, there: anyio.Event) -> None:
-    async with limit:
-        here.set()
-        await there.wait()
-        async with lock:
-            pass
-
-
 async def hold_lock_and_wait(
     limit: Limit, lock: Lock, here: anyio.Event, there: anyio.Event, seconds: float | None
 ) -> None:
@@ -126,7 +118,7 @@ async def test_a_ring_over_a_limit_is_found_unless_a_deadline_or_another_holder_
         await anyio.lowlevel.checkpoint()
         seconds = 1.0 if end == "by a deadline" else None
         handles += [
-            scope.spawn(hold_limit_and_take, limit, lock, here, there),
+            scope.spawn(a_take_both, limit, lock, here, there),
             scope.spawn(hold_lock_and_wait, limit, lock, there, here, seconds),
         ]
         if end == "by another permit":
@@ -143,20 +135,6 @@ async def test_a_ring_over_a_limit_is_found_unless_a_deadline_or_another_holder_
 async def a_take(lock: Lock) -> None:
     async with lock:
         pass
-
-
-async def until_looked(monkeypatch: pytest.MonkeyPatch, looks: int = 6) -> None:
-    """Return after the waiters have looked for deadlocks some times."""
-    count = 0
-
-    def counted(*arguments: Any) -> None:
-        nonlocal count
-        count += 1
-        original(*arguments)
-
-    original = deadlock.look
-    monkeypatch.setattr(deadlock, "look", counted)
-    assert await until_async(lambda: count >= looks, PATIENCE)
 
 
 @pytest.mark.parametrize("holds", ["sleeping", "in another wait", "with a timeout", "one of two permits"])

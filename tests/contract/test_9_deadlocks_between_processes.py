@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.looks import until_looked
 from tests.waiting import until_async
 from unified_exec import Barrier, Collect, DeadlockError, Event, Lock, Semaphore, SyncTaskScope, TaskScope
 from unified_exec._sync.deadlocks import look
@@ -104,15 +105,6 @@ def hold_until(lock: Lock, other: Lock, held: Barrier, go: Event) -> None:
 async def test_a_holder_in_another_process_that_can_go_on_is_no_deadlock(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would be one if the holder did what it will do."""
     one, two, held, go = Lock(), Lock(), Barrier(2), Event()
-    looks = 0
-
-    def counted(*args: Any) -> None:
-        nonlocal looks
-        looks += 1
-        original(*args)
-
-    original = look.look
-    monkeypatch.setattr(look, "look", counted)
 
     async def wait() -> None:
         async with two:
@@ -122,7 +114,7 @@ async def test_a_holder_in_another_process_that_can_go_on_is_no_deadlock(monkeyp
 
     async with TaskScope(policy=Collect()) as scope:
         handles: list[Any] = [scope.spawn(hold_until, one, two, held, go, on="process"), scope.spawn(wait)]
-        assert await until_async(lambda: looks >= 6, PATIENCE)
+        await until_looked(monkeypatch, within=PATIENCE)
         assert not any(handle.done() for handle in handles)
         go.set()
     assert sorted(type(handle.exception()).__name__ for handle in handles) == ["DeadlockError", "NoneType"]

@@ -10,8 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ import pytest
 from tests.faults.programs import run_script
 from tests.observe import workloads
 from tests.observe.patience import until, until_async
+from tests.observe.programs import program
 from unified_exec import Limit, Lock, TaskHandle, TaskScope, observe
 from unified_exec.cli.main import main as command
 from unified_exec.observe.live import keeper, rings, talk
@@ -33,26 +32,6 @@ pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(sys.platform != "linux", reason="sockets without a name are Linux's"),
 ]
-
-
-@contextmanager
-def program(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a program that prints "ready"; it is killed in the end."""
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-        cwd=Path(__file__).parents[2],
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n", process.communicate()[1]
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def tree_of(pid: int) -> dict[str, Any]:
