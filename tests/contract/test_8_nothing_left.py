@@ -324,6 +324,7 @@ async def test_a_worker_that_cannot_be_restored_answers_and_retires(call: Any, p
     initializer = keep_the_function_that_lowers_limits if kept_before else look_seldom
     async with ProcessPool(1, initializer=initializer) as pool, TaskScope(processes=pool) as scope:
         worker = await process_place.spawn(scope, os.getpid)
+        assert await process_place.spawn(scope, os.getpid) == worker  # it has looked for changes by now
         sent = [process_place.spawn(scope, fn, *args), process_place.spawn(scope, os.getpid)]
         assert await sent[0] == worker
         await sent[1]

@@ -97,7 +97,10 @@ def note_calls(module: Any, names: Iterable[str], *others: Any) -> bool:
     alone = True
     for name in names:
         fn = getattr(module, name, None)
-        if fn is None or isinstance(fn, _NotedCall):
+        if fn is None:
+            continue
+        if isinstance(fn, _NotedCall):
+            alone = alone and sys.getrefcount(fn.__wrapped__) <= 3  # two attributes of `fn` and the argument
             continue
         alone = alone and sys.getrefcount(fn) <= 3  # the module, `fn` and the argument
         _put_instead(name, fn, _NotedCall(fn), (module, *others))
