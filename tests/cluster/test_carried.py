@@ -48,6 +48,9 @@ async def test_context_variables_of_the_spawner_are_set_for_each_task_anew(pool:
         with decimal.localcontext() as here:
             here.prec = 5
             assert await scope.spawn(lambda: decimal.Decimal(1) / 3, on=pool) == decimal.Decimal("0.33333")
+        table = share([7])
+        REQUEST.set(table)  # type: ignore[arg-type]  # a shared object in a variable is placed there, too
+        assert await scope.spawn(lambda: REQUEST.get().value, on=pool) == [7]  # type: ignore[attr-defined]
         REQUEST.set("again")
         assert await scope.spawn(a_request_id, on=pool) == "again"
 

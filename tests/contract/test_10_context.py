@@ -20,7 +20,7 @@ import pytest
 from tests.contract import late_variable
 from tests.contract.conftest import Place
 from tests.faults import programs
-from unified_exec import Pipeline, ProcessPool, Retry, SyncTaskScope, TaskScope, call
+from unified_exec import Pipeline, ProcessPool, Retry, SyncTaskScope, TaskScope, call, share
 from unified_exec.executor import ProcessExecutor, ThreadExecutor
 
 request: ContextVar[str] = ContextVar("request")
@@ -334,6 +334,21 @@ async def test_nothing_of_a_context_stays_alive_after_its_tasks() -> None:
         async with TaskScope() as scope:
             async for _ in scope.map(see, range(3), on="process"):
                 pass
+
+    refs: list[Any] = []
+    async with TaskScope() as scope:
+        scope.spawn(one, refs)
+    del scope
+    gc.collect()
+    assert [ref() for ref in refs] == [None]
+
+
+async def test_an_idle_worker_keeps_no_shared_object_of_the_last_context() -> None:
+    async def one(refs: list[Any]) -> None:
+        table = share([7])
+        refs.append(weakref.ref(table))
+        settings.set(table)
+        assert await call(lambda: settings.get().value, on="process") == [7]
 
     refs: list[Any] = []
     async with TaskScope() as scope:

@@ -35,8 +35,8 @@ CARRIED = (
         place="process",
         breaks="a context that may have been taken back with its task is sent again",
         file="_pools/process/worker_knowledge.py",
-        old="return carried is not self._carried or self._carried_number not in self._connection.known",
-        new="return carried is not self._carried",
+        old="return carried.number != self._carried or self._carried_number not in self._connection.known",
+        new="return carried.number != self._carried",
         tests=(f"{CONTEXT}::test_a_context_that_was_taken_back_with_its_task_is_sent_again",),
     ),
     Mutant(

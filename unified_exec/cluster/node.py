@@ -13,7 +13,6 @@ from .._pools.process.relayed import RelayCall
 from .._rules import prefetch
 from .._tasks import events
 from .._tasks.task import Task
-from .._wire.pickling.carried import Carried
 from .._wire.pickling.functions import EncodedCall
 from .._wire.pickling.surroundings import snapshot
 from .._worker.shared_object import Shared
@@ -93,9 +92,6 @@ class Link(Protocol):
     def send(self, frame: wire.Frame) -> None:
         """Send a frame, together with those that follow soon."""
 
-    def close(self, release: bool) -> None:
-        """Give the connection up; with `release`, the agent is told."""
-
 
 class Node:
     """Sends tasks to one agent.
@@ -135,7 +131,7 @@ class Node:
         self.link: Link
         self._begun: dict[int, int] = {}
         self._known: set[int] = set()
-        self._carried: Carried | None = None
+        self._carried = 0  # the number of the context it was sent last
         self._levels: dict[str, Any] | None = None
         self._shares: set[bytes] = set()
 
@@ -184,7 +180,7 @@ class Node:
         entry, send, carried = call.entry, self.link.send, call.carried
         if (levels := snapshot().levels) is not self._levels:
             self._set_levels(levels)
-        is_new = carried is not None and carried is not self._carried
+        is_new = carried is not None and carried.number != self._carried
         if entry.id not in self._known or call.needs or is_new:
             self._teach(call)
         if call.shared:
@@ -212,7 +208,7 @@ class Node:
 
     def _teach(self, call: EncodedCall) -> None:
         entry, known, send, carried = call.entry, self._known, self.link.send, call.carried
-        new = carried if carried is not self._carried else None
+        new = None if carried is None or carried.number == self._carried else carried
         if len(known) >= KNOWN_MAX:
             known.clear()
             send((bytes((wire.FORGET,)), ()))
@@ -226,7 +222,7 @@ class Node:
             needs = [value.id for value in entry.needs]
             send((wire.pack_function(entry.id, entry.name, bool(entry.coroutine), needs, entry.payload), ()))
         if new is not None:
-            self._carried = new
+            self._carried = new.number
             send((wire.pack_context(new.data, [value.id for value in new.needs]), ()))
 
     def place(self, objects: Iterable[Shared[Any]]) -> None:

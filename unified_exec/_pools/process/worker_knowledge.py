@@ -45,9 +45,9 @@ class WorkerKnowledge:
         self._connection = connection
         self._homes: set[str] = set()  # tokens of the modules it was sent
         self._variables: set[Any] = set()  # the environment variables it was told of since its start
-        # What it was sent last of a spawner's context, and the number of that. While it is not among the known ones, it
-        # may have been taken back with its task; what is sent later, with another context in between, has another.
-        self._carried: Carried | None = None
+        # The context that it was sent last, and the number of that sending. While this is not among the known ones, the
+        # context may have been taken back with its task; when it is sent again it has another number.
+        self._carried = 0
         self._carried_number = 0
         self.started_from(snapshot(), frozenset())
 
@@ -58,7 +58,7 @@ class WorkerKnowledge:
 
     def lacks(self, carried: Carried) -> bool:
         """Tell whether the context that the worker has for certain is another one than `carried`."""
-        return carried is not self._carried or self._carried_number not in self._connection.known
+        return carried.number != self._carried or self._carried_number not in self._connection.known
 
     def complete(self, call: EncodedCall, surroundings: Snapshot) -> New:
         """Return what the worker lacks for a call, in the program's present surroundings."""
@@ -78,9 +78,9 @@ class WorkerKnowledge:
         context = None
         all_needed = (*entry.needs, *call.needs)
         if carried is not None:
-            if carried is not self._carried:
+            if carried.number != self._carried:
                 known.discard(self._carried_number)
-                self._carried, self._carried_number = carried, CONTEXTS + next_number()
+                self._carried, self._carried_number = carried.number, CONTEXTS + next_number()
             if self.lacks(carried):
                 context = carried.data
                 all_needed += carried.needs

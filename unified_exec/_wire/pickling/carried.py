@@ -16,6 +16,7 @@ from .c_pickle import PROTOCOL, dumps
 from .codec import ATOMS, Packed, pack
 from .context_vars import Names, default_of, names_of, token_of
 from .shared_refs import pickled_here, shared_of
+from .versions import next_number
 
 __all__ = ["Carried", "carried_of", "private"]
 
@@ -31,15 +32,17 @@ class Carried:
     """What travels of one context; the same object while nothing of it has changed.
 
     Attributes:
+        number: names it. Who has sent it keeps this, and not the shared objects in it.
         data: its pickle, for `context_state.ContextState`.
         needs: entries of the globals that the worker must have first.
         shared: the objects in it that travel by descriptors.
         keep: the classes and functions that went by value; see `codec.Packed`.
     """
 
-    __slots__ = ("data", "keep", "needs", "shared")
+    __slots__ = ("data", "keep", "needs", "number", "shared")
 
     def __init__(self, data: bytes, needs: tuple[Any, ...], shared: tuple[Any, ...], keep: tuple[object, ...]) -> None:
+        self.number = next_number()
         self.data = data
         self.needs = needs
         self.shared = shared
