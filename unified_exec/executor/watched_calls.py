@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -37,8 +37,7 @@ def start(task: Task, fn: Any, args: tuple[Any, ...], launch: Callable[[], None]
         launch: hands it to its lane.
     """
     if fn is run_star_chunk:
-        fn, items = args[0], args[1]
-        task.items = len(items) if isinstance(items, Sized) else 1
+        fn, task.items = args[0], len(args[1])
     task.fn_name = events.function_name(fn)
     if isinstance(task, WatchedCall):
         assert task.args is not None

@@ -30,7 +30,7 @@ from .sent_home import (
 )
 from .writable import is_read_only_array, reduce_writable
 
-__all__ = ["DEFINITIONS", "ByValuePickler", "dumps_node", "reduce_module", "stands_in_module"]
+__all__ = ["DEFINITIONS", "ByValuePickler", "dumps_node", "place_in_module", "reduce_module"]
 
 _Reduced = tuple[typing.Any, ...]
 DEFINITIONS = (type, types.FunctionType, CachedFunction)
@@ -48,10 +48,9 @@ def dumps_node(value: object, number: Callable[[BaseException], int | None]) -> 
         return file.getvalue()
 
 
-def stands_in_module(obj: object, *, outermost: bool = False) -> bool:
-    """Tell whether this goes by value under a name of its module; if `outermost`, not as an attribute of a class."""
-    place = place_of(obj) if isinstance(obj, DEFINITIONS) else None
-    return place is not None and not (outermost and "." in place[1])
+def place_in_module(obj: object) -> tuple[SentHome, str] | None:
+    """Return where this stands in its module, if it goes by value under a name of that."""
+    return place_of(obj) if isinstance(obj, DEFINITIONS) else None
 
 
 class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -131,8 +130,7 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _reduced(self, obj: typing.Any) -> typing.Any:
         if isinstance(obj, types.FunctionType) and not importable(obj):
-            if sys.version_info >= (3, 14):
-                obj = lazy_annotations.with_annotations(obj)
+            obj = lazy_annotations.with_annotations(obj)
             if home_of_function(obj) is not None:
                 return _reduce_function_of_home(obj)
         reduced = super().reducer_override(obj)
@@ -209,7 +207,6 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
                 self._namespaces.append(home)
             names = names_wanted(obj)
             self.needs.update(((home, name), None) for name in names)
-        state["__globals__"] = {}
         if place is not None:  # one that is updated in its place
             state["__code__"] = obj.__code__
         facts = home.facts

@@ -81,13 +81,15 @@ def _make_entry(home: SentHome, globals_: dict[str, Any], name: str, value: Any)
                 entry.data = b""
             others = _shareable(globals_, name)
             if others:
+                met = pickled_here()
+                before = len(met)
                 held = _pickle_sharing(entry, value, home, name, others)
                 if held:
+                    del met[before:]  # what the pickle holds that is not used
                     return _make_group(home, globals_, name, number, held, others)
             else:
                 _pickle_into(entry, value, home)
-        entry.same = _same(home, name, value)
-        _note_watch(entry, value)
+        _note_same(entry, value, home)
     except (MemoryError, RecursionError):
         raise
     except Exception as error:
@@ -149,6 +151,8 @@ def _make_group(
 ) -> Entry:
     """Make one pickle, with one number, for globals that hold one another's objects."""
     names = {name, *held}
+    met = pickled_here()
+    before = len(met)
     while True:
         values = {one: globals_[one] for one in sorted(names)}
         data, pickler = large_values.pickled(
@@ -157,6 +161,7 @@ def _make_group(
         )
         if pickler.held <= names:
             break
+        del met[before:]
         names |= pickler.held
     for one in names:
         entry = home.entries[one] = Entry(home, one, number, _same_digest(home, one, globals_[one]))
@@ -169,27 +174,21 @@ def _make_group(
 # -- what counts as unchanged
 
 
-def _same(home: SentHome, name: str, value: Any) -> Callable[[Any], bool]:
+def _note_same(entry: Entry, value: Any, home: SentHome) -> None:
+    """Note how to tell that nothing has changed; also without a call to `Entry.same`, if there is a way."""
     if is_atom(value):
-        return _same_atom(value)
-    if isinstance(value, DEFINITIONS):
-        return _same_object(value) if importable(value) else _same_definition(home, name, value)
-    if isinstance(value, (types.ModuleType, ContextVar)) or is_by_name(value):
-        return _same_object(value)
-    return large_values.same_frozen(value) or _same_digest(home, name, value)
-
-
-def _note_watch(entry: Entry, value: Any) -> None:
-    """Note how to tell without a call to `Entry.same` that nothing has changed, if there is a way."""
-    if is_atom(value):
-        entry.value = value
+        entry.same, entry.value = _same_atom(value), value
     elif isinstance(value, DEFINITIONS) and not importable(value):
+        entry.same = _same_definition(home, entry.name, value)
         if type(value) is types.FunctionType and (plain := plain_watch(value)) is not None:
             entry.value, entry.code, entry.defaults = plain
-    elif isinstance(value, (types.ModuleType, ContextVar)) or is_by_name(value):
+    elif isinstance(value, (*DEFINITIONS, types.ModuleType, ContextVar)) or is_by_name(value):
+        entry.same = _same_object(value)
         reference, entry.is_reference = identity_of(value)
         if entry.is_reference:
             entry.value = reference
+    else:
+        entry.same = large_values.same_frozen(value) or _same_digest(home, entry.name, value)
 
 
 def _same_atom(value: Any) -> Callable[[Any], bool]:

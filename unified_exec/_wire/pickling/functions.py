@@ -233,11 +233,12 @@ def _new_entry(fn: Callable[..., object]) -> FunctionEntry:
     from . import by_value, closure_state, globals_sent, pickle_errors
 
     snapshots: tuple[Any, ...] | None = None
-    if by_value.stands_in_module(fn, outermost=True):
+    place = by_value.place_in_module(fn)
+    if place is not None and "." not in place[1]:
         snapshots = ()  # the entry of its name is watched
     elif _may_be_cached(fn):
         snapshots = closure_state.snapshots_of(fn)
-    if snapshots is None and by_value.stands_in_module(fn):
+    if snapshots is None and place is not None:
         snapshots = ()
     if snapshots is None:
         return FunctionEntry(fn, b"", None, volatile=True)
