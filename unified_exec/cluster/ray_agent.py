@@ -24,6 +24,11 @@ def unpack(batch: Iterable[tuple[bytes, Any]]) -> list[wire.Frame]:
     return [(head, [memoryview(buffer) for buffer in buffers]) for head, buffers in batch]
 
 
+def writable(buffer: memoryview) -> memoryview:
+    """Return the buffer, or a copy of one that is read-only."""
+    return memoryview(bytearray(buffer)) if buffer.readonly else buffer
+
+
 class RayAgent:
     """An asynchronous actor without CPUs of its own: the seats of its lanes are placement groups."""
 
@@ -61,9 +66,13 @@ class RayAgent:
     async def let_go(self, name: str) -> None:
         """Stop everything of a lane; returns when nothing of it runs here any more."""
         lane = self._lanes.pop(name, None)
-        if lane is not None and self._host is not None:
+        if self._host is None:
+            return
+        if lane is not None:
             lane.over.set()
             await self._host.disconnect(name, lane.connection)
+        else:  # asked again, because the first answer was lost
+            await self._host.until_ended(name)
 
 
 class _LaneAtAgent:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from . import wire
 from .engine import Comm, Engine
 from .lane import ClusterLane
-from .ray_agent import RayAgent, pack, unpack
+from .ray_agent import RayAgent, pack, unpack, writable
 
 CALLS_MAX = 10_000
 """Methods of an agent that may run at the same time; each lane waits in one of them."""
@@ -131,7 +130,7 @@ class RayEngine(Engine):
 
     def seats_at(self, name: str, address: str) -> int:
         """Return how many seats a lane has at a node."""
-        return Counter(self._seats.get(name, {}).values())[address]
+        return list(self._seats.get(name, {}).values()).count(address)
 
     async def check(self, lanes: Iterable[ClusterLane]) -> int:
         await self._look_at_nodes()
@@ -170,7 +169,11 @@ class RayEngine(Engine):
         if "hello" in first:
             lane = first["hello"]["lane"]
             comm = self._comms[lane, address] = RayComm(self, self._agent(address), lane, address)
-            await comm.connect(first["hello"], self.seats_at(lane, address))
+            try:
+                await comm.connect(first["hello"], self.seats_at(lane, address))
+            except BaseException:
+                comm.abort()
+                raise
             comm.set_seats(self.seats_at(lane, address))
             return comm
         agent = self._agents.get(address)
@@ -206,6 +209,7 @@ class RayEngine(Engine):
         if self._comms.get(key) is comm:
             del self._comms[key]
         self._leaving = [*(other for other in self._leaving if not other.has_ended), comm]
+        self.release_seats(comm.lane, comm.address, self.seats_at(comm.lane, comm.address))
 
     async def has_exited(self, address: str) -> bool:
         """Its process has ended, and with it the workers, if Ray says so and has not lost the whole node."""
@@ -219,10 +223,6 @@ class RayEngine(Engine):
 
 def _address_of(node: dict[str, Any]) -> str:
     return f"ray://{node['NodeManagerAddress']}/{node['NodeID'][:12]}"
-
-
-def _writable(buffer: memoryview) -> memoryview:
-    return memoryview(bytearray(buffer)) if buffer.readonly else buffer
 
 
 class _RayCalls(Comm):
@@ -286,7 +286,7 @@ class RayComm(_RayCalls):
         if batch is None:
             raise ConnectionError("its agent has given it up")
         # What comes out of Ray's object store is read-only; a value must be as writable as one of this machine.
-        return [(head, [_writable(buffer) for buffer in buffers]) for head, buffers in unpack(batch)]
+        return [(head, [writable(buffer) for buffer in buffers]) for head, buffers in unpack(batch)]
 
     def failed(self, exc: RayError) -> None:
         if isinstance(exc, ActorDiedError):
