@@ -50,7 +50,7 @@ class AgentLink:
         self._silence_max = silence_max
         self._on_refused = on_refused
         self._on_over = on_over
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the collector may end a shared object meanwhile, which sends
         self._out: list[wire.Frame] = []
         self._ringing = False
         self._comm: Comm | None = None
@@ -72,12 +72,6 @@ class AgentLink:
             self._loop.call_soon_threadsafe(self._flush, context=self._context)
         except RuntimeError:
             pass  # the pool was closed
-
-    def close(self, release: bool) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self.let_go, release)
-        except RuntimeError:
-            pass
 
     # -- in the thread of the connections
 

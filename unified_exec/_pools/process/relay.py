@@ -219,7 +219,7 @@ class Gate:
             self._lane.give_credit(task, count)
 
     def _asked(self, request: UnreadRequest, id: int) -> None:
-        self._sink.asked(id, request.number, request.asked.flags, request.data, request.buffers)
+        self._sink.asked(id, request.number, request.flags, request.data, request.buffers)
 
     def reply(self, id: int, number: int, reply: EncodedReply) -> None:
         """Answer a request; the shared objects in the answer are given by their tokens."""

@@ -161,6 +161,7 @@ class RelayTask(Task):
         assert isinstance(request, UnreadRequest)
         self.open_requests[request.number] = request
         self._asked_for(request, self.id)
+        request.data, request.buffers = b"", ()  # passed on; the rest waits for the reply
 
     def settled(self) -> None:
         assert self.outcome is not None

@@ -69,32 +69,33 @@ class UnreadRequest(Request):
     """A request of a task in a worker, which is passed on as it came.
 
     Attributes:
-        asked: the message.
+        flags: of the message.
         data: its pickle.
         buffers: the large buffers of that pickle.
     """
 
-    __slots__ = ("_reader", "_worker", "asked", "buffers", "data")
+    __slots__ = ("_reader", "_worker", "buffers", "data", "flags")
 
     def __init__(
         self,
         reader: RequestReader,
         worker: Worker,
-        asked: protocol.TaskAsks,
+        number: int,
+        flags: int,
         data: bytes,
         buffers: Sequence[memoryview],
     ) -> None:
-        super().__init__(asked.number, STOP, None, (), None)
+        super().__init__(number, STOP, None, (), None)
         self._reader = reader
         self._worker = worker
-        self.asked = asked
+        self.flags = flags
         self.data = data
         self.buffers = buffers
 
     def send_reply(self, encoded: EncodedReply) -> None:
         """Send the answer, which was encoded elsewhere."""
         if not self._worker.reaped:
-            self._reader.send_reply(self._worker, self.number, self.asked.flags, "the function", encoded)
+            self._reader.send_reply(self._worker, self.number, self.flags, "the function", encoded)
 
     def withdrawn(self) -> None:
         """Note that the task does not wait for the answer any more."""
@@ -132,7 +133,7 @@ class RequestReader:
             if task is None:
                 raise RuntimeError(ENDED)
             if self._unread:
-                task.on_request(UnreadRequest(self, worker, asked, bytes(content), buffers))
+                task.on_request(UnreadRequest(self, worker, number, flags, bytes(content), buffers))
                 return
             call: Any = codec.decode(content, buffers, "what the task asks of its scope")
             request = WorkerRequest(number, flags, call, partial(self.reply, worker, number, flags))

@@ -12,7 +12,7 @@ from _thread import allocate_lock
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..._loops.adapter import LoopAdapter
+from ..._loops.adapter import LoopAdapter, call_later_apart
 from ..._loops.current import current_adapter
 from ..._loops.deadlines import has_deadline
 from ..._tasks.current import on_event_loop
@@ -99,7 +99,7 @@ def tell_holds(locks: Iterable[Lock]) -> None:
     if (_teller is None or _teller[0].ended()) and on_event_loop():
         adapter = current_adapter()
         _teller = adapter, frozenset()
-        adapter.call_later(PERIOD, _tell, locks)
+        call_later_apart(adapter, PERIOD, _tell, locks)
 
 
 def _tell(locks: Iterable[Lock]) -> None:

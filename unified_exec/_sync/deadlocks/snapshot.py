@@ -37,7 +37,6 @@ class Snapshot:
     Attributes:
         nodes: who waits.
         waiters: who can be woken to raise, by key.
-        shared: somebody has, or waits for, what other processes have.
     """
 
     def __init__(self, locks: Iterable[Lock], oldest: float, looker: Any) -> None:
