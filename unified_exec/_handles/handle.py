@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from .._loops.adapter import call_later_apart
 from .._tasks.bound import bound_among, live
 from .._tasks.task import Task, task_ids
 from .._tasks.types import TaskState
@@ -260,7 +261,7 @@ class TaskHandle(Task, Generic[T]):
     def start_clock(self, seconds: float) -> None:
         """Let the task's own timeout run from now."""
         self.timeout = seconds
-        self._timer = self.owner.adapter.call_later(max(0.0, seconds), self._expire)
+        self._timer = call_later_apart(self.owner.adapter, max(0.0, seconds), self._expire)
 
     def _expire(self) -> None:
         self._timer = None

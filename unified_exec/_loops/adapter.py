@@ -19,8 +19,8 @@ class Timer:
 
 
 def call_later_apart(adapter: LoopAdapter, delay: float, fn: Callable[..., object], *args: Any) -> Timer:
-    """Like `LoopAdapter.call_later`, in an empty context: a timer that is renewed while the pool is used must not
-    keep what the first request had in its context."""
+    """Like `LoopAdapter.call_later`, in an empty context: a timer that outlives the request which started it must not
+    keep what that had in its context. A cancelled timer may: asyncio forgets it once it is the next one due."""
     return Context().run(adapter.call_later, delay, fn, *args)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from .._handles.cancelled import is_own_cancellation
+from .._loops.adapter import call_later_apart
 from .._sync.waiters import LoopWaiter, Permit, enter, newest_permit
 from .._tasks import events
 from .._tasks.task import Task
@@ -259,4 +260,4 @@ class RetryingLane(Lane):
             if events.rows is not None:
                 events.emit(events.TASK_TRIED, handle.id, handle.attempts, type(outcome.error).__name__, delay)
             self._retries_at = monotonic() + delay
-            self._timer = self._adapter.call_later(delay, self._again)
+            self._timer = call_later_apart(self._adapter, delay, self._again)
