@@ -35,9 +35,13 @@ class Plugin:
     made = []
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        Plugin.made.append(cls.__name__)
+        Plugin.made.append(cls)
 
 class Own(Plugin): pass
+
+class Finer(Own):
+    def plugins(self):
+        return [cls.__name__ for cls in Plugin.made], Plugin.made == [Own, type(self)]
 
 class Mine(Exception): pass
 
@@ -65,9 +69,6 @@ def bump():
         count += 1
     return count
 
-def plugins():
-    return list(Plugin.made)
-
 def fail():
     raise Mine("own")
 
@@ -86,7 +87,7 @@ with ProcessPool(1, initializer=init, initargs=("loaded",), max_tasks_per_worker
         assert run(hints) == (["part"], True)
         assert run(pickled, pickle.dumps(Own)) == (Own, Item(Part(2)))
         assert run(main_module) == (5, True, True, "__main__")
-        assert run(plugins) == ["Own"]  # a new worker, which knows nothing
+        assert run(Finer().plugins) == (["Own", "Finer"], True)  # a new worker, which knows nothing
         assert [run(bump), run(bump)] == [1, 2]
         count = 10
         assert run(bump) == 11

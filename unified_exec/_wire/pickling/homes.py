@@ -24,23 +24,9 @@ if TYPE_CHECKING:
     Bytes = bytes | bytearray | memoryview
 
 __all__ = [
-    "Home",
-    "HomeModule",
-    "decode_alone",
-    "drop",
-    "enter",
-    "find",
-    "home_for",
-    "home_of",
-    "issued",
-    "make_function",
-    "module",
-    "place",
-    "rebuild",
-    "receive",
-    "settle",
-    "wanted",
-]
+    "Home", "HomeModule", "decode_alone", "drop", "enter", "find", "home_for", "home_of", "issued",
+    "make_function", "module", "place", "rebuild", "receive", "settle", "wanted",
+]  # fmt: skip
 
 wanted: list[tuple[Home, str]] = []
 """What is wanted and not rebuilt yet."""
@@ -80,7 +66,7 @@ class Home:
         self.pending: dict[str, tuple[bytes, tuple[tuple[str, str, str], ...], tuple[str, ...], int]] = {}
         self.wanted: set[str] = set()
         self.missing: dict[str, str] = {}
-        self._loading: set[str] = set()
+        self._loading: dict[str, int] = {}
 
     def learn(
         self,
@@ -118,15 +104,19 @@ class Home:
     def load(self, name: str) -> None:
         """Rebuild what is pending under `name`. If that fails, the name is undefined; if it is interrupted, pending."""
         waiting = self.pending.get(name)
-        if waiting is None or name in self._loading:
+        if waiting is None:
             return
         data, needs, group, version = waiting
+        depth = self._loading.get(name, 0)
+        # A class is made inside of its own rebuilding if a base has a registry of subclasses: by then, the base exists.
+        if depth and (depth > 1 or name in self.names or not _is_definition(data)):
+            return
         if not _is_definition(data):
             _load_definitions(needs)  # they are in their place before what they hold, which may be this value
             if self.pending.get(name) is not waiting:
                 return
         try:
-            self._loading.add(name)
+            self._loading[name] = depth + 1
             value = rebuild(data)
         except Exception as error:
             self.names.pop(name, None)
@@ -138,14 +128,11 @@ class Home:
                     del self.pending[other]
             self.names[name] = value[name] if group else value
         finally:
-            self._loading.discard(name)
+            self._loading[name] = depth
         if self.pending.get(name) is waiting:
             del self.pending[name]
         for token, module_name, needed in needs:
             home_for(token, module_name).want(needed)
-
-    def is_loading(self, name: str) -> bool:
-        return name in self._loading
 
 
 def _is_definition(data: bytes) -> bool:
@@ -155,7 +142,7 @@ def _is_definition(data: bytes) -> bool:
 def _load_definitions(needs: tuple[tuple[str, str, str], ...]) -> None:
     for token, module_name, name in needs:
         other = home_for(token, module_name)
-        if name in other.pending and not other.is_loading(name) and _is_definition(other.pending[name][0]):
+        if name in other.pending and _is_definition(other.pending[name][0]):
             other.load(name)
 
 
@@ -316,7 +303,7 @@ def find(token: str, name: str, path: str, known: str | None) -> Any:
     names = _globals(token, name)
     root, _, rest = path.partition(".")
     home = _homes.get(token)
-    if home is not None and root in home.pending and not home.is_loading(root):
+    if home is not None and root in home.pending:
         home.wanted.add(root)
         home.load(root)
     if root not in names:

@@ -120,14 +120,20 @@ def init_subclass_by_value(cls: type) -> type | None:
 
 
 def made_quietly(owner: Any, make: Callable[..., object], args: _Reduced) -> object:
-    """Make a class that has no attributes yet; the ``__init_subclass__`` of `owner` must not see it so."""
+    """Make a class that has no attributes yet; the ``__init_subclass__`` of `owner` must not see it so.
+
+    `owner` itself may have none yet: a registry among its attributes holds its subclasses.
+    """
     with _quiet:
-        hook = vars(owner)["__init_subclass__"]
+        hook = vars(owner).get("__init_subclass__")
         owner.__init_subclass__ = classmethod(lambda cls, **_: None)
         try:
             return make(*args)
         finally:
-            owner.__init_subclass__ = hook
+            if hook is None:
+                del owner.__init_subclass__
+            else:
+                owner.__init_subclass__ = hook
 
 
 def reduce_parametrized(obj: Any) -> _Reduced | None:
