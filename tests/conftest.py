@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import importlib
 import importlib.util
 import inspect
 import signal
 import sys
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Container, Generator, Hashable, Iterator
@@ -28,6 +31,8 @@ def _eager_loop() -> asyncio.AbstractEventLoop:
     loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined, unused-ignore]
     return loop
 
+
+ROOT = Path(__file__).parent.parent
 
 LOOPS: dict[str, tuple[str, dict[str, Any]]] = {"asyncio": ("asyncio", {"use_uvloop": False})}
 MISSING: list[str] = []
@@ -108,12 +113,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Choose the loop of `one_loop` tests. Where files run at the same time, begin with those that take longest."""
     chosen = [item for item in items if _runs_on_its_loop(item)]
     if len(chosen) < len(items):
-        config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+        kept = set(chosen)
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = chosen
     if hasattr(config, "workerinput"):
         tests = Counter(item.path for item in items)
         turns = {path: _turn(path) for path in tests}
         items.sort(key=lambda item: (turns[item.path], -tests[item.path], str(item.path)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Where several processes collect the same modules, each begins to compile and import them at another place: what
+    one has compiled, the others find."""
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None or sys.flags.dont_write_bytecode:
+        return
+    folders = [Path(argument) for argument in session.config.args if Path(argument).is_dir()]
+    modules = sorted({path.relative_to(ROOT) for folder in folders for path in folder.resolve().rglob("test_*.py")})
+    begin = len(modules) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    for path in modules[begin:] + modules[:begin]:
+        # What fails, or asks to be skipped, does so again when it is collected. As there, a warning is an error.
+        with contextlib.suppress(Exception, pytest.skip.Exception), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            importlib.import_module(".".join(path.with_suffix("").parts))
 
 
 def _turn(path: Path) -> int:
