@@ -15,7 +15,17 @@ import trio
 import trio.testing
 from anyio.lowlevel import checkpoint
 
-from unified_exec import Collect, FailFast, ProcessPool, Race, TaskHandle, TaskScope, ThreadPool, cpu_bound
+from unified_exec import (
+    Collect,
+    FailFast,
+    ProcessPool,
+    Race,
+    SyncTaskScope,
+    TaskHandle,
+    TaskScope,
+    ThreadPool,
+    cpu_bound,
+)
 
 
 async def fetch(url: str) -> str:
@@ -160,6 +170,44 @@ def test_races_that_are_none() -> None:
         Race(0)
     with pytest.raises(TypeError, match=r"whole number of values, got 1\.5"):
         Race(1.5)  # type: ignore[arg-type]
+
+
+async def test_the_other_kind_of_with() -> None:
+    with pytest.raises(TypeError, match="write `async with TaskScope"):
+        with TaskScope():  # type: ignore[attr-defined]
+            pass
+    with pytest.raises(TypeError, match="write `async with TaskScope"):
+        async with SyncTaskScope():  # type: ignore[attr-defined]
+            pass
+
+
+async def test_what_is_no_handle_is_not_waited_for() -> None:
+    async with TaskScope() as scope:
+        handles = [scope.spawn(parse, "x", on="thread")]
+        with pytest.raises(
+            TypeError, match=r"write scope.gather\(\*handles\) with what spawn\(\) returned, got \[<Task"
+        ):
+            await scope.gather(handles)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"write scope.as_completed\(handles\) .* got 1"):
+            async for _ in scope.as_completed([handles[0], 1]):  # type: ignore[list-item]
+                pass
+
+
+def test_what_is_no_handle_is_not_waited_for_in_code_that_is_not_async() -> None:
+    with SyncTaskScope() as scope:
+        with pytest.raises(TypeError, match=r"write scope.gather\(\*handles\)"):
+            scope.gather(parse)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"write scope.as_completed\(handles\)"):
+            next(scope.as_completed([1]))  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    "options", [{"max_workers": "2"}, {"max_workers": 2.0}, {"max_tasks_per_worker": True}, {"idle_timeout": "1"}]
+)
+def test_numbers_of_a_pool_that_are_none(options: dict[str, Any]) -> None:
+    (name, value) = next(iter(options.items()))
+    with pytest.raises(TypeError, match=f"{name} must be a .*number.* or None, got {value!r}"):
+        ProcessPool(**options)
 
 
 async def test_spawning_in_a_closed_scope() -> None:

@@ -7,6 +7,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
 from .._handles.handle import TaskHandle
+from .._handles.validation import check_handles
 from .._rules.policies import Policy
 from .._scope.scope import TaskScope
 from .._tasks.current import on_event_loop
@@ -30,6 +31,11 @@ A = TypeVar("A")
 Ts = TypeVarTuple("Ts")
 
 _BATCH = 256  # results fetched from the loop's thread at a time
+
+
+_WRONG_HERE = (
+    "SyncTaskScope would block the event loop that runs in this thread; write `async with TaskScope() as scope:` here"
+)
 
 
 class SyncTaskScope:
@@ -68,12 +74,17 @@ class SyncTaskScope:
         self._scope = TaskScope(name, policy=policy, timeout=timeout, debug=debug, priority=priority, **pools)
         self._loop: LoopThread | None = None
 
+    if not TYPE_CHECKING:  # a type checker tells it by itself
+
+        async def __aenter__(self):
+            raise TypeError(_WRONG_HERE)
+
+        async def __aexit__(self, *_):
+            pass  # without it, `async with` would not come to the error above
+
     def __enter__(self) -> SyncTaskScope:
         if on_event_loop():
-            raise RuntimeError(
-                "SyncTaskScope would block the event loop that runs in this thread; "
-                "write `async with TaskScope() as scope:` here"
-            )
+            raise RuntimeError(_WRONG_HERE)
         loop = LoopThread(self._scope)
         loop.open()
         self._loop = loop
@@ -204,12 +215,14 @@ class SyncTaskScope:
 
     def gather(self, *handles: SyncTaskHandle[T]) -> list[T]:
         """Wait for all handles: their values, in the order given. Raises as `TaskScope.gather` does."""
+        check_handles("gather(*handles)", handles, SyncTaskHandle)
         return [handle.result() for handle in handles]
 
     def as_completed(self, handles: Iterable[SyncTaskHandle[T]]) -> Iterator[SyncTaskHandle[T]]:
         """Give the handles as they end, the first to end first."""
         ended: SimpleQueue[SyncTaskHandle[T]] = SimpleQueue()
         each = list(dict.fromkeys(handles))
+        check_handles("as_completed(handles)", each, SyncTaskHandle)
         for handle in each:
             handle.ended.add_done_callback(lambda _, handle=handle: ended.put(handle))  # type: ignore[misc]
         for _ in each:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import CoroutineType
 from typing import Any
 
@@ -91,6 +91,17 @@ def check_seconds(what: str, value: object) -> None:
         raise ValueError(f"{what} must be a number of seconds, got {value!r}; use None for no limit")
     if value < 0:
         raise ValueError(f"{what} must not be negative, got {value!r}; use None for no limit")
+
+
+def check_handles(call: str, handles: Sequence[object], kind: type) -> None:
+    """Check what `gather` and `as_completed` take.
+
+    Raises:
+        TypeError: one of them is not a handle.
+    """
+    for handle in handles:
+        if not isinstance(handle, kind):
+            raise TypeError(f"write scope.{call} with what spawn() returned, got {handle!r}")
 
 
 def check_priority(priority: object) -> int:

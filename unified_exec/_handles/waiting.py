@@ -7,12 +7,14 @@ from typing import Any, TypeVar
 
 from .._loops.current import current_adapter
 from .handle import TaskHandle
+from .validation import check_handles
 
 T = TypeVar("T")
 
 
 async def gather(handles: tuple[TaskHandle[T], ...]) -> list[T]:
     """Wait for all handles; see `TaskScope.gather`."""
+    check_handles("gather(*handles)", handles, TaskHandle)
     values: list[T] = []
     handle: TaskHandle[T] | None = None
     try:
@@ -25,9 +27,11 @@ async def gather(handles: tuple[TaskHandle[T], ...]) -> list[T]:
 
 async def as_completed(handles: Iterable[TaskHandle[T]]) -> AsyncIterator[TaskHandle[T]]:
     """Yield the handles as their tasks end; see `TaskScope.as_completed`."""
+    each = list(dict.fromkeys(handles))
+    check_handles("as_completed(handles)", each, TaskHandle)
     adapter = current_adapter()
     ended: list[TaskHandle[T]] = []
-    left = 0
+    left = len(each)
     waiter: Any = None
 
     def note(handle: TaskHandle[T]) -> None:
@@ -35,8 +39,7 @@ async def as_completed(handles: Iterable[TaskHandle[T]]) -> AsyncIterator[TaskHa
         if waiter is not None:
             waiter.wake()
 
-    for handle in dict.fromkeys(handles):
-        left += 1
+    for handle in each:
         handle.when_done(lambda handle=handle: note(handle))  # type: ignore[misc]
     while left:
         while not ended:

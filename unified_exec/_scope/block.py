@@ -52,6 +52,17 @@ class ScopeBlock(LazyTaskGroup):
         finally:
             del kind, exc, tb  # no cycle from an error over its traceback to this frame
 
+    if not TYPE_CHECKING:  # a type checker tells it by itself
+
+        def __enter__(self):
+            raise TypeError(
+                "write `async with TaskScope() as scope:`, or in code that is not async "
+                "`with SyncTaskScope() as scope:`"
+            )
+
+        def __exit__(self, *_):
+            pass  # without it, `with` would not come to the error above
+
     def cancel(self, reason: str | None = None) -> None:
         """Cancel everything in the scope, its body included; `reason` is shown to the tasks."""
         if self._engine is not None:
