@@ -456,6 +456,39 @@ async def test_a_condition_wakes_who_came_first_and_holds_its_lock() -> None:
 
 
 @pytest.mark.parametrize("kind", ["async", "thread"])
+async def test_a_condition_waits_until_a_predicate_is_true_and_holds_its_lock_then(kind: str) -> None:
+    condition, stock = Condition(), [0]
+
+    def is_enough() -> bool:
+        assert condition._lock._is_mine()
+        return stock[0] >= 2
+
+    async def take() -> None:
+        async with condition:
+            await condition.wait_for(is_enough)
+            stock[0] -= 2
+
+    def take_sync() -> None:
+        with condition:
+            condition.wait_for_sync(is_enough)
+            stock[0] -= 2
+            with pytest.raises(TimeoutError):
+                condition.wait_for_sync(is_enough, timeout=0.01)
+
+    async with TaskScope() as scope:
+        taker = scope.spawn(take_sync if kind == "thread" else take)
+        for n in (1, 2):
+            await reached(lambda: tickets(condition) == 1)
+            async with condition:
+                stock[0] = n
+                condition.notify()
+        await taker
+    assert stock == [0]
+    with pytest.raises(RuntimeError, match=r"called wait_for_sync\(\) of Condition\(\) without its lock"):
+        condition.wait_for_sync(is_enough)
+
+
+@pytest.mark.parametrize("kind", ["async", "thread"])
 async def test_a_notification_of_a_cancelled_waiter_goes_to_the_next_one(kind: str) -> None:
     condition = Condition()
 
