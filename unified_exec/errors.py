@@ -176,7 +176,8 @@ class TaskTimeout(UnifiedExecError, TimeoutError):
 class DeadlockError(UnifiedExecError):
     """Tasks wait for one another and none of them can ever go on. The one that began to wait last raises this.
 
-    Its ``with`` blocks release what it holds, so the others go on. Acquire locks in the same order everywhere.
+    Its ``with`` blocks release what it holds, so the others go on. Acquire locks in the same order everywhere; close a
+    channel when nothing more comes, or give `Channel.sender` to those who send.
 
     Args:
         ring: for each task: its name, what it holds and where it was acquired, what it waits for and where. The

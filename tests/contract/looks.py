@@ -14,10 +14,10 @@ async def until_looked(monkeypatch: pytest.MonkeyPatch, looks: int = 6, within: 
     """Return after the waiters have looked for deadlocks some times."""
     count = 0
 
-    def counted(*arguments: Any) -> None:
+    def counted(*arguments: Any, **options: Any) -> bool:
         nonlocal count
         count += 1
-        original(*arguments)
+        return original(*arguments, **options)
 
     original = deadlock.look
     monkeypatch.setattr(deadlock, "look", counted)

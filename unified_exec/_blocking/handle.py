@@ -68,7 +68,7 @@ class SyncTaskHandle(Generic[T]):
     def _wait_and_tell(self) -> None:
         """Wait, with a shared lock in hand: other processes may have to know what this thread waits for."""
         from .._sync.deadlocks import look
-        from .._sync.locks.permit_queue import all_locks
+        from .._sync.deadlocks.known import all_locks
 
         while not self.ended.done():
             try:

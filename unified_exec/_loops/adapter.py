@@ -29,9 +29,11 @@ class LoopAdapter(ABC):
 
     Attributes:
         kind: what the event loop is: ``"asyncio"``, ``"uvloop"``, ``"trio"``, ...
+        watched: a timer looks for deadlocks of its coroutines.
     """
 
     kind = "other"
+    watched = False
 
     @abstractmethod
     def call_soon(self, fn: Callable[..., object], *args: Any) -> None:
@@ -101,6 +103,10 @@ class LoopAdapter(ABC):
     def task_has_ended(self, task: object) -> bool:
         """Tell whether a task that `current_task` returned has ended; ``False`` if that is not known."""
         return False
+
+    def tasks(self) -> list[Any]:
+        """Return the tasks of the loop, from any thread; those that begin or end meanwhile may be missing."""
+        return []
 
     @abstractmethod
     def waiter(self) -> Waiter:

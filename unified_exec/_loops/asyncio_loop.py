@@ -182,6 +182,9 @@ class AsyncioAdapter(LoopAdapter):
     def task_has_ended(self, task: object) -> bool:
         return isinstance(task, asyncio.Future) and task.done()
 
+    def tasks(self) -> list[Any]:
+        return list(asyncio.all_tasks(self.loop))
+
     def waiter(self) -> Waiter:
         return _FutureWaiter(self)
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 from typing import Any
+from weakref import WeakSet
 
 from .._tasks.loaded import loaded
 from .adapter import LoopAdapter
 
 _asyncio_adapters: dict[Any, LoopAdapter] = {}
 _lock = allocate_lock()
+_all: WeakSet[LoopAdapter] = WeakSet()
 _trio_adapters: Any = None  # a trio.lowlevel.RunVar[TrioAdapter]
 
 
@@ -34,6 +36,7 @@ def current_adapter() -> LoopAdapter:
             for other in [known for known in _asyncio_adapters if known.is_closed()]:
                 del _asyncio_adapters[other]
             adapter = _asyncio_adapters[loop] = AsyncioAdapter(loop, _asyncio_adapters.pop)
+            _all.add(adapter)
     return adapter
 
 
@@ -50,4 +53,10 @@ def _current_trio_adapter() -> LoopAdapter:
 
         adapter = TrioAdapter()
         _trio_adapters.set(adapter)
+        _all.add(adapter)
     return adapter
+
+
+def running_adapters() -> list[LoopAdapter]:
+    """Return the adapters of the event loops that have not ended, from any thread."""
+    return [adapter for adapter in list(_all) if not adapter.ended()]

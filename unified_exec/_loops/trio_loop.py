@@ -48,6 +48,7 @@ class TrioAdapter(LoopAdapter):
 
     def __init__(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
+        self._root = trio.lowlevel.current_root_task()
         self._readers: dict[int, trio.CancelScope] = {}
         self._at_end: list[weakref.WeakMethod[Callable[[], object]]] = []
         self._ended = False
@@ -143,6 +144,13 @@ class TrioAdapter(LoopAdapter):
 
     def current_task(self) -> object:
         return trio.lowlevel.current_task()
+
+    def tasks(self) -> list[Any]:
+        found: list[Any] = [self._root]
+        for task in found:
+            for nursery in list(getattr(task, "child_nurseries", ())):
+                found += list(nursery.child_tasks)
+        return found[1:]
 
     def waiter(self) -> Waiter:
         return _TrioWaiter(trio.Event())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
@@ -26,14 +27,11 @@ def thread_frames(frame: FrameType | None) -> list[FrameType]:
     return found
 
 
-def coroutine_frames(coroutine: Any) -> tuple[list[FrameType], Any]:
-    """The frames of a coroutine that waits, innermost first, and what it awaits at the end, if that is known.
-
-    An awaitable that is written in C ends the chain.
-    """
-    frames: list[FrameType] = []
+def coroutine_parts(coroutine: Any) -> Iterator[tuple[Any, FrameType | None]]:
+    """The coroutines and generators that a coroutine which waits consists of, outermost first, with their frames."""
     at = coroutine
-    while at is not None and len(frames) < FRAMES_MAX:
+    for _ in range(FRAMES_MAX):
+        frame: FrameType | None = None
         if isinstance(at, CoroutineType):
             frame, following = at.cr_frame, at.cr_await
         elif isinstance(at, GeneratorType):
@@ -43,12 +41,21 @@ def coroutine_frames(coroutine: Any) -> tuple[list[FrameType], Any]:
         elif type(at).__name__ in ("coroutine_wrapper", "async_generator_asend", "async_generator_athrow"):
             # These have no attribute that leads on; what they refer to is the generator or coroutine.
             inner = [each for each in gc.get_referents(at) if isinstance(each, (CoroutineType, AsyncGeneratorType))]
-            at = inner[0] if inner else None
-            continue
+            following = inner[0] if inner else None
         else:
-            break
-        if frame is not None:
-            frames.append(frame)
+            following = None
+        yield at, frame
+        if following is None:
+            return
         at = following
-    frames.reverse()
-    return frames, at
+
+
+def coroutine_frames(coroutine: Any) -> tuple[list[FrameType], Any]:
+    """The frames of a coroutine that waits, innermost first, and what it awaits at the end, if that is known.
+
+    An awaitable that is written in C ends the chain.
+    """
+    parts = list(coroutine_parts(coroutine))
+    end = parts[-1][0]
+    frames = [frame for _, frame in reversed(parts) if frame is not None]
+    return frames, None if isinstance(end, (CoroutineType, GeneratorType, AsyncGeneratorType)) else end

@@ -13,6 +13,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..._tasks.current import current, sleepers
+from ..deadlocks import look as deadlocks
+from ..deadlocks import patrol
 from ..shared.sleepers import LoopSleeper, QueueSleeper, ThreadSleeper, sleep
 
 if TYPE_CHECKING:
@@ -30,12 +32,14 @@ class LocalForm:
     Attributes:
         capacity: the most items it holds; 0 once it is closed or has moved, so that a send looks no further.
         closed: it takes no more items.
+        known: it is known that somebody waits, or has waited lately.
         moved: the channel has taken its shared form; code that meets this looks at the channel again.
         sends: how often coroutines have sent since one of them gave the loop a turn.
         receives: the same for `receive`.
     """
 
     __slots__ = (
+        "__weakref__",
         "_items",
         "_late",
         "_lock",
@@ -44,6 +48,7 @@ class LocalForm:
         "_senders",
         "capacity",
         "closed",
+        "known",
         "moved",
         "receives",
         "sends",
@@ -53,7 +58,7 @@ class LocalForm:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.closed = self.moved = False
+        self.closed = self.moved = self.known = False
         self._mover = 0
         self.sends = self.receives = 0
         self._items: deque[Any] = deque()
@@ -178,7 +183,11 @@ class LocalForm:
         if task is not None:
             sleepers[sleeper] = task
         try:
-            sleep(sleeper, task, deadline)
+            pause = deadlocks.AFTER or deadlocks.PERIOD
+            while not sleep(sleeper, task, deadline, pause):
+                pause = patrol.watch() or deadlocks.PERIOD
+            if sleeper.error is not None:
+                raise sleeper.error
         except BaseException:
             self._leave(sending, sleeper)
             raise
@@ -190,8 +199,12 @@ class LocalForm:
         sleeper = LoopSleeper()
         if not self._join(sending, sleeper):
             return
+        if not sleeper.adapter.watched:
+            patrol.begin(sleeper.adapter)
         try:
             await sleeper.waiter
+            if sleeper.error is not None:
+                raise sleeper.error
         except GeneratorExit:  # perhaps the collector has ended the coroutine
             self.do_late(partial(self._leave, sending, sleeper))
             raise
@@ -206,18 +219,21 @@ class LocalForm:
             if waits:
                 (self._senders if sending else self._receivers).append(sleeper)
         self.do_late()
+        if waits and not self.known:
+            patrol.note(self)
         return waits
+
+    def asleep(self) -> list[QueueSleeper]:
+        """Return who waits."""
+        return [*self._receivers, *self._senders]
 
     def _leave(self, sending: bool, sleeper: QueueSleeper) -> None:
         with self._lock:
             queue = self._senders if sending else self._receivers
-            if sleeper.woken:
-                _wake_one(queue)  # it was meant for this one; another one must look
-            else:
-                try:
-                    queue.remove(sleeper)
-                except ValueError:
-                    pass
+            try:
+                queue.remove(sleeper)
+            except ValueError:
+                _wake_one(queue)  # it was woken to look; another one must
 
     def _wake_all(self) -> None:
         for queue in (self._receivers, self._senders):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from os.path import dirname
 from types import FrameType
 from typing import Any, NamedTuple
 
+from ..._stacks.lines import coroutine_parts, thread_frames
 from ..._tasks.holders import ThreadHolder
-from .graph import ANY_TASK, PERMIT, TASKS, Key
+from .graph import ANY_TASK, PERMIT, REACH, TASKS, Key
 
-__all__ = ["Awaited", "awaits", "coroutine_of", "key_of", "key_of_caller"]
+__all__ = ["Awaited", "awaited_in", "awaits", "coroutine_of", "is_ours", "key_of", "key_of_caller", "key_of_frame"]
 
 _PACKAGE = dirname(dirname(dirname(__file__)))
 _LOOPS = frozenset({"Handle._run", "Runner.run", "BaseEventLoop.run_until_complete", "unrolled_run"})
@@ -22,16 +23,27 @@ class Awaited(NamedTuple):
     """What a coroutine or thread waits for.
 
     Attributes:
-        kind: `TASKS`, `ANY_TASK` or, for a `Limit`, `PERMIT`.
+        kind: `TASKS`, `ANY_TASK`, for a `Limit` `PERMIT`, and `REACH` for what anybody can end who has the object.
         handles: of the tasks.
         mark: changes with each wait.
         limit: the limit.
+        sleeper: who waits for the object.
+        target: id of the object.
+        words: what it waits for, and where.
     """
 
     kind: int
     handles: list[Any]
     mark: int
     limit: Any = None
+    sleeper: Any = None
+    target: int = 0
+    words: str = ""
+
+
+def is_ours(frame: FrameType) -> bool:
+    """Tell whether the code is this package's."""
+    return frame.f_code.co_filename.startswith(_PACKAGE)
 
 
 def key_of(holder: Any) -> Key:
@@ -40,8 +52,8 @@ def key_of(holder: Any) -> Key:
         if holder.task is None:
             return os.getpid(), -id(holder)
         return os.getppid() if holder.is_process_task else os.getpid(), holder.task
-    for frame in _ours(coroutine_of(holder)):
-        found = _task_of_frame(frame)
+    for frame in _frames(coroutine_of(holder)):
+        found = key_of_frame(frame)
         if found is not None:
             return found
     return os.getpid(), -id(holder)
@@ -52,18 +64,19 @@ def key_of_caller(holder: Any) -> Key:
     if type(holder) is not ThreadHolder:
         frame: FrameType | None = sys._getframe()
         while frame is not None and frame.f_code.co_qualname not in _LOOPS:
-            found = _task_of_frame(frame) if frame.f_code.co_filename.startswith(_PACKAGE) else None
+            found = key_of_frame(frame)
             if found is not None:
                 return found
             frame = frame.f_back
     return key_of(holder)
 
 
-def _task_of_frame(frame: FrameType) -> Key | None:
+def key_of_frame(frame: FrameType) -> Key | None:
+    """Name the task that this frame runs; ``None`` if it is not the one that runs a task of a scope."""
     name = frame.f_code.co_qualname
-    if name == "run_coroutine":
+    if name == "run_coroutine" and is_ours(frame):
         return os.getpid(), frame.f_locals["handle"].id
-    if name == "CoroutineRunner._run":
+    if name == "CoroutineRunner._run" and is_ours(frame):
         return os.getppid(), frame.f_locals["task"].id
     return None
 
@@ -75,44 +88,79 @@ def coroutine_of(holder: Any) -> Any:
     return getattr(holder, "coro", None) or getattr(holder, "_coro", None)
 
 
-def _ours(made: Any) -> Iterator[FrameType]:
-    """The frames of this package in which a coroutine is suspended, the outermost first; none while it runs."""
-    while made is not None:
-        frame = getattr(made, "cr_frame", None) or getattr(made, "gi_frame", None)
-        if frame is None or getattr(made, "cr_running", False):
-            return
-        if frame.f_code.co_filename.startswith(_PACKAGE):
-            yield frame
-        made = getattr(made, "cr_await", None) or getattr(made, "gi_yieldfrom", None)
+def _frames(made: Any) -> list[FrameType]:
+    """The frames of a suspended coroutine, the outermost first; none while it runs."""
+    if made is None or getattr(made, "cr_running", False):
+        return []
+    return [frame for _, frame in coroutine_parts(made) if frame is not None]
 
 
 def awaits(holder: Any) -> Awaited | None:
-    """Return the tasks, or the limit, that a holder or its coroutine waits for; ``None`` if that is not known."""
+    """Return what a holder or its coroutine waits for; ``None`` if that is not known."""
     if type(holder) is ThreadHolder:
-        return _thread_awaits(sys._current_frames().get(holder.thread))
-    for frame in _ours(coroutine_of(holder)):
-        name, names = frame.f_code.co_qualname, frame.f_locals
-        if name in ("TaskHandle.__await__", "TaskHandle.wait"):
-            handle = names.get("self")
-            return None if handle is None else Awaited(TASKS, [handle], id(names.get("waiter")))
-        if name == "ScopeEngine.close":
-            return Awaited(ANY_TASK, names["self"].tasks(), id(names["self"]))
-        if name == "Gate.__aenter__":
-            return _limit(names)
+        return awaited_in(reversed(thread_frames(sys._current_frames().get(holder.thread))))
+    return awaited_in(_frames(coroutine_of(holder)))
+
+
+def awaited_in(frames: Iterable[FrameType]) -> Awaited | None:
+    """Return what these frames wait for, the outermost first."""
+    outer: FrameType | None = None  # the last one of ours
+    line = "an unknown line"
+    for frame in frames:
+        if not is_ours(frame):
+            line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+            continue
+        read = _READERS.get(frame.f_code.co_qualname)
+        if read is not None:
+            return read(frame.f_locals, frame, outer, line)
+        outer = frame
     return None
 
 
-def _thread_awaits(frame: FrameType | None) -> Awaited | None:
-    while frame is not None:
-        code, names = frame.f_code, frame.f_locals
-        if code.co_qualname == "SyncTaskHandle.wait" and code.co_filename.startswith(_PACKAGE):
-            return Awaited(TASKS, [names["self"]], id(frame)) if names["timeout"] is None else None
-        if code.co_qualname == "Gate._wait_in_thread" and code.co_filename.startswith(_PACKAGE):
-            return _limit(names)
-        frame = frame.f_back
-    return None
+def _handle(names: dict[str, Any], *_: Any) -> Awaited | None:
+    handle = names.get("self")
+    return None if handle is None else Awaited(TASKS, [handle], id(names.get("waiter")))
 
 
-def _limit(names: dict[str, Any]) -> Awaited | None:
+def _sync_handle(names: dict[str, Any], frame: FrameType, *_: Any) -> Awaited | None:
+    return Awaited(TASKS, [names["self"]], id(frame)) if names["timeout"] is None else None
+
+
+def _scope(names: dict[str, Any], *_: Any) -> Awaited:
+    return Awaited(ANY_TASK, names["self"].tasks(), id(names["self"]))
+
+
+def _limit(names: dict[str, Any], *_: Any) -> Awaited | None:
     gate, waiter = names["self"], names["waiter"]
     return None if waiter.granted or not hasattr(gate, "n") else Awaited(PERMIT, [], id(waiter), gate)
+
+
+def _channel(names: dict[str, Any], _: FrameType, outer: FrameType | None, line: str) -> Awaited | None:
+    sleeper = names.get("sleeper")
+    channel = None if outer is None else outer.f_locals.get("self")
+    if sleeper is None or sleeper.woken or channel is None or names.get("deadline") is not None:
+        return None
+    what = "room in" if names["sending"] else "an item of"
+    return Awaited(REACH, [], id(sleeper), None, sleeper, id(channel), f"waits for {what} {channel!r} at {line}")
+
+
+def _meeting(names: dict[str, Any], _: FrameType, __: FrameType | None, line: str) -> Awaited | None:
+    meeting, ticket = names["self"], names["ticket"]
+    if ticket.told or ticket.woken or ticket.row >= 0 or names["timeout"] is not None:
+        return None
+    return Awaited(REACH, [], id(ticket), None, ticket, id(meeting), f"waits for {meeting!r} at {line}")
+
+
+_READERS = {
+    "TaskHandle.__await__": _handle,
+    "TaskHandle.wait": _handle,
+    "SyncTaskHandle.wait": _sync_handle,
+    "ScopeEngine.close": _scope,
+    "Gate.__aenter__": _limit,
+    "Gate._wait_in_thread": _limit,
+    "LocalForm.wait": _channel,
+    "LocalForm.wait_sync": _channel,
+    "Meeting._wait": _meeting,
+    "Meeting._wait_sync": _meeting,
+}
+"""What the frame of a function that waits tells, by the name of the function."""

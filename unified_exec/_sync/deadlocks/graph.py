@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["ANY_TASK", "PERMIT", "TASKS", "Key", "Node", "rings", "stuck"]
+__all__ = ["ANY_TASK", "PERMIT", "REACH", "TASKS", "Key", "Node", "group_of", "rings", "stuck"]
 
-PERMIT, TASKS, ANY_TASK = range(3)
-"""What a node waits for: a permit of a lock; the end of each of some tasks; tasks one of which is enough to hold it."""
+PERMIT, TASKS, ANY_TASK, REACH = range(4)
+"""What a node waits for: a permit of a lock; the end of each of some tasks; tasks one of which is enough to hold it; an
+object that only these tasks have, perhaps none."""
 
 Key = tuple[int, int]
 """A process, and a number in it."""
@@ -21,7 +22,7 @@ class Node(NamedTuple):
         key: names it: by the process that spawned it and its id there if it is the task of a scope.
         since: when it began to wait (`time.monotonic`), 0 if that is not known: such a node is never told.
         mark: changes whenever one wait ends and the next one begins.
-        kind: `PERMIT`, `TASKS` or `ANY_TASK`.
+        kind: `PERMIT`, `TASKS`, `ANY_TASK` or `REACH`.
         wants: the lock and the number of its permits, or the tasks.
         holds: the locks of which it has permits, once for each permit.
         words: what it holds and waits for, in words.
@@ -67,20 +68,41 @@ def _blockers(node: Node, by_key: Mapping[Key, Node], holders: Mapping[Any, list
 
 
 def _is_stuck(node: Node, blockers: list[Key], left: Collection[Key]) -> bool:
-    return bool(blockers) and (any if node.kind == ANY_TASK else all)(other in left for other in blockers)
+    return (bool(blockers) or (node.kind == REACH and not node.wants)) and (any if node.kind == ANY_TASK else all)(
+        other in left for other in blockers
+    )
 
 
 def rings(graph: Mapping[Key, list[Key]]) -> list[list[Key]]:
-    """Return one ring of each group of nodes that wait for one another."""
+    """Return one ring of each group of nodes that wait for one another; a node that waits for none is one by itself."""
     found: list[list[Key]] = []
     done: set[Key] = set()
     for start in sorted(graph):
         path: list[Key] = []
         node = start
-        while node not in done and node not in path:  # each waits for at least one: this walk ends in a ring
+        while node not in done and node not in path:  # this walk ends in a ring
             path.append(node)
-            node = min(graph[node])
+            node = min(graph[node], default=node)
         if node in path:
             found.append(path[path.index(node) :])
         done.update(path)
+    return found
+
+
+def group_of(graph: Mapping[Key, list[Key]], ring: list[Key]) -> list[Key]:
+    """Return those that wait for a node of this ring, and that it waits for, over any number of others."""
+    ahead = _reached(graph, ring[0])
+    behind: dict[Key, list[Key]] = {key: [] for key in graph}
+    for key, waits_for in graph.items():
+        for other in waits_for:
+            behind[other].append(key)
+    return sorted(ahead & _reached(behind, ring[0]))
+
+
+def _reached(graph: Mapping[Key, list[Key]], start: Key) -> set[Key]:
+    found, todo = {start}, [start]
+    while todo:
+        following = set(graph[todo.pop()]) - found
+        found |= following
+        todo += following
     return found

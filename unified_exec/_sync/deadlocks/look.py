@@ -19,7 +19,7 @@ from ..._tasks.current import on_event_loop
 from ..._tasks.holders import coroutine_holds
 from ...errors import DeadlockError
 from ..shared import board
-from .graph import Key, Node, rings, stuck
+from .graph import REACH, Key, Node, group_of, rings, stuck
 from .snapshot import Lock, Snapshot
 
 __all__ = ["AFTER", "PERIOD", "look", "renew_lock", "tell_holds"]
@@ -29,6 +29,7 @@ AFTER = 1.0
 PERIOD = 0.25
 """Seconds between two looks of one waiter."""
 _BEATS = 2
+_ADVICE = "nobody else could send, receive, set or notify; close a channel when nothing more comes"
 
 _looking = allocate_lock()
 
@@ -40,25 +41,29 @@ def renew_lock() -> None:
     _teller = None
 
 
-def look(locks: Iterable[Lock], looker: Any) -> None:
+def look(locks: Iterable[Lock], looker: Any, everybody: bool = False) -> bool:
     """Look for rings of waiters. In each found twice, the waiter that came last is woken to raise `DeadlockError`.
 
     Args:
         locks: all locks and semaphores of this process that anybody has waited for, or that are shared.
         looker: the waiter that looks; it is awake. ``None`` for no waiter: only tell the other processes.
+        everybody: look at everybody who waits in this process, also for channels and events.
+
+    Returns:
+        whether a ring was found that has to be found once more.
     """
     if not _looking.acquire(False):
-        return  # another thread looks
+        return False  # another thread looks
     try:
-        found = Snapshot(locks, time.monotonic() - AFTER, looker)
+        found = Snapshot(locks, time.monotonic() - AFTER, looker, everybody)
         rows = board.exchange([tuple(node) for node in found.nodes]) if board.known() else {}
-        if found.waiters:
-            _judge(found, rows)
+        return _judge(found, rows) if found.waiters else False
     finally:
         _looking.release()
 
 
-def _judge(found: Snapshot, rows: Mapping[int, board.Row]) -> None:
+def _judge(found: Snapshot, rows: Mapping[int, board.Row]) -> bool:
+    suspects = False
     nodes = {node.key: node for node in found.nodes}
     where: dict[Key, int] = {}
     for pid, (_, content) in rows.items():
@@ -66,25 +71,33 @@ def _judge(found: Snapshot, rows: Mapping[int, board.Row]) -> None:
             node = Node(*each)
             where[node.key] = pid
             nodes.setdefault(node.key, node)
-    for ring in rings(stuck(nodes.values())):
+    graph = stuck(nodes.values())
+    for ring in rings(graph):
+        if any(nodes[key].kind == REACH for key in ring):
+            ring = group_of(graph, ring)
         last = max((nodes[key] for key in ring), key=lambda node: (node.since, node.key))
         waiter = found.waiters.get(last.key)
         if waiter is not None:
             beats = {where[key]: rows[where[key]][0] for key in ring if key in where}
             start = ring.index(last.key)
-            _suspect(waiter, [nodes[key] for key in (*ring[start:], *ring[:start])], beats)
+            suspects |= _suspect(waiter, [nodes[key] for key in (*ring[start:], *ring[:start])], beats)
+    return suspects
 
 
-def _suspect(waiter: Any, ring: list[Node], beats: dict[int, int]) -> None:
+def _suspect(waiter: Any, ring: list[Node], beats: dict[int, int]) -> bool:
+    """Tell a waiter if the last look found the same; otherwise note it, and return that it must be found again."""
     members = frozenset((node.key, node.mark, node.since, node.holds) for node in ring)
     before, first = waiter.suspected or (None, beats)
     if before != members:  # one look is not enough
         waiter.suspected = members, beats
-        return
+        return True
     are_true = all(beat >= first.get(pid, beat) + _BEATS for pid, beat in beats.items())
-    if are_true and waiter.error is None and not has_deadline(waiter.holder):
-        waiter.error = DeadlockError(tuple([node.words for node in ring]))
+    if are_true and waiter.error is None and not has_deadline(getattr(waiter, "holder", None)):
+        words = tuple([node.words for node in ring])
+        advice = (_ADVICE,) if any(node.kind == REACH for node in ring) else ()
+        waiter.error = DeadlockError(words, *advice)
         waiter.wake()
+    return not are_true
 
 
 # -- processes in which a task holds a shared lock, and awaits something else than a lock

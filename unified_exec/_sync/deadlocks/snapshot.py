@@ -6,11 +6,14 @@ import os
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from ..._loops.current import running_adapters
 from ..._loops.deadlines import has_deadline
-from ..._tasks.holders import describe, has_ended
+from ..._tasks.holders import ThreadHolder, describe, has_ended
 from ..shared.place import line_of
+from .agents import Agent, agents_of_loops, agents_of_threads
 from .frames import Awaited, awaits, coroutine_of, key_of, key_of_caller
-from .graph import PERMIT, Key, Node
+from .graph import ANY_TASK, PERMIT, REACH, TASKS, Key, Node
+from .reach import Reach
 
 __all__ = ["Lock", "Snapshot"]
 
@@ -33,17 +36,19 @@ class Snapshot:
         locks: those that somebody here waits for or holds.
         oldest: who began to wait after this instant is left out.
         looker: the waiter that looks: it is awake, and waits all the same; ``None`` for none.
+        everybody: add those who wait for what is in `waited_for`, and whom they may wait for.
 
     Attributes:
         nodes: who waits.
         waiters: who can be woken to raise, by key.
     """
 
-    def __init__(self, locks: Iterable[Lock], oldest: float, looker: Any) -> None:
+    def __init__(self, locks: Iterable[Lock], oldest: float, looker: Any, everybody: bool) -> None:
         self.nodes: list[Node] = []
         self.waiters: dict[Key, Any] = {}
         self._pid = os.getpid()
         self._keys: dict[int, Key] = {}  # by the id of the holder
+        self._threads: dict[int, Key] = {}  # by ident
         self._held: dict[Key, list[tuple[Lock, str]]] = {}
         self._todo: list[tuple[Key, Any]] = []  # who may await tasks
         if looker is not None:
@@ -60,13 +65,19 @@ class Snapshot:
                 if waits and each.since <= oldest and not each.may_time_out:
                     self._add_waiter(lock, each)
         self._limits: dict[int, Any] = {}
+        self._seen = set(self.waiters)
+        agents = self._find_agents() if everybody else []
         self._follow()
+        if everybody:
+            self._add_reached(agents, oldest)
         self._add_holds_of_limits()
 
     def _key(self, holder: Any) -> Key:
         found = self._keys.get(id(holder))
         if found is None:
             found = self._keys[id(holder)] = key_of(holder)
+            if type(holder) is ThreadHolder:
+                self._threads[holder.thread] = found
         return found
 
     def _name(self, lock: Lock) -> Any:
@@ -74,7 +85,7 @@ class Snapshot:
 
     def _add_waiter(self, lock: Lock, each: Any) -> None:
         key = self._key(each.holder)
-        words = f"{self._words(key, each.holder)} waits for {lock!r} at {line_of(each.code, each.at)}"
+        words = f"{self._words(key, describe(each.holder))} waits for {lock!r} at {line_of(each.code, each.at)}"
         self.waiters[key] = each
         self.nodes.append(
             Node(key, each.since, id(each), PERMIT, (self._name(lock), lock.total), self._holds(key), words)
@@ -83,41 +94,77 @@ class Snapshot:
     def _holds(self, key: Key) -> tuple[Any, ...]:
         return tuple([self._name(lock) for lock, _ in self._held.get(key, ())])
 
-    def _words(self, key: Key, holder: Any) -> str:
+    def _words(self, key: Key, name: str) -> str:
         held = ", ".join(f"{lock!r} acquired at {line}" for lock, line in self._held.get(key, ()))
-        where = f"{describe(holder)} in process {self._pid}"
+        where = f"{name} in process {self._pid}"
         return f"{where} holds {held} and" if held else where
 
     def _follow(self) -> None:
         """Add those that hold something, or that such a one awaits, and that await tasks themselves."""
-        seen = set(self.waiters)
         while self._todo:
             key, holder = self._todo.pop()
-            if key in seen:
-                continue
-            seen.add(key)
-            awaited = awaits(holder)
-            if awaited is None or has_deadline(holder):
-                continue
-            if awaited.limit is not None:
-                self._add_limit(key, holder, awaited)
-                continue
-            handles = [handle for handle in awaited.handles if not handle.done()]
-            wants = tuple([(self._pid, handle.id) for handle in handles])
-            names = ", ".join(repr(handle.name) for handle in handles)
-            words = f"{self._words(key, holder)} waits for task{'s' * (len(handles) != 1)} {names}"
-            self.nodes.append(Node(key, 0.0, awaited.mark, awaited.kind, wants, self._holds(key), words))
-            self._todo += [
-                ((self._pid, handle.id), handle.backend_data)
-                for handle in handles
-                if getattr(handle, "backend", None) == "loop" and coroutine_of(handle.backend_data) is not None
-            ]
+            if key not in self._seen:
+                self._seen.add(key)
+                awaited = awaits(holder)
+                if awaited is not None and not has_deadline(holder):
+                    self._add_awaiting(key, describe(holder), awaited)
 
-    def _add_limit(self, key: Key, holder: Any, awaited: Awaited) -> None:
+    def _add_awaiting(self, key: Key, name: str, awaited: Awaited) -> None:
+        if awaited.limit is not None:
+            self._add_limit(key, name, awaited)
+        if awaited.kind not in (TASKS, ANY_TASK):
+            return
+        handles = [handle for handle in awaited.handles if not handle.done()]
+        wants = tuple([(self._pid, handle.id) for handle in handles])
+        names = ", ".join(repr(handle.name) for handle in handles)
+        words = f"{self._words(key, name)} waits for task{'s' * (len(handles) != 1)} {names}"
+        self.nodes.append(Node(key, 0.0, awaited.mark, awaited.kind, wants, self._holds(key), words))
+        self._todo += [
+            ((self._pid, handle.id), handle.backend_data)
+            for handle in handles
+            if getattr(handle, "backend", None) == "loop" and coroutine_of(handle.backend_data) is not None
+        ]
+
+    def _find_agents(self) -> list[Agent]:
+        """Find those who wait, and add those that await tasks."""
+        agents = list(agents_of_loops(running_adapters()))
+        runs = {number: agent.key for agent in agents for number in agent.runs}
+        agents += agents_of_threads(runs, self._threads)
+        for agent in agents:
+            if agent.awaited is not None and agent.key not in self._seen:
+                self._seen.add(agent.key)
+                self._add_awaiting(agent.key, agent.name, agent.awaited)
+        return agents
+
+    def _add_reached(self, agents: list[Agent], oldest: float) -> None:
+        """Add those that wait for an object, if it is known who else has it."""
+        waiting = {
+            agent.key: agent
+            for agent in agents
+            if agent.awaited is not None and agent.awaited.kind == REACH and agent.awaited.sleeper.since <= oldest
+        }
+        stuck = {*waiting, *[node.key for node in self.nodes]}
+        reach = Reach()
+        for agent in agents:
+            if agent.key in stuck:
+                agent.add_to(reach)
+            agent.variables.clear()  # these references are not to be counted
+        reach.explore()
+        for key, agent in waiting.items():
+            awaited = agent.awaited
+            holders = None if awaited is None else reach.holders_of(awaited.target)
+            if holders is not None and awaited is not None and key not in self.waiters:
+                wants = tuple(sorted(holders - {key}))
+                words = f"{self._words(key, agent.name)} {awaited.words}"
+                since = awaited.sleeper.since
+                self.nodes.append(Node(key, since, awaited.mark, REACH, wants, self._holds(key), words))
+                self.waiters[key] = awaited.sleeper
+
+    def _add_limit(self, key: Key, name: str, awaited: Awaited) -> None:
         limit = awaited.limit
         self._limits[id(limit)] = limit
         wants = (self._pid, id(limit)), limit.n
-        words = f"{self._words(key, holder)} waits for {limit!r}"
+        words = f"{self._words(key, name)} waits for {limit!r}"
         self.nodes.append(Node(key, 0.0, awaited.mark, PERMIT, wants, self._holds(key), words))
 
     def _add_holds_of_limits(self) -> None:

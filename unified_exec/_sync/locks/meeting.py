@@ -12,7 +12,9 @@ from abc import abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ..._tasks.current import current, sleepers
+from ..._tasks.current import CurrentTask, current, sleepers
+from ..deadlocks import look as deadlocks
+from ..deadlocks import patrol
 from ..shared.calls import end_of
 from ..shared.sleepers import sleep
 from ..shared.travel import Traveller
@@ -29,15 +31,16 @@ class Meeting(Traveller):
 
     Attributes:
         flag: the event is set, or the barrier is broken.
+        known: it is known that somebody waits, or has waited lately.
     """
 
-    __slots__ = ("_guard", "_late", "_tickets", "flag")
+    __slots__ = ("_guard", "_late", "_tickets", "flag", "known")
 
     _shared: SharedMeeting | None
 
     def __init__(self, name: str | None) -> None:
         super().__init__(name)
-        self.flag = False
+        self.flag = self.known = False
         self._guard = allocate_lock()
         self._tickets: deque[Ticket] = deque()
         self._late: list[Ticket] = []
@@ -64,6 +67,8 @@ class Meeting(Traveller):
                     found = len(self._tickets) - 1 if place else -1
             if shared is None:
                 self._do_late()
+                if place and not self.known:
+                    patrol.note(self)
                 return found
         return shared.join(ticket, self._may_join)
 
@@ -96,6 +101,10 @@ class Meeting(Traveller):
     def _waiting(self) -> int:
         shared = self._shared
         return len(self._tickets) if shared is None else shared.waiting()
+
+    def asleep(self) -> list[Ticket]:
+        """Return who waits, in the local form."""
+        return list(self._tickets)
 
     def _leave(self, ticket: Ticket) -> int:
         """Leave before the time; returns what the ticket had been told, 0 if nothing."""
@@ -130,9 +139,16 @@ class Meeting(Traveller):
                 if ticket.row >= 0 and self._shared is not None:
                     self._shared.wait_sync(ticket, task, end)
                 else:
-                    sleep(ticket, task, end)
+                    self._sleep(ticket, task, end)
         finally:
             sleepers.pop(ticket, None)
+
+    def _sleep(self, ticket: ThreadTicket, task: CurrentTask | None, end: float | None) -> None:
+        pause = deadlocks.AFTER or deadlocks.PERIOD
+        while not sleep(ticket, task, end, pause):
+            pause = patrol.watch() or deadlocks.PERIOD
+        if ticket.error is not None:
+            raise ticket.error
 
     async def _wait(self, ticket: CoroutineTicket, timeout: float | None) -> None:
         """Wait in a coroutine until the ticket is told.
@@ -150,7 +166,11 @@ class Meeting(Traveller):
                 if ticket.row >= 0 and self._shared is not None:
                     await self._shared.wait(ticket)
                 else:
+                    if not ticket.adapter.watched:
+                        patrol.begin(ticket.adapter)
                     await ticket.waiter
+                    if ticket.error is not None:
+                        raise ticket.error
                     if not ticket.told:
                         ticket.renew()
         except GeneratorExit:  # perhaps the collector has ended the coroutine

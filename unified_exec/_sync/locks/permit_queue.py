@@ -14,11 +14,11 @@ from abc import abstractmethod
 from collections import deque
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
 from ..._tasks.holders import ThreadHolder, describe, note_hold, note_release
 from ...errors import LockAbandoned
 from ..deadlocks import look as deadlocks
+from ..deadlocks.known import all_locks
 from ..shared.place import line_of
 from ..shared.travel import Traveller
 from .queue import CoroutineInQueue, ThreadInQueue
@@ -26,11 +26,7 @@ from .queue import CoroutineInQueue, ThreadInQueue
 if TYPE_CHECKING:
     from .shared_permits import SharedPermits
 
-__all__ = ["PermitQueue", "all_locks"]
-
-all_locks: WeakSet[PermitQueue] = WeakSet()
-"""The locks and semaphores of this process that anybody has waited for, or that are shared; see `waiters` and `holds`
-of each."""
+__all__ = ["PermitQueue"]
 
 
 class PermitQueue(Traveller):

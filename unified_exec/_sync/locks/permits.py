@@ -10,10 +10,12 @@ from ..._tasks.current import INF, current, sleepers
 from ..._tasks.holders import me
 from ..._tasks.loaded import loaded
 from ..deadlocks import look as deadlocks
+from ..deadlocks import patrol
+from ..deadlocks.known import all_locks
 from ..shared.calls import TURNS, check_cancelled, end_of, give_turn
 from ..shared.sleepers import refuse_on_loop
 from ..shared.travel import SharedFormBase
-from .permit_queue import PermitQueue, all_locks
+from .permit_queue import PermitQueue
 from .queue import LOOK, LOOK_AGAIN, LOOK_LATE, CoroutineInQueue, ThreadInQueue, sleep
 
 if TYPE_CHECKING:
@@ -165,6 +167,7 @@ def _has_deadline() -> bool:
 
 def _after_fork() -> None:
     deadlocks.renew_lock()
+    patrol.renew_lock()
     for lock in list(all_locks):
         if lock.token:
             lock.forget()

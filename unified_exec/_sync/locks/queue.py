@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from types import CodeType
-from typing import Any
 
 from ..._tasks.current import CurrentTask
 from ..shared.sleepers import LoopSleeper, ThreadSleeper
@@ -24,21 +23,15 @@ class ThreadInQueue(ThreadSleeper):
     Attributes:
         holder: who it is.
         code, at: the line where it waits.
-        since: when it began to wait.
         may_time_out: the wait ends by itself.
-        suspected: the ring in which the last look found it, and how far other processes were then.
-        error: what it is to raise.
     """
 
-    __slots__ = ("at", "code", "error", "holder", "may_time_out", "since", "suspected")
+    __slots__ = ("at", "code", "holder", "may_time_out")
 
     def __init__(self, holder: object, code: CodeType, at: int, may_time_out: bool) -> None:
         super().__init__()
         self.holder, self.code, self.at = holder, code, at
-        self.since = time.monotonic()
         self.may_time_out = may_time_out
-        self.suspected: tuple[frozenset[Any], dict[int, int]] | None = None
-        self.error: Exception | None = None
 
     def renew(self) -> None:
         """It is awake, and may be woken again."""
@@ -49,18 +42,15 @@ class CoroutineInQueue(LoopSleeper):
     """A coroutine of any event loop.
 
     Attributes:
-        holder, code, at, since, may_time_out, suspected, error: see `ThreadInQueue`.
+        holder, code, at, may_time_out: see `ThreadInQueue`.
     """
 
-    __slots__ = ("at", "code", "error", "holder", "may_time_out", "since", "suspected")
+    __slots__ = ("at", "code", "holder", "may_time_out")
 
     def __init__(self, holder: object, code: CodeType, at: int, may_time_out: bool) -> None:
         super().__init__()
         self.holder, self.code, self.at = holder, code, at
-        self.since = time.monotonic()
         self.may_time_out = may_time_out
-        self.suspected: tuple[frozenset[Any], dict[int, int]] | None = None
-        self.error: Exception | None = None
 
     async def wait(self, pause: float | None) -> bool:
         """Wait until woken, for `pause` seconds at most; ``True`` if it was not woken."""

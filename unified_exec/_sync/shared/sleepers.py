@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from _thread import allocate_lock, get_ident
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 from ..._loops.current import current_adapter
 from ..._tasks.current import CurrentTask, Sleeper, on_event_loop
@@ -20,13 +20,19 @@ class QueueSleeper(Sleeper):
     """A waiter in a queue. It is never handed anything: it is woken, and looks again.
 
     Attributes:
-        woken: it was taken out of the queue and woken. If it leaves without looking, it passes the wake on.
+        woken: it was woken. If it leaves without looking, it passes the wake on.
+        since: when it began to wait.
+        suspected: the ring in which the last look found it, and how far other processes were then.
+        error: what it is to raise.
     """
 
-    __slots__ = ("woken",)
+    __slots__ = ("error", "since", "suspected", "woken")
 
     def __init__(self) -> None:
         self.woken = False
+        self.since = monotonic()
+        self.suspected: tuple[frozenset[Any], dict[int, int]] | None = None
+        self.error: Exception | None = None
 
     @abstractmethod
     def wake(self) -> bool:
@@ -87,8 +93,9 @@ class LoopSleeper(QueueSleeper):
         return adapter.call_threadsafe(self.waiter.wake)
 
 
-def sleep(sleeper: ThreadSleeper, task: CurrentTask | None, deadline: float | None) -> None:
-    """Sleep until woken. The caller has put the sleeper into `sleepers` if there is a task.
+def sleep(sleeper: ThreadSleeper, task: CurrentTask | None, deadline: float | None, pause: float) -> bool:
+    """Sleep until woken; ``False`` if it was not within `pause` seconds. The caller has put the sleeper into `sleepers`
+    if there is a task.
 
     Raises:
         Cancelled: the task was requested to stop; here a raise may land at any instruction.
@@ -97,11 +104,13 @@ def sleep(sleeper: ThreadSleeper, task: CurrentTask | None, deadline: float | No
     __interruptible__ = True  # noqa: F841
     if task is not None and task.cancel_requested:
         task.raise_cancelled()
-    seconds = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
-    if not sleeper.lock.acquire(True, seconds):
+    seconds = pause if deadline is None else min(pause, max(0.0, deadline - monotonic()))
+    woken = sleeper.lock.acquire(True, seconds)
+    if not woken and deadline is not None and monotonic() >= deadline:
         raise TimeoutError("nothing came within the timeout")
     if task is not None and task.cancel_requested and not sleeper.woken:
         task.raise_cancelled()
+    return woken
 
 
 def refuse_on_loop(call: str, instead: str) -> None:

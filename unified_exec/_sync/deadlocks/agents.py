@@ -1,0 +1,161 @@
+"""Everybody in this process who may send, set or notify: tasks of event loops, and threads, with what they wait for.
+
+Those that wait in a known way are agents: `Reach` follows what they have. The references of all others, such as a task that
+sleeps, a timer or a running thread, are not found then.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from opcode import opmap
+from os.path import dirname
+from types import FrameType
+from typing import Any, NamedTuple
+
+from ..._loops.adapter import LoopAdapter
+from ..._loops.deadlines import has_deadline
+from ..._stacks.lines import coroutine_parts, thread_frames
+from .frames import Awaited, awaited_in, coroutine_of, is_ours, key_of_frame
+from .graph import Key
+from .reach import Reach
+
+__all__ = ["Agent", "agents_of_loops", "agents_of_threads"]
+
+_MOST = 500
+"""The most tasks of one event loop that are looked at."""
+_HERE = dirname(__file__)
+_OPTIMIZED = 1  # CO_OPTIMIZED: the variables are not a dictionary
+_FOR_ITER = opmap["FOR_ITER"]
+_FRAMES_HAVE_DICTS = sys.version_info < (3, 13)
+
+
+class Agent(NamedTuple):
+    """Somebody who waits.
+
+    Attributes:
+        key: names it.
+        name: what it is called in errors.
+        awaited: what it waits for; ``None`` if that is a lock, or not known.
+        roots: objects that it alone uses: its coroutines, its handle.
+        variables: what the variables of its thread's frames refer to.
+        runs: ids by which those name it that wait for its end: of the task, and of the `LoopThread` that it serves.
+    """
+
+    key: Key
+    name: str
+    awaited: Awaited | None
+    roots: list[Any]
+    variables: list[Any]
+    runs: tuple[int, ...] = ()
+
+    def add_to(self, reach: Reach) -> None:
+        """Tell what it has."""
+        for root in self.roots:
+            reach.add_root(root, self.key)
+        for target in self.variables:
+            reach.add_reference(target, self.key)
+
+
+def agents_of_loops(adapters: Iterable[LoopAdapter]) -> Iterator[Agent]:
+    """The tasks of these event loops. A running one, or one with a deadline, is none."""
+    for adapter in adapters:
+        tasks = adapter.tasks()
+        if len(tasks) <= _MOST:
+            for task in tasks:
+                found = _of_task(task)
+                if found is not None:
+                    yield found
+
+
+def _of_task(task: Any) -> Agent | None:
+    made = coroutine_of(task)
+    if made is None or getattr(made, "cr_running", False) or has_deadline(task):
+        return None
+    key: Key = (os.getpid(), -id(task))
+    name = task.get_name() if hasattr(task, "get_name") else task.name
+    roots: list[Any] = []
+    frames: list[FrameType] = []
+    runs = [id(task)]
+    for part, frame in coroutine_parts(made):
+        if frame is None:
+            continue
+        roots.append(part)
+        frames.append(frame)
+        found = key_of_frame(frame)
+        if found is not None:
+            key, handle = found, frame.f_locals.get("handle")
+            if handle is not None:
+                roots.append(handle)
+                name = handle.name
+        elif frame.f_code.co_qualname == "LoopThread._live" and is_ours(frame):
+            runs.append(id(frame.f_locals["self"]))
+    return Agent(key, f"task {name!r}", awaited_in(frames), roots, [], tuple(runs))
+
+
+def agents_of_threads(runs: Mapping[int, Key], keys: Mapping[int, Key]) -> Iterator[Agent]:
+    """The threads. One that runs an event loop until a task has ended has a part in that task.
+
+    Args:
+        runs: the keys of tasks, see `Agent`.
+        keys: those of threads that hold locks, by ident.
+    """
+    if sys.version_info >= (3, 14):
+        return  # a running frame may refer to objects without counting that
+    for ident, frame in sys._current_frames().items():
+        yield _of_thread(ident, thread_frames(frame), runs, keys)
+
+
+def _of_thread(ident: int, frames: list[FrameType], runs: Mapping[int, Key], keys: Mapping[int, Key]) -> Agent:
+    key = keys.get(ident, (os.getpid(), -ident))
+    name = f"thread {ident}"
+    roots: list[Any] = []
+    variables: list[Any] = []
+    frames = [frame for frame in frames if not frame.f_code.co_filename.startswith(_HERE)]
+    awaited = awaited_in(reversed(frames)) if frames and is_ours(frames[0]) else None
+    inner: FrameType | None = None
+    for frame in frames:
+        variables += _variables(frame)
+        if inner is not None and _iterates(frame, inner):
+            variables.append(inner.f_locals["self"])
+        inner = frame
+        qualname = frame.f_code.co_qualname
+        if qualname == "ThreadCall.run" and is_ours(frame):
+            task = frame.f_locals.get("task")
+            if task is not None:
+                key, name = (os.getpid(), task.id), f"task {task.name!r}"
+                roots += [task, task.args]
+        elif qualname in _RUNS and (main := runs.get(_main_of(frame))) is not None:
+            key, awaited = main, None
+            variables.clear()  # of the event loop itself
+    return Agent(key, name, awaited, roots, variables)
+
+
+_RUNS = frozenset({"Runner.run", "BaseEventLoop.run_until_complete", "LoopThread.close", "run"})
+"""Functions that return when a task has ended, of asyncio, this package and trio."""
+
+
+def _main_of(frame: FrameType) -> int:
+    """The id of that task, or of what it serves."""
+    names = frame.f_locals
+    if frame.f_code.co_qualname == "run":
+        return id(getattr(names.get("runner"), "main_task", None))
+    return id(names.get("task") or names.get("future") or names.get("self"))
+
+
+def _variables(frame: FrameType) -> list[Any]:
+    """What the variables of a frame refer to, once for each reference."""
+    code = frame.f_code
+    if not code.co_flags & _OPTIMIZED:
+        return []
+    names = frame.f_locals
+    cells = {*code.co_cellvars, *code.co_freevars}
+    found = [names[name] for name in code.co_varnames if name in names and name not in cells]
+    return found + list(names.values()) if _FRAMES_HAVE_DICTS else found
+
+
+def _iterates(frame: FrameType, inner: FrameType) -> bool:
+    """Tell whether `frame` is in a ``for`` loop over the object whose `__next__` is `inner`."""
+    is_next = inner.f_code.co_name == "__next__" and is_ours(inner)
+    return is_next and frame.f_code.co_code[frame.f_lasti] == _FOR_ITER

@@ -1,0 +1,102 @@
+"""Looking for waits that nobody can end any more, on behalf of those who wait for a channel, an event, and the like.
+
+They note nothing. A timer of each event loop with such waiters, and each thread that waits, looks from a second on. To
+look takes milliseconds: it is done ever less often while the same ones wait, and takes a hundredth of the time at most.
+"""
+
+from __future__ import annotations
+
+import time
+from _thread import allocate_lock
+from typing import Any
+
+from ..._loops.adapter import LoopAdapter, call_later_apart
+from . import look
+from .known import all_locks, waited_for
+from .reach import can_count
+
+__all__ = ["begin", "note", "renew_lock", "watch"]
+
+_PAUSE_MAX = 8
+"""The longest pause between two looks, in seconds waited at first."""
+SHARE = 100
+"""The time between two looks is at least as many times that which a look takes."""
+
+_guard = allocate_lock()
+_before: frozenset[int] = frozenset()  # who waited at the last look
+_pause = 1
+_next = 0.0
+
+
+def renew_lock() -> None:
+    """In a forked child: another thread of the parent may have held the lock."""
+    global _guard
+    _guard = allocate_lock()
+
+
+def note(waited: Any) -> None:
+    """Somebody waits for this, which is not known to be waited for."""
+    waited.known = True
+    waited_for.add(waited)
+
+
+def begin(adapter: LoopAdapter) -> None:
+    """A coroutine of this event loop begins to wait."""
+    adapter.watched = True
+    call_later_apart(adapter, _first(), _tick, adapter)
+
+
+def _tick(adapter: LoopAdapter) -> None:
+    pause = watch()
+    if pause is None or adapter.ended():
+        adapter.watched = False
+    else:
+        adapter.call_later(pause, _tick, adapter)
+
+
+def _first() -> float:
+    return max(look.AFTER, look.PERIOD)
+
+
+def watch() -> float | None:
+    """Look, if it is time; returns the seconds until one should ask again, ``None`` if nobody waits."""
+    global _next
+    old, waits = _asleep()
+    if not waits or not can_count():
+        return None
+    if not old or not _guard.acquire(False):
+        return _first()
+    try:
+        began, cpu = time.monotonic(), time.thread_time()
+        if old == _before and began < _next:
+            return max(_next - began, look.PERIOD)
+        suspects = look.look(all_locks, None, everybody=True)
+        _next = time.monotonic() + _pause_after(old, suspects, time.thread_time() - cpu)
+        return max(_next - time.monotonic(), look.PERIOD)
+    finally:
+        _guard.release()
+
+
+def _pause_after(old: frozenset[int], suspects: bool, seconds: float) -> float:
+    global _before, _pause
+    _pause = min(_pause * 2, _PAUSE_MAX) if old == _before else 1
+    _before = old
+    return look.PERIOD if suspects else max(_pause * _first(), seconds * SHARE)
+
+
+def _asleep() -> tuple[frozenset[int], bool]:
+    """Who has waited for long, by id, and whether anybody waits."""
+    oldest = time.monotonic() - look.AFTER
+    old: list[int] = []
+    waits = False
+    for each in list(waited_for):
+        asleep = each.asleep()
+        if not asleep:
+            waited_for.discard(each)
+            each.known = False
+            asleep = each.asleep()
+            if asleep:  # since just now
+                note(each)
+        waits = waits or bool(asleep)
+        old += [id(sleeper) for sleeper in asleep if sleeper.since <= oldest]
+    return frozenset(old), waits

@@ -1,0 +1,150 @@
+"""Who can reach an object: the references to it, counted.
+
+An object is reached by its holders alone if the number of its references is that of the ones found in what the holders
+have. One reference that was not found, such as that of a global, a timer or a running frame, means: not known.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import types
+import weakref
+from collections import defaultdict
+from collections.abc import Generator
+from typing import Any
+
+from .graph import Key
+
+__all__ = ["Reach", "can_count"]
+
+MOST = 5000
+"""The most objects that are looked at."""
+_LEAVES = (types.ModuleType, type, types.CodeType, types.BuiltinFunctionType, weakref.ref)
+_FOREIGN = frozenset({"_asyncio", "_contextvars", "asyncio", "trio", "unified_exec._loops", "uvloop"})
+
+
+class Reach:
+    """What a number of holders have. Add their roots, then `explore`."""
+
+    def __init__(self) -> None:
+        self._objects: dict[int, Any] = {}
+        self._found: defaultdict[int, int] = defaultdict(int)  # references
+        self._referrers: defaultdict[int, list[int]] = defaultdict(list)
+        self._owners: dict[int, Key | None] = {}
+        self._todo: list[int] = []
+        self._references = 0
+        self._own = self._count(self._add([]))
+
+    def add_root(self, root: object, owner: Key) -> None:
+        """Add an object that is used by one holder only, such as its coroutine."""
+        if id(root) not in self._owners:
+            self._owners[self._add(root)] = owner
+
+    def add_reference(self, target: object, owner: Key) -> None:
+        """Add one reference from a variable of a holder's frame."""
+        self._references -= 1
+        self._owners[self._references] = owner
+        self._note(target, self._references)
+
+    def _add(self, found: object) -> int:
+        if id(found) not in self._objects:
+            self._objects[id(found)] = found
+            self._todo.append(id(found))
+            if type(found) is types.TracebackType:
+                self._owners[id(found)] = None  # nobody goes on with what only an error leads to
+        return id(found)
+
+    def _note(self, target: object, referrer: int) -> None:
+        if gc.is_tracked(target) and not isinstance(target, _LEAVES):
+            self._found[id(target)] += 1
+            self._referrers[id(target)].append(referrer)
+            if len(self._objects) < MOST:
+                self._add(target)
+
+    def explore(self) -> None:
+        """Follow the references. Of what is left out, globals above all, the references are missing then."""
+        for number in self._todo:
+            found = self._objects[number]
+            if number in self._owners or not _is_foreign(found):
+                for target in gc.get_referents(found):
+                    self._note(target, number)
+        self._todo.clear()
+
+    def holders_of(self, number: int) -> set[Key] | None:
+        """Return who can reach the object of this id; ``None`` if others may reach it, too."""
+        holders: set[Key | None] = set()
+        todo, seen = [number], set()
+        while todo:
+            number = todo.pop()
+            if number in seen:
+                continue
+            seen.add(number)
+            if number in self._owners:
+                holders.add(self._owners[number])
+            elif number not in self._objects or self._count(number) != self._own + self._found[number]:
+                return None
+            else:
+                todo += self._referrers[number]
+        return {holder for holder in holders if holder is not None}
+
+    def _count(self, number: int) -> int:
+        return sys.getrefcount(self._objects[number])
+
+
+def _is_foreign(found: object) -> bool:
+    """Tell whether an object is an event loop's own, or the globals of a module: what it has is not followed."""
+    if type(found) is dict:
+        return "__builtins__" in found
+    module = type(found).__module__
+    return module in _FOREIGN or module.partition(".")[0] in _FOREIGN or module.rpartition(".")[0] in _FOREIGN
+
+
+_counts: bool | None = None
+
+
+def can_count() -> bool:
+    """Tell whether references can be counted in this interpreter: with a GIL, and if every variable has a reference."""
+    global _counts
+    if _counts is None:
+        is_locked = getattr(sys, "_is_gil_enabled", lambda: True)
+        _counts = sys.implementation.name == "cpython" and is_locked() and _is_exact()
+    return _counts
+
+
+def _is_exact() -> bool:
+    target: list[Any] = []
+    made = _outer(target)
+    made.send(None)
+    number = id(target)
+    del target
+    found = Reach()
+    each: Any = made
+    while hasattr(each, "cr_frame"):
+        found.add_root(each, (0, 1))
+        each = each.cr_await
+    del each
+    found.explore()
+    alone = found.holders_of(number)
+    outside = found._objects[number]
+    shared = found.holders_of(number)
+    del outside
+    made.close()
+    return alone == {(0, 1)} and shared is None
+
+
+async def _outer(target: object) -> None:
+    await _Inner(target).wait(target)
+
+
+class _Inner:
+    def __init__(self, target: object) -> None:
+        self.target = target
+
+    async def wait(self, target: object) -> None:
+        await _stop()
+
+
+@types.coroutine
+def _stop() -> Generator[None, None, None]:
+    yield
