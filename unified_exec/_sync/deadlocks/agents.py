@@ -1,7 +1,7 @@
 """Everybody in this process who may send, set or notify: tasks of event loops, and threads, with what they wait for.
 
-Those that wait in a known way are agents: `Reach` follows what they have. The references of all others, such as a task that
-sleeps, a timer or a running thread, are not found then.
+Those that wait in a known way are agents: `Reach` follows what they have. The references of all others, such as a task
+that sleeps, a timer or a running thread, are not found then.
 """
 
 from __future__ import annotations
