@@ -1,4 +1,5 @@
-"""A cluster of separate processes: a scheduler, and workers each with its nanny, started with Dask's own commands."""
+"""Clusters of separate processes: Dask's scheduler, and workers each with its nanny, started with Dask's own commands;
+and Ray's processes."""
 
 from __future__ import annotations
 
@@ -8,8 +9,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
+
+import pytest
 
 from tests import process_tree
 from tests.waiting import until
@@ -92,3 +97,19 @@ class DaskCluster:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+@contextmanager
+def ray_cluster(home: Path, **options: Any) -> Iterator[None]:
+    """Start Ray with two CPUs. It writes a token into the home folder, so it gets one of its own."""
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        patch.setenv("PYTHONPATH", str(ROOT))  # the nodes import the tests
+        options = {"num_cpus": 2, "object_store_memory": 80 << 20, **options}
+        ray.init(include_dashboard=False, log_to_driver=False, **options)
+        try:
+            yield
+        finally:
+            ray.shutdown()

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.conftest import OpenPool
-from tests.cluster.processes import ROOT
+from tests.cluster.processes import ray_cluster
 from tests.cluster.test_carried import *  # noqa: F403  its tests run here with the `open_pool` below
 from tests.cluster.test_dask_law import *  # noqa: F403
 
-ray = pytest.importorskip("ray", reason="RayPool needs Ray, which is heavy: pip install ray")
+pytest.importorskip("ray", reason="RayPool needs Ray, which is heavy: pip install ray")
 pytestmark = pytest.mark.timeout(180)
 
 
@@ -19,14 +19,8 @@ pytestmark = pytest.mark.timeout(180)
 def open_pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenPool]:
     from unified_exec.cluster import RayPool
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # Ray writes a token there
-        patch.setenv("PYTHONPATH", str(ROOT))  # the nodes import the tests
-        ray.init(num_cpus=2, object_store_memory=80 << 20, include_dashboard=False, log_to_driver=False)
-        try:
-            yield RayPool
-        finally:
-            ray.shutdown()
+    with ray_cluster(tmp_path_factory.mktemp("home")):
+        yield RayPool
 
 
 @pytest.fixture(autouse=True)

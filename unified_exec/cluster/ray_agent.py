@@ -45,7 +45,7 @@ class RayAgent:
         lane = _LaneAtAgent()
         self._lanes[hello["lane"]] = lane
         lane.connection = self._host.connect(lane.send, hello, seats)
-        lane.connection.on_over = lane.over.set
+        lane.connection.on_over = lane.end
 
     async def deliver(self, name: str, number: int, batch: Packed, seats: int) -> None:
         """Take in a batch; the program numbers them, for Ray does not promise to keep their order."""
@@ -69,7 +69,7 @@ class RayAgent:
         if self._host is None:
             return
         if lane is not None:
-            lane.over.set()
+            lane.end()
             await self._host.disconnect(name, lane.connection)
         else:  # asked again, because the first answer was lost
             await self._host.until_ended(name)
@@ -81,13 +81,18 @@ class _LaneAtAgent:
     def __init__(self) -> None:
         self.connection: Connection
         self.early: dict[int, tuple[Packed, int]] = {}
-        self.over = asyncio.Event()
         self._next = 0
         self._out: list[wire.Frame] = []
-        self._news = asyncio.Event()
+        self._news = asyncio.Event()  # stays set when the lane was given up
+        self._over = False
 
     def send(self, batch: list[wire.Frame]) -> None:
         self._out += batch
+        self._news.set()
+
+    def end(self) -> None:
+        """Note that the lane was given up: what is here may still be collected."""
+        self._over = True
         self._news.set()
 
     def take_in(self) -> None:
@@ -99,14 +104,10 @@ class _LaneAtAgent:
             self.connection.receive(unpack(batch))
 
     async def collect(self) -> Packed | None:
-        waits = [asyncio.ensure_future(event.wait()) for event in (self._news, self.over)]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        await self._news.wait()
         if not self._out:
             return None
-        self._news.clear()
+        if not self._over:
+            self._news.clear()
         out, self._out = self._out, []
         return pack(out)

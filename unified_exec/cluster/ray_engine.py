@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, RayError
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from . import wire
 from .engine import Comm, Engine
 from .lane import ClusterLane
-from .ray_agent import RayAgent, pack, unpack, writable
+from .ray_agent import RayAgent
+from .ray_comm import EndCall, HeartCalls, RayComm
 
 CALLS_MAX = 10_000
 """Methods of an agent that may run at the same time; each lane waits in one of them."""
@@ -43,7 +42,7 @@ class RayEngine(Engine):
         self._asked: dict[asyncio.Future[list[Any]], str] = {}
         self._comms: dict[tuple[str, str], RayComm] = {}
         self._nodes: dict[str, dict[str, Any]] = {}
-        self._leaving: list[RayComm] = []
+        self._leaving: set[asyncio.Future[None]] = set()
         self._looking: asyncio.Task[None] | None = None
         self._error = ""
 
@@ -58,20 +57,25 @@ class RayEngine(Engine):
         found = await asyncio.to_thread(ray.nodes)
         self._nodes = {_address_of(node): node for node in found if node["Alive"]}
 
+    def note_error(self, exc: Exception) -> None:
+        """Keep the last thing that Ray has refused, for `status`."""
+        self._error = f"{type(exc).__name__}: {str(exc).partition(chr(10))[0]}"
+
     async def stop(self) -> None:
         if self._looking is not None:
             self._looking.cancel()
-        for asked in list(self._asked):  # nobody else would give them back
-            await asyncio.wait([asked])
-            self._note_seats(asked)
+        if self._asked:
+            await asyncio.wait(self._asked)  # nobody else would give them back
         for name in list(self._seats):
             await self.drop_lane(name)
         agents, self._agents = self._agents, {}
-        ends = [asyncio.ensure_future(comm.ended()) for comm in self._leaving]
-        if ends:
-            await asyncio.wait(ends, timeout=END_SECONDS)
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=END_SECONDS)
         for agent in agents.values():
-            ray.kill(agent)
+            try:
+                ray.kill(agent)
+            except Exception as exc:
+                self.note_error(exc)
         if self._own:
             await asyncio.to_thread(ray.shutdown)
 
@@ -82,27 +86,35 @@ class RayEngine(Engine):
         self._seats.setdefault(lane.name, {})
         asked = asyncio.ensure_future(asyncio.to_thread(self._ask_for, n))
         self._asked[asked] = lane.name
+        asked.add_done_callback(self._note_seats)  # also if the caller does not wait for it any more
         await asyncio.shield(asked)
-        self._note_seats(asked)
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look_while_waiting())
 
     def _ask_for(self, n: int) -> list[Any]:
-        return [placement_group([self._bundle]) for _ in range(n)]
+        groups = []
+        try:
+            for _ in range(n):
+                groups.append(placement_group([self._bundle]))  # noqa: PERF401  those before an error count
+        except Exception as exc:  # the rest is asked for again
+            self.note_error(exc)
+        return groups
 
     def _note_seats(self, asked: asyncio.Future[list[Any]]) -> None:
         """Note seats that were asked for, unless their lane was given up meanwhile."""
-        name = self._asked.pop(asked, None)
-        if name is not None and asked.exception() is None:
-            for group in asked.result():
-                if name in self._seats:
-                    self._seats[name][group] = None
-                else:
-                    remove_placement_group(group)
+        name = self._asked.pop(asked)
+        for group in () if asked.cancelled() else asked.result():
+            if name in self._seats:
+                self._seats[name][group] = None
+            else:
+                self._give_back(group)
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_while_waiting())
 
     async def _look_while_waiting(self) -> None:
         while any(None in seats.values() for seats in self._seats.values()):
-            await self._look_at_seats()
+            try:
+                await self._look_at_seats()
+            except Exception as exc:  # seats that wait are not forgotten because Ray did not answer once
+                self.note_error(exc)
             await asyncio.sleep(LOOK)
 
     async def _look_at_seats(self) -> None:
@@ -144,10 +156,13 @@ class RayEngine(Engine):
 
     def _remove(self, name: str, group: Any) -> None:
         self._seats.get(name, {}).pop(group, None)
+        self._give_back(group)
+
+    def _give_back(self, group: Any) -> None:
         try:
             remove_placement_group(group)
-        except RayError as exc:
-            self._error = str(exc)
+        except Exception as exc:
+            self.note_error(exc)
 
     def release_seats(self, name: str, address: str, n: int) -> None:
         """Give seats of a lane at a node back."""
@@ -179,7 +194,7 @@ class RayEngine(Engine):
         agent = self._agents.get(address)
         if agent is None:
             raise ConnectionError(f"the agent on {address} has exited")
-        return _Heart(agent, first["heart"]) if "heart" in first else _End(agent, first["end"])
+        return HeartCalls(agent, first["heart"]) if "heart" in first else EndCall(agent, first["end"])
 
     def _agent(self, address: str) -> Any:
         agent = self._agents.get(address)
@@ -208,12 +223,18 @@ class RayEngine(Engine):
         key = comm.lane, comm.address
         if self._comms.get(key) is comm:
             del self._comms[key]
-        self._leaving = [*(other for other in self._leaving if not other.has_ended), comm]
+        ending = asyncio.ensure_future(comm.end())
+        self._leaving.add(ending)
+        ending.add_done_callback(self._leaving.discard)
         self.release_seats(comm.lane, comm.address, self.seats_at(comm.lane, comm.address))
 
     async def has_exited(self, address: str) -> bool:
         """Its process has ended, and with it the workers, if Ray says so and has not lost the whole node."""
-        await self._look_at_nodes()
+        try:
+            await self._look_at_nodes()
+        except Exception as exc:
+            self.note_error(exc)
+            return False
         return address in self._died and address in self._nodes
 
     def status(self) -> str:
@@ -223,128 +244,3 @@ class RayEngine(Engine):
 
 def _address_of(node: dict[str, Any]) -> str:
     return f"ray://{node['NodeManagerAddress']}/{node['NodeID'][:12]}"
-
-
-class _RayCalls(Comm):
-    """Calls of one agent's methods."""
-
-    def __init__(self, agent: Any, lane: str) -> None:
-        self._agent = agent
-        self.lane = lane
-        self._over = False
-
-    async def call(self, reference: Any) -> Any:
-        """Wait for a method.
-
-        Raises:
-            ConnectionError: the agent cannot be reached.
-        """
-        try:
-            return await reference
-        except RayError as exc:
-            self.failed(exc)
-            raise ConnectionError(str(exc).partition("\n")[0]) from None
-
-    def failed(self, exc: RayError) -> None:
-        """Note why the agent cannot be reached."""
-
-    def write(self, batch: list[wire.Frame]) -> None:
-        raise NotImplementedError
-
-    def write_release(self) -> None:
-        pass
-
-    def abort(self) -> None:
-        self._over = True
-
-
-class RayComm(_RayCalls):
-    """One event loop's connection to an agent.
-
-    Attributes:
-        lane, address: the event loop and the node.
-        has_ended: nothing of the lane runs there any more.
-    """
-
-    def __init__(self, engine: RayEngine, agent: Any, lane: str, address: str) -> None:
-        super().__init__(agent, lane)
-        self.address = address
-        self._engine = engine
-        self._number = 0
-        self._seats = 0
-        self._connected = self.has_ended = False
-        self._ended: Any = None
-
-    async def connect(self, hello: dict[str, Any], seats: int) -> None:
-        """Have the agent serve the lane."""
-        self._seats = seats
-        await self.call(self._agent.connect.remote(hello, seats))
-        self._connected = True
-
-    async def read(self) -> list[wire.Frame]:
-        batch = await self.call(self._agent.collect.remote(self.lane))
-        if batch is None:
-            raise ConnectionError("its agent has given it up")
-        # What comes out of Ray's object store is read-only; a value must be as writable as one of this machine.
-        return [(head, [writable(buffer) for buffer in buffers]) for head, buffers in unpack(batch)]
-
-    def failed(self, exc: RayError) -> None:
-        if isinstance(exc, ActorDiedError):
-            self._engine.agent_died(self.address, self._agent)
-
-    def set_seats(self, seats: int) -> None:
-        """Tell the agent how many seats the lane has there."""
-        if self._connected and seats != self._seats:
-            self._seats = seats
-            self.write([])
-
-    def write(self, batch: list[wire.Frame]) -> None:
-        if self._over:
-            return
-        released = [wire.unpack_numbers(head)[0] for head, _ in batch if wire.kind_of(head) == wire.RELEASE]
-        rest = [frame for frame in batch if wire.kind_of(frame[0]) != wire.RELEASE]
-        if rest or not batch:
-            self._agent.deliver.remote(self.lane, self._number, pack(rest), self._seats)
-            self._number += 1
-        for n in released:
-            self._engine.release_seats(self.lane, self.address, n)
-
-    def write_release(self) -> None:
-        self.abort()
-
-    def abort(self) -> None:
-        if not self._over:
-            super().abort()
-            self._ended = self._agent.let_go.remote(self.lane)
-            self._engine.leaving(self)
-
-    async def ended(self) -> None:
-        """Wait until the agent has ended what ran there."""
-        try:
-            await self._ended
-        except RayError:
-            pass
-        self.has_ended = True
-
-
-class _Heart(_RayCalls):
-    """PING and PONG: calls of their own, which large arguments do not hold up."""
-
-    _ping = b""
-
-    def write(self, batch: list[wire.Frame]) -> None:
-        ((self._ping, _),) = batch
-
-    async def read(self) -> list[wire.Frame]:
-        pong = await self.call(self._agent.ping.remote(self.lane, self._ping))
-        if pong is None:
-            raise ConnectionError("its agent has given it up")
-        return [(pong, ())]
-
-
-class _End(_RayCalls):
-    """Asks the agent to end what a lane has there."""
-
-    async def read(self) -> list[wire.Frame]:
-        await self.call(self._agent.let_go.remote(self.lane))
-        return [(b"", ())]

@@ -1,0 +1,214 @@
+"""What is Ray's alone: its errors, its faults, resources and runtime environments."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.cluster.processes import ROOT, ray_cluster
+from tests.cluster.tasks import spin, tick
+from tests.waiting import has_ended, until, until_async
+from unified_exec import Collect, Retry, SyncTaskScope, TaskScope
+from unified_exec.cluster import NodeLost, RayPool
+
+ray = pytest.importorskip("ray", reason="RayPool needs Ray, which is heavy: pip install ray")
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with ray_cluster(tmp_path_factory.mktemp("home"), resources={"gadget": 1}):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> None:
+    """Ray's threads and sockets come and go as it likes."""
+
+
+@pytest.fixture(autouse=True)
+def no_pool_left_behind() -> None:
+    """As above."""
+
+
+class Lane:
+    """As much of a lane as an engine needs."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.seats = 0
+
+
+async def started(folder: Path, name: str) -> int:
+    file = folder / f"{name}.pid"
+    assert await until_async(lambda: (folder / f"{name}.begun").exists(), 60)
+    return int(file.read_text())
+
+
+def agent_of(pid: int) -> int:
+    """The agent's process, in whose process tree a worker of ours runs."""
+    parent = psutil.Process(pid).parent()
+    assert parent is not None
+    return parent.pid
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return not has_ended(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.asyncio
+async def test_seats_are_counted_although_the_request_for_them_took_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    from unified_exec.cluster import ray_engine
+
+    seats: list[str] = []
+    lane: Any = Lane("slow")
+    engine = ray_engine.RayEngine(None, None, None)
+    await engine.start(lambda name, address: seats.append(name))
+    try:
+        goes_on, made = threading.Event(), ray_engine.placement_group
+
+        def slow(*args: Any) -> Any:
+            goes_on.wait(60)
+            return made(*args)
+
+        monkeypatch.setattr(ray_engine, "placement_group", slow)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await engine.request_seats(lane, 1)
+        goes_on.set()
+        assert await until_async(lambda: seats == ["slow"], 60)
+        await engine.check([lane])
+        assert lane.seats == 1
+    finally:
+        await engine.stop()
+
+
+@pytest.mark.asyncio
+async def test_a_seat_is_found_although_ray_failed_to_answer_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from unified_exec.cluster import ray_engine
+
+    seats: list[str] = []
+    failed: list[Any] = []
+    lane: Any = Lane("failing")
+    engine = ray_engine.RayEngine(None, None, None)
+    await engine.start(lambda name, address: seats.append(name))
+    try:
+        table = ray_engine.placement_group_table
+
+        def fails_first(group: Any) -> Any:
+            if not failed:
+                failed.append(group)
+                raise ray.exceptions.RaySystemError("no answer")
+            return table(group)
+
+        monkeypatch.setattr(ray_engine, "placement_group_table", fails_first)
+        await engine.request_seats(lane, 1)
+        assert await until_async(lambda: seats == ["failing"], 60)
+        assert failed
+        assert "no answer" in engine.status()
+    finally:
+        await engine.stop()
+
+
+@pytest.mark.asyncio
+async def test_what_a_killed_agent_had_is_lost_and_the_rest_runs_once(tmp_path: Path) -> None:
+    async with RayPool() as pool, TaskScope(policy=Collect()) as scope:
+        untyped: Any = scope
+        victim = untyped.spawn(tick, str(tmp_path), "victim", 60, on=pool)
+        pid = await started(tmp_path, "victim")
+        again = untyped.spawn(tick, str(tmp_path), "again", 0.02, on=pool, retry=Retry(3, on=NodeLost))
+        os.kill(agent_of(pid), signal.SIGKILL)
+        await victim.wait()
+        assert not is_alive(pid)
+        assert await again == "again"
+    assert type(victim.exception()) is NodeLost
+    assert "ray://" in str(victim.exception())
+    assert (tmp_path / "starts").read_text().split().count("victim") == 1
+
+
+@pytest.mark.asyncio
+async def test_a_stopped_agent_is_lost_after_its_tasks_were_killed(tmp_path: Path) -> None:
+    async with RayPool(lease=3, grace=0.5) as pool, TaskScope(policy=Collect()) as scope:
+        untyped: Any = scope
+        victim = untyped.spawn(tick, str(tmp_path), "victim", 60, on=pool)
+        pid = await started(tmp_path, "victim")
+        agent = agent_of(pid)
+        os.kill(agent, signal.SIGSTOP)
+        try:
+            await victim.wait()
+            settled = time.monotonic()
+            assert float((tmp_path / "victim.tick").read_text() or 0) < settled
+            assert psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        finally:
+            os.kill(agent, signal.SIGCONT)
+        assert type(victim.exception()) is NodeLost
+        assert await untyped.spawn(int, on=pool) == 0
+
+
+PROGRAM = """
+import sys
+import anyio
+from tests.cluster.tasks import spin
+from unified_exec import TaskScope
+from unified_exec.cluster import RayPool
+
+async def main(folder):
+    async with RayPool("auto") as pool, TaskScope() as scope:
+        scope.spawn(spin, folder, "orphan", on=pool)
+
+anyio.run(main, *sys.argv[1:])
+"""
+
+
+def test_when_the_program_dies_its_workers_die(tmp_path: Path) -> None:
+    program = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)], cwd=ROOT)
+    try:
+        assert until(lambda: (tmp_path / "orphan.begun").exists(), 120)
+    finally:
+        program.kill()
+        program.wait()
+    pid = int((tmp_path / "orphan.pid").read_text())
+    assert until(lambda: not is_alive(pid), 60)
+
+
+@pytest.mark.asyncio
+async def test_resources_of_ray_say_how_many_tasks_run_at_the_same_time(tmp_path: Path) -> None:
+    """There are two CPUs, but one gadget."""
+    async with RayPool(resources={"gadget": 1}, grace=30) as pool, TaskScope(policy=Collect()) as scope:
+        untyped: Any = scope
+        first = untyped.spawn(spin, str(tmp_path), "first", on=pool)
+        await started(tmp_path, "first")
+        second = untyped.spawn(tick, str(tmp_path), "second", 0.02, on=pool)
+        assert sum(node.slots for node in pool.nodes()) == 1
+        assert not second.done()
+        first.cancel()
+        assert await second == "second"
+        assert sum(node.slots for node in pool.nodes()) == 1
+
+
+def test_a_runtime_environment_brings_modules_and_variables(tmp_path: Path) -> None:
+    (tmp_path / "brought_by_ray.py").write_text("import os\n\ndef answer():\n    return os.environ['BROUGHT']\n")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        import brought_by_ray  # type: ignore[import-not-found]
+
+        runtime_env = {"working_dir": str(tmp_path), "env_vars": {"BROUGHT": "yes", "PYTHONPATH": str(ROOT)}}
+        with RayPool(runtime_env=runtime_env) as pool, SyncTaskScope(processes=pool) as scope:
+            assert scope.spawn(brought_by_ray.answer, on="process").result() == "yes"
+    finally:
+        sys.path.remove(str(tmp_path))
+        sys.modules.pop("brought_by_ray", None)

@@ -1,0 +1,153 @@
+"""Connections to the agents on the nodes of a Ray cluster: calls of their methods."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from ray.exceptions import ActorDiedError
+
+from . import wire
+from .engine import Comm
+from .ray_agent import pack, unpack, writable
+
+
+class Seats(Protocol):
+    """What a connection needs of its engine."""
+
+    def agent_died(self, address: str, agent: Any) -> None:
+        """Note that the process of an agent has ended."""
+
+    def release_seats(self, name: str, address: str, n: int) -> None:
+        """Give seats of a lane at a node back."""
+
+    def leaving(self, comm: RayComm) -> None:
+        """Note that a connection is over, and have the agent end what runs there."""
+
+    def note_error(self, exc: Exception) -> None:
+        """Keep the last thing that Ray has refused."""
+
+
+class _RayCalls(Comm):
+    """Calls of one agent's methods."""
+
+    def __init__(self, agent: Any, lane: str) -> None:
+        self._agent = agent
+        self.lane = lane
+        self._over = False
+
+    async def call(self, method: Any, *args: Any) -> Any:
+        """Call a method and wait for it.
+
+        Raises:
+            ConnectionError: the agent cannot be reached.
+        """
+        try:
+            return await method.remote(*args)
+        except Exception as exc:  # Ray raises errors of its own and others, such as when it is shut down
+            self.failed(exc)
+            raise ConnectionError(str(exc).partition("\n")[0]) from None
+
+    def failed(self, exc: Exception) -> None:
+        """Note why the agent cannot be reached."""
+
+    def write(self, batch: list[wire.Frame]) -> None:
+        raise NotImplementedError
+
+    def write_release(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        self._over = True
+
+
+class RayComm(_RayCalls):
+    """One event loop's connection to an agent.
+
+    Attributes:
+        lane, address: the event loop and the node.
+    """
+
+    def __init__(self, engine: Seats, agent: Any, lane: str, address: str) -> None:
+        super().__init__(agent, lane)
+        self.address = address
+        self._engine = engine
+        self._number = 0
+        self._seats = 0
+        self._connected = False
+
+    async def connect(self, hello: dict[str, Any], seats: int) -> None:
+        """Have the agent serve the lane."""
+        self._seats = seats
+        await self.call(self._agent.connect, hello, seats)
+        self._connected = True
+
+    async def read(self) -> list[wire.Frame]:
+        batch = await self.call(self._agent.collect, self.lane)
+        if batch is None:
+            raise ConnectionError("its agent has given it up")
+        # What comes out of Ray's object store is read-only; a value must be as writable as one of this machine.
+        return [(head, [writable(buffer) for buffer in buffers]) for head, buffers in unpack(batch)]
+
+    def failed(self, exc: Exception) -> None:
+        if isinstance(exc, ActorDiedError):
+            self._engine.agent_died(self.address, self._agent)
+
+    def set_seats(self, seats: int) -> None:
+        """Tell the agent how many seats the lane has there."""
+        if self._connected and seats != self._seats:
+            self._seats = seats
+            self.write([])
+
+    def write(self, batch: list[wire.Frame]) -> None:
+        if self._over:
+            return
+        released = [wire.unpack_numbers(head)[0] for head, _ in batch if wire.kind_of(head) == wire.RELEASE]
+        rest = [frame for frame in batch if wire.kind_of(frame[0]) != wire.RELEASE]
+        if rest or not batch:
+            try:
+                self._agent.deliver.remote(self.lane, self._number, pack(rest), self._seats)
+            except Exception as exc:  # what follows would wait for it at the agent
+                self._engine.note_error(exc)
+                self.abort()
+                return
+            self._number += 1
+        for n in released:
+            self._engine.release_seats(self.lane, self.address, n)
+
+    def write_release(self) -> None:
+        self.abort()
+
+    def abort(self) -> None:
+        if not self._over:
+            super().abort()
+            self._engine.leaving(self)
+
+    async def end(self) -> None:
+        """Have the agent end what the lane has there; returns when that is done, or the agent is gone."""
+        try:
+            await self.call(self._agent.let_go, self.lane)
+        except ConnectionError:
+            pass
+
+
+class HeartCalls(_RayCalls):
+    """PING and PONG: calls of their own, which large arguments do not hold up."""
+
+    _ping = b""
+
+    def write(self, batch: list[wire.Frame]) -> None:
+        ((self._ping, _),) = batch
+
+    async def read(self) -> list[wire.Frame]:
+        pong = await self.call(self._agent.ping, self.lane, self._ping)
+        if pong is None:
+            raise ConnectionError("its agent has given it up")
+        return [(pong, ())]
+
+
+class EndCall(_RayCalls):
+    """Asks the agent to end what a lane has there."""
+
+    async def read(self) -> list[wire.Frame]:
+        await self.call(self._agent.let_go, self.lane)
+        return [(b"", ())]
