@@ -38,6 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.channel_kills:
         print(anyio.run(channel_storm.run, options.channel_kills, seed))
         return 0
+    if options.cluster_rounds:
+        from . import cluster_rounds
+
+        summary, faults = cluster_rounds.run(options.cluster_rounds, seed)
+        print(f"{summary}\n{len(faults)} faults")
+        return bool(faults)
     soak = _Soak(options, seed)
     try:
         soak.run()
@@ -59,6 +65,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--channel-kills", type=int, default=0, metavar="N", help="instead: kill and cancel N users of channels"
+    )
+    parser.add_argument(
+        "--cluster-rounds",
+        type=int,
+        default=0,
+        metavar="N",
+        help="instead: send N signals to the processes of a Dask cluster, and to the program that uses it",
     )
     parser.add_argument("--seed", type=int, help="seed of all random choices (random, and printed)")
     parser.add_argument("--epoch", type=int, help="run only this epoch of the seed")
