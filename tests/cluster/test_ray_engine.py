@@ -200,15 +200,32 @@ async def test_resources_of_ray_say_how_many_tasks_run_at_the_same_time(tmp_path
         assert sum(node.slots for node in pool.nodes()) == 1
 
 
-def test_a_runtime_environment_brings_modules_and_variables(tmp_path: Path) -> None:
-    (tmp_path / "brought_by_ray.py").write_text("import os\n\ndef answer():\n    return os.environ['BROUGHT']\n")
-    sys.path.insert(0, str(tmp_path))
-    try:
-        import brought_by_ray  # type: ignore[import-not-found]
+def test_a_runtime_environment_sets_variables() -> None:
+    runtime_env = {"env_vars": {"BROUGHT": "yes", "PYTHONPATH": str(ROOT)}}
+    with RayPool(runtime_env=runtime_env) as pool, SyncTaskScope(processes=pool) as scope:
+        assert scope.spawn(os.getenv, "BROUGHT", on="process").result() == "yes"
 
-        runtime_env = {"working_dir": str(tmp_path), "env_vars": {"BROUGHT": "yes", "PYTHONPATH": str(ROOT)}}
-        with RayPool(runtime_env=runtime_env) as pool, SyncTaskScope(processes=pool) as scope:
-            assert scope.spawn(brought_by_ray.answer, on="process").result() == "yes"
-    finally:
-        sys.path.remove(str(tmp_path))
-        sys.modules.pop("brought_by_ray", None)
+
+def test_a_folder_cannot_be_sent_over_a_connection_that_is_there(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"ray\.init"), RayPool(runtime_env={"working_dir": str(tmp_path)}):
+        pass  # pragma: no cover
+
+
+WITH_FOLDER = """
+import sys
+from unified_exec import SyncTaskScope
+from unified_exec.cluster import RayPool
+
+if __name__ == "__main__":
+    sys.path.insert(0, sys.argv[1])
+    import brought_by_ray
+    with RayPool("auto", runtime_env={"working_dir": sys.argv[1]}) as pool, SyncTaskScope(processes=pool) as scope:
+        print(scope.spawn(brought_by_ray.answer, on="process").result())
+"""
+
+
+def test_a_runtime_environment_brings_the_modules_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "brought_by_ray.py").write_text("def answer():\n    return 42\n")
+    command = [sys.executable, "-c", WITH_FOLDER, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split()[-1:] == ["42"], done.stderr

@@ -30,7 +30,8 @@ class RayPool(ClusterPool):
         lease: seconds that tasks run on at a node that hears nothing of this program. A node of which nothing was heard
             for ``lease + max(grace, 1) + 1`` seconds is lost.
         start_timeout: seconds after which waiting tasks fail with `WorkerStartError` if no node takes work.
-        runtime_env: Ray's runtime environment for the workers, such as ``{"working_dir": "."}``.
+        runtime_env: Ray's runtime environment for the workers, such as ``{"working_dir": "."}``. If this program is
+            connected to Ray already, give folders of this machine to `ray.init`: Ray sends them to the nodes there only.
         env: environment variables to set in the workers.
         initializer: called in each new worker before its first task.
         initargs: arguments of the initializer.

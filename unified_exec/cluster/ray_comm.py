@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from ray.exceptions import ActorDiedError
+from ray.exceptions import ActorDiedError, ActorUnschedulableError, RuntimeEnvSetupError
 
 from . import wire
 from .engine import Comm
 from .ray_agent import pack, unpack, writable
+
+
+GONE = (ActorDiedError, ActorUnschedulableError, RuntimeEnvSetupError)
+"""What Ray raises if the process of an agent has exited, or never started."""
 
 
 class Seats(Protocol):
@@ -89,7 +93,8 @@ class RayComm(_RayCalls):
         return [(head, [writable(buffer) for buffer in buffers]) for head, buffers in unpack(batch)]
 
     def failed(self, exc: Exception) -> None:
-        if isinstance(exc, ActorDiedError):
+        self._engine.note_error(exc)
+        if isinstance(exc, GONE):
             self._engine.agent_died(self.address, self._agent)
 
     def set_seats(self, seats: int) -> None:

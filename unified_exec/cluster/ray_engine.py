@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import ray
@@ -31,9 +32,9 @@ class RayEngine(Engine):
     ) -> None:
         self._address = address
         self._bundle = {"CPU": 1.0, **(resources or {})}
+        self._runtime_env = runtime_env
+        self._kind: Any = ray.remote(RayAgent)
         self._options: dict[str, Any] = {"num_cpus": 0, "max_concurrency": CALLS_MAX}
-        if runtime_env is not None:
-            self._options["runtime_env"] = runtime_env
         self._own = False
         self._on_seat: Callable[[str, str], object]
         self._agents: dict[str, Any] = {}
@@ -49,8 +50,11 @@ class RayEngine(Engine):
     async def start(self, on_seat: Callable[[str, str], object]) -> None:
         self._on_seat = on_seat
         if not ray.is_initialized():
-            await asyncio.to_thread(ray.init, self._address)
+            await asyncio.to_thread(partial(ray.init, self._address, runtime_env=self._runtime_env))
             self._own = True
+        elif self._runtime_env is not None:
+            self._options["runtime_env"] = self._runtime_env
+            self._kind.options(**self._options)  # Ray takes folders of this machine in `ray.init` only, and says so
         await self._look_at_nodes()
 
     async def _look_at_nodes(self) -> None:
@@ -204,8 +208,7 @@ class RayEngine(Engine):
                 raise ConnectionError(f"Ray has lost {address}")
             place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             threads = int(node["Resources"].get("CPU", 1))
-            kind: Any = ray.remote(RayAgent)
-            agent = kind.options(scheduling_strategy=place, **self._options).remote(address, threads)
+            agent = self._kind.options(scheduling_strategy=place, **self._options).remote(address, threads)
             self._agents[address] = agent
             self._died.discard(address)
         return agent
