@@ -31,7 +31,7 @@ class RayPool(ClusterPool):
             for ``lease + max(grace, 1) + 1`` seconds is lost.
         start_timeout: seconds after which waiting tasks fail with `WorkerStartError` if no node takes work.
         runtime_env: Ray's runtime environment for the workers, such as ``{"working_dir": "."}``. If this program is
-            connected to Ray already, give folders of this machine to `ray.init`: Ray sends them to the nodes there only.
+            connected to Ray already, give folders to `ray.init`: nothing else sends them to the nodes.
         env: environment variables to set in the workers.
         initializer: called in each new worker before its first task.
         initargs: arguments of the initializer.

@@ -10,7 +10,6 @@ from . import wire
 from .engine import Comm
 from .ray_agent import pack, unpack, writable
 
-
 GONE = (ActorDiedError, ActorUnschedulableError, RuntimeEnvSetupError)
 """What Ray raises if the process of an agent has exited, or never started."""
 
