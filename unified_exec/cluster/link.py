@@ -159,18 +159,24 @@ class AgentLink:
     async def _heart(self) -> None:
         """Exchange PING and PONG, and give the node up when it has been silent for too long."""
         comm: Comm | None = None
+        patience = self._silence_max / 2  # the agent has just answered, but a thousand others may connect as well
         try:
             while True:
                 try:
                     if self._welcome.is_set():
                         if comm is None:
-                            comm = await self._open_in_time({"heart": self.lane.name})
+                            assert self._comm is not None
+                            self._comm.write([self._ping()])  # the lease does not wait for the connection
+                            comm = await self._open_in_time({"heart": self.lane.name}, patience)
+                            patience = wire.HEARTBEAT
                         comm.write([self._ping()])
                         async with asyncio.timeout(wire.HEARTBEAT):
                             (frame,) = await comm.read()
                         self._pong(frame[0])
                 except (OSError, TimeoutError):
-                    if comm is not None:
+                    if comm is None:
+                        patience = min(2 * patience, self._silence_max / 2)
+                    else:
                         comm.abort()  # what was read of a message is lost
                     comm = None
                 if time.monotonic() - self.node.seen > self._silence_max:
@@ -180,8 +186,8 @@ class AgentLink:
             if comm is not None:
                 comm.abort()
 
-    async def _open_in_time(self, first: dict[str, Any]) -> Comm:
-        async with asyncio.timeout(wire.HEARTBEAT):
+    async def _open_in_time(self, first: dict[str, Any], seconds: float) -> Comm:
+        async with asyncio.timeout(seconds):
             return await self._engine.open(self.node.address, first)
 
     async def _after_break(self, why: str) -> None:
@@ -204,7 +210,7 @@ class AgentLink:
     async def _wait_for_end(self, why: str) -> None:
         """Ask the agent to tell when what it had of this lane has ended."""
         try:
-            comm = await self._open_in_time({"end": self.lane.name})
+            comm = await self._open_in_time({"end": self.lane.name}, wire.HEARTBEAT)
         except (OSError, TimeoutError):
             return
         try:
