@@ -51,7 +51,6 @@ ACTS = (
     Act("dask worker", STOP, (4.0, 9.0), CONT, 6),
     Act("dask worker", STOP, (0.1, 9.0), KILL, 4),
     Act("keeper", KILL, weight=6),
-    Act("keeper", STOP, (0.1, 5.0), CONT, 4),
     Act("nanny", KILL, weight=4),
     Act("nanny", STOP, (0.1, 5.0), CONT, 3),
     Act("scheduler", STOP, (0.1, 6.0), CONT, 4),

@@ -12,7 +12,6 @@ what its jobs have left in their files:
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -61,6 +60,8 @@ def run(rounds: int, seed: int) -> tuple[str, list[str]]:
             )
             for fault in session.faults:
                 print(f"VIOLATION: session {seed}/{number - 1}: {fault}", flush=True)
+            if session.faults:
+                print("\n".join(f"  {at:.3f} {act}" for at, act in session.acts), flush=True)
             if session.broken:
                 cluster.close()
                 cluster = DaskCluster(WORKERS)
@@ -76,6 +77,7 @@ class Session:
 
     Attributes:
         done: how often each act was done.
+        acts: what was done when.
         ends: how jobs ended.
         jobs: what the program printed when it spawned them, by name.
         faults: what went wrong.
@@ -84,6 +86,7 @@ class Session:
 
     def __init__(self, cluster: DaskCluster, seed: str, rounds: int) -> None:
         self.done: Counter[str] = Counter()
+        self.acts: list[tuple[float, Act]] = []
         self.ends: Counter[str] = Counter()
         self.jobs: dict[str, dict[str, Any]] = {}
         self.faults: list[str] = []
@@ -131,6 +134,7 @@ class Session:
             if program.poll() is not None or not victims.do(act):
                 continue
             self.done[str(act)] += 1
+            self.acts.append((time.monotonic(), act))
             if act.last:
                 self._end_of(act, victims, program)
                 return
@@ -200,7 +204,9 @@ class Session:
         name, how = job["spawned"], end["how"]
         self.ends[how or "value"] += 1
         if last > end["at"]:
-            self.faults.append(f"{name} ran {last - end['at']:.3f} s after it was told to have ended with {how}")
+            self.faults.append(
+                f"{name} ran {last - end['at']:.3f} s after it was told to have ended with {how} at {end['at']:.3f}"
+            )
         allowed = {None, "TaskTimeout", *LOST}
         if job.get("cancelled"):
             allowed.add("Cancelled")
@@ -213,8 +219,3 @@ class Session:
         expected = {"stream": "right", "map": "right", "big": 3 << 20}.get(job["kind"], name)
         if how not in allowed or (how is None and end["value"] != expected):
             self.faults.append(f"{name} ended with {how} {end['value']!r} {end['text']}: {job}")
-
-
-def environment_is_fit() -> str:
-    """Return why the rounds cannot run here, or nothing."""
-    return "" if os.name == "posix" and Path("/proc").exists() else "it needs Linux"
