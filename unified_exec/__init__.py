@@ -11,7 +11,7 @@ The names are loaded when they are first used: a worker process needs few of the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 
 __version__ = "0.1.0"
 
@@ -116,7 +116,7 @@ _names = _homes or [name for name, value in globals().items() if _is_public(name
 __all__ = ["__version__", *_names]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     home = _homes.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

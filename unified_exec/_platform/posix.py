@@ -12,7 +12,10 @@ import errno
 import os
 import sys
 from time import sleep
-from typing import Any
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import Any
 
 PLAIN = "UNIFIED_EXEC_PLAIN_POSIX" in os.environ
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from mmap import ACCESS_COPY, ACCESS_READ, mmap
-from typing import Any
 
 from .._wire import block_layout, frames
 from .._wire.pickling import codec
 from . import posix
 from .shm_cache import BlockCache
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import Any
 
 _PIECE = 1 << 30  # one pwrite moves at most 2 GiB - 4 KiB on Linux
 

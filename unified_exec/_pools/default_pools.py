@@ -8,6 +8,7 @@ from _thread import allocate_lock
 from typing import TYPE_CHECKING
 
 from .._tasks.loaded import loaded
+from ..errors import WorkerStartError
 
 if TYPE_CHECKING:
     from .process.pool import ProcessPool
@@ -23,12 +24,30 @@ _cores: ThreadPool | None = None
 def default_processes() -> ProcessPool:
     global _processes
     if _processes is None or _processes.closed:
+        if loaded("unified_exec._pools.process.pool") is None:
+            try:
+                _start_ahead(1)  # the worker's interpreter starts on another core while this one loads the pool
+            except WorkerStartError:
+                pass  # the pool tries again, and tells the task
         from .process.pool import ProcessPool
 
         with _lock:
             if _processes is None or _processes.closed:
                 _processes = ProcessPool(name="default")
     return _processes
+
+
+def _start_ahead(workers: int) -> None:
+    """Start processes for a default pool that does not exist yet, without loading what it consists of.
+
+    Raises:
+        WorkerStartError: a process could not be started.
+    """
+    from .._platform import cpu_count
+    from .process import prestart, start_worker
+
+    cores = cpu_count.cpu_count()
+    prestart.start_ahead(min(workers, cores), start_worker.environment_now(cores, cores))
 
 
 def default_threads() -> ThreadPool:
@@ -102,10 +121,13 @@ def prestart(workers: int = 1) -> None:
         raise TypeError(f"prestart(workers) takes a number of worker processes, got {workers!r}")
     if workers < 1:
         raise ValueError(f"prestart(workers) takes a number of at least 1, got {workers}")
-    from .._worker import context
-
-    if context.worker is None:
-        default_processes().start_ahead(workers)
+    context = loaded("unified_exec._worker.context")
+    if context is not None and context.worker is not None:
+        return
+    if _processes is not None and not _processes.closed:
+        _processes.start_ahead(workers)
+    else:
+        _start_ahead(workers)
 
 
 def shutdown_default_pools() -> None:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import Any
 
 from .loaded import loaded
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import Any
 
 _WAITING = (os.path.join("anyio", "from_thread.py"), os.path.join("trio", "_threads.py"))
 """Files of these libraries in which a thread waits for a loop of another thread."""

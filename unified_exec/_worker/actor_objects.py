@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from os import getpid
-from typing import Any
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import Any
 
 _objects: dict[str, tuple[Any, Any]] = {}
 """By token, the object, and what closes it."""

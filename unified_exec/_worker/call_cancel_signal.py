@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from time import monotonic
 from types import CodeType, FrameType
-from typing import Any
 
 from .._tasks import inner_loops, shielded
 from .._tasks.current import CurrentTask
@@ -13,6 +12,10 @@ from .._wire import frames
 from ..errors import Cancelled
 from .cancel_signal import CancelSignal, importer
 from .connection import WorkerConnection
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import Any
 
 LOOP_BUSY = 0.04
 """Seconds after which the raise lands in code that keeps the event loop of its task busy."""

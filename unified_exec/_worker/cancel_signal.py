@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable
 from opcode import opname
 from types import CodeType, FrameType
-from typing import Any
 
 from .._platform.posix import CANCEL_SIGNAL
 from .._platform.shared_memory import close_all
@@ -21,6 +20,10 @@ from .._wire.frames import ProtocolError
 from .._wire.protocol import WorkerConnectionState
 from ..errors import Cancelled
 from .connection import CONTROL_FD, WorkerConnection
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import Any
 
 NOT_REQUESTED: Any = object()
 _LOOK_AGAIN = 100

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from _thread import get_ident
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from .._platform import shared_memory
 from .._tasks.current import CurrentTask, current
@@ -17,7 +16,10 @@ from . import passing
 from .cancel_signal import CancelSignal
 from .connection import CONTROL_FD, WorkerConnection
 
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
+    from typing import Any
+
     from .._tasks.requests import Pending
     from .requests import WorkerRequests
 

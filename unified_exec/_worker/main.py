@@ -7,7 +7,6 @@ import atexit
 import os
 import sys
 from _functools import partial  # type: ignore[import-not-found, unused-ignore]
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._platform import posix
 from .._platform.shared_memory import read_block
@@ -24,7 +23,10 @@ from .process_state import ProcessState
 from .run_calls import CallRunner
 from .settings import COROUTINES, WORKER_MARK, Settings
 
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
     from .run_coroutines import CoroutineRunner
 
 _DESCRIPTORS_MAX = 65536
@@ -50,8 +52,7 @@ def main() -> None:
     module_names.in_worker = True
     connection = WorkerConnection()
     idle_seconds = None
-    if len(sys.argv) > 2:
-        import_for_scripts(sys.argv.pop(1))
+    if len(sys.argv) > 1:
         idle_seconds = float(sys.argv.pop(1))
     settings = read_settings(connection, idle_seconds)
     if settings is None:
@@ -134,16 +135,6 @@ def leave(code: int) -> NoReturn:
     if context.worker is not None:
         context.worker.connection.log_flags()
     os._exit(code)
-
-
-def import_for_scripts(folder: str) -> None:
-    """Import what functions of a script will need, before a pool claims this worker."""
-    sys.path.append(folder)
-    try:
-        import cloudpickle  # noqa: F401
-    except ImportError:
-        pass  # a function that needs it fails with an error that says so
-    sys.path.pop()
 
 
 def read_settings(connection: WorkerConnection, idle_seconds: float | None) -> Settings | None:

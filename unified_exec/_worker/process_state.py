@@ -19,11 +19,14 @@ from gc import enable as gc_enable
 from gc import isenabled as gc_isenabled
 from os import fchdir, get_blocking, getegid, geteuid, umask
 from sys import getprofile, getrecursionlimit, gettrace, setprofile, setrecursionlimit, settrace
-from typing import Any
 
 from .._platform.posix import CANCEL_SIGNAL
 from .connection import CONTROL_FD, LIFELINE_FD
 from .noted_calls import changes, note_calls
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import Any
 
 LOOK_EVERY = 0.005
 """Seconds after which the next task is followed by a look at everything, whatever it has called."""

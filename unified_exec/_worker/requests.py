@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from _thread import get_ident
 from sys import _getframe
-from typing import TYPE_CHECKING, Any
 
 from .._platform import shared_memory
 from .._tasks.requests import RUN, WAIT
@@ -15,7 +14,10 @@ from .._wire.errors.decode import decode_error
 from .._wire.pickling import codec, homes
 from ..errors import SerializationError
 
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
+    from typing import Any
+
     from .._tasks.requests import Pending
     from .cancel_signal import CancelSignal
     from .connection import WorkerConnection

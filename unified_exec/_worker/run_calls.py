@@ -7,7 +7,6 @@ from _functools import partial  # type: ignore[import-not-found, unused-ignore]
 from _signal import getsignal
 from contextvars import Context
 from time import monotonic
-from typing import Any
 
 from .._platform.posix import CANCEL_SIGNAL, DONTWAIT, sched_yield
 from .._platform.shared_memory import read_block
@@ -23,6 +22,10 @@ from .context import WorkerContext, WorkerTask
 from .context_state import ContextState
 from .process_state import ProcessState
 from .settings import Settings
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import Any
 
 SOON = 0.0002
 """A worker whose next task came within this many seconds looks for the one after that before it goes to sleep."""

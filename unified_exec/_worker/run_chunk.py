@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from math import inf
 from time import monotonic
-from typing import Any
 
 from .._wire.errors.encode import encode_error
 from .._wire.errors.nodes import as_outcome_error
@@ -13,6 +12,10 @@ from .._wire.pickling import codec
 from ..errors import Cancelled
 from . import forked
 from .context_state import note_absent
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class ItemFailure:

@@ -6,13 +6,16 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from time import monotonic
-from typing import Any
 
 from .._tasks.current import current
 from .._tasks.messages import Batch
 from ..errors import SerializationError
 from . import forked
 from .context import WorkerContext, WorkerTask
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import Any
 
 AHEAD = 4
 """Batches a generator may send before the first is consumed: the credit that comes with the task, which may still move

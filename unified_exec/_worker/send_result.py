@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextvars import Context
-from typing import Any
 
 from .._platform import shared_memory
 from .._tasks.current import current
@@ -19,6 +18,10 @@ from . import passing
 from .connection import WorkerConnection
 from .context_state import note_absent
 from .noted_calls import changes
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import Any
 
 _pack_header = frames.DONE_HEADER.pack
 

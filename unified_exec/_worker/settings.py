@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import Any
 
 WORKER_MARK = "UNIFIED_EXEC_WORKER"
 """Set in the environment of a process that is to be a worker, which removes it. A process that keeps it is another

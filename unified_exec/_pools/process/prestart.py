@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import atexit
 import os
-from importlib.util import find_spec
 from typing import NamedTuple
 
 from ..._platform import process_control
 from .child import Child
-from .start_worker import start_process
+from .start_worker import check_no_worker, start_process
 
 IDLE_SECONDS = 60.0
 """A process that no pool has taken after this many seconds exits, as an idle worker of the default pool does."""
@@ -39,8 +38,9 @@ def start_ahead(count: int, environment: dict[str, str]) -> None:
     """Have at least `count` processes waiting for a pool whose workers have this environment.
 
     Raises:
-        WorkerStartError: a process could not be started.
+        WorkerStartError: a process could not be started, or this program was started in place of a worker.
     """
+    check_no_worker()
     process_control.check()
     inherited = process_control.inherited()
     useful = []
@@ -54,7 +54,7 @@ def start_ahead(count: int, environment: dict[str, str]) -> None:
             useful.append(process)
     _waiting.extend(useful)
     for _ in range(count - len(useful)):
-        child = start_process(environment, (_folder_of_cloudpickle(), str(IDLE_SECONDS)))
+        child = start_process(environment, (str(IDLE_SECONDS),))
         _waiting.append(Prestarted(child, environment, inherited))
 
 
@@ -98,12 +98,6 @@ def _end(process: Prestarted) -> None:
 def _after_fork() -> None:
     while (process := _pop()) is not None:
         process.child.close()
-
-
-def _folder_of_cloudpickle() -> str:
-    """Return where the process finds what it needs for functions of a script, which it may import ahead."""
-    spec = find_spec("cloudpickle")
-    return os.path.dirname(os.path.dirname(spec.origin)) if spec is not None and spec.origin else ""
 
 
 if hasattr(os, "register_at_fork"):

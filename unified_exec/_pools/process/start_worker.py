@@ -10,7 +10,7 @@ import subprocess
 import sys
 import weakref
 
-from ..._platform import process_control
+from ..._platform import cpu_count, process_control
 from ..._platform.posix import StandardTaken, anonymous_memory
 from ..._wire.pickling.surroundings import authkey_now
 from ..._worker import connection, interpreter
@@ -94,6 +94,25 @@ def _command(arguments: tuple[str, ...]) -> list[str]:
         if option not in flags:
             flags += ["-X", option]
     return [sys.executable, *flags, "-S", "-P", "-c", _BOOT, _ROOT, *arguments]
+
+
+def check_no_worker() -> None:
+    """Check that this process was not itself started in place of a worker.
+
+    Raises:
+        WorkerStartError: it was: its own workers would be this program once more.
+    """
+    if WORKER_MARK in os.environ:
+        raise WorkerStartError(
+            "this program was itself started as a worker of another: the other's sys.executable runs a program and not "
+            "Python; call unified_exec.freeze_support() first thing in it"
+        )
+
+
+def environment_now(max_workers: int, cores: int) -> dict[str, str]:
+    """Return the environment variables of a worker that is started now, one of `max_workers` that share `cores`."""
+    own = dict(os.environ)
+    return {**own, **cpu_count.worker_environment(own, max_workers, cores)}
 
 
 def parent_settings() -> Settings:

@@ -11,10 +11,10 @@ from ..._rules import prefetch
 from ..._wire.pickling import codec, shared_refs, surroundings
 from ..._wire.pickling.shared_refs import ByDescriptors, pickled_here
 from ..._worker import main_file, shared_object
-from ..._worker.settings import WORKER_MARK, WorkerKind
+from ..._worker.settings import WorkerKind
 from ...errors import WorkerStartError
 from . import prestart
-from .start_worker import parent_settings, start_process
+from .start_worker import check_no_worker, environment_now, parent_settings, start_process
 from .worker import Worker
 
 
@@ -83,8 +83,7 @@ class WorkerSpec(NamedTuple):
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables of a worker that is started now."""
-        own = dict(os.environ)
-        return {**own, **cpu_count.worker_environment(own, self.max_workers, cpu_count.cpu_count()), **self.env}
+        return {**environment_now(self.max_workers, self.cores), **self.env}
 
 
 def make_spec(
@@ -106,11 +105,7 @@ def make_spec(
         ValueError: a number is out of its range, or the main file cannot be imported by workers.
         SerializationError: the initializer or its arguments cannot travel.
     """
-    if WORKER_MARK in os.environ:
-        raise WorkerStartError(
-            "this program was itself started as a worker of another: the other's sys.executable runs a program and not "
-            "Python; call unified_exec.freeze_support() first thing in it"
-        )
+    check_no_worker()
     limits = {"max_workers": max_workers, "max_tasks_per_worker": max_tasks, "max_worker_memory": max_memory}
     for name, value in limits.items():
         if value is not None and type(value) is not int:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import os
 from functools import wraps
-from typing import Any
 
 from ..._wire.errors.encode import encode_error
 from ..._wire.log_frames import RECORD
 from ..._wire.pickling import codec
 from .. import context, forked
 from .pipe import LogPipe
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import Any
 
 TEXT_MAX = 64 * 1024
 """Characters of a message, or of the text of a traceback, that are sent."""

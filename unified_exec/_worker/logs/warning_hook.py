@@ -6,12 +6,15 @@ Loaded once a task imports `warnings`. A `showwarning` of the task's own, and `c
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 from ..._wire.log_frames import WARNING
 from ..._wire.pickling import codec
 from .. import context, forked
 from .pipe import LogPipe
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import Any
 
 _LEVEL = 30
 
