@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import unified_exec
+from tests.unit.wire_child import ROOT
 
 
 def loaded_after(code: str) -> set[str]:
@@ -40,6 +41,72 @@ def test_a_scope_loads_no_event_loop_and_no_engine() -> None:
     loaded = loaded_after("from unified_exec import TaskScope")
     assert not loaded & {"asyncio", "trio", "cloudpickle", "multiprocessing", "subprocess"}
     assert not any(each.startswith("unified_exec._pools") for each in loaded)
+
+
+HEAVY = {"asyncio", "cloudpickle", "dataclasses", "dis", "enum", "inspect", "logging", "pickle", "re", "socket"}
+HEAVY |= {"subprocess", "threading", "traceback", "typing", "warnings"}
+WORKER_MODULES = 56
+"""The package's own that a worker may have loaded after its first task: each costs it a quarter of a millisecond."""
+
+
+@pytest.mark.skipif(sys.flags.dev_mode or bool(sys.warnoptions), reason="the interpreter itself loads `warnings`")
+def test_a_worker_loads_little_before_and_with_its_first_task_also_for_a_function_of_a_script(tmp_path: Path) -> None:
+    (tmp_path / "part.py").write_text(
+        "def loaded():\n    import sys\n    return set(sys.modules) - {'__main__'}\n"  # that name would be looked into
+    )
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""if True:
+        import sys
+        import anyio
+        from part import loaded
+        from unified_exec import call
+
+        OFFSET = 40
+
+        def of_script(number, more=1):
+            def inner():
+                return number + more
+            return OFFSET + inner(), set(sys.modules) - {{'__main__'}}
+
+        async def main():
+            plain = await call(loaded, on="process")
+            value, modules = await call(of_script, 1, on="process")
+            assert value == 42
+            for found in plain, modules:
+                print(sorted(found & {HEAVY!r}), sum(name.startswith("unified_exec") for name in found))
+
+        anyio.run(main)
+        """
+    )
+    environment = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)]), "PATH": ""}
+    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=True)
+    for line in done.stdout.splitlines():
+        heavy, _, count = line.rpartition(" ")
+        assert heavy == "[]"
+        assert int(count) <= WORKER_MODULES
+    assert len(done.stdout.splitlines()) == 2
+
+
+def test_the_first_worker_starts_before_its_pool_is_loaded() -> None:
+    code = """if True:
+        import os, sys
+        spawn = os.posix_spawn
+        def noted(*args, **options):
+            print("unified_exec._pools.process.pool" in sys.modules, "cloudpickle" in sys.modules)
+            return spawn(*args, **options)
+        os.posix_spawn = noted
+        import anyio
+        from unified_exec import call
+
+        async def main():
+            assert await call(abs, -1, on="process") == 1
+            assert await call(abs, -2, on="process") == 2
+
+        anyio.run(main)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False False\n"
 
 
 def test_time_left_knows_the_deadline_of_a_program_that_has_opened_no_scope_yet() -> None:

@@ -41,10 +41,10 @@ def test_a_named_tuple_is_one() -> None:
         Point()
 
 
-def test_a_worker_does_not_load_what_evaluates_annotations() -> None:
+def test_a_worker_does_not_load_typing_nor_what_evaluates_annotations() -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); import unified_exec._worker.main\n"
-        "print([name for name in ('annotationlib', 'ast') if name in sys.modules])"
+        "print([name for name in ('annotationlib', 'ast', 'typing') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done

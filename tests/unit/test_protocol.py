@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from unified_exec._wire import frames, protocol
 from unified_exec._wire.frames import ProtocolError
-from unified_exec._wire.protocol import LEAVING, OVER, STARTING, UP, ParentConnection, WorkerConnectionState
+from unified_exec._wire.protocol import LEAVING, OVER, STARTING, UP, ParentConnection
+from unified_exec._wire.worker_protocol import WorkerConnectionState
 
 
 def view(message: bytes) -> memoryview:

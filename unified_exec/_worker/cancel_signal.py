@@ -17,7 +17,7 @@ from .._platform.shared_memory import close_all
 from .._tasks.current import CurrentTask, consists_of
 from .._wire import frames
 from .._wire.frames import ProtocolError
-from .._wire.protocol import WorkerConnectionState
+from .._wire.worker_protocol import WorkerConnectionState
 from ..errors import Cancelled
 from .connection import CONTROL_FD, WorkerConnection
 

@@ -14,7 +14,7 @@ from enum import Enum
 
 import cloudpickle
 
-from . import context_vars, descriptors, enums, homes, identity, kinds, lazy_annotations, module_names
+from . import context_vars, descriptors, enums, function_parts, homes, identity, kinds, lazy_annotations, module_names
 from .c_pickle import reduce_view
 from .closure_state import contents_of
 from .code_facts import facts_of
@@ -223,7 +223,8 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             ContextVar: context_vars.reduce,
             io.TextIOWrapper: kinds.reduce_standard_stream,
             types.ModuleType: lambda module: reduce_module(module, inside_home=False),
-            types.CodeType: kinds.reduce_code,
+            types.CodeType: function_parts.reduce_code,
+            types.CellType: function_parts.reduce_cell,
             functools.cached_property: kinds.reduce_cached_property,
             **lazy_annotations.REDUCERS,
             **dict.fromkeys(kinds.OF_BOUND_DISPATCH, kinds.reduce_bound_dispatch),
@@ -260,17 +261,14 @@ def _reduce_function_of_home(function: types.FunctionType) -> _Reduced:
         "__module__": function.__module__,
         "__doc__": function.__doc__,
         "__closure__": cells,
-        "_cloudpickle_submodules": cloudpickle.cloudpickle._find_imported_submodules(
-            function.__code__, [*modules, *contents]
-        )
+        "submodules": cloudpickle.cloudpickle._find_imported_submodules(function.__code__, [*modules, *contents])
         if modules or contents
         else [],
-        "__globals__": {},
     }
     state = {"".join(name): value for name, value in vars(function).items()}
     empty = None if cells is None else tuple([types.CellType() for _ in cells])
     args: _Reduced = (function.__code__, {}, None, None, empty)
-    return None, args, (state, slots), None, None, cloudpickle.cloudpickle._function_setstate
+    return None, args, (state, slots), None, None, function_parts.set_state
 
 
 def _complete_globals(function: types.FunctionType, sent: dict[str, object]) -> None:
@@ -292,7 +290,8 @@ def reduce_module(module: types.ModuleType, *, inside_home: bool) -> typing.Any:
     home = home_of(vars(module))
     if home is not None:
         return homes.module, (home.facts.token, home.facts.name)
-    return cloudpickle.Pickler.dispatch_table[types.ModuleType](module)
+    make, *rest = cloudpickle.Pickler.dispatch_table[types.ModuleType](module)
+    return (function_parts.imported if make is cloudpickle.cloudpickle.subimport else make), *rest
 
 
 def _new_type(name: str, supertype: typing.Any, module: str) -> object:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from _weakref import ref as weak
 from contextvars import Context, ContextVar
-from typing import Any
 
 from . import module_names
 from .c_pickle import PROTOCOL, dumps
@@ -17,6 +16,10 @@ from .codec import ATOMS, Packed, pack
 from .context_vars import Names, default_of, names_of, token_of
 from .shared_refs import pickled_here, shared_of
 from .versions import next_number
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Carried", "carried_of", "private"]
 

@@ -12,8 +12,6 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-import cloudpickle
-
 from . import lazy_annotations
 from .sent_home import importable
 
@@ -236,13 +234,3 @@ def reduce_standard_stream(file: io.TextIOWrapper) -> _Reduced:
         if file is getattr(sys, name):
             return getattr, (sys, name)
     raise TypeError(f"cannot pickle an open file ({getattr(file, 'name', '?')!r})")
-
-
-def reduce_code(code: types.CodeType) -> _Reduced:
-    """Reduce with the name of its file, which cloudpickle leaves out from 3.1.3 on: tracebacks show the line in it."""
-    make, args = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
-    return _code_of_file, (code.co_filename, make, args)
-
-
-def _code_of_file(name: str, make: Callable[..., types.CodeType], args: _Reduced) -> types.CodeType:
-    return make(*args).replace(co_filename=name)

@@ -1,0 +1,64 @@
+"""What functions that travel by value consist of: code, captured variables, modules they name, and their state.
+
+Light: a worker that receives nothing else by value does not import cloudpickle.
+"""
+
+from __future__ import annotations
+
+import marshal
+from sys import modules
+from types import CellType, CodeType
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from types import FunctionType, ModuleType
+    from typing import Any
+
+    Reduced = tuple[Any, ...]
+
+__all__ = ["imported", "reduce_cell", "reduce_code", "set_state"]
+
+_WITHOUT_REFERENCES = 2
+"""The version of the format in which equal code gives equal bytes. Digests of pickles need that."""
+
+
+def reduce_code(code: CodeType) -> Reduced:
+    """Reduce a code object: parent and worker are the same Python."""
+    try:
+        return marshal.loads, (marshal.dumps(code, _WITHOUT_REFERENCES),)
+    except ValueError:  # it has a constant that no compiler makes
+        import cloudpickle
+
+        return cloudpickle.Pickler.dispatch_table[CodeType](code)  # type: ignore[no-any-return]
+
+
+def reduce_cell(cell: CellType) -> Reduced:
+    """Reduce what holds a captured variable, which may have no value."""
+    try:
+        return _new_cell, (cell.cell_contents,)
+    except ValueError:
+        return _new_cell, ()
+
+
+def _new_cell(*contents: object) -> CellType:
+    return CellType(*contents)
+
+
+def imported(name: str) -> ModuleType:
+    """Import a module; also one in a package."""
+    __import__(name)
+    return modules[name]
+
+
+def set_state(function: FunctionType, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Set what a function has besides its code: attributes, captured variables, defaults, names, annotations."""
+    attributes, slots = state
+    function.__dict__.update(attributes)
+    for mine, sent in zip(function.__closure__ or (), slots.pop("__closure__") or (), strict=True):
+        try:
+            mine.cell_contents = sent.cell_contents
+        except ValueError:
+            pass  # it has no value yet
+    del slots["submodules"]  # imported by being unpickled
+    for name, value in slots.items():
+        setattr(function, name, value)
