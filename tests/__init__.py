@@ -3,6 +3,6 @@
 import sys
 
 if "unified_exec._worker.main" in sys.modules and "pytest" not in sys.modules:
-    from . import lean_pytest
+    from . import lean_modules
 
-    lean_pytest.install()
+    lean_modules.install()

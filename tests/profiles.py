@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 
-import hypothesis
-
 QUICK, NIGHTLY = "quick", "nightly"
-
-hypothesis.settings.register_profile(QUICK, deadline=None, print_blob=True)
-hypothesis.settings.register_profile(NIGHTLY, deadline=None, print_blob=True, max_examples=1000)
 CHOSEN = os.environ.get("HYPOTHESIS_PROFILE", QUICK)
 
 
 def load() -> None:
+    import hypothesis  # half a second of a core, which processes that are here for `examples` need not spend
+
+    hypothesis.settings.register_profile(QUICK, deadline=None, print_blob=True)
+    hypothesis.settings.register_profile(NIGHTLY, deadline=None, print_blob=True, max_examples=1000)
     hypothesis.settings.load_profile(CHOSEN)
 
 
