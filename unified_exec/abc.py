@@ -203,6 +203,26 @@ class Backend(ABC):
 
 
 class ProcessBackend(Backend):
-    """A backend whose workers are processes, on this machine or elsewhere: what ``TaskScope(processes=...)`` takes."""
+    """A backend whose workers are processes, on this machine or elsewhere: what ``TaskScope(processes=...)`` takes.
+
+    Attributes:
+        grace: seconds between requesting a running task to stop and killing its worker.
+    """
 
     kind = "process"
+    grace: float
+
+    def alone(self, name: str, grace: float | None) -> ProcessBackend:
+        """Return a backend of one worker, for an actor. It starts as those of this one, and never retires.
+
+        Args:
+            name: shown in errors.
+            grace: its grace; that of this backend if it is ``None``.
+
+        Raises:
+            ValueError: actors cannot run here.
+        """
+        raise ValueError(f'{self!r} cannot run an actor: use on="process" or a ProcessPool')
+
+    def kill(self) -> None:
+        """Stop every worker at once."""

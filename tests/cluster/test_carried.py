@@ -128,8 +128,6 @@ async def test_what_shares_memory_is_refused_at_once_with_a_way_out(pool: Cluste
         for refused in (channel, Lock(), [channel]):
             with pytest.raises(SerializationError, match=r"this machine.*from_task\.run"):
                 scope.spawn(id, refused, on="process")
-        with pytest.raises(ValueError, match='use on="process"'):
-            scope.actor(list, on=pool)
         for fn in (make_a_channel, lambda: share([1]), ask_for_a_lock):
             handle: Any = scope.spawn(fn, on="process")
             await handle.wait()

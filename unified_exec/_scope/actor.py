@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, TypeVarTuple, overload
 
 from .._handles.handle import TaskHandle
-from .._pools.process.pool import ProcessPool
 from .._pools.thread.pool import ThreadPool
 from .._rules.dispatch import call_name
 from .._tasks import events
 from .._tasks.types import Outcome
+from ..abc import ProcessBackend
 
 if TYPE_CHECKING:
     from .._handles.owner import Launcher
@@ -20,7 +20,7 @@ A = TypeVar("A")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-ActorPlace = Literal["process", "thread", "loop"] | ProcessPool | ThreadPool
+ActorPlace = Literal["process", "thread", "loop"] | ProcessBackend | ThreadPool
 
 
 class Actor(Generic[A]):

@@ -33,7 +33,7 @@ class ActorVerbs(ScopeBlock):
             cls: the class, or a function that makes the object.
             args: its positional arguments.
             on: ``"process"`` (a worker, beyond those that the pool has for tasks), ``"thread"``, ``"loop"``, or a pool
-                whose settings its worker has.
+                whose settings its worker has. On the pool of a cluster it is one of the engine's threads on some node.
             name: shown in errors; by default that of the class.
             concurrency: how many calls of coroutine methods run at the same time. A class with coroutine methods has an
                 event loop in its worker; a plain method blocks that.

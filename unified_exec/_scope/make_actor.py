@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 
 from .._handles.handle import TaskHandle
-from .._pools.process.pool import ProcessPool
 from .._pools.thread.pool import ThreadPool
 from .._rules.dispatch import call_name
 from .._tasks import events
 from .._tasks.current import current
-from ..abc import Backend
+from ..abc import Backend, ProcessBackend
 from .actor import Actor, ActorGroup
 from .actor_rings import QueuedCall, watch
 from .remote_actor import RemoteActor
@@ -161,7 +160,7 @@ def make_actor(
         raise TypeError(f"concurrency={concurrency} needs coroutine methods; for plain ones use actors(..., count=n)")
     pool = scope.process_pool() if on == "process" else scope.thread_pool() if on == "thread" else on
     title = f"of actor {name or call_name(cls)}"
-    if isinstance(pool, ProcessPool):
+    if isinstance(pool, ProcessBackend):
         alone = pool.alone(title, grace)
         return RemoteActor(scope, cls, args, name, alone, on_loop, concurrency, alone.grace)
     if isinstance(pool, ThreadPool):
@@ -172,9 +171,7 @@ def make_actor(
         thread = ThreadPool(1, name=title, interruptible=pool.interruptible)
         return RemoteActor(scope, cls, args, name, thread, False, 1, 1.0 if grace is None else grace)
     if isinstance(pool, Backend):
-        raise ValueError(
-            f'{pool!r} cannot run an actor, which lives on this machine: use on="process" or a ProcessPool'
-        )
+        raise ValueError(f'{pool!r} cannot run an actor: use on="process" or a ProcessPool')
     raise ValueError(f'on must be "process", "thread", "loop" or a pool, got {on!r}')
 
 

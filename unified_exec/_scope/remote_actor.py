@@ -1,4 +1,4 @@
-"""An actor in a worker process or a thread of its own."""
+"""An actor in a worker process, here or on a node of a cluster, or in a thread of its own."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 
 from .._handles.handle import TaskHandle
-from .._pools.process.pool import ProcessPool
 from .._pools.thread.pool import ThreadPool
 from .._tasks import events
 from .._tasks.task import Task
 from .._worker import actor_objects
-from ..errors import SerializationError, WorkerCrashed
+from ..abc import ProcessBackend
+from ..errors import NodeLost, SerializationError, WorkerCrashed
 from .actor import Actor
 from .actor_lane import ActorBackend, ActorCall, ActorLane
 from .actor_rings import watch
@@ -94,7 +94,11 @@ class RemoteActor(Actor[A]):
         outcome = task.outcome
         assert outcome is not None
         error = outcome.error
-        if isinstance(error, WorkerCrashed) and error.pid == self._pid and self.state == "up":
+        if (
+            isinstance(error, WorkerCrashed)
+            and self.state == "up"
+            and (error.pid == self._pid or type(error) is NodeLost)
+        ):
             self._lost(error)
         elif outcome.cancelled:
             self._culprit = task.name
@@ -172,7 +176,7 @@ class RemoteActor(Actor[A]):
                     await closing.waiter
                     if closing.outcome is not None and closing.outcome.error is not None:
                         self._report(closing.outcome.error)
-            if isinstance(self._pool, ProcessPool):
+            if isinstance(self._pool, ProcessBackend):
                 self._pool.kill()
                 await self._pool.aclose()
             elif isinstance(self._pool, ThreadPool):

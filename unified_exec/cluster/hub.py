@@ -104,20 +104,22 @@ class Hub:
         if self._options.min_workers:
             self._run(self._request(lane, self._options.min_workers))
 
-    def drop_lane(self, lane: ClusterLane) -> None:
-        """Let the nodes of a lane go: its loop has ended."""
-        self._run(self._drop(lane))
+    def drop_lane(self, lane: ClusterLane) -> Future[None]:
+        """Let the nodes of a lane go: its loop has ended, or its actor. It is done when nothing of it runs there."""
+        return self._run(self._drop(lane))
 
-    def _run(self, work: Coroutine[Any, Any, object]) -> None:
+    def _run(self, work: Coroutine[Any, Any, None]) -> Future[None]:
         loop = self._loop
         try:
             if loop is not None:
                 # In a context of its own: what comes of it outlives the request that needed it first.
-                Context().run(asyncio.run_coroutine_threadsafe, work, loop)
-                return
+                return Context().run(asyncio.run_coroutine_threadsafe, work, loop)
         except RuntimeError:
             pass  # the pool was closed
         work.close()
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
 
     # -- in the thread of the connections
 
@@ -154,6 +156,9 @@ class Hub:
         node = Node(address)
         hello = {"hello": {"lane": lane_name, **self._options.hello}}
         silence = self._options.silence_max
+        if lane.alone is not None:
+            hello["hello"]["options"] = {**self._options.hello["options"], **lane.alone}
+            silence = max(silence, wire.silence_max(self._options.hello["lease"], lane.alone["grace"]))
         link = AgentLink(self._engine, lane, node, hello, silence, self._on_refused, self._on_over)
         node.link = self._links[key] = link
         lane.adapter.call_threadsafe(lane.add_node, node)
@@ -179,9 +184,12 @@ class Hub:
         if self._closing or self._beating is None:
             return  # not connected yet: `_connect` asks again
         limit = self._options.max_workers
-        if limit is None:
-            limit = 2 * self.threads + 1  # a seat that waits is what makes an adaptive cluster grow
-        have = sum([other.seats for other in self._lanes()])
+        if lane.alone is not None:
+            limit = have = 1  # for it there is one
+        else:
+            if limit is None:
+                limit = 2 * self.threads + 1  # a seat that waits is what makes an adaptive cluster grow
+            have = sum([other.seats for other in self._lanes() if other.alone is None])
         waiting = lane.waiting() - (lane.seats - lane.slots())
         n = min(waiting, max(limit - have, 0 if lane.seats else 1))  # each loop with work gets one
         if n > 0:
@@ -193,11 +201,14 @@ class Hub:
         await self._engine.request_seats(lane, n)
 
     async def _drop(self, lane: ClusterLane) -> None:
-        for link in [link for link in self._links.values() if link.lane is lane]:
+        links = [link for link in self._links.values() if link.lane is lane]
+        for link in links:
             link.let_go(True)
         self._waiting_since.pop(lane, None)
         self._idle_since.pop(lane, None)
         await self._engine.drop_lane(lane.name)
+        if lane.alone is not None:
+            await asyncio.gather(*[link.until_ended() for link in links])
 
     async def _beat(self) -> None:
         """Once a second: count seats, request more, give some back, and fail what has waited in vain."""
@@ -231,7 +242,7 @@ class Hub:
     def _check_idle(self, lane: ClusterLane) -> None:
         """Give seats back that were not used for a while, so that the engine can scale down."""
         seconds = self._options.idle_timeout
-        if lane.has_tasks() or seconds is None:
+        if lane.has_tasks() or seconds is None or lane.alone is not None:
             self._idle_since.pop(lane, None)
             return
         since = self._idle_since.setdefault(lane, time.monotonic())
@@ -241,7 +252,9 @@ class Hub:
     def _share_seats(self, lanes: list[ClusterLane]) -> None:
         """Have the lane with most slots give one back if another one with work has none."""
         if any(lane.waiting() and not lane.slots() for lane in lanes):
-            richest = max(lanes, key=ClusterLane.slots)
+            richest = max([lane for lane in lanes if lane.alone is None], key=ClusterLane.slots, default=None)
+            if richest is None:
+                return
             if richest.slots() > 1 or not richest.has_tasks():
                 _release(richest, 1)
 

@@ -69,13 +69,15 @@ class ClusterLane(CreditLane):
         nodes: by address.
         seats: how many seats were requested and have not ended. Written by the thread that requests them.
         queues: the tasks that wait for a node: plain calls, and coroutines.
+        alone: it has one seat, whose worker holds an actor. These options of the gate differ then.
     """
 
-    def __init__(self, owner: Owner, adapter: LoopAdapter, name: str) -> None:
+    def __init__(self, owner: Owner, adapter: LoopAdapter, name: str, alone: dict[str, Any] | None = None) -> None:
         self.adapter = adapter
         self.name = name
         self.nodes: dict[str, Node] = {}
         self.seats = 0
+        self.alone = alone
         self.queues: tuple[FairQueue[Task], FairQueue[Task]] = (FairQueue(time.monotonic), FairQueue(time.monotonic))
         self._owner = owner
         self._free: deque[Node] = deque()  # nodes with an open slot, and some that had one; longest free first

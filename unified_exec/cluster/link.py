@@ -200,23 +200,33 @@ class AgentLink:
             if await self._engine.has_exited(self.node.address):
                 await asyncio.sleep(LAST_MOMENTS)
                 self._lost(why)
+            elif await self._has_ended_there():
+                self._lost(why)
             else:
-                await self._wait_for_end(why)
                 await asyncio.sleep(ASK_AGAIN)
 
     def _close_slots(self) -> None:
         self.node.slots = 0
 
-    async def _wait_for_end(self, why: str) -> None:
-        """Ask the agent to tell when what it had of this lane has ended."""
+    async def _has_ended_there(self) -> bool:
+        """Ask the agent to tell when what it had of this lane has ended; ``False`` if it could not be asked."""
         try:
             comm = await self._open_in_time({"end": self.lane.name}, wire.HEARTBEAT)
         except (OSError, TimeoutError):
-            return
+            return False
         try:
             await comm.read()
-            self._lost(why)
         except OSError:
-            pass
+            return False
         finally:
             comm.abort()
+        return True
+
+    async def until_ended(self) -> None:
+        """Return when nothing of the lane runs at the node any more; it was let go."""
+        try:
+            async with asyncio.timeout(self._silence_max):
+                while not (await self._has_ended_there() or await self._engine.has_exited(self.node.address)):  # noqa: ASYNC110
+                    await asyncio.sleep(ASK_AGAIN)
+        except TimeoutError:
+            pass  # its lease has ended

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from itertools import count
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +14,7 @@ from .._pools.process.worker_spec import encode_initializer, make_spec
 from ..abc import Capabilities, ProcessBackend
 from ..errors import PoolClosed
 from . import wire
+from .actor_seat import ActorSeat
 from .engine import Engine
 from .hub import Hub, HubOptions
 from .lane import ClusterLane
@@ -63,6 +65,7 @@ class ClusterPool(ProcessBackend):
         self._closed = False
         self._lock = threading.Lock()
         self._lanes: dict[LoopAdapter, ClusterLane] = {}
+        self._alone: set[ClusterLane] = set()
         self._lane_names = (f"{pool_id}.{number}" for number in count())
         options = {
             "initializer": None if initializer is None else encode_initializer(initializer, initargs),
@@ -96,7 +99,7 @@ class ClusterPool(ProcessBackend):
 
     def nodes(self) -> list[ClusterNode]:
         """Return the nodes that work for this program, in any thread; one entry for each node and event loop."""
-        lanes = list(self._lanes.values())
+        lanes = [*self._lanes.values(), *self._alone]
         return [node.describe(self.lease) for lane in lanes for node in list(lane.nodes.values()) if not node.gone]
 
     def lane(self, adapter: LoopAdapter) -> ClusterLane:
@@ -117,8 +120,9 @@ class ClusterPool(ProcessBackend):
         return lane
 
     def _all_lanes(self) -> list[ClusterLane]:
-        """Return the lanes of the loops that have not ended; in any thread."""
-        lanes = list(self._lanes.values())
+        """Return the lanes of the loops that have not ended, and of actors; in any thread."""
+        with self._lock:
+            lanes = [*self._lanes.values(), *self._alone]
         for lane in lanes:
             if lane.adapter.ended():
                 self.lane_ended(lane)
@@ -134,8 +138,39 @@ class ClusterPool(ProcessBackend):
         self._hub.want_seats(lane)
 
     def lane_ended(self, lane: ClusterLane) -> None:
-        if self._lanes.pop(lane.adapter, None) is not None:
+        if self._forget(lane):
             self._hub.drop_lane(lane)
+
+    def _forget(self, lane: ClusterLane) -> bool:
+        with self._lock:
+            if lane in self._alone:
+                self._alone.remove(lane)
+                return True
+            return self._lanes.pop(lane.adapter, None) is not None
+
+    # -- actors
+
+    def alone(self, name: str, grace: float | None) -> ActorSeat:
+        """Return a backend of one seat, whose worker holds an actor until it is closed."""
+        return ActorSeat(self, f"{name} on {self.describe()}", self.grace if grace is None else grace)
+
+    def add_alone(self, adapter: LoopAdapter, options: dict[str, Any]) -> ClusterLane:
+        """Return a lane of one seat; its options of the gate differ in `options`.
+
+        Raises:
+            PoolClosed: the pool is closed.
+        """
+        self.admit()
+        self._hub.start()
+        with self._lock:
+            lane = ClusterLane(self, adapter, next(self._lane_names), options)
+            self._alone.add(lane)
+        return lane
+
+    def end_alone(self, lane: ClusterLane) -> Future[None]:
+        """Let the node of an actor go; it is done when nothing of it runs there."""
+        self._forget(lane)
+        return self._hub.drop_lane(lane)
 
     # -- the end
 

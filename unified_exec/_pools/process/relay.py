@@ -72,7 +72,8 @@ class Sink(Protocol):
 
 
 class GateOptions(NamedTuple):
-    """The options of `ProcessPool` that a program may set for its workers elsewhere; `initializer` is pickled."""
+    """The options of `ProcessPool` that a program may set for its workers elsewhere; `initializer` is pickled, and with
+    `alone` no worker joins the one there is, which holds an actor."""
 
     initializer: bytes | None = None
     max_tasks_per_worker: int | None = None
@@ -81,6 +82,7 @@ class GateOptions(NamedTuple):
     grace: float = 1.0
     env: dict[str, str] | None = None
     start_timeout: float | None = 30.0
+    alone: bool = False
 
 
 class Gate:
@@ -103,7 +105,7 @@ class Gate:
         where: str,
         on_worker: Callable[[socket.socket], object] = id,
     ) -> None:
-        initializer, tasks, memory, idle, grace, env, start = options
+        initializer, tasks, memory, idle, grace, env, start, alone = options
         spec = make_spec(slots, None, (), tasks, memory, idle, env, start)
         self._surroundings = RelaySurroundings()
         spec = spec._replace(
@@ -119,6 +121,7 @@ class Gate:
             unread(sink.logged),
             lambda worker: on_worker(worker.child.lifeline),
         )
+        self._registry.is_alone = alone
         shutdown.track(self._registry)
         self._adapter = adapter
         self._lane = self._registry.lane(
