@@ -158,4 +158,22 @@ DEADLOCKS = (
         new="",
         tests=(f"{NO_END}::test_who_waits_for_an_event_or_a_barrier_that_nobody_else_has_is_told",),
     ),
+    Mutant(
+        clause=9,
+        place="scope",
+        breaks="a lock order is compared with those seen before, in any order",
+        file="_sync/deadlocks/order.py",
+        old="path = self._path(second, first)",
+        new="path = self._path(first, second)",
+        tests=("scope/test_lock_order.py::test_two_orders_of_two_locks_are_reported_once_with_both_lines",),
+    ),
+    Mutant(
+        clause=9,
+        place="scope",
+        breaks="locks that existed before the scope with debug=True are watched, too",
+        file="_sync/deadlocks/order.py",
+        old="            each.tell()",
+        new="            pass",
+        tests=("scope/test_lock_order.py::test_two_orders_of_two_locks_are_reported_once_with_both_lines",),
+    ),
 )

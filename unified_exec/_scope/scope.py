@@ -43,8 +43,9 @@ class TaskScope(ActorVerbs):
         timeout: seconds after which everything in the scope is cancelled and `TaskTimeout` is raised.
         processes: the pool for ``on="process"``; by default one shared by all scopes.
         threads: the pool for ``on="thread"``; by default one shared by all scopes.
-        debug: ``True`` reports in the log, with the stack, whatever holds up the event loop for longer than 100 ms; a
-            function is also called with each `Stall`, in the watching thread. The environment variable
+        debug: ``True`` reports in the log, with the stack, what holds up the event loop for longer than 100 ms, waits
+            for a lock of more than 5 s, and locks that are acquired in orders that could deadlock; a function is also
+            called with each `Stall`, in a watching thread or where a lock was acquired. The environment variable
             ``UNIFIED_EXEC_DEBUG=1`` does the same for every scope.
         priority: of its tasks, see `spawn`; by default that of the task that opens the scope, else 0.
 

@@ -1,4 +1,6 @@
-"""Reports what holds up an event loop: a thread that checks the loop, if a scope asked for it (``debug=``)."""
+"""Reports what holds up an event loop, waits for locks that take long, and lock orders that could deadlock: a thread
+that checks the loop, if a scope asked for it (``debug=``).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,12 @@ from collections.abc import Callable, Iterable
 from os.path import dirname
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from .._sync.deadlocks import order
+from .._sync.deadlocks.known import all_locks
+from .._sync.locks.permit_queue import PermitQueue
+from .._tasks.holders import describe
 
 if TYPE_CHECKING:
     from .._loops.adapter import LoopAdapter
@@ -20,6 +28,10 @@ STEP = 0.01
 """Seconds between two checks."""
 CPU_SHARE = 0.5
 """Share of a delay during which this program must have used the CPU; otherwise the machine was busy with other work."""
+LONG_WAIT = 5.0
+"""Seconds after which a wait for a lock or a semaphore is reported."""
+LOOK = 1.0
+"""Seconds between two looks for such waits."""
 LOGGER = "unified_exec.watchdog"
 
 _PACKAGE = dirname(dirname(__file__))
@@ -29,15 +41,19 @@ _ASYNC = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR
 
 
 class Stall(NamedTuple):
-    """The event loop, or the whole program, did not respond for longer than 100 ms.
+    """The event loop or the whole program did not respond for longer than 100 ms, or locks are used so that it may not.
 
     Attributes:
         kind: ``"coroutine"``: a coroutine blocks the loop; ``"sync"``: a plain function blocks it that a coroutine
-            called or that was sent to the loop; ``"starved"``: the loop was free, but threads held the GIL.
-        seconds: for how long so far.
-        task: the name of the scope's task that blocks the loop, ``None`` if there is none or it is unknown.
+            called or that was sent to the loop; ``"starved"``: the loop was free, but threads held the GIL;
+            ``"wait"``: a wait for a lock has taken longer than 5 s; ``"order"``: tasks acquire locks in different
+            orders, so they could deadlock, and perhaps have not yet.
+        seconds: for how long so far; 0 for ``"order"``.
+        task: the name of the scope's task that blocks the loop, ``None`` if there is none or it is unknown; for locks
+            in words who asks for one.
         where: the line being executed, such as ``"shop.py:12, in total"``; "" if unknown.
-        stack: the stack during the stall, outermost call first; for ``"starved"`` the stacks of all busy threads.
+        stack: the stack during the stall, outermost call first; for ``"starved"`` the stacks of all busy threads, for
+            ``"wait"`` who holds the lock, for ``"order"`` who held and asked for which locks, at which lines.
 
     Example::
 
@@ -66,6 +82,10 @@ class Stall(NamedTuple):
     stack: str
 
     def __str__(self) -> str:
+        if self.kind == "order":
+            return f"locks are acquired in orders that could deadlock; acquire them in one order:\n{self.stack}"
+        if self.kind == "wait":
+            return f"{self.task} has waited for {self.seconds:.1f} s at {self.where}\n{self.stack}"
         who = f"task {self.task!r}" if self.task else "a coroutine"
         at = f" at {self.where}" if self.where else ""
         if self.kind == "starved":
@@ -104,6 +124,8 @@ class Subscription:
         with _lock:
             watchdog = _watchdogs.get(loop)
             if watchdog is None:
+                if not _watchdogs:
+                    order.begin(_report_order, PermitQueue)
                 watchdog = _watchdogs[loop] = LoopWatchdog(loop, thread, task_code)
             watchdog.subscriptions = (*watchdog.subscriptions, self)
             self._watchdog = watchdog
@@ -116,6 +138,8 @@ class Subscription:
             last = not watchdog.subscriptions and _watchdogs.get(self._loop) is watchdog
             if last:
                 del _watchdogs[self._loop]
+                if not _watchdogs:
+                    order.end()
         if last:
             watchdog.end()
 
@@ -144,7 +168,11 @@ class LoopWatchdog:
         self._received = number
 
     def _run(self) -> None:
+        looked = time.monotonic()
         while not self._ending:
+            if time.monotonic() - looked > LOOK:
+                looked = time.monotonic()
+                report_long_waits()
             self._sent += 1
             if not self._loop.call_threadsafe(self._on_heartbeat, self._sent):
                 return
@@ -183,13 +211,44 @@ class LoopWatchdog:
         return _stall_of_threads(others, waited)
 
     def _report(self, stall: Stall) -> None:
-        logger = logging.getLogger(LOGGER)
-        logger.warning("%s", stall)
-        for hook in {id(each.hook): each.hook for each in self.subscriptions if each.hook is not None}.values():
-            try:
-                hook(stall)
-            except Exception:
-                logger.exception("a hook of the watchdog failed: %r", hook)
+        _report(stall, self.subscriptions)
+
+
+def _report(stall: Stall, subscriptions: Iterable[Subscription]) -> None:
+    logger = logging.getLogger(LOGGER)
+    logger.warning("%s", stall)
+    for hook in {id(each.hook): each.hook for each in subscriptions if each.hook is not None}.values():
+        try:
+            hook(stall)
+        except Exception:
+            logger.exception("a hook of the watchdog failed: %r", hook)
+
+
+def _report_to_all(stall: Stall) -> None:
+    _report(stall, [each for watchdog in list(_watchdogs.values()) for each in watchdog.subscriptions])
+
+
+def _report_order(ring: list[order.Order]) -> None:
+    lines = "\n".join([f"  {each}" for each in ring])
+    _report_to_all(Stall("order", 0.0, ring[0].who, ring[0].asked_at, lines))
+
+
+_long: WeakKeyDictionary[PermitQueue, frozenset[float]] = WeakKeyDictionary()
+"""Since when those wait whose long wait was reported."""
+
+
+def report_long_waits() -> None:
+    """Report, once each, the waits for locks that take long."""
+    now = time.monotonic()
+    for lock in list(all_locks):
+        waits = [each for each in lock.waits() if now - each[2] > LONG_WAIT]
+        known = _long.get(lock, frozenset())
+        _long[lock] = frozenset([since for _, _, since in waits])
+        for waiter, line, since in waits:
+            if since not in known:
+                held = [f"  {describe(holder)} holds it since {at}" for holder, at in lock.holds()]
+                text = "\n".join([f"  for {lock!r}", *(held or ["  which is held in another process"])])
+                _report_to_all(Stall("wait", now - since, describe(waiter), line, text))
 
 
 class _Line(NamedTuple):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from ..._tasks.holders import ThreadHolder, describe, note_hold, note_release
 from ...errors import LockAbandoned
 from ..deadlocks import look as deadlocks
+from ..deadlocks import order
 from ..deadlocks.known import all_locks
 from ..shared.place import line_of
 from ..shared.travel import Traveller
@@ -60,7 +61,7 @@ class PermitQueue(Traveller):
         self._guard = allocate_lock()
         self._queue: deque[ThreadInQueue | CoroutineInQueue] = deque()
         self._late: list[CoroutineInQueue] = []
-        self._slow = False
+        self._slow = order.orders is not None
         self._turns = 0
 
     # -- what a kind of lock adds
@@ -92,6 +93,10 @@ class PermitQueue(Traveller):
     @abstractmethod
     def holds(self) -> list[tuple[object, str]]:
         """Return the holders in this process, with the line where each acquired."""
+
+    def tell(self) -> None:
+        """Have every acquire take the way that tells `order` of it."""
+        self._slow = True
 
     def waiters(self) -> list[ThreadInQueue | CoroutineInQueue]:
         """Return who waits in this process, the first of the queue first."""
@@ -235,7 +240,7 @@ class PermitQueue(Traveller):
                 pass
             self._wake_head()
             if not self._queue and self._shared is None:
-                self._slow = False
+                self._slow = order.orders is not None
         self._do_late()
         return True
 

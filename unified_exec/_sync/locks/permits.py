@@ -10,7 +10,7 @@ from ..._tasks.current import INF, current, sleepers
 from ..._tasks.holders import me
 from ..._tasks.loaded import loaded
 from ..deadlocks import look as deadlocks
-from ..deadlocks import patrol
+from ..deadlocks import order, patrol
 from ..deadlocks.known import all_locks
 from ..shared.calls import TURNS, check_cancelled, end_of, give_turn
 from ..shared.sleepers import refuse_on_loop
@@ -46,6 +46,8 @@ class Permits(PermitQueue):
         if self._shared is not None and not shielded:
             check_cancelled()  # a loop around a shared lock is nearly always in here, where no signal may raise
         code, at = frame.f_code, frame.f_lasti
+        if order.orders is not None and timeout is None and self.total == 1:
+            order.orders.asked(self, holder, code, at)
         if not self._queue and self._try(holder, code, at):
             return
         self._may_wait(holder)
@@ -86,6 +88,8 @@ class Permits(PermitQueue):
             await give_turn()
         holder = me()
         code, at = frame.f_code, frame.f_lasti
+        if order.orders is not None and timeout is None and self.total == 1:
+            order.orders.asked(self, holder, code, at)
         if not self._queue and self._try(holder, code, at):
             return
         self._may_wait(holder)
