@@ -12,7 +12,6 @@ from typing import Any
 from ..._rules.dispatch import unwrap
 from ..._tasks.task import Task
 from ..._tasks.types import Outcome
-from ..._worker.run_generator import run_async_generator, run_generator
 from ...abc import Lane, StreamReader
 
 
@@ -28,6 +27,8 @@ class ProcessStreamReader(StreamReader):
     """Puts the batches, which arrive on two sockets, in order, and gives a credit for each that was taken."""
 
     def __init__(self, lane: CreditLane, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        from ..._worker.run_generator import run_async_generator, run_generator  # loaded with the first stream
+
         self.fn = partial(run_async_generator if isasyncgenfunction(unwrap(fn)) else run_generator, fn)
         self.args = (args,)
         self.items: deque[Any] = deque()

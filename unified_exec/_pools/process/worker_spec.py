@@ -10,7 +10,7 @@ from ..._platform import cpu_count
 from ..._rules import prefetch
 from ..._wire.pickling import codec, shared_refs, surroundings
 from ..._wire.pickling.shared_refs import ByDescriptors, pickled_here
-from ..._worker import main_file, shared_object
+from ..._worker import shared_object
 from ..._worker.settings import WorkerKind
 from ...errors import WorkerStartError
 from . import prestart
@@ -119,7 +119,11 @@ def make_spec(
             raise ValueError(f"{name} must be positive or None, got {seconds}")
     if main not in (None, "import"):
         raise ValueError(f'main must be "import" or None, got {main!r}')
-    imported = None if main is None else main_file.how()
+    imported = None
+    if main is not None:
+        from ..._worker import main_file
+
+        imported = main_file.how()
     cores = cpu_count.cpu_count()
     shared_refs.place_in_block = shared_object.place
     met = pickled_here()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import pickle
 from typing import Any
@@ -35,6 +34,8 @@ def digest(value: Any) -> tuple[int, bytes]:
     size = len(data) + sum([view.nbytes for view in views])
     if size <= _KEPT:
         return size, b"".join((data, *views))
+    import hashlib  # loaded with the first large one
+
     found = hashlib.sha1(data, usedforsecurity=False)
     for view in views:
         found.update(view)

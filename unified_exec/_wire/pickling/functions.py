@@ -230,7 +230,7 @@ def _new_entry(fn: Callable[..., object]) -> FunctionEntry:
             module_names.in_pickle(payload) or module_names.goes_by_value(getattr(fn, "__module__", None))
         ):
             return _cached(fn, payload, snapshots=())
-    from . import by_value, closure_state, globals_sent, pickle_errors
+    from . import by_value, closure_state, globals_sent
 
     snapshots: tuple[Any, ...] | None = None
     place = by_value.place_in_module(fn)
@@ -248,6 +248,8 @@ def _new_entry(fn: Callable[..., object]) -> FunctionEntry:
         sent = globals_sent.encode(fn, upward=False)
         needs = globals_sent.needs_of_function(fn, sent.needs)
     except Exception as error:
+        from . import pickle_errors
+
         raise pickle_errors.refused_call(fn, (), error) from error
     shared = (*met, *shared_of(needs.entries))
     met.clear()
