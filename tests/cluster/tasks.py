@@ -50,6 +50,11 @@ def count_to(n: int) -> Any:
     yield from range(n)
 
 
+def slow_square(n: int) -> int:
+    time.sleep(0.005)
+    return n * n
+
+
 async def a_nap(n: int) -> int:
     await anyio.sleep(0.01)
     return n

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.cluster.processes import ROOT, DaskCluster
-from tests.cluster.tasks import spin, tick
+from tests.cluster.tasks import slow_square, spin, tick
 from tests.waiting import has_ended, until, until_async
 from unified_exec import Collect, Retry, TaskScope
 from unified_exec.cluster import DaskPool, NodeLost
@@ -171,3 +171,23 @@ async def test_the_queue_of_a_node_that_retires_comes_home_and_what_runs_may_fin
             assert await running == "running"
     assert [handle.result() for handle in others] == list(range(200))
     assert starts(tmp_path) == {"running": 1}
+
+
+@pytest.mark.asyncio
+async def test_nodes_join_and_leave_in_the_middle_of_a_map(dask_cluster: DaskCluster) -> None:
+    from distributed import Client
+
+    async with Client(dask_cluster.address, asynchronous=True, set_as_default=False) as client:
+        async with DaskPool(client, drain=60) as pool, TaskScope() as scope:
+            untyped: Any = scope
+            await until_it_works(pool)
+            before = {node.address for node in pool.nodes()}
+            found: list[int] = []
+            async for square in untyped.map(slow_square, range(400), on=pool):
+                found.append(square)
+                if len(found) == 20:
+                    dask_cluster.add_worker()
+                if len(found) == 200:
+                    assert await until_async(lambda: {n.address for n in pool.nodes()} - before, 60)
+                    await client.retire_workers(list(before))
+    assert found == [n * n for n in range(400)]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from itertools import count
 from typing import Any, TypeVar
 
+import dask
 from distributed import Client
 from distributed.comm import connect, parse_host_port
 from distributed.diagnostics.plugin import UploadDirectory
@@ -19,6 +20,8 @@ from .lane import ClusterLane
 T = TypeVar("T")
 LAST_MESSAGES = 0.02
 """Seconds until a client has sent what it gathers; Dask logs an error if it is closed before."""
+SEAT = unified_exec_seat.__name__
+SEAT_SECONDS = 3600
 OVER = ("finished", "error", "cancelled", "lost")
 
 
@@ -69,6 +72,10 @@ class DaskEngine(Engine):
             else:
                 await client.register_plugin(UploadDirectory(path, update_path=True, restart_workers=False))
         client.subscribe_topic(topic_of(self._pool), on_event)
+        try:
+            await client.run_on_scheduler(expect_long_seats)
+        except Exception:
+            pass  # it lacks this package, or does not allow it: then an adaptive cluster grows by less
         await client.register_plugin(AgentPlugin())
 
     async def _on_client(self, work: Coroutine[Any, Any, T]) -> T:
@@ -104,7 +111,7 @@ class DaskEngine(Engine):
         seats = self._seats.setdefault(lane, {})
         for _ in range(n):
             number = next(self._numbers)
-            key = f"unified_exec_seat-{lane}-{number}"
+            key = f"{SEAT}-{lane}-{number}"
             seats[key] = self._client.submit(
                 unified_exec_seat, self._pool, lane, number, pure=False, key=key, **self._options
             )
@@ -157,3 +164,12 @@ class DaskEngine(Engine):
         status = self._client.status if isinstance(self._client, Client) else "not connected"
         last = f"; a seat failed: {self._errors[-1]}" if self._errors else ""
         return f"the Dask client is {status}{last}"
+
+
+def expect_long_seats(dask_scheduler: Any) -> None:
+    """Have a scheduler expect that seats take long: it assumes half a second, so an adaptive cluster would not grow."""
+    durations = {**dask.config.get("distributed.scheduler.default-task-durations", {}), SEAT: f"{SEAT_SECONDS} s"}
+    dask.config.set({"distributed.scheduler.default-task-durations": durations})
+    known = dask_scheduler.task_prefixes.get(SEAT)
+    if known is not None:
+        known.duration_average = SEAT_SECONDS
