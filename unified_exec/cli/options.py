@@ -52,6 +52,11 @@ def add_tree_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--watch", type=float, nargs="?", const=1.0, metavar="S", help="again every S seconds (1 by default)"
     )
+    parser.add_argument(
+        "--inject",
+        action="store_true",
+        help="have a program that has no socket open one: runs code in it, as a debugger does (CPython 3.14 and later)",
+    )
 
 
 def add_top_options(parser: argparse.ArgumentParser) -> None:

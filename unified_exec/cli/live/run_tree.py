@@ -9,6 +9,7 @@ import sys
 import time
 
 from ...observe.live.client import CannotLook, Connection, find
+from ...observe.live.inject import find_or_inject
 from ...observe.live.text import render
 
 FAILED = 1
@@ -21,7 +22,8 @@ def run(arguments: argparse.Namespace) -> int:
     ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
     stacks = "all" if arguments.all else "mine" if arguments.stacks or arguments.json else "none"
     try:
-        with Connection(find(arguments.pid)) as connection:
+        program = find_or_inject(arguments.pid, _tell) if arguments.inject else find(arguments.pid)
+        with Connection(program) as connection:
             while True:
                 tree = connection.tree(stacks)
                 if arguments.json:
@@ -36,3 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     except CannotLook as error:
         print(f"unified-exec tree: {error}", file=sys.stderr)
         return FAILED
+
+
+def _tell(text: str) -> None:
+    print(f"unified-exec tree: {text}", file=sys.stderr, flush=True)
