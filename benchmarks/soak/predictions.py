@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import anyio
 
@@ -131,5 +131,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    _: Any = main()
-    raise SystemExit(_)
+    raise SystemExit(main())

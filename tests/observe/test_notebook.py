@@ -88,6 +88,12 @@ async def test_the_tree_of_a_scope_shows_its_progress_and_what_is_nested() -> No
     assert "1 returned, 1 failed, 1 cancelled" in scope._repr_mimebundle_()["text/html"]
 
 
+async def test_text_alone_needs_no_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notebook, "look", None)
+    async with TaskScope() as scope:
+        assert list(scope._repr_mimebundle_(include=("text/plain",))) == ["text/plain"]
+
+
 async def test_every_scope_is_in_the_tree_once() -> None:
     async with TaskScope(name="first"), TaskScope(name="second"):
         made = observe.tree()

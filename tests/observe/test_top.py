@@ -119,6 +119,10 @@ def test_it_fits_a_small_terminal_and_a_program_that_forbids_control() -> None:
         await pilot.press("home", "down", "c", "c")
         await holds(pilot, lambda: told)
         assert "allows no control" in told[0]
+        app._chosen = lambda: ("more", 1)  # the row that stands for the tasks which are not shown
+        app.feed.ask = None
+        await pilot.press("c", "c")
+        assert len(told) == 1
 
     with program("-c", code) as process:
         drive(process.pid, act, size=(60, 20))

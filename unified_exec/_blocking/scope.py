@@ -232,8 +232,8 @@ class SyncTaskScope:
         """Cancel everything in the scope. Code of the block itself goes on until it waits for a cancelled task."""
         self._open().call(lambda: self._scope.cancel(reason))
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        shown: dict[str, str] = getattr(self._scope, "_repr_mimebundle_")()  # noqa: B009
+    def _repr_mimebundle_(self, **wanted: Any) -> dict[str, str]:
+        shown: dict[str, str] = getattr(self._scope, "_repr_mimebundle_")(**wanted)  # noqa: B009
         shown["text/plain"] = repr(self)
         return shown
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -71,10 +72,10 @@ class ScopeBlock(LazyTaskGroup):
             self._cancelled_early.append(reason)
             self.cancel_scope.cancel(reason)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+    def _repr_mimebundle_(self, include: Container[str] | None = None, **_: Any) -> dict[str, str]:
         from unified_exec.observe.notebook import Bundle
 
-        return Bundle(repr(self), self._engine)
+        return Bundle(repr(self), self._engine, html=include is None or "text/html" in include)
 
     def __repr__(self) -> str:
         name, engine = f" {self.name!r}" if self.name else "", self._engine

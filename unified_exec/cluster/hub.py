@@ -142,6 +142,8 @@ class Hub:
             if link.node.tasks:
                 link.lane.adapter.call_threadsafe(link.lane.lost, link.node, "the pool was closed")
             link.let_go(True)
+        self._waiting_since.clear()
+        self._idle_since.clear()
         await self._engine.stop()
 
     def _on_seat(self, lane_name: str, address: str) -> None:

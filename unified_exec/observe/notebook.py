@@ -111,7 +111,7 @@ def show(scope: Any) -> None:
     """
     from IPython.display import display
 
-    engine = getattr(scope, "_repr_mimebundle_")().engine  # noqa: B009
+    engine = getattr(scope, "_repr_mimebundle_")(include=("text/plain",)).engine  # noqa: B009
     if engine is None or engine.host is None:
         raise RuntimeError("this scope is not open: call observe.show(scope) inside its block")
     handle = display(scope, display_id=True)  # type: ignore[no-untyped-call, unused-ignore]
@@ -131,12 +131,12 @@ def _update(handle: Any, scope: Any, engine: OpenScope) -> None:
 
 
 class Bundle(dict[str, str]):
-    """What a scope shows in a notebook: the text of its `repr`, and HTML once its block has been entered."""
+    """What a scope shows in a notebook: the text of its `repr`, and `html` once its block has been entered."""
 
-    def __init__(self, text: str, engine: OpenScope | None) -> None:
+    def __init__(self, text: str, engine: OpenScope | None, html: bool) -> None:
         super().__init__({"text/plain": text})
         self.engine = engine
-        if engine is not None:
+        if engine is not None and html:
             self["text/html"] = scope_html(engine)
 
 

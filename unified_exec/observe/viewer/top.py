@@ -114,7 +114,7 @@ class Top(App[None]):
     def action_cancel(self) -> None:
         """Cancel what is chosen, if the key is pressed twice and the program allows it."""
         chosen = self._chosen()
-        if chosen is None:
+        if chosen is None or chosen[0] == "more":
             return
         if self._cancelling != chosen:
             self._cancelling = chosen
