@@ -152,3 +152,25 @@ def make_a_channel() -> Any:
 
 def ask_for_a_lock() -> Any:
     return from_task.run_sync(Lock)
+
+
+def set_up_opentelemetry() -> None:
+    """Have the spans of this worker end somewhere: in a provider of its own."""
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+
+    trace.set_tracer_provider(TracerProvider())
+
+
+def inner_span() -> tuple[int, int]:
+    """Trace and parent of a span that the worker's own provider makes."""
+    from opentelemetry import trace
+
+    with trace.get_tracer("node").start_as_current_span("inner") as span:
+        parent: Any = span
+        return span.get_span_context().trace_id, parent.parent.span_id
+
+
+async def a_inner_span() -> tuple[int, int]:
+    await anyio.lowlevel.checkpoint()
+    return inner_span()

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.tasks import spin
+from tests.cluster.conftest import OpenPool
+from tests.cluster.tasks import a_inner_span, inner_span, set_up_opentelemetry, spin
 from tests.waiting import until_async
 from unified_exec import Collect, TaskScope, observe
 from unified_exec.cluster import WorkerRef
@@ -54,6 +55,34 @@ async def test_a_look_tells_on_which_node_a_task_runs(pool: ClusterPool, tmp_pat
         assert told["state"] == "runs"
         assert f"in worker {int(handle.worker)} on {handle.worker.node}" in told["why"]["text"]
         handle.cancel()
+
+
+@pytest.mark.parametrize("fn", [inner_span, a_inner_span])
+async def test_the_spans_of_a_task_on_a_node_are_of_the_spawners_trace(open_pool: OpenPool, fn: Any) -> None:
+    pytest.importorskip("opentelemetry.sdk", reason="opentelemetry-sdk is not installed")
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    stop = observe.instrument(provider)
+    try:
+        async with open_pool(initializer=set_up_opentelemetry) as pool, TaskScope(processes=pool) as scope:
+            with provider.get_tracer("tests").start_as_current_span("request"):
+                handles = [scope.spawn(fn, on="process") for _ in range(3)]
+            seen = [await handle for handle in handles]
+    finally:
+        stop()
+    spans = {span.attributes.get("unified_exec.task.id", 0): span for span in exporter.get_finished_spans()}
+    request = spans.pop(0).context
+    assert seen == [(request.trace_id, spans[handle.id].context.span_id) for handle in handles]
+    assert {span.parent.span_id for span in spans.values()} == {request.span_id}
+    for handle in handles:
+        attributes = spans[handle.id].attributes
+        assert attributes["unified_exec.outcome"] == "value"
+        assert attributes["unified_exec.worker.pid"] == int(handle.worker)
+        assert attributes["unified_exec.node"] == handle.worker.node
 
 
 async def test_a_worker_of_a_node_survives_pickling() -> None:

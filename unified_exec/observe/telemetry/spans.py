@@ -116,7 +116,10 @@ def _end(span: Span, task: schema.TaskSettled, offset: int) -> None:
     if task.attempts > 1:
         span.set_attribute("unified_exec.attempt", task.attempts)
     if task.backend == "process" and task.worker:
-        span.set_attribute("unified_exec.worker.pid", task.worker)
+        span.set_attribute("unified_exec.worker.pid", int(task.worker))
+        node = getattr(task.worker, "node", "")
+        if node:
+            span.set_attribute("unified_exec.node", node)
     elif task.backend == "thread" and task.worker:
         span.set_attribute("thread.id", task.worker)
     for name, at in (("sent", task.sent), ("started", task.started), ("finished", task.finished)):
