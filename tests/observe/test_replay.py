@@ -144,7 +144,7 @@ def test_a_spawn_after_all_others_have_ended_is_the_next_phase() -> None:
 
 
 def test_a_functions_limit_is_that_which_its_tasks_waited_for() -> None:
-    waits = [(8, "wait.begun", 0.0, 2, "Limit(2)", 1), (9, "wait.ended", 1.0, 2, "Limit(2)")]
+    waits = [(8, "wait.begun", 0.0, 2, "Limit(2)", 1, "limit", ""), (9, "wait.ended", 1.0, 2, "Limit(2)", "limit", 0.0)]
     rows = [settled(1, "f", "loop", 0.0, 0.0, 1.0), settled(2, "f", "loop", 0.0, 0.0, 2.0)]
     run = made_of(recording(*rows, *waits))
     assert [(job.limit, job.waits) for job in run.jobs] == [("Limit(2)", 1.0), ("Limit(2)", 1.0)]

@@ -14,7 +14,7 @@ import pytest
 from tests.observe import workloads
 from unified_exec import Collect, ProcessPool, TaskScope, observe
 from unified_exec.observe.output import advice
-from unified_exec.observe.output.advice import Facts, Function, advise
+from unified_exec.observe.output.advice import Facts, Function, WaitedFor, advise
 from unified_exec.observe.output.figures import covered, growth, straggler
 from unified_exec.observe.output.recorder import Recording, Sample
 from unified_exec.observe.output.report_page import page
@@ -76,7 +76,7 @@ FACTS = Facts(
     own_cpu=20.0,
     functions=[],
     starved={},
-    limits={},
+    waits=[],
     busy=0.95,
     threads=0.0,
     deaths=0,
@@ -85,6 +85,7 @@ FACTS = Facts(
     growth={},
     straggler=(0.0, ""),
 )
+LIMIT = WaitedFor("limit", "Limit(2)", 40.0, 9, "")
 SHORT = Function("m:f", "process", 2000, 2000, 1.0, 0.0, 5.0, 5.0, 0.0001, 0.0001, 0, 0)
 LONG = SHORT._replace(run_p50=0.001)
 BIG = Function("m:g", "process", 100, 100, 1.0, 0.0, 5.0, 5.0, 0.01, 0.1, 100 << 21, 0)
@@ -102,9 +103,9 @@ COMPUTES = Function("m:h", "thread", 100, 100, 300.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0
         ({"starved": {"the pool": 0.6}, "cpu": 100.0}, "the pool starves while cores idle"),
         ({"starved": {"the pool": 0.6}}, None),
         ({"starved": {"the pool": 0.4}, "cpu": 100.0}, None),
-        ({"limits": {"Limit(2)": 40.0}, "busy": 0.5}, "Much waits for Limit(2)"),
-        ({"limits": {"Limit(2)": 20.0}, "busy": 0.5}, None),
-        ({"limits": {"Limit(2)": 40.0}}, None),
+        ({"waits": [LIMIT], "busy": 0.5}, "Much waits for Limit(2)"),
+        ({"waits": [LIMIT._replace(seconds=20.0)], "busy": 0.5}, None),
+        ({"waits": [LIMIT]}, None),
         ({"functions": [COMPUTES], "threads": 3.0, "own_cpu": 99.0}, "Threads that run h share one core"),
         ({"functions": [COMPUTES], "threads": 3.0, "own_cpu": 20.0}, None),
         ({"functions": [COMPUTES], "threads": 1.2, "own_cpu": 99.0}, None),
@@ -128,7 +129,7 @@ def test_each_advice_has_a_threshold(change: dict[str, Any], title: str | None) 
 
 def test_what_is_small_is_not_worth_advice_and_five_are_enough() -> None:
     assert advise(FACTS._replace(seconds=5.0, straggler=(0.9, "last"))) == []
-    many = FACTS._replace(limits={f"Limit({n})": 40.0 + n for n in range(9)}, busy=0.1)
+    many = FACTS._replace(waits=[LIMIT._replace(name=f"Limit({n})", seconds=40.0 + n) for n in range(9)], busy=0.1)
     assert len(advise(many)) == advice.ADVICE_MAX
     assert advise(many)[0].title == "Much waits for Limit(8)"
 

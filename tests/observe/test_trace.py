@@ -68,7 +68,7 @@ async def test_a_trace_has_every_task_on_the_track_of_its_worker(tmp_path: Path)
     assert notes["bytes_sent"] > 0
     assert trace.instants["died"] == 1
     assert trace.instants["spawn value"] == 6
-    assert all(count == 2 for count in trace.flows.values())  # from the spawn to the run
+    assert Counter(trace.flows.values()) == {2: 8, 3: 2}  # from the spawn to the run, and to the wait of two
     assert "memory, MiB" in trace.counters
 
 

@@ -51,3 +51,29 @@ def flaky(path: str) -> int:
     except FileExistsError:
         return 1
     raise OSError("not yet")
+
+
+async def locks(lock: Any) -> None:
+    async with lock:
+        pass
+
+
+def locks_in_a_thread(lock: Any) -> None:
+    with lock:
+        pass
+
+
+async def receives(channel: Any) -> None:
+    await channel.receive()
+
+
+def receives_in_a_thread(channel: Any) -> None:
+    channel.receive_sync()
+
+
+async def sends(channel: Any) -> None:
+    await channel.send(1)
+
+
+def sends_in_a_thread(channel: Any) -> None:
+    channel.send_sync(1)

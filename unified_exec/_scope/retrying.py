@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .._handles.plan import RunPlan
     from .._loops.adapter import LoopAdapter, Timer
     from .._sync.limit import Gate
+    from .._sync.waits import ToldWait
     from .._tasks.requests import Request
 
 
@@ -120,6 +121,7 @@ class RetryingLane(Lane):
         "_prepared",
         "_retries_at",
         "_timer",
+        "_told",
         "_waiter",
         "handle",
     )
@@ -136,6 +138,7 @@ class RetryingLane(Lane):
         self._permit: Permit | None = None
         self._timer: Timer | None = None
         self._retries_at = 0.0
+        self._told: ToldWait | None = None
 
     def submit(self, task: Task) -> None:
         """Pickle the call at once, and submit it as soon as its limit allows.
@@ -172,6 +175,7 @@ class RetryingLane(Lane):
             self._timer.cancel()
         if self._waiter is not None and self._plan.limit is not None:
             self._plan.limit.cancel(self._waiter)
+            self._end_wait()
         handle.settle_cancelled()
 
     def abandon(self, task: Task) -> None:
@@ -193,18 +197,22 @@ class RetryingLane(Lane):
         if limit.acquire_nowait_or_enqueue(waiter):
             self._on_permit(attempt)
         elif events.rows is not None:
-            events.emit(events.WAIT_BEGUN, self.handle.id, repr(limit)[:200], 0)
+            self._told = limit.tell_wait(self.handle.id)
 
     def _on_permit(self, attempt: Attempt) -> None:
         assert self._waiter is not None
         self._permit, self._waiter = self._waiter.permit, None
-        if events.rows is not None:
-            events.emit(events.WAIT_ENDED, self.handle.id, repr(self._plan.limit)[:200])
+        self._end_wait()
         try:
             self._send(attempt)
         except BaseException:
             self._release()
             raise
+
+    def _end_wait(self) -> None:
+        told, self._told = self._told, None
+        if told is not None:
+            told.end()
 
     def _send(self, attempt: Attempt) -> None:
         context = self._context.copy()

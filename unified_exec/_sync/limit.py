@@ -11,17 +11,21 @@ from .._loops.adapter import Waiter as LoopWakeup
 from .._loops.current import current_adapter
 from .._tasks import events
 from .._tasks.current import current, on_event_loop
-from .waiters import LoopWaiter, Permit, ThreadWaiter, Waiter, enter, newest_active, newest_permit, tell_wait
+from . import waits
+from .waiters import LoopWaiter, Permit, ThreadWaiter, Waiter, enter, newest_active, newest_permit
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 POLL = 0.02
 """Seconds between two checks of a waiting thread for the cancellation of its task."""
+HOLDERS_NAMED = 4
 
 
 class Gate(ABC):
     """Something that work must pass before it starts. Any thread may call every method; first come, first served."""
+
+    kind = "limit"
 
     def __init__(self) -> None:
         self._lock = allocate_lock()  # guards the queue and everything that decides which waiter may pass
@@ -42,6 +46,17 @@ class Gate(ABC):
     def holders(self) -> list[int]:
         """Ids of the tasks one of which must release it before another may pass; none if time alone decides."""
         return []
+
+    def held_by(self) -> str:
+        """The holders in words, "" for none."""
+        holders = self.holders()
+        known = [f"#{each}" if each else "code outside of tasks" for each in holders[:HOLDERS_NAMED]]
+        more = len(holders) - len(known)
+        return ", ".join(known) + (f" and {more} more" if more else "")
+
+    def tell_wait(self, task: int) -> waits.ToldWait:
+        """Tell that a task waits, by its id; called only while somebody listens."""
+        return waits.tell_at_once(task, self.kind, repr(self), len(self._queue), self.held_by())
 
     def place_of(self, waiter: Waiter) -> tuple[int, int]:
         """The place of a waiter in the queue, from 1 (0 if it is not there), and how many wait; from any thread."""
@@ -73,11 +88,11 @@ class Gate(ABC):
         return self
 
     async def _told(self, wakeup: LoopWakeup) -> None:
-        tell_wait(events.WAIT_BEGUN, self, len(self._queue))
+        wait = self.tell_wait(_id_of_caller())
         try:
             await wakeup
         finally:
-            tell_wait(events.WAIT_ENDED, self)
+            wait.end()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
@@ -92,11 +107,12 @@ class Gate(ABC):
         waiter = ThreadWaiter()
         try:
             if not self.acquire_nowait_or_enqueue(waiter):
-                if events.rows is not None:
-                    tell_wait(events.WAIT_BEGUN, self, len(self._queue))
-                self._wait_in_thread(waiter)
-                if events.rows is not None:
-                    tell_wait(events.WAIT_ENDED, self)
+                wait = self.tell_wait(_id_of_caller()) if events.rows is not None else None
+                try:
+                    self._wait_in_thread(waiter)
+                finally:
+                    if wait is not None:
+                        wait.end()
         except BaseException:
             self.cancel(waiter)
             raise
@@ -257,6 +273,11 @@ def as_gate(limit: Any, what: str) -> Gate | None:
     if limit is None or isinstance(limit, Gate):
         return limit
     raise TypeError(f"{what} must be a number, a Limit or a Rate, got {limit!r}: write limit=Limit(10)")
+
+
+def _id_of_caller() -> int:
+    task = current.get()
+    return 0 if task is None else task.id
 
 
 def _ignore(waiter: Waiter) -> None:

@@ -29,6 +29,8 @@ class Rate(Gate):
         async for page in scope.map(fetch, urls, limit=Rate(10, per=1.0)): ...
     """
 
+    kind = "rate"
+
     def __init__(self, n: int, per: float = 1.0) -> None:
         super().__init__()
         if type(n) is not int:

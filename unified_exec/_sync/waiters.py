@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextvars import ContextVar
 
 from .._loops.adapter import LoopAdapter
-from .._tasks import events
 from .._tasks.current import current
 
 
@@ -53,13 +52,6 @@ def enter(permit: Permit | None) -> None:
     """Make `permit` the newest of the calling context."""
     if permit is not None:
         newest_permit.set(permit)
-
-
-def tell_wait(kind: str, gate: object, place: int | None = None) -> None:
-    """Tell that the calling task begins, or has ceased, to wait for `gate`; called only while somebody listens."""
-    task = current.get()
-    fields = (0 if task is None else task.id, repr(gate)[:200])
-    events.emit(kind, *fields, *(() if place is None else (place,)))
 
 
 class Waiter(ABC):

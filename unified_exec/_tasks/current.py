@@ -11,6 +11,7 @@ from .messages import Report
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
+    from .messages import Waited
     from .requests import Pending, Request
 
 INF = float("inf")
@@ -81,6 +82,9 @@ class CurrentTask:
 
     def send(self, message: object) -> None:
         """Send `message` to the listener of the task's handle. Backends implement this."""
+
+    def send_wait(self, wait: Waited) -> None:
+        """Tell the process that spawned the task that it has waited, if that is another one and somebody listens."""
 
     def send_request(self, pending: Pending) -> None:
         """Send a request to the scope of the task; its answer goes to `pending`, maybe before this returns.

@@ -18,6 +18,8 @@ from ..errors import TaskTimeout, WorkerCrashed
 if TYPE_CHECKING:
     from typing import Protocol, TypeVar
 
+    from .messages import Waited
+
     T = TypeVar("T")
 
     class InSpan(Protocol):
@@ -65,6 +67,16 @@ def emit_move(kind: str, *fields: Any, at: float | None = None) -> None:
     sink = moves
     if sink is not None:
         sink((next(numbers), kind, monotonic() if at is None else at, *fields))
+
+
+def emit_wait(task: int, wait: Waited) -> None:
+    """Tell a wait of a task: that it has begun, and that it has ended if it has."""
+    sink = rows
+    if sink is not None:
+        begun = next(numbers), WAIT_BEGUN, wait.began
+        sink((*begun, task, wait.name, wait.place, wait.on, wait.held_by))
+        if wait.ended is not None:
+            sink((next(numbers), WAIT_ENDED, wait.ended, task, wait.name, wait.on, wait.began))
 
 
 def function_name(fn: Any) -> str:

@@ -9,7 +9,7 @@ TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Batch", "Measurement", "Report"]
+__all__ = ["Batch", "Measurement", "Report", "Waited"]
 
 
 class Report:
@@ -64,3 +64,28 @@ class Measurement:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Measurement, (self.figures,)
+
+
+class Waited:
+    """A task has waited for a lock or a channel, or does so; see `_sync.waits`.
+
+    Attributes:
+        on: what kind of thing it is.
+        name: which one.
+        place: the number of the task in the queue, 0 if that is not known.
+        held_by: who can end the wait, in words.
+        began, ended: instants of `time.monotonic`; `ended` is ``None`` while it waits.
+    """
+
+    __slots__ = ("began", "ended", "held_by", "name", "on", "place")
+
+    def __init__(self, on: str, name: str, place: int, held_by: str, began: float, ended: float | None) -> None:
+        self.on = on
+        self.name = name
+        self.place = place
+        self.held_by = held_by
+        self.began = began
+        self.ended = ended
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Waited, (self.on, self.name, self.place, self.held_by, self.began, self.ended)

@@ -60,6 +60,7 @@ FORGET_FUNCTIONS = 16  # TASK: forget every function learnt before this one
 AFTER_STREAM = 32  # DONE, REPORT, REQUEST in the mailbox: this task has sent reports on the other socket before
 LOGGED = 16  # DONE, REPORT, READY: there are log records in the pipe that came before
 IN_CONTEXT = 4  # TASK: it runs in the spawner's context that came last
+WATCHED = 32  # TASK: somebody listens to the parent's events; waits for locks and channels are reported
 LINGER = 64  # TASK: cores are idle; look for the next task for a moment before going to sleep
 
 WITH_GLOBALS = 128  # TASK: the function's bytes are those of `globals_sent.message`; REPLY: `homes.decode_alone`

@@ -20,6 +20,7 @@ TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from typing import Any
 
+    from .._tasks.messages import Waited
     from .._tasks.requests import Pending
     from .requests import WorkerRequests
 
@@ -37,9 +38,10 @@ class WorkerContext:
         credit: how many messages each task may send in all; only ever grows, and only while the mailbox is read.
         flushes: called, by task id, when the parent wants what a task has gathered.
         on_credit: called, by task id, when a coroutine task has been given credit; maybe in the signal handler.
+        watched: somebody listens to the events of the parent; as the task that came last tells.
     """
 
-    __slots__ = ("_requests", "connection", "credit", "flushes", "on_credit", "signal", "thread")
+    __slots__ = ("_requests", "connection", "credit", "flushes", "on_credit", "signal", "thread", "watched")
 
     def __init__(self, connection: WorkerConnection, signal: CancelSignal) -> None:
         self.connection = connection
@@ -48,6 +50,7 @@ class WorkerContext:
         self.credit: dict[int, int] = {}
         self.flushes: dict[int, Callable[[], object]] = {}
         self.on_credit: dict[int, Callable[[], object]] = {}
+        self.watched = False
         self._requests: WorkerRequests | None = None
         signal.handlers[frames.CREDIT] = self._on_credit
 
@@ -134,6 +137,14 @@ class WorkerTask(CurrentTask):
 
     def send(self, message: object) -> None:
         self.context.send(self.id, message)
+
+    def send_wait(self, wait: Waited) -> None:
+        """Tell the parent that the task has waited, if somebody listens there. Nothing fails because of it."""
+        if self.context.watched:
+            try:
+                self.context.send(self.id, wait)
+            except OSError:
+                pass  # the parent is gone
 
     def send_request(self, pending: Pending) -> None:
         self.context.requests.send(self.id, self.name, pending)

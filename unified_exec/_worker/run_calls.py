@@ -135,7 +135,7 @@ class CallRunner:
         """Run one task, with the signal able to interrupt it, and answer it; ``True`` if the worker must exit now."""
         task = flags, id, name, function_id, _, _, deadline = frames.unpack_task(message)
         payload: Any = task.payload
-        self._lingers = flags & frames.LINGER != 0
+        self._lingers, self.context.watched = flags & frames.LINGER != 0, flags & frames.WATCHED != 0
         signal = self.signal
         cancelled_early = signal.state.early
         if cancelled_early and not signal.state.claim(id):

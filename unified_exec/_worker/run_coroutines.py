@@ -104,6 +104,7 @@ class CoroutineRunner:
         self._last = monotonic()
         task = frames.unpack_task(message)
         signal, id, name = self.signal, task.id, task.name
+        self.context.watched = task.flags & frames.WATCHED != 0
         if not signal.state.claim(id):
             learn_only(self.functions, task, fd)
             now = monotonic()

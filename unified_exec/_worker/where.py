@@ -5,6 +5,7 @@ This is loaded and run by a signal handler, maybe in the midst of an import: it 
 
 from __future__ import annotations
 
+import os
 import sys
 from _json import encode_basestring_ascii
 from _thread import get_ident
@@ -14,6 +15,7 @@ from typing import Any
 
 from .._platform.posix import DONTWAIT
 from .._stacks.lines import Line, coroutine_frames, line_of, thread_frames
+from .._tasks.loaded import loaded
 from .._wire import frames
 from .cancel_signal import CancelSignal
 from .connection import WorkerConnection
@@ -21,6 +23,8 @@ from .settings import resident_bytes
 
 COROUTINES_MAX = 50
 THREADS_MAX = 20
+_SHARED = "unified_exec._sync.shared.travel"
+_SYNC = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_sync") + os.sep
 _OWN = (__file__, sys.modules[CancelSignal.__module__].__file__)
 
 nested_look: Callable[[], object] | None = None
@@ -61,12 +65,13 @@ class Whereabouts:
             "rss": resident_bytes(),
             "importing": _importing(interrupted),
             "coroutines": self._coroutines(),
+            "waits": self._waits(interrupted),
         }
         if nested_look is not None:
             told["look"] = nested_look()
         text = to_json(told)
         if len(text) > frames.INLINE_MAX - 64:
-            text = to_json({key: told[key] for key in ("running", "stack", "rss", "importing")})
+            text = to_json({key: told[key] for key in ("running", "stack", "rss", "importing", "waits")})
         return text.encode("ascii")
 
     def _coroutines(self) -> dict[int, list[Line]]:
@@ -74,6 +79,27 @@ class Whereabouts:
         for id, coroutine in list(self._signal.coroutines().items())[:COROUTINES_MAX]:
             found[id] = [line_of(frame) for frame in coroutine_frames(coroutine)[0]]
         return found
+
+    def _waits(self, interrupted: FrameType | None) -> dict[int, str]:
+        """What tasks wait for, by their ids, if it is a lock or a channel."""
+        stacks = {id: coroutine_frames(each)[0] for id, each in list(self._signal.coroutines().items())}
+        if self._signal.running:
+            stacks[self._signal.running] = thread_frames(interrupted)
+        found = {id: _waits_for(stack) for id, stack in list(stacks.items())[:COROUTINES_MAX]}
+        return {id: text for id, text in found.items() if text}
+
+
+def _waits_for(stack: list[FrameType]) -> str:
+    """The lock or channel that the innermost frames wait for, in words; "" for none."""
+    travel = loaded(_SHARED)
+    text = ""
+    for frame in stack if travel is not None else ():
+        if not frame.f_code.co_filename.startswith(_SYNC):
+            break
+        me = frame.f_locals.get("self")
+        if isinstance(me, travel.Traveller):
+            text = me.wait_words(frame.f_code.co_name)[:300]
+    return text
 
 
 def _importing(frame: FrameType | None) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ..._platform.shared_memory import close_all
 from ..._rules import prefetch
 from ..._tasks import events
+from ..._tasks.messages import Waited
 from ..._tasks.types import Outcome
 from ..._wire import frames, protocol
 from ..._wire.frames import ProtocolError
@@ -223,8 +224,11 @@ class AnswerReader:
             self._group.adapter.call_later(SWALLOWED, worker.signal)
         elif type(event) is protocol.Report:
             message = self._decoding.message_of(*worker.payload(event, fd))
-            if event.id in worker.tasks:
-                worker.tasks[event.id].on_message(message)
+            task = worker.tasks.get(event.id)
+            if task is not None and type(message) is Waited:
+                events.emit_wait(task.event_id, message)
+            elif task is not None:
+                task.on_message(message)
         elif type(event) is protocol.Ask:
             on_ask(self._group.adapter, worker, event)
         elif type(event) is protocol.Dropped:

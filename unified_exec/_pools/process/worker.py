@@ -160,6 +160,7 @@ class Worker:
         task.worker = self.pid
         sent = False
         instant = None if events.rows is None else time.monotonic()  # before it is sent: the worker may be quick
+        flags |= frames.WATCHED if instant is not None else 0
         try:
             if not call.buffers and len(call.data) + len(function) <= frames.INLINE_MAX:
                 self.child.tasks.send(frames.pack_task(id, name, entry.id, function, call.data, task.deadline, flags))

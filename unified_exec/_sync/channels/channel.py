@@ -195,7 +195,7 @@ class Channel(ChannelCore, Generic[T]):
                 count = self._try_send_many(batch, sent)
                 sent += count
                 if not count:
-                    await self._form.wait(True)
+                    await self._wait(True)
         except BaseException as exc:
             note_sent(exc, sent, len(batch))
             raise
@@ -223,7 +223,7 @@ class Channel(ChannelCore, Generic[T]):
             with fail_after(timeout):
                 return await self.receive_many(most)
         while not found:
-            await self._form.wait(False)
+            await self._wait(False)
             found = self._try_receive_many(most)
         return found
 
@@ -255,7 +255,7 @@ class Channel(ChannelCore, Generic[T]):
         end = end_of(timeout)
         while not self._try_send(item):
             refuse_on_loop("Channel.send_sync", "await channel.send(item)")
-            self._form.wait_sync(True, end)
+            self._wait_sync(True, end)
 
     def receive_sync(self, *, timeout: float | None = None) -> T:
         """Receive the oldest item in a thread or a process task; see `receive`.
@@ -278,7 +278,7 @@ class Channel(ChannelCore, Generic[T]):
         end = end_of(timeout)
         while (item := self._try_receive()) is NOTHING:
             refuse_on_loop("Channel.receive_sync", "await channel.receive()")
-            self._form.wait_sync(False, end)
+            self._wait_sync(False, end)
         return item  # type: ignore[no-any-return]
 
     def send_many_sync(self, items: Iterable[T], *, timeout: float | None = None) -> None:
@@ -293,7 +293,7 @@ class Channel(ChannelCore, Generic[T]):
                 sent += count
                 if not count:
                     refuse_on_loop("Channel.send_many_sync", "await channel.send_many(items)")
-                    self._form.wait_sync(True, end)
+                    self._wait_sync(True, end)
         except BaseException as exc:
             note_sent(exc, sent, len(batch))
             raise
@@ -304,7 +304,7 @@ class Channel(ChannelCore, Generic[T]):
         end = end_of(timeout)
         while not (found := self._try_receive_many(most)):
             refuse_on_loop("Channel.receive_many_sync", "await channel.receive_many(most)")
-            self._form.wait_sync(False, end)
+            self._wait_sync(False, end)
         return found
 
     def __iter__(self) -> Channel[T]:

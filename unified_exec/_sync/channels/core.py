@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ChannelClosed
+from .. import waits
 from ..shared.travel import SharedFormBase, Traveller
 from .local_form import NOTHING, LocalForm
 from .send_ends import OpenEnds, close_cell, open_cell
@@ -147,7 +149,7 @@ class ChannelCore(Traveller):
             with fail_after(timeout):
                 return await self._send(item, None)
         while not self._try_send(item):
-            await self._form.wait(True)
+            await self._wait(True)
         return None
 
     async def _receive(self, timeout: float | None) -> Any:
@@ -157,8 +159,34 @@ class ChannelCore(Traveller):
             with fail_after(timeout):
                 return await self._receive(None)
         while (item := self._try_receive()) is NOTHING:
-            await self._form.wait(False)
+            await self._wait(False)
         return item
+
+    def _wait(self, sending: bool) -> Coroutine[Any, Any, None]:
+        """Wait until there may be room, or an item."""
+        return self._wait_told(sending) if waits.is_told() else self._form.wait(sending)
+
+    async def _wait_told(self, sending: bool) -> None:
+        told = self._begin_wait(sending)
+        try:
+            await self._form.wait(sending)
+        finally:
+            told.end()
+
+    def _wait_sync(self, sending: bool, deadline: float | None) -> None:
+        """Sleep until there may be room, or an item; see `LocalForm.wait_sync`."""
+        told = self._begin_wait(sending) if waits.is_told() else None
+        try:
+            self._form.wait_sync(sending, deadline)
+        finally:
+            if told is not None:
+                told.end()
+
+    def _begin_wait(self, sending: bool) -> waits.ToldWait:
+        return waits.begin("channel", self.wait_words("send" if sending else "receive"))
+
+    def wait_words(self, call: str) -> str:
+        return f"{call} on {self!r}"
 
     def __repr__(self) -> str:
         return f"Channel({self._capacity})" if self._name is None else f"Channel({self._capacity}, name={self._name!r})"

@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ..._tasks.current import CurrentTask, current, sleepers
+from .. import waits
 from ..deadlocks import look as deadlocks
 from ..deadlocks import patrol
 from ..shared.calls import end_of
@@ -132,6 +133,7 @@ class Meeting(Traveller):
         """
         task = current.get()
         end = end_of(timeout)
+        told = self._begin_wait() if waits.is_told() else None
         if task is not None:
             sleepers[ticket] = task
         try:
@@ -142,6 +144,8 @@ class Meeting(Traveller):
                     self._sleep(ticket, task, end)
         finally:
             sleepers.pop(ticket, None)
+            if told is not None:
+                told.end()
 
     def _sleep(self, ticket: ThreadTicket, task: CurrentTask | None, end: float | None) -> None:
         pause = deadlocks.AFTER or deadlocks.PERIOD
@@ -161,6 +165,7 @@ class Meeting(Traveller):
 
             with fail_after(timeout):
                 return await self._wait(ticket, None)
+        told = self._begin_wait() if waits.is_told() else None
         try:
             while not ticket.told:
                 if ticket.row >= 0 and self._shared is not None:
@@ -177,7 +182,13 @@ class Meeting(Traveller):
             self._late.append(ticket)
             self._do_late()
             raise
+        finally:
+            if told is not None:
+                told.end()
         return None
+
+    def _begin_wait(self) -> waits.ToldWait:
+        return waits.begin(self.kind.partition(" ")[2], repr(self))
 
     def _do_late(self) -> None:
         """Let those leave whom the collector has ended while the guard was held."""

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PermitQueue"]
 
+HOLDERS_NAMED = 4
+
 
 class PermitQueue(Traveller):
     """A number of permits, and who waits for one.
@@ -105,6 +107,18 @@ class PermitQueue(Traveller):
     def waits(self) -> list[tuple[object, str, float]]:
         """Return who waits in this process: holder, line, and since when (`time.monotonic`)."""
         return [(each.holder, line_of(each.code, each.at), each.since) for each in list(self._queue)]
+
+    def wait_words(self, call: str) -> str:
+        held_by = self.held_by()
+        return f"{self!r}, held by {held_by}" if held_by else repr(self)
+
+    def held_by(self) -> str:
+        """The holders in words, in whichever process they are; "" for none."""
+        holders = [f"{describe(holder)} ({line})" for holder, line in self.holds()]
+        if not holders and self._shared is not None:
+            holders = self._shared.holders()
+        more = f" and {len(holders) - HOLDERS_NAMED} more" if len(holders) > HOLDERS_NAMED else ""
+        return ", ".join(holders[:HOLDERS_NAMED]) + more
 
     def __repr__(self) -> str:
         kind = type(self).__name__

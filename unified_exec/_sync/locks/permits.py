@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..._tasks.current import INF, current, sleepers
 from ..._tasks.holders import me
 from ..._tasks.loaded import loaded
+from .. import waits
 from ..deadlocks import look as deadlocks
 from ..deadlocks import order, patrol
 from ..deadlocks.known import all_locks
@@ -57,6 +58,7 @@ class Permits(PermitQueue):
             refuse_on_loop(*call.split("|"))
         task = None if shielded else current.get()
         each = ThreadInQueue(holder, code, at, timeout is not None or shielded)
+        told = self._begin_wait() if waits.is_told() else None
         self._join(each)
         end = end_of(timeout)
         try:
@@ -79,6 +81,8 @@ class Permits(PermitQueue):
             raise
         finally:
             sleepers.pop(each, None)
+            if told is not None:
+                told.end()
 
     async def _acquire(self, frame: FrameType, timeout: float | None) -> None:
         """Acquire in a coroutine."""
@@ -104,6 +108,7 @@ class Permits(PermitQueue):
                 await self._wait(CoroutineInQueue(holder, code, at, True))
 
     async def _wait(self, each: CoroutineInQueue) -> None:
+        told = self._begin_wait() if waits.is_told() else None
         self._join(each)
         try:
             pause = LOOK
@@ -124,6 +129,12 @@ class Permits(PermitQueue):
         except BaseException:
             self._leave(each)
             raise
+        finally:
+            if told is not None:
+                told.end()
+
+    def _begin_wait(self) -> waits.ToldWait:
+        return waits.begin(self.kind.partition(" ")[2], repr(self), len(self._queue) + 1, self.held_by())
 
     # -- between processes
 

@@ -119,6 +119,10 @@ class Traveller(ByDescriptors):
         met.append(self)
         return (arrived_in_item if met.in_item else arrived), (type(self), self.token)
 
+    def wait_words(self, call: str) -> str:
+        """Say what `call`, a method of this object that does not return, waits for."""
+        return repr(self)
+
     def message(self) -> tuple[bytes, Sequence[int]]:
         assert self._shared is not None
         self.board = self.board or board.current()

@@ -11,13 +11,12 @@ from typing import Any
 from ..._handles.handle import TaskHandle
 from ..._handles.open_scopes import OpenScope
 from ..._stacks.lines import Line
+from ..._sync.channels.core import ChannelCore
 from ..._sync.limit import Gate, Limit
-from ..._sync.locks.permit_queue import PermitQueue
-from ..._tasks.holders import describe
+from ..._sync.shared.travel import Traveller
 
 PACKAGE = os.path.dirname(sys.modules["unified_exec"].__file__ or "") + os.sep
 STDLIB = os.path.dirname(os.__file__) + os.sep
-HOLDERS_MAX = 4
 
 Wait = dict[str, Any]
 """``kind``, ``text``, ``enders`` (ids of the tasks that can end it) and ``all`` (every one of them must)."""
@@ -64,7 +63,7 @@ def of_lines(lines: list[Line]) -> Wait | None:
         if text is not None:
             return wait("foreign", text)
         if file.startswith(os.path.join(PACKAGE, "_sync")):
-            return wait("limit", name)
+            return wait("lock", name)
     return None
 
 
@@ -121,28 +120,24 @@ def _of_frame(frame: FrameType) -> Wait | None:
 def _of_ours(name: str, me: Any) -> Wait | None:
     if name == "MapEngine.more":
         return wait("stream", f"the next result of {getattr(me, 'name', 'a map')}")
-    if "channels" in type(me).__module__ and not name.startswith("_"):
-        return wait("channel", f"{name.rpartition('.')[2]} on {me!r}"[:200])
-    if isinstance(me, PermitQueue):
-        holders = [f"{describe(holder)} ({line})" if line else describe(holder) for holder, line in me.holds()]
-        more = f" and {len(holders) - HOLDERS_MAX} more" if len(holders) > HOLDERS_MAX else ""
-        held = f", held by {', '.join(holders[:HOLDERS_MAX])}{more}" if holders else ""
-        return wait("lock", f"{me!r}{held}"[:300])  # its own detector finds rings, and ends them
-    if ".locks." in type(me).__module__ and not type(me).__name__.startswith("_"):
-        return wait("lock", repr(me)[:200])
+    if isinstance(me, Traveller):  # the detector of the locks finds their rings, and ends them
+        return wait(*of_shared(me, name))
     return None
+
+
+def of_shared(me: Traveller, name: str) -> tuple[str, str]:
+    """The kind and the text of a wait for a lock or a channel, in a method of that qualified name."""
+    kind = "channel" if isinstance(me, ChannelCore) else "lock"
+    return kind, me.wait_words(name.rpartition(".")[2])[:300]
 
 
 def of_gate(gate: Gate, waiter: Any) -> Wait:
     """The wait for a limit or a rate; its holders can end it, any one of them."""
     place, waiting = gate.place_of(waiter) if waiter is not None else (0, 0)
     text = repr(gate) + (f", number {place} of {waiting}" if place else "")
-    holders = gate.holders()
-    known = [f"#{each}" if each else "code outside of tasks" for each in holders[:HOLDERS_MAX]]
-    if known:
-        more = len(holders) - len(known)
-        text += f", held by {', '.join(known)}" + (f" and {more} more" if more else "")
-    return wait("limit" if isinstance(gate, Limit) else "rate", text, holders)
+    held_by = gate.held_by()
+    text += f", held by {held_by}" if held_by else ""
+    return wait("limit" if isinstance(gate, Limit) else "rate", text, gate.holders())
 
 
 def of_scope(scope: OpenScope) -> Wait:

@@ -137,7 +137,7 @@ class Whereabouts:
         module = answer.get("importing") if answer is not None and answer.get("running") == task.id else None
         if module:
             return Found(reasons.wait("start", f"the import of {module}, {where}"), lines, look)
-        known = reasons.of_lines(lines) if lines else None
+        known = _told_wait(answer, task.id) or (reasons.of_lines(lines) if lines else None)
         if known is not None:
             known["text"] += f", {where}"
             return Found(known, lines, look)
@@ -192,6 +192,14 @@ def _behind(task: Task, worker: Worker) -> reasons.Wait:
     place = ahead.index(task.id) - (ahead.index(running) if running in ahead else 0)
     text = f"worker {worker.pid}, {place} after " + (f"#{running}" if running else "its start")
     return reasons.wait("behind", text, [running] if running else ())
+
+
+def _told_wait(answer: dict[str, Any] | None, id: int) -> reasons.Wait | None:
+    """The lock or channel that a task waits for, out of a worker's answer."""
+    text = (answer or {}).get("waits", {}).get(str(id))
+    if text is None:
+        return None
+    return reasons.wait("channel" if " on Channel(" in str(text) else "lock", str(text))
 
 
 def _task_lines(answer: dict[str, Any], id: int) -> list[Line]:

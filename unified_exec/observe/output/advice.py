@@ -23,6 +23,7 @@ class Function(NamedTuple):
         run_p50: the median of the seconds that one task ran.
         overhead_p50: the median of the seconds that one task travelled, both ways.
         sent, received: bytes.
+        waited: those of the seconds in `run` in which the tasks waited for limits, locks and channels.
     """
 
     name: str
@@ -37,6 +38,24 @@ class Function(NamedTuple):
     overhead_p50: float
     sent: int
     received: int
+    waited: float = 0.0
+
+
+class WaitedFor(NamedTuple):
+    """A limit, lock or channel that tasks waited for.
+
+    Attributes:
+        on, name: see `schema.WaitBegun`.
+        seconds: how long, in all.
+        times: how often.
+        held_by: who held it during most of that, in words; "" if that is not known.
+    """
+
+    on: str
+    name: str
+    seconds: float
+    times: int
+    held_by: str
 
 
 class Facts(NamedTuple):
@@ -49,8 +68,8 @@ class Facts(NamedTuple):
         own_cpu: those of the program itself.
         functions: what ran.
         starved: by pool, the share of the samples in which tasks were queued.
-        limits: by limit, the seconds that tasks waited for it, in all.
-        busy: the share of the workers' and threads' time in which they ran tasks.
+        waits: what tasks waited for.
+        busy: the share of the workers' and threads' time in which they ran tasks that did not wait.
         threads: how many thread tasks ran at the same time, on average while any ran.
         deaths: how many workers ended by something else than themselves; `starts` counts those that began.
         start_seconds: what their starts took, in all.
@@ -64,7 +83,7 @@ class Facts(NamedTuple):
     own_cpu: float
     functions: list[Function]
     starved: dict[str, float]
-    limits: dict[str, float]
+    waits: list[WaitedFor]
     busy: float
     threads: float
     deaths: int
@@ -125,18 +144,25 @@ def starved(facts: Facts) -> list[Advice]:
     ]
 
 
-def behind_a_limit(facts: Facts) -> list[Advice]:
-    """Workers idle while tasks wait for a limit."""
-    return [
-        Advice(
-            f"Much waits for {name}",
-            "Hold it for a shorter time, or raise its number if what it protects allows.",
-            f"tasks waited {seconds:.1f} s for it in all, workers and threads were busy {100 * facts.busy:.0f} %",
-            min(seconds, facts.seconds),
-        )
-        for name, seconds in facts.limits.items()
-        if seconds > 0.3 * facts.seconds and facts.busy < 0.7
-    ]
+_LIMIT = "Hold it for a shorter time, or raise its number if what it protects allows."
+_LOCK = "Hold it for a shorter time, or use several locks, each for a part of what it protects."
+_RECEIVERS = "Its receivers are too slow: have more of them, or give each less to do for an item."
+
+
+def idle_behind(facts: Facts) -> list[Advice]:
+    """Workers idle while tasks wait for a limit or a lock, or for room in a channel."""
+    found: list[Advice] = []
+    for wait in facts.waits:
+        text = {"limit": _LIMIT, "rate": _LIMIT, "semaphore": _LIMIT, "lock": _LOCK}.get(wait.on)
+        if wait.on == "channel" and wait.name.startswith("send"):
+            text = _RECEIVERS
+        if text is not None and wait.seconds > 0.3 * facts.seconds and facts.busy < 0.7:
+            title = f"Workers idle behind {wait.name}" if text is _LOCK else f"Much waits for {wait.name}"
+            figures = f"tasks waited {wait.seconds:.1f} s for it in all, {wait.times:,} times"
+            figures += f", mostly held by {wait.held_by}" if wait.held_by else ""
+            figures += f"; workers and threads were busy {100 * facts.busy:.0f} %"
+            found.append(Advice(title, text, figures, min(wait.seconds, facts.seconds)))
+    return found
 
 
 def gil(facts: Facts) -> list[Advice]:
@@ -217,7 +243,7 @@ def one_straggler(facts: Facts) -> list[Advice]:
 RULES: tuple[Callable[[Facts], list[Advice]], ...] = (
     too_short,
     starved,
-    behind_a_limit,
+    idle_behind,
     gil,
     big_messages,
     restarts,

@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from ..._platform.cpu_count import cpu_count
-from .advice import Facts, Function
-from .recorder import Recording
+from .advice import Facts, Function, WaitedFor
+from .recorder import Recording, Wait
 
 GROWS_IN = 0.8
 """The share of steps in which a worker's memory must grow to be told as growing."""
@@ -35,8 +35,13 @@ def parts_of(task: Any) -> tuple[float, float, float, float]:
     return max(0.0, left - task.spawned), max(0.0, started - left), max(0.0, task.finished - started), back
 
 
-def functions(tasks: Iterable[Any]) -> list[Function]:
-    """The settled tasks by function and backend, the longest running first."""
+def functions(tasks: Iterable[Any], waited: dict[int, float]) -> list[Function]:
+    """The settled tasks by function and backend, the longest running first.
+
+    Args:
+        tasks: the tasks.
+        waited: see `waited_inside`.
+    """
     groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for task in tasks:
         groups[task.fn, task.backend].append(task)
@@ -59,24 +64,36 @@ def functions(tasks: Iterable[Any]) -> list[Function]:
                 percentile(overheads, 0.5),
                 sum(task.bytes_sent for task in members),
                 sum(task.bytes_received for task in members),
+                sum(waited.get(task.task, 0.0) for task in members),
             )
         )
     return sorted(found, key=lambda fn: -fn.run)
 
 
-def waits(recording: Recording) -> dict[str, float]:
-    """Seconds that tasks waited, by what they waited for."""
-    begun: dict[tuple[int, str], float] = {}
-    found: dict[str, float] = defaultdict(float)
-    for event in recording.of_kind("wait.begun"):
-        begun[event.task, event.name] = event.at
-    for event in recording.of_kind("wait.ended"):
-        at = begun.pop((event.task, event.name), None)
-        if at is not None:
-            found[event.name] += event.at - at
-    for (_, name), at in begun.items():
-        found[name] += max(0.0, recording.ended - at)
-    return dict(found)
+def waits(found: Iterable[Wait]) -> list[WaitedFor]:
+    """What tasks waited for, the longest first."""
+    groups: dict[tuple[str, str], list[Wait]] = defaultdict(list)
+    for wait in found:
+        groups[wait.on, wait.name].append(wait)
+    told: list[WaitedFor] = []
+    for (on, name), members in groups.items():
+        held: dict[str, float] = defaultdict(float)
+        for wait in members:
+            held[wait.held_by] += wait.end - wait.begin
+        mostly = max(held, key=lambda holder: held[holder]) if on in ("lock", "semaphore") else ""
+        told.append(WaitedFor(on, name, sum(wait.end - wait.begin for wait in members), len(members), mostly))
+    return sorted(told, key=lambda each: -each.seconds)
+
+
+def waited_inside(found: Iterable[Wait], tasks: Iterable[Any]) -> dict[int, float]:
+    """Seconds that tasks waited for limits, locks and channels while they ran, by task."""
+    ran = {task.task: (task.started, task.finished) for task in tasks if task.started is not None}
+    waited: dict[int, float] = defaultdict(float)
+    for wait in found:
+        if wait.task in ran:
+            begin, end = ran[wait.task]
+            waited[wait.task] += max(0.0, min(end, wait.end) - max(begin, wait.begin))
+    return waited
 
 
 def processor_seconds(recording: Recording) -> tuple[float, float]:
@@ -135,15 +152,17 @@ def facts(recording: Recording, tasks: list[Any]) -> Facts:
     cpu, own = processor_seconds(recording)
     died = [event for event in recording.of_kind("worker.died") if event.code not in (0, None)]
     starts = recording.of_kind("worker.ready")
-    ran = sum(task.finished - task.started for task in remote)
+    found = recording.waits()
+    waited = waited_inside(found, tasks)
+    ran = sum(task.finished - task.started - waited.get(task.task, 0.0) for task in remote)
     return Facts(
         seconds,
         cpu_count(),
         cpu,
         own,
-        functions(tasks),
+        functions(tasks, waited),
         {name: count / max(1, len(recording.samples)) for name, count in queued.items()},
-        waits(recording),
+        waits(found),
         min(1.0, ran / max(1e-9, places * seconds)),
         sum(task.finished - task.started for task in threads) / max(1e-9, covered(threads)),
         len(died),

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..live.pools import describe_pools
 from ..live.samples import usage
@@ -38,6 +38,19 @@ class Sample:
     memory: int = 0
     seconds: float = 0.0
     stalled: dict[int, float] = field(default_factory=dict)
+
+
+class Wait(NamedTuple):
+    """A wait of a task for a limit, a lock or a channel; see `schema.WaitBegun`. One that had not ended when the
+    recording did ends there."""
+
+    task: int
+    on: str
+    name: str
+    place: int
+    held_by: str
+    begin: float
+    end: float
 
 
 @dataclass
@@ -81,6 +94,15 @@ class Recording:
 
         make = TYPES[kind]._make
         return [make(row) for row in self.rows if row[1] == kind]
+
+    def waits(self) -> list[Wait]:
+        """The waits that were told."""
+        ended = {(event.task, event.name, event.began): event.at for event in self.of_kind("wait.ended")}
+        return [
+            Wait(*told, at, max(at, ended.get((told[0], told[2], at), self.ended)))
+            for event in self.of_kind("wait.begun")
+            for at, told in [(event.at, (event.task, event.on, event.name, event.place, event.held_by))]
+        ]
 
 
 class Recorder:

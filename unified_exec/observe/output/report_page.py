@@ -53,7 +53,7 @@ def _data(recording: Recording) -> dict[str, Any]:
         "advice": [each._asdict() for each in advise(found)],
         "whatIf": _what_if(recording, tasks),
         "functions": _functions(tasks, found.functions),
-        "waits": sorted(found.limits.items(), key=lambda each: -each[1])[:20],
+        "waits": [wait._asdict() for wait in found.waits[:20]],
         "scopes": _scopes(recording),
         "slowest": _slowest(tasks),
         "workers": _workers(recording, tasks),

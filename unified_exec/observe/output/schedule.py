@@ -29,6 +29,7 @@ WORKER_START = 0.2
 THREADS = 40
 """Threads of a pool, where the recording tells nothing."""
 _ROUNDS = 30
+INF = float("inf")
 _LIMIT = re.compile(r"Limit\((\d+)\)")
 
 
@@ -86,7 +87,7 @@ def schedule_of(recording: Recording, tasks: list[Any]) -> Schedule:
     first = _first_of_workers(tasks)
     computing = demands(recording.samples, tasks, first)
     limits_of = _limits_of(recording, tasks)
-    waited = _waited(recording)
+    waited = _waited(recording, tasks)
     jobs: list[Job] = []
     last = max((task.finished for task in tasks), default=recording.began)
     causes = _causes(tasks, recording.began)
@@ -169,18 +170,13 @@ def _limits_of(recording: Recording, tasks: list[Any]) -> dict[str, str]:
     }
 
 
-def _waited(recording: Recording) -> dict[int, float]:
-    """Seconds that each task waited for limits after it had started."""
-    begun: dict[int, float] = {}
+def _waited(recording: Recording, tasks: list[Any]) -> dict[int, float]:
+    """Seconds that each task waited for limits after it had started. Other waits are a part of its run."""
     found: dict[int, float] = defaultdict(float)
-    started = {task.task: task.started for task in recording.of_kind("task.settled")}
-    for row in recording.rows:
-        if row[1] == "wait.begun":
-            begun[row[3]] = row[2]
-        elif row[1] == "wait.ended" and row[3] in begun:
-            at = begun.pop(row[3])
-            if (start := started.get(row[3])) is not None and at >= start:
-                found[row[3]] += row[2] - at
+    started = {task.task: task.started for task in tasks}
+    for wait in recording.waits():
+        if wait.on in ("limit", "rate") and wait.begin >= started.get(wait.task, INF):
+            found[wait.task] += wait.end - wait.begin
     return found
 
 

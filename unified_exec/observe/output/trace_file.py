@@ -205,23 +205,20 @@ class _Layout:
                 out.instant(track, nanoseconds(task.spawned), name, {"task": task.task}, SPAWN | task.task)
 
     def _waits(self) -> None:
-        begun: dict[tuple[int, str], Any] = {}
-        intervals: list[Interval] = []
-        for event in self._recording.of_kind("wait.begun"):
-            begun[event.task, event.name] = event
-        for event in self._recording.of_kind("wait.ended"):
-            first = begun.pop((event.task, event.name), None)
-            if first is not None:
-                intervals.append((nanoseconds(first.at), nanoseconds(event.at), first))
-        intervals += [(nanoseconds(each.at), nanoseconds(self._recording.ended), each) for each in begun.values()]
+        intervals = [(nanoseconds(wait.begin), nanoseconds(wait.end), wait) for wait in self._recording.waits()]
         if intervals:
+            started = {task.task for task in self._settled if task.started is not None}
             group = self._out.track("waits", self._program)
             tracks: dict[int, int] = {}
-            for lane, (begin, end, event) in lanes(intervals):
+            for lane, (begin, end, wait) in lanes(intervals):
                 if lane < LANES_MAX:
                     if lane not in tracks:
                         tracks[lane] = self._out.track(f"waits {lane + 1}", group)
-                    self._out.slice(tracks[lane], begin, end, event.name, {"task": event.task, "place": event.place})
+                    notes: dict[str, Any] = {"task": wait.task, "for": wait.on, "place": wait.place}
+                    if wait.held_by:
+                        notes["held by"] = wait.held_by
+                    flow = SPAWN | wait.task if wait.task in started else 0
+                    self._out.slice(tracks[lane], begin, end, wait.name, notes, flow)
 
     def _collections(self) -> None:
         if self._recording.collections:

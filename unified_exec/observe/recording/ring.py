@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from ..._sync import waits
 from ..._tasks import events
 
 Row = tuple[Any, ...]
@@ -84,6 +85,7 @@ class Ring:
 
     def drain(self) -> None:
         """Give everything that has been told to the subscribers."""
+        waits.tell_long_waits()
         with self._draining:
             popleft = self._rows.popleft
             try:

@@ -169,7 +169,12 @@ class TaskSettled(NamedTuple):
 
 
 class WaitBegun(NamedTuple):
-    """A task waits for `name` (a `Limit`, a `Rate`, ...), number `place` in its queue."""
+    """A task waits for `name`, number `place` in its queue (0: not known), since `at`. It may be told later than that.
+
+    `on` is ``"limit"``, ``"rate"``, ``"lock"``, ``"semaphore"``, ``"channel"``, ``"event"``, ``"condition"`` or
+    ``"barrier"``. `held_by` says in words who held it then. Only waits of 10 ms and more are told, but for limits and
+    rates. Those in a worker process are told when they have ended.
+    """
 
     n: int
     kind: str
@@ -177,16 +182,20 @@ class WaitBegun(NamedTuple):
     task: int
     name: str
     place: int
+    on: str
+    held_by: str
 
 
 class WaitEnded(NamedTuple):
-    """It waits no more: it passed, or was cancelled."""
+    """It waits no more, as it has since `began`: it passed, or was cancelled."""
 
     n: int
     kind: str
     at: float
     task: int
     name: str
+    on: str
+    began: float
 
 
 class WorkerStarted(NamedTuple):

@@ -56,7 +56,6 @@ class TaskMeters:
             "unified_exec.worker.memory.usage", [self._memory], "By", "Resident memory of the workers of a pool."
         )
         self._functions = FunctionLabels()
-        self._waiting: dict[tuple[int, str], float] = {}
         self._on = True
 
     def end(self) -> None:
@@ -69,12 +68,8 @@ class TaskMeters:
             kind = row[1]
             if kind == "task.settled":
                 self._settled(schema.TaskSettled._make(row))
-            elif kind == "wait.begun":
-                self._waiting[row[3], row[4]] = row[2]
             elif kind == "wait.ended":
-                begun = self._waiting.pop((row[3], row[4]), None)
-                if begun is not None:
-                    self._wait.record(max(0.0, row[2] - begun), {"unified_exec.wait.kind": "limit"})
+                self._wait.record(max(0.0, row[2] - row[6]), {"unified_exec.wait.kind": row[5]})
             elif kind == "worker.started":
                 self._starts.add(1, {"unified_exec.backend": row[5], "unified_exec.start.reason": row[6]})
             elif kind == "worker.died":

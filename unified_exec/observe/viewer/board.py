@@ -27,21 +27,22 @@ class TaskRow:
 
     Attributes:
         state: ``"queued"``, ``"sent"`` to a worker process, ``"runs"``, or ``"loop"``: a coroutine that has begun.
+        wait: the limit, lock or channel it waits for, "" for none.
+        waited: since when it waited the last time it did, 0 if it has not.
         version: the version of the board in which it changed last.
     """
 
     __slots__ = (
-        *("id", "name", "fn", "backend", "scope", "parent", "items", "spawned", "started", "worker", "state"),
-        *("asked", "wait", "version"),
+        *("id", "name", "fn", "backend", "scope", "items", "spawned", "started", "worker", "state"),
+        *("asked", "wait", "waited", "version"),
     )
 
-    def __init__(self, id: int, name: str, fn: str, backend: str, scope: int, parent: int, items: int) -> None:
+    def __init__(self, id: int, name: str, fn: str, backend: str, scope: int, items: int) -> None:
         self.id = id
         self.name = name
         self.fn = fn
         self.backend = backend
         self.scope = scope
-        self.parent = parent
         self.items = items
         self.spawned = 0.0
         self.started: float | None = None
@@ -49,6 +50,7 @@ class TaskRow:
         self.state = ON_LOOP if backend == "loop" else QUEUED
         self.asked = False
         self.wait = ""
+        self.waited = 0.0
         self.version = 0
 
 
@@ -163,8 +165,8 @@ class Board:
             self._worker_event(row)
 
     def _add(self, fields: Iterable[Any], spawned: float) -> TaskRow:
-        id, name, fn, backend, scope, parent, items = fields
-        task = TaskRow(int(id), str(name), str(fn), str(backend), int(scope), int(parent), int(items))
+        id, name, fn, backend, scope, _, items = fields
+        task = TaskRow(int(id), str(name), str(fn), str(backend), int(scope), int(items))
         task.spawned = float(spawned)
         self.tasks[task.id] = task
         self._changed(task)
@@ -229,15 +231,13 @@ class Board:
             self._remove(id)
 
     def _scope(self, fields: list[Any]) -> None:
-        number, name, policy, opener, thread, loop, timeout, opened = fields
+        number, name, policy, opener, _, loop, _, opened = fields
         self.scopes[int(number)] = {
             "id": int(number),
             "name": str(name),
             "policy": str(policy),
             "opener": int(opener),
-            "thread": thread,
             "loop": str(loop),
-            "timeout": timeout,
             "opened": float(opened),
         }
 
@@ -291,7 +291,7 @@ def _step(task: TaskRow, row: list[Any]) -> None:
         task.state, task.worker = QUEUED, 0
     elif kind == "task.asked":
         task.asked = True
-    elif kind == "wait.begun":
-        task.wait = str(row[4])
+    elif kind == "wait.begun" and float(row[2]) > task.waited:
+        task.wait = f"{row[4]}, held by {row[7]}" if row[7] and row[6] in ("lock", "semaphore") else str(row[4])
     elif kind == "wait.ended":
-        task.wait = ""
+        task.wait, task.waited = "", float(row[6])
