@@ -11,6 +11,7 @@ import pytest
 
 from tests.unit.wire_child import ROOT
 from unified_exec._tasks import light_typing
+from unified_exec._worker import main
 
 Base: Any = light_typing.NamedTuple
 
@@ -48,3 +49,21 @@ def test_a_worker_does_not_load_typing_nor_what_evaluates_annotations() -> None:
     )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done
+
+
+def test_what_tells_where_a_worker_is_loads_no_other_module() -> None:
+    """It is loaded in a signal handler, perhaps in the midst of the import of the very module that it needs."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import unified_exec._worker.main\n"
+        "before = set(sys.modules)\n"
+        "import unified_exec._worker.where\n"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True)
+    assert [name for name in done.stdout.split() if not name.startswith(("unified_exec._", "_json"))] == []
+
+
+def test_a_question_in_the_midst_of_an_import_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "unified_exec._worker.where", None)  # its import fails
+    signal: Any = None
+    main.on_where(signal, signal)(b"", [])

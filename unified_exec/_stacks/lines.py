@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
-from typing import Any
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+    from typing import Any
 
 FRAMES_MAX = 64
 

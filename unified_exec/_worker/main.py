@@ -98,8 +98,10 @@ def on_where(connection: WorkerConnection, signal: CancelSignal) -> Handler:
     """Return what answers the parent's question what this worker is doing. Loaded when it is asked first."""
 
     def answer(message: bytes, fds: list[int]) -> None:
-        from .where import Whereabouts  # all that it imports is loaded: an import may be going on
-
+        try:
+            from .where import Whereabouts
+        except Exception:  # in the midst of the import of a module that it needs; there will be other questions
+            return
         signal.handlers[frames.WHERE] = handler = Whereabouts(connection, signal).answer
         handler(message, fds)
 

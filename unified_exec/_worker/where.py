@@ -9,9 +9,6 @@ import os
 import sys
 from _json import encode_basestring_ascii
 from _thread import get_ident
-from collections.abc import Callable
-from types import FrameType
-from typing import Any
 
 from .._platform.posix import DONTWAIT
 from .._stacks.lines import Line, coroutine_frames, line_of, thread_frames
@@ -20,6 +17,12 @@ from .._wire import frames
 from .cancel_signal import CancelSignal
 from .connection import WorkerConnection
 from .settings import resident_bytes
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any
 
 COROUTINES_MAX = 50
 THREADS_MAX = 20
