@@ -54,15 +54,22 @@ LONGEST = (
     "faults/test_platforms.py",
     "docs/test_examples.py",
     "cli/bench/test_models.py",
-    "cli/advise/test_advice.py",
-    "programs/test_by_value.py",
-    "cli/test_demo.py",
     "faults/test_interpreters.py",
-    "scope/test_streams.py",
-    "contract/test_3_process_tasks.py",
-    "faults/test_nonsense.py",
-    "programs/test_frameworks.py",
     "cli/bench/test_command.py",
+    "contract/test_8_parent_death.py",
+    "cluster/test_dask_law.py",
+    "cluster/test_dask_faults.py",
+    "cluster/test_dask_contract.py",
+    "contract/test_3_process_tasks.py",
+    "programs/test_first_use.py",
+    "contract/test_8_main_module.py",
+    "scope/test_retry.py",
+    "cli/test_demo.py",
+    "scope/test_streams.py",
+    "programs/test_by_value.py",
+    "cli/advise/test_advice.py",
+    "programs/test_frameworks.py",
+    "faults/test_nonsense.py",
 )
 """The files that take longest, in the order in which they are begun; after them those with most tests."""
 
@@ -71,7 +78,9 @@ _failed = pytest.StashKey[bool]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--every-loop", action="store_true", help="run every async test on every event loop")
-    parser.addoption("--usual-loops", action="store_true", help="run tests marked `one_loop` on asyncio and on trio")
+    parser.addoption(
+        "--usual-loops", action="store_true", help="run tests marked `one_loop` or `loops_in_turn` on each loop"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -111,7 +120,9 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Choose the loop of `one_loop` tests. Where files run at the same time, begin with those that take longest."""
-    chosen = [item for item in items if _runs_on_its_loop(item)]
+    options = config.option
+    all_loops = options.every_loop or options.usual_loops or any("[" in path for path in config.args)
+    chosen = items if all_loops else _on_its_loop(items)
     if len(chosen) < len(items):
         kept = set(chosen)
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
@@ -149,18 +160,36 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def _runs_on_its_loop(item: pytest.Item) -> bool:
-    """False for a case of a `one_loop` test that runs on another loop: half of the cases run on each usual loop."""
-    options = item.config.option
-    if options.every_loop or options.usual_loops or any("[" in path for path in item.config.args):
-        return True
-    if not item.get_closest_marker("one_loop") or item.get_closest_marker("every_loop"):
-        return True
-    test, _, case = item.nodeid.partition("[")
-    parts = case.rstrip("]").split("-")
-    loop = next((part for part in parts if part in USUAL), None)
-    rest = "-".join(part for part in parts if part != loop)
-    return loop is None or loop == USUAL[zlib.crc32(f"{test}[{rest}]".encode()) % len(USUAL)]
+def _on_its_loop(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Without the cases that another loop takes of tests marked `one_loop` or `loops_in_turn`."""
+    cases: dict[str, set[str]] = {}
+    named = []
+    for item in items:
+        test, _, case = item.nodeid.partition("[")
+        parts = case.removesuffix("]").split("-")
+        loop = next((part for part in parts if part in LOOPS), "")
+        if loop:
+            parts.remove(loop)
+        rest = "-".join(parts)
+        cases.setdefault(test, set()).add(rest)
+        named.append((item, test, loop, rest))
+    # In an order that follows no parameter, so that no loop takes all cases of one.
+    places = {
+        test: {rest: place for place, rest in enumerate(sorted(rests, key=lambda rest: zlib.crc32(rest.encode())))}
+        for test, rests in cases.items()
+    }
+    return [item for item, test, loop, rest in named if not loop or _is_taken(item, test, loop, rest, places)]
+
+
+def _is_taken(item: pytest.Item, test: str, loop: str, rest: str, places: dict[str, dict[str, int]]) -> bool:
+    every_loop = item.get_closest_marker("every_loop")
+    in_turn = item.get_closest_marker("loops_in_turn")
+    if in_turn and (not in_turn.args or not set(in_turn.args).isdisjoint(rest.split("-"))):
+        loops = list(LOOPS) if every_loop else USUAL
+        return loop == loops[places[test][rest] % len(loops)]
+    if item.get_closest_marker("one_loop") and not every_loop:
+        return loop == USUAL[zlib.crc32(f"{test}[{rest}]".encode()) % len(USUAL)]
+    return True
 
 
 @pytest.hookimpl(tryfirst=True)

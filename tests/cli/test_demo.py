@@ -66,10 +66,10 @@ def started(*options: str) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.usefixtures("temporary")
 def test_it_runs_and_tells_in_plain_lines() -> None:
-    run = demo("--limit", "30")
+    run = demo("--limit", "12")
     lines = [line.rstrip() for line in run.stdout.splitlines()]
-    assert lines[0].startswith("30 files (")
-    assert "fetched 30 (0/8 busy), parsed 30 (0/" in run.stdout
+    assert lines[0].startswith("12 files (")
+    assert "fetched 12 (0/8 busy), parsed 12 (0/" in run.stdout
     start = lines.index("The ten most complex functions") + 2
     ranking = [line.split() for line in lines[start : start + 10]]
     complexities = [int(row[0]) for row in ranking]
@@ -83,15 +83,15 @@ def test_it_runs_and_tells_in_plain_lines() -> None:
 @pytest.mark.usefixtures("temporary")
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_its_report_as_json_is_complete_and_adds_up(backend: str) -> None:
-    found = report("--limit", "40", "--workers", "2", "--backend", backend)
+    found = report("--limit", "14", "--workers", "2", "--backend", backend)
     assert found["event_loop"] == backend
-    assert found["corpus"]["files"] == found["totals"]["files"] == found["hybrid"]["files"] == 40
+    assert found["corpus"]["files"] == found["totals"]["files"] == found["hybrid"]["files"] == 14
     assert found["corpus"]["bytes"] == found["totals"]["bytes"] == found["hybrid"]["bytes"]
     assert found["hybrid"]["ended"] == "done"
     assert found["hybrid"]["lost"] == []
     assert [stage["stage"] for stage in found["hybrid"]["stages"]] == ["fetched", "parsed", "stored"]
     for stage in found["hybrid"]["stages"]:
-        assert (stage["finished"], stage["failed"], stage["cancelled"], stage["never_started"]) == (40, 0, 0, 0)
+        assert (stage["finished"], stage["failed"], stage["cancelled"], stage["never_started"]) == (14, 0, 0, 0)
         assert 0 < stage["busy_share"] <= 1
         assert stage["busy_seconds"] <= stage["workers"] * found["hybrid"]["seconds"]
     parts = sum(found["sequential"][f"{part}_seconds"] for part in ("fetch", "parse", "store"))
@@ -121,7 +121,7 @@ def test_on_a_terminal_it_draws_a_bar_per_backend() -> None:
     pty = pytest.importorskip("pty")
     parent_end, child_end = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
-    with subprocess.Popen([*DEMO, "--limit", "30"], stdout=child_end, stdin=child_end, env=environment) as process:
+    with subprocess.Popen([*DEMO, "--limit", "12"], stdout=child_end, stdin=child_end, env=environment) as process:
         os.close(child_end)
         drawn = b""
         while block := _read(parent_end):
@@ -129,7 +129,7 @@ def test_on_a_terminal_it_draws_a_bar_per_backend() -> None:
         os.close(parent_end)
     assert process.returncode == 0
     assert b"\x1b[" in drawn
-    assert all(word in drawn for word in (b"fetched", b"processes", b"30/30", b"files/s", b"sequential"))
+    assert all(word in drawn for word in (b"fetched", b"processes", b"12/12", b"files/s", b"sequential"))
     assert drawn.count(b"\x1b[?25l") == drawn.count(b"\x1b[?25h")  # the cursor is back
 
 
@@ -145,24 +145,24 @@ def _read(descriptor: int) -> bytes:
 
 @pytest.mark.usefixtures("temporary")
 def test_a_killed_worker_costs_one_file() -> None:
-    found = report("--limit", "30", "--crash")
+    found = report("--limit", "12", "--crash")
     (lost,) = found["hybrid"]["lost"]
     assert lost["error"] == "WorkerCrashed"
     assert lost["path"] in lost["message"]
     assert lost["exitcode"] == -9
-    assert [stage["finished"] for stage in found["hybrid"]["stages"]] == [30, 29, 29]
+    assert [stage["finished"] for stage in found["hybrid"]["stages"]] == [12, 11, 11]
     assert found["hybrid"]["stages"][1]["failed"] == 1
-    assert found["totals"]["files"] == 29
+    assert found["totals"]["files"] == 11
     assert found["broken_promises"] == []
 
 
 @pytest.mark.usefixtures("temporary")
 def test_a_killed_worker_is_told_by_the_name_of_its_file() -> None:
-    text = demo("--limit", "30", "--crash").stdout
+    text = demo("--limit", "12", "--crash").stdout
     assert "WorkerCrashed: " in text
     assert "died by signal SIGKILL" in text
     assert "The pool continued" in text
-    assert "29 of 30 files are stored" in text
+    assert "11 of 12 files are stored" in text
     assert "Left over: 0 tasks, 0 processes, 0 threads." in text
 
 

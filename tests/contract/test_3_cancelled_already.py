@@ -40,6 +40,7 @@ async def test_a_thread_task_spawned_under_a_shield_starts() -> None:
             assert await call(int, "5") == 5
 
 
+@pytest.mark.loops_in_turn
 @pytest.mark.parametrize("turns", [0, 1], ids=["no turn of the loop", "a turn of the loop"])
 @pytest.mark.parametrize("options", [{}, {"retry": Retry(2)}], ids=["plain", "retry"])
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ WAYS: dict[Callable[[Reached], Awaitable[None]], str] = {
 }
 
 
+@pytest.mark.loops_in_turn("process")
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 async def test_every_way_of_cancelling_asks_the_task_and_tells_why(
     place: Place, folder: Folder, way: Callable[[Reached], Awaitable[None]]
@@ -118,6 +119,7 @@ async def test_cancelling_one_task_leaves_the_others_alone(place: Place, folder:
         assert await kept == "b"
 
 
+@pytest.mark.loops_in_turn("process")
 async def test_cancelling_a_task_that_has_ended_changes_nothing(place: Place) -> None:
     async with TaskScope() as scope:
         handle = place.spawn(scope, tasks.value, 1)

@@ -47,6 +47,7 @@ async def gone(pid: int) -> bool:
     return await until_async(ended, 60)
 
 
+@pytest.mark.loops_in_turn
 @pytest.mark.parametrize("body", range(len(stops.BODIES)), ids=[body.__name__ for body in stops.BODIES])
 async def test_an_asked_task_runs_its_finally_block_and_its_worker_stays_warm(body: int, folder: Folder) -> None:
     async with ProcessPool(1, grace=NEVER) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
@@ -110,6 +111,7 @@ async def test_a_spare_worker_is_no_more_than_that(folder: Folder) -> None:
             assert after.timing.started > deaf.timing.finished
 
 
+@pytest.mark.loops_in_turn
 @pytest.mark.parametrize(
     ("function", "args"),
     [
@@ -291,6 +293,7 @@ async def test_an_ask_prints_nothing_while_an_event_loop_of_the_task_closes(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.loops_in_turn
 @pytest.mark.parametrize("by", ["asyncio", "trio", "hand"])
 async def test_an_ask_that_the_task_has_put_into_a_group_is_a_cancellation(by: str, folder: Folder) -> None:
     async with ProcessPool(1, grace=NEVER) as pool, TaskScope(policy=Collect(), processes=pool) as scope:

@@ -101,6 +101,7 @@ async def test_a_task_that_does_not_look_is_not_interrupted_unless_that_was_allo
     assert task.told == [False, "finally"]
 
 
+@pytest.mark.loops_in_turn
 @pytest.mark.parametrize("body", [spin, generate, comprehend], ids=lambda body: body.__name__)
 async def test_an_interrupted_task_runs_its_finally_block_and_hears_why(body: Callable[[], object]) -> None:
     async with ThreadPool(1) as pool, TaskScope(threads=pool) as scope:

@@ -116,6 +116,7 @@ async def test_an_exception_of_a_class_in_a_function_body_is_caught_by_that_clas
     assert Local.seen == 0  # the parent's class is not overwritten by what comes back
 
 
+@pytest.mark.loops_in_turn
 @pytest.mark.parametrize(
     "kind", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, Cancelled], ids=lambda k: k.__name__
 )

@@ -39,6 +39,7 @@ def receive_all_sync(channel: Channel[Any]) -> list[Any]:
     return list(channel)
 
 
+@pytest.mark.loops_in_turn
 @pytest.mark.parametrize("capacity", [1, 3, 100])
 @pytest.mark.parametrize("receive", [receive_all, receive_all_sync])
 @pytest.mark.parametrize("send", [send_all, send_all_sync])

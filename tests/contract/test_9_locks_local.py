@@ -69,6 +69,7 @@ def add_sync(lock: Any, total: list[int], times: int) -> None:
             total[0] = found + 1
 
 
+@pytest.mark.loops_in_turn
 @names
 async def test_one_holder_at_a_time_over_coroutines_threads_and_loops(make: Callable[[], Any]) -> None:
     lock, total = make(), [0]

@@ -150,6 +150,7 @@ RUNS |= {f"a_stream_that_is_left-{fn.__name__}": stream_left(fn) for fn in (item
 RUNS |= {f"a_stream_that_fails-{fn.__name__}": stream_failed(fn) for fn in (items, a_items)}
 
 
+@pytest.mark.loops_in_turn
 @pytest.mark.skipif(not LINUX, reason="looks into /proc/self/maps")
 @pytest.mark.parametrize("name", RUNS)
 async def test_a_large_value_goes_with_the_last_reference(name: str) -> None:

@@ -164,7 +164,7 @@ def test_closing_a_pool_under_the_tasks_of_another_loop_costs_none_of_them(how: 
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        for _ in range(examples(2, nightly=20)):
+        for _ in range(examples(1, nightly=20)):
             pool, handles = ProcessPool(2), list[TaskHandle[int]]()
             thread = threading.Thread(target=spawn_until_closed, args=(pool, handles))
             thread.start()

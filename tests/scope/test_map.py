@@ -30,6 +30,7 @@ from unified_exec import (
 )
 
 
+@pytest.mark.loops_in_turn
 @pytest.mark.parametrize("options", [{}, {"limit": 3}, {"limit": 1}, {"chunk": 1}, {"chunk": 7}, {"buffer": 0}])
 async def test_results_come_in_the_order_of_the_items(place: Place, options: dict[str, Any]) -> None:
     async with TaskScope() as scope:
@@ -55,6 +56,7 @@ async def test_a_slow_item_holds_up_no_unordered_result(place: Place, tmp_path: 
             assert await anext(stream) == "slow"
 
 
+@pytest.mark.loops_in_turn
 @pytest.mark.parametrize("make_pool", [ThreadPool, ProcessPool])
 @pytest.mark.parametrize("goes_on", [False, True])
 async def test_items_that_turn_slow_do_not_wait_in_one_chunk_beside_an_idle_worker(
@@ -201,7 +203,7 @@ async def test_items_that_wait_for_their_next_try_bound_the_reading(chunked: str
     source=st.sampled_from([Source, AsyncSource]),
 )
 @settings(
-    max_examples=examples(3, nightly=30),
+    max_examples=examples(2, nightly=30),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )

@@ -27,6 +27,7 @@ from unified_exec import (
 from unified_exec._map import closing
 
 
+@pytest.mark.loops_in_turn
 @pytest.mark.parametrize("how", ["break", "raise", "aclose"])
 async def test_leaving_the_loop_cancels_and_reaps_what_is_in_flight(place: Place, how: str, tmp_path: Path) -> None:
     (tmp_path / "0.go").touch()

@@ -68,6 +68,7 @@ def test_an_impossible_quorum_is_refused(n: Any, of: int, error: type[Exception]
 # --- Collect
 
 
+@pytest.mark.loops_in_turn
 async def test_collect_keeps_what_was_finished_when_the_time_is_over(place: Place, tmp_path: Path) -> None:
     async with ProcessPool(2) as pool:
         async with TaskScope(processes=pool) as scope:  # the workers are there before the time begins

@@ -42,6 +42,7 @@ def remote(request: pytest.FixtureRequest) -> tuple[str, Callable[..., Any], Cal
     return GENERATORS[request.param]
 
 
+@pytest.mark.loops_in_turn
 @pytest.mark.parametrize("n", [0, 1, 1200])
 async def test_all_items_arrive_in_order(generator: Any, n: int, tmp_path: Path) -> None:
     on, fn, _ = generator
@@ -71,6 +72,7 @@ async def test_the_generator_runs_ahead_by_a_bounded_number(remote: Any, tmp_pat
         assert (tmp_path / "closed").exists()
 
 
+@pytest.mark.loops_in_turn
 async def test_a_stream_that_moves_to_another_worker_loses_nothing(tmp_path: Path) -> None:
     async with ProcessPool(2, initializer=many.start_second_slowly, initargs=(tmp_path,)) as pool:
         async with TaskScope(processes=pool) as scope:

@@ -23,7 +23,7 @@ from unified_exec.cli.measuring.machine import allow_descriptors
 
 ROOT = Path(__file__).parents[3]
 BENCH = [sys.executable, "-m", "unified_exec", "bench"]
-SMALL = ["--quick", "--scale", "0.05", "--rounds", "1", "--workers", "2"]
+SMALL = ["--quick", "--scale", "0.01", "--rounds", "1", "--workers", "2"]
 
 # No neighbour disturbs a turn: on a busy machine all would be repeated until the time budget is used up.
 ALONE = """

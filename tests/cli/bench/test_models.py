@@ -15,7 +15,7 @@ from unified_exec.cli.bench.models import MODELS, PEERS, Model
 from unified_exec.cli.bench.models.model import Kind, lines_of_code
 from unified_exec.cli.bench.workloads import WORKLOADS, Setting, Workload
 
-SCALE = 0.02
+SCALE = 0.005
 PATIENCE = 100.0
 
 

@@ -187,6 +187,7 @@ async def test_an_import_is_not_interrupted(tmp_path: Any, monkeypatch: pytest.M
         assert sys.modules.pop("slow_to_import_here").done
 
 
+@pytest.mark.loops_in_turn
 @pytest.mark.parametrize("ending", ["value", "error", "spin"])
 async def test_an_interrupt_hits_its_own_task_or_none(ending: str) -> None:
     """Asks race with ends, in both orders; the tasks between are never asked and must never notice."""
