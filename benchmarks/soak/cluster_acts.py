@@ -14,6 +14,8 @@ from tests.cluster.processes import DaskCluster
 
 WORKER_MAIN = "unified_exec._worker.main"
 WORKERS = 3
+NEXT_KEEPER = 3.0
+"""Seconds until a Dask worker certainly has another keeper."""
 
 
 class Act(NamedTuple):
@@ -71,6 +73,7 @@ class Victims:
         self._rng = rng
         self._later: list[tuple[float, psutil.Process, signal.Signals]] = []
         self._stopped: list[psutil.Process] = []
+        self._keeper_at = 0.0
 
     def find(self, what: str) -> list[psutil.Process]:
         """Return the processes of one kind."""
@@ -93,12 +96,22 @@ class Victims:
         if not found:
             return False
         process = self._rng.choice(found)
+        if self._leaves_nobody(act):
+            return False
         send(process, act.sign)
         if act.sign == STOP:
             self._stopped.append(process)
+        if act.victim == "keeper":
+            self._keeper_at = time.monotonic()
         if act.after is not None and act.then is not None:
             self._later.append((time.monotonic() + self._rng.uniform(*act.after), process, act.then))
         return True
+
+    def _leaves_nobody(self, act: Act) -> bool:
+        """Tell whether nobody could end the jobs of a Dask worker in time: it and its keeper would be out at once."""
+        if act.victim == "keeper":
+            return any(process.is_running() and process.status() == psutil.STATUS_STOPPED for process in self._stopped)
+        return act.victim == "dask worker" and act.sign == STOP and time.monotonic() - self._keeper_at < NEXT_KEEPER
 
     def follow(self) -> None:
         """Send the second signals that are due."""
