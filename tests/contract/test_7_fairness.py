@@ -8,7 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from unified_exec import Collect, ProcessPool, TaskHandle, TaskScope, ThreadPool
+from unified_exec import Collect, ProcessPool, TaskHandle, TaskScope, ThreadPool, from_task
+from unified_exec._tasks.current import current
 
 pytestmark = pytest.mark.every_loop
 
@@ -70,9 +71,31 @@ async def test_a_task_of_a_higher_priority_does_not_wait_for_queued_ones(place: 
             assert await behind(urgent, place, handles) <= A_FEW
         inherited = crowded.spawn(in_a_scope_of_its_own, processes, threads, place, handles, priority=2)
         assert await inherited <= A_FEW
+        assert await crowded.spawn(behind, crowded, place, handles, priority=2) <= A_FEW
         assert sum(handle.done() for handle in handles[:QUEUED]) < QUEUED  # the low ones wait
         crowded.cancel()
     await anyio.lowlevel.checkpoint()
+
+
+async def own_priority() -> int:
+    task = current.get()
+    assert task is not None
+    return task.priority
+
+
+def of_what_it_spawns() -> list[int]:
+    return [from_task.spawn(own_priority).result(), from_task.spawn(own_priority, priority=1).result()]
+
+
+@pytest.mark.parametrize("place", ["process", "thread"])
+async def test_what_a_thread_or_a_process_spawns_has_its_priority(place: str) -> None:
+    async with TaskScope() as scope:
+        assert await scope.spawn(of_what_it_spawns, on=place, priority=4) == [4, 1]
+        assert await scope.spawn(of_what_it_spawns, on=place) == [0, 1]
+        assert await scope.spawn(own_priority) == 0
+    async with TaskScope(priority=3) as scope:
+        assert await scope.spawn(of_what_it_spawns, on=place, priority=0) == [0, 1]
+        assert await scope.spawn(of_what_it_spawns, on=place) == [3, 1]
 
 
 @pytest.mark.parametrize("wrong", ["high", 1.5, True])

@@ -133,8 +133,8 @@ HEAD_OF_LINE = (
         place="process",
         breaks="every event loop that has work owns a worker",
         file="_pools/process/worker_registry.py",
-        old="if group.workers and self._lent(group.kind) >= self.spec.max_workers and not self._may_add(group):",
-        new="if self._lent(group.kind) >= self.spec.max_workers:",
+        old="if group.workers and self._lent[group.kind] >= self.spec.max_workers and not self._may_add(group):",
+        new="if self._lent[group.kind] >= self.spec.max_workers:",
         tests=(f"{DISPATCH}::test_two_event_loops_share_a_pool",),
     ),
     Mutant(

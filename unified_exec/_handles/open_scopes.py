@@ -26,6 +26,7 @@ class OpenScope:
         name: the name it was given, or ``None``.
         policy: the class of its policy.
         opener: id of the task whose code entered the block, 0 if that is not a task of a scope.
+        priority: of what is spawned by code that is not a task of the scope; by default that of its opener, or 0.
         opened_at: instant of `time.monotonic`.
         thread: ident of the thread of its event loop.
         timeout: in seconds, ``None`` for none.
@@ -38,7 +39,9 @@ class OpenScope:
 
     tally: Tally
 
-    def __init__(self, adapter: LoopAdapter, name: str | None, policy: object, timeout: float | None) -> None:
+    def __init__(
+        self, adapter: LoopAdapter, name: str | None, policy: object, timeout: float | None, priority: int | None
+    ) -> None:
         opener = current.get()
         self.adapter = adapter
         self.is_open = True
@@ -47,6 +50,7 @@ class OpenScope:
         self.number = next(events.scope_numbers)
         self.policy = type(policy).__name__
         self.opener = 0 if opener is None else opener.id
+        self.priority = priority if priority is not None else 0 if opener is None else opener.priority
         self.opened_at = monotonic()
         self.thread = get_ident()
         self.timeout = timeout
@@ -61,6 +65,11 @@ class OpenScope:
         tally = self.tally
         outcome = "" if error is None else type(error).__name__
         events.emit(events.SCOPE_CLOSED, self.number, outcome, tally.values, tally.errors, tally.cancelled)
+
+    def default_priority(self) -> int:
+        """Return the priority of a task that the calling code spawns without one."""
+        task = current.get()
+        return self.priority if task is None or task.id == self.opener else task.priority
 
     def cancel(self, reason: str | None) -> None:
         """Cancel everything in the scope. Called in the thread of its loop."""

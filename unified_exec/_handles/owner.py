@@ -17,17 +17,14 @@ class ScopePart(Protocol):
 
 
 class Launcher(TaskOwner, Protocol):
-    """An open scope, as far as its parts use it. Every method is called in the thread of the scope's event loop.
-
-    Attributes:
-        priority: of its tasks that have none of their own.
-    """
-
-    priority: int
+    """An open scope, as far as its parts use it. Every method is called in the thread of the scope's event loop."""
 
     @property
     def remote_count(self) -> int:
         """How many thread and process tasks of the scope have not ended."""
+
+    def default_priority(self) -> int:
+        """Return the priority of a task that the calling code spawns without one."""
 
     def resolve(self, fn: Callable[..., Any], on: object) -> tuple[str, Backend | None]:
         """Return where a call runs, by name, and its pool; ``None`` for the event loop.

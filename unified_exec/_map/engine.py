@@ -70,7 +70,7 @@ class MapEngine:
         self._loop = scope.adapter
         self._placement = placement
         self._timeout = timeout
-        self._priority = scope.priority if priority is None else priority
+        self._priority = scope.default_priority() if priority is None else priority
         self._retry = retry
         self._on_error = on_error
         self._return_exceptions = return_exceptions

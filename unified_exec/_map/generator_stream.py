@@ -77,8 +77,8 @@ class _Engine:
         reader.task = self.handle
         self.handle.private = True
         self.handle.listener = self._on_message
-        if scope.priority:
-            self.handle.priority = scope.priority
+        if priority := scope.default_priority():
+            self.handle.priority = priority
         scope.launch(self.handle, pool, None)
         self.handle.when_done(self.wake)
 

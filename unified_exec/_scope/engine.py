@@ -54,7 +54,6 @@ class ScopeEngine(OpenScope):
         name, policy, timeout, processes, threads, debug, priority: the arguments of the `TaskScope`.
 
     Attributes:
-        priority: of the tasks that have none of their own; that of the task that has opened the scope, or 0.
         ending: what has cut the scope short.
     """
 
@@ -70,9 +69,8 @@ class ScopeEngine(OpenScope):
         debug: bool | Callable[[Stall], object],
         priority: int | None,
     ) -> None:
-        super().__init__(adapter, name, policy, timeout)
-        task = current.get()
-        self.priority = priority if priority is not None else 0 if task is None else task.priority
+        super().__init__(adapter, name, policy, timeout, priority)
+        self._ranked = self.priority != 0
         self._processes, self._threads = processes, threads
         self._group, self._around = group, group.cancel_scope
         self._enclosing = enclosing_deadline()
@@ -115,8 +113,9 @@ class ScopeEngine(OpenScope):
         handle: TaskHandle[Any] = TaskHandle(name, fn, args, place, self)
         if interrupt or abandon:
             handle.interrupt, handle.abandon = interrupt, abandon
-        if self.priority or priority is not None:
-            handle.priority = self.priority if priority is None else validation.check_priority(priority)
+        if self._ranked or priority is not None:
+            handle.priority = self.default_priority() if priority is None else validation.check_priority(priority)
+            self._ranked = True
         if retry is not None or limit is not None or self._outcomes.restarts:
             self._plan(handle, fn, retry, limit)
         launch = partial(auto_placer().launch, self) if on == AUTO else self.launch

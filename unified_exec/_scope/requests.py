@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
         is_open: bool
         context: Context
+        priority: int
 
         @property
         def spawn(self) -> Callable[..., TaskHandle[Any]]:
@@ -184,8 +185,10 @@ def _call(view: LoopTask, fn: Any, args: tuple[Any, ...]) -> Any:
 
 
 def _spawn(scope: Serving, request: Request, asked: TaskRequests) -> None:
-    fn, args, options = request.fn, request.args, request.options
+    fn, args, options, asker = request.fn, request.args, request.options, request.asker
     assert fn is not None
+    if asker is not None and asker.priority != scope.priority:
+        options = {"priority": asker.priority, **options}
     context: Any = request.context
     try:
         unknown = {name: value for name, value in options.items() if name not in _DEFAULTS}

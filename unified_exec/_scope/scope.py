@@ -135,7 +135,8 @@ class TaskScope(ActorVerbs):
             progress: ``True`` shows on the terminal (with the ``rich`` extra) or notebook what the task tells with
                 `report`; a function is called with each `Progress`.
             priority: thread and process tasks of a higher one start first, also before those of other scopes; by
-                default that of the scope. The others get a turn each second. What runs is not interrupted.
+                default that of the task that calls this, or of the scope outside of its tasks. The others get a turn
+                each second. What runs is not interrupted.
 
         Raises:
             RuntimeError: the scope is not open.

@@ -40,7 +40,7 @@ class CurrentTask:
         deadline: instant of `time.monotonic` at which the task will be cancelled, ``None`` for never.
         nested: a thread task may be waiting for it; see `Task.nested`.
         holds_thread: it occupies a thread of a pool of this process until it returns.
-        priority: of the task; a scope that it opens has the same.
+        priority: of the task; what it spawns and a scope that it opens have the same.
         polls_on_loop: `check_cancelled` works in its coroutines, too: it is a task of a worker process.
         asked_by: the request of another task in whose function it was started, if there is one.
     """

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
         name: str
         asked_by: Request | None
 
+        @property
+        def priority(self) -> int:
+            """Of the tasks that it spawns without one."""
+
 
 __all__ = [
     "CANCEL",

@@ -13,7 +13,7 @@ from unified_exec.cli.bench.io_servers import Ports, serving
 from unified_exec.cli.bench.model_process import ModelProcess
 from unified_exec.cli.bench.models import MODELS, PEERS, Model
 from unified_exec.cli.bench.models.model import Kind, lines_of_code
-from unified_exec.cli.bench.workloads import WORKLOADS, Setting, Workload
+from unified_exec.cli.bench.workloads import WORKLOADS, Group, Setting, Workload
 
 SCALE = 0.005
 PATIENCE = 100.0
@@ -32,7 +32,11 @@ def test_a_model_does_every_workload_that_fits_it_and_the_results_are_right(
     if why := model.absent():
         pytest.skip(f"{model.title}: {why}")
     setting = Setting(True, 2, ports.http, ports.smtp, str(tmp_path), SCALE)
-    fitting = [workload for workload in WORKLOADS if workload.fits(model) and not workload.absent()]
+    fitting = [
+        workload
+        for workload in WORKLOADS
+        if workload.fits(model) and not workload.absent() and workload.group is not Group.LIBRARIES
+    ]
     assert fitting
     process = ModelProcess(model.key)
     try:
@@ -43,6 +47,21 @@ def test_a_model_does_every_workload_that_fits_it_and_the_results_are_right(
             assert answer["cpu"] >= 0
             assert answer["seconds"] >= answer["wall"] > 0
             assert answer["latency"] == sorted(answer["latency"])
+    finally:
+        process.close()
+
+
+@pytest.mark.parametrize(
+    "workload", [each for each in WORKLOADS if each.group is Group.LIBRARIES], ids=lambda each: each.key
+)
+def test_a_workload_of_a_library_is_done_right_in_workers(workload: Workload, tmp_path: Path) -> None:
+    if why := workload.absent():
+        pytest.skip(f"{workload.title}: {why}")
+    process = ModelProcess("scope-process")
+    try:
+        setting = dataclasses.asdict(Setting(True, 2, folder=str(tmp_path), scale=SCALE))
+        answer = process.ask(PATIENCE, do="turn", workload=workload.key, workers=0, setting=setting)
+        assert answer["tasks"] == answer["done"] >= 2
     finally:
         process.close()
 
@@ -96,8 +115,10 @@ def test_a_model_with_few_workers_does_a_share_of_the_tasks_and_one_for_all_does
 
 
 def test_a_hybrid_model_takes_part_where_there_are_stages_alone() -> None:
-    (hybrid,) = [model for model in MODELS if model.kind is Kind.HYBRID]
-    assert [workload.key for workload in WORKLOADS if workload.fits(hybrid)] == ["mixed"]
+    hybrids = [model for model in (*MODELS, *PEERS) if model.kind is Kind.HYBRID]
+    assert {model.key for model in hybrids} == {"executors", "scope-hybrid", "anyio-hybrid"}
+    for hybrid in hybrids:
+        assert [workload.key for workload in WORKLOADS if workload.fits(hybrid)] == ["mixed", "crawl"]
 
 
 def test_the_keys_are_unique() -> None:

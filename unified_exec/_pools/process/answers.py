@@ -215,6 +215,7 @@ class AnswerReader:
             if events.rows is not None:
                 events.emit(events.WORKER_READY, worker.pid, time.monotonic() - worker.answered_at)
             self._starts.succeeded()
+            self._group.not_starting(worker)
             self._group.rest(worker)
         elif type(event) is protocol.Leaving:
             if events.rows is not None:

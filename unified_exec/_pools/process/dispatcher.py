@@ -30,6 +30,8 @@ from .worker_watcher import WorkerWatcher
 
 SEND_MOST = 16
 """Tasks sent to one worker before the others are considered again."""
+LOOK_AT = 8
+"""Busy workers among which the least loaded is chosen, in turns: however many there are, a task costs no more."""
 COROUTINES_MAX = 1000
 """Coroutine tasks one worker runs at the same time."""
 ROOM_AGAIN = 0.001
@@ -46,6 +48,7 @@ class Dispatcher:
         self._queue = group.queue
         self._idle = group.idle
         self._workers = group.workers
+        self._look_next = 0
         self._room_timer: Timer | None = None
         self._recruiting = False
         self._starts = StartFailures(group)
@@ -79,21 +82,25 @@ class Dispatcher:
         """Stop tasks; see `TaskCanceller.cancel`."""
         self._canceller.cancel(tasks, reason, running)
 
-    def pump(self) -> None:
-        """Send queued tasks while there is room for them, and get another worker for the rest."""
+    def pump(self, answered: Worker | None = None) -> None:
+        """Send queued tasks while there is room for them, and get another worker for the rest.
+
+        Args:
+            answered: the worker that has sent something: it may have room now.
+        """
         if self.group.unblocked:
             self.group.unblocked = self._registry.retire_surplus(self.group)
         if self._queue.length:
             if self._credentials is not None and self._credentials.have_changed():
                 self._retire_foreign()
-            self._fill()
+            self._fill(answered)
         if self._queue.length:
             if not self._recruiting:
                 self._recruit()
         elif self._idle:
             self._balance()
 
-    def _fill(self) -> None:
+    def _fill(self, answered: Worker | None = None) -> None:
         """Send queued tasks while some worker has room. Looking for the least loaded one costs as much as sending: it
         gets up to `SEND_MOST` tasks of one function."""
         queue, concurrent, budget = self._queue, self.group.kind.concurrent, self._registry.spec.prefetch_budget
@@ -110,7 +117,7 @@ class Dispatcher:
                 or worker.stuck
                 or not prefetch.may_prefetch(len(worker.tasks), worker.load, stats.cost, budget)
             ):
-                worker = self._idle[-1] if self._idle else self._least_loaded(task)
+                worker = self._idle[-1] if self._idle else self._least_loaded(task, answered)
                 if worker is None:
                     queue.put_back(task)
                     return
@@ -120,19 +127,22 @@ class Dispatcher:
                 return
             left -= 1
 
-    def _least_loaded(self, task: Task) -> Worker | None:
-        """Return the least loaded of the busy workers that may take one more task."""
+    def _least_loaded(self, task: Task, answered: Worker | None = None) -> Worker | None:
+        """Return the least loaded of some busy workers that may take one more task, `answered` among them.
+
+        It may miss one that has room. That one is busy, so its answer comes, and asks again.
+        """
         best: Worker | None = None
         if self.group.kind.concurrent:
-            for worker in self._workers:
+            for worker in self._some_workers(answered):
                 if worker.connection.state is protocol.UP and len(worker.tasks) < COROUTINES_MAX:
                     best = worker if best is None or len(worker.tasks) < len(best.tasks) else best
             return best
         cost = task.backend_data.entry.stats.cost
-        if cost is None:
-            return None
         budget = self._registry.spec.prefetch_budget
-        for worker in self._workers:
+        if cost is None or cost > budget:
+            return None
+        for worker in self._some_workers(answered):
             if worker.stuck or worker.cancel_timers or worker.connection.state is not protocol.UP:
                 continue  # what is sent there would wait for a long task, for a grace, or for a start
             if (best is None or worker.load < best.load) and prefetch.may_prefetch(
@@ -140,6 +150,18 @@ class Dispatcher:
             ):
                 best = worker
         return best
+
+    def _some_workers(self, answered: Worker | None) -> list[Worker]:
+        """Return all workers of a small group, else the next few and `answered`."""
+        workers = self._workers
+        if (number := len(workers)) <= LOOK_AT:
+            return workers
+        at = self._look_next if self._look_next < number else 0
+        self._look_next = at + LOOK_AT
+        some = workers[at : at + LOOK_AT]
+        if answered is not None and self.group.has(answered):
+            some.append(answered)
+        return some
 
     def _send(self, worker: Worker, task: Task) -> bool:
         """Send `task`; ``False`` if it could not be sent, or could not travel at all and has failed."""
@@ -155,8 +177,12 @@ class Dispatcher:
             if self._room_timer is None:  # its socket is full: no answer may come for long
                 self._room_timer = self._adapter.call_later(ROOM_AGAIN, self._room_again)
         elif was_idle:
-            if worker in self._idle:
-                self._idle.remove(worker)
+            if self._idle and self._idle[-1] is worker:
+                self._idle.pop()
+            else:
+                self.group.not_idle(worker)
+            if worker.connection.state is protocol.STARTING:
+                self.group.early.add(worker)
         elif self._recall.timer is None and not self.group.kind.concurrent:
             self._recall.watch()
         return sent
@@ -179,9 +205,10 @@ class Dispatcher:
 
     def _balance(self) -> None:
         """Some worker is idle and no task is queued: take what waits elsewhere, or let another loop have the worker."""
-        for worker in self._workers:
-            if worker.tasks and worker.connection.state is protocol.STARTING:
+        if self.group.early:
+            for worker in list(self.group.early):
                 self.group.requeue(worker.take_back())
+            self.group.early.clear()
         if self._queue.length:
             self._fill()
         elif self._registry.wants_workers_of(self.group):
@@ -191,14 +218,11 @@ class Dispatcher:
     def _recruit(self) -> None:
         """Get another worker if tasks wait for one; one in each turn of the loop, as starting takes a moment."""
         self._recruiting = False
-        queue = self._queue
-        starting = sum(
-            1 for worker in self._workers if worker.connection.state == protocol.STARTING and not worker.tasks
-        )
-        if starting >= queue.length or self._starts.is_hopeless:
+        queue, group = self._queue, self.group
+        if len(group.starting) - len(group.early) >= queue.length or self._starts.is_hopeless:
             return
         try:
-            worker = self._registry.borrow(self.group)
+            worker = self._registry.borrow(group)
         except WorkerStartError as exc:
             if not self._workers:  # otherwise descriptors may be short for now: the workers we have will do
                 self._starts.fail_waiting(exc)

@@ -31,22 +31,38 @@ class WorkerGroup:
         pump: sends tasks of the queue to the workers, and gets another worker for the rest.
         queue: the tasks that wait for a worker.
         workers: all workers of the group.
+        starting: those that are not up yet.
+        early: those of `starting` that were sent a task all the same.
         idle: those without a task; the newest last, so that the oldest may reach their idle timeout.
         blocks: shared memory for large arguments.
         logs: handles the log records of the workers.
         unblocked: workers that all waited for replies may have had help from one more, which is too many now.
     """
 
-    __slots__ = ("adapter", "blocks", "idle", "kind", "logs", "pump", "queue", "unblocked", "workers")
+    __slots__ = (
+        "adapter",
+        "blocks",
+        "early",
+        "idle",
+        "kind",
+        "logs",
+        "pump",
+        "queue",
+        "starting",
+        "unblocked",
+        "workers",
+    )
 
     def __init__(
-        self, adapter: LoopAdapter, kind: WorkerKind, pump: Callable[[], object], logs: LogReader | None = None
+        self, adapter: LoopAdapter, kind: WorkerKind, pump: Callable[..., object], logs: LogReader | None = None
     ) -> None:
         self.adapter = adapter
         self.kind = kind
         self.pump = pump
         self.queue: FairQueue[Task] = FairQueue(time.monotonic)
         self.workers: list[Worker] = []
+        self.starting: set[Worker] = set()
+        self.early: set[Worker] = set()
         self.idle: list[Worker] = []
         self.blocks = LoopBlockCache(adapter)
         self.logs = logs or LogReader(adapter)
@@ -57,6 +73,8 @@ class WorkerGroup:
         if worker.connection.state is protocol.UP or not self.has_worker_up():
             self.idle.insert(0, worker)  # otherwise it gets work when it is up: the others are faster
         self.workers.append(worker)
+        if worker.connection.state is protocol.STARTING:
+            self.starting.add(worker)
         worker.answered_at = time.monotonic()
         worker.blocks = self.blocks
 
@@ -70,6 +88,7 @@ class WorkerGroup:
         self.unwatch(worker)
         self.logs.say_cut()
         self.workers.remove(worker)
+        self.not_starting(worker)
         self.not_idle(worker)
         if not self.workers:
             self.blocks.forget()
@@ -92,8 +111,19 @@ class WorkerGroup:
         latest = time.monotonic() - BLOCKED / 2
         return all(worker.blocked_at is not None and worker.blocked_at <= latest for worker in self.workers)
 
+    def has(self, worker: Worker) -> bool:
+        """Tell whether the worker is in the group."""
+        return worker.blocks is self.blocks
+
+    def not_starting(self, worker: Worker) -> None:
+        """Note that the worker has come up, or will not."""
+        self.starting.discard(worker)
+        self.early.discard(worker)
+
     def has_worker_up(self) -> bool:
-        return any(worker.connection.state is protocol.UP for worker in self.workers)
+        return len(self.starting) < len(self.workers) and any(
+            worker.connection.state is protocol.UP for worker in self.workers
+        )
 
     def requeue(self, tasks: Iterable[Task]) -> None:
         """Put tasks that were taken back from a worker at the front of the queue."""
@@ -101,8 +131,10 @@ class WorkerGroup:
 
     def rest(self, worker: Worker) -> None:
         """Note that the worker may have become idle because its tasks were taken back."""
-        if not worker.tasks and worker.connection.open and worker in self.workers and worker not in self.idle:
-            self.idle.append(worker)
+        if not worker.tasks:
+            self.early.discard(worker)
+            if worker.connection.open and self.has(worker) and worker not in self.idle:
+                self.idle.append(worker)
 
     def recall(self, worker: Worker) -> None:
         """Put what the worker has not claimed back into the queue; it may be idle then."""
@@ -116,4 +148,5 @@ class WorkerGroup:
     def give_back(self, worker: Worker) -> None:
         """Requeue what the worker has not claimed: it takes no more tasks."""
         self.not_idle(worker)
+        self.not_starting(worker)
         self.requeue(worker.take_back())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
@@ -26,6 +27,8 @@ class HasGroups(Protocol):
 
 
 L = TypeVar("L", bound=HasGroups)
+SWEEP_MOST = 8
+"""Free workers that are checked before one is lent."""
 
 
 class WorkerRegistry(Generic[L]):
@@ -68,7 +71,8 @@ class WorkerRegistry(Generic[L]):
         self._lock = threading.Lock()
         self.lanes: dict[LoopAdapter, L] = {}
         self.workers.clear()
-        self._free: list[Worker] = []
+        self._free: list[Worker] = []  # the oldest first
+        self._lent: Counter[WorkerKind] = Counter()  # the workers that are not free, by kind; counting would cost time
         self._waiting: list[WorkerGroup] = []  # groups that wait for a worker of another loop
         self._when_gone: list[Callable[[], object]] = []
         self.closing = self.closed = self.is_alone = False
@@ -108,18 +112,20 @@ class WorkerRegistry(Generic[L]):
         if self.closed:
             raise WorkerStartError("its pool was closed")
         with self._lock:
-            self._sweep()
-            if group.workers and self._lent(group.kind) >= self.spec.max_workers and not self._may_add(group):
+            self._sweep(SWEEP_MOST)
+            if group.workers and self._lent[group.kind] >= self.spec.max_workers and not self._may_add(group):
                 if group not in self._waiting:
                     self._waiting.append(group)
                 self._ask_others(group)
                 return None
             current = process_control.credentials() if self._free else ()
-            for worker in reversed(self._free):
+            for at in reversed(range(len(self._free))):
+                worker = self._free[at]
                 if worker.credentials != current and worker.connection.open:
                     worker.dismiss()  # reaped by a later sweep
-                elif worker.kind is group.kind and worker.connection.open:
-                    self._free.remove(worker)
+                elif worker.kind is group.kind and worker.connection.open and not worker.child.has_ended():
+                    del self._free[at]
+                    self._lent[worker.kind] += 1
                     return worker
         return self._start(group.kind, "queue")
 
@@ -135,6 +141,7 @@ class WorkerRegistry(Generic[L]):
         self._on_start(worker)
         with self._lock:
             self.workers.add(worker)
+            self._lent[kind] += 1
         return worker
 
     def start_spare(self, kind: WorkerKind) -> None:
@@ -152,15 +159,15 @@ class WorkerRegistry(Generic[L]):
         """Keep a worker for the next group; reap it if the pool was closed meanwhile, for nobody else will."""
         with self._lock:
             if not self.closed:
-                self._free.append(worker)
+                self._keep(worker)
                 return
         worker.dismiss()
         disband.reap_all([worker], self.grace)
         self.forget(worker)
 
-    def _lent(self, kind: WorkerKind) -> int:
-        """How many workers of a kind the groups have. A spare waits for one of those to be killed."""
-        return sum(1 for worker in self.workers if worker.kind is kind and worker not in self._free)
+    def _keep(self, worker: Worker) -> None:
+        self._free.append(worker)
+        self._lent[worker.kind] -= 1
 
     def _too_many(self, kind: WorkerKind) -> bool:
         return len(self.workers) > self.spec.max_workers and self._surplus(kind) > 0
@@ -178,6 +185,8 @@ class WorkerRegistry(Generic[L]):
         Returns:
             whether there are still too many, which are busy.
         """
+        if len(self.workers) <= self.spec.max_workers:
+            return False
         surplus = self._surplus(group.kind)
         idle = group.idle[::-1][: max(0, surplus)]
         for worker in idle:
@@ -230,9 +239,11 @@ class WorkerRegistry(Generic[L]):
     def forget(self, worker: Worker) -> None:
         """Note that a worker was reaped."""
         with self._lock:
-            self.workers.discard(worker)
             if worker in self._free:
                 self._free.remove(worker)
+            elif worker in self.workers:
+                self._lent[worker.kind] -= 1
+            self.workers.discard(worker)
             gone = self._take_when_gone()
         self._wake_waiting()
         for tell in gone:
@@ -248,11 +259,15 @@ class WorkerRegistry(Generic[L]):
         with self._lock:
             self._release(adapter)
 
-    def _sweep(self) -> None:
-        """Free the workers of loops that have ended and reap the free ones that are dead. Under the lock."""
+    def _sweep(self, most: int | None = None) -> None:
+        """Free the workers of loops that have ended and reap the free ones that are dead. Under the lock.
+
+        Args:
+            most: how many of the free ones to check, the oldest first: those reach their idle timeout first.
+        """
         for adapter in [adapter for adapter in self.lanes if adapter.ended()]:
             self._release(adapter)
-        for worker in [worker for worker in self._free if worker.child.has_ended()]:
+        for worker in [worker for worker in self._free[:most] if worker.child.has_ended()]:
             self._free.remove(worker)
             self.workers.discard(worker)
             worker.reap()
@@ -264,7 +279,7 @@ class WorkerRegistry(Generic[L]):
                 group.detach(worker)
                 if worker.tasks:  # its loop ended without waiting for them
                     worker.abandon()
-                self._free.append(worker)  # also one that exits just now: it must be reaped
+                self._keep(worker)  # also one that exits just now: it must be reaped
 
     # -- the pool is closed
 
@@ -272,6 +287,7 @@ class WorkerRegistry(Generic[L]):
         """Remove the free workers."""
         with self._lock:
             free, self._free = self._free, []
+            self._lent.update(worker.kind for worker in free)
         return free
 
     def take_all(self) -> tuple[set[Worker], dict[LoopAdapter, L]]:
@@ -283,6 +299,7 @@ class WorkerRegistry(Generic[L]):
             self.workers.clear()
             lanes, self.lanes = self.lanes, {}
             self._free = []
+            self._lent.clear()
         return workers, lanes
 
     def on_gone(self, *callbacks: Callable[[], object]) -> None:

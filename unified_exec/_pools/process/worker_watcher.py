@@ -91,14 +91,14 @@ class WorkerWatcher:
         except ProtocolError as exc:
             self.answers.broke_protocol(worker, exc)
         finally:
-            self._group.pump()
+            self._group.pump(worker)
 
     def _on_mailbox(self, worker: Worker) -> None:
         self.answers.read_all(worker)
         if worker.inbox.closed and worker in self._workers:
             # Its end is closed but it may still live: a task closed all descriptors. Nothing more will come.
             self._adapter.remove_reader(worker.child.control.fileno())
-        self._group.pump()
+        self._group.pump(worker)
 
     def _watch_logs(self, worker: Worker) -> None:
         if worker.inbox.logs is not None:

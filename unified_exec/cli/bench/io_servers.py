@@ -50,6 +50,14 @@ def page() -> bytes:
     return json.dumps(records).encode()
 
 
+def html() -> bytes:
+    """Return a page of 200 paragraphs, each with a link."""
+    words = " ".join(WORDS)
+    return "\n".join(
+        f'<p class="c">{words} <a href="/page/{n % 150}">see <b>{n}</b></a></p>' for n in range(200)
+    ).encode()
+
+
 class Http(asyncio.Protocol):
     """Answers each GET on a connection after `seconds`."""
 
@@ -107,7 +115,7 @@ class Smtp(asyncio.Protocol):
 async def serve(http_seconds: float, smtp_seconds: float) -> None:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
-    pages = {b"/small": SMALL, b"/page": page()}
+    pages = {b"/small": SMALL, b"/page": page(), b"/html": html()}
     http = await loop.create_server(lambda: Http(http_seconds, pages), "127.0.0.1", 0, backlog=BACKLOG)
     smtp = await loop.create_server(lambda: Smtp(smtp_seconds), "127.0.0.1", 0, backlog=1024)
     threading.Thread(target=_until_stdin_ends, args=(loop, stopped), daemon=True).start()

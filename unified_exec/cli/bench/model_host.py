@@ -1,8 +1,7 @@
 """The process that a model runs in: it opens the workers, does the turns it is ordered to, and reports what they took.
 
-Each model has a process of its own, so that none pays for another's threads, memory or imports. It is started as
-``python -m unified_exec.cli.bench.model_host MODEL``; each line of its stdin is an order in JSON, each line of its
-stdout the answer.
+Each model has a process of its own, so that none pays for another's threads, memory or imports. `model_process` starts
+it; each line of its stdin is an order in JSON, each line of its stdout the answer.
 """
 
 from __future__ import annotations
@@ -110,7 +109,3 @@ def main(key: str) -> None:
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)
     host.close()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -76,7 +76,9 @@ class ModelProcess:
 
     def _start(self) -> subprocess.Popen[str]:
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (see close)
-        command = [sys.executable, "-m", f"{__package__}.model_host", self.model]
+        # No main file, which the workers of some libraries would import, and anyio's not as a part of its package.
+        program = f"import sys; from {__package__}.model_host import main; main(sys.argv[1])"
+        command = [sys.executable, "-c", program, self.model]
         # A session of its own: Ctrl-C reaches only the parent, and everything the model started can be killed at once.
         self._process = subprocess.Popen(
             command,

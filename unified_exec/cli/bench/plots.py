@@ -22,6 +22,7 @@ _PARTS = {
     Group.TINY: "Time: the model itself",
     Group.ARRAYS: "Time: the model itself",
     Group.SHARED: "Time: the model itself",
+    Group.LIBRARIES: "Time: computing",
 }
 _WAITS = (Group.IO, Group.MIXED)
 

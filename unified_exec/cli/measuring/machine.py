@@ -23,12 +23,16 @@ PACKAGES = (
     "loky",
     "mpire",
     "numpy",
+    "pandas",
     "pebble",
+    "pillow",
     "psutil",
+    "scikit-learn",
     "trio",
     "trio-parallel",
     "uvloop",
 )
+_DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "pkg_resources": "setuptools"}
 
 
 def describe() -> dict[str, Any]:
@@ -78,8 +82,8 @@ def _version(package: str) -> str | None:
 
 
 def missing(modules: tuple[str, ...]) -> list[str]:
-    """Return those of the modules that are not installed."""
-    return [name for name in modules if importlib.util.find_spec(name) is None]
+    """Return what to install for those of the modules that are not there."""
+    return [_DISTRIBUTIONS.get(name, name) for name in modules if importlib.util.find_spec(name) is None]
 
 
 def allow_descriptors(number: int) -> str | None:

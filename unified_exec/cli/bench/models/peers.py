@@ -107,6 +107,38 @@ def ray(workers: int) -> Iterator[Perform]:
     r.shutdown()
 
 
+def joblib_on_ours(workers: int) -> Iterator[Perform]:
+    from joblib import Parallel, delayed, parallel_config
+
+    from ....executor import register_joblib
+
+    register_joblib()
+    with parallel_config("unified_exec"), Parallel(n_jobs=workers) as parallel:
+        yield lambda fn, items: list(parallel(delayed(fn)(item) for item in items))
+
+
+async def anyio_hybrid(workers: int) -> AsyncIterator[PerformAsync]:
+    """Fetch on the loop, parse in a process, store in a thread; `stages` holds the three functions."""
+    from anyio import CapacityLimiter, create_task_group, to_process, to_thread
+
+    limiter = CapacityLimiter(workers)
+
+    async def perform(stages: Any, items: Sequence[Any]) -> list[Any]:
+        fetch, parse, store = stages
+        results: list[Any] = [None] * len(items)
+
+        async def one(index: int) -> None:
+            parsed = await to_process.run_sync(parse, await fetch(items[index]), limiter=limiter)
+            results[index] = await to_thread.run_sync(store, (items[index], parsed))
+
+        async with create_task_group() as group:
+            for index in range(len(items)):
+                group.start_soon(one, index)
+        return results
+
+    yield perform
+
+
 def _peer(key: str, kind: Kind, recipe: Any, *needs: str) -> Model:
     coroutines = recipe is aiomultiprocess
     return Model(key, key, kind, recipe, needs or (key,), is_peer=True, takes_coroutines=coroutines)
@@ -123,4 +155,6 @@ PEERS = (
     _peer("pypeln", Kind.PROCESS, pypeln, "pypeln", "pkg_resources"),
     _peer("dask", Kind.PROCESS, dask, "distributed"),
     _peer("ray", Kind.PROCESS, ray),
+    Model("joblib-scope", "joblib on unified_exec", Kind.PROCESS, joblib_on_ours, ("joblib",), is_peer=True),
+    Model("anyio-hybrid", "anyio, to_process", Kind.HYBRID, anyio_hybrid, ("anyio",), is_peer=True),
 )

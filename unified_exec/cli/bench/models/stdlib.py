@@ -179,6 +179,25 @@ def interpreter_pool(workers: int) -> Iterator[Perform]:
         yield lambda fn, items: list(pool.map(partial(fn), items))
 
 
+async def executors(workers: int) -> AsyncIterator[PerformAsync]:
+    """Fetch on the loop, parse in a process, store in a thread; `stages` holds the three functions."""
+    from concurrent.futures import ProcessPoolExecutor
+
+    loop = asyncio.get_running_loop()
+    with ProcessPoolExecutor(workers) as pool:
+
+        async def perform(stages: Any, items: Sequence[Any]) -> list[Any]:
+            fetch, parse, store = stages
+
+            async def one(item: Any) -> Any:
+                parsed = await loop.run_in_executor(pool, parse, await fetch(item))
+                return await asyncio.to_thread(store, (item, parsed))
+
+            return await asyncio.gather(*map(one, items))
+
+        yield perform
+
+
 STDLIB = (
     Model("sequential", "sequential", Kind.SEQUENTIAL, sequential),
     Model("threading", "threading.Thread", Kind.THREAD, bare_threads),
@@ -189,5 +208,6 @@ STDLIB = (
     Model("process-pool", "ProcessPoolExecutor", Kind.PROCESS, process_executor),
     Model("asyncio", "asyncio.gather", Kind.LOOP, gather, takes_coroutines=True),
     Model("to-thread", "asyncio.to_thread", Kind.THREAD, to_thread),
+    Model("executors", "asyncio, run_in_executor", Kind.HYBRID, executors),
     Model("interpreters", "InterpreterPoolExecutor", Kind.INTERPRETER, interpreter_pool, python=(3, 14)),
 )

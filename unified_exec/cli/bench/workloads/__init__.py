@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import cpu, files, network
+from . import cpu, files, libraries, network
 from .workload import Group, Setting, Workload
 
 __all__ = ["WORKLOADS", "Group", "Setting", "Workload", "by_key"]
@@ -11,6 +11,7 @@ WORKLOADS: tuple[Workload, ...] = (
     *cpu.WORKLOADS,
     *network.WORKLOADS,
     *files.WORKLOADS,
+    *libraries.WORKLOADS,
 )
 
 

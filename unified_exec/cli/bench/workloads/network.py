@@ -12,6 +12,8 @@ import sqlite3
 import struct
 from collections import Counter
 from collections.abc import Callable, Sequence
+from html.parser import HTMLParser
+from urllib.parse import urljoin
 
 from ..io_servers import HTTP_LATENCY
 from .workload import Group, Setting, Workload
@@ -108,6 +110,28 @@ def parse(body: bytes) -> tuple[int, int]:
     return sum(words.values()), len(words)
 
 
+class _Links(HTMLParser):
+    """Collects the addresses and counts the words of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.words = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value for name, value in attrs if name == "href" and value]
+
+    def handle_data(self, data: str) -> None:
+        self.words += len(data.split())
+
+
+def links(body: bytes) -> tuple[int, int]:
+    """Parse a page with the standard library's `html.parser`; return its words and the number of different links."""
+    parser = _Links()
+    parser.feed(body.decode())
+    return parser.words, len({urljoin("http://127.0.0.1/", link) for link in parser.found})
+
+
 def store(found: tuple[Page, tuple[int, int]]) -> int:
     """Write the counts to SQLite and return the number of words."""
     (_, path), counts = found
@@ -128,6 +152,18 @@ async def page_async(item: Page) -> int:
 
 async def fetch_page(item: Page) -> bytes:
     return await get_async(item[0], "/page")
+
+
+def crawl(item: Page) -> int:
+    return store((item, links(get(item[0], "/html"))))
+
+
+async def crawl_async(item: Page) -> int:
+    return store((item, links(await fetch_html(item))))
+
+
+async def fetch_html(item: Page) -> bytes:
+    return await get_async(item[0], "/html")
 
 
 def _pages(setting: Setting) -> Sequence[Page]:
@@ -165,6 +201,20 @@ WORKLOADS = (
         _same_counts,
         page_async,
         stages=(fetch_page, parse, store),
+        workers_most=24,
+        turns=4,
+    ),
+    Workload(
+        "crawl",
+        "crawler",
+        Group.MIXED,
+        f"Fetches an HTML page of 200 links (the server takes {HTTP_LATENCY * 1e3:.0f} ms), parses it in Python, "
+        "stores what it found in SQLite.",
+        crawl,
+        _pages,
+        _same_counts,
+        crawl_async,
+        stages=(fetch_html, links, store),
         workers_most=24,
         turns=4,
     ),

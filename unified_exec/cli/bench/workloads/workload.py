@@ -23,6 +23,7 @@ class Group(StrEnum):
     TINY = "many tiny tasks"
     ARRAYS = "large arrays"
     SHARED = "a shared counter"
+    LIBRARIES = "frames, pictures, cross-validation"
 
 
 @dataclass(frozen=True)
