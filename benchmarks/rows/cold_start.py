@@ -1,4 +1,4 @@
-"""Whole programs: from the start of the interpreter to its exit, with one call in a process."""
+"""Whole programs, from the start of the interpreter to its exit: with one call in a process, or with an import."""
 
 from __future__ import annotations
 
@@ -52,5 +52,17 @@ ROWS = [
             Bar(0.7, "anyio.to_process", PRESTART),
             Bar(1.25, "asyncio + ProcessPoolExecutor", PRESTART),
         ),
-    )
+    ),
+    Row(
+        "import",
+        "a program that imports TaskScope, from the start of the interpreter to its end",
+        "s",
+        "As above.",
+        (
+            Contender(OURS, _program("import_scope")),
+            Contender("anyio", _program("import_anyio"), ("anyio",)),
+            Contender("bare interpreter", _program("nothing"), peer=False),
+        ),
+        (Bar(1.25, "anyio"),),
+    ),
 ]

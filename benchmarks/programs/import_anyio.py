@@ -1,0 +1,3 @@
+"""The import of anyio, and nothing else."""
+
+import anyio  # noqa: F401
