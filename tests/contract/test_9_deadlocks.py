@@ -125,7 +125,7 @@ async def test_a_ring_over_a_limit_is_found_unless_a_deadline_or_another_holder_
             await until_looked(monkeypatch)
             done.set()
     errors = [error for handle in handles if (error := handle.exception()) is not None]
-    assert [type(error) for error in errors] == [DeadlockError] * (end == "never")
+    assert [type(error) for error in errors] == [DeadlockError] * (end == "never"), errors
     if errors:
         assert ", holds Limit(1), waits for Lock(name='mine') at" in str(errors[0])
         assert "holds Lock(name='mine') acquired at" in str(errors[0])

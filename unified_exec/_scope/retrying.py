@@ -7,13 +7,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import copy_context
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 
 from .._handles.cancelled import is_own_cancellation
 from .._loops.adapter import call_later_apart
-from .._sync.waiters import LoopWaiter, Permit, enter, newest_permit
+from .._sync.waiters import Permit, TaskWaiter, enter, newest_permit
 from .._tasks import events
 from .._tasks.task import Task
 from .._tasks.types import Outcome, TaskState
@@ -134,7 +134,7 @@ class RetryingLane(Lane):
         self._context = copy_context()
         self._prepared: object = None
         self._attempt: Attempt | None = None
-        self._waiter: LoopWaiter | None = None
+        self._waiter: TaskWaiter | None = None
         self._permit: Permit | None = None
         self._timer: Timer | None = None
         self._retries_at = 0.0
@@ -155,7 +155,7 @@ class RetryingLane(Lane):
     def is_running(self, task: Task) -> bool:
         return self._attempt is not None and self._attempt.state is TaskState.RUNNING
 
-    def waits_for(self) -> tuple[Gate, LoopWaiter] | float | Task | None:
+    def waits_for(self) -> tuple[Gate, TaskWaiter] | float | Task | None:
         """What the task waits for: its limit, a pause, in seconds, before its next attempt, or the attempt."""
         waiter, gate = self._waiter, self._plan.limit
         if waiter is not None and gate is not None:
@@ -191,18 +191,23 @@ class RetryingLane(Lane):
         if limit is None:
             self._send(attempt)
             return
-        waiter = self._waiter = LoopWaiter(self._adapter, lambda _: self._guarded(self._on_permit, attempt))
+        waiter = self._waiter = TaskWaiter(self._adapter, lambda _: self._guarded(self._on_permit, attempt))
         waiter.outer = self._context.run(newest_permit.get)
-        waiter.task = self.handle.id
+        waiter.task, waiter.name = self.handle.id, self.handle.name
         if limit.acquire_nowait_or_enqueue(waiter):
             self._on_permit(attempt)
-        elif events.rows is not None:
+            return
+        limit.watch(waiter, self._adapter)
+        if events.rows is not None:
             self._told = limit.tell_wait(self.handle.id)
 
     def _on_permit(self, attempt: Attempt) -> None:
-        assert self._waiter is not None
-        self._permit, self._waiter = self._waiter.permit, None
+        waiter, self._waiter = self._waiter, None
+        assert waiter is not None
         self._end_wait()
+        if not waiter.granted:
+            self._limit_is_stuck(waiter)
+        self._permit = waiter.permit
         try:
             self._send(attempt)
         except BaseException:
@@ -213,6 +218,12 @@ class RetryingLane(Lane):
         told, self._told = self._told, None
         if told is not None:
             told.end()
+
+    def _limit_is_stuck(self, waiter: TaskWaiter) -> NoReturn:
+        assert self._plan.limit is not None
+        assert waiter.error is not None
+        self._plan.limit.cancel(waiter)
+        raise waiter.error
 
     def _send(self, attempt: Attempt) -> None:
         context = self._context.copy()

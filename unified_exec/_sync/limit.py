@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from .._loops.adapter import LoopAdapter
 from .._loops.adapter import Waiter as LoopWakeup
 from .._loops.current import current_adapter
 from .._tasks import events
@@ -80,7 +81,10 @@ class Gate(ABC):
             waiter.on_granted = lambda _: wakeup.wake()
             try:
                 if not self.acquire_nowait_or_enqueue(waiter):
+                    self.watch(waiter, loop)
                     await self._told(wakeup) if events.rows is not None else await wakeup
+                    if not waiter.granted:
+                        raise_error(waiter)
             except BaseException:
                 self.cancel(waiter)
                 raise
@@ -119,12 +123,21 @@ class Gate(ABC):
         enter(waiter.permit)
         return self
 
+    def watch(self, waiter: Waiter, loop: LoopAdapter | None) -> None:  # noqa: B027  time ends other waits
+        """A waiter begins to wait, in a coroutine or a task of this loop, or in a thread: look for deadlocks."""
+
     def _wait_in_thread(self, waiter: ThreadWaiter) -> None:
         task = current.get()
+        self.watch(waiter, None)
         while not waiter.granted:
             if task is not None:
                 task.check_cancelled()
-            waiter.wait(POLL if task is not None else None)
+            pause = self._look(waiter)
+            waiter.wait(POLL if task is not None else pause)
+
+    def _look(self, waiter: ThreadWaiter) -> float | None:
+        """Look for deadlocks if it is time; returns the seconds after which to look again."""
+        return None
 
     def __exit__(self, *exc: object) -> None:
         self._leave()
@@ -163,6 +176,8 @@ class Limit(Gate):
         with connections: ...                             # in a thread
         scope.spawn(fetch, url, limit=connections)        # the task waits before it starts, wherever it runs
     """
+
+    known = False  # that somebody waits, or has waited lately
 
     def __init__(self, n: int) -> None:
         super().__init__()
@@ -211,8 +226,31 @@ class Limit(Gate):
             # A waiter whose loop has ended meanwhile cannot take it: on to the next.
             permit = None if waiter is None or waiter.notify() else waiter.permit
 
+    def watch(self, waiter: Waiter, loop: LoopAdapter | None) -> None:
+        from .deadlocks import patrol  # only those who wait need it
+
+        waiter.begin()
+        if not self.known:
+            patrol.note(self)
+        if loop is not None and not loop.watched:
+            patrol.begin(loop)
+
+    def _look(self, waiter: ThreadWaiter) -> float | None:
+        from .deadlocks import patrol
+
+        raise_error(waiter)
+        return patrol.watch_from(waiter.since)
+
+    def asleep(self) -> list[Waiter]:
+        """Return who waits, and has told so; from any thread."""
+        return [each for each in list(self._queue) if not each.cancelled and hasattr(each, "since")]
+
+    def permits(self) -> list[Permit]:
+        """Return the units that are held, those of borrowers included; from any thread."""
+        return list(self._held)
+
     def _grant(self, waiter: Waiter) -> Permit:
-        permit = Permit(self, waiter.outer, waiter.task)
+        permit = waiter.makes(self, waiter.outer, waiter.task)
         self._held.add(permit)
         return permit
 
@@ -278,6 +316,13 @@ def as_gate(limit: Any, what: str) -> Gate | None:
 def _id_of_caller() -> int:
     task = current.get()
     return 0 if task is None else task.id
+
+
+def raise_error(waiter: Waiter) -> None:
+    """Raise what a waiter was woken for, unless that is a permit."""
+    error: Exception | None = getattr(waiter, "error", None)
+    if error is not None:
+        raise error
 
 
 def _ignore(waiter: Waiter) -> None:

@@ -6,6 +6,7 @@ from _thread import allocate_lock, get_ident
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextvars import ContextVar
+from time import monotonic
 
 from .._loops.adapter import LoopAdapter
 from .._tasks.current import current
@@ -65,9 +66,23 @@ class Waiter(ABC):
         cancelled: it does not wait any more.
         task: id of the requesting task, 0 if that is not a task.
         timer_set: `call_later` was called and the call has not come yet.
+        since, suspected, error: see `QueueSleeper`; set by `begin`.
+        makes: the class of the permit that it is granted.
     """
 
-    __slots__ = ("cancelled", "granted", "notified", "outer", "permit", "task", "timer_set")
+    __slots__ = (
+        "cancelled",
+        "error",
+        "granted",
+        "notified",
+        "outer",
+        "permit",
+        "since",
+        "suspected",
+        "task",
+        "timer_set",
+    )
+    makes = Permit
 
     def __init__(self) -> None:
         task = current.get()
@@ -75,6 +90,16 @@ class Waiter(ABC):
         self.outer = newest_permit.get()
         self.permit: Permit | None = None
         self.granted = self.notified = self.cancelled = self.timer_set = False
+
+    def begin(self) -> None:
+        """It begins to wait, and may be part of a deadlock."""
+        self.since = monotonic()
+        self.suspected: object = None
+        self.error: Exception | None = None
+
+    def wake(self) -> bool:
+        """Have the requester look at `error`. From any thread."""
+        return self.notify()
 
     @abstractmethod
     def notify(self) -> bool:
@@ -113,6 +138,24 @@ class LoopWaiter(Waiter):
             self._loop.call_soon(fn)
             return True
         return self._loop.call_threadsafe(fn)
+
+
+class TaskPermit(Permit):
+    """A unit that a task has from its start to its end."""
+
+    __slots__ = ()
+
+
+class TaskWaiter(LoopWaiter):
+    """A task that waits before it starts.
+
+    Attributes:
+        name: of the task.
+    """
+
+    __slots__ = ("name",)
+    name: str
+    makes = TaskPermit
 
 
 class ThreadWaiter(Waiter):

@@ -6,9 +6,11 @@ that sleeps, a timer or a running thread, are not found then.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import Context
 from opcode import opmap
 from os.path import dirname
 from types import FrameType
@@ -40,6 +42,8 @@ class Agent(NamedTuple):
         awaited: what it waits for; ``None`` if that is a lock, or not known.
         roots: objects that it alone uses: its coroutines, its handle.
         variables: what the variables of its thread's frames refer to.
+        asker: the task of a thread or process that waits for nothing but the end of this one, through `from_task`.
+        context: of a task of an event loop.
         runs: ids by which those name it that wait for its end: of the task, and of the `LoopThread` that it serves.
     """
 
@@ -49,6 +53,8 @@ class Agent(NamedTuple):
     roots: list[Any]
     variables: list[Any]
     runs: tuple[int, ...] = ()
+    asker: Any = None
+    context: Context | None = None
 
     def add_to(self, reach: Reach) -> None:
         """Tell what it has."""
@@ -59,7 +65,7 @@ class Agent(NamedTuple):
 
 
 def agents_of_loops(adapters: Iterable[LoopAdapter]) -> Iterator[Agent]:
-    """The tasks of these event loops. A running one, or one with a deadline, is none."""
+    """The tasks of these event loops that do not run. One with a deadline waits for nothing."""
     for adapter in adapters:
         tasks = adapter.tasks()
         if len(tasks) <= _MOST:
@@ -71,13 +77,14 @@ def agents_of_loops(adapters: Iterable[LoopAdapter]) -> Iterator[Agent]:
 
 def _of_task(task: Any) -> Agent | None:
     made = coroutine_of(task)
-    if made is None or getattr(made, "cr_running", False) or has_deadline(task):
+    if made is None or getattr(made, "cr_running", False):
         return None
     key: Key = (os.getpid(), -id(task))
     name = task.get_name() if hasattr(task, "get_name") else task.name
     roots: list[Any] = []
     frames: list[FrameType] = []
     runs = [id(task)]
+    asker = None
     for part, frame in coroutine_parts(made):
         if frame is None:
             continue
@@ -89,9 +96,21 @@ def _of_task(task: Any) -> Agent | None:
             if handle is not None:
                 roots.append(handle)
                 name = handle.name
+                asker = _asker(handle)
         elif frame.f_code.co_qualname == "LoopThread._live" and is_ours(frame):
             runs.append(id(frame.f_locals["self"]))
-    return Agent(key, f"task {name!r}", awaited_in(frames), roots, [], tuple(runs))
+    awaited = None if has_deadline(task) else awaited_in(frames)
+    context = next((each for each in gc.get_referents(task) if type(each) is Context), getattr(task, "context", None))
+    return Agent(key, f"task {name!r}", awaited, roots, [], tuple(runs), asker, context)
+
+
+def _asker(handle: Any) -> Any:
+    asker = None if handle.asked_by is None else handle.asked_by.asker
+    if asker is None or asker.requests is None:
+        return None
+    if asker.backend == "thread":
+        return asker if len(asker.requests.running) == 1 else None
+    return asker if getattr(asker.location, "blocked_by", None) == handle.asked_by.number else None
 
 
 def agents_of_threads(runs: Mapping[int, Key], keys: Mapping[int, Key]) -> Iterator[Agent]:

@@ -132,7 +132,7 @@ def _scope(names: dict[str, Any], *_: Any) -> Awaited:
 
 def _limit(names: dict[str, Any], *_: Any) -> Awaited | None:
     gate, waiter = names["self"], names["waiter"]
-    return None if waiter.granted or not hasattr(gate, "n") else Awaited(PERMIT, [], id(waiter), gate)
+    return None if waiter.granted or not hasattr(gate, "n") else Awaited(PERMIT, [], id(waiter), gate, waiter)
 
 
 def _channel(names: dict[str, Any], _: FrameType, outer: FrameType | None, line: str) -> Awaited | None:

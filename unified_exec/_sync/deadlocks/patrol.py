@@ -15,7 +15,7 @@ from . import look
 from .known import all_locks, waited_for
 from .reach import can_count
 
-__all__ = ["begin", "note", "renew_lock", "watch"]
+__all__ = ["begin", "note", "renew_lock", "watch", "watch_from"]
 
 _PAUSE_MAX = 8
 """The longest pause between two looks, in seconds waited at first."""
@@ -56,6 +56,12 @@ def _tick(adapter: LoopAdapter) -> None:
 
 def _first() -> float:
     return max(look.AFTER, look.PERIOD)
+
+
+def watch_from(since: float) -> float:
+    """Look on behalf of a thread that has waited since then; returns the seconds until it should ask again."""
+    left = since + _first() - time.monotonic()
+    return left if left > 0 else watch() or _first()
 
 
 def watch() -> float | None:

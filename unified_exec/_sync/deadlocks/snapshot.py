@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextvars import Context
 from typing import Any, Protocol
 
 from ..._loops.current import running_adapters
 from ..._loops.deadlines import has_deadline
+from ..._tasks.current import INF
 from ..._tasks.holders import ThreadHolder, describe, has_ended
 from ..shared.place import line_of
+from ..waiters import Permit, TaskPermit, TaskWaiter, newest_permit
 from .agents import Agent, agents_of_loops, agents_of_threads
 from .frames import Awaited, awaits, coroutine_of, key_of, key_of_caller
 from .graph import ANY_TASK, PERMIT, REACH, TASKS, Key, Node
+from .known import waited_for
 from .reach import Reach
 
 __all__ = ["Lock", "Snapshot"]
@@ -47,6 +51,9 @@ class Snapshot:
         self.nodes: list[Node] = []
         self.waiters: dict[Key, Any] = {}
         self._pid = os.getpid()
+        self._oldest = oldest
+        self._contexts: dict[Key, Context] = {}
+        self._attempts: dict[Key, Key] = {}
         self._keys: dict[int, Key] = {}  # by the id of the holder
         self._threads: dict[int, Key] = {}  # by ident
         self._held: dict[Key, list[tuple[Lock, str]]] = {}
@@ -111,7 +118,7 @@ class Snapshot:
 
     def _add_awaiting(self, key: Key, name: str, awaited: Awaited) -> None:
         if awaited.limit is not None:
-            self._add_limit(key, name, awaited)
+            self._add_limit(key, name, awaited.limit, awaited.sleeper)
         if awaited.kind not in (TASKS, ANY_TASK):
             return
         handles = [handle for handle in awaited.handles if not handle.done()]
@@ -125,16 +132,36 @@ class Snapshot:
             if getattr(handle, "backend", None) == "loop" and coroutine_of(handle.backend_data) is not None
         ]
 
+    def _has(self, permit: Permit) -> bool:
+        """Tell whether a permit is the task's own, and not that of another coroutine which the task has started."""
+        context = self._contexts.get((self._pid, permit.task))
+        at = None if context is None else context.get(newest_permit)
+        while at is not None and at is not permit:
+            at = at.outer
+        return context is None or at is permit or type(permit) is TaskPermit
+
     def _find_agents(self) -> list[Agent]:
         """Find those who wait, and add those that await tasks."""
         agents = list(agents_of_loops(running_adapters()))
         runs = {number: agent.key for agent in agents for number in agent.runs}
         agents += agents_of_threads(runs, self._threads)
         for agent in agents:
+            if agent.context is not None:
+                self._contexts[agent.key] = agent.context
             if agent.awaited is not None and agent.key not in self._seen:
-                self._seen.add(agent.key)
                 self._add_awaiting(agent.key, agent.name, agent.awaited)
+            self._seen.add(agent.key)  # `_follow` has nothing to add
+            if agent.asker is not None:
+                self._add_asker(agent)
+        self._add_queued()
         return agents
+
+    def _add_asker(self, agent: Agent) -> None:
+        key = self._pid, agent.asker.event_id  # of an attempt: the id of its task, which has the limit
+        self._attempts[self._pid, agent.asker.id] = key
+        words = f"{self._words(key, f'task {agent.asker.name!r}')} waits for {agent.name}, which it has asked for"
+        self._seen.add(key)
+        self.nodes.append(Node(key, 0.0, id(agent.asker), TASKS, (agent.key,), self._holds(key), words))
 
     def _add_reached(self, agents: list[Agent], oldest: float) -> None:
         """Add those that wait for an object, if it is known who else has it."""
@@ -160,17 +187,29 @@ class Snapshot:
                 self.nodes.append(Node(key, since, awaited.mark, REACH, wants, self._holds(key), words))
                 self.waiters[key] = awaited.sleeper
 
-    def _add_limit(self, key: Key, name: str, awaited: Awaited) -> None:
-        limit = awaited.limit
+    def _add_limit(self, key: Key, name: str, limit: Any, waiter: Any) -> None:
         self._limits[id(limit)] = limit
-        wants = (self._pid, id(limit)), limit.n
+        wants = (self._pid, id(limit)), max(limit.n, len(limit.permits()))
         words = f"{self._words(key, name)} waits for {limit!r}"
-        self.nodes.append(Node(key, 0.0, awaited.mark, PERMIT, wants, self._holds(key), words))
+        since = getattr(waiter, "since", INF)
+        if since <= self._oldest:
+            self.waiters.setdefault(key, waiter)
+        self.nodes.append(
+            Node(key, since if since <= self._oldest else 0.0, id(waiter), PERMIT, wants, self._holds(key), words)
+        )
+
+    def _add_queued(self) -> None:
+        """Add the tasks that wait for a limit before they start."""
+        for limit in list(waited_for):
+            for waiter in limit.asleep():
+                if type(waiter) is TaskWaiter:
+                    self._add_limit((self._pid, waiter.task), f"task {waiter.name!r}", limit, waiter)
 
     def _add_holds_of_limits(self) -> None:
         """Note who holds the limits that were met. Code outside of tasks is not a node: such a limit may come free."""
         for limit in self._limits.values():
-            holders = [(self._pid, task) for task in limit.holders()]
+            tasks = [(self._pid, permit.task) for permit in limit.permits() if self._has(permit)]
+            holders = [self._attempts.get(key, key) for key in tasks]
             for at, node in enumerate(self.nodes):
                 if node.key in holders:
                     name = self._pid, id(limit)
