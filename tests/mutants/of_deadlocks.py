@@ -116,15 +116,6 @@ DEADLOCKS = (
     Mutant(
         clause=9,
         place="scope",
-        breaks="who has an object and does not wait for it can end the wait",
-        file="_sync/deadlocks/snapshot.py",
-        old="            if agent.key in stuck:\n                agent.add_to(reach)",
-        new="            agent.add_to(reach)",
-        tests=(COULD_ACT,),
-    ),
-    Mutant(
-        clause=9,
-        place="scope",
         breaks="who gives up by itself is no part of a deadlock",
         file="_sync/deadlocks/agents.py",
         old="None if has_deadline(task) else awaited_in(frames)",
