@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
+import sniffio
 
 from tests.contract.looks import until_looked
 from unified_exec import (
@@ -19,11 +22,15 @@ from unified_exec import (
     Condition,
     DeadlockError,
     Event,
+    Limit,
     Lock,
     SyncTaskScope,
     TaskScope,
+    from_task,
 )
-from unified_exec._sync.deadlocks import look, patrol, reach
+from unified_exec._loops.current import current_adapter
+from unified_exec._sync.deadlocks import known, look, patrol, reach
+from unified_exec._sync.shared import board
 
 NEWER = sys.version_info >= (3, 14)  # a running frame may refer to objects without counting that
 pytestmark = pytest.mark.skipif(NEWER and not reach.can_count(), reason="references cannot be counted")
@@ -267,3 +274,255 @@ def _event_set_by_a_timer(scope: TaskScope) -> Event:
 async def a_set_late(event: Event) -> None:
     await anyio.sleep(PATIENCE)
     event.set()
+
+
+# -- no false alarm: each of these was told once
+
+
+class Quiet:
+    """Cancels a scope whose body has ended, after some looks.
+
+    Args:
+        scope: is cancelled.
+        looks: after as many.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, scope: TaskScope, looks: int = 4) -> None:
+        self._left, self._known, self._scope, self._adapter = looks, board.known, scope, current_adapter()
+        monkeypatch.setattr(board, "known", self._counted)  # called after the threads were looked at: it is in none
+
+    def _counted(self) -> bool:
+        self._left -= 1
+        if not self._left:
+            self._adapter.call_threadsafe(self._scope.cancel)
+        return self._known()
+
+
+async def a_park(kind: Any = Event) -> None:
+    await (kind().wait() if kind is Event else kind(1).receive())
+
+
+def park() -> None:
+    Channel[int](1).receive_sync()
+
+
+async def test_a_wait_that_live_code_may_cancel_is_not_endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The body of its scope or of an outer one runs, or another task, or nobody knows who waits for it."""
+    with monkeypatch.context() as patch:
+        async with TaskScope() as outer:
+            inner = TaskScope()
+
+            async def host() -> None:
+                async with inner:
+                    inner.spawn(a_park, Channel)
+
+            outer.spawn(host)
+            outer.spawn(a_park)
+            outer.spawn(park, on="thread")
+            foreign = [asyncio.ensure_future(a_park())] if sniffio.current_async_library() == "asyncio" else []
+            await until_looked(patch, looks=4, within=PATIENCE)
+            assert not any(each.done() for each in foreign)
+            for each in foreign:
+                each.cancel()
+            outer.cancel()
+    async with TaskScope() as scope:
+        scope.spawn(a_park)
+        scope.spawn(anyio.sleep, PATIENCE)
+        Quiet(monkeypatch, scope)
+
+
+def take(first: Any, second: Any, here: threading.Event, there: threading.Event) -> None:
+    with first:
+        here.set()
+        assert there.wait(PATIENCE)
+        with second:
+            pass
+
+
+async def a_use(limit: Limit) -> None:
+    async with limit:
+        pass
+
+
+def ask(limit: Limit, here: threading.Event, there: threading.Event) -> None:
+    here.set()
+    assert there.wait(PATIENCE)
+    from_task.run(a_use, limit)
+
+
+@pytest.mark.parametrize("case", [park, take, ask])
+async def test_a_thread_with_a_deadline_is_no_part_of_a_deadlock(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with TaskScope() as scope:
+        kinds = {take: (Lock, lambda: Limit(1)), ask: (lambda: Limit(1),)}.get(case, ())
+        if case is park:
+            scope.spawn(park, on="thread", timeout=PATIENCE)
+        for kind in kinds:
+            one, two, here, there = kind(), kind(), threading.Event(), threading.Event()
+            for first, second, mine, other in ((one, two, here, there), (two, one, there, here)):
+                args = (second, mine, other) if case is ask else (first, second, mine, other)
+                limit = first if case is ask else None
+                ends = None if first is one and kind is Lock else PATIENCE  # one that ends is enough
+                scope.spawn(case, *args, on="thread", timeout=ends, limit=limit)
+        Quiet(monkeypatch, scope, looks=8)
+
+
+class Page:
+    def __init__(self) -> None:
+        self.changed = Event()
+
+    def on_change(self) -> None:
+        self.changed.set()
+
+
+async def test_who_has_a_weak_reference_could_act(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a publisher that keeps its subscribers so, or a signal their methods."""
+    subscribers: weakref.WeakSet[Channel[int]] = weakref.WeakSet()
+    methods: list[Any] = []
+
+    async def subscribe() -> None:
+        channel = Channel[int](1)
+        subscribers.add(channel)
+        await channel.receive()
+
+    async def show() -> None:
+        page = Page()
+        methods.append(weakref.WeakMethod(page.on_change))
+        await page.changed.wait()
+
+    for fn in (subscribe, show):
+        with monkeypatch.context() as patch:
+            async with TaskScope() as scope:
+                scope.spawn(fn)
+                Quiet(patch, scope)
+
+
+class Lazy:
+    """As a proxy of Django, werkzeug or wrapt."""
+
+    asked: list[str] = []  # noqa: RUF012
+
+    def _ask(self) -> Any:
+        self.asked.append("asked")
+        raise RuntimeError("outside of a request")
+
+    __class__ = property(_ask)  # type: ignore[assignment]
+    __module__ = property(_ask)  # type: ignore[assignment]
+
+
+def hold_lazy() -> None:
+    held = Lazy()
+    held.me = held  # type: ignore[attr-defined]
+    park()
+
+
+async def a_hold_lazy() -> None:
+    held = Lazy()
+    held.me = held  # type: ignore[attr-defined]
+    with anyio.CancelScope():
+        await a_park()
+
+
+async def test_a_look_runs_no_code_of_the_program_and_its_errors_reach_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def explode(*_: Any, **__: Any) -> bool:
+        looks.append(1)
+        if len(looks) == 3:
+            adapter.call_threadsafe(scope.cancel)
+        raise ValueError("of a look")
+
+    for fn in (a_hold_lazy, hold_lazy):
+        with pytest.raises(ExceptionGroup) as caught:
+            async with TaskScope() as scope:
+                scope.spawn(fn)
+        the_one(caught.value)
+        assert not Lazy.asked
+    looks: list[int] = []
+    adapter = current_adapter()
+    monkeypatch.setattr(patrol, "NEVER", 0.01)
+    monkeypatch.setattr(patrol, "_failed", False)
+    monkeypatch.setattr(look, "look", explode)
+    async with TaskScope() as scope:
+        scope.spawn(a_park)
+        scope.spawn(park, on="thread")
+    assert len([each for each in caplog.records if "looking for endless waits failed" in each.message]) == 1
+
+
+def test_what_is_waited_for_may_change_while_another_thread_looks() -> None:
+    errors: list[BaseException] = []
+    end = time.monotonic() + 0.3
+    registry = known.Registry()
+    keep = [Lock() for _ in range(300)]
+    for each in keep:
+        registry.add(each)
+
+    def change() -> None:
+        while time.monotonic() < end:
+            made = [Lock() for _ in range(3)]
+            for each in made:
+                registry.add(each)
+            registry.discard(made[0])
+
+    def iterate_over() -> None:
+        try:
+            while time.monotonic() < end:
+                assert len(list(registry)) >= len(keep)
+        except BaseException as error:
+            errors.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=fn) for fn in (change, iterate_over, change)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not errors
+    assert len(list(registry)) == len(keep)
+
+
+async def test_a_look_takes_its_share_of_the_time_whoever_begins_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_next", "_floor"):
+        monkeypatch.setattr(patrol, name, 0.0)
+    channels = [Channel[int](1), Channel[int](1)]
+    async with TaskScope() as scope:
+        scope.spawn(a_receive, channels[0])
+        await anyio.wait_all_tasks_blocked()
+        monkeypatch.setattr(patrol, "SHARE", 10**7)
+        await until_looked(monkeypatch, looks=1, within=PATIENCE)
+        scope.spawn(a_receive, channels[1])
+        await anyio.wait_all_tasks_blocked()
+        pause = patrol.watch()
+        assert pause is not None
+        assert pause > 10
+        monkeypatch.setattr(reach, "_counts", False)
+        assert patrol.watch_from(0.0) == patrol.NEVER  # a thread does not ask where nobody can look
+        scope.cancel()
+
+
+class Large:
+    pass
+
+
+async def test_a_look_keeps_nothing_alive_in_a_thread_that_waits_for_something_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go = threading.Event()
+
+    def hold() -> bool:
+        large = Large()
+        known_by = weakref.ref(large)
+        assert go.wait(PATIENCE)
+        del large
+        return known_by() is None
+
+    async with TaskScope() as scope:
+        holder = scope.spawn(hold, on="thread")
+        scope.spawn(a_park)
+        await until_looked(monkeypatch, within=PATIENCE)
+        go.set()
+        assert await holder
+        scope.cancel()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from types import MethodType
 from typing import Any
 
 import anyio
 
 from .._tasks.current import INF
+from .._tasks.holders import ThreadHolder
 from .._tasks.loaded import loaded
 
 
@@ -36,10 +38,12 @@ def nearest(enclosing: float | None, deadline: float, timeout: float | None) -> 
 
 
 def has_deadline(task: Any) -> bool:
-    """Tell whether a deadline will end what a suspended task of asyncio or trio does, as far as that can be seen.
+    """Tell whether a deadline will end what a suspended task of asyncio or trio, or a thread, does.
 
     `asyncio.timeout` is seen on the event loop of asyncio, not on uvloop.
     """
+    if type(task) is ThreadHolder:
+        return task.has_deadline
     status = getattr(task, "_cancel_status", None)  # of trio
     if status is not None:
         return bool(status.effective_deadline() != INF)
@@ -52,7 +56,8 @@ def has_deadline(task: Any) -> bool:
             return True
         scope = None if scope.shield else scope._parent_scope
     for timer in list(getattr(task.get_loop(), "_scheduled", ())):
-        owner = getattr(getattr(timer, "_callback", None), "__self__", None)
-        if not timer.cancelled() and getattr(owner, "_task", None) is task:
+        callback = getattr(timer, "_callback", None)
+        owner = callback.__self__ if type(callback) is MethodType else None  # no code of the user's may run here
+        if type(owner).__name__ == "Timeout" and not timer.cancelled() and getattr(owner, "_task", None) is task:
             return True
     return False

@@ -194,6 +194,7 @@ class RetryingLane(Lane):
         waiter = self._waiter = TaskWaiter(self._adapter, lambda _: self._guarded(self._on_permit, attempt))
         waiter.outer = self._context.run(newest_permit.get)
         waiter.task, waiter.name = self.handle.id, self.handle.name
+        waiter.has_deadline = self.handle.deadline is not None
         if limit.acquire_nowait_or_enqueue(waiter):
             self._on_permit(attempt)
             return

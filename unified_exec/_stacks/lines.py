@@ -33,18 +33,18 @@ def thread_frames(frame: FrameType | None) -> list[FrameType]:
 
 def coroutine_parts(coroutine: Any) -> Iterator[tuple[Any, FrameType | None]]:
     """The coroutines and generators that a coroutine which waits consists of, outermost first, with their frames."""
-    at = coroutine
+    at = coroutine  # asked for its type only: a proxy would run code
     for _ in range(FRAMES_MAX):
         frame: FrameType | None = None
-        if isinstance(at, CoroutineType):
+        if type(at) is CoroutineType:
             frame, following = at.cr_frame, at.cr_await
-        elif isinstance(at, GeneratorType):
+        elif type(at) is GeneratorType:
             frame, following = at.gi_frame, at.gi_yieldfrom
-        elif isinstance(at, AsyncGeneratorType):
+        elif type(at) is AsyncGeneratorType:
             frame, following = at.ag_frame, at.ag_await
         elif type(at).__name__ in ("coroutine_wrapper", "async_generator_asend", "async_generator_athrow"):
             # These have no attribute that leads on; what they refer to is the generator or coroutine.
-            inner = [each for each in gc.get_referents(at) if isinstance(each, (CoroutineType, AsyncGeneratorType))]
+            inner = [each for each in gc.get_referents(at) if type(each) in (CoroutineType, AsyncGeneratorType)]
             following = inner[0] if inner else None
         else:
             following = None

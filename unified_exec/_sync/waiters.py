@@ -151,10 +151,12 @@ class TaskWaiter(LoopWaiter):
 
     Attributes:
         name: of the task.
+        has_deadline: the task ends by itself.
     """
 
-    __slots__ = ("name",)
+    __slots__ = ("has_deadline", "name")
     name: str
+    has_deadline: bool
     makes = TaskPermit
 
 

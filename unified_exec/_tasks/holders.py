@@ -47,10 +47,11 @@ class ThreadHolder:
         task: the id of that task, ``None`` for a thread outside of tasks.
         is_process_task: that task was spawned by the parent of this process.
         thread: ident of the thread.
+        has_deadline: the task ends by itself.
         holds: the shared locks that it holds; they are given back when it ends.
     """
 
-    __slots__ = ("__weakref__", "_life", "holds", "is_process_task", "name", "over", "task", "thread")
+    __slots__ = ("__weakref__", "_life", "has_deadline", "holds", "is_process_task", "name", "over", "task", "thread")
 
     def __init__(self, life: _Life) -> None:
         task = current.get()
@@ -63,6 +64,7 @@ class ThreadHolder:
             self.task = None
             self.is_process_task = False
         self.thread = get_ident()
+        self.has_deadline = task is not None and task.deadline is not None
         self.over = False
         self.holds: list[Held] = []
         self._life = ref(life)

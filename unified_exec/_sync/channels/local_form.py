@@ -13,7 +13,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..._tasks.current import current, sleepers
-from ..deadlocks import look as deadlocks
 from ..deadlocks import patrol
 from ..shared.sleepers import LoopSleeper, QueueSleeper, ThreadSleeper, sleep
 
@@ -183,9 +182,8 @@ class LocalForm:
         if task is not None:
             sleepers[sleeper] = task
         try:
-            pause = deadlocks.AFTER or deadlocks.PERIOD
-            while not sleep(sleeper, task, deadline, pause):
-                pause = patrol.watch() or deadlocks.PERIOD
+            while not sleep(sleeper, task, deadline, patrol.watch_from(sleeper.since)):
+                pass
             if sleeper.error is not None:
                 raise sleeper.error
         except BaseException:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import Context
 from opcode import opmap
-from os.path import dirname
+from os.path import dirname, join
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -30,6 +30,8 @@ _MOST = 500
 _HERE = dirname(__file__)
 _OPTIMIZED = 1  # CO_OPTIMIZED: the variables are not a dictionary
 _FOR_ITER = opmap["FOR_ITER"]
+_WORKER = join(dirname(dirname(_HERE)), "_worker")
+_RUNNING_FRAMES_BORROW = sys.version_info >= (3, 14)  # they may refer to objects without counting that
 _FRAMES_HAVE_DICTS = sys.version_info < (3, 13)
 
 
@@ -44,6 +46,7 @@ class Agent(NamedTuple):
         variables: what the variables of its thread's frames refer to.
         asker: the task of a thread or process that waits for nothing but the end of this one, through `from_task`.
         context: of a task of an event loop.
+        thread_of: the task of an event loop that this thread runs until it has ended.
         runs: ids by which those name it that wait for its end: of the task, and of the `LoopThread` that it serves.
     """
 
@@ -52,6 +55,7 @@ class Agent(NamedTuple):
     awaited: Awaited | None
     roots: list[Any]
     variables: list[Any]
+    thread_of: Key | None = None
     runs: tuple[int, ...] = ()
     asker: Any = None
     context: Context | None = None
@@ -85,6 +89,7 @@ def _of_task(task: Any) -> Agent | None:
     frames: list[FrameType] = []
     runs = [id(task)]
     asker = None
+    ends = has_deadline(task)
     for part, frame in coroutine_parts(made):
         if frame is None:
             continue
@@ -97,11 +102,12 @@ def _of_task(task: Any) -> Agent | None:
                 roots.append(handle)
                 name = handle.name
                 asker = _asker(handle)
+                ends = ends or handle.deadline is not None
         elif frame.f_code.co_qualname == "LoopThread._live" and is_ours(frame):
             runs.append(id(frame.f_locals["self"]))
-    awaited = None if has_deadline(task) else awaited_in(frames)
+    awaited = None if ends else awaited_in(frames)
     context = next((each for each in gc.get_referents(task) if type(each) is Context), getattr(task, "context", None))
-    return Agent(key, f"task {name!r}", awaited, roots, [], tuple(runs), asker, context)
+    return Agent(key, f"task {name!r}", awaited, roots, [], None, tuple(runs), asker, context)
 
 
 def _asker(handle: Any) -> Any:
@@ -120,47 +126,66 @@ def agents_of_threads(runs: Mapping[int, Key], keys: Mapping[int, Key]) -> Itera
         runs: the keys of tasks, see `Agent`.
         keys: those of threads that hold locks, by ident.
     """
-    if sys.version_info >= (3, 14):
-        return  # a running frame may refer to objects without counting that
     for ident, frame in sys._current_frames().items():
-        yield _of_thread(ident, thread_frames(frame), runs, keys)
+        agent = _of_thread(ident, thread_frames(frame), runs, keys)
+        if agent is not None:
+            yield agent
 
 
-def _of_thread(ident: int, frames: list[FrameType], runs: Mapping[int, Key], keys: Mapping[int, Key]) -> Agent:
-    key = keys.get(ident, (os.getpid(), -ident))
-    name = f"thread {ident}"
-    roots: list[Any] = []
-    variables: list[Any] = []
+def _of_thread(ident: int, frames: list[FrameType], runs: Mapping[int, Key], keys: Mapping[int, Key]) -> Agent | None:
     frames = [frame for frame in frames if not frame.f_code.co_filename.startswith(_HERE)]
-    awaited = awaited_in(reversed(frames)) if frames and is_ours(frames[0]) else None
+    main = next((key for frame in frames if (key := runs.get(_main_of(frame))) is not None), None)
+    in_worker = any(frame.f_code.co_filename.startswith(_WORKER) for frame in frames)
+    waits = bool(frames) and is_ours(frames[0])
+    if not waits and main is None:
+        return None  # reading its variables would keep them alive, before 3.13
+    key, name = keys.get(ident, (os.getpid(), -ident)), f"thread {ident}"
+    roots: list[Any] = []
+    call = next((frame for frame in frames if frame.f_code.co_qualname == "ThreadCall.run" and is_ours(frame)), None)
+    task = None if call is None else call.f_locals.get("task")
+    if task is not None:
+        key, name = (os.getpid(), task.id), f"task {task.name!r}"
+        roots += [task, task.args]
+    if main is not None and task is None and not in_worker:
+        key = main
+    if main is None and _RUNNING_FRAMES_BORROW:
+        return None
+    ends = in_worker or (task is not None and task.deadline is not None)  # in a worker: its parent may end it
+    awaited = None if ends or main is not None else awaited_in(reversed(frames))
+    variables: list[Any] = []
     inner: FrameType | None = None
-    for frame in frames:
+    for frame in [] if _RUNNING_FRAMES_BORROW else frames:
+        if runs.get(_main_of(frame)) is not None:
+            variables.clear()  # of the event loop itself
+            continue
         variables += _variables(frame)
         if inner is not None and _iterates(frame, inner):
             variables.append(inner.f_locals["self"])
         inner = frame
-        qualname = frame.f_code.co_qualname
-        if qualname == "ThreadCall.run" and is_ours(frame):
-            task = frame.f_locals.get("task")
-            if task is not None:
-                key, name = (os.getpid(), task.id), f"task {task.name!r}"
-                roots += [task, task.args]
-        elif qualname in _RUNS and (main := runs.get(_main_of(frame))) is not None:
-            key, awaited = main, None
-            variables.clear()  # of the event loop itself
-    return Agent(key, name, awaited, roots, variables)
+    return Agent(key, name, awaited, roots, variables, main)
 
 
-_RUNS = frozenset({"Runner.run", "BaseEventLoop.run_until_complete", "LoopThread.close", "run"})
-"""Functions that return when a task has ended, of asyncio, this package and trio."""
+_RUNS = {
+    "Runner.run": "asyncio.runners",
+    "BaseEventLoop.run_until_complete": "asyncio.base_events",
+    "LoopThread.close": None,
+    "run": "trio._core._run",
+}
+"""Functions that return when a task has ended, and their modules; ``None`` for this package's."""
 
 
 def _main_of(frame: FrameType) -> int:
-    """The id of that task, or of what it serves."""
+    """The id of that task, or of what it serves; 0 if it is another function."""
+    qualname = frame.f_code.co_qualname
+    if qualname not in _RUNS:
+        return 0
+    module = _RUNS[qualname]
+    if not is_ours(frame) if module is None else frame.f_globals.get("__name__") != module:
+        return 0
     names = frame.f_locals
-    if frame.f_code.co_qualname == "run":
+    if qualname == "run":
         return id(getattr(names.get("runner"), "main_task", None))
-    return id(names.get("task") or names.get("future") or names.get("self"))
+    return id(next((names[name] for name in ("task", "future", "self") if names.get(name) is not None), None))
 
 
 def _variables(frame: FrameType) -> list[Any]:

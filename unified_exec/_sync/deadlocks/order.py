@@ -62,7 +62,7 @@ class Orders:
         """Note that `holder` asks for a lock, and will wait for it."""
         held = [
             (other, line)
-            for other in list(all_locks)
+            for other in all_locks
             if other is not lock and other.total == 1
             for who, line in other.holds()
             if who is holder

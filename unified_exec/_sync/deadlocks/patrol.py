@@ -6,6 +6,7 @@ look takes milliseconds: it is done ever less often while the same ones wait, an
 
 from __future__ import annotations
 
+import logging
 import time
 from _thread import allocate_lock
 from typing import Any
@@ -22,10 +23,15 @@ _PAUSE_MAX = 8
 SHARE = 100
 """The time between two looks is at least as many times that which a look takes."""
 
+NEVER = 86400.0
+"""Seconds after which a thread asks again where nobody can look."""
+
 _guard = allocate_lock()
 _before: frozenset[int] = frozenset()  # who waited at the last look
 _pause = 1
 _next = 0.0
+_floor = 0.0  # before that nobody looks, or looks would take too much of the time
+_failed = False
 
 
 def renew_lock() -> None:
@@ -47,11 +53,14 @@ def begin(adapter: LoopAdapter) -> None:
 
 
 def _tick(adapter: LoopAdapter) -> None:
-    pause = watch()
-    if pause is None or adapter.ended():
-        adapter.watched = False
-    else:
-        adapter.call_later(pause, _tick, adapter)
+    pause = None
+    try:
+        pause = watch()
+    finally:
+        if pause is None or adapter.ended():
+            adapter.watched = False
+        else:
+            adapter.call_later(pause, _tick, adapter)
 
 
 def _first() -> float:
@@ -60,34 +69,53 @@ def _first() -> float:
 
 def watch_from(since: float) -> float:
     """Look on behalf of a thread that has waited since then; returns the seconds until it should ask again."""
+    if not can_count():
+        return NEVER
     left = since + _first() - time.monotonic()
     return left if left > 0 else watch() or _first()
 
 
 def watch() -> float | None:
-    """Look, if it is time; returns the seconds until one should ask again, ``None`` if nobody waits."""
-    global _next
+    """Look, if it is time; returns the seconds until one should ask again, ``None`` if nobody waits.
+
+    An error in here is this package's. It is logged once, and reaches no wait.
+    """
+    global _failed
+    try:
+        return _watch() if can_count() else None
+    except Exception:
+        if not _failed:
+            _failed = True
+            logging.getLogger("unified_exec").exception("looking for endless waits failed")
+        return NEVER
+
+
+def _watch() -> float | None:
+    global _next, _floor
     old, waits = _asleep()
-    if not waits or not can_count():
+    if not waits:
         return None
     if not old or not _guard.acquire(False):
         return _first()
     try:
         began, cpu = time.monotonic(), time.thread_time()
-        if old == _before and began < _next:
-            return max(_next - began, look.PERIOD)
+        due = _next if old == _before else _floor
+        if began < due:
+            return max(due - began, look.PERIOD)
         suspects = look.look(all_locks, None, everybody=True)
-        _next = time.monotonic() + _pause_after(old, suspects, time.thread_time() - cpu)
-        return max(_next - time.monotonic(), look.PERIOD)
+        now, least = time.monotonic(), (time.thread_time() - cpu) * SHARE
+        _floor = now + least
+        _next = now + max(_pause_after(old, suspects), least)
+        return max(_next - now, look.PERIOD)
     finally:
         _guard.release()
 
 
-def _pause_after(old: frozenset[int], suspects: bool, seconds: float) -> float:
+def _pause_after(old: frozenset[int], suspects: bool) -> float:
     global _before, _pause
     _pause = min(_pause * 2, _PAUSE_MAX) if old == _before else 1
     _before = old
-    return look.PERIOD if suspects else max(_pause * _first(), seconds * SHARE)
+    return look.PERIOD if suspects else _pause * _first()
 
 
 def _asleep() -> tuple[frozenset[int], bool]:
@@ -95,7 +123,7 @@ def _asleep() -> tuple[frozenset[int], bool]:
     oldest = time.monotonic() - look.AFTER
     old: list[int] = []
     waits = False
-    for each in list(waited_for):
+    for each in waited_for:
         asleep = each.asleep()
         if not asleep:
             waited_for.discard(each)

@@ -15,6 +15,7 @@ from collections.abc import Generator
 from typing import Any
 
 from .graph import Key
+from .known import all_locks, waited_for
 
 __all__ = ["Reach", "can_count"]
 
@@ -56,7 +57,7 @@ class Reach:
         return id(found)
 
     def _note(self, target: object, referrer: int) -> None:
-        if gc.is_tracked(target) and not isinstance(target, _LEAVES):
+        if gc.is_tracked(target) and not issubclass(type(target), _LEAVES):
             self._found[id(target)] += 1
             self._referrers[id(target)].append(referrer)
             if len(self._objects) < MOST:
@@ -82,10 +83,13 @@ class Reach:
             seen.add(number)
             if number in self._owners:
                 holders.add(self._owners[number])
-            elif number not in self._objects or self._count(number) != self._own + self._found[number]:
+                continue
+            found = self._objects.get(number)
+            if found is None or self._count(number) != self._own + self._found[number] + 1:  # that of `found`
                 return None
-            else:
-                todo += self._referrers[number]
+            if _has_weak_references(found):
+                return None
+            todo += self._referrers[number]
         return {holder for holder in holders if holder is not None}
 
     def _count(self, number: int) -> int:
@@ -96,8 +100,18 @@ def _is_foreign(found: object) -> bool:
     """Tell whether an object is an event loop's own, or the globals of a module: what it has is not followed."""
     if type(found) is dict:
         return "__builtins__" in found
-    module = type(found).__module__
+    module = _module_of(type(found))
+    if type(module) is not str:
+        return False  # a property of its instances
     return module in _FOREIGN or module.partition(".")[0] in _FOREIGN or module.rpartition(".")[0] in _FOREIGN
+
+
+_module_of = type.__dict__["__module__"].__get__  # not that of a metaclass, which may be code
+
+
+def _has_weak_references(found: object) -> bool:
+    """Tell whether anybody may reach an object who has no reference to it."""
+    return weakref.getweakrefcount(found) > (found in waited_for) + (found in all_locks)
 
 
 _counts: bool | None = None

@@ -72,6 +72,8 @@ class Snapshot:
                 if waits and each.since <= oldest and not each.may_time_out:
                     self._add_waiter(lock, each)
         self._limits: dict[int, Any] = {}
+        self._roots: set[Key] = set()  # threads of no task, and the main tasks that they run
+        self._nested: set[Key] = set()  # main tasks that the thread of a task runs
         self._seen = set(self.waiters)
         agents = self._find_agents() if everybody else []
         self._follow()
@@ -144,13 +146,17 @@ class Snapshot:
         """Find those who wait, and add those that await tasks."""
         agents = list(agents_of_loops(running_adapters()))
         runs = {number: agent.key for agent in agents for number in agent.runs}
-        agents += agents_of_threads(runs, self._threads)
+        threads = list(agents_of_threads(runs, self._threads))
+        self._roots = {agent.key for agent in threads}
+        agents += threads
         for agent in agents:
             if agent.context is not None:
                 self._contexts[agent.key] = agent.context
             if agent.awaited is not None and agent.key not in self._seen:
                 self._add_awaiting(agent.key, agent.name, agent.awaited)
             self._seen.add(agent.key)  # `_follow` has nothing to add
+            if agent.thread_of not in (None, agent.key):
+                self._nested.add(agent.thread_of)
             if agent.asker is not None:
                 self._add_asker(agent)
         self._add_queued()
@@ -177,15 +183,33 @@ class Snapshot:
                 agent.add_to(reach)
             agent.variables.clear()  # these references are not to be counted
         reach.explore()
+        scopes = {task: node for node in self.nodes if node.kind == ANY_TASK for task in node.wants}
         for key, agent in waiting.items():
             awaited = agent.awaited
-            holders = None if awaited is None else reach.holders_of(awaited.target)
-            if holders is not None and awaited is not None and key not in self.waiters:
-                wants = tuple(sorted(holders - {key}))
+            if awaited is None or key in self.waiters or (live := self._could_cancel(key, scopes)) is None:
+                continue
+            holders = reach.holders_of(awaited.target)
+            if holders is not None:
+                wants = tuple(sorted((holders | live) - {key}))
                 words = f"{self._words(key, agent.name)} {awaited.words}"
                 since = awaited.sleeper.since
                 self.nodes.append(Node(key, since, awaited.mark, REACH, wants, self._holds(key), words))
                 self.waiters[key] = awaited.sleeper
+
+    def _could_cancel(self, key: Key, scopes: dict[Key, Node]) -> set[Key] | None:
+        """Return whose code could end a wait by a cancellation; ``None`` if anybody else's could.
+
+        Those are the other tasks of the scope and its host, if that waits for its end; and so on, outwards.
+        """
+        found: set[Key] = set()
+        while key in scopes:
+            host = scopes[key]
+            if host.key in found:
+                return None
+            found |= {host.key, *host.wants}
+            key = host.key
+        is_task = key[0] != self._pid or key[1] > 0  # of a scope whose body goes on
+        return None if is_task or key in self._nested or not (found or key in self._roots) else found
 
     def _add_limit(self, key: Key, name: str, limit: Any, waiter: Any) -> None:
         self._limits[id(limit)] = limit
@@ -200,9 +224,9 @@ class Snapshot:
 
     def _add_queued(self) -> None:
         """Add the tasks that wait for a limit before they start."""
-        for limit in list(waited_for):
+        for limit in waited_for:
             for waiter in limit.asleep():
-                if type(waiter) is TaskWaiter:
+                if type(waiter) is TaskWaiter and not waiter.has_deadline:
                     self._add_limit((self._pid, waiter.task), f"task {waiter.name!r}", limit, waiter)
 
     def _add_holds_of_limits(self) -> None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from ..._tasks.current import CurrentTask, current, sleepers
 from .. import waits
-from ..deadlocks import look as deadlocks
 from ..deadlocks import patrol
 from ..shared.calls import end_of
 from ..shared.sleepers import sleep
@@ -148,9 +147,8 @@ class Meeting(Traveller):
                 told.end()
 
     def _sleep(self, ticket: ThreadTicket, task: CurrentTask | None, end: float | None) -> None:
-        pause = deadlocks.AFTER or deadlocks.PERIOD
-        while not sleep(ticket, task, end, pause):
-            pause = patrol.watch() or deadlocks.PERIOD
+        while not sleep(ticket, task, end, patrol.watch_from(ticket.since)):
+            pass
         if ticket.error is not None:
             raise ticket.error
 

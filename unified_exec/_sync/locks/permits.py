@@ -57,7 +57,8 @@ class Permits(PermitQueue):
         if not shielded:
             refuse_on_loop(*call.split("|"))
         task = None if shielded else current.get()
-        each = ThreadInQueue(holder, code, at, timeout is not None or shielded)
+        has_deadline = task is not None and task.deadline is not None
+        each = ThreadInQueue(holder, code, at, timeout is not None or shielded or has_deadline)
         told = self._begin_wait() if waits.is_told() else None
         self._join(each)
         end = end_of(timeout)
