@@ -33,6 +33,7 @@ class LoopThread:
         self._left: anyio.Event
         self._error: Exception | None = None
         self._failed: BaseException | None = None
+        self.is_left = False  # the scope was told that its block has ended
 
     def open(self) -> None:
         """Start the loop and enter the scope on it.
@@ -61,11 +62,14 @@ class LoopThread:
         Raises:
             BaseException: what the scope raises; Ctrl-C and `SystemExit` outside of a group if no task failed.
         """
-        interrupt = exc if not isinstance(exc, Exception) else None
-        self.call_soon(self._leave, exc)
-        while not self._ended.done():
+        interrupt = None if exc is None or isinstance(exc, Exception) else exc
+        while True:
             try:
+                if not self.is_left:
+                    self.call_soon(self._leave, exc)
+                    self.is_left = True
                 wait((self._ended,))
+                break
             except BaseException as raised:
                 if interrupt is not None:
                     raise

@@ -91,9 +91,14 @@ class SyncTaskScope:
         return self
 
     def __exit__(self, kind: Any, exc: BaseException | None, tb: Any) -> bool:
-        loop = self._open()
+        loop = None
         try:
+            loop = self._open()
             return loop.close(exc)
+        except BaseException as raised:
+            if loop is None or loop.is_left:
+                raise
+            return loop.close(raised)  # of a signal handler, before the scope was told
         finally:
             self._loop = None
             del exc, tb
