@@ -130,14 +130,18 @@ class Dispatcher:
     def _least_loaded(self, task: Task, answered: Worker | None = None) -> Worker | None:
         """Return the least loaded of some busy workers that may take one more task, `answered` among them.
 
-        It may miss one that has room. That one is busy, so its answer comes, and asks again.
+        It may miss one that has room for a plain call. That one is busy, so its answer comes, and asks again.
+        Coroutines may wait for one another: for them all workers are looked at before it is said that none has room.
         """
         best: Worker | None = None
         if self.group.kind.concurrent:
-            for worker in self._some_workers(answered):
-                if worker.connection.state is protocol.UP and len(worker.tasks) < COROUTINES_MAX:
-                    best = worker if best is None or len(worker.tasks) < len(best.tasks) else best
-            return best
+            for workers in (self._some_workers(answered), self._workers):
+                for worker in workers:
+                    if worker.connection.state is protocol.UP and len(worker.tasks) < COROUTINES_MAX:
+                        best = worker if best is None or len(worker.tasks) < len(best.tasks) else best
+                if best is not None:
+                    return best
+            return None
         cost = task.backend_data.entry.stats.cost
         budget = self._registry.spec.prefetch_budget
         if cost is None or cost > budget:
@@ -156,9 +160,10 @@ class Dispatcher:
         workers = self._workers
         if (number := len(workers)) <= LOOK_AT:
             return workers
-        at = self._look_next if self._look_next < number else 0
-        self._look_next = at + LOOK_AT
+        at = self._look_next % number
+        self._look_next = (at + LOOK_AT) % number
         some = workers[at : at + LOOK_AT]
+        some += workers[: LOOK_AT - len(some)]
         if answered is not None and self.group.has(answered):
             some.append(answered)
         return some
