@@ -101,19 +101,19 @@ def make_spec(
 
     Raises:
         WorkerStartError: this program was started in place of a worker.
-        TypeError: one of the numbers is none.
+        TypeError: an option that is a number is something else.
         ValueError: a number is out of its range, or the main file cannot be imported by workers.
         SerializationError: the initializer or its arguments cannot travel.
     """
     check_no_worker()
     limits = {"max_workers": max_workers, "max_tasks_per_worker": max_tasks, "max_worker_memory": max_memory}
     for name, value in limits.items():
-        if value is not None and type(value) is not int:
+        if value is not None and (isinstance(value, (bool, str)) or not hasattr(value, "__index__")):
             raise TypeError(f"{name} must be a whole number or None, got {value!r}")
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1 or None, got {value}")
     for name, seconds in {"idle_timeout": idle_timeout, "start_timeout": start_timeout}.items():
-        if seconds is not None and type(seconds) not in (int, float):
+        if seconds is not None and (isinstance(seconds, (bool, str)) or not hasattr(seconds, "__float__")):
             raise TypeError(f"{name} must be a number of seconds or None, got {seconds!r}")
         if seconds is not None and seconds <= 0:
             raise ValueError(f"{name} must be positive or None, got {seconds}")

@@ -11,6 +11,7 @@ from types import CellType, CodeType
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FunctionType, ModuleType
     from typing import Any
 
@@ -19,17 +20,22 @@ if TYPE_CHECKING:
 __all__ = ["imported", "reduce_cell", "reduce_code", "set_state"]
 
 _WITHOUT_REFERENCES = 2
-"""The version of the format in which equal code gives equal bytes. Digests of pickles need that."""
+"""The last version of the format in which equal code gives equal bytes. Digests of pickles need that."""
 
 
 def reduce_code(code: CodeType) -> Reduced:
-    """Reduce a code object: parent and worker are the same Python."""
+    """Reduce a code object: parent and worker are the same version of Python."""
     try:
         return marshal.loads, (marshal.dumps(code, _WITHOUT_REFERENCES),)
-    except ValueError:  # it has a constant that no compiler makes
+    except ValueError:  # it has a constant that this version of the format does not know, as slices from 3.14 on
         import cloudpickle
 
-        return cloudpickle.Pickler.dispatch_table[CodeType](code)  # type: ignore[no-any-return]
+        # cloudpickle leaves out the name of the file from 3.1.3 on: tracebacks show the line in it.
+        return _code_of_file, (code.co_filename, *cloudpickle.Pickler.dispatch_table[CodeType](code))
+
+
+def _code_of_file(name: str, make: Callable[..., CodeType], args: tuple[Any, ...]) -> CodeType:
+    return make(*args).replace(co_filename=name)
 
 
 def reduce_cell(cell: CellType) -> Reduced:
