@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from math import inf as INF
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,12 @@ class Ending:
 
 
 async def close_parts(parts: Iterable[Any]) -> None:
-    """Close what stays open until every task of the scope has ended: its actors."""
-    for part in list(parts):
-        if hasattr(part, "last_of_all"):
-            await part.last_of_all()
+    """Close what stays open until every task of the scope has ended: its actors.
+
+    Raises:
+        BaseException: an error of one of them. The others are closed all the same.
+    """
+    async with AsyncExitStack() as stack:
+        for part in reversed(list(parts)):
+            if hasattr(part, "last_of_all"):
+                stack.push_async_callback(part.last_of_all)

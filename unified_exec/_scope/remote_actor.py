@@ -12,6 +12,7 @@ from .._handles.handle import TaskHandle
 from .._pools.thread.pool import ThreadPool
 from .._tasks import events
 from .._tasks.task import Task
+from .._tasks.types import Outcome
 from .._worker import actor_objects
 from ..abc import ProcessBackend
 from ..errors import NodeLost, SerializationError, WorkerCrashed
@@ -172,7 +173,10 @@ class RemoteActor(Actor[A]):
             if was_up:
                 with anyio.move_on_after(self._grace):
                     closing = _Closing(self.name, self._on_loop, self._token, self._pool.kind, self._scope)
-                    self._inner.submit(closing)
+                    try:
+                        self._inner.submit(closing)
+                    except Exception as error:  # its pool was closed before the scope
+                        closing.settle(Outcome(error=error))
                     await closing.waiter
                     if closing.outcome is not None and closing.outcome.error is not None:
                         self._report(closing.outcome.error)

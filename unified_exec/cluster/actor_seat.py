@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any, Protocol
 
 from .._loops.adapter import LoopAdapter
@@ -67,8 +67,9 @@ class ActorSeat(ProcessBackend):
         return self._lane
 
     def kill(self) -> None:
-        """Stop what still runs: it is requested to, and killed after the grace."""
+        """Stop what still runs: it is requested to, and killed after the grace. What waits for a node fails."""
         if self._lane is not None:
+            self._lane.fail_waiting(PoolClosed(self.describe()))
             tasks = [task for node in self._lane.nodes.values() for task in node.tasks.values()]
             self._lane.cancel(tasks, "its actor has ended")
 
@@ -84,7 +85,7 @@ class ActorSeat(ProcessBackend):
             await anyio.sleep(POLL)
         ended = self._end()
         if ended is not None:
-            await anyio.to_thread.run_sync(ended.exception)
+            await anyio.to_thread.run_sync(wait, (ended,))
 
     def _end(self) -> Future[None] | None:
         self._closed = True
