@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 
 import anyio
-import anyio.lowlevel
 
-from unified_exec import Collect, Limit, ProcessPool, TaskScope, observe
+from unified_exec import Collect, DeadlockError, Limit, ProcessPool, TaskScope, observe
 
 MARKUP = "<img src=x onerror=\"document.title='owned'\">"
 ESCAPES = "\x1b[2J\x1b]0;owned\x07[red]bold[/red]\u202egnol"
@@ -45,10 +45,13 @@ async def page(scope: TaskScope, rooms: anyio.Semaphore, number: int) -> None:
 
 
 async def take(first: Limit, second: Limit) -> None:
-    async with first:
-        await anyio.lowlevel.checkpoint()
-        async with second:
-            pass
+    """Two that do this in opposite orders soon wait for each other again after one was told so."""
+    while True:
+        with suppress(DeadlockError):
+            async with first:
+                await anyio.sleep(0.05)
+                async with second:
+                    await anyio.sleep(0.05)
 
 
 async def main(idle: int, seconds: float) -> None:

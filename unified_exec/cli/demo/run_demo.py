@@ -108,7 +108,10 @@ class Demo:
     def _run_hybrid(self, job: Job, store: Store) -> HybridRun:
         self.hybrid = HybridRun(job, store)
         with self.display.hybrid(self.hybrid) as show:
-            anyio.run(self.hybrid.run, show, backend=self.arguments.backend)
+            backend = self.arguments.backend
+            # As asyncio does: Ctrl-C must not land in the midst of a library's code, which would warn.
+            options = {"restrict_keyboard_interrupt_to_checkpoints": True} if backend == "trio" else {}
+            anyio.run(self.hybrid.run, show, backend=backend, backend_options=options)
         shutdown_default_pools()  # idle threads are not leftovers and must not be counted as such
         return self.hybrid
 
