@@ -255,4 +255,4 @@ async def test_what_outlived_a_broken_supervisor_is_still_waited_for(
             handle = remote_place.spawn(scope, tasks.hold, folder.path, "a")
             await anyio.sleep_forever()
     assert handle.cancelled()
-    assert folder.has_started("a") == folder.ended("a")
+    assert folder.ended("a") or not folder.has_started("a")
