@@ -115,7 +115,7 @@ class Subscription:
         loop: the event loop.
         thread: the thread the loop runs in.
         task_code: the code that runs each coroutine task; its local variable ``handle`` is the task.
-        hook: called with each `Stall`: in the watchdog's thread, or, for an order of locks, in the thread that acquires.
+        hook: called with each `Stall`: in the watchdog's thread; for an order of locks, in the one that acquires.
     """
 
     def __init__(self, loop: LoopAdapter, thread: int, task_code: CodeType, hook: Hook | None) -> None:
