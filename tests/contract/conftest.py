@@ -105,3 +105,13 @@ class Folder:
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path)
+
+
+@pytest.fixture
+def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits are looked at from their beginning on, and often."""
+    from unified_exec._sync.deadlocks import look, patrol  # workers import this file, too
+
+    monkeypatch.setattr(look, "AFTER", 0.0)
+    monkeypatch.setattr(look, "PERIOD", 0.05)
+    monkeypatch.setattr(patrol, "SHARE", 0)

@@ -8,7 +8,7 @@ import gc
 import sys
 import threading
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextvars import Context, ContextVar, copy_context
 from types import FrameType
 from typing import Any
@@ -322,6 +322,16 @@ def test_a_variable_of_the_script_is_the_same_one_in_its_tasks(tmp_path: Any, mo
     assert ended.lines == ["- True", "a c d a a c d a", "b c d b b c d b", *(["e"] if mode == "by value" else [])]
 
 
+async def leaves_nothing(one: Callable[[list[Any]], Awaitable[None]]) -> None:
+    """Check that what `one` notes by weak references is gone after its scope."""
+    refs: list[Any] = []
+    async with TaskScope() as scope:
+        scope.spawn(one, refs)
+    del scope
+    gc.collect()
+    assert [ref() for ref in refs] == [None]
+
+
 async def test_nothing_of_a_context_stays_alive_after_its_tasks() -> None:
     class Session:
         pass
@@ -335,12 +345,7 @@ async def test_nothing_of_a_context_stays_alive_after_its_tasks() -> None:
             async for _ in scope.map(see, range(3), on="process"):
                 pass
 
-    refs: list[Any] = []
-    async with TaskScope() as scope:
-        scope.spawn(one, refs)
-    del scope
-    gc.collect()
-    assert [ref() for ref in refs] == [None]
+    await leaves_nothing(one)
 
 
 async def test_an_idle_worker_keeps_no_shared_object_of_the_last_context() -> None:
@@ -350,12 +355,7 @@ async def test_an_idle_worker_keeps_no_shared_object_of_the_last_context() -> No
         settings.set(table)
         assert await call(lambda: settings.get().value, on="process") == [7]
 
-    refs: list[Any] = []
-    async with TaskScope() as scope:
-        scope.spawn(one, refs)
-    del scope
-    gc.collect()
-    assert [ref() for ref in refs] == [None]
+    await leaves_nothing(one)
 
 
 def test_without_a_variable_that_is_set_a_spawn_makes_no_call_for_the_context() -> None:

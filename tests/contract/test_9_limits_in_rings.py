@@ -11,17 +11,10 @@ import pytest
 from tests.contract.looks import until_looked
 from tests.contract.test_9_waits_without_end import the_one
 from unified_exec import Limit, TaskScope, from_task
-from unified_exec._sync.deadlocks import look, patrol
 from unified_exec._sync.waiters import newest_permit
 
+pytestmark = pytest.mark.usefixtures("looks_at_once")
 PATIENCE = 30
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(look, "AFTER", 0.0)
-    monkeypatch.setattr(look, "PERIOD", 0.05)
-    monkeypatch.setattr(patrol, "SHARE", 0)
 
 
 async def a_take(first: Limit, second: Limit, here: threading.Event, there: threading.Event) -> None:

@@ -33,16 +33,12 @@ from unified_exec._sync.deadlocks import known, look, patrol, reach
 from unified_exec._sync.shared import board
 
 NEWER = sys.version_info >= (3, 14)  # a running frame may refer to objects without counting that
-pytestmark = pytest.mark.skipif(NEWER and not reach.can_count(), reason="references cannot be counted")
+pytestmark = [
+    pytest.mark.skipif(NEWER and not reach.can_count(), reason="references cannot be counted"),
+    pytest.mark.usefixtures("looks_at_once"),
+]
 IN_THREADS = pytest.mark.skipif(NEWER, reason="what a running frame has cannot be counted")
 PATIENCE = 30
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(look, "AFTER", 0.0)
-    monkeypatch.setattr(look, "PERIOD", 0.05)
-    monkeypatch.setattr(patrol, "SHARE", 0)
 
 
 async def a_receive(channel: Channel[int]) -> None:

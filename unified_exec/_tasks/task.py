@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import TaskTimeout
 from . import events
+from .messages import Waited
 from .types import CANCELLED, NEXT, IllegalMove, Outcome, TaskState, Timing
 
 if TYPE_CHECKING:
@@ -198,6 +199,13 @@ class Task:
 
     def note_scope_is_cancelled(self) -> None:
         """Note, in the loop's thread, that the task has ended because it found its scope cancelled."""
+
+    def take_message(self, message: Any) -> None:
+        """Take what the task's code has sent; called where it arrives. A wait is told to those who listen to events."""
+        if type(message) is Waited:
+            events.emit_wait(self.event_id, message)
+        else:
+            self.on_message(message)
 
     def on_message(self, message: Any) -> None:
         """Called in the loop's thread with each message of the running task; a handle passes it to its listener."""

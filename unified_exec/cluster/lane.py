@@ -21,7 +21,6 @@ from .._rules import prefetch
 from .._rules.dispatch import is_async
 from .._rules.fair_queue import FairQueue
 from .._tasks import events
-from .._tasks.messages import Waited
 from .._tasks.task import Task
 from .._tasks.types import Outcome
 from .._wire import frames
@@ -259,11 +258,7 @@ class ClusterLane(CreditLane):
             elif kind == wire.REPORT:
                 id, data = wire.unpack_report(head)
                 if (task := node.tasks.get(id)) is not None:
-                    message = message_of(data, list(buffers))
-                    if type(message) is Waited:
-                        events.emit_wait(task.event_id, message)
-                    else:
-                        task.on_message(message)
+                    task.take_message(message_of(data, list(buffers)))
             elif kind == wire.ASKED:
                 self._requests.read(node, *wire.unpack_asked(head), list(buffers))
             elif kind == wire.LOGGED:

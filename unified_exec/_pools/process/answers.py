@@ -8,7 +8,6 @@ from collections.abc import Callable
 from ..._platform.shared_memory import close_all
 from ..._rules import prefetch
 from ..._tasks import events
-from ..._tasks.messages import Waited
 from ..._tasks.types import Outcome
 from ..._wire import frames, protocol
 from ..._wire.frames import ProtocolError
@@ -226,10 +225,8 @@ class AnswerReader:
         elif type(event) is protocol.Report:
             message = self._decoding.message_of(*worker.payload(event, fd))
             task = worker.tasks.get(event.id)
-            if task is not None and type(message) is Waited:
-                events.emit_wait(task.event_id, message)
-            elif task is not None:
-                task.on_message(message)
+            if task is not None:
+                task.take_message(message)
         elif type(event) is protocol.Ask:
             on_ask(self._group.adapter, worker, event)
         elif type(event) is protocol.Dropped:
