@@ -6,9 +6,12 @@ import gc
 import sys
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import anyio
-import psutil
+
+if TYPE_CHECKING:
+    import psutil
 
 PATIENCE = 30.0
 """Seconds for what comes at once on a quiet machine: only a test that fails waits them."""
@@ -46,6 +49,8 @@ async def until_async(condition: Callable[[], object], within: float = PATIENCE)
 
 def has_ended(process: psutil.Process) -> bool:
     """Tell whether a process, of whatever parent, has ended, be it reaped or not."""
+    import psutil  # not at the top: no interpreter of an `InterpreterPool` loads it
+
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -21,7 +21,7 @@ POOLS = "unified_exec._pools.default_pools"
 
 
 def rest() -> None:
-    """End the threads of the default pools; the worker processes must be idle, and stay.
+    """End the threads and interpreters of the default pools; the worker processes must be idle, and stay.
 
     Raises:
         RuntimeError: a scope still runs tasks in one of the pools.
@@ -29,9 +29,9 @@ def rest() -> None:
     module = sys.modules.get(POOLS)
     if module is None:
         return
-    for threads in (module._threads, module._cores):
-        if threads is not None:
-            threads.close()
+    for pool in (module._threads, module._cores, module._interpreters):
+        if pool is not None:
+            pool.close()
     if module._processes is not None and module._processes.is_busy():
         shut_down()
 

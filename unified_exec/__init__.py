@@ -50,6 +50,7 @@ if TYPE_CHECKING or not _read_homes():
     from ._platform.cpu_count import cpu_count as cpu_count
     from ._pools.default_pools import prestart as prestart
     from ._pools.default_pools import shutdown_default_pools as shutdown_default_pools
+    from ._pools.interpreter.pool import InterpreterPool as InterpreterPool
     from ._pools.process.frozen import freeze_support as freeze_support
     from ._pools.process.pool import ProcessPool as ProcessPool
     from ._pools.thread.pool import ThreadPool as ThreadPool

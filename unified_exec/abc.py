@@ -24,8 +24,8 @@ class Capabilities:
             async generators.
         interrupt: it can raise `Cancelled` inside running Python code without ending the worker.
         kill: it can end a running call that does not react to cancellation. Every cancelled call is then interrupted
-            and, after the grace, killed; without it a call is interrupted only if its task asks for that with
-            ``interrupt=True``.
+            and, after the grace, killed; without it threads interrupt a call only if its task asks for that with
+            ``interrupt=True``, and interpreters always do.
         abandon: a scope may go on without a running call, see ``abandon=True``.
         copies: arguments and results are pickled, so a call may be refused (`SerializationError`) and what it changes
             is not seen by the caller.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,19 +59,24 @@ PLACES = {
     "thread": Place("thread", False),
     "process": Place("process", False),
     "process-coroutine": Place("process", True),
+    "interpreter": Place("interpreter", False),
 }
 
 
 ONE_LOOP = [pytest.param(name, marks=pytest.mark.one_loop) for name in ("process", "process-coroutine")]
 """A worker does not know the event loop of its scope; files about that are marked `every_loop`, which goes first."""
 
+INTERPRETERS = [pytest.param("interpreter", marks=pytest.mark.one_loop)] if sys.version_info >= (3, 14) else []
 
-@pytest.fixture(params=["loop", "thread", *ONE_LOOP])
+
+@pytest.fixture(params=["loop", "thread", *ONE_LOOP, *INTERPRETERS])
 def place(request: pytest.FixtureRequest) -> Place:
+    if request.param == "interpreter" and hasattr(request.module, "programs"):
+        pytest.skip("the functions of this file need psutil, which does not load in an interpreter")
     return PLACES[request.param]
 
 
-@pytest.fixture(params=["thread", *ONE_LOOP])
+@pytest.fixture(params=["thread", *ONE_LOOP, *INTERPRETERS])
 def remote_place(request: pytest.FixtureRequest) -> Place:
     """The places outside of the scope's own event loop."""
     return PLACES[request.param]

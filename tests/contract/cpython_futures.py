@@ -67,7 +67,7 @@ LEFT_OUT = {
     "*.test_gh105829_should_not_deadlock_if_wakeup_pipe_full": MANAGER,
     "*.test_exit_at_task_unpickle": EXIT,
     "*.test_exit_during_result_unpickle_in_result_handler": EXIT,
-    "*.InterpreterPool*": "the standard library's own executor over interpreters: there is none here",
+    "*.InterpreterPool*": "the standard library's own executor over interpreters; ours has no such test yet",
     "*.test_broken_process_pool_traceback": f"{PROCESSES}; {BREAKS}",
     "*.test_gc_during_max_tasks_worker_exit_gh152967": MANAGER,
     "*.test_shutdown_no_wait_max_tasks_gh119592": MANAGER,

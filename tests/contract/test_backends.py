@@ -9,14 +9,20 @@ from typing import Any
 import pytest
 
 from tests.contract.in_memory import InMemoryPool
-from unified_exec import PoolClosed, ProcessPool, SerializationError, TaskScope, ThreadPool
+from tests.interpreter_pools import needs_interpreters
+from unified_exec import InterpreterPool, PoolClosed, ProcessPool, SerializationError, TaskScope, ThreadPool
 from unified_exec._loops.current import current_adapter
 from unified_exec.abc import Backend, Capabilities
 
-BACKENDS: list[Callable[[], Backend]] = [InMemoryPool, lambda: ThreadPool(1), lambda: ProcessPool(1)]
+BACKENDS: list[Any] = [
+    pytest.param(InMemoryPool, id="memory"),
+    pytest.param(lambda: ThreadPool(1), id="thread"),
+    pytest.param(lambda: ProcessPool(1), id="process"),
+    pytest.param(lambda: InterpreterPool(1), id="interpreter", marks=needs_interpreters),
+]
 
 
-@pytest.fixture(params=BACKENDS, ids=["memory", "thread", "process"])
+@pytest.fixture(params=BACKENDS)
 async def pool(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
     pool: Backend = request.param()
     yield pool

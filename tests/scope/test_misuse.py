@@ -80,7 +80,7 @@ async def test_keywords_meant_for_the_function() -> None:
 async def test_a_place_that_is_none() -> None:
     assert await refused(parse, on="proces") == (
         "ValueError: on='proces' is not a valid target; did you mean on='process'? "
-        "Choose 'loop', 'thread', 'process', 'cpu', 'auto', or a ProcessPool or ThreadPool object."
+        "Choose 'loop', 'thread', 'process', 'interpreter', 'cpu', 'auto', or a pool object."
     )
     assert "on=3 is not a valid target" in await refused(parse, on=3)
     assert "write on=ThreadPool(...)" in await refused(parse, on=ThreadPool)

@@ -66,7 +66,7 @@ class TaskHandle(Task, Generic[T]):
     Attributes:
         name: name of the task.
         id: number of the task, unique in this process.
-        backend: ``"loop"``, ``"thread"`` or ``"process"``.
+        backend: ``"loop"``, ``"thread"``, ``"process"`` or ``"interpreter"``.
         worker: process id of its worker, or thread id; ``None`` before it is known and for coroutines.
         timing: when it was queued, started and finished, in seconds of `time.monotonic`.
         state: a `TaskState`.

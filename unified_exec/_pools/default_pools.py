@@ -11,6 +11,7 @@ from .._tasks.loaded import loaded
 from ..errors import WorkerStartError
 
 if TYPE_CHECKING:
+    from .interpreter.pool import InterpreterPool
     from .process.pool import ProcessPool
     from .thread.pool import ThreadPool
 
@@ -19,6 +20,7 @@ _lock = allocate_lock()
 _processes: ProcessPool | None = None
 _threads: ThreadPool | None = None
 _cores: ThreadPool | None = None
+_interpreters: InterpreterPool | None = None
 
 
 def default_processes() -> ProcessPool:
@@ -72,6 +74,22 @@ def default_cores() -> ThreadPool:
             if _cores is None or _cores.closed:
                 _cores = ThreadPool(cpu_count(), name="cpu", interruptible=True)
     return _cores
+
+
+def default_interpreters() -> InterpreterPool:
+    """The interpreters of ``on="interpreter"``.
+
+    Raises:
+        WorkerStartError: this Python cannot have them.
+    """
+    global _interpreters
+    if _interpreters is None or _interpreters.closed:
+        from .interpreter.pool import InterpreterPool
+
+        with _lock:
+            if _interpreters is None or _interpreters.closed:
+                _interpreters = InterpreterPool(name="default")
+    return _interpreters
 
 
 def gil_is_off() -> bool:
@@ -136,15 +154,15 @@ def shutdown_default_pools() -> None:
     Raises:
         RuntimeError: a scope still runs tasks in them.
     """
-    global _processes, _threads, _cores
-    for pool in (_processes, _threads, _cores):
+    global _processes, _threads, _cores, _interpreters
+    for pool in (_processes, _threads, _cores, _interpreters):
         if pool is not None and not pool.closed:
             pool.close()
     shutdown = loaded("unified_exec._pools.process.shutdown")
     if shutdown is not None:
         shutdown.reap_the_rest()
     with _lock:
-        _processes = _threads = _cores = None
+        _processes = _threads = _cores = _interpreters = None
 
 
 def _after_fork() -> None:

@@ -11,7 +11,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 MARK = "__unified_exec_on__"
 CO_COROUTINE = 0x80  # as in inspect, whose import costs more than everything else a marked function needs
-PLACES = ("loop", "thread", "process", "cpu")
+PLACES = ("loop", "thread", "process", "interpreter", "cpu")
 AUTO = "auto"
 """Decided anew for each call, from measurements: see `_auto`."""
 
@@ -93,7 +93,7 @@ def unwrap(fn: Any) -> Any:
 
 
 def place_of(fn: Callable[..., Any], on: str | None = None) -> str:
-    """Return ``"loop"``, ``"thread"``, ``"process"`` or ``"cpu"`` for a call of `fn`.
+    """Return one of `PLACES` for a call of `fn`.
 
     Raises:
         TypeError: `fn` cannot be called, or is async where only a plain function can run.
@@ -110,7 +110,7 @@ def place_of(fn: Callable[..., Any], on: str | None = None) -> str:
         return on
     if on not in PLACES:
         raise ValueError(unknown_place(on))
-    if coroutine and on in ("thread", "cpu"):
+    if coroutine and on in ("thread", "interpreter", "cpu"):
         raise TypeError(must_not_be_async(fn, on))
     return on
 
@@ -196,4 +196,4 @@ def unknown_place(on: object) -> str:
         text += f": write on={on.__name__}(...) and enter it with `async with`."
     else:
         text += "."
-    return text + " Choose 'loop', 'thread', 'process', 'cpu', 'auto', or a ProcessPool or ThreadPool object."
+    return text + " Choose 'loop', 'thread', 'process', 'interpreter', 'cpu', 'auto', or a pool object."

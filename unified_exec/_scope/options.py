@@ -13,7 +13,7 @@ from ..observe.progress.record import Show
 A = TypeVar("A")
 
 Items = Iterable[A] | AsyncIterable[A]
-On = Literal["loop", "thread", "process", "cpu", "auto"] | Backend
+On = Literal["loop", "thread", "process", "interpreter", "cpu", "auto"] | Backend
 
 
 class PlaceOption(TypedDict, total=False):

@@ -33,6 +33,8 @@ def resolve(scope: Launcher, fn: Callable[..., Any], on: object) -> tuple[str, B
             return place, None
         if place == "thread":
             return place, scope.thread_pool()
+        if place == "interpreter":
+            return place, default_pools.default_interpreters()
         if place == "cpu" and default_pools.gil_is_off():
             cores = default_pools.default_cores()
             return cores.kind, cores

@@ -120,10 +120,10 @@ class TaskScope(ActorVerbs):
         Args:
             fn: a coroutine function, or any callable. Bind keyword arguments with `functools.partial`.
             args: its positional arguments; for a process they are pickled here and now.
-            on: ``"loop"``, ``"thread"``, ``"process"``, ``"cpu"``, ``"auto"`` or a pool. Without it a marker on the
-                function decides (`cpu_bound`, `blocking`), then its kind: coroutine functions go to the loop, others
-                to a thread. ``"auto"`` measures the first calls in a thread and goes to processes where that pays;
-                the handle's `decision` says why.
+            on: ``"loop"``, ``"thread"``, ``"process"``, ``"interpreter"`` (CPython 3.14 on), ``"cpu"``, ``"auto"`` or a
+                pool. Without it a marker on the function decides (`cpu_bound`, `blocking`), then its kind: coroutine
+                functions go to the loop, others to a thread. ``"auto"`` measures the first calls in a thread and goes
+                to processes where that pays; the handle's `decision` says why.
             timeout: seconds after which this task is cancelled and fails with `TaskTimeout`.
             name: shown in errors and listings; by default the function's name.
             interrupt: a thread task may be interrupted between two bytecodes when it is cancelled.

@@ -36,7 +36,7 @@ class CurrentTask:
     Attributes:
         id: number of the task, unique in the process that spawned it.
         name: name of the task.
-        backend: ``"loop"``, ``"thread"`` or ``"process"``.
+        backend: ``"loop"``, ``"thread"``, ``"process"`` or ``"interpreter"``.
         deadline: instant of `time.monotonic` at which the task will be cancelled, ``None`` for never.
         nested: a thread task may be waiting for it; see `Task.nested`.
         holds_thread: it occupies a thread of a pool of this process until it returns.

@@ -19,7 +19,7 @@ from .._wire import frames
 from .._wire.frames import ProtocolError
 from .._wire.worker_protocol import WorkerConnectionState
 from ..errors import Cancelled
-from .connection import CONTROL_FD, WorkerConnection
+from .connection import WorkerConnection
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class CancelSignal:
         task: the running task as its own code sees it.
         trace: the trace function that raises at the next opcode, if one is set.
         stop: the parent wants the worker to exit.
+        by_signal: `on_signal` is called by the signal, and not in some other way.
     """
 
     __slots__ = (
@@ -59,6 +60,8 @@ class CancelSignal:
         "task",
         "trace",
     )
+
+    by_signal = True
 
     def __init__(self, connection: WorkerConnection) -> None:
         self._connection = connection
@@ -120,7 +123,7 @@ class CancelSignal:
         import select
 
         mailbox = select.poll()
-        mailbox.register(CONTROL_FD, select.POLLIN)
+        mailbox.register(self._connection.control, select.POLLIN)
         while not done():
             self._busy = True
             try:

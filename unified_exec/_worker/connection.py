@@ -34,6 +34,9 @@ if TYPE_CHECKING:
         def flags(self) -> int: ...
 
 
+RING, PARK, PARKED = b"r", b"p", b"P"
+"""What goes over the bell of an interpreter: read your mailbox; the program ends; no code runs here any more."""
+
 STREAMED, MAILED = 1, 2
 
 _INT = Struct("@i")
@@ -118,11 +121,11 @@ class WorkerConnection:
 
     __slots__ = ("_buffer", "_into", "_view", "blocks", "control", "logs", "reported_on", "status", "tasks")
 
-    def __init__(self) -> None:
-        self.tasks = _socket.socket(fileno=TASKS_FD)
-        self.control = _socket.socket(fileno=CONTROL_FD)
-        self.status = mmap(STATUS_FD, STATUS_SIZE)
-        os.close(STATUS_FD)
+    def __init__(self, tasks: int = TASKS_FD, control: int = CONTROL_FD, status: int = STATUS_FD) -> None:
+        self.tasks = _socket.socket(fileno=tasks)
+        self.control = _socket.socket(fileno=control)
+        self.status = mmap(status, STATUS_SIZE)
+        os.close(status)
         self._buffer = bytearray(frames.MESSAGE_MAX)
         self._into = [self._buffer]
         self._view = memoryview(self._buffer)

@@ -14,7 +14,7 @@ from .._wire.pickling.shared_refs import pickled_here
 from ..errors import Cancelled
 from . import passing
 from .cancel_signal import CancelSignal
-from .connection import CONTROL_FD, WorkerConnection
+from .connection import WorkerConnection
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
@@ -39,13 +39,15 @@ class WorkerContext:
         flushes: called, by task id, when the parent wants what a task has gathered.
         on_credit: called, by task id, when a coroutine task has been given credit; maybe in the signal handler.
         watched: somebody listens to the events of the parent; as the task that came last tells.
+        backend: what its tasks say of the kind of their pool.
     """
 
-    __slots__ = ("_requests", "connection", "credit", "flushes", "on_credit", "signal", "thread", "watched")
+    __slots__ = ("_requests", "backend", "connection", "credit", "flushes", "on_credit", "signal", "thread", "watched")
 
     def __init__(self, connection: WorkerConnection, signal: CancelSignal) -> None:
         self.connection = connection
         self.signal = signal
+        self.backend = "process"
         self.thread = get_ident()
         self.credit: dict[int, int] = {}
         self.flushes: dict[int, Callable[[], object]] = {}
@@ -95,7 +97,7 @@ class WorkerContext:
                 import select
 
                 poll = select.poll()
-                poll.register(CONTROL_FD, select.POLLIN)
+                poll.register(self.connection.control, select.POLLIN)
             poll.poll()
             signal.on_signal(0, sys._getframe())
 
@@ -122,7 +124,6 @@ class WorkerTask(CurrentTask):
     """The task as its own code sees it."""
 
     __slots__ = ("context",)
-    backend = "process"
     nested = False
     polls_on_loop = True
 
@@ -134,6 +135,10 @@ class WorkerTask(CurrentTask):
         self.cancel_requested = False
         self.reason = None
         self.context = context
+
+    @property
+    def backend(self) -> str:  # type: ignore[override]  # not known to each task: one is made for every call
+        return self.context.backend
 
     def send(self, message: object) -> None:
         self.context.send(self.id, message)

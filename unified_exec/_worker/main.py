@@ -57,8 +57,29 @@ def main() -> None:
     settings = read_settings(connection, idle_seconds)
     if settings is None:
         leave(0)
-    connection.status[HAS_SETTINGS] = 1
     runner = make_runner(connection, settings)
+    forwarding = connect(runner, connection, settings)
+    forked.watch(connection, runner.in_forked_child)
+    try:
+        apply(settings)
+        if forked.happened:
+            forked.end(None)
+    except BaseException as exc:
+        if forked.happened:
+            forked.end(exc)
+        tell_failure(connection, exc)
+        leave(0)
+    runner.signal.install()
+    try:
+        serve(runner, connection, forwarding, ProcessState(settings.kind.concurrent))
+    except (OSError, frames.ProtocolError):
+        leave(1)  # a task closed our sockets, or the parent is gone
+    leave(0)
+
+
+def connect(runner: CallRunner | CoroutineRunner, connection: WorkerConnection, settings: Settings) -> LogForwarding:
+    """Have what the parent sends, and what is logged, handled from now on."""
+    connection.status[HAS_SETTINGS] = 1
     context.worker = runner.context
     passing.connect(runner.context, settings.relayed)
     signal = runner.signal
@@ -69,29 +90,29 @@ def main() -> None:
     signal.handlers[frames.FOUND] = passing.on_found
     signal.handlers[frames.WHERE] = on_where(connection, signal)
     signal.watch_swallowed()
-    forked.watch(connection, runner.in_forked_child)
-    forwarding = LogForwarding(connection, settings.levels)
-    try:
-        apply(settings)
-        if forked.happened:
-            forked.end(None)
-    except BaseException as exc:
-        if forked.happened:
-            forked.end(exc)
-        failed = _short_enough(encode_error(exc), exc)
-        connection.answer(frames.pack_payload(frames.FAILED, failed, connection.log_flags()))
-        leave(0)
-    signal.install()
+    return LogForwarding(connection, settings.levels)
+
+
+def tell_failure(connection: WorkerConnection, exc: BaseException) -> None:
+    """Tell the parent why this worker could not start."""
+    failed = _short_enough(encode_error(exc), exc)
+    connection.answer(frames.pack_payload(frames.FAILED, failed, connection.log_flags()))
+
+
+def serve(
+    runner: CallRunner | CoroutineRunner, connection: WorkerConnection, forwarding: LogForwarding, state: ProcessState
+) -> None:
+    """Tell the parent that the worker is up, and run its tasks until it lets the worker go.
+
+    Raises:
+        OSError, ProtocolError: the sockets are gone.
+    """
     runner.variables.take()
-    runner.process = ProcessState(settings.kind.concurrent)
+    runner.process = state
     runner.functions.on_move = partial(on_move, runner, forwarding)
     connection.answer(frames.pack_payload(frames.READY, b"", connection.log_flags()))
-    signal.poll()
-    try:
-        runner.serve()
-    except (OSError, frames.ProtocolError):
-        leave(1)  # a task closed our sockets, or the parent is gone
-    leave(0)
+    runner.signal.poll()
+    runner.serve()
 
 
 def on_where(connection: WorkerConnection, signal: CancelSignal) -> Handler:

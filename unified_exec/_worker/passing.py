@@ -19,7 +19,7 @@ from .._wire.pickling.c_pickle import PROTOCOL, dumps, loads
 from .._wire.pickling.shared_refs import pickled_here
 from ..errors import SerializationError
 from . import received
-from .connection import CONTROL_FD, fd_message
+from .connection import fd_message
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class _Waiter:
             import select
 
             poll = select.poll()
-            poll.register(CONTROL_FD, select.POLLIN)
+            poll.register(worker.connection.control, select.POLLIN)
             while not self._lock.acquire(False):
                 poll.poll(_POLL_MS)
                 worker.signal.read()

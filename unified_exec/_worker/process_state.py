@@ -79,6 +79,11 @@ class ProcessState:
         self._no_alarm = not any(self._timers[0])
         self._handlers = list(map(getsignal, _SIGNALS))
         self._blocked = pthread_sigmask(_signal.SIG_BLOCK, ())
+        self._notes_limits = False
+        self._notes_watchdog = self._knew_watchdog = "faulthandler" in _modules
+        self._take_interpreter()
+
+    def _take_interpreter(self) -> None:
         self._trace, self._profile = gettrace(), getprofile()
         self._monitors = [_monitoring.get_tool(number) for number in range(6)] if _monitoring is not None else []
         self._profiled = bool(self._monitors) and self._monitors[_monitoring.PROFILER_ID] is not None
@@ -88,14 +93,15 @@ class ProcessState:
         self._closable = all(hasattr(stream, "closed") for stream in (sys.stdin, sys.stdout, sys.stderr))
         self._needed = [list(getattr(sys, name)) for name in _SEARCHED]
         self._path, self._meta_path, self._path_hooks = map(list, self._needed)
-        self._notes_limits = False
-        self._notes_watchdog = self._knew_watchdog = "faulthandler" in _modules
         self._look_at = 0.0
         changes.made = False
 
     def take_surroundings(self) -> None:
         """Take the folder and the import path as they are now: the program has changed its own."""
         self._take_folder()
+        self._take_path()
+
+    def _take_path(self) -> None:
         self._needed[0] = list(sys.path)
         self._path = list(sys.path)
 
@@ -155,6 +161,16 @@ class ProcessState:
             return False
         get_blocking(CONTROL_FD)  # raises if it was closed
         get_blocking(LIFELINE_FD)
+        self._restore_interpreter()
+        modules = _modules
+        if "faulthandler" in modules and not self._knew_watchdog:
+            self._notes_watchdog = self._notes_watchdog or note_calls(modules["faulthandler"], ["dump_traceback_later"])
+            modules["faulthandler"].cancel_dump_traceback_later()
+        if "signal" in modules and not self._restore_signals():
+            return False
+        return "resource" not in modules or self._limits_are_the_same()
+
+    def _restore_interpreter(self) -> None:
         if getrecursionlimit() != self._recursion:
             setrecursionlimit(self._recursion)
         if gc_isenabled() is not self._collects:
@@ -167,13 +183,6 @@ class ProcessState:
             self._restore_search()
         if _monitoring is not None and not self._profiled and _monitoring.get_tool(2) is not None:
             self._free_monitors()
-        modules = _modules
-        if "faulthandler" in modules and not self._knew_watchdog:
-            self._notes_watchdog = self._notes_watchdog or note_calls(modules["faulthandler"], ["dump_traceback_later"])
-            modules["faulthandler"].cancel_dump_traceback_later()
-        if "signal" in modules and not self._restore_signals():
-            return False
-        return "resource" not in modules or self._limits_are_the_same()
 
     # -- signals
 

@@ -65,12 +65,13 @@ class CallRunner:
         "signal",
         "variables",
     )
+    signal_type = CallCancelSignal
 
     def __init__(self, connection: WorkerConnection, settings: Settings) -> None:
         self._connection = connection
         self._settings = settings
         self._may_wear_out = settings.max_tasks is not None or settings.max_memory is not None
-        self.signal = CallCancelSignal(connection, CallRunner.run_task.__code__)
+        self.signal = self.signal_type(connection, CallRunner.run_task.__code__)
         self.context = WorkerContext(connection, self.signal)
         self.process: ProcessState
         self.functions = FunctionTable()
@@ -207,7 +208,7 @@ class CallRunner:
             task_ended()
         send_result.flush()
         self.done += 1
-        if getsignal(CANCEL_SIGNAL) is not signal.handler:
+        if signal.by_signal and getsignal(CANCEL_SIGNAL) is not signal.handler:
             signal.install()
         leaving = self._may_wear_out and self._settings.worn_out(self.done)
         cancelled = task.cancel_requested and signal.was_cancelled(task, error)

@@ -10,10 +10,11 @@ takes a backend by name, see `register_joblib`.
 
 from __future__ import annotations
 
+from .interpreters import InterpreterExecutor
 from .processes import ProcessExecutor
 from .threads import ThreadExecutor
 
-__all__ = ["ProcessExecutor", "ThreadExecutor", "register_joblib"]
+__all__ = ["InterpreterExecutor", "ProcessExecutor", "ThreadExecutor", "register_joblib"]
 
 
 def register_joblib() -> None:

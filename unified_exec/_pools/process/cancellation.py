@@ -85,12 +85,13 @@ class TaskCanceller:
         if task.id not in worker.tasks or worker.reaped:
             return
         left = grace_ends - time.monotonic()
-        if left <= 0:
-            self._kill(worker, task)
-            return
-        self._registry.start_spare(self._group.kind)
+        if worker.child.can_kill:
+            if left <= 0:
+                self._kill(worker, task)
+                return
+            self._registry.start_spare(self._group.kind)
         worker.signal()  # a coroutine may have begun to block its loop after the first signal
-        self._check_later(worker, task, left, grace_ends)
+        self._check_later(worker, task, left if left > 0 else SIGNAL_AGAIN, grace_ends)
 
     def _kill(self, worker: Worker, task: Task) -> None:
         group = self._group

@@ -10,6 +10,7 @@ import time
 from typing import NamedTuple
 
 from ..._platform import process_control
+from ..._worker import cancel_signal
 
 
 class Child(NamedTuple):
@@ -31,6 +32,23 @@ class Child(NamedTuple):
     lifeline: socket.socket
     status: mmap.mmap
     pidfd: int | None
+
+    @property
+    def can_kill(self) -> bool:
+        """Whether `kill` ends a call that goes on."""
+        return True
+
+    @property
+    def place(self) -> str:
+        """The kind of its pool."""
+        return "process"
+
+    def ring(self) -> None:
+        """Have the worker read its mailbox."""
+        try:
+            cancel_signal.send(self.pid)
+        except (ProcessLookupError, PermissionError):
+            pass  # it has just died, or this process has changed its user: then the lifeline kills it
 
     def kill(self) -> None:
         """Kill the process and everything in its group; its exit is noticed through the kernel."""

@@ -126,7 +126,7 @@ def _dismiss(registry: WorkerRegistry[Any], worker: Worker) -> None:
 
 
 @atexit.register
-def _end_workers() -> None:
+def end_workers() -> None:
     """End all workers: idle ones run their `atexit` functions, busy ones are requested to stop; then kill."""
     _dismiss_free()
     until = time.monotonic() + (EXIT_SECONDS if context.worker is None else NESTED_EXIT_SECONDS)

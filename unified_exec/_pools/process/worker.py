@@ -20,7 +20,6 @@ from ..._wire.pickling.functions import EncodedCall
 from ..._wire.pickling.shared_refs import ByDescriptors
 from ..._wire.pickling.surroundings import Snapshot, snapshot
 from ..._wire.protocol import OVER, UP, ParentConnection
-from ..._worker import cancel_signal
 from ..._worker.connection import HAS_SETTINGS, STARTED, fd_message
 from ..._worker.settings import WorkerKind
 from .child import Child
@@ -293,10 +292,7 @@ class Worker:
     def signal(self) -> None:
         """Tell the worker to read its mailbox."""
         if not self.reaped:
-            try:
-                cancel_signal.send(self.pid)
-            except (ProcessLookupError, PermissionError):
-                pass  # it has just died, or this process has changed its user: then the lifeline kills it
+            self.child.ring()
 
     def dismiss(self) -> None:
         """Let it exit when it has done what it claimed."""

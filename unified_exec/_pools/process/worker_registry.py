@@ -137,7 +137,7 @@ class WorkerRegistry(Generic[L]):
         disband.reap_left()
         worker = self.spec.start(kind)
         if events.rows is not None:
-            events.emit(events.WORKER_STARTED, worker.pid, self.pool, "process", why)
+            events.emit(events.WORKER_STARTED, worker.pid, self.pool, worker.child.place, why)
         self._on_start(worker)
         with self._lock:
             self.workers.add(worker)

@@ -14,6 +14,7 @@ from ..._worker import shared_object
 from ..._worker.settings import WorkerKind
 from ...errors import WorkerStartError
 from . import prestart
+from .child import Child
 from .start_worker import check_no_worker, environment_now, parent_settings, start_process
 from .worker import Worker
 
@@ -69,7 +70,7 @@ class WorkerSpec(NamedTuple):
         settings.relayed = self.relayed
         environment = self.environment()
         fixed = surroundings.variables(name for name, value in environment.items() if os.environ.get(name) != value)
-        worker = Worker(prestart.take(environment) or start_process(environment), kind, self.surroundings)
+        worker = Worker(self.start_child(environment), kind, self.surroundings)
         worker.knowledge.started_from(seen, fixed)
         try:
             worker.send_shares(self.shared)
@@ -80,6 +81,14 @@ class WorkerSpec(NamedTuple):
             worker.reap()
             raise WorkerStartError(f"its settings could not be sent: {exc}") from exc
         return worker
+
+    def start_child(self, environment: dict[str, str]) -> Child:
+        """Start what is to be a worker.
+
+        Raises:
+            WorkerStartError: it could not be started.
+        """
+        return prestart.take(environment) or start_process(environment)
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables of a worker that is started now."""

@@ -22,10 +22,10 @@ from functools import lru_cache, partial
 from types import CodeType, FrameType
 from typing import Any, Protocol, TypeVar
 
+from ..._stacks import safe_points
 from ..._tasks import inner_loops, shielded
 from ..._tasks.current import current
 from ...errors import Cancelled
-from . import safe_points
 
 T = TypeVar("T")
 

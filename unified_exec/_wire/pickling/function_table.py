@@ -22,13 +22,15 @@ class FunctionTable:
         loaded: those that have been unpickled, by number.
         on_move: called when the current folder and the import path have been taken over from the program.
         on_context: called with what came of a spawner's context.
+        in_process: the worker is a process, with a current folder and an environment of its own.
     """
 
-    __slots__ = ("_payloads", "loaded", "on_context", "on_move")
+    __slots__ = ("_payloads", "in_process", "loaded", "on_context", "on_move")
 
     def __init__(self) -> None:
         self._payloads: dict[int, bytes] = {}
         self.loaded: dict[int, Callable[..., object]] = {}
+        self.in_process = True
         self.on_move: Callable[[], object] | None = None
         self.on_context: Callable[[bytes], object] | None = None
 
@@ -43,7 +45,7 @@ class FunctionTable:
         for token in drops:
             homes.drop(token)
         if changes is not None:
-            surroundings.take_over(changes)
+            surroundings.take_over(changes, self.in_process)
             if self.on_move is not None:
                 self.on_move()
         homes.receive(parts)

@@ -120,15 +120,21 @@ def variables(names: Iterable[str]) -> frozenset[Any]:
     return frozenset(name if _environment is os.environ else os.fsencode(name) for name in names)
 
 
-def take_over(changes: dict[str, Any]) -> None:
-    """In the worker: take over what `Snapshot.changes_since` returned."""
+def take_over(changes: dict[str, Any], in_process: bool = True) -> None:
+    """In the worker: take over what `Snapshot.changes_since` returned.
+
+    Args:
+        changes: what that returned.
+        in_process: the worker is a process. An interpreter has only a copy of the environment to itself, `os.environ`;
+            the program may have changed the folder and the variables of its process again meanwhile.
+    """
     global latest_levels
     latest_levels = changes["levels"]
     if sys.path != changes["path"]:
         sys.path[:] = changes["path"]
         sys.path_importer_cache.clear()
     folder = changes["folder"]
-    if folder:
+    if folder and in_process:
         try:
             os.chdir(folder)
         except OSError:
@@ -138,7 +144,16 @@ def take_over(changes: dict[str, Any]) -> None:
 
         process.current_process().authkey = changes["authkey"]
     for name, value in changes["environment"].items():
-        if value is None:
+        if not in_process:
+            _set_in_copy(os.fsencode(name), value)
+        elif value is None:
             os.environ.pop(name, None)
         elif os.environ.get(name) != value:
             os.environ[name] = value
+
+
+def _set_in_copy(name: bytes, value: str | None) -> None:
+    if value is None:
+        _environment.pop(name, None)
+    else:
+        _environment[name] = os.fsencode(value)

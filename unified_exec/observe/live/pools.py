@@ -22,7 +22,7 @@ def describe_pools(answers: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
         if workers or queued:
             told.append(
                 {
-                    "kind": "process",
+                    "kind": here[0].child.place if here else "process",
                     "name": registry.pool[:200],
                     "max": registry.spec.max_workers,
                     "queued": queued,

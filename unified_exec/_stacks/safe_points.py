@@ -19,7 +19,7 @@ from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any, Protocol, TypeVar
 
-from ...errors import Cancelled
+from ..errors import Cancelled
 
 
 class Target(Protocol):
@@ -46,6 +46,7 @@ _lock = allocate_lock()
 _targets: dict[int, Target] = {}  # by thread
 _watchers: dict[CodeType, int] = {}
 _requested: dict[int, tuple[Any, Callable[[Any, FrameType], CodeType | None]]] = {}  # by thread
+_calls: dict[int, Callable[[FrameType], object]] = {}  # by thread
 
 
 def available() -> bool:
@@ -100,16 +101,27 @@ def request(target: T, reach: Callable[[T, FrameType], CodeType | None]) -> None
         _watch_lines()
 
 
+def call_soon(ident: int, fn: Callable[[FrameType], object]) -> None:
+    """Have `fn` called in another thread at the next line that it runs, with its innermost frame."""
+    with _lock:
+        _calls[ident] = fn
+        _watch_lines()
+
+
 def _watch_lines() -> None:
-    """Watch the lines of all threads while an interrupt is requested. With the lock held."""
+    """Watch the lines of all threads while an interrupt or a call is requested. With the lock held."""
     events = _monitoring.events
-    wanted = events.LINE | events.JUMP | events.PY_START | events.PY_RESUME if _requested else 0
+    wanted = events.LINE | events.JUMP | events.PY_START | events.PY_RESUME if _requested or _calls else 0
     if _monitoring.get_events(_tool) != wanted:
         _monitoring.set_events(_tool, wanted)
 
 
 def _on_line(code: CodeType, *where: int) -> None:
-    requested = _requested.get(get_ident())
+    ident = get_ident()
+    if ident in _calls:
+        _call(ident, sys._getframe(1))
+        return
+    requested = _requested.get(ident)
     if requested is None:
         return
     target, reach = requested
@@ -120,6 +132,15 @@ def _on_line(code: CodeType, *where: int) -> None:
             _requested.pop(target.ident, None)
             _watch_lines()
         arm(target, frame, end)
+
+
+def _call(ident: int, frame: FrameType) -> None:
+    if not _lock.acquire(False):
+        return  # this thread may be in `disarm`: at its next line
+    fn = _calls.pop(ident)
+    _watch_lines()
+    _lock.release()
+    fn(frame)
 
 
 def disarm(target: Target) -> None:

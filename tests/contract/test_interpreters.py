@@ -1,0 +1,234 @@
+"""`InterpreterPool`: what it promises besides the contract of every backend, and what it says where it cannot."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from tests.contract.conftest import Folder
+from tests.interpreter_pools import needs_interpreters
+from tests.programs import interpreter_tasks as tasks
+from tests.waiting import until, until_async
+from unified_exec import Collect, InterpreterPool, TaskScope, TaskTimeout, WorkerStartError
+from unified_exec.executor import InterpreterExecutor
+
+pytestmark = pytest.mark.one_loop
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="this Python has interpreters")
+async def test_before_3_14_the_pool_and_on_interpreter_name_the_version_they_need() -> None:
+    with pytest.raises(WorkerStartError, match=r"needs CPython 3\.14 or later"):
+        InterpreterPool()
+    with pytest.raises(WorkerStartError, match=r"needs CPython 3\.14 or later"):
+        InterpreterExecutor()
+    async with TaskScope() as scope:
+        with pytest.raises(WorkerStartError, match=r"needs CPython 3\.14 or later"):
+            scope.spawn(abs, -1, on="interpreter")
+
+
+@pytest.fixture
+async def pool() -> Any:
+    async with InterpreterPool(2, name="test") as pool:
+        yield pool
+
+
+@needs_interpreters
+async def test_a_task_knows_where_it_runs_and_shares_only_the_process(pool: InterpreterPool) -> None:
+    async with TaskScope() as scope:
+        handle = scope.spawn(tasks.where, on=pool)
+        backend, pid = await handle
+    assert (handle.backend, backend, pid, tasks.settings) == ("interpreter", "interpreter", os.getpid(), [])
+
+
+@needs_interpreters
+async def test_cpu_auto_and_map_do_not_choose_interpreters() -> None:
+    async with TaskScope() as scope:
+        assert await scope.spawn(tasks.pid, on="cpu") != os.getpid()
+        auto = scope.spawn(tasks.pid, on="auto")
+        await auto
+        assert auto.backend != "interpreter"
+        assert [n async for n in scope.map(abs, [-1], on="cpu")] == [1]
+
+
+@needs_interpreters
+async def test_an_extension_that_refuses_to_load_is_the_import_error_of_the_task(pool: InterpreterPool) -> None:
+    async with TaskScope(policy=Collect()) as scope:
+        handle = scope.spawn(importlib.import_module, "readline", on=pool)
+        await handle.wait()
+        assert await scope.spawn(tasks.pid, on=pool) == os.getpid()
+    error = handle.exception()
+    assert isinstance(error, ImportError)
+    assert "on='process'" in "".join(error.__notes__)
+
+
+@needs_interpreters
+async def test_what_ends_a_process_fails_the_task_alone(pool: InterpreterPool) -> None:
+    async with TaskScope(policy=Collect()) as scope:
+        handles = [scope.spawn(fn, on=pool) for fn in (sys.exit, tasks.recurse, tasks.exhaust)]
+        for handle in handles:
+            await handle.wait()
+        assert await scope.spawn(tasks.pid, on=pool) == os.getpid()
+    assert [type(handle.exception()).__name__ for handle in handles] == ["RemoteError", "RecursionError", "MemoryError"]
+
+
+@needs_interpreters
+@pytest.mark.parametrize("fn", [tasks.spin, tasks.spin_in_functions, tasks.spin_in_a_loop])
+async def test_a_cancelled_task_is_interrupted_and_its_finally_runs(
+    pool: InterpreterPool, tmp_path: Path, fn: Any
+) -> None:
+    folder = Folder(tmp_path)
+    async with TaskScope() as scope:
+        handle = scope.spawn(fn, tmp_path, "it", on=pool)
+        await folder.started("it")
+        handle.cancel()
+    assert handle.cancelled()
+    assert folder.ended("it")
+
+
+@needs_interpreters
+async def test_every_finally_and_exit_that_was_entered_runs_when_the_interrupt_lands_anywhere(
+    pool: InterpreterPool,
+) -> None:
+    counts: list[Any] = []
+    async with TaskScope(policy=Collect()) as scope:
+        for n in range(40):
+            counts.append(scope.spawn(tasks.enter_and_leave, on=pool))
+            while counts[-1].worker is None:
+                await anyio.lowlevel.checkpoint()
+            await anyio.sleep(n * 0.0005)
+            counts[-1].cancel()
+            await counts[-1].wait()
+    assert {handle.exception().args for handle in counts if not handle.cancelled()} <= {(0, 0)}
+
+
+@needs_interpreters
+async def test_check_cancelled_and_a_deadline_stop_a_task_between_two_calls_into_c(
+    pool: InterpreterPool, tmp_path: Path
+) -> None:
+    folder = Folder(tmp_path)
+    async with TaskScope(policy=Collect()) as scope:
+        handle = scope.spawn(tasks.nap_and_look, tmp_path, "it", on=pool, timeout=3)
+        await handle.wait()
+    assert isinstance(handle.exception(), TaskTimeout)
+    assert folder.ended("it")
+
+
+@needs_interpreters
+async def test_the_block_waits_for_a_call_into_c_that_cannot_be_stopped(pool: InterpreterPool) -> None:
+    async with TaskScope() as scope:
+        handle = scope.spawn(time.sleep, 0.3, on=pool)
+        assert await until_async(lambda: handle.worker is not None)
+        began = time.monotonic()
+        await scope.spawn(tasks.pid, on=pool)
+        handle.cancel()
+    assert handle.timing.finished - handle.timing.started >= 0.29
+    assert began
+
+
+@needs_interpreters
+async def test_a_task_gives_to_and_asks_of_its_scope(pool: InterpreterPool) -> None:
+    async with TaskScope() as scope:
+        assert await scope.spawn(tasks.ask_for_the_sum, [1, 2, 3], on=pool) == 6
+        assert await scope.spawn(tasks.ask_in_a_thread, [1, 2, 3], on=pool) == 6
+
+
+@needs_interpreters
+async def test_large_data_goes_and_comes(pool: InterpreterPool) -> None:
+    data = bytes(range(256)) * 40_000
+    async with TaskScope() as scope:
+        assert await scope.spawn(bytes.swapcase, data, on=pool) == data.swapcase()
+
+
+@needs_interpreters
+async def test_the_environment_and_the_folder_of_the_process_are_left_alone(
+    pool: InterpreterPool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with TaskScope() as scope:
+        await scope.spawn(tasks.pid, on=pool)
+        monkeypatch.setenv("UNIFIED_EXEC_SEEN", "1")
+        monkeypatch.chdir(tmp_path)
+        assert await scope.spawn(tasks.variable, "UNIFIED_EXEC_SEEN", on=pool) == "1"
+    assert Path.cwd() == tmp_path
+    monkeypatch.delenv("UNIFIED_EXEC_SEEN")
+    seen = subprocess.run(["/usr/bin/env"], capture_output=True, text=True, check=True)
+    assert "UNIFIED_EXEC_SEEN" not in seen.stdout
+
+
+@needs_interpreters
+async def test_an_initializer_runs_in_each_worker_and_its_failure_fails_the_tasks() -> None:
+    async with InterpreterPool(1, initializer=tasks.mark, initargs=("blue",)) as pool, TaskScope() as scope:
+        assert await scope.spawn(tasks.marked, on=pool) == "blue"
+    async with InterpreterPool(1, initializer=divmod, initargs=(1, 0)) as pool:
+        async with TaskScope(policy=Collect()) as scope:
+            handle = scope.spawn(tasks.pid, on=pool)
+    error = handle.exception()
+    assert isinstance(error, WorkerStartError)
+    assert "ZeroDivisionError" in str(error)
+
+
+@needs_interpreters
+async def test_threads_that_a_task_leaves_behind_are_waited_for_when_the_pool_is_closed(tmp_path: Path) -> None:
+    async with InterpreterPool(1) as pool, TaskScope() as scope:
+        await scope.spawn(tasks.leave_a_thread, tmp_path, "it", on=pool)
+    assert Folder(tmp_path).ended("it")
+
+
+@needs_interpreters
+async def test_idle_workers_end_before_a_fork_and_the_child_lives() -> None:
+    async with InterpreterPool(2) as pool:
+        async with TaskScope() as scope:
+            await scope.spawn(tasks.pid, on=pool)
+        child = os.fork()
+        if not child:
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        async with TaskScope() as scope:
+            assert await scope.spawn(tasks.pid, on=pool) == os.getpid()
+
+
+@needs_interpreters
+@pytest.mark.skipif(sys.version_info >= (3, 15), reason="from 3.15 on tracemalloc does no harm")
+def test_tracemalloc_is_refused_where_it_crashes() -> None:
+    import tracemalloc
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(WorkerStartError, match="tracemalloc"):
+            InterpreterPool()
+    finally:
+        tracemalloc.stop()
+
+
+@needs_interpreters
+def test_the_executor_calls_maps_and_stops_a_running_call(tmp_path: Path) -> None:
+    with InterpreterExecutor(2) as executor:
+        assert executor.submit(divmod, 7, 2).result(30) == (3, 1)
+        assert list(executor.map(abs, [-1, -2, -3], timeout=30)) == [1, 2, 3]
+        running = executor.submit(tasks.spin, tmp_path, "it")
+        assert until(lambda: (tmp_path / "it.started").exists())
+        assert running.cancel()
+    assert (tmp_path / "it.ended").exists()
+
+
+STATES = {"idle": 0, "starting": 0, "python": 0, "sleeping": 0, "error": 1, "counting": 70}
+
+
+@needs_interpreters
+@pytest.mark.parametrize("state", STATES)
+def test_a_program_ends_without_a_crash_whatever_its_interpreters_do(state: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.programs.interpreter_end", state], capture_output=True, text=True, timeout=100
+    )
+    assert ended.returncode == STATES[state], ended.stderr
+    expected = {"error": "ValueError: the program's own", "counting": "a call into C keeps an interpreter busy"}
+    assert expected.get(state, "") in ended.stderr
+    assert state in expected or not ended.stderr

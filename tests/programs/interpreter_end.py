@@ -1,0 +1,71 @@
+"""A program that ends while the workers of an `InterpreterPool` are in the state that its argument names."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import anyio
+
+from unified_exec import Cancelled, TaskScope
+
+started = threading.Event()
+
+
+def twice(n: int) -> int:
+    return 2 * n
+
+
+def spin(begun: int) -> None:
+    os.write(begun, b".")
+    while True:
+        try:
+            while True:
+                pass
+        except Cancelled:
+            pass  # so it is still busy when the program ends
+
+
+def sleep(begun: int) -> None:
+    os.write(begun, b".")
+    time.sleep(1000)
+
+
+def count(begun: int) -> int:
+    os.write(begun, b".")
+    return sum(range(10**12))  # in C, and with the interpreter's lock
+
+
+async def hold(fn: Callable[[int], object], begun: int) -> None:
+    async with TaskScope() as scope:
+        for _ in range(2):
+            scope.spawn(fn, begun, on="interpreter")
+        started.set()
+        await anyio.sleep(1000)
+
+
+async def use() -> None:
+    async with TaskScope() as scope:
+        for n in range(2):
+            scope.spawn(twice, n, on="interpreter")
+
+
+def main(state: str) -> None:
+    if state == "idle":
+        anyio.run(use)
+    else:
+        reader, begun = os.pipe()  # a descriptor is one of the whole process
+        fn = {"sleeping": sleep, "counting": count}.get(state, spin)
+        threading.Thread(target=anyio.run, args=(hold, fn, begun), daemon=True).start()
+        started.wait()
+        for _ in range(0 if state == "starting" else 2):
+            os.read(reader, 1)
+    if state == "error":
+        raise ValueError("the program's own")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,123 @@
+"""What pools of workers have in common: their workers, the lanes of event loops, and their end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from ..._loops.adapter import LoopAdapter
+from ...abc import Backend
+from . import shutdown
+from .admission import Admission, IdleCheck, have_tasks
+from .disband import reap_all
+from .lane import ProcessLane
+from .worker_registry import WorkerRegistry
+from .worker_spec import WorkerSpec
+
+
+class WorkerPool(Backend):
+    """Workers that any number of scopes and event loops share.
+
+    Args:
+        spec: how they start.
+        grace: seconds between requesting a running task to stop and killing its worker.
+        name: shown in errors.
+    """
+
+    def __init__(self, spec: WorkerSpec, grace: float, name: str | None) -> None:
+        self.max_workers = spec.max_workers
+        self.grace = grace
+        self.name = name
+        self._text = f"{type(self).__name__}{f' {name!r}' if name else ''} max_workers={self.max_workers}"
+        self._admission = Admission(f"<{self._text} closed>")
+        self._registry: WorkerRegistry[ProcessLane] = WorkerRegistry(spec, grace, f"<{self._text}>")
+        shutdown.track(self._registry)
+
+    def describe(self) -> str:
+        return f"<{self._text}{' closed' if self.closed else ''}>"
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more work."""
+        return self._admission.closed
+
+    def lane(self, adapter: LoopAdapter) -> ProcessLane:
+        """Return this pool as the loop of `adapter` sees it.
+
+        Raises:
+            PoolClosed: the pool is closed.
+        """
+        if self._admission.guarded:
+            self._admission.admit()
+        registry = self._registry
+        return registry.lanes.get(adapter) or registry.lane(
+            adapter, lambda: ProcessLane(registry, self._admission, adapter)
+        )
+
+    def refuse_work(self) -> None:
+        """Admit no work from now on."""
+        self._admission.close()
+        self._registry.closing = True
+
+    # -- the end
+
+    def close(self) -> None:
+        """Refuse new work, let idle workers end and wait for them. Does nothing if it is closed.
+
+        Raises:
+            RuntimeError: tasks still run in this pool; leave their scopes first, or use `aclose`.
+        """
+        registry = self._registry
+        if self.is_busy() or not self._admission.close_if_idle(registry.all_lanes, self.grace):
+            raise RuntimeError(f"{self!r} still runs tasks: leave their scopes before closing it, or await aclose()")
+        reap_all(shutdown.dismiss_all(registry), self.grace)
+
+    async def aclose(self) -> None:
+        """Refuse new work, wait for the tasks that are here, then end the workers.
+
+        Cancelling it ends the waiting: the workers are killed then, and what still runs fails with `WorkerCrashed`.
+        """
+        import anyio
+
+        self.refuse_work()
+        try:
+            idle = False
+            while not idle:
+                while self.is_busy():  # noqa: ASYNC110  the tasks may be those of other loops and threads
+                    await anyio.sleep(0.005)
+                check = IdleCheck(self.grace)
+                check.ask(self._registry.all_lanes())
+                while check.is_pending():  # noqa: ASYNC110  as above
+                    await anyio.sleep(0.0005)
+                idle = check.is_idle()
+        finally:
+            workers = shutdown.dismiss_all(self._registry)
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(reap_all, workers, self.grace)
+
+    def end(self, adapter: LoopAdapter, tell: Callable[[], object]) -> None:
+        """Refuse new work and end the workers without blocking, in the thread of the one loop that uses the pool.
+
+        Its tasks must have ended. When the last worker is gone, `tell()` is called in that thread.
+        """
+        self.refuse_work()
+        shutdown.end(self._registry, adapter, tell)
+
+    def is_busy(self) -> bool:
+        """Tell whether tasks wait or run in the pool, as far as it can be seen from this thread."""
+        return any(have_tasks(lane.groups) for _, lane in self._registry.all_lanes())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
