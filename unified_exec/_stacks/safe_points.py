@@ -17,28 +17,29 @@ from _thread import allocate_lock, get_ident
 from collections.abc import Callable
 from functools import lru_cache
 from types import CodeType, FrameType
-from typing import Any, Protocol, TypeVar
 
 from ..errors import Cancelled
 
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import Any, Protocol, TypeVar
 
-class Target(Protocol):
-    """A run that may be interrupted; all but `ident` is guarded by the lock of this module.
+    class Target(Protocol):
+        """A run that may be interrupted; all but `ident` is guarded by the lock of this module.
 
-    Attributes:
-        ident: its thread.
-        over: it was interrupted, or has ended.
-        reason: for the `Cancelled` that is raised.
-        watched: the functions that are watched because of it.
-    """
+        Attributes:
+            ident: its thread.
+            over: it was interrupted, or has ended.
+            reason: for the `Cancelled` that is raised.
+            watched: the functions that are watched because of it.
+        """
 
-    ident: int
-    over: bool
-    reason: str | None
-    watched: set[CodeType]
+        ident: int
+        over: bool
+        reason: str | None
+        watched: set[CodeType]
 
-
-T = TypeVar("T", bound=Target)
+    T = TypeVar("T", bound=Target)
 
 _monitoring: Any = getattr(sys, "monitoring", None)
 _tool: int | None = None

@@ -9,7 +9,6 @@ from _thread import allocate_lock, get_ident, start_new_thread
 from contextvars import Context
 from time import monotonic, sleep
 from types import FrameType
-from typing import Any
 
 from .._stacks import safe_points
 from .._wire import frames
@@ -24,6 +23,10 @@ from .interpreter_state import InterpreterState
 from .main import apply, connect, read_settings, serve, tell_failure
 from .run_calls import CallRunner
 from .settings import Settings
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import Any
 
 _SWITCH = 0.0002
 """Seconds after which the thread of the tasks lets the second one run. It is set for this interpreter alone."""
