@@ -20,9 +20,9 @@ from ..._worker.connection import PARK, PARKED, RING
 from ...errors import WorkerStartError
 from ..process.child import Child
 
-PARK_SECONDS = 5.0
+PARK_SECONDS = 10.0
 """What an interpreter gets at the program's end to stop all its threads; it takes milliseconds."""
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 """What one gets there that is just being made, or closed."""
 
 _BOOT = "import sys; sys.path.append(root); from unified_exec._worker.in_interpreter import main; main(*descriptors)"
