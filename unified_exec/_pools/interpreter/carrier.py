@@ -30,6 +30,7 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.
 
 alive: set[InterpreterChild] = set()
 """Those that have not ended, as far as is known."""
+_ending = False
 _let_go: set[InterpreterChild] = set()
 """Those of them that nobody waits for: they end when the task returns that they run."""
 
@@ -128,6 +129,8 @@ def start_interpreter() -> InterpreterChild:
     Raises:
         WorkerStartError: no descriptor or no thread is left.
     """
+    if _ending:
+        raise WorkerStartError("the program ends")
     sweep()
     with contextlib.ExitStack() as undo:
         try:
@@ -146,6 +149,12 @@ def sweep() -> None:
             alive.discard(child)
             _let_go.discard(child)
             child.close_bell()
+
+
+def refuse() -> None:
+    """Start no more: the program ends."""
+    global _ending
+    _ending = True
 
 
 def after_fork() -> None:

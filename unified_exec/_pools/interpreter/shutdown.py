@@ -35,6 +35,7 @@ def track(registry: WorkerRegistry[Any]) -> None:
 
 def _end_with_program() -> None:
     """End the workers, and stop those that run a task for good."""
+    carrier.refuse()
     busy = {worker.child for registry in members(_registries) for worker in list(registry.workers) if worker.tasks}
     idle = [child for child in list(carrier.alive) if child not in busy and not child.is_let_go]
     end_workers()
