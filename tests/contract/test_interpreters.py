@@ -219,7 +219,7 @@ def test_the_executor_calls_maps_and_stops_a_running_call(tmp_path: Path) -> Non
     assert (tmp_path / "it.ended").exists()
 
 
-STATES = {"idle": 0, "starting": 0, "python": 0, "sleeping": 0, "error": 1, "counting": 70}
+STATES = {"idle": 0, "starting": 0, "python": 0, "threads": 0, "sleeping": 0, "error": 1, "counting": 70}
 
 
 @needs_interpreters

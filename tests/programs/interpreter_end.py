@@ -29,6 +29,11 @@ def spin(begun: int) -> None:
             pass  # so it is still busy when the program ends
 
 
+def spin_in_a_thread(begun: int) -> None:
+    threading.Thread(target=spin, args=(begun,)).start()
+    time.sleep(1000)
+
+
 def sleep(begun: int) -> None:
     os.write(begun, b".")
     time.sleep(1000)
@@ -58,7 +63,7 @@ def main(state: str) -> None:
         anyio.run(use)
     else:
         reader, begun = os.pipe()  # a descriptor is one of the whole process
-        fn = {"sleeping": sleep, "counting": count}.get(state, spin)
+        fn = {"sleeping": sleep, "counting": count, "threads": spin_in_a_thread}.get(state, spin)
         threading.Thread(target=anyio.run, args=(hold, fn, begun), daemon=True).start()
         started.wait()
         for _ in range(0 if state == "starting" else 2):

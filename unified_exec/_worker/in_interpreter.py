@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import atexit
 import os
 import sys
 from _thread import allocate_lock, get_ident, start_new_thread
@@ -121,9 +122,18 @@ class Bell:
             until = monotonic() + _PARK_SECONDS
             while not parked.issuperset(others) and monotonic() < until:
                 sleep(0.001)
+            _leave_nothing_to_wait_for()
             self._socket.send(PARKED)
         while True:
             os.read(never, 1)
+
+
+def _leave_nothing_to_wait_for() -> None:
+    """Keep the end of the interpreter from joining threads that are parked, and from calling what needs their locks."""
+    atexit._clear()
+    threading: Any = sys.modules.get("threading")
+    if threading is not None:
+        threading._shutdown = int
 
 
 def main(tasks: int, control: int, bell: int, status: int) -> None:
