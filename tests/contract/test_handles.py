@@ -153,7 +153,7 @@ async def test_worker_and_backend_tell_where_it_ran(place: Place) -> None:
     assert (pid == os.getpid()) == (place.on != "process")
     if place.on == "process":
         assert handle.worker == pid
-    elif place.on == "thread":
+    elif place.on in ("thread", "interpreter"):
         assert handle.worker not in (None, threading.get_ident())
     else:
         assert handle.worker is None

@@ -19,6 +19,7 @@ from tests.interpreter_pools import needs_interpreters
 from tests.programs import interpreter_tasks as tasks
 from tests.waiting import until, until_async
 from unified_exec import Collect, InterpreterPool, TaskScope, TaskTimeout, WorkerStartError
+from unified_exec._pools.interpreter import carrier
 from unified_exec.executor import InterpreterExecutor
 
 pytestmark = pytest.mark.one_loop
@@ -180,6 +181,18 @@ async def test_threads_that_a_task_leaves_behind_are_waited_for_when_the_pool_is
     async with InterpreterPool(1) as pool, TaskScope() as scope:
         await scope.spawn(tasks.leave_a_thread, tmp_path, "it", on=pool)
     assert Folder(tmp_path).ended("it")
+
+
+@needs_interpreters
+async def test_a_task_that_comes_after_its_worker_was_let_go_runs_in_another() -> None:
+    async with InterpreterPool(1) as pool, TaskScope() as scope:
+        before = set(carrier.alive)
+        first = scope.spawn(tasks.pid, on=pool)
+        await first
+        for child in carrier.alive - before:
+            child.kill()  # as the end of the program does it, in another thread than the event loop's
+        second = scope.spawn(tasks.pid, on=pool)
+        assert await second == os.getpid()
 
 
 @needs_interpreters

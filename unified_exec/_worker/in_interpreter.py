@@ -85,11 +85,13 @@ class Bell:
         self._thread = get_ident()
         self._over = allocate_lock()
         self._over.acquire()
+        self._decided = allocate_lock()  # held by the thread that ends the worker, or stops it for good
         safe_points.available()  # takes its tool now: a task cannot have it
         start_new_thread(self._listen, ())
 
     def end(self) -> None:
         """End the second thread: one that is left in an interpreter costs 2 MB when that is closed."""
+        self._decided.acquire()  # for ever if this interpreter is parked
         self._socket.shutdown(_socket.SHUT_RDWR)
         self._over.acquire()
         self._socket.close()
@@ -99,6 +101,7 @@ class Bell:
             while rung := self._socket.recv(4096):
                 if PARK in rung:
                     self._park()
+                    break  # the worker is ending by itself
                 self._signal.wake()
         except OSError:
             pass  # a task has closed it
@@ -106,7 +109,12 @@ class Bell:
             self._over.release()
 
     def _park(self) -> None:
-        """Stop every thread of this interpreter for good: CPython crashes if one runs Python code while it ends."""
+        """Stop every thread of this interpreter for good: CPython crashes if one runs Python code while it ends.
+
+        Return if the worker is ending by itself: the parent waits for that.
+        """
+        if not self._decided.acquire(False):
+            return
         never, self._never = os.pipe()
         others = set(sys._current_frames()) - {get_ident()}
         parked: set[int] = set()

@@ -174,6 +174,8 @@ class Dispatcher:
         try:
             sent = worker.send(task, was_idle and self._has_cores_to_spare())
         except (OSError, MemoryError) as exc:
+            if isinstance(exc, BrokenPipeError) and not worker.child.can_kill:
+                return False  # another thread has just let it go: its end will be noticed
             if any(other.tasks for other in self._workers):
                 return False  # descriptors or memory are short for now; what runs will give some back
             task.settle(Outcome(error=UnifiedExecError(f"task {task.name!r} could not be sent to a worker: {exc}")))
