@@ -59,14 +59,15 @@ PLACES = {
     "thread": Place("thread", False),
     "process": Place("process", False),
     "process-coroutine": Place("process", True),
-    "interpreter": Place("interpreter", False),
 }
+if sys.version_info >= (3, 14):
+    PLACES["interpreter"] = Place("interpreter", False)
 
 
 ONE_LOOP = [pytest.param(name, marks=pytest.mark.one_loop) for name in ("process", "process-coroutine")]
 """A worker does not know the event loop of its scope; files about that are marked `every_loop`, which goes first."""
 
-INTERPRETERS = [pytest.param("interpreter", marks=pytest.mark.one_loop)] if sys.version_info >= (3, 14) else []
+INTERPRETERS = [pytest.param("interpreter", marks=pytest.mark.one_loop)] if "interpreter" in PLACES else []
 
 
 @pytest.fixture(params=["loop", "thread", *ONE_LOOP, *INTERPRETERS])
