@@ -19,8 +19,6 @@ MARK = "UNIFIED_EXEC_TEST_RUN"
 
 # Processes of others, by number and inode: an environment without the mark never gets it.
 _foreign: set[tuple[str, int]] = set()
-# Without an environment when last seen: kernel threads, the dead, and for an instant a process that calls exec.
-_empty: set[tuple[str, int]] = set()
 
 
 def mark_this_run() -> None:
@@ -42,7 +40,6 @@ def processes() -> dict[Hashable, Any]:
 def forget_others() -> None:
     """Look at every process of the machine again the next time."""
     _foreign.clear()
-    _empty.clear()
 
 
 def describe(process: psutil.Process) -> str:
@@ -115,12 +112,8 @@ def _marked() -> Iterator[int]:
         if wanted in environment:
             if int(process[0]) != os.getpid():
                 yield int(process[0])
-        elif environment or process in _empty:
+        elif environment or _has_none(process[0]):
             _foreign.add(process)
-            _empty.discard(process)
-        else:
-            _empty.add(process)
-    _empty.intersection_update(there)
 
 
 def _environment(pid: str) -> bytes:
@@ -129,3 +122,13 @@ def _environment(pid: str) -> bytes:
             return file.read()
     except OSError:  # ended meanwhile, or another user's
         return b""
+
+
+def _has_none(pid: str) -> bool:
+    """Tell whether a process without an environment will never have one: a process that calls exec soon will."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            parent = file.read().rpartition(b")")[2].split()[1]
+        return parent in (b"0", b"2") or os.stat(f"/proc/{pid}").st_uid != os.getuid()  # the kernel's; another user's
+    except OSError:  # ended meanwhile
+        return True

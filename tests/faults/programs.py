@@ -51,8 +51,21 @@ def run(
 ) -> Ended:
     """Run the interpreter with `args` and look at what is there afterwards."""
     with started(*args, stdin=stdin is not None, cwd=cwd, python=python, **env) as process:
-        out, err = process.communicate(stdin, timeout)
+        try:
+            out, err = process.communicate(stdin, timeout)
+        except subprocess.TimeoutExpired as exc:
+            raise AssertionError(f"{exc}\nout: {exc.stdout!r}\nerr: {exc.stderr!r}\n{_seen(process.pid)}") from None
         return Ended(process.returncode, out, err, left_by(process.pid))
+
+
+def _seen(pid: int) -> str:
+    """What a program that does not end is busy with, as far as it can be told."""
+    command = [sys.executable, "-m", "unified_exec", "tree", str(pid)]
+    try:
+        seen = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment(), check=False)
+    except subprocess.TimeoutExpired:
+        return "its tree could not be had within 30 s"
+    return seen.stdout + seen.stderr
 
 
 def run_script(folder: Path, text: str, *args: str, flags: tuple[str, ...] = (), **options: Any) -> Ended:

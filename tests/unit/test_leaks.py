@@ -75,6 +75,7 @@ def test_a_grandchild_that_lost_its_parent_is_caught_and_killed() -> None:
         done = subprocess.run([sys.executable, "-c", script], stdin=read, stdout=subprocess.PIPE, check=True)
         orphan = psutil.Process(int(done.stdout))
         cleanup.callback(assert_dead, orphan)  # before its stdin is closed
+        assert until(orphan.cmdline)  # it has none while it calls exec
 
 
 def assert_dead(process: psutil.Process) -> None:
