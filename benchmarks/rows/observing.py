@@ -1,4 +1,5 @@
-"""What it costs to record: the processor time of the program for each task, with a recorder and without."""
+"""What it costs to record: the processor time of the program for each task, with a recorder and without. And whether
+what the report predicts comes true."""
 
 from __future__ import annotations
 
@@ -13,10 +14,12 @@ from unified_exec.observe.output.recorder import Recorder
 from .. import work
 from ..engines.engine import WORKERS, on_loop
 from ..row import OURS, Bar, Contender, Row, Settings
+from ..soak.predictions import EXAMPLES, TOLERANCE, Example, run
 
 TASKS = 6_000
 PAIRS = 9
 OFF, ON = "not recorded", "recorded"
+PREDICTED, CHANGED = "predicted", "changed"
 
 
 async def _nothing() -> None:
@@ -72,4 +75,22 @@ def _row(place: str, bar: float) -> Row:
     )
 
 
-ROWS = [_row("process", 1.10), _row("thread", 1.15), _row("loop", 1.10)]
+def _prediction(example: Example) -> Row:
+    def measure(_settings: Settings) -> dict[str, float]:
+        result = run(example)
+        return {PREDICTED: result.predicted, CHANGED: result.changed}
+
+    predicted, changed, most = f"{OURS}: {PREDICTED}", f"{OURS}: {CHANGED}", 1 + TOLERANCE
+    return Row(
+        f"prediction-{example.program.__name__.replace('_', '-')}",
+        f"a program {example.program.__name__.replace('_', ' ')}",
+        "s",
+        f"The program is recorded, the report predicts its time with {example.then} instead of {example.now}, and the "
+        "changed program is run. Workers are started by each program.",
+        (Contender(OURS, measure, loops=("asyncio",)),),
+        (Bar(most, predicted, changed), Bar(most, changed, predicted)),
+        rounds_most=5,
+    )
+
+
+ROWS = [_row("process", 1.10), _row("thread", 1.15), _row("loop", 1.10), *map(_prediction, EXAMPLES)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 from typing import Any
@@ -10,10 +11,13 @@ import pytest
 
 from benchmarks.soak import predictions
 from tests.observe import workloads
+from tests.observe.patience import until
 from unified_exec import ProcessPool, TaskScope
-from unified_exec.observe.output.recorder import Recorder, Recording, Sample
-from unified_exec.observe.output.replay import PROCESS_CALL, moved, replay
-from unified_exec.observe.output.schedule import Job, Schedule, demands, schedule_of
+from unified_exec.observe.output.demands import Demand, demands
+from unified_exec.observe.output.recorder import Look, Recorder, Recording, Sample
+from unified_exec.observe.output.replay import moved, replay
+from unified_exec.observe.output.schedule import PROCESS_CALL, Job, Schedule, schedule_of
+from unified_exec.observe.output.threads import BLOCKED, RUNS, WANTS_GIL, ThreadReader, Used
 from unified_exec.observe.output.what_if import judge, what_if
 
 pytestmark = [pytest.mark.anyio, pytest.mark.one_loop]
@@ -21,8 +25,10 @@ pytestmark = [pytest.mark.anyio, pytest.mark.one_loop]
 PLACES = {"thread": 8, "process": 2}
 
 
-def jobs(count: int, backend: str, computes: float, waits: float, limit: str = "") -> list[Job]:
-    return [Job("m:f", backend, "begin", 0, 0.0, computes, waits, limit) for _ in range(count)]
+def jobs(
+    count: int, backend: str, python: float, waits: float, limit: str = "", released: float = 0.0, fn: str = "m:f"
+) -> list[Job]:
+    return [Job(fn, backend, "begin", 0, 0.0, python, released, waits, limit) for _ in range(count)]
 
 
 def schedule(made: list[Job], **changes: Any) -> Schedule:
@@ -39,6 +45,20 @@ def test_threads_that_compute_share_one_core_and_processes_have_one_each() -> No
     assert replay(run, gil=False) == near(4.0)
     assert replay(moved(run, "m:f", "thread", "process")) == near(4.0)
     assert replay(replace(moved(run, "m:f", "thread", "process"), cores=1)) == near(8.0)
+
+
+def test_threads_that_compute_without_the_gil_have_a_core_each() -> None:
+    assert replay(schedule(jobs(8, "thread", 0.0, 0.0, released=1.0))) == near(4.0)
+    mixed = [*jobs(4, "thread", 1.0, 0.0, fn="m:python"), *jobs(4, "thread", 0.0, 0.0, released=1.0, fn="m:array")]
+    assert replay(schedule(mixed)) == near(5.5)  # for 2.5 s five share two cores, then the GIL is what counts
+    assert replay(schedule(jobs(8, "thread", 0.5, 0.0, released=0.5))) == near(6.0)  # they have the GIL in turn
+    assert replay(schedule(jobs(8, "process", 0.5, 0.0, released=0.5))) == near(4.0)
+
+
+def test_what_travels_takes_longer_in_a_worker() -> None:
+    made = [replace(job, travels=0.5) for job in jobs(4, "process", 1.0, 0.0)]
+    assert replay(schedule(made)) == near(3.0)
+    assert replay(moved(schedule(made), "m:f", "process", "thread")) == near(4.0)
 
 
 def test_what_waits_takes_as_long_as_there_are_places() -> None:
@@ -59,16 +79,16 @@ def test_workers_have_to_be_started_and_the_end_of_the_run_stays() -> None:
 
 
 def test_what_was_spawned_after_an_end_is_spawned_after_it_again() -> None:
-    made = [Job("m:f", "thread", "begin", 0, 0.5, 0.0, 2.0), Job("m:g", "thread", "end", 0, 0.25, 0.0, 1.0)]
+    made = [Job("m:f", "thread", "begin", 0, 0.5, 0.0, 0.0, 2.0), Job("m:g", "thread", "end", 0, 0.25, 0.0, 0.0, 1.0)]
     assert replay(schedule(made)) == near(3.75)
     made[0] = replace(made[0], waits=1.0)
     assert replay(schedule(made)) == near(2.75)
 
 
 def test_a_coroutine_that_waits_for_what_it_spawned_ends_after_it() -> None:
-    outer = Job("m:outer", "loop", "begin", 0, 0.0, 0.0, 9.0, children=[1, 2], tail=0.5)
-    children = [Job("m:f", "thread", "start", 0, 0.1 * n, 0.0, 1.0) for n in (1, 2)]
-    after = Job("m:g", "thread", "end", 0, 0.0, 0.0, 1.0)
+    outer = Job("m:outer", "loop", "begin", 0, 0.0, 0.0, 0.0, 9.0, children=[1, 2], tail=0.5)
+    children = [Job("m:f", "thread", "start", 0, 0.1 * n, 0.0, 0.0, 1.0) for n in (1, 2)]
+    after = Job("m:g", "thread", "end", 0, 0.0, 0.0, 0.0, 1.0)
     assert replay(schedule([outer, *children, after])) == near(2.7)
 
 
@@ -78,7 +98,7 @@ def test_a_coroutine_that_waits_for_what_it_spawned_ends_after_it() -> None:
 def settled(task: int, fn: str, backend: str, spawned: float, started: float, finished: float, **more: Any) -> Any:
     values = {"parent": 0, "worker": 1, **more}
     at = values.get("at", finished)
-    times = (spawned, None, values["worker"], 1, "value", "", started, finished, 0, 0, "")
+    times = (spawned, values.get("sent"), values["worker"], 1, "value", "", started, finished, 0, 0, "")
     return (task, "task.settled", at, task, fn, f"m:{fn}", backend, 1, values["parent"], 1, *times)
 
 
@@ -90,36 +110,95 @@ def made_of(run: Recording) -> Schedule:
     return schedule_of(run, run.of_kind("task.settled"))
 
 
-def steps(cpu: float, stalled: float = 0.0, until: int = 10) -> list[Sample]:
-    """Samples of a program that used `cpu` cores and waited `stalled` for one, a second each."""
-    return [Sample(float(n), [], 0, n * cpu, {0: n * stalled}) for n in range(until + 1)]
+def steps(cpu: dict[int, float], stalled: dict[int, float] | None = None, seconds: int = 10) -> list[Sample]:
+    """Samples of threads that used `cpu` cores and waited `stalled` for one, a second each."""
+    waited = stalled or {}
+    return [
+        Sample(
+            float(n), [], threads={thread: Used(n * used, n * waited.get(thread, 0.0)) for thread, used in cpu.items()}
+        )
+        for n in range(seconds + 1)
+    ]
 
 
-def test_threads_that_use_a_whole_core_compute_and_others_wait() -> None:
-    rows = [settled(n, "f", "thread", 0.0, 0.0, 10.0) for n in range(4)]
-    busy, idle = recording(*rows, samples=steps(1.0)), recording(*rows, samples=steps(0.04))
-    assert demands(busy.samples, busy.of_kind("task.settled"))["m:f", "thread"] == (near(0.25), 0.0)
-    assert demands(idle.samples, idle.of_kind("task.settled"))["m:f", "thread"] == (near(0.01), near(0.99))
+def looks(*states: dict[int, str]) -> list[Look]:
+    """Looks at threads, twenty a second, each of `states` in turn."""
+    return [Look(0.025 + 0.05 * n, states[n % len(states)]) for n in range(200)]
 
 
-def test_a_program_whose_cores_others_have_computes_as_well() -> None:
-    rows = [settled(n, "f", "thread", 0.0, 0.0, 10.0) for n in range(4)]
-    run = recording(*rows, samples=steps(0.1, stalled=3.0))
-    assert demands(run.samples, run.of_kind("task.settled"))["m:f", "thread"] == (near(0.25), 0.0)
+def threads(fn: str, *idents: int, seconds: float = 10.0) -> list[Any]:
+    """A task in each of these threads, for the whole time."""
+    return [settled(ident, fn, "thread", 0.0, 0.0, seconds, worker=ident) for ident in idents]
+
+
+def needed(rows: list[Any], samples: list[Sample], seen: list[Look]) -> dict[str, Demand]:
+    run = recording(*rows, samples=samples)
+    run.looks = seen
+    return {fn[2:]: demand for (fn, _), demand in demands(run, run.of_kind("task.settled")).items()}
+
+
+def everyone(state: str, *idents: int) -> dict[int, str]:
+    return dict.fromkeys(idents, state)
+
+
+def test_threads_that_share_a_core_and_want_the_gil_compute_and_wait_for_nothing_else() -> None:
+    found = needed(
+        threads("f", 1, 2, 3, 4), steps(dict.fromkeys((1, 2, 3, 4), 0.25)), looks(everyone(WANTS_GIL, 1, 2, 3, 4))
+    )
+    assert found["f"] == (near(0.25), 0.0, 0.0)
+
+
+def test_a_thread_that_computes_alone_needs_the_gil_only_if_it_is_seen_to_want_it() -> None:
+    assert needed(threads("f", 1), steps({1: 1.0}), looks({1: WANTS_GIL}))["f"] == (near(1.0), 0.0, 0.0)
+    assert needed(threads("f", 1), steps({1: 1.0}), looks({1: RUNS}))["f"] == (0.0, near(1.0), 0.0)
+
+
+def test_a_function_that_computes_without_the_gil_is_told_from_one_that_needs_it() -> None:
+    rows = [*threads("python", 1), *threads("array", 2)]
+    found = needed(rows, steps({1: 1.0, 2: 0.9}), looks({1: WANTS_GIL, 2: RUNS}))
+    assert found["python"] == (near(1.0), 0.0, 0.0)
+    assert found["array"] == (0.0, near(0.9), 0.0)
+
+
+def test_looks_that_come_when_the_gil_is_given_away_do_not_count_too_much_as_computing_without_it() -> None:
+    seen = looks({1: RUNS, 2: WANTS_GIL}, {1: WANTS_GIL, 2: RUNS})
+    found = needed(threads("f", 1, 2), steps({1: 0.6, 2: 0.6}), seen)
+    assert found["f"] == (near(0.5), near(0.1), 0.0)
+
+
+def test_a_task_that_waits_and_computes_is_told_from_one_that_waits_for_the_gil() -> None:
+    # Of eight threads one waits for something else, as looks tell; one had the GIL until the look.
+    states = [everyone(WANTS_GIL, *range(1, 9)) | {ident: BLOCKED} for ident in range(1, 9)]
+    found = needed(threads("f", *range(1, 9)), steps(dict.fromkeys(range(1, 9), 0.125)), looks(*states))
+    assert found["f"] == (near(0.125), 0.0, near(0.125))
+    found = needed(threads("f", 1), steps({1: 0.5}), looks({1: WANTS_GIL}, {1: BLOCKED}))
+    assert found["f"] == (near(0.5), 0.0, near(0.5))
+
+
+def test_threads_whose_cores_others_have_compute_as_well() -> None:
+    computed, stalled = dict.fromkeys((1, 2, 3, 4), 0.025), dict.fromkeys((1, 2, 3, 4), 0.7)
+    seen = looks({1: RUNS, 2: RUNS, 3: WANTS_GIL, 4: WANTS_GIL})
+    assert needed(threads("f", 1, 2, 3, 4), steps(computed, stalled), seen)["f"] == (near(0.25), 0.0, 0.0)
+
+
+def test_without_looks_threads_that_compute_all_the_time_together_wait_for_the_gil_and_others_do_not() -> None:
+    assert needed(threads("f", 1, 2), steps({1: 0.5, 2: 0.5}), [])["f"] == (near(0.5), 0.0, 0.0)
+    assert needed(threads("f", 1, 2), steps({1: 0.2, 2: 0.2}), [])["f"] == (near(0.2), 0.0, near(0.8))
+    found = needed(threads("f", 1, 2), steps({1: 0.9, 2: 0.9}), [])["f"]
+    assert found == (near(0.5), near(0.4), 0.0)
 
 
 def test_only_the_time_in_which_tasks_ran_counts() -> None:
-    rows = [settled(n, "f", "thread", 4.5, 4.5, 5.5) for n in range(2)]
-    run = recording(*rows, samples=steps(1.0))
-    assert demands(run.samples, run.of_kind("task.settled"))["m:f", "thread"] == (near(0.5), 0.0)
+    rows = [settled(n, "f", "thread", 4.5, 4.5, 5.5, worker=n) for n in (1, 2)]
+    assert needed(rows, steps({1: 0.5, 2: 0.5}), [])["f"].python == near(1.0)
 
 
 def test_two_functions_are_told_apart_by_when_they_ran() -> None:
     rows = [settled(1, "computes", "thread", 0.0, 0.0, 5.0), settled(2, "waits", "thread", 5.0, 5.0, 10.0)]
-    samples = [*steps(0.9, until=5), *(Sample(float(n), [], 0, 4.5, {}) for n in range(6, 11))]
-    found = demands(samples, recording(*rows).of_kind("task.settled"))
-    assert found["m:computes", "thread"][0] > 0.85
-    assert found["m:waits", "thread"] == (near(0.0), near(1.0))
+    samples = [*steps({1: 0.9}, seconds=5), *(Sample(float(n), [], threads={1: Used(4.5, 0.0)}) for n in range(6, 11))]
+    found = needed(rows, samples, [])
+    assert found["computes"].python > 0.85
+    assert found["waits"] == (near(0.0), 0.0, near(1.0))
 
 
 def test_a_spawn_just_after_an_end_is_its_consequence_and_any_other_follows_the_last_spawn() -> None:
@@ -157,6 +236,36 @@ def test_what_a_worker_imports_for_its_first_task_counts_as_its_start() -> None:
     run = made_of(recording(*rows))
     assert run.worker_start == pytest.approx(0.2 + 0.9)
     assert [job.waits for job in run.jobs] == [pytest.approx(0.1)] * 9
+
+
+def test_what_travels_is_the_least_that_arguments_and_results_took() -> None:
+    rows = [
+        settled(n, "f", "process", 0.0, 0.1 * n + 0.03, 0.1 * n + 0.1, sent=0.1, at=0.1 * n + 0.12) for n in (1, 2, 3)
+    ]
+    assert [job.travels for job in made_of(recording(*rows)).jobs] == [pytest.approx(0.05)] * 3
+
+
+def test_threads_are_seen_to_want_the_gil_or_to_wait_for_something_else() -> None:
+    reader, over, spins = ThreadReader(), threading.Event(), True
+
+    def spin() -> None:
+        while spins:
+            pass
+
+    made = [threading.Thread(target=spin), threading.Thread(target=over.wait)]
+    for thread in made:
+        thread.start()
+    try:
+        if not reader.states():
+            pytest.skip("the system does not tell what threads do, or there is no GIL")
+        spinning, waiting = (thread.ident or 0 for thread in made)
+        until(lambda: reader.states().get(spinning) == WANTS_GIL and reader.states().get(waiting) == BLOCKED)
+        assert reader.used()[spinning].seconds > 0
+    finally:
+        spins = False
+        over.set()
+        for thread in made:
+            thread.join()
 
 
 # -- the advice

@@ -11,11 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ..._pools.thread.pool import thread_pools
 from ..live.pools import describe_pools
 from ..live.samples import usage
 from ..recording.ring import Row, ring
+from .threads import ThreadReader, Used
 
 SAMPLE_SECONDS = 0.25
+LOOK_SECONDS = 0.02
+LOOKS_SHARE = 100
+"""A look at the threads holds the GIL: after it comes a pause of so many times its length."""
 ROWS_MAX = 3_000_000
 """Events that one recording keeps; later ones are counted as dropped."""
 
@@ -29,8 +34,9 @@ class Sample:
         pools: as in the tree of `observe.look`.
         memory: resident bytes of the program itself.
         seconds: processor time of the program itself so far.
-        stalled: seconds for which threads of the program (0) and of its workers waited for a core so far, by process
-            id; empty where the system does not tell.
+        stalled: seconds for which the threads of each worker waited for a core so far, by process id; empty where the
+            system does not tell.
+        threads: what the threads of the program used so far, by ident.
     """
 
     at: float
@@ -38,6 +44,14 @@ class Sample:
     memory: int = 0
     seconds: float = 0.0
     stalled: dict[int, float] = field(default_factory=dict)
+    threads: dict[int, Used] = field(default_factory=dict)
+
+
+class Look(NamedTuple):
+    """What the threads of the program did at the instant `at`, by ident; see `threads`."""
+
+    at: float
+    states: dict[int, str]
 
 
 class Wait(NamedTuple):
@@ -65,6 +79,7 @@ class Recording:
         wall: `time.time` at `began`.
         rows: the events, as the sites told them; see `schema`.
         samples: what was used, four times a second.
+        looks: what the threads did.
         collections: runs of the garbage collector: start, end, generation.
         dropped: events that are missing.
         open_tasks: the tasks that had not ended, as in the tree.
@@ -78,6 +93,7 @@ class Recording:
     wall: float = field(default_factory=time.time)
     rows: list[Row] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
     collections: list[tuple[float, float, int]] = field(default_factory=list)
     dropped: int = 0
     open_tasks: list[dict[str, Any]] = field(default_factory=list)
@@ -115,6 +131,7 @@ class Recorder:
         self._sampler: threading.Thread | None = None
         self._collecting = 0.0
         self._dropped_before = 0
+        self._threads = ThreadReader()
 
     def start(self) -> None:
         """Begin to record."""
@@ -134,7 +151,7 @@ class Recorder:
 
             tree = look(stacks="none")
             recording.open_tasks = list(tree["tasks"].values())
-            recording.samples.append(_take_sample())
+            recording.samples.append(self._take_sample())
             self._end()
             self._end = None
             gc.callbacks.remove(self._on_collection)
@@ -151,18 +168,29 @@ class Recorder:
             self.recording.collections.append((self._collecting, time.monotonic(), info["generation"]))
 
     def _sample(self) -> None:
+        due = 0.0
         while True:
-            self.recording.samples.append(_take_sample())
-            if self._over.wait(SAMPLE_SECONDS):
+            began = time.monotonic()
+            if began >= due:
+                self.recording.samples.append(self._take_sample())
+                due = time.monotonic() + SAMPLE_SECONDS
+            cost = self._look()
+            if self._over.wait(min(max(LOOK_SECONDS, LOOKS_SHARE * cost), max(0.0, due - time.monotonic()))):
                 return
 
+    def _look(self) -> float:
+        """Look at the threads, if tasks run there; returns the seconds for which that held the GIL."""
+        if not any(pool.counts()[0] for pool in thread_pools()):
+            return 0.0
+        began = time.monotonic()
+        self.recording.looks.append(Look(began, self._threads.states()))
+        return time.monotonic() - began
 
-def _take_sample() -> Sample:
-    used = usage(os.getpid())
-    pools = describe_pools({})
-    pids = [worker["pid"] for pool in pools for worker in pool.get("workers", ())]
-    stalled = {0: _stalled(os.getpid()), **{pid: _stalled(pid) for pid in pids}}
-    return Sample(time.monotonic(), pools, used.memory, used.seconds, stalled)
+    def _take_sample(self) -> Sample:
+        threads = self._threads.used()
+        at, used, pools = time.monotonic(), usage(os.getpid()), describe_pools({})
+        pids = [worker["pid"] for pool in pools for worker in pool.get("workers", ())]
+        return Sample(at, pools, used.memory, used.seconds, {pid: _stalled(pid) for pid in pids}, threads)
 
 
 def _stalled(pid: int) -> float:

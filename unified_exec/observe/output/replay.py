@@ -1,7 +1,7 @@
 """Replays a schedule: how long would the program take with other places and other limits? Pure arithmetic.
 
-Threads of the program share one core, as long as they compute: the GIL. Workers have one each, as far as there are
-cores. Whatever waits takes as long as it took, wherever it is.
+Threads that compute share one core while they need the GIL. Without it, and in workers, they have one each, as far as
+there are cores. Whatever waits takes as long as it took, wherever it is.
 """
 
 from __future__ import annotations
@@ -14,16 +14,13 @@ from itertools import count
 
 from .schedule import Schedule
 
-PROCESS_CALL = 0.0002
-"""Seconds that a call to a process takes on top of its run."""
-
 
 def replay(schedule: Schedule, gil: bool = True) -> float:
     """Return how many seconds the run takes.
 
     Args:
         schedule: the jobs, with their places and limits.
-        gil: threads that compute share one core.
+        gil: there is a GIL.
     """
     return _Replay(schedule, gil).run()
 
@@ -48,7 +45,8 @@ class _Replay:
         self.last = 0.0
         self._order = count()
         self._timers: list[tuple[float, int, Callable[[int], None], int]] = []
-        self._computing = {"thread": _Shared(), "process": _Shared()}
+        self._computing = {"gil": _Shared(), "free": _Shared()}
+        self._released: set[int] = set()
         self._free = dict(schedule.places)
         self._queues: dict[str, deque[int]] = {"thread": deque(), "process": deque()}
         self._permits = dict(schedule.limits)
@@ -87,16 +85,14 @@ class _Replay:
                 fn(number)
             else:
                 _, number = heapq.heappop(self._computing[place].ends)
-                self._set_paces()
-                self._end_of_place(number)
+                self._leave_core(number)
 
     def _set_paces(self) -> None:
         """Share the cores between what computes now."""
-        threads, processes = (len(self._computing[place].ends) for place in ("thread", "process"))
-        of_threads = min(1, threads) if self.gil else threads
-        share = min(1.0, self.schedule.cores / max(1, of_threads + processes))
-        self._computing["thread"].pace = share * of_threads / max(1, threads)
-        self._computing["process"].pace = share
+        held, free = (len(self._computing[kind].ends) for kind in ("gil", "free"))
+        share = min(1.0, self.schedule.cores / max(1, min(1, held) + free))
+        self._computing["gil"].pace = share / max(1, held)
+        self._computing["free"].pace = share
 
     # -- the life of a job
 
@@ -138,18 +134,33 @@ class _Replay:
     def _start(self, number: int) -> None:
         self._tell("start", number)
         job = self.schedule.jobs[number]
-        overhead = PROCESS_CALL if job.backend == "process" else 0.0
+        overhead = job.travels if job.backend == "process" else 0.0
         waits = 0.0 if job.children else job.waits
         self._at(self.now + waits + overhead, self._compute, number)
 
     def _compute(self, number: int) -> None:
         job = self.schedule.jobs[number]
-        shared = self._computing.get(job.backend)
-        if shared is None or job.computes <= 0:
+        if job.backend == "thread" and self.gil:
+            self._enter_core("gil", number, job.python)
+        elif job.backend in self._free:
+            self._released.add(number)
+            self._enter_core("free", number, job.python + job.released)
+        else:
             self._end_of_place(number)
-            return
-        heapq.heappush(shared.ends, (shared.clock + job.computes, number))
+
+    def _enter_core(self, kind: str, number: int, seconds: float) -> None:
+        shared = self._computing[kind]
+        heapq.heappush(shared.ends, (shared.clock + seconds, number))
         self._set_paces()
+
+    def _leave_core(self, number: int) -> None:
+        """It has computed. A thread that had the GIL goes on without it."""
+        self._set_paces()
+        if number in self._released or not self.schedule.jobs[number].released:
+            self._end_of_place(number)
+        else:
+            self._released.add(number)
+            self._enter_core("free", number, self.schedule.jobs[number].released)
 
     def _end_of_place(self, number: int) -> None:
         """Its own part is done: the next may have its place."""

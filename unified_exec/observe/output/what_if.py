@@ -114,7 +114,7 @@ def changes(schedule: Schedule) -> Iterator[tuple[Change, Schedule]]:
     weights: dict[tuple[str, str], float] = defaultdict(float)
     for job in schedule.jobs:
         if job.backend in ("thread", "process"):
-            weights[job.fn, job.backend] += job.computes + job.waits
+            weights[job.fn, job.backend] += job.python + job.released + job.waits
     for fn, backend in sorted(weights, key=lambda each: -weights[each])[:FUNCTIONS_MAX]:
         to = "process" if backend == "thread" else "thread"
         name = fn.partition(":")[2] or fn
