@@ -12,6 +12,7 @@ import pytest_asyncio
 from tests.cluster.processes import DaskCluster
 
 if TYPE_CHECKING:
+    from tests.cluster.gate_sender import Sender
     from unified_exec.cluster.pool import ClusterPool
 
 OpenPool = Callable[..., Any]
@@ -36,3 +37,19 @@ async def pool(open_pool: OpenPool) -> AsyncIterator[ClusterPool]:
     """For tests that are marked `asyncio`."""
     async with open_pool(grace=30) as pool:
         yield pool
+
+
+@pytest.fixture
+async def sender() -> AsyncIterator[Sender]:
+    """A gate of two slots."""
+    from tests.cluster.gate_sender import Ends, Sender, end
+    from unified_exec._loops.current import current_adapter
+    from unified_exec._pools.process.relay import Gate, GateOptions
+
+    ends = Ends()
+    gate = Gate(current_adapter(), 2, ends, GateOptions(grace=30), "node 7")
+    sender = Sender(gate, ends)
+    yield sender
+    await end(gate)
+    ends.answers.clear()  # large ones hold their block
+    sender.keep.clear()

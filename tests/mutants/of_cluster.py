@@ -7,6 +7,7 @@ from tests.mutants.mutant import Mutant
 LAW = "cluster/test_dask_law.py"
 FAULTS = "cluster/test_dask_faults.py"
 GATE = "cluster/test_gate.py"
+KEEPER = "cluster/test_keeper.py"
 
 CLUSTER = (
     Mutant(
@@ -17,6 +18,15 @@ CLUSTER = (
         old="        kill()\n        beats.recv",
         new="        beats.recv",
         tests=(f"{FAULTS}::test_a_stopped_node_is_lost_after_its_tasks_were_killed",),
+    ),
+    Mutant(
+        clause=1,
+        place="process",
+        breaks="a keeper does not keep the workers of a killed agent alive",
+        file="cluster/keeper.py",
+        old="message = (0, lifeline.fileno()) if pidfd is None else (pid, pidfd)",
+        new="message = (0, lifeline.fileno())",
+        tests=(f"{KEEPER}::test_a_killed_agent_takes_its_workers_along_before_its_keeper_does_anything",),
     ),
     Mutant(
         clause=3,

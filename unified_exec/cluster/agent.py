@@ -12,6 +12,7 @@ from typing import Any
 from .._loops.adapter import Timer
 from .._loops.current import current_adapter
 from .._platform.cpu_count import worker_environment
+from .._pools.process.filled_block import SIZE_MIN, FilledBlock
 from .._pools.process.relay import Gate, GateOptions
 from .._pools.process.relayed import RelayAnswer
 from .._wire import frames
@@ -151,6 +152,18 @@ class Connection:
 
     # -- from the program
 
+    def room(self, head: bytes, sizes: Sequence[int]) -> Sequence[memoryview] | None:
+        """Return memory in which the large buffers of a frame need no further copy; ``None`` if any will do."""
+        kind = wire.kind_of(head)
+        try:
+            if sum(sizes) < SIZE_MIN or self._gate is None:
+                return None
+            if kind == wire.TASK:
+                return self._gate.room(sizes, wire.payload_of(head))
+            return FilledBlock(sizes, None) if kind == wire.SHARE else None
+        except OSError:
+            return None  # no memory is left: told when the call is sent to a worker
+
     def receive(self, batch: Iterable[wire.Frame]) -> None:
         """Take in what the program has sent."""
         for head, buffers in batch:
@@ -165,6 +178,8 @@ class Connection:
 
     def _submit(self, head: bytes, buffers: Sequence[memoryview]) -> None:
         call = wire.unpack_call(head, buffers)
+        if isinstance(buffers, FilledBlock):
+            call = call._replace(block=buffers)
         if self._gate is None or self._over or self._closing or time.monotonic() > self._lease:
             self.returned(call.id)
             return
@@ -196,7 +211,7 @@ class Connection:
         elif kind == wire.WITHDRAWN:
             gate.withdrawn(*wire.unpack_numbers(head))
         elif kind == wire.SHARE:
-            gate.place(*wire.unpack_share(head), buffers[0])
+            gate.place(*wire.unpack_share(head), buffers if isinstance(buffers, FilledBlock) else buffers[0])
         elif kind == wire.DROP:
             gate.drop(head[1:])
 

@@ -67,7 +67,7 @@ class AgentPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
         connection = self._host.connect(comm.write, hello, len(self._seats.get(lane, ())))
         connection.on_over = comm.abort
         try:
-            while (batch := await comm.read_or_release()) is not None:
+            while (batch := await comm.read_or_release(connection.room)) is not None:
                 for frame in batch:
                     if wire.kind_of(frame[0]) == wire.RELEASE:
                         self._release_seats(lane, wire.unpack_numbers(frame[0])[0])

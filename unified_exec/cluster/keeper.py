@@ -1,7 +1,8 @@
 """The keeper of an agent: a tiny process that kills the agent's workers if the agent stops running, as by SIGSTOP.
 
-It has a duplicate of the agent's end of each worker's lifeline. One byte on a lifeline makes the kernel kill that
-worker's process group, in whatever call it is. The keeper exits with its agent.
+It knows each worker by its number and a pidfd. It must not hold the agent's end of a lifeline: then the workers of a
+killed agent would run on until the keeper is scheduled, or has even started. Only where there are no pidfds it has a
+duplicate of that end: one byte written to it kills the process group of the worker. The keeper exits with its agent.
 """
 
 from __future__ import annotations
@@ -11,28 +12,34 @@ import subprocess
 import sys
 import weakref
 
+from .._pools.process.child import Child
+
 _PROGRAM = """
-import select, socket, sys
-beats, patience, ends = socket.socket(fileno=0), float(sys.argv[1]), []
+import _signal, os, select, socket, sys
+beats, patience, workers = socket.socket(fileno=0), float(sys.argv[1]), {}
+def is_left(fd, pid):
+    if not pid: return not select.select([fd], [], [], 0)[0]
+    try: _signal.pidfd_send_signal(fd, 0)  # until it is reaped, nobody else has its number
+    except OSError: return False
+    return True
 def kill():
-    for end in ends:
-        try: end.send(b"x")
+    for fd, pid in workers.items():
+        if not is_left(fd, pid): continue
+        try: os.killpg(pid, 9) if pid else os.write(fd, b"x")
+        except OSError: pass
+        try: pid and _signal.pidfd_send_signal(fd, 9)
         except OSError: pass
 while True:
     if not select.select([beats], [], [], patience)[0]:
         kill()
         beats.recv(1, socket.MSG_PEEK)
         continue
-    data, fds, _, _ = socket.recv_fds(beats, 1, 8)
-    if not data:  # the agent has exited, and these duplicates must not keep its workers alive
+    data, fds, _, _ = socket.recv_fds(beats, 32, 8)
+    if not data:
         kill()
         break
-    ends += [socket.socket(fileno=fd) for fd in fds]
-    for end in ends[:]:
-        try:
-            if end.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"": ends.remove(end); end.close()
-        except BlockingIOError: pass
-        except OSError: ends.remove(end); end.close()
+    for fd in fds: workers[fd] = int(data)
+    for fd in [fd for fd, pid in workers.items() if not is_left(fd, pid)]: os.close(fd); del workers[fd]
 """
 
 
@@ -45,7 +52,7 @@ class Keeper:
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
-        self._lifelines: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._workers: weakref.WeakKeyDictionary[socket.socket, tuple[int, int | None]] = weakref.WeakKeyDictionary()
         self._start()
 
     def _start(self) -> None:
@@ -56,37 +63,37 @@ class Keeper:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
                 command, stdin=its.fileno(), start_new_session=True
             )
-        for lifeline in list(self._lifelines):
+        for lifeline in list(self._workers):
             self._hand_over(lifeline)
 
     def beat(self) -> None:
         """Note that the agent's event loop runs."""
         try:
             self._beats.send(b".")
-        except BlockingIOError:
-            return
-        except OSError:
+        except OSError:  # it was killed, or has read nothing for minutes
             self.close()
             self._start()
 
-    def watch(self, lifeline: socket.socket) -> None:
-        """Kill the worker at the other end if the beats stop."""
-        self._lifelines.add(lifeline)
-        self._hand_over(lifeline)
+    def watch(self, worker: Child) -> None:
+        """Kill the worker if the beats stop. Give it no task before."""
+        self._workers[worker.lifeline] = worker.pid, worker.pidfd
+        self._hand_over(worker.lifeline)
 
     def _hand_over(self, lifeline: socket.socket) -> None:
         if lifeline.fileno() < 0:
-            return
+            return  # it was reaped
+        pid, pidfd = self._workers[lifeline]
+        message = (0, lifeline.fileno()) if pidfd is None else (pid, pidfd)
         try:
-            socket.send_fds(self._beats, [b"+"], [lifeline.fileno()])
+            socket.send_fds(self._beats, [b"%d" % message[0]], [message[1]])
         except OSError:
-            pass  # it was killed: the next beat starts another one
+            pass  # the next beat starts another keeper
 
     def close(self) -> None:
         """End it."""
         self._beats.close()
-        if self._process.poll() is None:
-            self._process.wait()
+        self._process.kill()  # it may be stopped
+        self._process.wait()
 
     @property
     def pid(self) -> int:

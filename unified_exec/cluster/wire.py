@@ -185,6 +185,12 @@ def unpack_call(head: bytes, buffers: Sequence[memoryview]) -> RelayCall:
     )
 
 
+def payload_of(head: bytes) -> bytes | None:
+    """Return the pickled arguments in a TASK; ``None`` if they are its first buffer."""
+    _, flags, name_n, globals_n, shared_n, *_ = _TASK.unpack_from(head)
+    return None if flags & _DATA_IS_BUFFER else head[_TASK.size + name_n + 8 * globals_n + 16 * shared_n :]
+
+
 def _tokens(head: bytes, at: int, n: int) -> list[bytes]:
     return [head[at + 16 * i : at + 16 * i + 16] for i in range(n)]
 

@@ -17,7 +17,7 @@ Numbers of functions, globals and calls are the program's: a gate serves one pro
 
 from __future__ import annotations
 
-import socket
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -33,6 +33,8 @@ from ..._worker.shared_object import Shared
 from ...errors import WorkerCrashed
 from . import shutdown
 from .admission import Admission
+from .child import Child
+from .filled_block import FilledBlock
 from .lane import ProcessLane
 from .relayed import (
     RelayAnswer,
@@ -93,7 +95,7 @@ class Gate:
         slots: how many calls run at the same time.
         sink: where the answers go.
         where: this machine, for errors.
-        on_worker: called with the lifeline of each new worker: one byte written to it kills the worker's process group.
+        on_worker: called with the process of each new worker, before it gets a task.
     """
 
     def __init__(
@@ -103,7 +105,7 @@ class Gate:
         sink: Sink,
         options: GateOptions,
         where: str,
-        on_worker: Callable[[socket.socket], object] = id,
+        on_worker: Callable[[Child], object] = id,
     ) -> None:
         initializer, tasks, memory, idle, grace, env, start, alone = options
         spec = make_spec(slots, None, (), tasks, memory, idle, env, start)
@@ -119,7 +121,7 @@ class Gate:
             grace,
             f"<gate on {where}>",
             unread(sink.logged),
-            lambda worker: on_worker(worker.child.lifeline),
+            lambda worker: on_worker(worker.child),
         )
         self._registry.is_alone = alone
         shutdown.track(self._registry)
@@ -170,17 +172,28 @@ class Gate:
         self._globals.clear()
         self._volatile.clear()
 
-    def place(self, token: bytes, size: int, table: bytes, block: memoryview) -> None:
-        """Take in a shared object.
+    def place(self, token: bytes, size: int, table: bytes, block: memoryview | FilledBlock) -> None:
+        """Take in a shared object, whose block is a copy of `block`, or is that block.
 
         Raises:
             OSError: no memory or descriptor is left.
         """
-        self._shared[token] = Shared(token, shared_memory.copy_block(block), table, size)
+        fd = os.dup(block.fd) if isinstance(block, FilledBlock) else shared_memory.copy_block(block)
+        self._shared[token] = Shared(token, fd, table, size)
 
     def drop(self, token: bytes) -> None:
         """Forget a shared object; calls that have been submitted keep it."""
         self._shared.pop(token, None)
+
+    def room(self, sizes: Sequence[int], payload: frames.Bytes | None) -> FilledBlock:
+        """Return memory for the large buffers of a call that arrives, after its payload; ``None`` if that is the first.
+
+        Submit the call with it as its block, and no worker copies them.
+
+        Raises:
+            OSError: no memory or descriptor is left.
+        """
+        return FilledBlock(sizes, payload, self._lane.groups[0].blocks)
 
     # -- calls
 
@@ -198,7 +211,8 @@ class Gate:
             task.deadline = time.monotonic() + call.left
         self._tasks[call.id] = task
         carried = self._carried if call.in_context else None
-        self._lane.enqueue(task, EncodedCall(entry, call.data, tuple(call.buffers), (), shared, needs, carried))
+        what = (entry, call.data, tuple(call.buffers), (), shared)
+        self._lane.enqueue(task, EncodedCall(*what, needs, carried, None, call.block))
 
     def _volatile_entry(self, call: RelayCall) -> RelayedFunction:
         entry = self._volatile.get(call.name)

@@ -14,6 +14,7 @@ from ..._wire.pickling.functions import FunctionEntry, FunctionStats
 from ..._wire.pickling.sent_home import Entry, HomeFacts
 from ..._wire.pickling.surroundings import Snapshot, snapshot
 from .decode_result import Decoding
+from .filled_block import FilledBlock
 from .inbox import LogPipeEnd
 from .task_requests import UnreadRequest
 from .worker_logs import LogReader, LogSource
@@ -37,6 +38,7 @@ class RelayCall(NamedTuple):
         coroutine: the function is a coroutine function.
         left: seconds to its deadline; ``None`` for no deadline.
         in_context: it runs with the context variables that were learnt last.
+        block: the block in which `data` and `buffers` are already; see `Gate.room`.
     """
 
     id: int
@@ -49,6 +51,7 @@ class RelayCall(NamedTuple):
     coroutine: bool = False
     left: float | None = None
     in_context: bool = False
+    block: FilledBlock | None = None
 
 
 class RelayAnswer(NamedTuple):

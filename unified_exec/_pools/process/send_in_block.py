@@ -35,7 +35,10 @@ def send_in_block(
     extra = [] if inline_function or not function else [memoryview(function)]
     if extra:
         flags |= frames.FUNCTION_IN_SHARED
-    fd, table = shared_memory.write_block(call.data, [*extra, *call.buffers], blocks)
+    if call.block is not None and not extra:
+        fd, table = os.dup(call.block.fd), call.block.table
+    else:
+        fd, table = shared_memory.write_block(call.data, [*extra, *call.buffers], blocks)
     try:
         message = frames.pack_task(
             task.id, name, call.entry.id, inline_function, table, task.deadline, flags | frames.IN_SHARED

@@ -115,6 +115,7 @@ class EncodedCall(NamedTuple):
         needs: entries of the globals that the arguments refer to, which the worker must have first.
         carried: what travels of the spawner's context.
         context: that context; ``None`` if no variable of the program's is set in it.
+        block: the block of shared memory in which `data` and `buffers` are already.
     """
 
     entry: FunctionEntry
@@ -125,6 +126,7 @@ class EncodedCall(NamedTuple):
     needs: tuple[Any, ...]
     carried: Carried | None = None
     context: Context | None = None
+    block: Any = None
 
     @property
     def size(self) -> int:
@@ -165,9 +167,9 @@ def encode_call(fn: Callable[..., object], args: tuple[object, ...]) -> EncodedC
     entry = entry_for(fn)
     if not entry.volatile:
         if not args:
-            return new_tuple(EncodedCall, (entry, _NO_ARGUMENTS, (), (), entry.shared, (), None, None))
+            return new_tuple(EncodedCall, (entry, _NO_ARGUMENTS, (), (), entry.shared, (), None, None, None))
         if ATOMS.issuperset(map(type, args)):
-            return new_tuple(EncodedCall, (entry, dumps(args, PROTOCOL), (), (), entry.shared, (), None, None))
+            return new_tuple(EncodedCall, (entry, dumps(args, PROTOCOL), (), (), entry.shared, (), None, None, None))
     met = pickled_here()
     met.clear()
     packed = encode_call_args(fn, args) if entry.volatile else encode_args(args, fn)
@@ -199,10 +201,10 @@ def encode_call_by_name(fn: Callable[..., object], args: tuple[object, ...]) -> 
 def in_context(call: EncodedCall, context: Context) -> EncodedCall:
     """Return the call with what it carries of its spawner's context, in which a variable is set."""
     carried = carried_of(context)
-    entry, data, buffers, keep, shared, needs, _, _ = call
+    entry, data, buffers, keep, shared, needs, _, _, block = call
     if carried is not None and (carried.shared or carried.keep):
         shared, keep = (*shared, *carried.shared), (*keep, *carried.keep)
-    return new_tuple(EncodedCall, (entry, data, buffers, keep, shared, needs, carried, context))
+    return new_tuple(EncodedCall, (entry, data, buffers, keep, shared, needs, carried, context, block))
 
 
 def stats_for(fn: Callable[..., object]) -> FunctionStats:
