@@ -14,7 +14,7 @@ from ..errors import WorkerStartError
 from . import wire
 from .engine import Engine
 from .lane import ClusterLane
-from .link import AgentLink
+from .link import AgentLink, Holding
 from .node import Node
 
 ENGINE_SECONDS = 5.0
@@ -63,6 +63,7 @@ class Hub:
         self._waiting_since: dict[ClusterLane, float] = {}
         self._idle_since: dict[ClusterLane, float] = {}
         self._beating: asyncio.Task[None] | None = None
+        self._holding: Holding | None = None
         self._closing = False
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -124,6 +125,7 @@ class Hub:
     # -- in the thread of the connections
 
     async def _connect(self) -> None:
+        self._holding = Holding(asyncio.get_running_loop())
         try:
             await self._engine.start(self._on_seat)
             self.threads = await self._engine.check(())
@@ -161,7 +163,8 @@ class Hub:
         if lane.alone is not None:
             hello["hello"]["options"] = {**self._options.hello["options"], **lane.alone}
             silence = max(silence, wire.silence_max(self._options.hello["lease"], lane.alone["grace"]))
-        link = AgentLink(self._engine, lane, node, hello, silence, self._on_refused, self._on_over)
+        assert self._holding is not None
+        link = AgentLink(self._engine, lane, node, self._holding, hello, silence, self._on_refused, self._on_over)
         node.link = self._links[key] = link
         lane.adapter.call_threadsafe(lane.add_node, node)
 

@@ -34,7 +34,7 @@ from .node import Node, WorkerRef
 from .way_back import NodeRequests, NodeWorker, refuse_local
 
 LOOK_AT = 8
-"""Busy nodes looked at for the least loaded one: looking at all would cost as much as there are nodes."""
+"""Busy nodes looked at for one with room: looking at all would cost as much as there are nodes."""
 STUCK = 0.02
 """Seconds without an answer after which what waits at a node is taken back."""
 
@@ -188,10 +188,13 @@ class ClusterLane(CreditLane):
                     return node
                 free.popleft().offered = False
         best: Node | None = None
-        for _ in range(min(LOOK_AT, len(self._busy))):
-            node = self._busy[0]
-            self._busy.rotate(-1)
-            if node.may_take(task) and (best is None or len(node.tasks) * best.slots < len(best.tasks) * node.slots):
+        busy = self._busy
+        for _ in range(min(LOOK_AT, len(busy))):
+            node = busy[0]
+            busy.rotate(-1)
+            if node.may_take(task):
+                if best is not None:  # two are enough
+                    return node if len(node.tasks) * best.slots < len(best.tasks) * node.slots else best
                 best = node
         return best
 

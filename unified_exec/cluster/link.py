@@ -17,16 +17,51 @@ from .engine import Comm, Engine
 from .lane import ClusterLane
 from .node import Node
 
+HELD_MAX = 8
+"""Tasks that wait for each other at most when they are sent ahead: a message costs more than a task."""
+HOLD = 0.002
+"""Seconds that they wait at most."""
 ASK_AGAIN = 0.1
 """Seconds between two checks whether the process at a broken connection has exited."""
 LAST_MOMENTS = 0.2
 """Seconds until the workers of a process that has exited have certainly exited, too."""
 
 
+class Holding:
+    """The links of one thread whose frames wait for more; see `HOLD`.
+
+    Args:
+        loop: of that thread.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._lock = threading.RLock()
+        self._links: set[AgentLink] = set()
+
+    def add(self, link: AgentLink) -> None:
+        """Have a link flushed soon; in any thread."""
+        with self._lock:
+            self._links.add(link)
+            if len(self._links) > 1:
+                return
+        try:
+            self._loop.call_soon_threadsafe(self._loop.call_later, HOLD, self._flush, context=Context())
+        except RuntimeError:
+            pass  # the pool was closed
+
+    def _flush(self) -> None:
+        with self._lock:
+            links, self._links = self._links, set()
+        for link in links:
+            link.flush()
+
+
 class AgentLink:
     """Connects, keeps the lease of the agent, and decides when the node is lost.
 
     Args:
+        holding: the links of this thread whose frames wait for more.
         hello: what the agent is told first.
         silence_max: seconds without a sign of life after which nothing of this program can still run there.
         on_refused: called with the reason if the agent does not serve this program.
@@ -38,6 +73,7 @@ class AgentLink:
         engine: Engine,
         lane: ClusterLane,
         node: Node,
+        holding: Holding,
         hello: dict[str, Any],
         silence_max: float,
         on_refused: Callable[[str], object],
@@ -46,6 +82,7 @@ class AgentLink:
         self.lane = lane
         self.node = node
         self._engine = engine
+        self._holding = holding
         self._hello = hello
         self._silence_max = silence_max
         self._on_refused = on_refused
@@ -62,20 +99,27 @@ class AgentLink:
 
     # -- in any thread
 
-    def send(self, frame: wire.Frame) -> None:
+    def send(self, frame: wire.Frame, hold: bool = False) -> None:
         with self._lock:
             self._out.append(frame)
             if self._ringing or self._over:
                 return
-            self._ringing = True
+            hold = hold and len(self._out) < HELD_MAX
+            if hold and len(self._out) > 1:
+                return  # they are held already
+            self._ringing = not hold
+        if hold:
+            self._holding.add(self)
+            return
         try:
-            self._loop.call_soon_threadsafe(self._flush, context=self._context)
+            self._loop.call_soon_threadsafe(self.flush, context=self._context)
         except RuntimeError:
             pass  # the pool was closed
 
     # -- in the thread of the connections
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what has gathered."""
         if self._comm is None:
             return  # it is done when the connection is there
         with self._lock:
@@ -88,7 +132,7 @@ class AgentLink:
         if self._over:
             return
         if release and self._comm is not None:
-            self._flush()
+            self.flush()
             self._comm.write_release()
         else:
             self._abort()
@@ -137,7 +181,7 @@ class AgentLink:
                 self.node.offset = self.node.echo - self.node.seen
                 assert self._comm is not None
                 self._comm.write([self._ping()])
-                self._flush()
+                self.flush()
                 self._welcome.set()
             elif kind == wire.REFUSED:
                 self._on_refused(wire.unpack_text(frame[0]))

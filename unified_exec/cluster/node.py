@@ -89,8 +89,8 @@ class ClusterNode(NamedTuple):
 class Link(Protocol):
     """The way to one agent. It may be used in any thread."""
 
-    def send(self, frame: wire.Frame) -> None:
-        """Send a frame, together with those that follow soon."""
+    def send(self, frame: wire.Frame, hold: bool = False) -> None:
+        """Send a frame, together with those that follow soon; with `hold`, wait a moment for them."""
 
 
 class Node:
@@ -142,12 +142,12 @@ class Node:
 
     def is_open(self) -> bool:
         """Tell whether it has room for a plain call: a slot, or all its calls wait for replies and block theirs."""
-        calls = self.calls
+        calls = len(self.tasks) - self.coroutines
         return calls < self.slots or bool(self.slots and self.blocked and calls == len(self.blocked))
 
     def is_overfull(self) -> bool:
         """Tell whether plain calls wait there for a slot."""
-        return self.calls > self.slots + len(self.blocked)
+        return len(self.tasks) - self.coroutines > self.slots + len(self.blocked)
 
     def is_running(self, task: Task) -> bool:
         return task.id in self._begun
@@ -163,16 +163,19 @@ class Node:
 
     def may_take(self, task: Task) -> bool:
         """Tell whether it may have one more task, to run now or ahead."""
-        call: EncodedCall = task.backend_data
-        if call.entry.coroutine:
-            return self.coroutines < COROUTINES_MAX * self.slots
+        entry, slots = task.backend_data.entry, self.slots
+        if entry.coroutine:
+            return self.coroutines < COROUTINES_MAX * slots
         if self.is_open():
             return True
-        cost = call.entry.stats.cost
-        if not self.slots or self.stuck or self.asked_back or cost is None or self.bytes + size_of(task) > AHEAD_BYTES:
+        cost = entry.stats.cost
+        if not slots or self.stuck or self.asked_back or cost is None:
             return False
-        budget = max(AHEAD_SECONDS, prefetch.BUDGET + 2 * self.rtt) * self.slots  # enough to hide a round trip
-        return self.calls < prefetch.TASKS_MAX * self.slots and self.load + cost <= budget
+        budget = prefetch.BUDGET + 2 * self.rtt  # enough to hide a round trip
+        if self.load + cost > (budget if budget > AHEAD_SECONDS else AHEAD_SECONDS) * slots:
+            return False
+        calls = len(self.tasks) - self.coroutines
+        return calls < prefetch.TASKS_MAX * slots and self.bytes + size_of(task) <= AHEAD_BYTES
 
     def send(self, task: Task) -> None:
         """Send a task, and before it what the agent lacks for it."""
@@ -192,6 +195,7 @@ class Node:
         self.coroutines += bool(entry.coroutine)
         self.load += 0.0 if entry.coroutine else entry.stats.cost or 0.0
         self.bytes += size_of(task)
+        hold = not entry.coroutine and self.is_overfull()  # it would wait there
         task.location = self
         needs, tokens = [value.id for value in call.needs], [shared.token for shared in call.shared]
         if events.rows is not None:
@@ -199,7 +203,7 @@ class Node:
             if events.moves is not None:
                 task.emit_sent(WorkerRef(0, self.address), len(self.tasks) - 1)
         what = (task.id, task.name, entry.id, call.data, call.buffers, needs, tokens)
-        send(wire.pack_call(RelayCall(*what, bool(entry.coroutine), left, carried is not None)))
+        send(wire.pack_call(RelayCall(*what, bool(entry.coroutine), left, carried is not None)), hold)
 
     def _set_levels(self, levels: dict[str, Any] | None) -> None:
         if levels != self._levels:
@@ -289,4 +293,5 @@ class Node:
 def size_of(task: Task) -> int:
     """Return how many bytes a task's arguments have."""
     call: EncodedCall = task.backend_data
-    return len(call.data) + sum([buffer.nbytes for buffer in call.buffers])
+    size = len(call.data)
+    return size + sum([buffer.nbytes for buffer in call.buffers]) if call.buffers else size
