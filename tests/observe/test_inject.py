@@ -47,7 +47,7 @@ def test_a_program_without_a_socket_is_looked_at_when_asked(capsys: pytest.Captu
             pytest.skip(told.err)
         assert code == 0, told.err
         assert "scope 1 hidden" in told.out
-        assert "ticks (loop)" in told.out
+        assert "ticks (loop, " in told.out
         output, errors = process.communicate("\n", timeout=60)
         assert (output, errors) == ("[]\n", "")  # no name is left in its namespace
 

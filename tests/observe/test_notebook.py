@@ -62,7 +62,7 @@ def test_a_kernel_shows_scopes_their_progress_and_the_tree() -> None:
     assert "&lt;b&gt;shop" in shown["data"]["text/html"]
     assert "&lt;img src=x&gt;" in tree["data"]["text/html"]
     assert "a sleep of 100 s" in tree["data"]["text/html"]
-    assert "#1 <img src=x> (loop)" in tree["data"]["text/plain"]
+    assert "#1 <img src=x> (loop, " in tree["data"]["text/plain"]
     assert "<img" not in str([output["data"]["text/html"] for output in (shown, tree)])
     [scope] = closed
     assert "3 returned, 1 cancelled" in scope["data"]["text/html"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,10 +21,11 @@ import pytest
 from tests.faults.programs import run_script
 from tests.observe import workloads
 from tests.observe.patience import until, until_async
-from tests.observe.programs import program
+from tests.observe.programs import found, program
 from unified_exec import Limit, Lock, TaskHandle, TaskScope, observe
+from unified_exec.cli.live import run_ps
 from unified_exec.cli.main import main as command
-from unified_exec.observe.live import keeper, rings, talk
+from unified_exec.observe.live import client, keeper, rings, talk
 from unified_exec.observe.live.client import CannotLook, Connection, Program, find, programs
 from unified_exec.observe.live.protocol import LENGTH, pack
 from unified_exec.observe.live.text import plain, render
@@ -88,7 +90,7 @@ def test_the_tree_of_an_unprepared_program_tells_why_each_task_waits(
         text = capsys.readouterr().out
         assert "\x1b" not in text
         assert "\u202e" not in text
-        assert "wants (loop): waits" in text
+        assert "wants (loop, " in text
         assert command(["tree", str(process.pid), "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["pid"] == process.pid
         assert command(["ps", "--json"]) == 0
@@ -107,7 +109,7 @@ async def test_dump_shows_this_program_from_inside() -> None:
         scope.cancel()
     assert "scope " in text
     assert "mine" in text
-    assert "for ever (loop): waits" in text
+    assert "for ever (loop, " in text
     assert "block runs" in text
 
 
@@ -347,6 +349,64 @@ def test_a_program_that_may_have_few_descriptors_keeps_them_for_itself(tmp_path:
     assert int(run_script(tmp_path, text, "65").check().lines[0]) >= 2
 
 
+SLEEPER = """
+import anyio
+from unified_exec import TaskScope
+
+async def main():
+    async with TaskScope() as scope:
+        scope.spawn(anyio.sleep_forever)
+        await anyio.sleep(0)
+        print("ready", flush=True)
+
+anyio.run(main)
+"""
+
+
+def test_a_program_can_be_named_by_its_command_line_and_one_that_was_stopped_is_told_as_such(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with program("-c", SLEEPER, f"pear-{os.getpid()}") as process:
+        [pid, opened] = process.pid, found(process.pid)
+        monkeypatch.setattr(client, "programs", lambda: [opened])  # no other program of this machine
+        assert command(["tree", f"pear-{os.getpid()}", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["pid"] == pid
+        with pytest.raises(SystemExit):
+            command(["tree", "no such program"])
+        assert "no program that can be looked at has 'no such program'" in capsys.readouterr().err
+        monkeypatch.setattr(client, "programs", lambda: [opened, opened])
+        with pytest.raises(SystemExit):
+            command(["tree", "pear"])
+        assert f"several programs have 'pear' in their command lines: {pid}" in capsys.readouterr().err
+        process.send_signal(signal.SIGSTOP)
+        until(lambda: client.is_stopped(pid))
+        monkeypatch.setattr(client, "SECONDS", 0.2)
+        assert command(["tree", str(pid)]) == 1
+        assert f"`kill -CONT {pid}` lets it go on" in capsys.readouterr().err
+        monkeypatch.setattr(run_ps, "programs", lambda: [opened])
+        monkeypatch.setattr(run_ps, "ANSWER_SECONDS", 0.2)
+        assert command(["ps"]) == 0
+        assert "(stopped)" in capsys.readouterr().out
+        process.kill()
+        process.wait()
+        assert command(["ps"]) == 0  # it has ended since it was found
+        assert str(pid) not in capsys.readouterr().out
+
+
+async def test_a_task_that_waits_again_and_again_is_not_told_to_have_waited_all_its_life() -> None:
+    async def ticks() -> None:
+        while True:
+            await anyio.sleep(0.01)
+
+    async with TaskScope() as scope:
+        scope.spawn(ticks, name="ticks")
+        await anyio.sleep(0.05)
+        text = observe.dump()
+        scope.cancel()
+    assert re.search(r"ticks \(loop, [\d.]+ s\): ", text), text
+    assert not re.search(r"waits \d", text), text
+
+
 def test_a_process_that_is_not_there_is_told() -> None:
     process = subprocess.Popen(["true"])
     process.wait()
@@ -529,7 +589,7 @@ def test_the_report_of_a_test_that_times_out_has_the_tree(tmp_path: Path) -> Non
     )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "what waited for what" in done.stdout
-    assert "sleep_forever (loop): waits" in done.stdout
+    assert "sleep_forever (loop, " in done.stdout
     assert "has run for 0.5 s" in done.stderr
 
 

@@ -42,9 +42,25 @@ def add_ps_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the list as JSON")
 
 
+def _add_pid(parser: argparse.ArgumentParser) -> None:
+    text = "the process, see `unified-exec ps`; or a part of its command line, if no other program has it"
+    parser.add_argument("pid", type=_process, metavar="PID", help=text)
+
+
+def _process(text: str) -> int:
+    if text.isdecimal():
+        return int(text)
+    from ..observe.live.client import CannotLook, named_so
+
+    try:
+        return named_so(text)
+    except CannotLook as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def add_tree_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `unified_exec tree`."""
-    parser.add_argument("pid", type=int, metavar="PID", help="the process, see `unified-exec ps`")
+    _add_pid(parser)
     parser.add_argument("-s", "--stacks", action="store_true", help="show the stack of each task, your own lines")
     parser.add_argument("--all", action="store_true", help="show the stacks with the lines of libraries too")
     parser.add_argument("--why", default="", metavar="KIND", help="only tasks that wait for this (limit, task, ...)")
@@ -61,7 +77,7 @@ def add_tree_options(parser: argparse.ArgumentParser) -> None:
 
 def add_top_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `unified_exec top`."""
-    parser.add_argument("pid", type=int, metavar="PID", help="the process, see `unified-exec ps`")
+    _add_pid(parser)
     parser.add_argument("--json", action="store_true", help="watch for a second, print what was seen as JSON, and end")
 
 
@@ -72,7 +88,7 @@ def top_needs(arguments: argparse.Namespace) -> list[str]:
 
 def add_dashboard_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `unified_exec dashboard`."""
-    parser.add_argument("pid", type=int, metavar="PID", help="the process, see `unified-exec ps`")
+    _add_pid(parser)
     parser.add_argument("--port", type=port, default=0, metavar="N", help="the port on 127.0.0.1 (default: a free one)")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
 
@@ -84,7 +100,7 @@ def dashboard_needs(arguments: argparse.Namespace) -> list[str]:
 
 def add_trace_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `unified_exec trace`."""
-    parser.add_argument("pid", type=int, metavar="PID", help="the process, see `unified-exec ps`")
+    _add_pid(parser)
     parser.add_argument("--seconds", type=seconds, default=10.0, metavar="S", help="how long (10 by default)")
     parser.add_argument("-o", "--output", default="run.pftrace", metavar="FILE", help="default: run.pftrace")
 

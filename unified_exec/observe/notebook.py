@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._handles.open_scopes import OpenScope, open_scopes
 from .live.dump import look
-from .live.text import busy_workers, plain, render
+from .live.text import busy_workers, duration, plain, render
 
 if TYPE_CHECKING:
     from .._rules.policies import Tally
@@ -63,7 +63,7 @@ class Tree:
     def _scope_lines(self, scope: dict[str, Any]) -> Iterator[str]:
         open_tasks = len(scope["tasks"]) + sum(scope["queued"].values()) + scope["more"]
         yield f'<details open style="margin:2px 0"><summary><b>scope {_text(scope["name"] or scope["id"])}</b>'
-        yield f" {_text(scope['policy'])}, {scope['age']:.1f} s"
+        yield f" {_text(scope['policy'])}, {duration(scope['age'])}"
         yield f"{progress_html(self._tallies.get(scope['id'], (0, 0, 0)), open_tasks)}</summary>"
         yield '<ul style="list-style:none;margin:0;padding-left:20px">'
         for id in scope["tasks"][:_TASKS_SHOWN]:
@@ -171,9 +171,10 @@ def _task_line(task: dict[str, Any]) -> str:
     colour = _RUNS if task["state"] == "runs" else _WAITS
     at = task.get("at")
     place = f"  {at[0].rpartition('/')[2]}:{at[1]}" if at else ""
-    waits = "" if task["state"] == "runs" else f"waits {task['age']:.1f} s for "
+    waits = "" if task["state"] == "runs" else "waits for "
+    kind = f"{task['backend']}, {duration(task['age'])}"
     return (
-        f'<span style="color:{colour}">●</span> {_text(task["name"])} <span style="opacity:.75">{task["backend"]}: '
+        f'<span style="color:{colour}">●</span> {_text(task["name"])} <span style="opacity:.75">{kind}: '
         f"{_text(waits + why['text'])}{_text(place)}</span>"
     )
 

@@ -9,15 +9,15 @@ import sys
 import time
 from typing import Any
 
-from ...observe.live.client import CannotLook, Connection, Program, programs
-from ...observe.live.text import plain
+from ...observe.live.client import CannotLook, Connection, Program, command, is_stopped, programs
+from ...observe.live.text import duration, plain
 
 ANSWER_SECONDS = 2.0
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a line, or a JSON object, for each program."""
-    told = [describe(program) for program in programs()]
+    told = [one for program in programs() if (one := describe(program))["program"]]  # else it has just ended
     if arguments.json:
         print(json.dumps(told, indent=2))
         return 0
@@ -26,16 +26,17 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     print(f"{'PID':>8} {'AGE':>9} {'SCOPES':>6} {'TASKS':>6} {'WORKERS':>7}  PROGRAM")
     for one in told:
-        counts = (
-            "       (does not answer)" if one.get("error") else f"{one['scopes']:6} {one['tasks']:6} {one['workers']:7}"
-        )
-        print(f"{one['pid']:>8} {age(one['age']):>9} {counts}  {plain(one['program'], 100)}")
+        if one.get("error"):
+            counts = f"{'(stopped)' if is_stopped(one['pid']) else '(does not answer)':>21}"
+        else:
+            counts = f"{one['scopes']:6} {one['tasks']:6} {one['workers']:7}"
+        print(f"{one['pid']:>8} {duration(one['age']):>9} {counts}  {plain(one['program'], 100)}")
     return 0
 
 
 def describe(program: Program) -> dict[str, Any]:
     """Ask a program what it is."""
-    told: dict[str, Any] = {"pid": program.pid, "age": _age(program.pid), "program": _command(program.pid)}
+    told: dict[str, Any] = {"pid": program.pid, "age": _age(program.pid), "program": command(program.pid)}
     try:
         with Connection(program, ANSWER_SECONDS) as connection:
             told["version"], told["python"] = connection.hello.get("version"), connection.hello.get("python")
@@ -47,14 +48,6 @@ def describe(program: Program) -> dict[str, Any]:
     return {**told, "scopes": len(tree.get("scopes", ())), "tasks": tasks, "workers": workers}
 
 
-def _command(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
-    except OSError:
-        return "?"
-
-
 def _age(pid: int) -> float:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
@@ -62,12 +55,3 @@ def _age(pid: int) -> float:
         return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)
     except (OSError, IndexError, ValueError, AttributeError):
         return 0.0
-
-
-def age(seconds: float) -> str:
-    """A duration for people."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} m" if hours else f"{minutes} m {rest:02} s"

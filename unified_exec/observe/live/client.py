@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from . import named
 from .protocol import ANSWER_MAX, VERSION, BadMessage, pack, take
+from .samples import usage
 
 LINK = re.compile(r"/unified_exec-\d+-[0-9a-f]{16}\.sock(?: \(deleted\))?$")
 SECONDS = 10.0
@@ -51,6 +52,29 @@ def programs() -> list[Program]:
                 seen.add(inode)
                 found.append(Program(pid, path))
     return found
+
+
+def command(pid: int) -> str:
+    """The command line of a process; "" if it has ended."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+    except OSError:
+        return "" if not named.USED or not named.is_running(pid) else "?"
+
+
+def named_so(text: str) -> int:
+    """The process id of the one program whose command line contains a text.
+
+    Raises:
+        CannotLook: there is none, or more than one.
+    """
+    found = [program.pid for program in programs() if program.pid != os.getpid() and text in command(program.pid)]
+    if not found:
+        raise CannotLook(f"no program that can be looked at has {text!r} in its command line")
+    if len(found) > 1:
+        raise CannotLook(f"several programs have {text!r} in their command lines: {', '.join(map(str, found))}")
+    return found[0]
 
 
 def _doors(pid: int) -> Iterator[tuple[str, int]]:
@@ -102,6 +126,20 @@ def _find_by_name(pid: int) -> Program:
     raise CannotLook(f"there is no process {pid}")
 
 
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process was stopped, by Ctrl-Z or a signal; ``False`` where the system does not tell."""
+    return usage(pid).state in ("T", "t")
+
+
+def _silent(pid: int) -> str:
+    if is_stopped(pid):
+        return f"process {pid} is stopped, as by Ctrl-Z or a debugger; `kill -CONT {pid}` lets it go on"
+    return (
+        f"process {pid} does not answer: the machine is busy, or code that holds the GIL keeps Python from running "
+        f"there; `py-spy dump --native --pid {pid}` shows which"
+    )
+
+
 class Connection:
     """A conversation with one program. Use it in a ``with`` block.
 
@@ -113,6 +151,7 @@ class Connection:
     """
 
     def __init__(self, program: Program, seconds: float | None = None) -> None:
+        self._pid = program.pid
         self._seconds = seconds = SECONDS if seconds is None else seconds
         self._buffer = bytearray()
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -120,6 +159,9 @@ class Connection:
         try:
             self._sock.connect(program.path)
             self.hello = self.receive()
+        except TimeoutError:
+            self._sock.close()
+            raise CannotLook(_silent(program.pid)) from None
         except OSError as error:
             self._sock.close()
             raise CannotLook(f"process {program.pid} does not answer: {error}") from None
@@ -176,7 +218,7 @@ class Connection:
         try:
             tree = self.receive()["tree"]
         except TimeoutError:
-            raise CannotLook("the program does not answer: no Python code runs in it now, or it is stopped") from None
+            raise CannotLook(_silent(self._pid)) from None
         if not isinstance(tree, dict):
             raise CannotLook("the program sent no tree")
         return tree

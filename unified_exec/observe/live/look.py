@@ -162,6 +162,7 @@ class Look:
                 continue
             told["tasks"].append(handle.id)
             self._task(handle, lane, scope)
+        told["tasks"].sort()  # coroutines come in no order
         told["queued"] = {key: count - QUEUED_SHOWN for key, count in queued.items() if count > QUEUED_SHOWN}
 
     def _task(self, handle: TaskHandle[Any], lane: object, scope: OpenScope) -> None:

@@ -23,6 +23,15 @@ def plain(text: object, most: int = 400) -> str:
     )
 
 
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} m" if hours else f"{minutes} m {rest:02} s"
+
+
 class Painter:
     """Colours, where there is a terminal that shows them."""
 
@@ -89,9 +98,8 @@ class _Renderer:
 
     def _scope(self, scope: dict[str, Any], first: str, rest: str, of: str) -> Iterator[str]:
         name = f" {plain(scope['name'], NAME_MAX)}" if scope["name"] else ""
-        head = (
-            f"scope {scope['id']}{name} [{plain(scope['policy'], 30)}, {plain(scope['loop'], 20)}] {scope['age']:.1f} s"
-        )
+        kind = f"[{plain(scope['policy'], 30)}, {plain(scope['loop'], 20)}]"
+        head = f"scope {scope['id']}{name} {kind} {duration(scope['age'])}"
         why = scope.get("why")
         if why is not None:
             verb = "" if why["kind"] == "runs" else "waits for "
@@ -125,8 +133,8 @@ class _Renderer:
 
     def _task(self, task: dict[str, Any]) -> Iterator[str]:
         why = task["why"]
-        waits = "" if why["kind"] == "runs" or task["state"] == "?" else f"waits {task['age']:.1f} s for "
-        head = f"#{task['id']} {plain(task['name'], NAME_MAX)} ({plain(task['backend'], 20)})"
+        waits = "" if why["kind"] == "runs" or task["state"] == "?" else "waits for "
+        head = f"#{task['id']} {plain(task['name'], NAME_MAX)} ({plain(task['backend'], 20)}, {duration(task['age'])})"
         if task["attempt"] > 1:
             head += f" attempt {task['attempt']}"
         if task.get("items", 1) > 1:
@@ -153,7 +161,7 @@ class _Renderer:
     def _pool(self, pool: dict[str, Any]) -> Iterator[str]:
         head = f"{plain(pool['name'], 100)}: "
         if pool["kind"] != "process":
-            yield head + f"{pool['busy']} of {pool['max']} busy, {pool['threads']} threads, {pool['queued']:,} queued"
+            yield head + f"{pool['busy']} of {pool['max']} busy, {pool['threads']} started, {pool['queued']:,} queued"
             return
         yield head + f"{busy_workers(pool)} of {pool['max']} busy, {pool['queued']:,} queued"
         for worker in pool["workers"]:

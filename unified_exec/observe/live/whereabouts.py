@@ -19,6 +19,7 @@ from ..._tasks.task import Task
 from ..._wire.protocol import STARTING, UP
 from . import reasons
 from .samples import usage
+from .text import duration
 
 _WORKER = os.path.join(reasons.PACKAGE, "_worker") + os.sep
 _CALL = os.path.join(reasons.PACKAGE, "_pools", "thread", "call.py")
@@ -175,7 +176,7 @@ def _is_ready(end: Any) -> bool:
 
 
 def _runs(since: float | None, where: str, asked: bool) -> reasons.Wait:
-    seconds = "" if since is None else f" for {max(0.0, time.monotonic() - since):.1f} s"
+    seconds = "" if since is None else f" for {duration(max(0.0, time.monotonic() - since))}"
     return reasons.wait("runs", f"runs{seconds} {where}" + (", was asked to stop" if asked else ""))
 
 

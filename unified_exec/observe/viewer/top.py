@@ -14,7 +14,7 @@ from textual.widgets import DataTable, Footer, Input, Static, Tree
 from textual.widgets.tree import TreeNode
 
 from ..live.client import CannotLook
-from ..live.text import plain
+from ..live.text import duration, plain
 from .feed import Feed
 from .summary import summary
 
@@ -210,7 +210,7 @@ class Top(App[None]):
         text = Text("")
         if task is not None:
             text.append(f"#{task['id']} {plain(task['name'], 200)}", "bold")
-            text.append(f" ({plain(task['backend'], 20)}), {task['age']:.1f} s old: {plain(task['why']['text'])}")
+            text.append(f" ({plain(task['backend'], 20)}, {duration(task['age'])}): {plain(task['why']['text'])}")
             for file, line, name in task.get("stack", ())[:4]:
                 text.append(f"\n  {plain(file, 150)}:{line} in {plain(name, 80)}", "dim")
         self.query_one("#detail", Static).update(text)
