@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -41,6 +42,7 @@ class Contender:
         needs: modules that must be importable.
         peer: counts for `BEST_PEER`.
         loops: the event loops that it can run on.
+        python: the first version of CPython that has it.
     """
 
     name: str
@@ -48,9 +50,12 @@ class Contender:
     needs: tuple[str, ...] = ()
     peer: bool = True
     loops: tuple[str, ...] = ("asyncio", "uvloop", "trio")
+    python: tuple[int, int] = (3, 11)
 
     def absent(self, loop: str) -> str | None:
         """Return the reason why it cannot take part, or ``None``."""
+        if sys.version_info < self.python:
+            return "needs CPython {}.{} or later".format(*self.python)
         lacking = missing(self.needs)
         if lacking:
             return f"not installed: {', '.join(lacking)}"

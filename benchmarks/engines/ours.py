@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from unified_exec import ProcessPool, TaskScope, ThreadPool
+from unified_exec import InterpreterPool, ProcessPool, TaskScope, ThreadPool
 
 from ..row import OURS
 from .engine import WORKERS, Calls, Engine
@@ -16,6 +16,11 @@ Fn = Callable[..., Any]
 async def _processes() -> AsyncIterator[Calls]:
     async with ProcessPool(WORKERS) as pool, TaskScope(processes=pool) as scope:
         yield _calls(scope, "process", lambda: TaskScope(processes=pool))
+
+
+async def _interpreters() -> AsyncIterator[Calls]:
+    async with InterpreterPool(WORKERS) as pool, TaskScope() as scope:
+        yield _calls(scope, pool, TaskScope)
 
 
 async def _threads() -> AsyncIterator[Calls]:
@@ -42,5 +47,6 @@ def _calls(scope: TaskScope, on: Any, new_scope: Callable[[], TaskScope]) -> Cal
 
 PROCESSES = Engine(OURS, _processes, peer=False)
 COROUTINES_IN_PROCESSES = Engine("unified_exec (coroutines)", _processes, peer=False, coroutines=True)
+INTERPRETERS = Engine(OURS, _interpreters, peer=False)
 THREADS = Engine(OURS, _threads, peer=False)
 COROUTINES = Engine(OURS, _coroutines, peer=False, coroutines=True)

@@ -17,6 +17,7 @@ THEMES = (
     "web",
     "validation",
     "cold_start",
+    "interpreters",
     "memory",
     "auto",
     "maps",

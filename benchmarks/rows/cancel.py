@@ -8,29 +8,30 @@ from time import perf_counter
 
 import anyio
 
-from unified_exec import ProcessPool, TaskScope, TaskState
+from unified_exec import InterpreterPool, ProcessPool, TaskScope, TaskState
 
 from .. import work
 from ..engines.engine import on_loop
-from ..row import OURS, Bar, Contender, Row, Settings
+from ..row import OURS, Bar, Contender, Measure, Row, Settings
 
 MILLISECOND = 0.001
 
 
-def _ours(settings: Settings) -> dict[str, float]:
-    return on_loop(settings.loop, _serve, settings.calls(200, 60))
+def cancelling(pool_type: type[ProcessPool | InterpreterPool]) -> Measure:
+    """Return what cancels a busy loop in a worker of such a pool, again and again."""
+    return lambda settings: on_loop(settings.loop, _serve, settings.calls(200, 60), pool_type)
 
 
-async def _serve(times: int) -> dict[str, float]:
+async def _serve(times: int, pool_type: type[ProcessPool | InterpreterPool]) -> dict[str, float]:
     cancels: list[float] = []
     nexts: list[float] = []
     ordinary: list[float] = []
     kept = 0
-    async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
+    async with pool_type(1) as pool, TaskScope() as scope:
         for _ in range(20):
-            await scope.spawn(work.nothing, on="process")
+            await scope.spawn(work.nothing, on=pool)
         for _ in range(times):
-            running = scope.spawn(work.forever, on="process")
+            running = scope.spawn(work.forever, on=pool)
             while running.state is not TaskState.RUNNING:  # noqa: ASYNC110 - its start cannot be awaited
                 await anyio.sleep(MILLISECOND / 2)
             await anyio.sleep(random.uniform(0, 2) * MILLISECOND)
@@ -38,10 +39,10 @@ async def _serve(times: int) -> dict[str, float]:
             running.cancel()
             await running.wait()
             stopped = perf_counter()
-            after = scope.spawn(work.nothing, on="process")
+            after = scope.spawn(work.nothing, on=pool)
             await after
             called = perf_counter()
-            await scope.spawn(work.nothing, on="process")
+            await scope.spawn(work.nothing, on=pool)
             ordinary.append(perf_counter() - called)
             cancels.append(stopped - began)
             nexts.append(called - stopped)
@@ -89,7 +90,7 @@ ROWS = [
         "s",
         "`while True: turns += 1` in a process, cancelled at a random moment, 200 times a round, followed each time "
         "by two ordinary calls. anyio kills its worker.",
-        (Contender(OURS, _ours), Contender("anyio.to_process", _anyio)),
+        (Contender(OURS, cancelling(ProcessPool)), Contender("anyio.to_process", _anyio)),
         (
             Bar(0.001, figure=f"{OURS}: p50"),
             Bar(0.020, figure=f"{OURS}: p99"),
