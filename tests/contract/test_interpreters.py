@@ -20,6 +20,7 @@ from tests.programs import interpreter_tasks as tasks
 from tests.waiting import until, until_async
 from unified_exec import Collect, InterpreterPool, TaskScope, TaskTimeout, WorkerStartError
 from unified_exec._pools.interpreter import carrier
+from unified_exec._wire.pickling.codec import OOB_MIN
 from unified_exec.executor import InterpreterExecutor
 
 pytestmark = pytest.mark.one_loop
@@ -150,6 +151,44 @@ async def test_large_data_goes_and_comes(pool: InterpreterPool) -> None:
 
 
 @needs_interpreters
+async def test_a_large_read_only_view_is_not_copied() -> None:
+    memory = bytearray(OOB_MIN)
+    async with InterpreterPool(1) as pool, TaskScope() as scope:
+        await scope.spawn(tasks.keep, memoryview(memory).toreadonly(), on=pool)
+        memory[0] = 7
+        assert await scope.spawn(tasks.let_go, on=pool) == 7
+        assert await until_async(lambda: _can_be_resized(memory))
+        view = await scope.spawn(tasks.keep_out_of_reach, memoryview(memory), on=pool)
+        assert (view[0], memory[0]) == (8, 7)  # one that could be written to arrives as a copy
+
+
+@needs_interpreters
+async def test_a_view_of_a_task_that_never_starts_is_let_go(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    memory = bytearray(OOB_MIN)
+    async with InterpreterPool(1) as pool, TaskScope() as scope:
+        pool._registry.spec = pool._registry.spec._replace(prefetch_budget=600.0)
+        assert await scope.spawn(len, bytes(OOB_MIN), on=pool) == OOB_MIN  # measured: it is sent ahead from now on
+        running = scope.spawn(tasks.spin, tmp_path, "it", on=pool)
+        await folder.started("it")
+        waiting = scope.spawn(len, memoryview(memory).toreadonly(), on=pool)
+        assert await until_async(lambda: waiting.worker is not None)
+        assert not _can_be_resized(memory)
+        waiting.cancel()
+        assert waiting.cancelled()
+        assert await until_async(lambda: _can_be_resized(memory))
+        running.cancel()
+
+
+def _can_be_resized(memory: bytearray) -> bool:
+    try:
+        memory.append(0)
+    except BufferError:  # something can see it
+        return False
+    return True
+
+
+@needs_interpreters
 async def test_the_environment_and_the_folder_of_the_process_are_left_alone(
     pool: InterpreterPool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -206,6 +245,20 @@ async def test_idle_workers_end_before_a_fork_and_the_child_lives() -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
         async with TaskScope() as scope:
             assert await scope.spawn(tasks.pid, on=pool) == os.getpid()
+
+
+@needs_interpreters
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+async def test_closed_workers_leave_no_thread() -> None:
+    def threads() -> int:
+        return len(os.listdir("/proc/self/task"))
+
+    before = threads()
+    for _ in range(10):
+        async with InterpreterPool(2) as pool, TaskScope() as scope:
+            for _ in range(4):
+                scope.spawn(tasks.pid, on=pool)
+    assert await until_async(lambda: threads() <= before)
 
 
 @needs_interpreters

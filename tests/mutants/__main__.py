@@ -27,6 +27,10 @@ def main() -> int:
         if chosen.clause in (None, mutant.clause)
         and chosen.only in f"{mutant.breaks} {mutant.place} {mutant.file} {' '.join(mutant.tests)}"
     ]
+    newer = [mutant for mutant in mutants if sys.version_info < mutant.python]
+    mutants = [mutant for mutant in mutants if mutant not in newer]
+    if newer:
+        print(f"{len(newer)} mutants are not tried: their tests need a newer Python")
     verdicts: list[tuple[Mutant, Verdict]] = []
     with tempfile.TemporaryDirectory() as folder, Hunters(Path(folder), chosen.jobs) as hunters:
         failing = hunters.failing_unbroken(mutants)

@@ -12,6 +12,7 @@ from tests.mutants.of_cluster import CLUSTER
 from tests.mutants.of_deadlocks import DEADLOCKS
 from tests.mutants.of_ends import ENDS
 from tests.mutants.of_errors import ERROR_STORY
+from tests.mutants.of_interpreters import INTERPRETERS
 from tests.mutants.of_locks import LOCKS
 from tests.mutants.of_processes import CRASH, HEAD_OF_LINE, SAFE
 from tests.mutants.of_scopes import DEADLINE, FAILURE_POLICY, NO_ORPHANS
@@ -50,4 +51,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *WAY_BACK,
     *ACTORS,
     *CARRIED,
+    *INTERPRETERS,
 )

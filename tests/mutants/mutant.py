@@ -22,6 +22,7 @@ class Mutant:
         new: what stands there instead.
         tests: those of which at least one must fail, as ``file::function`` under ``tests/contract``, or with the folder
             (``unit/file::function``).
+        python: the first version on which its tests run.
         only: pytest's ``-k`` for their parameters; the place "loop" is ``-loop`` there, as ``every_loop`` is a mark.
     """
 
@@ -33,6 +34,7 @@ class Mutant:
     new: str
     tests: tuple[str, ...]
     only: str = "not trio and not uvloop and not eager"
+    python: tuple[int, int] = (3, 11)
 
     @property
     def path(self) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 from unified_exec import check_cancelled, current_task, from_task
 
 settings: list[str] = []
+_kept: list[memoryview] = []
 
 
 def pid() -> int:
@@ -123,6 +124,20 @@ def mark(what: str) -> None:
 
 def marked() -> str:
     return settings[0]
+
+
+def keep(view: memoryview) -> None:
+    _kept.append(view)
+
+
+def let_go() -> int:
+    """Release the view that was kept, and return its first byte."""
+    return int(_kept.pop()[0])
+
+
+def keep_out_of_reach(view: memoryview) -> memoryview:
+    view[0] = 8
+    return view
 
 
 def leave_a_thread(folder: Path, name: str) -> None:

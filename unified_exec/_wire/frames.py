@@ -56,6 +56,7 @@ IN_SHARED = 1  # the payload lies in the shared memory whose descriptor comes wi
 NEW_FUNCTION = 2  # the function's bytes are included; learn them
 RETIRING = 4  # DONE: the worker exits after this answer
 FUNCTION_IN_SHARED = 8  # the function's bytes are the first buffer of the shared block
+HANDED_OVER = 8  # TASK without IN_SHARED: the buffers are handed over in memory, see `handed_over`
 FORGET_FUNCTIONS = 16  # TASK: forget every function learnt before this one
 AFTER_STREAM = 32  # DONE, REPORT, REQUEST in the mailbox: this task has sent reports on the other socket before
 LOGGED = 16  # DONE, REPORT, READY: there are log records in the pipe that came before

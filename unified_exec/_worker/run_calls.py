@@ -32,7 +32,7 @@ SOON = 0.0002
 SPIN = 0.00015
 """Seconds for which it looks."""
 
-_HAS_MORE = frames.IN_SHARED | frames.NEW_FUNCTION | frames.FORGET_FUNCTIONS | frames.WITH_GLOBALS
+_HAS_MORE = frames.IN_SHARED | frames.HANDED_OVER | frames.NEW_FUNCTION | frames.FORGET_FUNCTIONS | frames.WITH_GLOBALS
 _NOTHING: Any = object()
 _mark_started = STARTED.pack_into
 
@@ -261,6 +261,10 @@ def unpack(
             raise
         if task.flags & frames.FUNCTION_IN_SHARED:
             function = buffers.pop(0)
+    elif task.flags & frames.HANDED_OVER:
+        from .._platform import handed_over
+
+        packed, buffers = handed_over.take(memoryview(task.payload))
     if task.flags & frames.FORGET_FUNCTIONS:
         functions.clear()
     if task.flags & frames.WITH_GLOBALS:

@@ -47,6 +47,10 @@ class InterpreterChild(Child):
         return False
 
     @property
+    def same_process(self) -> bool:
+        return True
+
+    @property
     def place(self) -> str:
         return "interpreter"
 

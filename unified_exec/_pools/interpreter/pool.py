@@ -26,7 +26,8 @@ class InterpreterPool(WorkerPool):
     """Workers that are interpreters of this process, each with a GIL of its own (CPython 3.14 on).
 
     They run pure Python code in parallel, and cost less memory and a shorter start than processes. A call costs about
-    as much as one to a process: arguments and results are copies here, too. In return they give less:
+    as much as one to a process: arguments and results are copies here, too. One kind of argument is not copied: a
+    read-only `memoryview` of 64 KiB or more is this process's memory itself. In return they give less:
 
     - Most extension modules cannot be loaded in them: NumPy, pandas, lxml, pydantic and others raise `ImportError` in
       the task. Most of the standard library can.

@@ -39,6 +39,11 @@ class Child(NamedTuple):
         return True
 
     @property
+    def same_process(self) -> bool:
+        """Whether the worker can see this process's memory."""
+        return False
+
+    @property
     def place(self) -> str:
         """The kind of its pool."""
         return "process"

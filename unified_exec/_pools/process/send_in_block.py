@@ -1,10 +1,10 @@
-"""Sending a task whose call is too large for a message: in shared memory, with the descriptor of the block."""
+"""Sending a task whose call is too large for a message: in shared memory, or as it is to a worker in this process."""
 
 from __future__ import annotations
 
 import os
 
-from ..._platform import shared_memory
+from ..._platform import handed_over, shared_memory
 from ..._platform.shm_cache import BlockCache
 from ..._tasks.task import Task
 from ..._wire import frames
@@ -30,6 +30,9 @@ def send_in_block(
         OSError: its socket is full, or no descriptor or no memory is left.
     """
     call: EncodedCall = task.backend_data
+    if child.same_process and len(call.data) + len(function) <= frames.INLINE_MAX and handed_over.can_be(call.buffers):
+        _hand_over(child, task, name, function, flags)
+        return
     inline_function = function if len(function) <= frames.INLINE_MAX else b""
     # A function too large for a message travels as the first buffer, before those of the arguments.
     extra = [] if inline_function or not function else [memoryview(function)]
@@ -46,3 +49,15 @@ def send_in_block(
         child.tasks.sendmsg([message], fd_message(fd))
     finally:
         os.close(fd)
+
+
+def _hand_over(child: Child, task: Task, name: bytes, function: bytes, flags: int) -> None:
+    call: EncodedCall = task.backend_data
+    payload = handed_over.offer(call.data, call.buffers)
+    try:
+        child.tasks.send(
+            frames.pack_task(task.id, name, call.entry.id, function, payload, task.deadline, flags | frames.HANDED_OVER)
+        )
+    except BaseException:
+        handed_over.drop(memoryview(payload))
+        raise

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..._loops.adapter import Timer
-from ..._platform import process_control, shared_memory
+from ..._platform import handed_over, process_control, shared_memory
 from ..._platform.posix import DONTWAIT, TELLS_END, is_full
 from ..._platform.shm_cache import BlockCache
 from ..._tasks import events
@@ -228,6 +228,8 @@ class Worker:
                 self.child.tasks.send(frames.pack_payload(frames.STOP))
                 return back
             message = frames.unpack_task(memoryview(buffer)[:size])
+            if message.flags & (frames.IN_SHARED | frames.HANDED_OVER) == frames.HANDED_OVER:
+                handed_over.drop(memoryview(message.payload))
             task = self.tasks[message.id]
             self._remove(task)
             if events.moves is not None:
