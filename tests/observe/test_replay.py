@@ -18,7 +18,7 @@ from unified_exec.observe.output.recorder import Look, Recorder, Recording, Samp
 from unified_exec.observe.output.replay import moved, replay
 from unified_exec.observe.output.schedule import PROCESS_CALL, Job, Schedule, schedule_of
 from unified_exec.observe.output.threads import BLOCKED, RUNS, WANTS_GIL, ThreadReader, Used
-from unified_exec.observe.output.what_if import judge, what_if
+from unified_exec.observe.output.what_if import changes, judge, what_if
 
 pytestmark = [pytest.mark.anyio, pytest.mark.one_loop]
 
@@ -71,6 +71,12 @@ def test_a_limit_lets_as_many_pass_as_it_has_permits() -> None:
     run = schedule(jobs(12, "loop", 0.0, 1.0, "Limit(3)"), limits={"Limit(3)": 3})
     assert replay(run) == near(4.0)
     assert replay(replace(run, limits={"Limit(3)": 6})) == near(2.0)
+
+
+def test_a_limit_that_is_held_for_a_part_of_the_run_lets_the_next_pass_then() -> None:
+    made = [replace(job, holds=0.25) for job in jobs(12, "loop", 0.0, 1.0, "Limit(3)")]
+    assert replay(schedule(made, limits={"Limit(3)": 3})) == near(3 * 0.25 + 1.0)
+    assert replay(schedule(made, limits={"Limit(3)": 12})) == near(1.0)
 
 
 def test_workers_have_to_be_started_and_the_end_of_the_run_stays() -> None:
@@ -230,6 +236,20 @@ def test_a_functions_limit_is_that_which_its_tasks_waited_for() -> None:
     assert run.limits == {"Limit(2)": 2}
 
 
+def test_how_long_a_limit_is_held_is_told_by_how_fast_it_passes_on() -> None:
+    rows: list[Any] = [settled(1, "f", "loop", 0.0, 0.0, 2.0)]
+    for n in range(2, 11):  # one every 0.1 s, and each runs for 2 s after it
+        got = 0.1 * (n - 1)
+        rows += [
+            (8, "wait.begun", 0.0, n, "Limit(1)", 1, "limit", ""),
+            (9, "wait.ended", got, n, "Limit(1)", "limit", 0.0),
+        ]
+        rows += [settled(n, "f", "loop", 0.0, 0.0, got + 2.0)]
+    run = made_of(recording(*rows))
+    assert [job.holds for job in run.jobs] == [pytest.approx(0.1)] * 10
+    assert replay(run) == pytest.approx(9 * 0.1 + 2.0 + run.tail)
+
+
 def test_what_a_worker_imports_for_its_first_task_counts_as_its_start() -> None:
     rows = [settled(n, "f", "process", 0.0, 1.0 + 0.1 * n, 1.1 + 0.1 * n) for n in range(1, 9)]
     rows.append(settled(0, "f", "process", 0.0, 0.1, 1.1))
@@ -288,6 +308,11 @@ def test_what_waits_in_workers_should_wait_in_threads() -> None:
     found = judge(schedule(jobs(8, "process", 0.0, 1.0)), 4.0)
     assert found is not None
     assert [(step.change.text, step.seconds) for step in found.plan] == [('Run f with on="thread"', near(1.0))]
+
+
+def test_a_function_that_hardly_runs_is_not_moved() -> None:
+    made = [*jobs(8, "thread", 1.0, 0.0), *jobs(1, "thread", 0.01, 0.0, fn="m:tiny")]
+    assert [change.what for change, _ in changes(schedule(made)) if ":" in change.what] == ["m:f"]
 
 
 def test_predictions_are_scaled_to_the_run_and_not_made_where_the_replay_is_far_from_it() -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +16,10 @@ from tests.observe import workloads
 from unified_exec import Collect, ProcessPool, TaskScope, observe
 from unified_exec.observe.output import advice
 from unified_exec.observe.output.advice import Facts, Function, WaitedFor, advise
-from unified_exec.observe.output.figures import covered, growth, straggler
+from unified_exec.observe.output.figures import covered, growth, straggler, thread_seconds
 from unified_exec.observe.output.recorder import Recording, Sample
 from unified_exec.observe.output.report_page import page
+from unified_exec.observe.output.threads import Used
 
 pytestmark = pytest.mark.anyio
 
@@ -73,7 +75,7 @@ FACTS = Facts(
     seconds=100.0,
     cores=4,
     cpu=380.0,
-    own_cpu=20.0,
+    thread_cpu=20.0,
     functions=[],
     starved={},
     waits=[],
@@ -106,9 +108,9 @@ COMPUTES = Function("m:h", "thread", 100, 100, 300.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0
         ({"waits": [LIMIT], "busy": 0.5}, "Much waits for Limit(2)"),
         ({"waits": [LIMIT._replace(seconds=20.0)], "busy": 0.5}, None),
         ({"waits": [LIMIT]}, None),
-        ({"functions": [COMPUTES], "threads": 3.0, "own_cpu": 99.0}, "Threads that run h share one core"),
-        ({"functions": [COMPUTES], "threads": 3.0, "own_cpu": 20.0}, None),
-        ({"functions": [COMPUTES], "threads": 1.2, "own_cpu": 99.0}, None),
+        ({"functions": [COMPUTES], "threads": 3.0, "thread_cpu": 99.0}, "Threads that run h share one core"),
+        ({"functions": [COMPUTES], "threads": 3.0, "thread_cpu": 20.0}, None),
+        ({"functions": [COMPUTES], "threads": 1.2, "thread_cpu": 99.0}, None),
         ({"functions": [BIG]}, "The data of g takes longer to travel than to process"),
         ({"functions": [BIG._replace(run=50.0)]}, None),
         ({"functions": [BIG._replace(sent=100 << 10)]}, None),
@@ -137,6 +139,13 @@ def test_what_is_small_is_not_worth_advice_and_five_are_enough() -> None:
 class Ran:
     def __init__(self, started: float, finished: float, name: str = "", backend: str = "process") -> None:
         self.started, self.finished, self.name, self.backend = started, finished, name, backend
+
+
+def test_the_processor_time_of_threads_is_not_that_of_the_event_loop() -> None:
+    used = [{1: Used(0.0, 0.0), 2: Used(5.0, 0.0)}, {1: Used(9.0, 0.0), 2: Used(5.5, 0.0), 3: Used(0.25, 0.0)}]
+    run = Recording(samples=[Sample(float(n), [], seconds=10.0 * n, threads=each) for n, each in enumerate(used)])
+    ran = [SimpleNamespace(worker=ident) for ident in (2, 3)]
+    assert thread_seconds(run, ran) == 0.75
 
 
 def test_the_figures_behind_the_advice() -> None:

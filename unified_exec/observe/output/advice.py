@@ -65,7 +65,7 @@ class Facts(NamedTuple):
         seconds: the length of the run.
         cores: those the program may use.
         cpu: seconds of processor time of the program and its workers together.
-        own_cpu: those of the program itself.
+        thread_cpu: those of the threads of the program that ran tasks.
         functions: what ran.
         starved: by pool, the share of the samples in which tasks were queued.
         waits: what tasks waited for.
@@ -80,7 +80,7 @@ class Facts(NamedTuple):
     seconds: float
     cores: int
     cpu: float
-    own_cpu: float
+    thread_cpu: float
     functions: list[Function]
     starved: dict[str, float]
     waits: list[WaitedFor]
@@ -167,7 +167,7 @@ def idle_behind(facts: Facts) -> list[Advice]:
 
 def gil(facts: Facts) -> list[Advice]:
     """Threads that compute share one core."""
-    per_core = facts.own_cpu / max(1e-9, facts.seconds)
+    per_core = facts.thread_cpu / max(1e-9, facts.seconds)
     threads = [fn for fn in facts.functions if fn.backend == "thread"]
     if facts.threads <= 1.5 or not 0.7 <= per_core <= 1.15 or facts.cores < 2 or not threads:
         return []

@@ -96,10 +96,10 @@ def waited_inside(found: Iterable[Wait], tasks: Iterable[Any]) -> dict[int, floa
     return waited
 
 
-def processor_seconds(recording: Recording) -> tuple[float, float]:
-    """Processor time during the recording: of everything, and of the program itself."""
+def processor_seconds(recording: Recording) -> float:
+    """Processor time of the program and its workers during the recording."""
     if len(recording.samples) < 2:
-        return 0.0, 0.0
+        return 0.0
     own = recording.samples[-1].seconds - recording.samples[0].seconds
     first: dict[int, float] = {}
     last: dict[int, float] = {}
@@ -108,7 +108,18 @@ def processor_seconds(recording: Recording) -> tuple[float, float]:
             for worker in pool.get("workers", ()):
                 first.setdefault(worker["pid"], 0.0 if sample is not recording.samples[0] else worker["seconds"])
                 last[worker["pid"]] = worker["seconds"]
-    return own + sum(last[pid] - first[pid] for pid in last), own
+    return own + sum(last[pid] - first[pid] for pid in last)
+
+
+def thread_seconds(recording: Recording, tasks: Iterable[Any]) -> float:
+    """Processor time during the recording of the threads that ran these tasks."""
+    idents = {task.worker for task in tasks}
+    total = 0.0
+    for before, after in pairwise(recording.samples):
+        for ident in idents & after.threads.keys():
+            earlier = before.threads[ident].seconds if ident in before.threads else 0.0
+            total += max(0.0, after.threads[ident].seconds - earlier)
+    return total
 
 
 def growth(recording: Recording) -> dict[int, float]:
@@ -149,7 +160,6 @@ def facts(recording: Recording, tasks: list[Any]) -> Facts:
     threads = [task for task in tasks if task.backend == "thread" and task.started is not None]
     remote = [task for task in tasks if task.backend != "loop" and task.started is not None]
     places = len({task.worker for task in remote})
-    cpu, own = processor_seconds(recording)
     died = [event for event in recording.of_kind("worker.died") if event.code not in (0, None)]
     starts = recording.of_kind("worker.ready")
     found = recording.waits()
@@ -158,8 +168,8 @@ def facts(recording: Recording, tasks: list[Any]) -> Facts:
     return Facts(
         seconds,
         cpu_count(),
-        cpu,
-        own,
+        processor_seconds(recording),
+        thread_seconds(recording, threads),
         functions(tasks, waited),
         {name: count / max(1, len(recording.samples)) for name, count in queued.items()},
         waits(found),

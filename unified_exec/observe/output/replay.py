@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 
-from .schedule import Schedule
+from .schedule import INF, Schedule
 
 
 def replay(schedule: Schedule, gil: bool = True) -> float:
@@ -133,6 +133,8 @@ class _Replay:
 
     def _start(self, number: int) -> None:
         self._tell("start", number)
+        if self.schedule.jobs[number].holds < INF:
+            self._at(self.now + self.schedule.jobs[number].holds, self._release, number)
         job = self.schedule.jobs[number]
         overhead = job.travels if job.backend == "process" else 0.0
         waits = 0.0 if job.children else job.waits
@@ -177,17 +179,23 @@ class _Replay:
     def _end(self, number: int) -> None:
         job = self.schedule.jobs[number]
         self.last = max(self.last, self.now)
-        if job.limit in self._permits:
-            if self._waiting[job.limit]:
-                self._queue(self._waiting[job.limit].popleft())
-            else:
-                self._permits[job.limit] += 1
+        if job.holds == INF:
+            self._release(number)
         self._tell("end", number)
         parent = self._parent.get(number)
         if parent is not None:
             self._children_left[parent] -= 1
             if not self._children_left[parent] and self._own_part_done[parent]:
                 self._at(self.now + self.schedule.jobs[parent].tail, self._end, parent)
+
+    def _release(self, number: int) -> None:
+        limit = self.schedule.jobs[number].limit
+        if limit not in self._permits:
+            return
+        if self._waiting[limit]:
+            self._queue(self._waiting[limit].popleft())
+        else:
+            self._permits[limit] += 1
 
 
 def moved(schedule: Schedule, fn: str, backend: str, to: str) -> Schedule:

@@ -27,6 +27,8 @@ PROCESS_CALL = 0.0002
 """Seconds that arguments and result travel, where the recording tells nothing."""
 THREADS = 40
 """Threads of a pool, where the recording tells nothing."""
+WHOLE = 0.8
+"""A function that holds a limit for this share of its run, or more, holds it until its end."""
 INF = float("inf")
 _LIMIT = re.compile(r"Limit\((\d+)\)")
 
@@ -43,6 +45,7 @@ class Job:
         python, released, waits: seconds of its run in which it computes and holds the GIL, computes without it, and
             waits for something else than the GIL.
         limit: name of the limit that it needs, or "".
+        holds: seconds for which it has the limit; infinity: until its end.
         travels: seconds that arguments and result take to a worker and back; what runs in a thread does not travel.
         children: numbers of the jobs it spawned whose end it waits for.
         tail: seconds from the end of its last child to its own.
@@ -57,6 +60,7 @@ class Job:
     released: float
     waits: float
     limit: str = ""
+    holds: float = INF
     travels: float = PROCESS_CALL
     children: list[int] = field(default_factory=list)
     tail: float = 0.0
@@ -89,17 +93,32 @@ def schedule_of(recording: Recording, tasks: list[Any]) -> Schedule:
     first = _first_of_workers(tasks)
     needs = demands(recording, tasks, first)
     limits_of = _limits_of(recording, tasks)
+    holds = _holds(recording, tasks)
     travels = _travels(tasks)
     waited = _waited(recording, tasks)
     jobs: list[Job] = []
     last = max((task.finished for task in tasks), default=recording.began)
-    causes = _causes(tasks, recording.began)
+    causes = _causes(tasks, recording.began, waited)
     for task, (after, cause, gap) in zip(tasks, causes, strict=True):
         run = max(0.0, task.finished - max(task.started, task.spawned) - waited.get(task.task, 0.0))
         run = max(0.0, run - first.get(task.task, 0.0))
         python, released, waits = (run * share for share in needs.get((task.fn, task.backend), WAITS))
         limit, travel = limits_of.get(task.fn, ""), travels.get(task.fn, PROCESS_CALL)
-        jobs.append(Job(task.fn, task.backend, after, cause, gap, python, released, waits, limit, travel))
+        jobs.append(
+            Job(
+                task.fn,
+                task.backend,
+                after,
+                cause,
+                gap,
+                python,
+                released,
+                waits,
+                limit,
+                holds.get(task.fn, INF),
+                travel,
+            )
+        )
     _add_children(tasks, jobs)
     warm = any(pool["kind"] == "process" and pool["workers"] for pool in _pools(recording.samples[:1]))
     took = [event.took for event in recording.of_kind("worker.ready")]
@@ -132,7 +151,7 @@ def _first_of_workers(tasks: list[Any]) -> dict[int, float]:
     return {task.task: max(0.0, task.finished - task.started - median(runs[task.fn])) for task in first.values()}
 
 
-def _causes(tasks: list[Any], began: float) -> list[tuple[str, int, float]]:
+def _causes(tasks: list[Any], began: float, waited: dict[int, float]) -> list[tuple[str, int, float]]:
     """For each task, what its spawn is counted from."""
     number = {task.task: index for index, task in enumerate(tasks)}
     siblings: dict[int, list[int]] = defaultdict(list)
@@ -152,7 +171,8 @@ def _causes(tasks: list[Any], began: float) -> list[tuple[str, int, float]]:
             elif before is not None:
                 found[index] = "spawn", before, at - tasks[before].spawned
             elif parent in number:
-                found[index] = "start", number[parent], max(0.0, at - tasks[number[parent]].started)
+                since = at - tasks[number[parent]].started - waited.get(parent, 0.0)
+                found[index] = "start", number[parent], max(0.0, since)
             else:
                 found[index] = "begin", 0, max(0.0, at - began)
             before = index
@@ -183,6 +203,28 @@ def _limits_of(recording: Recording, tasks: list[Any]) -> dict[str, str]:
         for event in recording.of_kind("wait.begun")
         if event.task in fn_of and _LIMIT.search(event.name)
     }
+
+
+def _holds(recording: Recording, tasks: list[Any]) -> dict[str, float]:
+    """Seconds for which a function holds the limit it waits for, where that is only a part of its run.
+
+    While others wait, a limit passes on each permit as soon as it is free: so its holders have it for the number of its
+    permits by the number of those who get one in a second.
+    """
+    by_task = {task.task: task for task in tasks}
+    got: dict[str, list[Any]] = defaultdict(list)
+    for event in recording.of_kind("wait.ended"):
+        if event.task in by_task and _LIMIT.search(event.name):
+            got[event.name].append(event)
+    found: dict[str, float] = {}
+    for name, events in got.items():
+        events.sort(key=lambda event: event.at)
+        permits = int(_LIMIT.search(name)[1])  # type: ignore[index]
+        each = permits * (events[-1].at - events[0].at) / max(1, len(events) - 1)
+        rest = sum(by_task[event.task].finished - event.at for event in events) / len(events)
+        if len(events) > 2 * permits and each < WHOLE * rest:
+            found.update({by_task[event.task].fn: each for event in events})
+    return found
 
 
 def _waited(recording: Recording, tasks: list[Any]) -> dict[int, float]:

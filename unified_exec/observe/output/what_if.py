@@ -17,6 +17,8 @@ JOBS_MAX = 10_000
 AGREES = 0.15
 """How far the replay of the run as it was may be from the run itself."""
 WORTH, STEPS_MAX, FUNCTIONS_MAX = 0.05, 3, 12
+LEAST_SHARE = 0.01
+"""Functions with a smaller share of what ran in threads and processes stay where they are."""
 WIDER = (2, 4)
 """Factors by which limits and pools are widened."""
 
@@ -115,7 +117,9 @@ def changes(schedule: Schedule) -> Iterator[tuple[Change, Schedule]]:
     for job in schedule.jobs:
         if job.backend in ("thread", "process"):
             weights[job.fn, job.backend] += job.python + job.released + job.waits
-    for fn, backend in sorted(weights, key=lambda each: -weights[each])[:FUNCTIONS_MAX]:
+    least = LEAST_SHARE * sum(weights.values())
+    heavy = [each for each in weights if weights[each] >= least]
+    for fn, backend in sorted(heavy, key=lambda each: -weights[each])[:FUNCTIONS_MAX]:
         to = "process" if backend == "thread" else "thread"
         name = fn.partition(":")[2] or fn
         yield Change(fn, backend, to, f'Run {name} with on="{to}"'), moved(schedule, fn, backend, to)
