@@ -6,24 +6,30 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from unified_exec._rules.prefetch import BUDGET, TASKS_MAX, may_prefetch, update_estimate
+from unified_exec._rules.prefetch import BUDGET, TASKS_MAX, room, update_estimate
 
 seconds = st.floats(0, 1e4)
 
 
 @given(seconds, st.none() | seconds)
 def test_an_idle_worker_always_takes_one(load: float, cost: float | None) -> None:
-    assert may_prefetch(0, load, cost)
+    assert room(0, load, cost) >= 1
 
 
 @given(st.integers(1, 1000), seconds)
 def test_a_function_never_measured_is_sent_alone(waiting: int, load: float) -> None:
-    assert not may_prefetch(waiting, load, None)
+    assert room(0, load, None) == 1
+    assert room(waiting, load, None) == 0
 
 
-@given(st.integers(1, 1000), seconds, seconds)
+@given(st.integers(1, 1000), seconds | st.floats(0, BUDGET), seconds | st.floats(0, BUDGET))
 def test_what_waits_at_one_worker_is_bounded_in_time_and_number(waiting: int, load: float, cost: float) -> None:
-    assert may_prefetch(waiting, load, cost) == (waiting < TASKS_MAX and load + cost <= BUDGET)
+    sent = room(waiting, load, cost)
+    if sent:
+        assert waiting + sent <= TASKS_MAX
+        assert load + sent * cost <= BUDGET * (1 + 1e-9)
+    more = sent + 1
+    assert waiting + more > TASKS_MAX or load + more * cost >= BUDGET * (1 - 1e-9)
 
 
 @given(seconds)
@@ -41,7 +47,7 @@ def test_an_estimate_lies_between_what_was_known_and_what_was_seen(cost: float, 
 def test_one_long_call_is_enough_to_send_the_next_alone() -> None:
     cost = update_estimate(0.00001, 1.0)
     assert cost == 1.0
-    assert not may_prefetch(1, 0, cost)
+    assert room(1, 0, cost) == 0
 
 
 def test_short_calls_bring_the_estimate_down_again() -> None:
@@ -49,4 +55,4 @@ def test_short_calls_bring_the_estimate_down_again() -> None:
     for _ in range(60):
         cost = update_estimate(cost, 0.00001)
     assert cost == pytest.approx(0.00001, rel=0.5)
-    assert may_prefetch(1, cost, cost)
+    assert room(1, cost, cost) > 0

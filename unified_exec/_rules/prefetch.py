@@ -12,14 +12,18 @@ STUCK = 0.003
 """Seconds without an answer after which the tasks queued after the running one are taken back."""
 
 
-def may_prefetch(waiting: int, load: float, cost: float | None, budget: float = BUDGET) -> bool:
-    """Tell whether a task may be sent to a worker that has `waiting` tasks of `load` seconds in all.
+def room(waiting: int, load: float, cost: float | None, budget: float = BUDGET) -> int:
+    """Return how many tasks may be sent to a worker that has `waiting` tasks of `load` seconds in all.
 
-    An idle worker always takes one. A function that was never measured is sent alone: it may take long.
+    An idle worker always takes one. A function that was never measured (`cost` is ``None``) is sent alone: it may
+    take long.
     """
-    if waiting == 0:
-        return True
-    return cost is not None and waiting < TASKS_MAX and load + cost <= budget
+    most = 0
+    if cost is not None and load + cost <= budget:
+        most = TASKS_MAX - waiting
+        if load + cost * most > budget:
+            most = int((budget - load) / cost)
+    return max(most, 0 if waiting else 1)
 
 
 def update_estimate(cost: float | None, seconds: float) -> float:

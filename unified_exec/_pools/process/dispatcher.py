@@ -109,19 +109,14 @@ class Dispatcher:
         left = 0
         while (task := queue.take()) is not None:
             stats: FunctionStats = task.backend_data.entry.stats
-            if (
-                worker is None
-                or not left
-                or stats is not last
-                or worker.cancel_timers
-                or worker.stuck
-                or not prefetch.may_prefetch(len(worker.tasks), worker.load, stats.cost, budget)
-            ):
+            if worker is None or not left or stats is not last or worker.cancel_timers or worker.stuck:
                 worker = self._idle[-1] if self._idle else self._least_loaded(task, answered)
                 if worker is None:
                     queue.put_back(task)
                     return
-                last, left = stats, 1 if concurrent else SEND_MOST
+                last, left = stats, 1
+                if not concurrent:
+                    left = min(SEND_MOST, prefetch.room(len(worker.tasks), worker.load, stats.cost, budget))
             if not self._send(worker, task) and task.outcome is None:
                 queue.put_back(task)
                 return
@@ -149,8 +144,8 @@ class Dispatcher:
         for worker in self._some_workers(answered):
             if worker.stuck or worker.cancel_timers or worker.connection.state is not protocol.UP:
                 continue  # what is sent there would wait for a long task, for a grace, or for a start
-            if (best is None or worker.load < best.load) and prefetch.may_prefetch(
-                len(worker.tasks), worker.load, cost, budget
+            if (best is None or worker.load < best.load) and (
+                prefetch.room(len(worker.tasks), worker.load, cost, budget) > 0
             ):
                 best = worker
         return best

@@ -25,6 +25,8 @@ class WorkerPool(Backend):
         name: shown in errors.
     """
 
+    closed = False  # no property: it is read on each spawn
+
     def __init__(self, spec: WorkerSpec, grace: float, name: str | None) -> None:
         self.max_workers = spec.max_workers
         self.grace = grace
@@ -36,11 +38,6 @@ class WorkerPool(Backend):
 
     def describe(self) -> str:
         return f"<{self._text}{' closed' if self.closed else ''}>"
-
-    @property
-    def closed(self) -> bool:
-        """Whether it takes no more work."""
-        return self._admission.closed
 
     def lane(self, adapter: LoopAdapter) -> ProcessLane:
         """Return this pool as the loop of `adapter` sees it.
@@ -58,7 +55,7 @@ class WorkerPool(Backend):
     def refuse_work(self) -> None:
         """Admit no work from now on."""
         self._admission.close()
-        self._registry.closing = True
+        self.closed = self._registry.closing = True
 
     # -- the end
 
@@ -71,6 +68,7 @@ class WorkerPool(Backend):
         registry = self._registry
         if self.is_busy() or not self._admission.close_if_idle(registry.all_lanes, self.grace):
             raise RuntimeError(f"{self!r} still runs tasks: leave their scopes before closing it, or await aclose()")
+        self.closed = True
         reap_all(shutdown.dismiss_all(registry), self.grace)
 
     async def aclose(self) -> None:
