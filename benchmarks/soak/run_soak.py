@@ -44,6 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         summary, faults = cluster_rounds.run(options.cluster_rounds, seed)
         print(f"{summary}\n{len(faults)} faults")
         return bool(faults)
+    if options.cluster_tasks:
+        from . import cluster_flat
+
+        summary, faults = cluster_flat.run(options.cluster_tasks)
+        print("\n".join([summary, *faults, f"{len(faults)} faults"]))
+        return bool(faults)
     soak = _Soak(options, seed)
     try:
         soak.run()
@@ -72,6 +78,13 @@ def _parser() -> argparse.ArgumentParser:
         default=0,
         metavar="N",
         help="instead: send N signals to the processes of a Dask cluster, and to the program that uses it",
+    )
+    parser.add_argument(
+        "--cluster-tasks",
+        type=int,
+        default=0,
+        metavar="N",
+        help="instead: run N short tasks on a Dask cluster, and check that no process grows",
     )
     parser.add_argument("--seed", type=int, help="seed of all random choices (random, and printed)")
     parser.add_argument("--epoch", type=int, help="run only this epoch of the seed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -42,7 +43,7 @@ class DaskPool(ClusterPool):
 
     Raises:
         ImportError: Dask's `distributed` is not installed.
-        ValueError: a number is out of its range.
+        ValueError: a number is out of its range, a path of `upload` does not exist, or `cluster` is none.
         SerializationError: the initializer or its arguments cannot travel.
 
     Example:
@@ -76,6 +77,9 @@ class DaskPool(ClusterPool):
             raise ImportError(f"DaskPool needs Dask: pip install 'unified-exec[dask]' ({exc})") from exc
         if isinstance(upload, str):
             raise ValueError(f"upload must be a list of paths, got {upload!r}: write upload=[{upload!r}]")
+        missing = [str(path) for path in upload if not os.path.exists(path)]
+        if missing:
+            raise ValueError(f"upload: there is no file or folder {missing[0]!r} (from {os.getcwd()})")
         pool_id = uuid.uuid4().hex[:12]
         super().__init__(
             DaskEngine(cluster, tuple(map(str, upload)), priority, resources, start_timeout, pool_id),

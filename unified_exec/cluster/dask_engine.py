@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from itertools import count
 from typing import Any, TypeVar
 
@@ -20,6 +21,12 @@ from .lane import ClusterLane
 T = TypeVar("T")
 LAST_MESSAGES = 0.02
 """Seconds until a client has sent what it gathers; Dask logs an error if it is closed before."""
+CLOSE_SECONDS = 1.0
+"""What closing a client may take that never connected."""
+HINT = (
+    'write the address as the scheduler prints it, such as "tcp://10.0.0.1:8786"; '
+    "for tls:// pass a distributed.Client that has its security="
+)
 SEAT = unified_exec_seat.__name__
 SEAT_SECONDS = 3600
 OVER = ("finished", "error", "cancelled", "lost")
@@ -37,6 +44,11 @@ class DaskEngine(Engine):
         connect_timeout: float,
         pool: str,
     ) -> None:
+        if not isinstance(cluster, str | Client) and not hasattr(cluster, "scheduler_address"):
+            raise ValueError(
+                f"cluster must be an address, a distributed.Client or a cluster object, got {cluster!r}: "
+                'write DaskPool("tcp://10.0.0.1:8786"), or DaskPool(LocalCluster())'
+            )
         self._cluster = cluster
         self._own = not isinstance(cluster, Client)
         self._client: Any = cluster
@@ -51,18 +63,30 @@ class DaskEngine(Engine):
     async def start(self, on_seat: Callable[[str, str], object]) -> None:
         loop = asyncio.get_running_loop()
         if self._own:
-            options: dict[str, Any] = {}
-            address = self._cluster
-            if not isinstance(address, str):  # a LocalCluster, or any other cluster object
-                address = self._cluster.scheduler_address
-                options["security"] = self._cluster.security
-            options |= {"timeout": self._connect_timeout, "set_as_default": False}
-            self._client = await Client(address, asynchronous=True, **options)
+            self._client = await self._connect()
 
         def on_event(event: tuple[Any, dict[str, str]]) -> None:
             loop.call_soon_threadsafe(on_seat, event[1]["lane"], event[1]["address"])
 
         await self._on_client(self._start_client(on_event))
+
+    async def _connect(self) -> Any:
+        address, options = self._cluster, {}
+        if not isinstance(address, str):  # a LocalCluster, or any other cluster object
+            address, options = self._cluster.scheduler_address, {"security": self._cluster.security}
+        options |= {"timeout": self._connect_timeout, "set_as_default": False, "asynchronous": True}
+        client = Client(address, **options)
+        try:
+            return await client
+        except Exception as exc:
+            with suppress(Exception):
+                await client.close(CLOSE_SECONDS)  # else its finalizer complains when this loop has ended
+            where = f"{address!r} cannot be used as a Dask cluster: "
+            if isinstance(exc, OSError):
+                raise OSError(
+                    f"{where}{exc}; is `dask scheduler` running there, and is its port open to this machine?"
+                ) from exc
+            raise ValueError(f"{where}{exc}; {HINT}") from exc
 
     async def _start_client(self, on_event: Callable[[Any], None]) -> None:
         client = self._client
