@@ -265,7 +265,7 @@ class Top(App[None]):
 def _scope_label(scope: dict[str, Any], stuck: bool) -> Text:
     label = Text(f"scope {scope['id']}", "bold red" if stuck else "bold")
     label.append(f" {plain(scope['name'], NAME_MAX)}" if scope["name"] else "")
-    label.append(f"  {plain(scope['policy'], 30)}, {plain(scope['loop'], 20)}, {scope['age']:.0f} s", "dim")
+    label.append(f"  {plain(scope['policy'], 30)}, {plain(scope['loop'], 20)}, {duration(scope['age'])}", "dim")
     return label
 
 
