@@ -159,7 +159,10 @@ def describe_shared_file(path: str) -> str:
 
 def mappings() -> dict[Hashable, Any]:
     """Shared memory that is still mapped, though its descriptor may be closed."""
-    lines = Path("/proc/self/maps").read_text(errors="replace").splitlines() if LINUX else ()
+    maps = Path("/proc/self/maps").read_bytes() if LINUX else b""
+    if b"/memfd:" not in maps and b"/dev/shm/" not in maps:
+        return {}
+    lines = maps.decode(errors="replace").splitlines()
     return {line: line for line in lines if "/memfd:" in line or "/dev/shm/" in line}
 
 

@@ -1,8 +1,9 @@
-"""Stand in for pytest, Hypothesis and psutil in a worker process that imports a test module for one of its functions.
+"""Stand in for what a test module imports, in a worker process that imports it for one of its functions.
 
-pytest takes a quarter of a second of a core to import, Hypothesis half a second: many times what the worker itself
-takes to start, and the suite starts more than a thousand workers. At import a test module uses only the decorators
-below; the first use of any other name of pytest or psutil imports the real module.
+pytest takes a quarter of a second of a core to import, Hypothesis half a second, scopes and pools of the package a
+tenth: many times what the worker itself takes to start, and the suite starts more than a thousand workers. At import a
+test module uses only the decorators below and names scopes and pools; the first use of anything else imports what it
+stands for.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
+
+import unified_exec
 
 
 class Mark:
@@ -75,8 +78,34 @@ class LeanHypothesis(ModuleType):
         return Mark()
 
 
+class LeanName:
+    """A class or function of the package, looked up when it is first used: called, derived from, compared with."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def _real(self) -> Any:
+        if vars(unified_exec).get(self._name) is self:
+            delattr(unified_exec, self._name)
+        return getattr(unified_exec, self._name)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self._real()(*args, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real(), name)
+
+    def __instancecheck__(self, value: object) -> bool:
+        return isinstance(value, self._real())
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        return (self._real(),)
+
+
 def install() -> None:
     sys.modules["pytest"] = LeanPytest("pytest")
     sys.modules["psutil"] = LeanModule("psutil")
     for name in ("hypothesis", "hypothesis.strategies", "hypothesis.stateful"):
         sys.modules[name] = LeanHypothesis(name)
+    for name in ("Pipeline", "ProcessPool", "SyncTaskScope", "TaskHandle", "TaskScope", "ThreadPool", "call", "share"):
+        vars(unified_exec).setdefault(name, LeanName(name))

@@ -17,8 +17,9 @@ LISTS_CHILDREN = Path("/proc/thread-self/children").exists()
 MARK = "UNIFIED_EXEC_TEST_RUN"
 """Inherited by all that the tests start, so that a process that lost its parent is still known as theirs."""
 
-# Processes of others, by number and inode: an environment without the mark never gets it.
-_foreign: set[tuple[str, int]] = set()
+# Entries of /proc that are another's process or none: an environment without the mark never gets it. Only names are
+# kept, which are read fast. A number that becomes ours meanwhile is found at the end of the module: `forget_others`.
+_foreign: set[str] = set()
 
 
 def mark_this_run() -> None:
@@ -104,15 +105,14 @@ def _marked() -> Iterator[int]:
     if mark is None or not LINUX:
         return
     wanted = f"{MARK}={mark}".encode()
-    with os.scandir("/proc") as entries:
-        there = {(entry.name, entry.inode()) for entry in entries if entry.name.isdigit()}
+    there = set(os.listdir("/proc"))
     _foreign.intersection_update(there)
     for process in there - _foreign:
-        environment = _environment(process[0])
+        environment = _environment(process) if process.isdigit() else b"not a process"
         if wanted in environment:
-            if int(process[0]) != os.getpid():
-                yield int(process[0])
-        elif environment or _has_none(process[0]):
+            if int(process) != os.getpid():
+                yield int(process)
+        elif environment or _has_none(process):
             _foreign.add(process)
 
 

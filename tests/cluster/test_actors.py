@@ -10,13 +10,14 @@ from typing import Any
 import psutil
 import pytest
 
+from tests import installed
 from tests.cluster.conftest import OpenPool
 from tests.contract.actor_classes import Counter, Waiter
 from tests.waiting import has_ended, until_async
 from unified_exec import Collect, Supervise, SyncTaskScope, TaskScope, WorkerCrashed
 from unified_exec.cluster import NodeLost
 
-pytest.importorskip("distributed", reason="DaskPool needs Dask: pip install distributed")
+installed.needed("distributed", "DaskPool needs Dask: pip install distributed")
 pytestmark = pytest.mark.timeout(120)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
+from tests import installed
 from tests.cluster.tasks import (
     REQUEST,
     SEEN,
@@ -31,7 +32,7 @@ from tests.waiting import until_async
 from unified_exec import Channel, Collect, Lock, SerializationError, TaskScope, share
 from unified_exec.cluster.pool import ClusterPool
 
-pytest.importorskip("distributed", reason="DaskPool needs Dask: pip install distributed")
+installed.needed("distributed", "DaskPool needs Dask: pip install distributed")
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
 
 

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests import installed
 from tests.cluster.processes import DaskCluster
 from tests.contract.test_backends import *  # noqa: F403  its tests run here with the `pool` below
 from unified_exec.cluster import DaskPool
 
-pytest.importorskip("distributed", reason="DaskPool needs Dask: pip install distributed")
+installed.needed("distributed", "DaskPool needs Dask: pip install distributed")
 
 
 @pytest.fixture

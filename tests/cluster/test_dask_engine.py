@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests import installed
 from tests.cluster.processes import DaskCluster
 from unified_exec import SyncTaskScope, WorkerCrashed
 from unified_exec.cluster import DaskPool, NodeLost
 
-pytest.importorskip("distributed", reason="DaskPool needs Dask: pip install distributed")
+installed.needed("distributed", "DaskPool needs Dask: pip install distributed")
 
 
 def test_a_file_that_the_nodes_lack_can_be_uploaded(dask_cluster: DaskCluster, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests import installed
 from tests.cluster.processes import ROOT, DaskCluster
 from tests.cluster.tasks import slow_square, spin, tick
 from tests.waiting import has_ended, until, until_async
@@ -21,7 +22,7 @@ from unified_exec import Collect, Retry, TaskScope
 from unified_exec.cluster import DaskPool, NodeLost
 
 pytestmark = pytest.mark.timeout(120)
-pytest.importorskip("distributed", reason="DaskPool needs Dask: pip install distributed")
+installed.needed("distributed", "DaskPool needs Dask: pip install distributed")
 
 
 def is_alive(pid: int) -> bool:

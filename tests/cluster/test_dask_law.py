@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
+from tests import installed
 from tests.cluster.conftest import OpenPool
 from tests.cluster.tasks import a_nap, count_to, fail_once, meet, spin, telling
 from tests.waiting import until_async
@@ -36,7 +37,7 @@ from unified_exec.cluster.node import Node
 from unified_exec.cluster.pool import ClusterPool
 from unified_exec.executor import ProcessExecutor
 
-pytest.importorskip("distributed", reason="DaskPool needs Dask: pip install distributed")
+installed.needed("distributed", "DaskPool needs Dask: pip install distributed")
 
 
 def begun(folder: Path, *names: str) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests import installed
 from tests.cluster.partition import TASKS
 from tests.cluster.processes import ROOT, DaskCluster
 from tests.cluster.tasks import spin
@@ -22,7 +23,7 @@ from tests.waiting import until_async
 from unified_exec import TaskScope
 from unified_exec.cluster import DaskPool
 
-pytest.importorskip("distributed", reason="DaskPool needs Dask: pip install distributed")
+installed.needed("distributed", "DaskPool needs Dask: pip install distributed")
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests import installed
 from tests.cluster.conftest import OpenPool
 from tests.cluster.tasks import a_inner_span, inner_span, set_up_opentelemetry, spin
 from tests.waiting import until_async
@@ -16,7 +17,7 @@ from unified_exec import Collect, TaskScope, observe
 from unified_exec.cluster import WorkerRef
 from unified_exec.cluster.pool import ClusterPool
 
-pytest.importorskip("distributed", reason="DaskPool needs Dask: pip install distributed")
+installed.needed("distributed", "DaskPool needs Dask: pip install distributed")
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 import pytest
 
+from tests import installed
 from tests.observe.patience import until
 from tests.observe.programs import found, program
 from unified_exec import Collect, TaskScope, observe
@@ -25,8 +26,7 @@ from unified_exec.observe.viewer.board import Board
 from unified_exec.observe.viewer.feed import Feed
 from unified_exec.observe.viewer.frames import Frames
 
-aiohttp = pytest.importorskip("aiohttp", reason="aiohttp, which serves the dashboard, is not installed")
-server = pytest.importorskip("unified_exec.observe.viewer.server")
+installed.needed("aiohttp", "aiohttp, which serves the dashboard, is not installed")
 
 
 def spawned(id: int, n: int = 1, name: str = "task") -> list[Any]:
@@ -47,9 +47,12 @@ def events(*rows: list[Any]) -> dict[str, Any]:
 
 def serving(act: Callable[[Any, str, str], Awaitable[None]], board: Board | None = None) -> None:
     """Serve a board of no program, and call ``act(session, address, key)``."""
+    import aiohttp
+
+    from unified_exec.observe.viewer.server import Dashboard
 
     async def main() -> None:
-        dashboard = server.Dashboard(Feed(os.getpid(), board or Board()))
+        dashboard = Dashboard(Feed(os.getpid(), board or Board()))
         runner, address = await dashboard.start()
         try:
             assert [host for host, _ in runner.addresses] == ["127.0.0.1"]
@@ -315,6 +318,8 @@ def test_the_command_serves_until_it_is_interrupted() -> None:
 
 
 async def first_line(address: str, key: str) -> dict[str, Any]:
+    import aiohttp
+
     async with aiohttp.ClientSession() as session:
         async with session.get(f"{address}/stream", headers={"Authorization": f"Bearer {key}"}) as answer:
             line: dict[str, Any] = json.loads(await answer.content.readline())

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from tests import waiting
+from tests import installed, waiting
 from tests.cli.bench.browser import chromium
 from tests.observe.programs import ROOT, found, program
 from tests.observe.shop import MARKUP
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright, which drives the browser, is not installed")
-pytest.importorskip("aiohttp", reason="aiohttp, which serves the dashboard, is not installed")
+installed.needed("playwright", "playwright, which drives the browser, is not installed")
+installed.needed("aiohttp", "aiohttp, which serves the dashboard, is not installed")
 
 OPTIONS = (
     "--no-sandbox",  # it does not run as root otherwise; it opens nothing but our own page
@@ -68,8 +68,10 @@ class Seen:
 
 @contextmanager
 def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
     path = chromium()
-    with playwright.sync_playwright() as driver:
+    with sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=path, args=[*OPTIONS], timeout=PATIENT)
         try:
             yield opened

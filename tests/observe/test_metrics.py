@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import installed
 from tests.observe import workloads
 from unified_exec import Collect, ProcessPool, TaskScope, observe
 from unified_exec.observe import counting, metrics
 
 pytestmark = pytest.mark.anyio
 
-parser = pytest.importorskip("prometheus_client.parser", reason="prometheus_client is not installed")
+installed.needed("prometheus_client", "prometheus_client is not installed")
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +25,8 @@ def own_collector() -> Iterator[None]:
 
 
 def samples() -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    from prometheus_client import parser
+
     families = parser.text_string_to_metric_families(observe.prometheus())
     return {(one.name, frozenset(one.labels.items())): one.value for family in families for one in family.samples}
 

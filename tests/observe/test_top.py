@@ -12,27 +12,28 @@ from typing import Any
 
 import pytest
 
+from tests import installed
 from tests.observe.patience import PATIENCE
 from tests.observe.programs import found, program
 from unified_exec.cli.main import main
 from unified_exec.observe.viewer.board import Board
 from unified_exec.observe.viewer.feed import Feed
 
-textual_top = pytest.importorskip(
-    "unified_exec.observe.viewer.top", reason="textual, which draws `top`, is not installed"
-)
+installed.needed("textual", "textual, which draws `top`, is not installed")
 PICTURES = os.environ.get("UNIFIED_EXEC_PICTURES", "")
 
 
 def drive(pid: int, act: Callable[[Any, Any], Awaitable[None]], size: tuple[int, int] = (140, 40)) -> None:
     """Run the application in a terminal that is not there, and call ``act(app, pilot)``."""
+    from unified_exec.observe.viewer.top import Top
+
     found(pid)
     feed = Feed(pid, Board())
     feed.start()
     try:
 
         async def main() -> None:
-            app = textual_top.Top(feed)
+            app = Top(feed)
             async with app.run_test(size=size) as pilot:
                 await act(app, pilot)
 

@@ -11,11 +11,10 @@ from http.client import HTTPException
 from pathlib import Path
 from threading import Thread
 
-import pytest
-
+from tests import installed
 from tests.waiting import until
 
-pytest.importorskip("aiohttp")
+installed.needed("aiohttp", "aiohttp is not installed")
 
 SERVER = """
 import asyncio, sys, time
