@@ -74,12 +74,16 @@ def _task_stacks(loop: asyncio.AbstractEventLoop) -> str:
 
 
 async def _on_trio(test: Test, seconds: float) -> None:
-    scope, over = trio.CancelScope(), trio.CancelScope()
+    scope, over, task = trio.CancelScope(), trio.CancelScope(), trio.lowlevel.current_task()
+    number = id(scope)  # who has the scope itself could end every wait of the test, which is then no deadlock
 
     async def watch() -> None:
         with over:
             await trio.sleep(seconds)
-            scope.cancel()
+            status: Any = task._cancel_status
+            while id(status._scope) != number:
+                status = status._parent
+            status._scope.cancel()
 
     trio.lowlevel.spawn_system_task(watch)
     error: BaseException | None = None

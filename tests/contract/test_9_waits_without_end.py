@@ -199,6 +199,30 @@ def test_threads_without_a_loop_of_the_program_are_told() -> None:
     the_one(caught.value)
 
 
+@IN_THREADS
+def test_a_blocking_scope_that_somebody_may_cancel_has_no_endless_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    later.clear()
+    with SyncTaskScope() as scope:
+        later.append(scope.cancel)
+        scope.spawn(park, on="thread")
+        CancelsLater(monkeypatch, later)
+    later.clear()
+
+
+class CancelsLater:
+    """Calls the function in a list after four looks; nothing refers to this object but what looks call."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, calls: list[Any]) -> None:
+        self._left, self._known, self._calls = 4, board.known, calls
+        monkeypatch.setattr(board, "known", self._counted)
+
+    def _counted(self) -> bool:
+        self._left -= 1
+        if not self._left:
+            threading.Thread(target=self._calls[0]).start()
+        return self._known()
+
+
 _global: list[Any] = []
 
 
@@ -325,6 +349,63 @@ async def test_a_wait_that_live_code_may_cancel_is_not_endless(monkeypatch: pyte
         scope.spawn(a_park)
         scope.spawn(anyio.sleep, PATIENCE)
         Quiet(monkeypatch, scope)
+
+
+later: list[Any] = []  # as what a timer or the handler of a signal has
+
+
+async def a_keep_scope(scope: TaskScope) -> None:
+    later.append(scope.cancel)
+
+
+async def a_keep_cancel_scope(scope: TaskScope) -> None:
+    later.append(scope.cancel_scope)
+
+
+async def a_keep_nothing(scope: TaskScope) -> None:
+    pass
+
+
+@pytest.mark.parametrize("keep", [a_keep_scope, a_keep_cancel_scope, a_keep_nothing])
+@pytest.mark.parametrize("kind", ["cancel scope", "task group", "group of asyncio", "scope"])
+async def test_who_has_a_scope_around_a_wait_may_end_it(kind: str, keep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else has it if it was not kept, and there is no other task of a group that could fail."""
+    is_told = keep is a_keep_nothing and kind in ("cancel scope", "scope")
+    later.clear()
+
+    async def main() -> None:
+        async with TaskScope() as scope:
+            scope.spawn(keep, scope)
+            scope.spawn(a_park)
+            if not is_told:
+                Quiet(monkeypatch, scope)
+
+    async def around() -> None:
+        if kind == "cancel scope":
+            with anyio.CancelScope() as outer:
+                if keep is not a_keep_nothing:
+                    later.append(outer)
+                await main()
+        elif kind == "task group":
+            async with anyio.create_task_group() as group:
+                group.start_soon(anyio.sleep_forever)
+                await main()
+                group.cancel_scope.cancel()
+        elif kind == "group of asyncio":
+            async with asyncio.TaskGroup():
+                await main()
+        else:
+            await main()
+
+    if kind == "group of asyncio" and sniffio.current_async_library() != "asyncio":
+        return
+    if is_told:
+        with pytest.raises(ExceptionGroup) as caught:
+            await around()
+        the_one(caught.value)
+    else:
+        await around()
+    later.clear()
 
 
 def take(first: Any, second: Any, here: threading.Event, there: threading.Event) -> None:
@@ -483,6 +564,7 @@ def test_what_is_waited_for_may_change_while_another_thread_looks() -> None:
 async def test_a_look_takes_its_share_of_the_time_whoever_begins_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_next", "_floor"):
         monkeypatch.setattr(patrol, name, 0.0)
+    looks: list[int] = []
     channels = [Channel[int](1), Channel[int](1)]
     async with TaskScope() as scope:
         scope.spawn(a_receive, channels[0])
@@ -491,7 +573,9 @@ async def test_a_look_takes_its_share_of_the_time_whoever_begins_to_wait(monkeyp
         await until_looked(monkeypatch, looks=1, within=PATIENCE)
         scope.spawn(a_receive, channels[1])
         await anyio.wait_all_tasks_blocked()
+        monkeypatch.setattr(look, "look", lambda *_, **__: looks.append(1))
         pause = patrol.watch()
+        assert not looks
         assert pause is not None
         assert pause > 10
         monkeypatch.setattr(reach, "_counts", False)

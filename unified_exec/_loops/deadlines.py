@@ -49,15 +49,37 @@ def has_deadline(task: Any) -> bool:
         return bool(status.effective_deadline() != INF)
     if not hasattr(task, "get_loop"):
         return False
-    state = getattr(loaded("anyio._backends._asyncio"), "_task_states", {}).get(task)
-    scope = None if state is None else state.cancel_scope
-    while scope is not None:
-        if scope.deadline != INF:
-            return True
-        scope = None if scope.shield else scope._parent_scope
+    if any(scope.deadline != INF for scope in cancel_scopes(task)[0]):
+        return True
     for timer in list(getattr(task.get_loop(), "_scheduled", ())):
         callback = getattr(timer, "_callback", None)
         owner = callback.__self__ if type(callback) is MethodType else None  # no code of the user's may run here
         if type(owner).__name__ == "Timeout" and not timer.cancelled() and getattr(owner, "_task", None) is task:
             return True
     return False
+
+
+def cancel_scopes(task: Any) -> tuple[list[Any], list[Any]]:
+    """Return the cancel scopes (of anyio on asyncio, or of trio) that can end what a suspended task does.
+
+    Returns:
+        the scopes, the innermost first, and what the event loop has that refers to them.
+    """
+    scopes: list[Any] = []
+    status = getattr(task, "_cancel_status", None)  # of trio
+    if status is not None:
+        states: list[Any] = [task]
+        while task.parent_nursery is not None and task.parent_nursery.parent_task.parent_nursery is not None:
+            task = task.parent_nursery.parent_task
+        last = None if task.parent_nursery is None else task.parent_nursery._cancel_status  # those of trio itself
+        while status is not None and status is not last:
+            states.append(status)
+            scopes.append(getattr(status, "_scope"))  # noqa: B009  not a name of this package
+            status = None if scopes[-1].shield else status.parent
+        return scopes, states
+    state = getattr(loaded("anyio._backends._asyncio"), "_task_states", {}).get(task)
+    scope = None if state is None else state.cancel_scope
+    while scope is not None:
+        scopes.append(scope)
+        scope = None if scope.shield else scope._parent_scope
+    return scopes, [] if state is None else [state]

@@ -13,15 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextvars import Context
 from opcode import opmap
 from os.path import dirname, join
-from types import FrameType
+from types import FrameType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
 from ..._loops.adapter import LoopAdapter
-from ..._loops.deadlines import has_deadline
+from ..._loops.deadlines import cancel_scopes, has_deadline
 from ..._stacks.lines import coroutine_parts, thread_frames
 from .frames import Awaited, awaited_in, coroutine_of, is_ours, key_of_frame
 from .graph import Key
-from .reach import Reach
+from .reach import Reach, module_of
 
 __all__ = ["Agent", "agents_of_loops", "agents_of_threads"]
 
@@ -46,6 +46,10 @@ class Agent(NamedTuple):
         variables: what the variables of its thread's frames refer to.
         asker: the task of a thread or process that waits for nothing but the end of this one, through `from_task`.
         context: of a task of an event loop.
+        around: ids of the cancel scopes around it: who can reach one could end its wait.
+        states: what the event loop has that refers to those.
+        may_be_cancelled: a task group or timeout of asyncio itself could end its wait.
+        is_internal: it waits for tasks of its scope in other places, and does nothing else.
         thread_of: the task of an event loop that this thread runs until it has ended.
         runs: ids by which those name it that wait for its end: of the task, and of the `LoopThread` that it serves.
     """
@@ -59,11 +63,17 @@ class Agent(NamedTuple):
     runs: tuple[int, ...] = ()
     asker: Any = None
     context: Context | None = None
+    around: tuple[int, ...] = ()
+    states: list[Any] = []  # noqa: RUF012
+    is_internal: bool = False
+    may_be_cancelled: bool = False
 
     def add_to(self, reach: Reach) -> None:
         """Tell what it has."""
         for root in self.roots:
             reach.add_root(root, self.key)
+        for state in self.states:
+            reach.add_root(state, None)
         for target in self.variables:
             reach.add_reference(target, self.key)
 
@@ -90,6 +100,7 @@ def _of_task(task: Any) -> Agent | None:
     runs = [id(task)]
     asker = None
     ends = has_deadline(task)
+    is_internal = False
     for part, frame in coroutine_parts(made):
         if frame is None:
             continue
@@ -105,9 +116,41 @@ def _of_task(task: Any) -> Agent | None:
                 ends = ends or handle.deadline is not None
         elif frame.f_code.co_qualname == "LoopThread._live" and is_ours(frame):
             runs.append(id(frame.f_locals["self"]))
+            roots.append(frame.f_locals["self"])
+        is_internal = is_internal or (frame.f_code.co_qualname == "RemoteTasks._watch" and is_ours(frame))
     awaited = None if ends else awaited_in(frames)
-    context = next((each for each in gc.get_referents(task) if type(each) is Context), getattr(task, "context", None))
-    return Agent(key, f"task {name!r}", awaited, roots, [], None, tuple(runs), asker, context)
+    scopes, states = cancel_scopes(task)
+    around = tuple(map(id, scopes))
+    context = getattr(task, "context", None)
+    for each in gc.get_referents(task):
+        if type(each) is Context:
+            context = context if type(context) is Context else each
+        elif type(each) is FunctionType and each.__qualname__ == "TaskGroup._spawn.<locals>.task_done":
+            states.append(each)  # anyio's, called when the task has ended
+    return Agent(
+        key=key,
+        name=f"task {name!r}",
+        awaited=awaited,
+        roots=[] if is_internal else roots,
+        variables=[],
+        runs=tuple(runs),
+        asker=asker,
+        context=context,
+        around=around,
+        states=states + roots if is_internal else states,
+        is_internal=is_internal,
+        may_be_cancelled=_in_group_of_asyncio(roots),
+    )
+
+
+def _in_group_of_asyncio(parts: list[Any]) -> bool:
+    """Tell whether a coroutine is in a block of `asyncio.TaskGroup` or `asyncio.timeout`, which cancel its task."""
+    found = [each for part in parts for each in gc.get_referents(part)]
+    owners = [each.__self__ if type(each) is MethodType else each for each in found]
+    return any(module_of(type(each)) in _CANCELS for each in owners)
+
+
+_CANCELS = frozenset({"asyncio.taskgroups", "asyncio.timeouts"})
 
 
 def _asker(handle: Any) -> Any:
@@ -143,9 +186,9 @@ def _of_thread(ident: int, frames: list[FrameType], runs: Mapping[int, Key], key
     roots: list[Any] = []
     call = next((frame for frame in frames if frame.f_code.co_qualname == "ThreadCall.run" and is_ours(frame)), None)
     task = None if call is None else call.f_locals.get("task")
-    if task is not None:
+    if call is not None and task is not None:
         key, name = (os.getpid(), task.id), f"task {task.name!r}"
-        roots += [task, task.args]
+        roots += [task, task.args, call.f_locals["self"]]
     if main is not None and task is None and not in_worker:
         key = main
     if main is None and _RUNNING_FRAMES_BORROW:
@@ -153,16 +196,20 @@ def _of_thread(ident: int, frames: list[FrameType], runs: Mapping[int, Key], key
     ends = in_worker or (task is not None and task.deadline is not None)  # in a worker: its parent may end it
     awaited = None if ends or main is not None else awaited_in(reversed(frames))
     variables: list[Any] = []
+    around: list[int] = []
     inner: FrameType | None = None
     for frame in [] if _RUNNING_FRAMES_BORROW else frames:
         if runs.get(_main_of(frame)) is not None:
             variables.clear()  # of the event loop itself
             continue
         variables += _variables(frame)
+        if frame.f_code.co_qualname == "SyncTaskScope.__exit__" and is_ours(frame):
+            around.append(id(frame.f_locals["self"]))
+            variables.append(frame.f_locals["self"])  # what the `with` has of it
         if inner is not None and _iterates(frame, inner):
             variables.append(inner.f_locals["self"])
         inner = frame
-    return Agent(key, name, awaited, roots, variables, main)
+    return Agent(key, name, awaited, roots, variables, thread_of=main, around=tuple(around))
 
 
 _RUNS = {

@@ -28,7 +28,7 @@ class Awaited(NamedTuple):
         mark: changes with each wait.
         limit: the limit.
         sleeper: who waits for the object.
-        target: id of the object.
+        target: id of the object, or of the scope whose tasks they are.
         words: what it waits for, and where.
     """
 
@@ -127,7 +127,8 @@ def _sync_handle(names: dict[str, Any], frame: FrameType, *_: Any) -> Awaited | 
 
 
 def _scope(names: dict[str, Any], *_: Any) -> Awaited:
-    return Awaited(ANY_TASK, names["self"].tasks(), id(names["self"]))
+    scope = names["self"]
+    return Awaited(ANY_TASK, scope.tasks(), id(scope), target=id(scope))
 
 
 def _limit(names: dict[str, Any], *_: Any) -> Awaited | None:

@@ -10,18 +10,20 @@ import gc
 import sys
 import types
 import weakref
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Generator
 from typing import Any
 
 from .graph import Key
 from .known import all_locks, waited_for
 
-__all__ = ["Reach", "can_count"]
+__all__ = ["Reach", "can_count", "module_of"]
 
 MOST = 5000
 """The most objects that are looked at."""
 _LEAVES = (types.ModuleType, type, types.CodeType, types.BuiltinFunctionType, weakref.ref)
+_FOLLOWED = frozenset({"trio.Nursery", "trio._core._run.NurseryManager", "trio._core._traps.WaitTaskRescheduled"})
+"""They refer to cancel scopes."""
 _FOREIGN = frozenset({"_asyncio", "_contextvars", "asyncio", "trio", "unified_exec._loops", "uvloop"})
 
 
@@ -33,12 +35,12 @@ class Reach:
         self._found: defaultdict[int, int] = defaultdict(int)  # references
         self._referrers: defaultdict[int, list[int]] = defaultdict(list)
         self._owners: dict[int, Key | None] = {}
-        self._todo: list[int] = []
+        self._todo: deque[int] = deque()
         self._references = 0
         self._own = self._count(self._add([]))
 
-    def add_root(self, root: object, owner: Key) -> None:
-        """Add an object that is used by one holder only, such as its coroutine."""
+    def add_root(self, root: object, owner: Key | None) -> None:
+        """Add an object that is used by one holder only, such as its coroutine; by none if it is the event loop's."""
         if id(root) not in self._owners:
             self._owners[self._add(root)] = owner
 
@@ -48,29 +50,33 @@ class Reach:
         self._owners[self._references] = owner
         self._note(target, self._references)
 
-    def _add(self, found: object) -> int:
+    def _add(self, found: object, first: bool = False) -> int:
         if id(found) not in self._objects:
             self._objects[id(found)] = found
-            self._todo.append(id(found))
+            if first:
+                self._todo.appendleft(id(found))
+            else:
+                self._todo.append(id(found))
             if type(found) is types.TracebackType:
                 self._owners[id(found)] = None  # nobody goes on with what only an error leads to
         return id(found)
 
-    def _note(self, target: object, referrer: int) -> None:
+    def _note(self, target: object, referrer: int, first: bool = False) -> None:
         if gc.is_tracked(target) and not issubclass(type(target), _LEAVES):
             self._found[id(target)] += 1
             self._referrers[id(target)].append(referrer)
             if len(self._objects) < MOST:
-                self._add(target)
+                self._add(target, first)
 
     def explore(self) -> None:
-        """Follow the references. Of what is left out, globals above all, the references are missing then."""
-        for number in self._todo:
+        """Follow the references, first those of scopes. Of what is left out, such as globals, they are missing then."""
+        while self._todo:
+            number = self._todo.popleft()
             found = self._objects[number]
             if number in self._owners or not _is_foreign(found):
+                is_ours = _is_ours(found)
                 for target in gc.get_referents(found):
-                    self._note(target, number)
-        self._todo.clear()
+                    self._note(target, number, is_ours)
 
     def holders_of(self, number: int) -> set[Key] | None:
         """Return who can reach the object of this id; ``None`` if others may reach it, too."""
@@ -100,17 +106,31 @@ def _is_foreign(found: object) -> bool:
     """Tell whether an object is an event loop's own, or the globals of a module: what it has is not followed."""
     if type(found) is dict:
         return "__builtins__" in found
-    module = _module_of(type(found))
+    module = module_of(type(found))
     if type(module) is not str:
         return False  # a property of its instances
+    if f"{module}.{name_of(type(found))}" in _FOLLOWED:
+        return False
     return module in _FOREIGN or module.partition(".")[0] in _FOREIGN or module.rpartition(".")[0] in _FOREIGN
 
 
-_module_of = type.__dict__["__module__"].__get__  # not that of a metaclass, which may be code
+module_of = type.__dict__["__module__"].__get__  # not that of a metaclass, which may be code
+name_of = type.__dict__["__name__"].__get__
+
+
+def _is_ours(found: object) -> bool:
+    """Tell whether an object is this package's, or of a library that has scopes."""
+    module = module_of(type(found))
+    return type(module) is str and module.partition(".")[0] in _OURS
+
+
+_OURS = frozenset({"anyio", "trio", "unified_exec"})
 
 
 def _has_weak_references(found: object) -> bool:
     """Tell whether anybody may reach an object who has no reference to it."""
+    if module_of(type(found)) == "unified_exec._scope.engine":
+        return False  # in the list of open scopes
     return weakref.getweakrefcount(found) > (found in waited_for) + (found in all_locks)
 
 

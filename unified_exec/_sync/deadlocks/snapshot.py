@@ -179,14 +179,21 @@ class Snapshot:
         stuck = {*waiting, *[node.key for node in self.nodes]}
         reach = Reach()
         for agent in agents:
-            if agent.key in stuck:
+            if agent.key in stuck or agent.is_internal:
                 agent.add_to(reach)
             agent.variables.clear()  # these references are not to be counted
         reach.explore()
+        by_key: dict[Key, list[Agent]] = {}  # a task, and the thread that runs its loop
+        for agent in agents:
+            by_key.setdefault(agent.key, []).append(agent)
         scopes = {task: node for node in self.nodes if node.kind == ANY_TASK for task in node.wants}
         for key, agent in waiting.items():
             awaited = agent.awaited
-            if awaited is None or key in self.waiters or (live := self._could_cancel(key, scopes)) is None:
+            if (
+                awaited is None
+                or key in self.waiters
+                or (live := self._could_cancel(key, by_key, scopes, reach)) is None
+            ):
                 continue
             holders = reach.holders_of(awaited.target)
             if holders is not None:
@@ -196,16 +203,28 @@ class Snapshot:
                 self.nodes.append(Node(key, since, awaited.mark, REACH, wants, self._holds(key), words))
                 self.waiters[key] = awaited.sleeper
 
-    def _could_cancel(self, key: Key, scopes: dict[Key, Node]) -> set[Key] | None:
+    def _could_cancel(
+        self, key: Key, agents: dict[Key, list[Agent]], scopes: dict[Key, Node], reach: Reach
+    ) -> set[Key] | None:
         """Return whose code could end a wait by a cancellation; ``None`` if anybody else's could.
 
-        Those are the other tasks of the scope and its host, if that waits for its end; and so on, outwards.
+        Those are the other tasks of the scope and its host, if that waits for its end, and who else has the scope or a
+        cancel scope around the wait; and so on, outwards.
         """
         found: set[Key] = set()
-        while key in scopes:
-            host = scopes[key]
-            if host.key in found:
+        while True:
+            parts = agents.get(key, ())
+            host = scopes.get(key)
+            if not parts or any(part.may_be_cancelled for part in parts) or (host is not None and host.key in found):
                 return None
+            around = [number for part in parts for number in part.around]
+            for number in (*around, *([] if host is None else [host.mark])):
+                holders = reach.holders_of(number)
+                if holders is None:
+                    return None
+                found |= holders - {key}
+            if host is None:
+                break
             found |= {host.key, *host.wants}
             key = host.key
         is_task = key[0] != self._pid or key[1] > 0  # of a scope whose body goes on
