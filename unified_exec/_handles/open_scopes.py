@@ -22,11 +22,12 @@ class OpenScope:
     """A scope as those see it who look at the program. Made when the block is entered; read from any thread.
 
     Attributes:
+        ranked: some scope or task of the program has a priority: a task may spawn in any scope.
         number: of the scope in this process, from 1.
         name: the name it was given, or ``None``.
         policy: the class of its policy.
         opener: id of the task whose code entered the block, 0 if that is not a task of a scope.
-        priority: of what is spawned by code that is not a task of the scope; by default that of its opener, or 0.
+        priority: of what the scope's body, or code outside of every task, spawns; by default that of its opener, or 0.
         opened_at: instant of `time.monotonic`.
         thread: ident of the thread of its event loop.
         timeout: in seconds, ``None`` for none.
@@ -37,6 +38,7 @@ class OpenScope:
         tally: how its tasks have ended so far.
     """
 
+    ranked = False
     tally: Tally
 
     def __init__(
@@ -51,6 +53,8 @@ class OpenScope:
         self.policy = type(policy).__name__
         self.opener = 0 if opener is None else opener.id
         self.priority = priority if priority is not None else 0 if opener is None else opener.priority
+        if self.priority:
+            OpenScope.ranked = True
         self.opened_at = monotonic()
         self.thread = get_ident()
         self.timeout = timeout

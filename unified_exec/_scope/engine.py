@@ -70,7 +70,6 @@ class ScopeEngine(OpenScope):
         priority: int | None,
     ) -> None:
         super().__init__(adapter, name, policy, timeout, priority)
-        self._ranked = self.priority != 0
         self._processes, self._threads = processes, threads
         self._group, self._around = group, group.cancel_scope
         self._enclosing = enclosing_deadline()
@@ -113,9 +112,9 @@ class ScopeEngine(OpenScope):
         handle: TaskHandle[Any] = TaskHandle(name, fn, args, place, self)
         if interrupt or abandon:
             handle.interrupt, handle.abandon = interrupt, abandon
-        if self._ranked or priority is not None:
+        if OpenScope.ranked or priority is not None:
             handle.priority = self.default_priority() if priority is None else validation.check_priority(priority)
-            self._ranked = True
+            OpenScope.ranked = True
         if retry is not None or limit is not None or self._outcomes.restarts:
             self._plan(handle, fn, retry, limit)
         launch = partial(auto_placer().launch, self) if on == AUTO else self.launch

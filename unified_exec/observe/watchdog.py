@@ -125,7 +125,7 @@ class Subscription:
             watchdog = _watchdogs.get(loop)
             if watchdog is None:
                 if not _watchdogs:
-                    order.begin(_report_order, PermitQueue)
+                    order.begin(_report_order)
                 watchdog = _watchdogs[loop] = LoopWatchdog(loop, thread, task_code)
             watchdog.subscriptions = (*watchdog.subscriptions, self)
             self._watchdog = watchdog

@@ -6,19 +6,18 @@ reported once, whether anybody waits or not.
 
 from __future__ import annotations
 
-import gc
 from _thread import allocate_lock
 from collections.abc import Callable
 from itertools import pairwise
 from types import CodeType
 from typing import Any, NamedTuple, TypeAlias
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from ..._tasks.holders import describe
 from ..shared.place import line_of
 from .known import all_locks
 
-__all__ = ["Order", "Orders", "Report", "begin", "end"]
+__all__ = ["Order", "Orders", "Report", "begin", "end", "made"]
 
 
 class Order(NamedTuple):
@@ -102,21 +101,33 @@ orders: Orders | None = None
 """Set while orders are watched."""
 
 
-def begin(report: Report, kind: type) -> None:
-    """Watch the order of locks.
+_locks: set[ref[Any]] = set()
+"""All that were made and live. Each change is one operation of the set: the collector and any thread may make one."""
+
+
+def made(lock: Any) -> bool:
+    """Note a lock that is being made; tells whether it has to tell of its acquires."""
+    _locks.add(ref(lock, _locks.discard))
+    return orders is not None
+
+
+def begin(report: Report) -> None:
+    """Watch the order of locks, also of those that exist.
 
     Args:
         report: see `Orders`.
-        kind: the class of all locks: those that exist have to tell from now on, too.
     """
     global orders
     orders = Orders(report)
-    for each in gc.get_objects():
-        if issubclass(type(each), kind):  # `isinstance` would ask proxies for their class
-            each.tell()
+    for each in _locks.copy():
+        if (lock := each()) is not None:
+            lock.tell()
 
 
 def end() -> None:
     """Watch it no more."""
     global orders
     orders = None
+    for each in _locks.copy():
+        if (lock := each()) is not None:
+            lock.tell_no_more()

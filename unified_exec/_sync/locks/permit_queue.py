@@ -21,7 +21,7 @@ from ..deadlocks import look as deadlocks
 from ..deadlocks import order
 from ..deadlocks.known import all_locks
 from ..shared.place import line_of
-from ..shared.travel import Traveller
+from ..shared.travel import SharedFormBase, Traveller
 from .queue import CoroutineInQueue, ThreadInQueue
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class PermitQueue(Traveller):
         self._guard = allocate_lock()
         self._queue: deque[ThreadInQueue | CoroutineInQueue] = deque()
         self._late: list[CoroutineInQueue] = []
-        self._slow = order.orders is not None
+        self._slow = order.made(self)
         self._turns = 0
 
     # -- what a kind of lock adds
@@ -99,6 +99,16 @@ class PermitQueue(Traveller):
     def tell(self) -> None:
         """Have every acquire take the way that tells `order` of it."""
         self._slow = True
+
+    def become(self, token: bytes, form: SharedFormBase) -> None:
+        super().become(token, form)
+        self._slow = True
+
+    def tell_no_more(self) -> None:
+        """Let an acquire take the fast way again, unless somebody waits."""
+        with self._guard:
+            if not self._queue and self._shared is None:
+                self._slow = order.orders is not None
 
     def waiters(self) -> list[ThreadInQueue | CoroutineInQueue]:
         """Return who waits in this process, the first of the queue first."""

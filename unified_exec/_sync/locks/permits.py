@@ -146,7 +146,6 @@ class Permits(PermitQueue):
             if self._shared is not None:
                 return
             form = SharedPermits.create(self.total, self.kind)
-            self._slow = True
             self.become(os.urandom(16), form)
             form.begin(self._free)
             for each in self._queue:
@@ -163,7 +162,6 @@ class Permits(PermitQueue):
         form = SharedPermits(LockPage(fds, cls.kind))
         made = cls._of_total(form.total, name)
         made._free.clear()
-        made._slow = True
         return made, form
 
     @classmethod
