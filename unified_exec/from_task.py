@@ -32,16 +32,14 @@ Example::
 
 from __future__ import annotations
 
-from functools import partial
-
+from ._handles.spawned import SpawnedTask, refuse_on_loop, wait, wait_async
 from ._tasks.current import current, on_event_loop
-from ._tasks.requests import CANCEL, RUN, RUN_SYNC, SPAWN, WAIT, Pending
-from .errors import Cancelled
+from ._tasks.requests import RUN, RUN_SYNC, SPAWN, Pending
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
-    from typing import Any, Generic, TypeVar, TypeVarTuple, Unpack, overload
+    from collections.abc import Awaitable, Callable
+    from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
 
     from ._scope.options import SpawnOptions
     from ._tasks.current import CurrentTask
@@ -49,9 +47,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
     Ts = TypeVarTuple("Ts")
 else:
-    from ._tasks.light_typing import Generic, overload
-
-    T = object
+    from ._tasks.light_typing import overload
 
 
 __all__ = ["SpawnedTask", "run", "run_async", "run_sync", "spawn"]
@@ -103,7 +99,7 @@ async def run_async(afn: Callable[[*Ts], Awaitable[T]], /, *args: *Ts) -> T:
     task = _task("run_async")
     if task.backend == "loop":
         return await afn(*args)
-    return await _wait_async(task, RUN, afn, args)  # type: ignore[no-any-return]
+    return await wait_async(task, RUN, afn, args)  # type: ignore[no-any-return]
 
 
 @overload
@@ -139,47 +135,8 @@ def spawn(  # type: ignore[misc]  # noqa: F811  # mypy: *args: *Ts "may" be an o
         task.send_request(pending)
     else:
         pending = Pending(SPAWN, fn, args, options)
-        _wait(task, pending)
+        wait(task, pending)
     return SpawnedTask(task, pending.number, getattr(fn, "__qualname__", repr(fn)))
-
-
-class SpawnedTask(Generic[T]):
-    """A task that `spawn` started from inside a task. It belongs to the task that spawned it, and cannot be pickled.
-
-    Attributes:
-        name: name of its function.
-    """
-
-    __slots__ = ("_number", "_task", "name")
-
-    def __init__(self, task: CurrentTask, number: int, name: str) -> None:
-        self._task = task
-        self._number = number
-        self.name = name
-
-    def result(self) -> T:
-        """Block until the task has ended and return its value.
-
-        Raises:
-            TaskCancelled: it was cancelled.
-            Exception: the task's own exception.
-        """
-        _refuse_on_loop("SpawnedTask.result", "await the task")
-        return _wait(self._task, Pending(WAIT, None, (self._number,)))  # type: ignore[no-any-return]
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        """Wait for the end of the task, in a coroutine; raises as `result`."""
-        return _wait_async(self._task, WAIT, None, (self._number,)).__await__()
-
-    def cancel(self, reason: str | None = None) -> None:
-        """Request the task to stop; does not wait for its end."""
-        self._task.send_request(Pending(CANCEL, None, (self._number,), reason))
-
-    def __reduce__(self) -> Any:
-        raise TypeError(f"{self!r} belongs to the task that has spawned it: send its result instead")
-
-    def __repr__(self) -> str:
-        return f"<SpawnedTask {self.name!r}>"
 
 
 def _task(verb: str) -> CurrentTask:
@@ -189,53 +146,7 @@ def _task(verb: str) -> CurrentTask:
     return task
 
 
-def _refuse_on_loop(call: str, instead: str) -> None:
-    if on_event_loop():
-        raise RuntimeError(f"{call}() would block the event loop; {instead}")
-
-
 def _block(verb: str, kind: int, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     task = _task(verb)
-    _refuse_on_loop(f"from_task.{verb}", "use `await from_task.run_async(...)` in a coroutine")
-    return _wait(task, Pending(kind, fn, args))
-
-
-def _wait(task: CurrentTask, pending: Pending) -> Any:
-    try:
-        task.send_request(pending)
-        task.wait_for(pending)
-    except BaseException:
-        task.withdraw(pending)
-        raise
-    return _result(task, pending)
-
-
-async def _wait_async(task: CurrentTask, verb: int, fn: Any, args: tuple[Any, ...]) -> Any:
-    from ._loops.current import current_adapter
-
-    adapter = current_adapter()
-    waiter = adapter.waiter()
-    pending = Pending(verb, fn, args, wake=partial(adapter.call_threadsafe, waiter.wake))
-    try:
-        task.send_request(pending)
-        await waiter
-    except BaseException:
-        task.withdraw(pending)
-        raise
-    return _result(task, pending)
-
-
-def _result(task: CurrentTask, pending: Pending) -> Any:
-    assert pending.found is not None
-    outcome = pending.found()
-    pending.found = None
-    try:
-        if not outcome.cancelled:
-            return outcome.unwrap()
-        if task.is_cancelled():
-            raise Cancelled(task.reason)
-        from ._handles.cancelled import TaskCancelled
-
-        raise TaskCancelled(getattr(pending.fn, "__qualname__", "from_task"), "its function was cancelled on the loop")
-    finally:
-        del outcome, pending, task  # no cycle from the error over its traceback to this frame
+    refuse_on_loop(f"from_task.{verb}", "use `await from_task.run_async(...)` in a coroutine")
+    return wait(task, Pending(kind, fn, args))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from _thread import allocate_lock
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from unified_exec import from_task
+from unified_exec import TaskScope, TaskTimeout, from_task
 
 
 class Counter:
@@ -120,3 +121,91 @@ class Waiter:
     async def aclose(self) -> None:
         if self.log is not None:
             Path(self.log).write_text("aclosed")
+
+
+# -- code of tasks that have an actor as an argument
+
+
+def add(actor: Any, n: int) -> int:
+    value: int = actor.call(Counter.add, n).result()
+    return value
+
+
+async def a_add(actor: Any, n: int) -> int:
+    value: int = await actor.call(Counter.add, n)
+    return value
+
+
+def add_in_nested_scopes(actor: Any, n: int) -> list[int]:
+    """Once from a coroutine of a scope in this task, once from a worker of this worker."""
+
+    async def main() -> list[int]:
+        async with TaskScope() as scope:
+            return [await scope.spawn(a_add, actor, n), await scope.spawn(add, actor, n, on="process")]
+
+    return anyio.run(main)
+
+
+def meet_errors(actor: Any) -> list[str]:
+    found: list[str] = []
+    calls: list[Any] = [
+        lambda: actor.call(Counter.fail).result(),
+        lambda: actor.call(len),
+        lambda: actor.stream(Counter.count, 2),
+        lambda: actor.call(Counter.add, allocate_lock()).result(),
+    ]
+    for call in calls:
+        try:
+            call()
+        except Exception as error:
+            found.append(f"{type(error).__name__}: {error}")
+    return found
+
+
+def time_out(actor: Any, go: str) -> str:
+    value = "none"
+    try:
+        actor.call(Counter.wait, go, timeout=0.05).result()
+    except TaskTimeout:
+        value = "timeout"
+    return value
+
+
+def cancel_call(actor: Any, go: str) -> str:
+    waits = actor.call(Counter.wait, go)
+    late = actor.call(Counter.add, 100)
+    late.cancel("not needed")
+    try:
+        late.result()
+    except Exception as error:
+        found = type(error).__name__
+    else:
+        found = "none"
+    Path(go).touch()
+    waits.result()
+    return found
+
+
+def add_and_forget(actor: Any, n: int) -> None:
+    actor.call(Counter.add, n)
+
+
+def keep(actor: Any) -> Any:
+    return actor
+
+
+class Chief:
+    """Has an actor."""
+
+    def __init__(self, actor: Any = None) -> None:
+        self.actor = actor
+
+    def add(self, n: int) -> int:
+        return add(self.actor, n)
+
+    def ask(self, first: Any, *others: Any) -> int:
+        value: int = first.call(Chief.ask, *others).result() if others else first.call(Chief.one).result()
+        return value
+
+    def one(self) -> int:
+        return 1

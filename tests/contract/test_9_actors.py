@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import threading
 from pathlib import Path
 from typing import Any
@@ -320,8 +319,6 @@ async def test_what_does_not_fit_is_refused_with_what_to_do() -> None:
         counter = untyped(Counter, 1, on="thread")
         with pytest.raises(TypeError, match=r"write actor.call\(Counter.method, ...\)"):
             counter.call(len)
-        with pytest.raises(TypeError, match=r"from_task.run\(ask, x\)"):
-            pickle.dumps(counter)
         remote = untyped(Counter, 1)
         with pytest.raises(SerializationError, match=r"an argument of Counter.add\(\)"):
             remote.call(Counter.add, threading.Lock())

@@ -5,8 +5,27 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 ACTORS_FILE = "test_9_actors.py"
+PASSED_FILE = "test_9_actors_as_arguments.py"
 
 ACTORS = (
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="a ring of actors that were passed to each other is found",
+        file="_scope/actor_rings.py",
+        old="{**handle.requests.running, **handle.requests.awaited}",
+        new="handle.requests.running",
+        tests=(f"{PASSED_FILE}::test_actors_that_have_each_other_and_wait_in_a_ring_are_told",),
+    ),
+    Mutant(
+        clause=9,
+        place="thread",
+        breaks="a call from a nested event loop goes to that of the actor",
+        file="_scope/actor_calls.py",
+        old="if is_here and found.is_of(scope.adapter):",
+        new="if is_here:",
+        tests=(f"{PASSED_FILE}::test_tasks_of_tasks_call_it",),
+    ),
     Mutant(
         clause=9,
         place="process",

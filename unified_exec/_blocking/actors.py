@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple, overload
 
+from .._handles import actor_refs
 from .handle import SyncTaskHandle
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ class SyncActor(Generic[A]):
     def stream(self, method: Callable[..., Any], /, *args: Any) -> Iterator[Any]:
         """Yield the items of a generator that is a method; see `Actor.stream`."""
         return self._iterate(lambda: self._actor.stream(method, *args))
+
+    def __reduce__(self) -> Any:
+        return actor_refs.itself, (self._actor,)
 
     def __repr__(self) -> str:
         return f"<SyncActor of {self._actor!r}>"

@@ -20,6 +20,10 @@ class Launcher(TaskOwner, Protocol):
     """An open scope, as far as its parts use it. Every method is called in the thread of the scope's event loop."""
 
     @property
+    def thread(self) -> int:
+        """The thread of its event loop."""
+
+    @property
     def remote_count(self) -> int:
         """How many thread and process tasks of the scope have not ended."""
 

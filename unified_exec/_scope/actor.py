@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from _thread import get_ident
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, TypeVarTuple, overload
 
+from .._handles import actor_refs
 from .._handles.handle import TaskHandle
 from .._pools.thread.pool import ThreadPool
 from .._rules.dispatch import call_name
@@ -14,6 +16,7 @@ from ..abc import ProcessBackend
 
 if TYPE_CHECKING:
     from .._handles.owner import Launcher
+    from .._loops.adapter import LoopAdapter
     from .._map.generator_stream import GeneratorStream
 
 A = TypeVar("A")
@@ -25,6 +28,9 @@ ActorPlace = Literal["process", "thread", "loop"] | ProcessBackend | ThreadPool
 
 class Actor(Generic[A]):
     """An object that lives elsewhere and serves calls of its methods, see `TaskScope.actor`.
+
+    It may be passed to tasks, in threads and processes too, and to other actors: they call it as the code of its scope
+    does, over the way back (see `from_task`). There ``call`` returns a `from_task.SpawnedTask`: ``result()`` waits.
 
     Calls are served one at a time, in the order in which they were made; with ``concurrency=n`` up to n at a time. They
     are tasks of the scope: they can be awaited, cancelled and timed, and the scope waits for them. What a method raises
@@ -38,6 +44,7 @@ class Actor(Generic[A]):
     def __init__(self, scope: Launcher, cls: Callable[..., A], args: tuple[Any, ...], name: str | None) -> None:
         self.name = name or call_name(cls)
         self.state = "making"
+        self.token: str | None = None  # once it has travelled
         self._scope = scope
         self._cls = cls
         self._args = args
@@ -78,8 +85,23 @@ class Actor(Generic[A]):
         A call that is cancelled before its turn never starts. One that runs in a process is asked to stop, and if it
         does not within the grace, the worker is killed: the object is lost with it.
         """
+        if self._scope.thread != get_ident():
+            method_name = actor_refs.method_name(self._cls, method)
+            asked: Any = actor_refs.ask(self, self.name, method_name, args, timeout, name)
+            return asked  # type: ignore[no-any-return]  # as good as a handle: await it, or ask for its result
         method_name = self._check(method)
         return self._start(name or f"{self.name}.{method_name}", method_name, args, timeout)
+
+    def is_of(self, adapter: LoopAdapter) -> bool:
+        """Tell whether this is the event loop of the actor."""
+        return adapter is self._scope.adapter
+
+    def call_named(
+        self, method: str, args: tuple[Any, ...], *, timeout: float | None, name: str | None
+    ) -> TaskHandle[Any]:
+        """Call a method on behalf of a task, on the event loop of the actor."""
+        self._refuse_if_ended()
+        return self._start(name or f"{self.name}.{method}", method, args, timeout)
 
     def stream(self, method: Callable[..., Any], /, *args: Any) -> GeneratorStream[Any]:
         """Iterate over the items of a generator that is a method, as `TaskScope.stream` does; it counts as one call."""
@@ -101,14 +123,15 @@ class Actor(Generic[A]):
         self.state = "ended"
 
     def _check(self, method: Callable[..., Any]) -> str:
+        if self._scope.thread != get_ident():
+            raise actor_refs.no_stream(self.name)
+        self._refuse_if_ended()
+        return actor_refs.method_name(self._cls, method)
+
+    def _refuse_if_ended(self) -> None:
         if self.state == "ended":
             why = f"it has failed: {self._error}" if self._error is not None else "its scope has ended"
             raise RuntimeError(f"actor {self.name!r} takes no calls: {why}") from self._error
-        name = getattr(method, "__name__", "")
-        if not name or (isinstance(self._cls, type) and not hasattr(self._cls, name)):
-            cls = call_name(self._cls)
-            raise TypeError(f"{method!r} is not a method of {cls}: write actor.call({cls}.method, ...)")
-        return name
 
     def method_name(self, method: str) -> str:
         """What events tell of a call's function."""
@@ -121,10 +144,7 @@ class Actor(Generic[A]):
         handle.settle(Outcome(error=error))
 
     def __reduce__(self) -> Any:
-        raise TypeError(
-            f"actor {self.name!r} belongs to its scope and does not travel; in a task call a function of the program "
-            "that calls the actor: from_task.run(ask, x), with `async def ask(x): return await actor.call(...)`"
-        )
+        return actor_refs.arrived, (actor_refs.token_of(self), self.name, self._cls)
 
     def __repr__(self) -> str:
         return f"<Actor {self.name!r} {self.state}, {self.pending} calls>"
@@ -139,6 +159,7 @@ class ActorGroup(Generic[A]):
 
     def __init__(self, members: list[Actor[A]]) -> None:
         self.members = members
+        self.token: str | None = None
         self._next = 0
 
     @overload
@@ -180,6 +201,9 @@ class ActorGroup(Generic[A]):
         turn = [self.members[(self._next + n) % count] for n in range(count)]
         ranks = {"up": 0, "making": 0, "lost": 1, "ended": 2}
         return min(turn, key=lambda actor: (ranks[actor.state], actor.pending))
+
+    def __reduce__(self) -> Any:
+        return actor_refs.arrived_group, (actor_refs.token_of(self), self.members)
 
     def __iter__(self) -> Iterator[Actor[A]]:
         return iter(self.members)

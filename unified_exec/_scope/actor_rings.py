@@ -99,8 +99,8 @@ def _wants(handle: Any) -> tuple[int, list[Any], str]:
         if awaited is not None:
             return awaited.kind, [each for each in awaited.handles if not each.done()], "awaits"
         return TASKS, [], ""
-    functions = {} if handle.requests is None else handle.requests.running
+    functions = {} if handle.requests is None else {**handle.requests.running, **handle.requests.awaited}
     number = getattr(handle.location, "blocked_by", None)  # of a worker that runs nothing else until the answer
     if handle.backend == "thread" and len(functions) == 1:
         number = next(iter(functions))
-    return TASKS, [functions[number]] if number in functions else [], "asks for"
+    return TASKS, [functions[number]] if number in functions else [], "waits for"

@@ -13,7 +13,7 @@ from .._handles.validation import close_coroutine, unknown_keywords
 from .._rules.dispatch import call_name
 from .._tasks.current import current
 from .._tasks.loaded import loaded
-from .._tasks.requests import CANCEL, DEEPEST, RUN, RUN_SYNC, SPAWN, STOP, Request, chain_of
+from .._tasks.requests import CALL, CANCEL, DEEPEST, RUN, RUN_SYNC, SPAWN, STOP, Request, chain_of
 from .._tasks.types import Outcome
 from .._wire.errors.nodes import as_outcome_error
 from .coroutine import LoopTask
@@ -54,14 +54,16 @@ class TaskRequests:
 
     Attributes:
         running: the functions that run for it on the loop, by the number of the request.
-        spawned: the tasks that it has spawned, by the number of the request.
+        spawned: the tasks that it has spawned, and its calls of actors, by the number of the request.
+        awaited: those of them that it waits for, by the number of the request to wait.
     """
 
-    __slots__ = ("running", "spawned")
+    __slots__ = ("awaited", "running", "spawned")
 
     def __init__(self) -> None:
         self.running: dict[int, TaskHandle[Any]] = {}
         self.spawned: dict[int, TaskHandle[Any]] = {}
+        self.awaited: dict[int, TaskHandle[Any]] = {}
 
     def stop(self, reason: str | None) -> None:
         """Cancel the functions that run for it."""
@@ -87,6 +89,10 @@ def serve(scope: Serving, task: Task, request: Request) -> None:
         _run_sync(scope, task, request)
     elif verb == SPAWN:
         _spawn(scope, request, asked)
+    elif verb == CALL:
+        from .actor_calls import start_call  # loaded with the first one
+
+        _start(scope, request, asked, partial(start_call, scope, scope.context, request), request.args[1])
     elif verb == STOP:
         handle = asked.running.get(request.args[0])
         if handle is not None:
@@ -96,7 +102,8 @@ def serve(scope: Serving, task: Task, request: Request) -> None:
         if verb == CANCEL:
             handle.cancel(request.options)
         else:
-            handle.when_done(partial(_spawned_ended, scope, request, handle))
+            asked.awaited[request.number] = handle
+            handle.when_done(partial(_spawned_ended, scope, request, handle, asked))
 
 
 def _context(scope: Serving, asked_in: Context | None) -> Context:
@@ -189,25 +196,43 @@ def _spawn(scope: Serving, request: Request, asked: TaskRequests) -> None:
     assert fn is not None
     if asker is not None and asker.priority != scope.priority:
         options = {"priority": asker.priority, **options}
-    context: Any = request.context
-    try:
+
+    def spawn() -> TaskHandle[Any]:
         unknown = {name: value for name, value in options.items() if name not in _DEFAULTS}
         if unknown:
             raise TypeError(unknown_keywords(fn, unknown))
-        asked.spawned[request.number] = context.run(lambda: scope.spawn(fn, args, **(_DEFAULTS | options)))
+        return scope.spawn(fn, args, **(_DEFAULTS | options))
+
+    _start(scope, request, asked, spawn, call_name(fn))
+
+
+def _start(
+    scope: Serving, request: Request, asked: TaskRequests, start: Callable[[], TaskHandle[Any]], name: str
+) -> None:
+    """Start a task or call on behalf of a task.
+
+    A refusal is raised there, or, if it does not wait now, by what it asked for: a task fails the scope then, a call of
+    an actor fails for its caller alone.
+    """
+    context: Any = request.context
+    try:
+        asked.spawned[request.number] = context.run(start)
     except Exception as error:
         if request.waits:
             _answer(request, Outcome(error=error))
             return
-        handle = asked.spawned[request.number] = TaskHandle(call_name(fn), fn, args, "loop", scope)
+        fn: Any = request.fn
+        handle = asked.spawned[request.number] = TaskHandle(name, fn, request.args, "loop", scope)
+        handle.private = request.verb == CALL
         handle.settle(Outcome(error=error))
     else:
         if request.waits:
             _answer(request, Outcome(None))
 
 
-def _spawned_ended(scope: Serving, request: Request, handle: TaskHandle[Any]) -> None:
+def _spawned_ended(scope: Serving, request: Request, handle: TaskHandle[Any], asked: TaskRequests) -> None:
     """Answer a task that waits for one that it has spawned."""
+    asked.awaited.pop(request.number, None)
     outcome = handle.outcome
     assert outcome is not None
     if outcome.cancelled:

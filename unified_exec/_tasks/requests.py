@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "CALL",
     "CANCEL",
     "DEEPEST",
     "RUN",
@@ -38,8 +39,9 @@ __all__ = [
     "chain_of",
 ]
 
-RUN, RUN_SYNC, SPAWN, WAIT, CANCEL, STOP = range(6)
-"""Run a coroutine function; call a plain function; spawn a task, wait for it, cancel it; stop an earlier request."""
+RUN, RUN_SYNC, SPAWN, WAIT, CANCEL, STOP, CALL = range(7)
+"""Run a coroutine function; call a plain function; spawn a task, wait for it, cancel it; stop an earlier request; call
+an actor, which is waited for and cancelled as a spawned task is."""
 
 DEEPEST = 64
 """How many tasks may wait for each other, each through a function that the one before it asked for."""
@@ -52,9 +54,10 @@ class Pending:
 
     Args:
         verb: what is asked for.
-        fn: the function; for `WAIT`, `CANCEL` and `STOP` ``None``.
-        args: its arguments; for `WAIT`, `CANCEL` and `STOP` the number of the request that is meant.
-        options: for `SPAWN`, those of `TaskScope.spawn`; for `CANCEL`, the reason.
+        fn: the function; for `RUN`, `RUN_SYNC` and `SPAWN`, else ``None``.
+        args: its arguments; for `WAIT`, `CANCEL` and `STOP` the number of the request that is meant; for `CALL` the
+            actor (or its token and name), the method's name and its arguments.
+        options: for `SPAWN`, those of `TaskScope.spawn`; for `CALL`, those of `Actor.call`; for `CANCEL`, the reason.
         wake: called, in any thread, when the request has been answered; without it the thread sleeps in `lock`.
 
     Attributes:
@@ -92,7 +95,7 @@ class Pending:
 
     def is_answered(self) -> bool:
         """Tell whether an answer will come."""
-        return self.verb in (RUN, RUN_SYNC, WAIT) or (self.verb == SPAWN and self.sleeps)
+        return self.verb in (RUN, RUN_SYNC, WAIT) or (self.verb in (SPAWN, CALL) and self.sleeps)
 
     def stop(self) -> Pending:
         """What tells the scope that nobody waits for the answer."""
