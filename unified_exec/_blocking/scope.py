@@ -13,6 +13,7 @@ from .._scope.scope import TaskScope
 from .._tasks.current import on_event_loop
 from .handle import SyncTaskHandle
 from .loop_thread import LoopThread
+from .own_import import check_not_importing
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -120,6 +121,7 @@ class SyncTaskScope:
         self, fn: Callable[..., Any], /, *args: Any, **options: Any
     ) -> SyncTaskHandle[Any]:
         """Start ``fn(*args)`` and return its handle; arguments, options and errors as for `TaskScope.spawn`."""
+        check_not_importing(fn, options)
         return self._start(lambda: self._scope.spawn(fn, *args, **options))
 
     def _start(self, spawn: Callable[[], TaskHandle[Any]]) -> SyncTaskHandle[Any]:
@@ -145,6 +147,7 @@ class SyncTaskScope:
     ) -> SyncActor[T]:
         """Make an object that lives elsewhere until the scope ends; arguments and errors as for `TaskScope.actor`."""
         options: dict[str, Any] = {"on": on, "name": name, "concurrency": concurrency, "grace": grace}
+        check_not_importing(cls, options)
         return self._actor(lambda: self._scope.actor(cls, *args, **options))
 
     def actors(
@@ -160,6 +163,7 @@ class SyncTaskScope:
     ) -> SyncActor[T]:
         """Make several actors of one class; arguments and errors as for `TaskScope.actors`."""
         options: dict[str, Any] = {"on": on, "name": name, "concurrency": concurrency, "grace": grace}
+        check_not_importing(cls, options)
         return self._actor(lambda: self._scope.actors(cls, *args, count=count, **options))
 
     def _actor(self, make: Callable[[], Any]) -> SyncActor[Any]:
@@ -181,6 +185,7 @@ class SyncTaskScope:
 
         Plain iterables are read in the loop's thread. Leaving the loop early cancels what is in flight.
         """
+        check_not_importing(fn, options)
         loop = self._open()
         stream: Any = loop.call(lambda: self._scope.map(fn, items, **options))
         return self._iterate(loop, stream)
@@ -214,6 +219,7 @@ class SyncTaskScope:
         self, fn: Callable[..., Any], /, *args: Any, **options: Any
     ) -> Iterator[Any]:
         """Yield the items of a generator in a thread or a process; options and errors as for `TaskScope.stream`."""
+        check_not_importing(fn, options)
         loop = self._open()
         stream: Any = loop.call(lambda: self._scope.stream(fn, *args, **options))
         return self._iterate(loop, stream)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from types import CoroutineType
 from typing import Any
 
+from .._rules.arguments import check_seconds
 from .._rules.dispatch import AUTO, call_name, not_a_function
 from .._rules.policies import is_policy
 from ..abc import Backend
@@ -76,21 +77,6 @@ def check_spawn_options(
             f"{option}=True is for thread tasks, and {call_name(fn)}() runs with on={AUTO if on == AUTO else place!r}: "
             "coroutines and process tasks are always stopped when they are cancelled; leave the option out"
         )
-
-
-def check_seconds(what: str, value: object) -> None:
-    """Check a number of seconds.
-
-    Raises:
-        TypeError: it is not a number.
-        ValueError: it is negative, or not a number in the sense of IEEE 754.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{what} must be a number of seconds or None, got {value!r}")
-    if value != value:
-        raise ValueError(f"{what} must be a number of seconds, got {value!r}; use None for no limit")
-    if value < 0:
-        raise ValueError(f"{what} must not be negative, got {value!r}; use None for no limit")
 
 
 def check_handles(call: str, handles: Sequence[object], kind: type) -> None:

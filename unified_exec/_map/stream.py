@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .._handles.validation import check_priority, check_seconds
+from .._handles.validation import check_priority
+from .._rules.arguments import check_seconds
 from .._rules.dispatch import AUTO, is_async
 from .._rules.retry import Retry
 from .._sync.limit import Gate, as_gate

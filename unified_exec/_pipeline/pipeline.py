@@ -12,7 +12,8 @@ from .._handles.cancelled import is_own_cancellation
 from .._map.closing import close_shielded
 from .._map.stats import StageStats
 from .._map.stream import check_options
-from .._rules.dispatch import call_name
+from .._rules.arguments import check_function, check_seconds, text, whole
+from .._rules.dispatch import call_name, is_async
 from .._rules.retry import Retry
 from .._scope.block import engine_of
 from .._scope.scope import TaskScope
@@ -141,10 +142,11 @@ class Pipeline(Generic[T]):
         """
         if on_error not in ("raise", "skip") and not callable(on_error):
             raise ValueError(f"on_error must be 'raise', 'skip' or a function of one Failure, got {on_error!r}")
+        check_function("map", fn)
         check_options(limit=limit, chunk=chunk, buffer=buffer, retry=retry, timeout=timeout)
         bounds = {"limit": limit, "ordered": ordered, "chunk": chunk, "buffer": buffer}
         options = {**bounds, "retry": retry, "timeout": timeout}
-        return self._with(MapStage(fn, on, options, on_error, name or call_name(fn)))
+        return self._with(MapStage(fn, on, options, on_error, text(name) or call_name(fn)))
 
     def batch(self, size: int, *, every: float | None = None) -> Pipeline[list[T]]:
         """Gather items into lists.
@@ -154,16 +156,19 @@ class Pipeline(Generic[T]):
             every: seconds after which a list is passed on although it is not full; ``None`` to wait until it is.
 
         Raises:
-            ValueError: `size` or `every` is out of its range.
+            TypeError, ValueError: `size` or `every` is not a number, or out of its range.
         """
-        if size < 1:
-            raise ValueError(f"batch(size) must be at least 1, got {size}")
-        if every is not None and every <= 0:
-            raise ValueError(f"batch(every=...) must be positive or None, got {every}")
-        return self._with(BatchStage(size, every))
+        if every is not None:
+            check_seconds("batch(every=...)", every, positive=True)
+        return self._with(BatchStage(whole("batch(size)", size), every))
 
     def filter(self, keep: Callable[[T], bool]) -> Pipeline[T]:
         """Keep the items for which ``keep(item)`` is true; it runs on the event loop and must be quick."""
+        check_function("filter", keep)
+        if is_async(keep):
+            raise TypeError(
+                f"filter() takes a plain function, and {call_name(keep)}() is async: write a stage of map()"
+            )
         return self._with(FilterStage(keep))
 
     async def __aenter__(self) -> AsyncIterator[T]:

@@ -45,7 +45,7 @@ def blocking(fn: F) -> F:
     Raises:
         TypeError: `fn` is a coroutine function, which cannot run in a thread.
     """
-    if is_async(fn):
+    if hasattr(fn, "__call__") and is_async(fn):  # noqa: B004  else it is refused below
         raise TypeError(f"@blocking is for plain functions, and {call_name(fn)}() is async: it runs on the event loop")
     _mark(fn, "thread", "blocking")
     return fn
@@ -154,24 +154,24 @@ def must_not_be_async(fn: Callable[..., Any], on: str) -> str:
     )
 
 
-def not_a_function(thing: object) -> str:
+def not_a_function(thing: object, verb: str = "spawn") -> str:
     """Return the message for `spawn(f())` where `spawn(f)` was meant, and similar mistakes."""
     import inspect
 
     if inspect.iscoroutine(thing):
         name = thing.__name__
         return (
-            f"spawn() takes the function, not a coroutine object: write spawn({name}, ...) instead of "
-            f"spawn({name}(...))"
+            f"{verb}() takes the function, not a coroutine object: write {verb}({name}, ...) instead of "
+            f"{verb}({name}(...))"
         )
     if inspect.isawaitable(thing):
         return (
-            f"spawn() takes a function, not an awaitable ({type(thing).__name__}): write `await` or wrap it in "
+            f"{verb}() takes a function, not an awaitable ({type(thing).__name__}): write `await` or wrap it in "
             "`async def`"
         )
     return (
-        f"spawn() takes a function and its arguments, got {thing!r} of type {type(thing).__name__}: "
-        "write spawn(f, x) instead of spawn(f(x))"
+        f"{verb}() takes a function and its arguments, got {thing!r} of type {type(thing).__name__}: "
+        f"write {verb}(f, x) instead of {verb}(f(x))"
     )
 
 

@@ -248,6 +248,7 @@ class Supervise:
         unwrap: see `FailFast`.
 
     Raises:
+        TypeError: an argument is not what it must be; `on` takes exception types.
         ValueError: a number is out of its range.
 
     Example:
@@ -264,11 +265,13 @@ class Supervise:
         backoff: float | Callable[[int], float] = 0.0,
         unwrap: bool = False,
     ) -> None:
-        if restarts < 0 or within <= 0 or (not callable(backoff) and backoff < 0):
-            raise ValueError("Supervise() needs restarts >= 0, within > 0 and backoff >= 0")
-        self.restarts = restarts
+        from .arguments import check_backoff, check_seconds, exception_types, whole
+
+        check_seconds("Supervise(within)", within, optional=False, positive=True)
+        check_backoff("Supervise(backoff)", backoff)
+        self.restarts = whole("Supervise(restarts)", restarts, 0)
         self.within = within
-        self.on = on
+        self.on = exception_types("Supervise(on=...)", on)
         self.backoff = backoff
         self.unwrap = unwrap
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
 
 from ..errors import SerializationError, WorkerCrashed
+from .arguments import check_backoff, check_seconds, exception_types, whole
 
 
 def exponential(
@@ -21,8 +21,11 @@ def exponential(
         jitter: each wait is longer or shorter by up to this fraction, so that many clients do not retry at once.
 
     Raises:
+        TypeError: an argument is not a number.
         ValueError: an argument is out of its range.
     """
+    for what, number in (("first", first), ("factor", factor), ("most", most), ("jitter", jitter)):
+        check_seconds(what, number, optional=False)
     if first < 0 or factor < 1 or most < 0 or not 0 <= jitter <= 1:
         raise ValueError("exponential() needs first >= 0, factor >= 1, most >= 0 and 0 <= jitter <= 1")
 
@@ -47,7 +50,7 @@ class Retry:
 
     Raises:
         ValueError: `times` is less than 1, or the backoff is negative.
-        TypeError: `on` contains something that is not an exception type.
+        TypeError: an argument is not what it must be; `on` takes exception types.
 
     Example::
 
@@ -74,16 +77,9 @@ class Retry:
         on: type[Exception] | tuple[type[Exception], ...] = (Exception,),
         backoff: float | Callable[[int], float] = 0.0,
     ) -> None:
-        kinds: tuple[Any, ...] = on if isinstance(on, tuple) else (on,)
-        for kind in kinds:
-            if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-                raise TypeError(f"Retry(on=...) takes exception types, got {kind!r}")
-        if times < 1:
-            raise ValueError(f"Retry(times) must be at least 1, got {times}")
-        if not callable(backoff) and backoff < 0:
-            raise ValueError(f"Retry(backoff) must not be negative, got {backoff}")
-        self.times = times
-        self.on = kinds
+        check_backoff("Retry(backoff)", backoff)
+        self.times = whole("Retry(times)", times)
+        self.on = exception_types("Retry(on=...)", on)
         self.backoff = backoff
 
     def wants(self, error: BaseException, tries: int) -> bool:

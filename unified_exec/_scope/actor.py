@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, TypeVarTuple, 
 from .._handles import actor_refs
 from .._handles.handle import TaskHandle
 from .._pools.thread.pool import ThreadPool
+from .._rules.arguments import text
 from .._rules.dispatch import call_name
 from .._tasks import events
 from .._tasks.types import Outcome
@@ -90,7 +91,7 @@ class Actor(Generic[A]):
             asked: Any = actor_refs.ask(self, self.name, method_name, args, timeout, name)
             return asked  # type: ignore[no-any-return]  # as good as a handle: await it, or ask for its result
         method_name = self._check(method)
-        return self._start(name or f"{self.name}.{method_name}", method_name, args, timeout)
+        return self._start(text(name) or f"{self.name}.{method_name}", method_name, args, timeout)
 
     def is_of(self, adapter: LoopAdapter) -> bool:
         """Tell whether this is the event loop of the actor."""

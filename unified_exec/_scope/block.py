@@ -23,7 +23,7 @@ class ScopeBlock(LazyTaskGroup):
 
     def __init__(self, name: str | None, policy: Policy, timeout: float | None, options: tuple[Any, ...]) -> None:
         super().__init__()
-        self.name = name
+        self.name = name if name is None else str(name)
         self.policy = policy
         self.timeout = timeout
         self._options = options

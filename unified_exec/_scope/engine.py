@@ -93,7 +93,7 @@ class ScopeEngine(OpenScope):
         args: tuple[Any, ...],
         on: object,
         timeout: float | None,
-        name: str | None,
+        name: object,
         interrupt: bool,
         abandon: bool,
         retry: object,
@@ -109,7 +109,7 @@ class ScopeEngine(OpenScope):
             raise RuntimeError(validation.wrong_thread(fn))
         if name is None:
             name = fn.__qualname__ if type(fn) is FunctionType else call_name(fn)
-        handle: TaskHandle[Any] = TaskHandle(name, fn, args, place, self)
+        handle: TaskHandle[Any] = TaskHandle(name if type(name) is str else str(name), fn, args, place, self)
         if interrupt or abandon:
             handle.interrupt, handle.abandon = interrupt, abandon
         if OpenScope.ranked or priority is not None:

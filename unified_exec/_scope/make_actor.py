@@ -11,7 +11,8 @@ import anyio
 
 from .._handles.handle import TaskHandle
 from .._pools.thread.pool import ThreadPool
-from .._rules.dispatch import call_name
+from .._rules.arguments import check_seconds, text
+from .._rules.dispatch import call_name, is_async
 from .._tasks import events
 from .._tasks.current import current
 from ..abc import Backend, ProcessBackend
@@ -151,8 +152,13 @@ def make_actor(
     """Check the arguments of `TaskScope.actor` and make the actor."""
     if not callable(cls):
         raise TypeError(f"actor() takes a class and the arguments of its instance, got {cls!r}: write actor(Model, x)")
+    if is_async(cls):
+        raise TypeError(f"actor() takes a class, and {call_name(cls)}() is async: a class may have coroutine methods")
+    if grace is not None:
+        check_seconds("grace", grace)
     if type(concurrency) is not int or concurrency < 1:
         raise ValueError(f"concurrency must be a whole number of at least 1, got {concurrency!r}")
+    name = text(name)
     on_loop = any(iscoroutinefunction(member) or isasyncgenfunction(member) for member in _members(cls))
     if on == "loop":
         return LoopActor(scope, cls, args, name, concurrency)

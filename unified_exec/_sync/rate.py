@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 
@@ -20,7 +21,7 @@ class Rate(Gate):
         per: the period in seconds.
 
     Raises:
-        TypeError: `n` is not an int.
+        TypeError: `n` is not an int, or `per` not a number.
         ValueError: an argument is out of its range.
 
     Cancelling a task that waits for the rate takes it out of the queue.
@@ -35,7 +36,9 @@ class Rate(Gate):
         super().__init__()
         if type(n) is not int:
             raise TypeError(f"Rate(n) needs a whole number, got {n!r}")
-        if n < 1 or not 0 < per < float("inf"):
+        if isinstance(per, bool) or not isinstance(per, (int, float)):
+            raise TypeError(f"Rate(n, per) needs a number of seconds, got per={per!r}")
+        if not 1 <= n <= sys.maxsize or not 0 < per < float("inf"):
             raise ValueError(f"Rate(n, per) needs n >= 1 and per > 0, got n={n}, per={per}")
         self.n = n
         self.per = per

@@ -111,9 +111,11 @@ def check(chunksize: int, buffersize: int | None) -> None:
     Raises:
         TypeError, ValueError: one is not a whole number above 0.
     """
+    if type(chunksize) is not int:
+        raise TypeError(f"chunksize must be an integer, got {chunksize!r}")
     if chunksize < 1:
         raise ValueError(f"chunksize must be >= 1, got {chunksize}")
-    if buffersize is not None and not isinstance(buffersize, int):
+    if buffersize is not None and type(buffersize) is not int:
         raise TypeError(f"buffersize must be an integer or None, got {buffersize!r}")
     if buffersize is not None and buffersize < 1:
         raise ValueError(f"buffersize must be None or > 0, got {buffersize}")

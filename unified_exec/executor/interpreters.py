@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ._arguments import check_arguments
 from ._worker_executor import WorkerExecutor
 
 if TYPE_CHECKING:
@@ -42,15 +43,12 @@ class InterpreterExecutor(WorkerExecutor):
         pool: InterpreterPool | None = None,
         name: str | None = None,
     ) -> None:
-        if max_workers is not None and max_workers <= 0:
-            raise ValueError("max_workers must be greater than 0")
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
+        from .._pools.interpreter.pool import InterpreterPool  # loaded with the first of them
+
+        check_arguments(max_workers, initializer, initargs, pool, InterpreterPool)
         if pool is not None and (max_workers is not None or initializer is not None or name is not None):
             raise ValueError("pool= brings its own workers: give max_workers, initializer and the rest to the pool")
         own = pool is None
         if pool is None:
-            from .._pools.interpreter.pool import InterpreterPool  # loaded with the first of them
-
             pool = InterpreterPool(max_workers, initializer=initializer, initargs=initargs, name=name)
         super().__init__(pool, own)

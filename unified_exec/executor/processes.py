@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._pools.process.pool import ProcessPool
+from ._arguments import check_arguments
 from ._worker_executor import WorkerExecutor
 
 SIGNAL_AGAIN = 0.05
@@ -51,10 +52,7 @@ class ProcessExecutor(WorkerExecutor):
     ) -> None:
         _check_context(mp_context)
         limit = _limit(max_tasks_per_child, max_tasks_per_worker)
-        if max_workers is not None and max_workers <= 0:
-            raise ValueError("max_workers must be greater than 0")
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
+        check_arguments(max_workers, initializer, initargs, pool, ProcessPool)
         own = pool is None
         if pool is None:
             pool = ProcessPool(
@@ -109,8 +107,8 @@ def _limit(child: int | None, worker: int | None) -> int | None:
         return None
     if child is not None and worker is not None and child != worker:
         raise ValueError("max_tasks_per_child and max_tasks_per_worker are two names for one option: give one of them")
-    if not isinstance(limit, int):
-        raise TypeError("max_tasks_per_child must be an integer")
+    if type(limit) is not int:
+        raise TypeError(f"max_tasks_per_child must be an integer, got {limit!r}")
     if limit <= 0:
         raise ValueError("max_tasks_per_child must be >= 1")
     return limit

@@ -20,6 +20,7 @@ from .._tasks.current import current
 from .._tasks.task import Task
 from ..errors import PoolClosed, WorkerStartError
 from . import _atexit, _map
+from ._arguments import check_arguments
 from .thread_future import ThreadFuture
 
 if TYPE_CHECKING:
@@ -98,10 +99,7 @@ class ThreadExecutor(Executor):
         *,
         pool: ThreadPool | None = None,
     ) -> None:
-        if max_workers is not None and max_workers <= 0:
-            raise ValueError("max_workers must be greater than 0")
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
+        check_arguments(max_workers, initializer, initargs, pool, ThreadPool)
         if pool is not None and (max_workers is not None or thread_name_prefix):
             raise ValueError("pool= brings its own threads: leave out max_workers and thread_name_prefix")
         self._prefix = thread_name_prefix or f"ThreadExecutor-{next(_numbers)}"

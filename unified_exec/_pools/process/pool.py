@@ -82,8 +82,6 @@ class ProcessPool(WorkerPool, ProcessBackend):
             start_timeout,
             main,
         )
-        if grace < 0:
-            raise ValueError(f"grace must not be negative, got {grace}")
         super().__init__(spec, grace, name)
 
     def alone(self, name: str, grace: float | None) -> ProcessPool:

@@ -18,6 +18,7 @@ from ..._worker.settings import WORKER_MARK, Settings
 from ...errors import WorkerStartError
 from .child import Child
 from .frozen import WORKER_OPTION, check_frozen, is_frozen
+from .imported_again import check_not_imported_for_a_task
 
 _BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from unified_exec._worker.main import main; main()"
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -37,6 +38,7 @@ def start_process(environment: dict[str, str], arguments: tuple[str, ...] = ()) 
     """
     process_control.check()
     check_frozen()
+    check_not_imported_for_a_task()
     if not sys.executable:
         raise WorkerStartError("sys.executable is empty, so there is no Python to run it with")
     with contextlib.ExitStack() as undo:
@@ -123,7 +125,7 @@ def parent_settings() -> Settings:
         folder = ""  # it was removed; nothing can be imported from it
     return Settings(
         path=[entry or folder for entry in sys.path if entry or folder],
-        argv=list(sys.argv),
+        argv=list(getattr(sys, "argv", None) or ()),  # a program that embeds Python may have none
         prefix=(sys.prefix, sys.exec_prefix),
         site=not sys.flags.no_site and (_measures_coverage() or _has_installed_finders()),
         authkey=None if (key := authkey_now()) is None else bytes(key),

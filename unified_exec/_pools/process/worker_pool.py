@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from ..._loops.adapter import LoopAdapter
+from ..._rules.arguments import LONGEST, check_seconds, text
 from ...abc import Backend
 from . import shutdown
 from .admission import Admission, IdleCheck, have_tasks
@@ -23,14 +24,18 @@ class WorkerPool(Backend):
         spec: how they start.
         grace: seconds between requesting a running task to stop and killing its worker.
         name: shown in errors.
+
+    Raises:
+        TypeError, ValueError: the grace is not a number of seconds.
     """
 
     closed = False  # no property: it is read on each spawn
 
     def __init__(self, spec: WorkerSpec, grace: float, name: str | None) -> None:
+        check_seconds("grace", grace, optional=False)
         self.max_workers = spec.max_workers
-        self.grace = grace
-        self.name = name
+        self.grace = grace = min(grace, LONGEST)
+        self.name = name = text(name)
         self._text = f"{type(self).__name__}{f' {name!r}' if name else ''} max_workers={self.max_workers}"
         self._admission = Admission(f"<{self._text} closed>")
         self._registry: WorkerRegistry[ProcessLane] = WorkerRegistry(spec, grace, f"<{self._text}>")

@@ -135,7 +135,12 @@ class WorkerRegistry(Generic[L]):
 
     def _start(self, kind: WorkerKind, why: str) -> Worker:
         disband.reap_left()
-        worker = self.spec.start(kind)
+        try:
+            worker = self.spec.start(kind)
+        except WorkerStartError:
+            raise
+        except Exception as exc:  # the program has put something strange into what a worker takes over
+            raise WorkerStartError(f"{type(exc).__name__}: {exc}") from exc
         if events.rows is not None:
             events.emit(events.WORKER_STARTED, worker.pid, self.pool, worker.child.place, why)
         self._on_start(worker)

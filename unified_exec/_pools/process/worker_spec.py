@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ..._platform import cpu_count
-from ..._rules import prefetch
+from ..._rules import arguments, prefetch
 from ..._wire.pickling import codec, shared_refs, surroundings
 from ..._wire.pickling.shared_refs import ByDescriptors, pickled_here
 from ..._worker import shared_object
@@ -117,15 +117,14 @@ def make_spec(
     check_no_worker()
     limits = {"max_workers": max_workers, "max_tasks_per_worker": max_tasks, "max_worker_memory": max_memory}
     for name, value in limits.items():
-        if value is not None and (isinstance(value, (bool, str)) or not hasattr(value, "__index__")):
-            raise TypeError(f"{name} must be a whole number or None, got {value!r}")
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1 or None, got {value}")
+        if value is not None:
+            arguments.whole(name, value, optional=True)
     for name, seconds in {"idle_timeout": idle_timeout, "start_timeout": start_timeout}.items():
-        if seconds is not None and (isinstance(seconds, (bool, str)) or not hasattr(seconds, "__float__")):
-            raise TypeError(f"{name} must be a number of seconds or None, got {seconds!r}")
-        if seconds is not None and seconds <= 0:
-            raise ValueError(f"{name} must be positive or None, got {seconds}")
+        if seconds is not None:
+            arguments.check_seconds(name, seconds, positive=True)
+    idle_timeout = None if idle_timeout is None else min(idle_timeout, arguments.LONGEST)
+    arguments.check_initializer(initializer, initargs)
+    _check_environment(env)
     if main not in (None, "import"):
         raise ValueError(f'main must be "import" or None, got {main!r}')
     imported = None
@@ -137,7 +136,7 @@ def make_spec(
     shared_refs.place_in_block = shared_object.place
     met = pickled_here()
     met.clear()
-    encoded = None if initializer is None else encode_initializer(initializer, initargs)
+    encoded = None if initializer is None else encode_initializer(initializer, tuple(initargs))
     shared = tuple(met)
     met.clear()
     return WorkerSpec(
@@ -152,6 +151,17 @@ def make_spec(
         start_timeout,
         shared,
     )
+
+
+def _check_environment(env: object) -> None:
+    if env is not None and not isinstance(env, Mapping):
+        raise TypeError(f"env must be a dict of strings, got {env!r}")
+    for pair in () if env is None else env.items():
+        for part in pair:
+            if not isinstance(part, str):
+                raise TypeError(f"env must be a dict of strings, got {pair[0]!r}: {pair[1]!r}")
+        if not pair[0] or "=" in pair[0] or "\0" in "".join(pair):
+            raise ValueError(f"env has a variable that no process can have: {pair[0]!r}: {pair[1]!r}")
 
 
 def encode_initializer(fn: Callable[..., object], args: tuple[Any, ...]) -> bytes:

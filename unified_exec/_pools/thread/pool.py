@@ -11,6 +11,7 @@ from typing import Any
 
 from ..._loops.adapter import LoopAdapter
 from ..._loops.current import current_adapter
+from ..._rules.arguments import whole
 from ..._tasks.current import current
 from ..._tasks.weak_sets import members
 from ...abc import Backend, Capabilities
@@ -63,12 +64,7 @@ class ThreadPool(Backend):
     closed = False  # no property: it is read on each spawn
 
     def __init__(self, max_workers: int | None = None, *, name: str | None = None, interruptible: bool = False) -> None:
-        if max_workers is None:
-            max_workers = MAX_WORKERS
-        if type(max_workers) is not int:
-            raise TypeError(f"max_workers must be a whole number or None, got {max_workers!r}")
-        if max_workers < 1:
-            raise ValueError(f"max_workers must be at least 1, got {max_workers}")
+        max_workers = MAX_WORKERS if max_workers is None else whole("max_workers", max_workers, optional=True)
         self.max_workers = max_workers
         self.name = f"thread pool {name!r}" if name else "the thread pool"
         self.interruptible = interruptible

@@ -209,7 +209,7 @@ class Channel(ChannelCore, Generic[T]):
             timeout: the seconds to wait for the first at most; ``None`` for no limit.
 
         Raises:
-            ValueError: `most` is less than 1.
+            TypeError, ValueError: `most` is not a whole number, or less than 1.
             ChannelClosed: the channel is closed and every item has been received.
             TimeoutError: there was no item within `timeout`.
 

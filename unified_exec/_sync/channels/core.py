@@ -133,6 +133,8 @@ class ChannelCore(Traveller):
         return count
 
     def _try_receive_many(self, most: int) -> list[Any]:
+        if type(most) is not int:
+            raise TypeError(f"receive_many(most) needs a whole number, got {most!r}")
         if most < 1:
             raise ValueError(f"receive_many(most) needs most >= 1, got {most}")
         form = self._form

@@ -50,6 +50,8 @@ class Condition(Meeting):
 
     def __init__(self, lock: Lock | None = None, *, name: str | None = None) -> None:
         super().__init__(name)
+        if lock is not None and not isinstance(lock, Lock):
+            raise TypeError(f"Condition(lock) needs a Lock or an RLock of this package, got {lock!r}")
         self._lock: Lock = Lock(name=name) if lock is None else lock
 
     # -- the lock
@@ -82,8 +84,11 @@ class Condition(Meeting):
 
         Raises:
             RuntimeError: the caller does not hold the lock.
+            TypeError: `n` is not a whole number.
         """
         self._check("notify")
+        if type(n) is not int:
+            raise TypeError(f"notify(n) needs a whole number, got {n!r}")
         self._tell(n, GO)
 
     def notify_all(self) -> None:

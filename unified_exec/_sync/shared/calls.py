@@ -12,6 +12,9 @@ from ..._tasks.loaded import loaded
 
 __all__ = ["DONE", "TURNS", "check_cancelled", "end_of", "give_turn"]
 
+LONGEST = 2e6
+"""Seconds, 23 days: `poll` takes no more."""
+
 TURNS = 32
 """Operations without a wait after which a coroutine gives its loop a turn: a busy consumer must be cancellable."""
 
@@ -31,8 +34,18 @@ def _turn_of_asyncio() -> Generator[None, None, None]:
 
 
 def end_of(timeout: float | None) -> float | None:
-    """Return the instant of `time.monotonic` at which a timeout ends."""
-    return None if timeout is None else time.monotonic() + timeout
+    """Return the instant of `time.monotonic` at which a timeout ends.
+
+    Raises:
+        TypeError, ValueError: it is not a number. A negative one has ended.
+    """
+    if timeout is None:
+        return None
+    if timeout != timeout or not isinstance(timeout, (int, float)):
+        from ..._rules.arguments import check_seconds
+
+        check_seconds("timeout", timeout)
+    return time.monotonic() + min(timeout, LONGEST)
 
 
 def check_cancelled() -> None:

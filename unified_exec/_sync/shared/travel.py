@@ -86,7 +86,7 @@ class Traveller(ByDescriptors):
     passable = counts_holders = True
 
     def __init__(self, name: str | None) -> None:
-        self._name = name
+        self._name = name if name is None else str(name)
         self._shared: SharedFormBase | None = None
         self.board: board.Board | None = None
         self.token = b""

@@ -19,7 +19,9 @@ _MAX_TRIALS = 500
 _MAX_BYTES = 64 * 1024 * 1024
 
 _OPEN_THERE = "open it in the worker, or spawn with on='thread'"
-_MATERIALIZE = "pass a list of its items, or spawn with on='thread'"
+_MATERIALIZE = (
+    "pass a list of its items, run the generator function with scope.stream(f, ...), or spawn with on='thread'"
+)
 _THREAD_ONLY = "pass what the task needs from it, or spawn with on='thread'"
 _HINTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("socket.socket", "ssl.SSLSocket", "ssl.SSLContext", "_ssl._SSLContext"), _OPEN_THERE),
@@ -33,9 +35,10 @@ _HINTS: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     (("builtins.generator",), _MATERIALIZE),
     (
-        ("builtins.coroutine", "builtins.async_generator"),
+        ("builtins.coroutine",),
         "pass the async function and its arguments, not the coroutine object",
     ),
+    (("builtins.async_generator",), "run the async generator function with scope.stream(f, ...)"),
     (("asyncio.", "_asyncio.", "trio.", "anyio.", "concurrent.futures."), "await it here and pass the value"),
     (("builtins.traceback",), "pass the exception, or traceback.format_exception() of it"),
     (("builtins.frame",), _THREAD_ONLY),

@@ -30,6 +30,7 @@ def watch(fn: Callable[[list[Any]], object], *, kinds: Iterable[str] | None = No
         a function that ends the watching. It waits until `fn` has been given what happened before, 2 s at most.
 
     Raises:
+        TypeError: `fn` cannot be called.
         ValueError: there is no such kind.
 
     Example::
@@ -45,6 +46,8 @@ def watch(fn: Callable[[list[Any]], object], *, kinds: Iterable[str] | None = No
         ...
         stop()
     """
+    if not callable(fn):
+        raise TypeError(f"watch() takes a function of a list of events, got {fn!r}")
     wanted = frozenset(schema.TYPES if kinds is None else kinds)
     unknown = wanted - schema.TYPES.keys()
     if unknown:

@@ -1,0 +1,163 @@
+"""Arguments of the wrong kind are refused where they are written; no task waits for ever because of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import anyio
+import pytest
+
+from unified_exec import (
+    Channel,
+    Collect,
+    Condition,
+    Event,
+    Pipeline,
+    ProcessPool,
+    Race,
+    Rate,
+    Retry,
+    Supervise,
+    TaskScope,
+    ThreadPool,
+    blocking,
+    current_task,
+    exponential,
+    observe,
+)
+from unified_exec.executor import ProcessExecutor, ThreadExecutor
+
+NAN = float("nan")
+
+
+def own_name() -> str:
+    task = current_task()
+    assert task is not None
+    return task.name
+
+
+async def nothing() -> None:
+    pass
+
+
+class Service:
+    def ask(self) -> str:
+        return own_name()
+
+
+@pytest.mark.parametrize("on", ["thread", "process", "loop"])
+async def test_a_name_may_be_a_number(on: Any) -> None:
+    async def in_coroutine() -> str:
+        return own_name()
+
+    with anyio.fail_after(60):
+        async with TaskScope(1) as scope:  # type: ignore[arg-type]
+            if on == "loop":
+                assert await scope.spawn(in_coroutine, name=7) == "7"  # type: ignore[call-overload]
+            else:
+                assert await scope.spawn(own_name, on=on, name=7) == "7"  # type: ignore[call-overload]
+            service = scope.actor(Service, on=on, name=8)  # type: ignore[call-overload]
+            assert await service.call(Service.ask, name=9) == "9"
+        assert scope.name == "1"
+
+
+WRONG: list[tuple[Callable[..., object], str, type[Exception], str]] = [
+    (ProcessPool, "initializer=3", TypeError, "initializer must be a callable, got 3"),
+    (ProcessPool, "initializer=nothing", TypeError, r"nothing\(\) is async"),
+    (ProcessPool, "initializer=print, initargs='x'", TypeError, r"must be a tuple, got 'x': write initargs=\('x',\)"),
+    (ProcessPool, "initargs=3", TypeError, "initargs must be a tuple, got 3"),
+    (ProcessPool, "env={'THREADS': 1}", TypeError, "env must be a dict of strings, got 'THREADS': 1"),
+    (ProcessPool, "env={'A=B': ''}", ValueError, "env has a variable that no process can have"),
+    (ProcessPool, "env='x'", TypeError, "env must be a dict of strings, got 'x'"),
+    (ProcessPool, "grace=None", TypeError, "grace must be a number of seconds, got None"),
+    (ProcessPool, "grace=NAN", ValueError, "grace must be a number of seconds, got nan"),
+    (ProcessPool, "idle_timeout=NAN", ValueError, "idle_timeout must be a number of seconds, got nan"),
+    (ProcessPool, "start_timeout=0", ValueError, "start_timeout must be positive, got 0; use None for no limit"),
+    (ThreadPool, "max_workers=2.5", TypeError, "max_workers must be a whole number or None, got 2.5"),
+    (ThreadExecutor, "max_workers='2'", TypeError, "max_workers must be a whole number or None, got '2'"),
+    (ThreadExecutor, "initializer=nothing", TypeError, "is async"),
+    (ThreadExecutor, "pool=3", TypeError, "pool must be a ThreadPool, got 3"),
+    (ProcessExecutor, "pool=ThreadPool", TypeError, "pool must be a ProcessPool, got <class"),
+    (ProcessExecutor, "max_tasks_per_child=True", TypeError, "must be an integer, got True"),
+    (Retry, "times=1.5", TypeError, r"Retry\(times\) must be a whole number, got 1.5"),
+    (Retry, "times=0", ValueError, r"Retry\(times\) must be at least 1, got 0"),
+    (Retry, "backoff=NAN", ValueError, r"Retry\(backoff\) must be a number of seconds, got nan"),
+    (Retry, "backoff=nothing", TypeError, "is async"),
+    (Retry, "on=[ValueError]", TypeError, "takes an exception type or a tuple of them"),
+    (Supervise, "on='x'", TypeError, r"Supervise\(on=...\) takes an exception type or a tuple of them, got 'x'"),
+    (Supervise, "restarts=NAN", TypeError, r"Supervise\(restarts\) must be a whole number, got nan"),
+    (Supervise, "within=0", ValueError, r"Supervise\(within\) must be positive, got 0"),
+    (exponential, "first='x'", TypeError, "first must be a number of seconds, got 'x'"),
+    (partial(Rate, 1), "per='x'", TypeError, "got per='x'"),
+    (partial(Rate, 10**30), "per=1", ValueError, "n >= 1"),
+    (Race, "n=True", TypeError, "whole number of values, got True"),
+    (Condition, "lock=3", TypeError, "needs a Lock or an RLock of this package, got 3"),
+    (partial(Pipeline([]).batch), "size=1.5", TypeError, r"batch\(size\) must be a whole number, got 1.5"),
+    (partial(Pipeline([]).batch, 1), "every=NAN", ValueError, "must be a number of seconds, got nan"),
+    (Pipeline([]).filter, "keep=nothing", TypeError, "is async: write a stage of map"),
+    (Pipeline([]).map, "fn=None", TypeError, r"map\(\) takes a function and its arguments, got None"),
+    (blocking, "fn=3", TypeError, "@blocking cannot mark 3"),
+    (observe.watch, "fn=3", TypeError, r"watch\(\) takes a function of a list of events, got 3"),
+    (TaskScope, "timeout=[1]", TypeError, r"timeout must be a number of seconds or None, got \[1\]"),
+]
+
+
+@pytest.mark.parametrize(("make", "arguments", "error", "words"), WRONG, ids=[f"{each[1]}" for each in WRONG])
+def test_an_argument_of_the_wrong_kind_is_refused_where_it_is_written(
+    make: Callable[..., object], arguments: str, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        make(**eval(f"dict({arguments})"))
+
+
+async def test_arguments_of_calls_are_checked_too() -> None:
+    channel: Channel[int] = Channel(2)
+    channel.send_nowait(1)
+    with pytest.raises(TypeError, match=r"receive_many\(most\) needs a whole number, got '1'"):
+        await channel.receive_many("1")  # type: ignore[arg-type]
+    assert channel.receive_nowait() == 1
+    changed = Condition()
+    async with changed:
+        with pytest.raises(TypeError, match=r"notify\(n\) needs a whole number, got 1.5"):
+            changed.notify(1.5)  # type: ignore[arg-type]
+    async with TaskScope(policy=Collect()) as scope:
+        with pytest.raises(TypeError, match=r"actor\(\) takes a class, and nothing\(\) is async"):
+            scope.actor(nothing)
+        with pytest.raises(ValueError, match="grace must be a number of seconds, got nan"):
+            scope.actor(Service, on="thread", grace=NAN)
+        for wrong, error in ((NAN, ValueError), ("1", TypeError)):
+            refused = scope.spawn(partial(Event().wait_sync, timeout=wrong))  # type: ignore[arg-type]
+            await refused.wait()
+            assert isinstance(refused.exception(), error)
+
+
+async def test_a_number_of_seconds_may_be_huge() -> None:
+    def wait() -> None:
+        Channel(1).receive_sync(timeout=1e300)
+
+    async with ProcessPool(1, grace=1e300, idle_timeout=1e300, start_timeout=1e300) as pool:
+        async with TaskScope(processes=pool, policy=Collect()) as scope:
+            assert await scope.spawn(pow, 2, 3, on="process", timeout=1e300) == 8
+            waits = scope.spawn(wait)
+            await anyio.wait_all_tasks_blocked()
+            waits.cancel()
+    assert waits.cancelled()
+
+
+async def test_what_a_worker_takes_over_and_cannot_travel_fails_the_task_that_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("warnings.filters", [object()])
+    async with ProcessPool(1) as pool, TaskScope(processes=pool, policy=Collect()) as scope:
+        with anyio.fail_after(60):
+            handle = scope.spawn(pow, 2, 3, on="process")
+            await handle.wait()
+    assert "a worker could not" in str(handle.exception()) or "object" in str(handle.exception())
+
+
+async def test_a_program_without_argv_has_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("sys.argv")
+    async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
+        assert await scope.spawn(pow, 2, 3, on="process") == 8

@@ -1,0 +1,115 @@
+"""Checks of arguments, with messages that say what is wanted. Each is made where the user wrote the argument."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .dispatch import call_name, is_async, not_a_function
+
+LONGEST = 2e6
+"""Seconds, 23 days: `poll` takes no more."""
+
+
+def check_seconds(what: str, value: object, *, optional: bool = True, positive: bool = False) -> None:
+    """Check a number of seconds.
+
+    Args:
+        what: the name of the argument.
+        value: what was given.
+        optional: ``None`` may be given instead; the caller has looked for it.
+        positive: 0 is not allowed.
+
+    Raises:
+        TypeError: it is not a number.
+        ValueError: it is negative, or not a number in the sense of IEEE 754.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{what} must be a number of seconds{' or None' if optional else ''}, got {value!r}")
+    none = "; use None for no limit" if optional else ""
+    if value != value:
+        raise ValueError(f"{what} must be a number of seconds, got {value!r}{none}")
+    if value < 0 or (positive and value == 0):
+        raise ValueError(f"{what} must {'be positive' if positive else 'not be negative'}, got {value!r}{none}")
+
+
+def whole(what: str, value: Any, least: int = 1, *, optional: bool = False) -> int:
+    """Check a whole number and return it as an `int`; NumPy's are whole numbers, too.
+
+    Args:
+        what: the name of the argument.
+        value: what was given.
+        least: the least that is allowed.
+        optional: ``None`` may be given instead; the caller has looked for it.
+
+    Raises:
+        TypeError: it is not a whole number.
+        ValueError: it is less than `least`.
+    """
+    none = " or None" if optional else ""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{what} must be a whole number{none}, got {value!r}")
+    number: int = value.__index__()
+    if number < least:
+        raise ValueError(f"{what} must be at least {least}{none}, got {number}")
+    return number
+
+
+def check_function(verb: str, fn: object) -> None:
+    """Check that `fn` can be called.
+
+    Raises:
+        TypeError: it cannot; the message says what to write instead.
+    """
+    if not callable(fn):
+        raise TypeError(not_a_function(fn, verb))
+
+
+def check_backoff(what: str, value: object) -> None:
+    """Check the seconds between two tries, or the function that returns them.
+
+    Raises:
+        TypeError: it is neither a number nor a plain function.
+        ValueError: it is negative, or not a number.
+    """
+    if not callable(value):
+        check_seconds(what, value, optional=False)
+    elif is_async(value):
+        raise TypeError(
+            f"{what} must be seconds or a plain function that returns them, and {call_name(value)}() is async"
+        )
+
+
+def exception_types(what: str, kinds: Any) -> tuple[type[BaseException], ...]:
+    """Check the exception types of an option, one or a tuple of them, and return a tuple.
+
+    Raises:
+        TypeError: there is something else.
+    """
+    found = kinds if isinstance(kinds, tuple) else (kinds,)
+    for kind in found:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise TypeError(f"{what} takes an exception type or a tuple of them, got {kind!r}")
+    return found
+
+
+def check_initializer(fn: Any, args: object) -> None:
+    """Check what is called when a worker starts.
+
+    Raises:
+        TypeError: it is not a plain function, or its arguments are not in a tuple.
+    """
+    if fn is not None and not callable(fn):
+        raise TypeError(f"initializer must be a callable, got {fn!r}: write initializer=f, initargs=(x,) for f(x)")
+    if fn is not None and is_async(fn):
+        raise TypeError(
+            f"initializer must be a plain function, and {call_name(fn)}() is async: nothing would await it where a "
+            "worker starts"
+        )
+    if not isinstance(args, Iterable) or isinstance(args, (str, bytes)):
+        raise TypeError(f"initargs must be a tuple, got {args!r}: write initargs=({args!r},)")
+
+
+def text(name: object) -> str | None:
+    """Return a name as text: a number is a good name for a task."""
+    return name if name is None or type(name) is str else str(name)
