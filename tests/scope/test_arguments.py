@@ -96,7 +96,15 @@ WRONG: list[tuple[Callable[..., object], str, type[Exception], str]] = [
     (Condition, "lock=3", TypeError, "needs a Lock or an RLock of this package, got 3"),
     (partial(Pipeline([]).batch), "size=1.5", TypeError, r"batch\(size\) must be a whole number, got 1.5"),
     (partial(Pipeline([]).batch, 1), "every=NAN", ValueError, "must be a number of seconds, got nan"),
-    (Pipeline([]).filter, "keep=nothing", TypeError, "is async: write a stage of map"),
+    (Pipeline([]).filter, "keep=nothing", TypeError, r"nothing\(\) is async: nothing awaits it"),
+    (
+        partial(Pipeline([]).map, print),
+        "on_error=nothing",
+        TypeError,
+        r"on_error must be a plain function, and nothing\(\)",
+    ),
+    (TaskScope, "debug=nothing", TypeError, r"debug must be a plain function, and nothing\(\) is async"),
+    (observe.watch, "fn=nothing", TypeError, r"nothing\(\) is async"),
     (Pipeline([]).map, "fn=None", TypeError, r"map\(\) takes a function and its arguments, got None"),
     (blocking, "fn=3", TypeError, "@blocking cannot mark 3"),
     (observe.watch, "fn=3", TypeError, r"watch\(\) takes a function of a list of events, got 3"),
@@ -123,6 +131,8 @@ async def test_arguments_of_calls_are_checked_too() -> None:
         with pytest.raises(TypeError, match=r"notify\(n\) needs a whole number, got 1.5"):
             changed.notify(1.5)  # type: ignore[arg-type]
     async with TaskScope(policy=Collect()) as scope:
+        with pytest.raises(TypeError, match=r"progress must be a plain function, and nothing\(\) is async"):
+            scope.spawn(own_name, progress=nothing)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match=r"actor\(\) takes a class, and nothing\(\) is async"):
             scope.actor(nothing)
         with pytest.raises(ValueError, match="grace must be a number of seconds, got nan"):

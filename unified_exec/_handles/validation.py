@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from types import CoroutineType
 from typing import Any
 
-from .._rules.arguments import check_seconds
+from .._rules.arguments import check_callback, check_seconds
 from .._rules.dispatch import AUTO, call_name, not_a_function
 from .._rules.policies import is_policy
 from ..abc import Backend
@@ -36,6 +36,7 @@ def check_scope_arguments(
         raise TypeError(_wrong_pool("threads", "ThreadPool", threads))
     if debug.__class__ is not bool and not callable(debug):
         raise TypeError(f"debug must be True, False or a function of one Stall, got {debug!r}")
+    check_callback("debug", debug)
     if priority is not None:
         check_priority(priority)
 

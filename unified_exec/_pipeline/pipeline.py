@@ -12,8 +12,8 @@ from .._handles.cancelled import is_own_cancellation
 from .._map.closing import close_shielded
 from .._map.stats import StageStats
 from .._map.stream import check_options
-from .._rules.arguments import check_function, check_seconds, text, whole
-from .._rules.dispatch import call_name, is_async
+from .._rules.arguments import check_callback, check_function, check_seconds, text, whole
+from .._rules.dispatch import call_name
 from .._rules.retry import Retry
 from .._scope.block import engine_of
 from .._scope.scope import TaskScope
@@ -143,6 +143,7 @@ class Pipeline(Generic[T]):
         if on_error not in ("raise", "skip") and not callable(on_error):
             raise ValueError(f"on_error must be 'raise', 'skip' or a function of one Failure, got {on_error!r}")
         check_function("map", fn)
+        check_callback("on_error", on_error)
         check_options(limit=limit, chunk=chunk, buffer=buffer, retry=retry, timeout=timeout)
         bounds = {"limit": limit, "ordered": ordered, "chunk": chunk, "buffer": buffer}
         options = {**bounds, "retry": retry, "timeout": timeout}
@@ -165,10 +166,7 @@ class Pipeline(Generic[T]):
     def filter(self, keep: Callable[[T], bool]) -> Pipeline[T]:
         """Keep the items for which ``keep(item)`` is true; it runs on the event loop and must be quick."""
         check_function("filter", keep)
-        if is_async(keep):
-            raise TypeError(
-                f"filter() takes a plain function, and {call_name(keep)}() is async: write a stage of map()"
-            )
+        check_callback("filter()", keep)
         return self._with(FilterStage(keep))
 
     async def __aenter__(self) -> AsyncIterator[T]:

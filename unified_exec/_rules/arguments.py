@@ -65,6 +65,16 @@ def check_function(verb: str, fn: object) -> None:
         raise TypeError(not_a_function(fn, verb))
 
 
+def check_callback(what: str, fn: Any) -> None:
+    """Check a function of the user's that is called and not awaited.
+
+    Raises:
+        TypeError: it is async, so nothing would happen.
+    """
+    if callable(fn) and is_async(fn):
+        raise TypeError(f"{what} must be a plain function, and {call_name(fn)}() is async: nothing awaits it")
+
+
 def check_backoff(what: str, value: object) -> None:
     """Check the seconds between two tries, or the function that returns them.
 
@@ -72,12 +82,9 @@ def check_backoff(what: str, value: object) -> None:
         TypeError: it is neither a number nor a plain function.
         ValueError: it is negative, or not a number.
     """
+    check_callback(what, value)
     if not callable(value):
         check_seconds(what, value, optional=False)
-    elif is_async(value):
-        raise TypeError(
-            f"{what} must be seconds or a plain function that returns them, and {call_name(value)}() is async"
-        )
 
 
 def exception_types(what: str, kinds: Any) -> tuple[type[BaseException], ...]:
@@ -101,11 +108,7 @@ def check_initializer(fn: Any, args: object) -> None:
     """
     if fn is not None and not callable(fn):
         raise TypeError(f"initializer must be a callable, got {fn!r}: write initializer=f, initargs=(x,) for f(x)")
-    if fn is not None and is_async(fn):
-        raise TypeError(
-            f"initializer must be a plain function, and {call_name(fn)}() is async: nothing would await it where a "
-            "worker starts"
-        )
+    check_callback("initializer", fn)
     if not isinstance(args, Iterable) or isinstance(args, (str, bytes)):
         raise TypeError(f"initargs must be a tuple, got {args!r}: write initargs=({args!r},)")
 

@@ -27,9 +27,9 @@ class Results(Iterator[Any]):
         timeout: float | None,
         ahead: int | None,
     ) -> None:
+        self._iterated = False
         self._until = None if timeout is None else timeout + time.monotonic()
         self._started: deque[Future[Any]] = deque()
-        self._iterated = False
         self._submit: Callable[..., Future[Any]] | None = None
         self._calls: Iterator[tuple[Any, ...]] = iter(())
         try:

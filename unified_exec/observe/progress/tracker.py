@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
+from ..._rules.arguments import check_callback
 from ..._tasks.messages import Report
 from .rate import RateEstimator
 from .record import Picture, Progress, Show
@@ -103,11 +104,12 @@ def check_show(show: object) -> None:
     """Check ``progress=``.
 
     Raises:
-        TypeError: it is neither a bool nor a function.
+        TypeError: it is neither a bool nor a plain function.
         ImportError: no library is installed that could show it.
     """
     if show is not None and not isinstance(show, bool) and not callable(show):
         raise TypeError(f"progress must be True, False or a function of one Progress, got {show!r}")
+    check_callback("progress", show)
     if show is True and not _installed("rich") and not (_in_notebook() and _installed("tqdm")):
         raise ImportError("progress=True needs rich: pip install 'unified-exec[rich]', or progress=a_function")
 

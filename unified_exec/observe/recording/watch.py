@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any
 
+from ..._rules.arguments import check_callback
 from . import schema
 from .ring import Row, ring
 
@@ -48,6 +49,7 @@ def watch(fn: Callable[[list[Any]], object], *, kinds: Iterable[str] | None = No
     """
     if not callable(fn):
         raise TypeError(f"watch() takes a function of a list of events, got {fn!r}")
+    check_callback("watch()", fn)
     wanted = frozenset(schema.TYPES if kinds is None else kinds)
     unknown = wanted - schema.TYPES.keys()
     if unknown:
