@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from .._handles.handle import TaskHandle
 from .._tasks.holders import of_thread
 from .._tasks.types import TaskState
-from .loop_thread import LoopThread
+from .loop_thread import LoopThread, would_wait_for_itself
 
 if TYPE_CHECKING:
     from .._handles.decision import Decision
@@ -55,7 +55,13 @@ class SyncTaskHandle(Generic[T]):
         return self._handle.attempts
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the end of the task, however it ends; ``False`` if `timeout` seconds were not enough."""
+        """Wait for the end of the task, however it ends; ``False`` if `timeout` seconds were not enough.
+
+        Raises:
+            RuntimeError: in the thread of the scope's loop, where the wait could not end.
+        """
+        if self._loop.is_current() and not self.ended.done():
+            raise RuntimeError(would_wait_for_itself(f"the wait for task {self.name!r}"))
         try:
             if timeout is None and (of_thread.holder is not None and of_thread.holder.holds):
                 self._wait_and_tell()

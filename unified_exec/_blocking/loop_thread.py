@@ -98,9 +98,11 @@ class LoopThread:
         """Call `fn` in the loop's thread and wait for what it returns.
 
         Raises:
-            RuntimeError: the loop has ended.
+            RuntimeError: the loop has ended, or the caller is in its thread.
         """
         assert self._portal is not None
+        if self.is_current():
+            raise RuntimeError(would_wait_for_itself("this"))
         return self._portal.call(fn)
 
     def call_soon(self, fn: Callable[..., object], *args: Any) -> None:
@@ -160,3 +162,11 @@ class LoopThread:
             await checkpoint_if_cancelled()
         finally:
             del error
+
+
+def would_wait_for_itself(what: str) -> str:
+    """The message for a wait in the thread of the scope's loop, where nothing else can go on meanwhile."""
+    return (
+        f"{what} would wait for itself: it was called in the thread of the scope's event loop, where callbacks run and "
+        "the items of map() are read; give map() a list: scope.map(f, [handle.result() for handle in handles])"
+    )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
+from inspect import GEN_CREATED, getgeneratorstate
 from queue import SimpleQueue
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
+from weakref import WeakKeyDictionary
 
 from .._handles.handle import TaskHandle
 from .._handles.validation import check_handles
@@ -12,7 +15,7 @@ from .._rules.policies import Policy
 from .._scope.scope import TaskScope
 from .._tasks.current import on_event_loop
 from .handle import SyncTaskHandle
-from .loop_thread import LoopThread
+from .loop_thread import LoopThread, would_wait_for_itself
 from .own_import import check_not_importing
 
 if TYPE_CHECKING:
@@ -74,6 +77,7 @@ class SyncTaskScope:
         pools: dict[str, Any] = {"processes": processes, "threads": threads}
         self._scope = TaskScope(name, policy=policy, timeout=timeout, debug=debug, priority=priority, **pools)
         self._loop: LoopThread | None = None
+        self._streams: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # of what `map` and `stream` returned
 
     if not TYPE_CHECKING:  # a type checker tells it by itself
 
@@ -183,14 +187,22 @@ class SyncTaskScope:
     def map(self, fn: Callable[[Any], Any], items: Iterable[Any], **options: Any) -> Iterator[Any]:
         """Yield the results of `fn` for each item; options and errors as for `TaskScope.map`.
 
-        Plain iterables are read in the loop's thread. Leaving the loop early cancels what is in flight.
+        Plain iterables are read in the loop's thread, so they must not wait for tasks of the scope; what `map` and
+        `stream` return may be given to another `map`. Leaving the loop early cancels what is in flight.
         """
         check_not_importing(fn, options)
         loop = self._open()
+        if isinstance(items, GeneratorType) and getgeneratorstate(items) == GEN_CREATED:
+            items = self._streams.pop(items, items)
         stream: Any = loop.call(lambda: self._scope.map(fn, items, **options))
         return self._iterate(loop, stream)
 
     def _iterate(self, loop: LoopThread, stream: Any) -> Iterator[Any]:
+        items = self._items(loop, stream)
+        self._streams[items] = stream
+        return items
+
+    def _items(self, loop: LoopThread, stream: Any) -> Generator[Any]:
         async def fetch() -> list[Any]:
             try:
                 first = await anext(stream)
@@ -237,6 +249,8 @@ class SyncTaskScope:
         for handle in each:
             handle.ended.add_done_callback(lambda _, handle=handle: ended.put(handle))  # type: ignore[misc]
         for _ in each:
+            if ended.empty() and self._open().is_current():
+                raise RuntimeError(would_wait_for_itself("as_completed()"))
             yield ended.get()
 
     def cancel(self, reason: str | None = None) -> None:
