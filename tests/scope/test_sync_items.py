@@ -1,4 +1,4 @@
-"""What `SyncTaskScope.map` returns may be the items of another map; items that wait for tasks of their scope are told."""
+"""What `SyncTaskScope.map` returns may be the items of another one; items that wait for tasks of the scope are told."""
 
 from __future__ import annotations
 
