@@ -9,7 +9,7 @@ SIGNAL = "_worker/interpreter_signal.py"
 MAIN = "_worker/in_interpreter.py"
 
 
-def broken(clause: int, breaks: str, file: str, old: str, new: str, test: str) -> Mutant:
+def broken(clause: int, breaks: str, file: str, old: str, new: str, test: str, only: str = "not trio") -> Mutant:
     return Mutant(
         clause=clause,
         place="interpreter",
@@ -18,6 +18,7 @@ def broken(clause: int, breaks: str, file: str, old: str, new: str, test: str) -
         old=old,
         new=new,
         tests=(f"{TESTS}::{test}",),
+        only=only,
         python=(3, 14),
     )
 
@@ -70,6 +71,7 @@ INTERPRETERS = (
         "                safe_points.call_soon(ident, hold)",
         "                pass",
         "test_a_program_ends_without_a_crash_whatever_its_interpreters_do",
+        only="python or threads",  # the others take long, or need no parking
     ),
     broken(
         8,
@@ -77,7 +79,7 @@ INTERPRETERS = (
         MAIN,
         "        self._second.join()\n",
         "",
-        "test_closed_workers_leave_no_thread",
+        "test_closed_workers_leave_nothing_open",
     ),
     broken(
         8,
