@@ -103,7 +103,7 @@ async def test_every_finally_and_exit_that_was_entered_runs_when_the_interrupt_l
     counts: list[Any] = []
     async with TaskScope(policy=Collect()) as scope:
         for n in range(40):
-            counts.append(scope.spawn(tasks.enter_and_leave, on=pool))
+            counts.append(scope.spawn(tasks.enter_and_leave, n % 2 == 0, on=pool))
             while counts[-1].worker is None:
                 await anyio.lowlevel.checkpoint()
             await anyio.sleep(n * 0.0005)
@@ -292,6 +292,8 @@ def test_the_executor_calls_maps_and_stops_a_running_call(tmp_path: Path) -> Non
 
 
 STATES = {"idle": 0, "starting": 0, "python": 0, "threads": 0, "sleeping": 0, "error": 1, "counting": 70}
+if sys.version_info >= (3, 15):
+    STATES["threads"] = 70
 
 
 @needs_interpreters
@@ -302,5 +304,7 @@ def test_a_program_ends_without_a_crash_whatever_its_interpreters_do(state: str)
     )
     assert ended.returncode == STATES[state], ended.stderr
     expected = {"error": "ValueError: the program's own", "counting": "a call into C keeps an interpreter busy"}
+    if STATES[state] == 70:
+        expected[state] = expected["counting"]
     assert expected.get(state, "") in ended.stderr
     assert state in expected or not ended.stderr

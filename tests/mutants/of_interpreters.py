@@ -77,8 +77,8 @@ INTERPRETERS = (
         8,
         "the second thread of an interpreter has ended when that is closed",
         MAIN,
-        "        self._second.join()\n",
-        "",
+        "        self._socket.shutdown(_socket.SHUT_RDWR)\n        while",
+        "        until = 0.0\n        while",
         "test_closed_workers_leave_nothing_open",
     ),
     broken(

@@ -6,11 +6,7 @@ import _socket
 import atexit
 import os
 import sys
-from _thread import (  # type: ignore[attr-defined, unused-ignore]
-    allocate_lock,
-    get_ident,
-    start_joinable_thread,
-)
+from _thread import _count, allocate_lock, get_ident, start_new_thread
 from contextvars import Context
 from time import monotonic, sleep
 from types import FrameType
@@ -35,6 +31,8 @@ if TYPE_CHECKING:
 
 _SWITCH = 0.0002
 """Seconds after which the thread of the tasks lets the second one run. It is set for this interpreter alone."""
+_LEAVE_SECONDS = 1.0
+"""What the second thread may take to end; it takes microseconds."""
 _PARK_SECONDS = 0.3
 """Seconds after which a thread that has run no line is in a call into C, which does no harm at the program's end."""
 _REFUSED = "does not support loading in subinterpreters"
@@ -89,7 +87,7 @@ class Bell:
         self._thread = get_ident()
         self._decided = allocate_lock()  # held by the thread that ends the worker, or stops it for good
         safe_points.available()  # takes its tool now: a task cannot have it
-        self._second: Any = start_joinable_thread(self._listen, daemon=False)
+        start_new_thread(self._listen, ())
 
     def end(self) -> None:
         """End the second thread: one that is left in an interpreter, in its last line even, stays when that is closed.
@@ -97,8 +95,11 @@ class Bell:
         It would keep 2 MB, and our sockets.
         """
         self._decided.acquire()  # for ever if this interpreter is parked
+        until = monotonic() + _LEAVE_SECONDS
+        running = _count()
         self._socket.shutdown(_socket.SHUT_RDWR)
-        self._second.join()
+        while _count() >= running and monotonic() < until:
+            sleep(0.0001)
         self._socket.close()
 
     def _listen(self) -> None:
@@ -134,7 +135,8 @@ class Bell:
             while not parked.issuperset(others) and monotonic() < until:
                 sleep(0.001)
             _leave_nothing_to_wait_for()
-            self._socket.send(PARKED)
+            if sys.version_info < (3, 15) or not _left_threads():  # 3.15 would wait for them for ever
+                self._socket.send(PARKED)
         while True:
             os.read(never, 1)
 
@@ -189,9 +191,13 @@ def _run(runner: InterpreterRunner, connection: WorkerConnection, settings: Sett
 
 def _join_threads() -> None:
     """Wait for the threads that tasks have left behind, as the interpreter's end would, while they can be parked."""
+    for thread in _left_threads():
+        thread.join()
+
+
+def _left_threads() -> list[Any]:
     threading: Any = sys.modules.get("threading")
-    if threading is not None:
-        others = (threading._MainThread, threading._DummyThread)  # the program's main thread; this one and the second
-        for thread in threading.enumerate():
-            if not isinstance(thread, others):
-                thread.join()
+    if threading is None:
+        return []
+    others = (threading._MainThread, threading._DummyThread)  # the program's main thread; this one and the second
+    return [thread for thread in threading.enumerate() if not isinstance(thread, others)]

@@ -49,7 +49,8 @@ def _end_with_program() -> None:
         warnings.filterwarnings("ignore", "remaining subinterpreters", RuntimeWarning)  # they cannot be closed
     parked = [child.park() for child in left]
     if not all(parked):
-        print("unified_exec: the program ends while a call into C keeps an interpreter busy", file=sys.stderr)
+        why = "a call into C keeps an interpreter busy (on 3.15 also: a task has left a thread in it)"
+        print(f"unified_exec: the program ends while {why}", file=sys.stderr)
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()
