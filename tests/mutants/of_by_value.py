@@ -32,6 +32,21 @@ ONE_HOME = (
         MODEL,
     ),
     _mutant(
+        "what a task looks up in its script is asked for",
+        HOMES,
+        "            ask_sender(self.token, name)\n",
+        "            pass\n",
+        "programs/test_looked_up.py::"
+        "test_a_task_finds_what_it_looks_up_in_its_script_in_threads_coroutines_and_nested_tasks_too",
+    ),
+    _mutant(
+        "what was looked up once goes along with every function",
+        "_wire/pickling/globals_sent.py",
+        "            home.looked_up[names[0]] = None\n",
+        "",
+        "programs/test_looked_up.py::test_what_was_looked_up_once_is_never_older_than_a_later_task",
+    ),
+    _mutant(
         "an object keeps the class it was made of when that is defined anew",
         HOMES,
         "        obj = identity.living(known)\n        if obj is not None:\n            return obj\n",
@@ -47,8 +62,8 @@ ONE_HOME = (
     ),
     _mutant(
         "a nested spawn of multiprocessing does not run a program without a guard again",
-        HOMES,
-        "            need_guard(path)\n",
+        "_wire/pickling/main_guard.py",
+        "            _need_guard(path)\n",
         "            pass\n",
         f"{BY_VALUE}::test_multiprocessing_inside_a_task_finds_the_script_or_says_what_is_missing",
     ),
@@ -63,14 +78,14 @@ ONE_HOME = (
     _mutant(
         "a value that pickles to the same bytes is not sent again",
         "_wire/pickling/entries.py",
-        "            return digest(now) == (size, seen)\n",
+        "            return take(now) == expected\n",
         "            return False\n",
         CHANGED,
     ),
     _mutant(
         "a changed list is sent again",
         "_wire/pickling/entries.py",
-        "            return digest(now) == (size, seen)\n",
+        "            return take(now) == expected\n",
         "            return type(now) is type(value)\n",
         CHANGED,
         MODEL,

@@ -410,3 +410,33 @@ def test_nothing_of_a_global_travels_twice(alone: Child) -> None:
     again = encode_call(program.names["f"], ())
     assert again.entry is call.entry
     assert len(again.data) < 20
+
+
+def test_a_function_brings_what_it_names_and_no_other_class_of_its_module() -> None:
+    program = Program(
+        None, "class A: x: 'B'\nclass B: pass\nclass C(A): pass\ndef g(): return A\ndef f(): return g()\n"
+    )  # type: ignore[arg-type]
+    program.cell("def alone(): return 1")
+    assert sorted(program.needed("alone")) == ["alone"]
+    assert sorted(program.needed("f")) == ["A", "B", "f", "g"]
+
+
+PLAIN = """
+import os, xml
+import xml.dom.minidom
+def f(a: int, b: 'str' = 'x') -> None:
+    'What it does.'
+    return [line for line in (a, b, SEP)], xml.dom.minidom.Document.__name__, os.sep
+SEP = '-'
+def facts():
+    return f.__doc__, f.__qualname__, f.__module__, f.__defaults__, f.__annotations__, f.__code__.co_filename
+"""
+
+
+def test_a_function_that_captures_nothing_is_the_same_there_and_is_updated_in_its_place(alone: Child) -> None:
+    program = Program(alone, PLAIN)
+    assert program.run("f", 1) == ([1, "x", "-"], "Document", "/")
+    assert program.run("facts") == program.names["facts"]()
+    program.cell("f.__code__ = (lambda a, b: (a, b, SEP)).__code__\nf.__defaults__ = (2,)\nf.__annotations__ = {}")
+    assert program.run("f", 1) == (1, 2, "-")
+    assert program.run("facts") == program.names["facts"]()

@@ -28,6 +28,7 @@ __all__ = [
     "CALL",
     "CANCEL",
     "DEEPEST",
+    "LOOK_UP",
     "RUN",
     "RUN_SYNC",
     "SPAWN",
@@ -39,9 +40,9 @@ __all__ = [
     "chain_of",
 ]
 
-RUN, RUN_SYNC, SPAWN, WAIT, CANCEL, STOP, CALL = range(7)
+RUN, RUN_SYNC, SPAWN, WAIT, CANCEL, STOP, CALL, LOOK_UP = range(8)
 """Run a coroutine function; call a plain function; spawn a task, wait for it, cancel it; stop an earlier request; call
-an actor, which is waited for and cancelled as a spawned task is."""
+an actor, which is waited for and cancelled as a spawned task is; bring a global of the program."""
 
 DEEPEST = 64
 """How many tasks may wait for each other, each through a function that the one before it asked for."""
@@ -56,7 +57,8 @@ class Pending:
         verb: what is asked for.
         fn: the function; for `RUN`, `RUN_SYNC` and `SPAWN`, else ``None``.
         args: its arguments; for `WAIT`, `CANCEL` and `STOP` the number of the request that is meant; for `CALL` the
-            actor (or its token and name), the method's name and its arguments.
+            actor (or its token and name), the method's name and its arguments; for `LOOK_UP` the token of the module's
+            home, and the name.
         options: for `SPAWN`, those of `TaskScope.spawn`; for `CALL`, those of `Actor.call`; for `CANCEL`, the reason.
         wake: called, in any thread, when the request has been answered; without it the thread sleeps in `lock`.
 
@@ -95,7 +97,7 @@ class Pending:
 
     def is_answered(self) -> bool:
         """Tell whether an answer will come."""
-        return self.verb in (RUN, RUN_SYNC, WAIT) or (self.verb in (SPAWN, CALL) and self.sleeps)
+        return self.verb in (RUN, RUN_SYNC, WAIT, LOOK_UP) or (self.verb in (SPAWN, CALL) and self.sleeps)
 
     def stop(self) -> Pending:
         """What tells the scope that nobody waits for the answer."""

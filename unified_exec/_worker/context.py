@@ -155,10 +155,7 @@ class WorkerTask(CurrentTask):
         self.context.requests.send(self.id, self.name, pending)
 
     def wait_for(self, pending: Pending) -> None:
-        if get_ident() != self.context.thread:
-            pending.lock.acquire()
-        else:
-            self.context.requests.wait(pending)
+        self.context.requests.wait(pending)
 
     def withdraw(self, pending: Pending) -> None:
         if self.context.requests.forget(pending) and not self.cancel_requested:

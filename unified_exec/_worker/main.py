@@ -14,7 +14,7 @@ from .._wire import frames
 from .._wire.errors.encode import encode_error
 from .._wire.pickling import codec, homes, module_names, shared_refs, surroundings
 from ..errors import SerializationError, WorkerStartError
-from . import context, forked, interpreter, passing, received, send_result
+from . import context, forked, interpreter, look_up, passing, received, send_result
 from .cancel_signal import CancelSignal, Handler
 from .connection import CONTROL_FD, HAS_SETTINGS, LIFELINE_FD, STATUS_FD, TASKS_FD, WorkerConnection, receive_all
 from .logs.forward import LogForwarding
@@ -82,6 +82,7 @@ def connect(runner: CallRunner | CoroutineRunner, connection: WorkerConnection, 
     connection.status[HAS_SETTINGS] = 1
     context.worker = runner.context
     passing.connect(runner.context, settings.relayed)
+    look_up.connect(runner.context, settings.main is not None)
     signal = runner.signal
     shared_refs.read_mailbox = signal.poll
     signal.handlers[frames.SHARE] = received.on_share
@@ -214,6 +215,7 @@ def apply(settings: Settings) -> None:
             call[0](*call[1])
         except BaseException as exc:
             raise WorkerStartError(f"its initializer raised {type(exc).__name__}: {exc}") from exc
+        homes.forget_unused()
 
 
 def _decode_initializer(data: bytes) -> Any:

@@ -71,12 +71,15 @@ class WorkerRequests:
         connection.report(id, message, fd)
 
     def wait(self, pending: Pending) -> None:
-        """Wait in the main thread for an answer, and handle whatever else the parent sends.
+        """Wait for an answer; in the main thread, handle whatever else the parent sends meanwhile.
 
         Raises:
-            Cancelled: the task was requested to stop.
+            Cancelled: the task was requested to stop. In the main thread.
         """
-        self._signal.read_until(lambda: pending.found is not None, _getframe())
+        if get_ident() != self._thread:
+            pending.lock.acquire()
+        else:
+            self._signal.read_until(lambda: pending.found is not None, _getframe())
 
     def forget(self, pending: Pending) -> bool:
         """Drop the answer when it comes; ``False`` if it has come."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
-from .._pools.process.task_requests import EncodedReply, WorkerRequest, encode_reply
-from .._tasks.requests import STOP
+from .._pools.process.task_requests import EncodedReply, WorkerRequest, encode_global, encode_reply
+from .._tasks.requests import LOOK_UP, STOP
 from .._tasks.task import Task
 from .._tasks.types import Outcome
 from .._wire import frames
@@ -52,6 +52,9 @@ class NodeRequests:
         try:
             call: Any = codec.decode(data, buffers, "what the task asks of its scope")
             request = WorkerRequest(number, flags, call, reply)
+            if request.verb == LOOK_UP:  # not for the scope
+                self._send(node, id, number, "what it has looked up", encode_global(*request.args))
+                return
             if request.verb == STOP:
                 node.link.send((wire.pack_numbers(wire.WITHDRAWN, [id, request.args[0]]), ()))
                 self._unblock(node, id, request.args[0])
@@ -61,11 +64,12 @@ class NodeRequests:
             task.on_request(request)
 
     def _reply(self, node: Node, id: int, number: int, name: str, outcome: Outcome[Any]) -> None:
-        if node.gone or id not in node.tasks:
-            return
-        reply = encode_reply(name, outcome)
+        if not node.gone and id in node.tasks:
+            self._send(node, id, number, f"the result of {name}()", encode_reply(name, outcome))
+
+    def _send(self, node: Node, id: int, number: int, what: str, reply: EncodedReply) -> None:
         try:
-            refuse_local(reply.shared, f"in the result of {name}()")
+            refuse_local(reply.shared, f"in {what}")
         except SerializationError as error:
             reply = EncodedReply(frames.ERROR, encode_error(error))
         node.place(reply.shared)

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 from ..._loops.adapter import call_later_apart
 from ..._platform import shared_memory
-from ..._tasks.requests import STOP, Request
+from ..._tasks.requests import LOOK_UP, STOP, Request
 from ..._tasks.types import Outcome
 from ..._wire import frames, protocol
 from ..._wire.errors.encode import encode_error
 from ..._wire.pickling import codec
+from ..._wire.pickling.c_pickle import PROTOCOL, dumps
 from ..._wire.pickling.shared_refs import pickled_here
 from ...errors import SerializationError
 from .worker import Worker
@@ -137,6 +138,9 @@ class RequestReader:
                 return
             call: Any = codec.decode(content, buffers, "what the task asks of its scope")
             request = WorkerRequest(number, flags, call, partial(self.reply, worker, number, flags))
+            if request.verb == LOOK_UP:  # not for the scope
+                self.send_reply(worker, number, flags, "", encode_global(*request.args))
+                return
             if request.verb == STOP:
                 self.unblock(worker, request.args[0])
         except Exception as error:
@@ -198,6 +202,14 @@ class RequestReader:
             worker.stuck = False
             self._group.unblocked = True
             self._group.adapter.call_soon(self._group.pump)
+
+
+def encode_global(token: str, name: str) -> EncodedReply:
+    """Pickle the global that a task has looked up, and what it needs."""
+    from ..._wire.pickling import globals_sent  # brings cloudpickle
+
+    parts, shared = globals_sent.look_up(token, name)
+    return EncodedReply(frames.VALUE, dumps((parts,), PROTOCOL), shared=shared)
 
 
 def encode_reply(name: str, outcome: Outcome[Any]) -> EncodedReply:

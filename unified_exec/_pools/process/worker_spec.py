@@ -173,6 +173,6 @@ def encode_initializer(fn: Callable[..., object], args: tuple[Any, ...]) -> byte
     from ..._wire.pickling import globals_sent, pickle_errors
 
     try:
-        return globals_sent.encode_alone((fn, args))
+        return globals_sent.encode_alone((fn, args), whole=True)
     except Exception as error:
         raise pickle_errors.refused_call(fn, args, error) from error

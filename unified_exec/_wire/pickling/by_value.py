@@ -14,7 +14,18 @@ from enum import Enum
 
 import cloudpickle
 
-from . import context_vars, descriptors, enums, function_parts, homes, identity, kinds, lazy_annotations, module_names
+from . import (
+    context_vars,
+    descriptors,
+    enums,
+    function_parts,
+    homes,
+    identity,
+    kinds,
+    lazy_annotations,
+    module_names,
+    type_aliases,
+)
 from .c_pickle import reduce_view
 from .closure_state import contents_of
 from .code_facts import facts_of
@@ -61,6 +72,7 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         sent: the objects that went by value: while one of them may still come back as a token, keep it alive.
         needs: the globals that what was pickled refers to; the receiver must have them first.
         looked_up: those of them that are looked up while the pickle is read.
+        homes: the homes of the functions in it.
     """
 
     def __init__(
@@ -75,6 +87,7 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.sent: list[object] = []
         self.needs: dict[tuple[SentHome, str], None] = {}
         self.looked_up: set[tuple[SentHome, str]] = set()
+        self.homes: dict[SentHome, None] = {}
         self._namespaces: list[SentHome] = []  # those met that are no modules: a class does not say that it is of one
 
     def is_inside(self, obj: object, home: SentHome, root: str) -> bool:
@@ -98,6 +111,8 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         if not isinstance(obj, DEFINITIONS):
             if isinstance(obj, Enum) and not importable(type(obj)) and type(obj)._member_map_.get(obj._name_) is obj:
                 return enums.member, (type(obj), obj._name_)
+            if type(obj) is type_aliases.KIND:
+                return self._alias(obj)
             if descriptors.has_descriptor(obj):
                 self.check_descriptor(obj)
                 return descriptors.reduce(obj)
@@ -151,9 +166,26 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _by_name(self, obj: object, home: SentHome, path: str, root: str) -> _Reduced:
         self.needs[home, root] = None
+        if isinstance(obj, types.FunctionType):
+            self.homes[home] = None
         self.looked_up.add((home, root))
         self.sent.append(obj)
         return homes.find, (home.facts.token, home.facts.name, path, identity.issue(obj))
+
+    def _alias(self, alias: typing.Any) -> _Reduced | str:
+        if importable(alias):
+            return str(alias.__name__)
+        home = None if self.is_root(alias) else type_aliases.home_of(alias, self.upward)
+        if home is None:
+            return type_aliases.reduce(alias)
+        name = alias.__name__
+        if isinstance(home, SentHome):
+            self.needs[home, name] = None
+            self.looked_up.add((home, name))
+            token = home.facts.token
+        else:
+            token = home.token
+        return homes.find, (token, alias.__module__, name, None)
 
     def _adopted(
         self, obj: object, make: typing.Any, args: typing.Any, place: tuple[SentHome, str] | None
@@ -205,6 +237,7 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         if not self.upward:
             if home.facts.module is None and home not in self._namespaces:
                 self._namespaces.append(home)
+            self.homes[home] = None
             names = names_wanted(obj)
             self.needs.update(((home, name), None) for name in names)
         if place is not None:  # one that is updated in its place
@@ -261,6 +294,7 @@ def _reduce_function_of_home(function: types.FunctionType) -> _Reduced:
         "__module__": function.__module__,
         "__doc__": function.__doc__,
         "__closure__": cells,
+        **({"__type_params__": parameters} if (parameters := getattr(function, "__type_params__", ())) else {}),
         "submodules": cloudpickle.cloudpickle._find_imported_submodules(function.__code__, [*modules, *contents])
         if modules or contents
         else [],

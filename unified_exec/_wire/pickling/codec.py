@@ -10,7 +10,7 @@ from sys import modules
 from types import FunctionType
 
 from ...errors import SerializationError
-from . import module_names
+from . import homes, module_names
 from .c_pickle import OOB_MIN, PROTOCOL, PickleBuffer, dumps, loads, marked
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
@@ -119,7 +119,10 @@ def decode(data: bytes | bytearray | memoryview, buffers: Iterable[memoryview] =
         SerializationError: it cannot be rebuilt in this process.
     """
     try:
-        return loads(data, buffers=buffers) if buffers else loads(data)
+        value: object = loads(data, buffers=buffers) if buffers else loads(data)
+        if homes.wanted:
+            homes.settle()
+        return value
     except SerializationError:
         raise
     except Exception as error:

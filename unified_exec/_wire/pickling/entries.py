@@ -13,19 +13,21 @@ import threading
 import types
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 from weakref import ref as weak
 
-from . import large_values
+from . import large_values, plain_functions, type_aliases
 from .by_value import DEFINITIONS
+from .c_pickle import PROTOCOL, dumps
 from .class_state import Mutable, snapshots_inside
 from .closure_state import identity_of, is_atom, is_by_name, plain_watch
-from .digests import digest
+from .digests import digest, is_plain_pickle
 from .entry_pickler import EntryPickler, SharingPickler
 from .kinds import CachedFunction
 from .module_names import goes_by_value
 from .refusal_words import why_undefined
-from .sent_home import MISSING, Entry, SentHome, importable
+from .sent_home import MISSING, Entry, SentHome, importable, names_wanted
 from .shared_refs import pickled_here
 from .versions import next_number
 
@@ -34,6 +36,7 @@ __all__ = ["current_entry", "lock"]
 LARGE = 256 * 1024
 """A mutable global whose pickle has more bytes than this slows down each call: that is logged once."""
 _log = logging.getLogger("unified_exec")
+_pickled: Callable[[Any], object] = partial(dumps, protocol=PROTOCOL)
 _OFTEN = frozenset({type, types.FunctionType, types.ModuleType, int, str, type(None)})
 _NEVER_SHARED = (type, types.FunctionType, types.ModuleType, CachedFunction, enum.Enum, logging.Logger)
 
@@ -75,7 +78,7 @@ def _make_entry(home: SentHome, globals_: dict[str, Any], name: str, value: Any)
     try:
         if is_atom(value) or isinstance(value, types.ModuleType):
             _pickle_into(entry, value, home)
-        else:
+        elif type(value) is not types.FunctionType or not _pickle_plainly(entry, value, home):
             if isinstance(value, DEFINITIONS):
                 home.entries[name] = entry  # what it refers to may refer to it
                 entry.data = b""
@@ -109,6 +112,21 @@ def _pickle_into(entry: Entry, value: Any, home: SentHome) -> None:
     _note_needs(entry, pickler, home)
 
 
+def _pickle_plainly(entry: Entry, function: types.FunctionType, home: SentHome) -> bool:
+    """Pickle a function that captures nothing; ``False`` if it does."""
+    if function.__globals__ is not home.globals():
+        return False
+    names = names_wanted(function)
+    data = plain_functions.pickled(function, home, entry.name, names)
+    if data is None:
+        return False
+    entry.data = data
+    others = [name for name in names if name != entry.name]
+    entry.needs = tuple([(None, name) for name in others])
+    entry.wire_needs = tuple([(home.facts.token, home.facts.name, name) for name in others])
+    return True
+
+
 def _pickle_sharing(entry: Entry, value: Any, home: SentHome, name: str, others: dict[int, str]) -> set[str]:
     entry.data, pickler = large_values.pickled(
         value, lambda file, callback: SharingPickler(file, value, home, name, others, current_entry, callback)
@@ -138,6 +156,7 @@ def _shareable(globals_: dict[str, Any], name: str) -> dict[int, str]:
             or other == name
             or other[:2] == "__"
             or isinstance(value, _NEVER_SHARED)
+            or type(value) is type_aliases.KIND
             or is_atom(value)
         ):
             continue
@@ -182,6 +201,8 @@ def _note_same(entry: Entry, value: Any, home: SentHome) -> None:
         entry.same = _same_definition(home, entry.name, value)
         if type(value) is types.FunctionType and (plain := plain_watch(value)) is not None:
             entry.value, entry.code, entry.defaults = plain
+    elif type(value) is type_aliases.KIND:
+        entry.same = type_aliases.same(value)
     elif isinstance(value, (*DEFINITIONS, types.ModuleType, ContextVar)) or is_by_name(value):
         entry.same = _same_object(value)
         reference, entry.is_reference = identity_of(value)
@@ -208,7 +229,7 @@ def _same_object(value: Any) -> Callable[[Any], bool]:
 
 
 def _same_digest(home: SentHome, name: str, value: Any) -> Callable[[Any], bool]:
-    size, seen = digest(value)
+    size, seen = found = digest(value)
     if size > LARGE and name not in home.logged:
         home.logged.add(name)
         _log.info(
@@ -217,9 +238,11 @@ def _same_digest(home: SentHome, name: str, value: Any) -> Callable[[Any], bool]
             home.facts.name, name, size // 1024,
         )  # fmt: skip
 
+    take, expected = (_pickled, seen) if is_plain_pickle(value, seen) else (digest, found)
+
     def same(now: Any) -> bool:
         try:
-            return digest(now) == (size, seen)
+            return take(now) == expected
         except Exception:
             return False
 
@@ -237,7 +260,10 @@ def _same_definition(home: SentHome, name: str, value: Any) -> Callable[[Any], b
     def same(now: Any) -> bool:
         if ref() is not now:
             return False
-        return all(snapshot.unchanged() for snapshot in snapshots)
+        for snapshot in snapshots:  # noqa: SIM110  before each call
+            if not snapshot.unchanged():
+                return False
+        return True
 
     return same
 

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
     Reduced = tuple[Any, ...]
 
-__all__ = ["imported", "reduce_cell", "reduce_code", "set_state"]
+__all__ = ["WITHOUT_REFERENCES", "imported", "reduce_cell", "reduce_code", "set_state"]
 
-_WITHOUT_REFERENCES = 2
+WITHOUT_REFERENCES = 2
 """The last version of the format in which equal code gives equal bytes. Digests of pickles need that."""
 
 
 def reduce_code(code: CodeType) -> Reduced:
     """Reduce a code object: parent and worker are the same version of Python."""
     try:
-        return marshal.loads, (marshal.dumps(code, _WITHOUT_REFERENCES),)
+        return marshal.loads, (marshal.dumps(code, WITHOUT_REFERENCES),)
     except ValueError:  # it has a constant that this version of the format does not know, as slices from 3.14 on
         import cloudpickle
 

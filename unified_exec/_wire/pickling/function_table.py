@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from _functools import partial  # type: ignore[import-not-found, unused-ignore]
+from sys import modules
+from types import FunctionType
+
 from ...errors import SerializationError
 from . import homes, surroundings
 from .c_pickle import loads
@@ -108,5 +112,23 @@ def decode_call(
     if homes.wanted:
         homes.settle()
     if homes.several:
-        homes.enter(value[0] if fn is None else fn)
+        _enter(value[0] if fn is None else fn)
     return value if fn is None else (fn, value)
+
+
+def _enter(fn: Any) -> None:
+    """Put the home of `fn` into `sys.modules`, where several have its name; that of a map is inside a partial one."""
+    queue = [fn]
+    while queue:
+        found = queue.pop(0)
+        if isinstance(found, partial):
+            queue += [found.func, *filter(callable, found.args)]
+            continue
+        if type(found) is not FunctionType:  # a cached function, a class, an object that can be called, a method
+            found = getattr(found, "__wrapped__", found)
+            known = getattr(found, "__init__" if isinstance(found, type) else "__call__", None)
+            found = found if hasattr(found, "__globals__") else known
+        home = homes.home_of(getattr(found, "__globals__", None))
+        if home is not None:
+            modules[home.module.__name__] = home.module
+            return

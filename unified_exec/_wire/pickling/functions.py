@@ -248,14 +248,14 @@ def _new_entry(fn: Callable[..., object]) -> FunctionEntry:
     met.clear()
     try:
         sent = globals_sent.encode(fn, upward=False)
-        needs = globals_sent.needs_of_function(fn, sent.needs)
     except Exception as error:
         from . import pickle_errors
 
         raise pickle_errors.refused_call(fn, (), error) from error
-    shared = (*met, *shared_of(needs.entries))
+    needed = sent.needs.entries
+    shared = (*met, *shared_of(needed))
     met.clear()
-    return _cached(fn, sent.data, snapshots=(*snapshots, *needs.snapshots), needs=needs.entries, shared=shared)
+    return _cached(fn, sent.data, snapshots=(*snapshots, *sent.needs.snapshots), needs=needed, shared=shared)
 
 
 def _cached(

@@ -9,16 +9,14 @@ import io
 import types
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
-from weakref import ref as weak
 
-from . import entries
-from .by_value import ByValuePickler
+from . import entries, homes
+from .by_value import DEFINITIONS, ByValuePickler
 from .c_pickle import PROTOCOL, dumps
-from .closure_state import is_atom
-from .sent_home import MISSING, Entry, SentHome, dead, home_of_function
+from .sent_home import MISSING, Entry, SentHome, dead, home_of
 from .shared_refs import pickled_here, shared_of
 
-__all__ = ["HomeSnapshot", "Needs", "Sent", "encode", "encode_alone", "message", "needs_of_function"]
+__all__ = ["HomeSnapshot", "Needs", "Sent", "encode", "encode_alone", "look_up", "message"]
 
 
 class HomeSnapshot:
@@ -27,7 +25,7 @@ class HomeSnapshot:
     It is looked at before each call, so it sorts the entries by how they are looked at, and most need no Python call.
     """
 
-    __slots__ = ("_by_call", "_functions", "_home", "_missing", "_references", "_values", "definitions")
+    __slots__ = ("_by_call", "_functions", "_home", "_looked_up", "_missing", "_references", "_values")
 
     def __init__(self, home: SentHome, needed: Iterable[Entry], missing: Iterable[str]) -> None:
         self._home = home
@@ -47,7 +45,7 @@ class HomeSnapshot:
         self._values, self._references = tuple(values), tuple(references)
         self._functions, self._by_call = tuple(functions), tuple(by_call)
         self._missing = tuple(missing)
-        self.definitions: tuple[Entry, ...] | None = None
+        self._looked_up = len(home.looked_up)
 
     @property
     def home(self) -> SentHome:
@@ -79,7 +77,7 @@ class HomeSnapshot:
         for name, same in self._by_call:
             if not same(get(name, MISSING)):
                 return False
-        if self.definitions is not None and definitions_of(self._home, globals_) is not self.definitions:
+        if self._looked_up != len(self._home.looked_up):
             return False
         return not self._missing or all(name not in globals_ for name in self._missing)
 
@@ -117,20 +115,42 @@ def encode(value: object, *, upward: bool, buffer_callback: Callable[[Any], Any]
     with entries.lock, io.BytesIO() as file:
         pickler = ByValuePickler(file, upward=upward, buffer_callback=buffer_callback)
         pickler.dump(value)
-        needs = NOTHING if upward or not pickler.needs else _needs(pickler.needs)
+        needs = NOTHING if upward else _needs(pickler.needs, pickler.homes)
         _refuse_missing(pickler.looked_up)
         return Sent(file.getvalue(), tuple(pickler.sent), needs)
 
 
-def encode_alone(value: object) -> bytes:
+def encode_alone(value: object, whole: bool = False) -> bytes:
     """Pickle `value` with all the globals it needs, for a process that has none; see `homes.decode_alone`.
+
+    Args:
+        value: it.
+        whole: add the classes and functions of its modules, which a receiver that cannot ask may look up.
 
     Raises:
         Exception: as `encode`.
     """
     sent = encode(value, upward=False)
-    pickled_here().extend(shared_of(sent.needs.entries))
-    return dumps((_parts(sent.needs.entries), sent.data), PROTOCOL)
+    needed: tuple[Entry, ...] = sent.needs.entries
+    others: list[Entry] = []
+    if whole:
+        with entries.lock:
+            names = {
+                (snapshot.home, name): None for snapshot in sent.needs.snapshots for name in defined(snapshot.home)
+            }
+            others = [entry for entry in _needs(names, ()).entries if entry not in needed]
+    pickled_here().extend(shared_of([*needed, *others]))
+    return dumps((_parts(needed), sent.data, _parts(others)), PROTOCOL)
+
+
+def defined(home: SentHome) -> list[str]:
+    """Return the names of the classes and functions that a module defines."""
+    found = list((home.globals() or {}).items())
+    return [
+        name
+        for name, value in found
+        if isinstance(value, DEFINITIONS) and getattr(value, "__module__", None) == home.facts.name
+    ]
 
 
 def message(
@@ -151,36 +171,41 @@ def message(
     return dumps((_parts(needed), function, changes, drops, context), PROTOCOL)
 
 
-def needs_of_function(fn: Any, needs: Needs) -> Needs:
-    """Add the definitions of the module that `fn` is in."""
-    if not isinstance(fn, types.FunctionType):
-        home = needs.snapshots[0].home if needs.snapshots else None
-    else:
-        home = home_of_function(fn)
-    globals_ = home.globals() if home is not None else None
-    if home is None or globals_ is None:
-        return needs
-    snapshots = needs.snapshots
-    snapshot = next((found for found in snapshots if found.home is home), None)
-    if snapshot is None:
-        snapshot = HomeSnapshot(home, (), ())
-        snapshots = (*snapshots, snapshot)
-    found = {(entry.home, entry.name): entry for entry in needs.entries}
+def look_up(token: str, name: str) -> tuple[list[Any], list[Any]]:
+    """Return what a worker that has looked up a global must be sent.
+
+    Args:
+        token: of the home, or the name of the module.
+        name: the global, or `homes.ALL` for all classes and functions. If there is no such global, a `__getattr__` of
+            the module goes in its place.
+
+    Returns:
+        what `homes.receive` reads, which is empty if there is no such global, and the objects in it that travel by
+        descriptors.
+
+    Raises:
+        Exception: as `encode`.
+    """
+    globals_ = homes.look_up(token, name)
+    home = home_of(globals_) if globals_ is not None else None
+    if globals_ is None or home is None:
+        return [], []
     with entries.lock:
-        snapshot.definitions = definitions_of(home, globals_)
-        for entry in snapshot.definitions:
-            current = entries.current_entry(home, globals_, entry.name)
-            if current is not None:
-                found.setdefault((home.facts, entry.name), current)
-    return Needs(tuple(found.values()), snapshots)
+        if name == homes.ALL:
+            names = defined(home)
+        else:
+            names = [name if name in globals_ else "__getattr__"]
+            home.looked_up[names[0]] = None
+        needed = _needs({(home, name): None for name in names}, ()).entries
+    return _parts(needed), shared_of(needed)
 
 
-def _needs(names: Iterable[tuple[SentHome, str]]) -> Needs:
-    """Return all entries that these names need, theirs included, in the order they are met."""
+def _needs(names: Iterable[tuple[SentHome, str]], of_functions: Iterable[SentHome]) -> Needs:
+    """Return all entries that these names need, theirs included, and what workers have looked up in these homes."""
     found: dict[tuple[SentHome, str], Entry] = {}
-    missing: dict[SentHome, list[str]] = {}
-    queue = list(names)
-    queue.reverse()
+    missing: dict[SentHome, list[str]] = {home: [] for home in of_functions}
+    queue = [(home, name) for home in missing for name in home.looked_up]
+    queue += reversed([*names])
     seen = set()
     while queue:
         key = queue.pop()
@@ -220,50 +245,6 @@ def _refuse_missing(looked_up: Iterable[tuple[SentHome, str]]) -> None:
         more = {(other or home, needed) for other, needed in entry.looked_up} - seen
         seen |= more
         queue += more
-
-
-def definitions_of(home: SentHome, globals_: dict[str, Any]) -> tuple[Entry, ...]:
-    """Return the module's own classes: what a pickle may look up there although no function names it.
-
-    The same tuple as long as nothing was defined anew. Of what they name in their turn only what is small and immutable
-    comes along.
-    """
-    if home.size == len(globals_):
-        get = globals_.get
-        for name, ref in home.definition_refs:
-            value = get(name)
-            if value is None or ref() is not value:
-                break
-        else:
-            return home.definitions
-    with entries.lock:
-        return _new_definitions(home, globals_)
-
-
-def _new_definitions(home: SentHome, globals_: dict[str, Any]) -> tuple[Entry, ...]:
-    refs = [
-        (name, weak(value))
-        for name, value in list(globals_.items())
-        if isinstance(value, type) and getattr(value, "__module__", None) == home.facts.name
-    ]
-    home.size = len(globals_)
-    if refs == home.definition_refs:
-        return home.definitions
-    home.definition_refs = refs
-    found: dict[str, Entry] = {}
-    for name, _ in refs:
-        entry = entries.current_entry(home, globals_, name)
-        if entry is None:
-            continue
-        found[name] = entry
-        for other, needed in entry.needs:
-            value = globals_.get(needed, MISSING)
-            if other is None and needed not in found and (is_atom(value) or isinstance(value, types.ModuleType)):
-                more = entries.current_entry(home, globals_, needed)
-                if more is not None:
-                    found[needed] = more
-    home.definitions = tuple(found.values())
-    return home.definitions
 
 
 def _parts(needed: Iterable[Entry]) -> list[Any]:

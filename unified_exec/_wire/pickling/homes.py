@@ -1,20 +1,21 @@
 """Modules that came by value: one module object each, in which classes, functions and values stand under their names.
 
 The receiver's side. What arrives waits as a pickle until it is wanted: by a function that names it, by an unpickler
-that looks it up, by ``import __main__; __main__.name``. A number says which value a name has; an older or equal one
-changes nothing, so what a task or the initializer has set stays until the sender's own value changes.
+that looks it up, by ``import __main__; __main__.name``. What is looked up and has not arrived is asked for. A number
+says which value a name has; an older or equal one changes nothing, so what a task or the initializer has set stays
+until the sender's own value changes.
 """
 
 from __future__ import annotations
 
 import builtins
 import sys
-from _functools import partial  # type: ignore[import-not-found, unused-ignore]
 from io import BytesIO
 from types import FunctionType, ModuleType
 
 from . import identity, module_names
 from .c_pickle import Unpickler, loads
+from .main_guard import GuardedModule
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     Bytes = bytes | bytearray | memoryview
 
 __all__ = [
-    "Home", "HomeModule", "decode_alone", "drop", "enter", "find", "home_for", "home_of", "issued",
-    "make_function", "module", "place", "rebuild", "receive", "settle", "wanted",
+    "Home", "HomeModule", "decode_alone", "drop", "find", "home_for", "home_of", "issued",
+    "look_up", "make_function", "module", "place", "rebuild", "receive", "settle", "wanted",
 ]  # fmt: skip
 
 wanted: list[tuple[Home, str]] = []
@@ -34,7 +35,14 @@ several = False
 """Whether two homes have the same name: then each call puts its own into `sys.modules`."""
 issued: dict[str, Callable[[], dict[str, Any] | None]] = {}
 """By token, how this process finds the globals of a module of its own; filled by the sender's side."""
+ask_sender: Callable[[str, str], object] | None = None
+"""In a worker: has the sender's global of a name brought here, if there is one. The other argument is the token of its
+home, or the name of a module of which nothing has arrived. Set once, in `main`."""
 
+ALL = "*"
+"""In place of a name: all classes and functions of a module."""
+
+_for_now: list[tuple[Home, str]] = []
 _homes: dict[str, Home] = {}
 _by_globals: dict[int, Home] = {}
 _replaced: list[Any] = []  # modules whose functions may still run
@@ -101,6 +109,16 @@ class Home:
         if name in self.pending:
             wanted.append((self, name))
 
+    def look_up(self, name: str) -> bool:
+        """Have the name here if it has arrived or the sender has it; ``False`` if it is undefined."""
+        known = name in self.names or name in self.pending or name in self.missing or self.token in issued
+        if ask_sender is not None and not known:
+            ask_sender(self.token, name)
+        if name in self.pending:
+            self.wanted.add(name)
+            self.load(name)
+        return name in self.names
+
     def load(self, name: str) -> None:
         """Rebuild what is pending under `name`. If that fails, the name is undefined; if it is interrupted, pending."""
         waiting = self.pending.get(name)
@@ -157,37 +175,26 @@ def rebuild(data: Bytes, buffers: Iterable[memoryview] = ()) -> Any:
     return _Loader(BytesIO(data), buffers=buffers).load()
 
 
-class HomeModule(ModuleType):
+class HomeModule(GuardedModule):
     """A module that rebuilds what it is asked for."""
 
     def __getattr__(self, name: str) -> Any:
+        why = ""
         home = _by_globals.get(id(self.__dict__))
-        if home is not None:
-            if name in home.pending:
-                home.want(name)
+        if name[:2] != "__":
+            if home is None and ask_sender is not None:  # the worker's own module, before anything has arrived
+                ask_sender(self.__name__, name)
+                home = _by_globals.get(id(sys.modules[self.__name__].__dict__))
+            if home is not None:
+                found = home.look_up(name)
+                hook = "__getattr__" in home.pending and home.look_up("__getattr__")  # it comes in the name's place
                 settle()
-                if name in home.names:
+                if found:
                     return home.names[name]
-            if name in home.missing:
-                raise AttributeError(f"module {self.__name__!r} has no attribute {name!r} here: {home.missing[name]}")
-        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-
-    @property
-    def __file__(self) -> Any:
-        """The file. Refused to a nested spawn of multiprocessing that would run a program without a main guard."""
-        try:
-            path = self.__dict__["__file__"]
-        except KeyError:
-            raise AttributeError(f"module {self.__name__!r} has no attribute '__file__'") from None
-        if self.__name__ == "__main__" and sys._getframe(1).f_globals.get("__name__") == "multiprocessing.spawn":
-            from .main_guard import need_guard
-
-            need_guard(path)
-        return path
-
-    @__file__.setter
-    def __file__(self, path: Any) -> None:
-        self.__dict__["__file__"] = path
+                if hook:
+                    return home.names["__getattr__"](name)
+                why = f" here: {home.missing[name]}" if name in home.missing else ""
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}{why}")
 
 
 def home_for(token: str, name: str) -> Home:
@@ -218,8 +225,8 @@ def used() -> bool:
     return bool(_homes)
 
 
-def receive(parts: Any) -> None:
-    """Learn what came with a task or with the initializer."""
+def receive(parts: Any, for_now: bool = False) -> None:
+    """Learn what came with a task or with the initializer; `for_now`, what is not wanted until `forget_unused`."""
     for token, name, facts, entries in parts:
         if token in issued and issued[token]() is not None:
             continue
@@ -228,13 +235,27 @@ def receive(parts: Any) -> None:
             if home.names.get(key) is None:  # a new module has some of them, as None
                 home.names[key] = value
         for entry in entries:
+            if for_now and entry[0] not in home.versions:
+                _for_now.append((home, entry[0]))
             home.learn(*entry)
+
+
+def forget_unused() -> None:
+    """Forget what was received for a while and was not wanted: when it is, the sender may have a newer value."""
+    while _for_now:
+        home, name = _for_now.pop()
+        if home.pending.pop(name, None) is not None:
+            del home.versions[name]
+
+
+def tokens() -> list[str]:
+    """Return the tokens of the modules that came by value."""
+    return list(_homes)
 
 
 def drop(token: str) -> None:
     """Forget a module that the program no longer has; its functions that still run keep their globals."""
-    home = _homes.pop(token, None)
-    if home is not None:
+    if (home := _homes.pop(token, None)) is not None:
         _by_globals.pop(id(home.names), None)
 
 
@@ -243,34 +264,20 @@ def settle() -> None:
     while wanted:
         try:
             item = wanted[-1]
-            item[0].load(item[1])  # if this is interrupted, it stays wanted
+        except IndexError:  # another thread settles too
+            return
+        item[0].load(item[1])  # if this is interrupted, it stays wanted
+        try:
             wanted.remove(item)
-        except (IndexError, ValueError):  # another thread settles too
-            return
-
-
-def enter(fn: Any) -> None:
-    """Put the home of `fn` into `sys.modules`, where several have its name; that of a map is inside a partial one."""
-    queue = [fn]
-    while queue:
-        found = queue.pop(0)
-        if isinstance(found, partial):
-            queue += [found.func, *filter(callable, found.args)]
-            continue
-        if type(found) is not FunctionType:  # a cached function, a class, an object that can be called, a method
-            found = getattr(found, "__wrapped__", found)
-            known = getattr(found, "__init__" if isinstance(found, type) else "__call__", None)
-            found = found if hasattr(found, "__globals__") else known
-        home = _by_globals.get(id(getattr(found, "__globals__", None)))
-        if home is not None:
-            sys.modules[home.module.__name__] = home.module
-            return
+        except ValueError:  # another thread, or what was rebuilt, has settled it
+            pass
 
 
 def decode_alone(data: bytes) -> Any:
     """Rebuild what `globals_sent.encode_alone` made."""
-    parts, value_data = loads(data)
+    parts, value_data, others = loads(data)
     receive(parts)
+    receive(others, for_now=True)
     value = loads(value_data)
     settle()
     return value
@@ -280,18 +287,27 @@ def decode_alone(data: bytes) -> Any:
 
 
 def _globals(token: str, name: str) -> dict[str, Any]:
-    own = issued.get(token)
-    found = own() if own is not None else None
+    found = own() if (own := issued.get(token)) is not None else None
     return found if found is not None else home_for(token, name).names
+
+
+def look_up(token: str, name: str) -> dict[str, Any] | None:
+    """Return the globals of a module of this process, with `name` in them if it is defined; see `ask_sender`."""
+    if (own := issued.get(token)) is not None and (found := own()) is not None:
+        return found
+    home = _homes.get(token)
+    module = sys.modules.get(token) if home is None else home.module
+    if isinstance(module, HomeModule) and name != ALL:
+        getattr(module, name, None)  # it may be this process's own sender that has it
+        module = sys.modules.get(token, module)
+    return vars(module) if module is not None else None
 
 
 def module(token: str, name: str) -> ModuleType:
     """Return the module itself."""
     found = _globals(token, name)
     there = sys.modules.get(name)
-    if there is not None and vars(there) is found:
-        return there
-    return home_for(token, name).module
+    return there if there is not None and vars(there) is found else home_for(token, name).module
 
 
 def find(token: str, name: str, path: str, known: str | None) -> Any:
@@ -302,10 +318,8 @@ def find(token: str, name: str, path: str, known: str | None) -> Any:
             return obj
     names = _globals(token, name)
     root, _, rest = path.partition(".")
-    home = _homes.get(token)
-    if home is not None and root in home.pending:
-        home.wanted.add(root)
-        home.load(root)
+    if (home := _homes.get(token)) is not None:
+        home.look_up(root)
     if root not in names:
         why = home.missing.get(root) if home is not None else None
         raise AttributeError(f"{name}.{root} is not defined here" + (f": {why}" if why else ""))
@@ -321,8 +335,7 @@ def place(token: str, name: str, path: str, known: str, make: Any, args: Any) ->
     What it refers to may refer to it.
     """
     obj = identity.adopt(known, False, make, args, in_place=True)
-    home = _homes.get(token)
-    if home is not None and "." not in path:
+    if (home := _homes.get(token)) is not None and "." not in path:
         home.names[path] = obj
     return obj
 
@@ -330,8 +343,7 @@ def place(token: str, name: str, path: str, known: str, make: Any, args: Any) ->
 def make_function(code: Any, token: str, home_name: str, name: str, closure: Any, names: tuple[str, ...]) -> Any:
     """Make a function whose globals are those of its home, where it will look up `names`."""
     globals_ = _globals(token, home_name)
-    home = _homes.get(token)
-    if home is not None:
+    if (home := _homes.get(token)) is not None:
         for needed in names:
             home.want(needed)
     return FunctionType(code, globals_, name, None, closure)

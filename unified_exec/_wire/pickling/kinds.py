@@ -95,7 +95,12 @@ def _cached_property(function: Callable[[Any], object], name: str | None) -> obj
 
 
 def with_real_bases(cls: type, args: _Reduced) -> _Reduced:
-    """`typing.NamedTuple` is a function among the bases, and would build another class in place of this one."""
+    """`typing.NamedTuple` is a function among the bases, and would build another class in place of this one.
+
+    The base of a `TypedDict` is `dict`, and it must be made of `TypedDict`.
+    """
+    if typing.is_typeddict(cls) and dict in args[2]:
+        return (*args[:2], (typing.TypedDict,), *args[3:])
     if typing.NamedTuple not in args[2]:
         return args
     creation = {**args[3], "__orig_bases__": args[2]}

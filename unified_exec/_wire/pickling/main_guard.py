@@ -2,7 +2,33 @@
 
 from __future__ import annotations
 
-__all__ = ["has_guard", "need_guard"]
+import sys
+from types import ModuleType
+
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["GuardedModule", "has_guard"]
+
+
+class GuardedModule(ModuleType):
+    """A module whose file multiprocessing runs again only if the program's start is under a main guard."""
+
+    @property
+    def __file__(self) -> Any:
+        """The file. Refused to a nested spawn of multiprocessing that would run a program without a main guard."""
+        try:
+            path = self.__dict__["__file__"]
+        except KeyError:
+            raise AttributeError(f"module {self.__name__!r} has no attribute '__file__'") from None
+        if self.__name__ == "__main__" and sys._getframe(1).f_globals.get("__name__") == "multiprocessing.spawn":
+            _need_guard(path)
+        return path
+
+    @__file__.setter
+    def __file__(self, path: Any) -> None:
+        self.__dict__["__file__"] = path
 
 
 def has_guard(path: str) -> bool:
@@ -22,7 +48,7 @@ def has_guard(path: str) -> bool:
     return False
 
 
-def need_guard(path: str) -> None:
+def _need_guard(path: str) -> None:
     """Refuse a nested spawn of multiprocessing that would run a program without a main guard.
 
     Raises:

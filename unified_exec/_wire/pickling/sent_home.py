@@ -119,20 +119,17 @@ class SentHome:
     Attributes:
         facts: its token, its name and its module.
         entries: the latest entry of each global that was ever needed.
-        definitions: entries of the module's own classes, see `globals_sent.definitions_of`.
-        definition_refs: the classes these are of.
-        size: how many globals there were then.
+        looked_up: globals that a worker has looked up by their names. They go along with every function from then on:
+            what stands there must not be older than a task's spawn.
         logged: globals whose size was logged.
     """
 
-    __slots__ = ("__weakref__", "_functions", "definition_refs", "definitions", "entries", "facts", "logged", "size")
+    __slots__ = ("__weakref__", "_functions", "entries", "facts", "logged", "looked_up")
 
     def __init__(self, token: str, name: str, module: types.ModuleType | None) -> None:
         self.facts = HomeFacts(token, name, weak(module) if module is not None else None)
         self.entries: dict[str, Entry] = {}
-        self.definition_refs: list[tuple[str, weak[type]]] = []
-        self.definitions: tuple[Entry, ...] = ()
-        self.size = -1
+        self.looked_up: dict[str, None] = {}
         self.logged: set[str] = set()
         self._functions: list[weak[types.FunctionType]] = []  # without a module: through these the globals are found
 
