@@ -19,15 +19,6 @@ ACTORS = (
     ),
     Mutant(
         clause=9,
-        place="thread",
-        breaks="a call from a nested event loop goes to that of the actor",
-        file="_scope/actor_calls.py",
-        old="if is_here and found.is_of(scope.adapter):",
-        new="if is_here:",
-        tests=(f"{PASSED_FILE}::test_tasks_of_tasks_call_it",),
-    ),
-    Mutant(
-        clause=9,
         place="process",
         breaks="a call that found no object waits for the next one",
         file="_scope/actor_lane.py",

@@ -252,15 +252,6 @@ DEADLOCKS = (
     ),
     Mutant(
         clause=9,
-        place="thread",
-        breaks="who has a blocking scope may end a wait in it",
-        file="_sync/deadlocks/agents.py",
-        old='            around.append(id(frame.f_locals["self"]))',
-        new="            pass",
-        tests=(f"{NO_END}::test_a_blocking_scope_that_somebody_may_cancel_has_no_endless_wait",),
-    ),
-    Mutant(
-        clause=9,
         place="scope",
         breaks="who has a weak reference may act",
         file="_sync/deadlocks/reach.py",
