@@ -235,6 +235,7 @@ async def test_a_task_that_comes_after_its_worker_was_let_go_runs_in_another() -
 
 
 @needs_interpreters
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 async def test_idle_workers_end_before_a_fork_and_the_child_lives() -> None:
     async with InterpreterPool(2) as pool:
         async with TaskScope() as scope:
