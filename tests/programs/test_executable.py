@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -66,6 +68,22 @@ async def test_a_program_that_waits_for_something_else_is_known_before_that(
     began = time.monotonic()
     assert "is it Python" in str(await until_refused(ProcessPool(1)))
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.fresh_pool
+@pytest.mark.skipif(shutil.which("taskset") is None, reason="no taskset, which puts two processes on one core")
+async def test_what_a_worker_waits_for_a_processor_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core = f"taskset -c {min(os.sched_getaffinity(0))}"
+    with subprocess.Popen([*core.split(), sys.executable, "-c", "while True: pass"]) as busy:
+        try:
+            host = script_of_shell(tmp_path / "host", f'exec nice -n 10 {core} {sys.executable} "$@"')
+            monkeypatch.setattr(sys, "executable", host)
+            async with ProcessPool(1, start_timeout=0.4) as pool, TaskScope(processes=pool) as scope:
+                assert await scope.spawn(abs, -1, on="process") == 1
+        finally:
+            busy.kill()
 
 
 @pytest.mark.fresh_pool

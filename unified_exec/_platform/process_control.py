@@ -144,17 +144,17 @@ def _lines(path: str, starts: tuple[bytes, ...]) -> list[bytes]:
         return []
 
 
-def used_by_sleeper(pid: int) -> int | None:
-    """Return the processor time (ticks) a process has used if it is asleep, waiting for an event and not for a disk.
+def state_and_time(pid: int) -> tuple[bytes, float] | None:
+    """Return the state of a process as ``ps`` tells it, and the processor time (seconds) it has used.
 
-    ``None`` if it is not, or without ``/proc``.
+    ``None`` without ``/proc``, and if it is gone.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    return int(fields[11]) + int(fields[12]) if fields[0] == b"S" else None
+    return fields[0], (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def open_pidfd(pid: int) -> int | None:

@@ -31,7 +31,8 @@ class ProcessPool(WorkerPool, ProcessBackend):
         grace: seconds between requesting a running task to stop and killing its worker.
         env: environment variables to set in the workers, on top of this process's own.
         start_timeout: seconds after which a started process that has not become a worker is killed, and the waiting
-            tasks fail with `WorkerStartError`; ``None`` for never. The initializer's time does not count.
+            tasks fail with `WorkerStartError`; ``None`` for never. The initializer's time does not count, nor what the
+            process waits for a processor on a busy machine.
         main: ``"import"`` to have each worker import the program's main file, as multiprocessing's spawn does. What the
             file defines then travels by name. The file needs an ``if __name__ == "__main__":``.
         name: shown in errors.

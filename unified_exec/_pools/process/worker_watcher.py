@@ -33,6 +33,8 @@ LOGS_PAUSE = 0.005
 """Seconds until the next group is read; before an answer, all that is there is."""
 LOOK_AT_START = 5.0
 """Seconds between two checks of a process that has not become a worker."""
+LOOK_AT_LATE = 0.5
+"""The same, once its time is over and it waits for a processor."""
 LOOK_AGAIN = 0.5
 """Seconds between two checks of a worker whose exit no descriptor tells for certain."""
 
@@ -59,7 +61,8 @@ class WorkerWatcher:
         self._group.attach(worker)
         timeout = self._registry.spec.start_timeout
         if timeout is not None and worker.connection.state is protocol.STARTING:
-            self._check_start_in(LOOK_AT_START, worker, timeout, None)
+            wait = min(LOOK_AT_START, timeout)
+            self._check_start_in(wait, worker, timeout - wait, None)
         child, add_reader = worker.child, self._adapter.add_reader
         add_reader(child.tasks.fileno(), partial(self._guarded, self._on_answers, worker))
         add_reader(child.control.fileno(), partial(self._guarded, self._on_mailbox, worker))
@@ -133,12 +136,13 @@ class WorkerWatcher:
             else:
                 call_later_apart(self._adapter, LOOK_AGAIN, self._look, worker)
 
-    def _check_start_in(self, seconds: float, worker: Worker, left: float, used: int | None) -> None:
-        wait = min(seconds, left)
-        worker.start_timer = call_later_apart(self._adapter, wait, self._check_start, worker, left - wait, used)
+    def _check_start_in(self, seconds: float, worker: Worker, left: float, used: float | None) -> None:
+        worker.start_timer = call_later_apart(self._adapter, seconds, self._check_start, worker, left, used)
 
-    def _check_start(self, worker: Worker, left: float, used: int | None) -> None:
+    def _check_start(self, worker: Worker, left: float, used: float | None) -> None:
         """Give up a process that does not become a worker: its time is over, or it sleeps and waits for something else.
+
+        On a machine with more work than processors, what it waits for a processor does not count.
 
         Args:
             left: seconds until its time is over.
@@ -146,11 +150,16 @@ class WorkerWatcher:
         """
         if worker not in self._workers or worker.connection.state is not protocol.STARTING or worker.has_settings():
             return
-        now = process_control.used_by_sleeper(worker.pid)
-        if left > 0 and (now is None or now != used):
-            self._check_start_in(LOOK_AT_START, worker, left, now)
+        timeout = self._registry.spec.start_timeout or 0.0
+        state, now = process_control.state_and_time(worker.pid) or (b"", 0.0)
+        if left > 0 and (state != b"S" or now != used):
+            wait = min(LOOK_AT_START, left)
+            self._check_start_in(wait, worker, left - wait, now if state == b"S" else None)
             return
-        seconds = (self._registry.spec.start_timeout or 0.0) - left
+        if state == b"R" and now < timeout:
+            self._check_start_in(LOOK_AT_LATE, worker, 0.0, None)
+            return
+        seconds = timeout - left
         why = f"{sys.executable} did not become a worker within {seconds:g} s: is it Python? (see start_timeout)"
         self._starts.refused(worker, WorkerStartError(why))
         if events.rows is not None:
