@@ -19,6 +19,7 @@ from tests.interpreter_pools import needs_interpreters
 from tests.programs import interpreter_tasks as tasks
 from tests.waiting import until, until_async
 from unified_exec import Collect, InterpreterPool, TaskScope, TaskTimeout, WorkerStartError
+from unified_exec._platform import handed_over
 from unified_exec._pools.interpreter import carrier
 from unified_exec._wire.pickling.codec import OOB_MIN
 from unified_exec.executor import InterpreterExecutor
@@ -160,6 +161,20 @@ async def test_a_large_read_only_view_is_not_copied() -> None:
         assert await until_async(lambda: _can_be_resized(memory))
         view = await scope.spawn(tasks.keep_out_of_reach, memoryview(memory), on=pool)
         assert (view[0], memory[0]) == (8, 7)  # one that could be written to arrives as a copy
+
+
+@needs_interpreters
+async def test_many_read_only_views_are_all_let_go() -> None:
+    """CPython forgets to let them go if there are more than 300 at once."""
+    memory = bytearray(500 * OOB_MIN)
+    async with InterpreterPool(1) as pool, TaskScope() as scope:
+        for count in (80, 420, 80):
+            with memoryview(memory).toreadonly() as view:
+                views = [view[n * OOB_MIN : (n + 1) * OOB_MIN] for n in range(count)]
+                assert await scope.spawn(len, views, on=pool) == count
+                del views
+                assert await until_async(lambda: not handed_over._out)
+        assert await until_async(lambda: _can_be_resized(memory))
 
 
 @needs_interpreters

@@ -2,26 +2,33 @@
 
 They wait in a queue between interpreters, which pins their owner. Who receives the task's message takes them out, and
 the queue with them. Only what the receiver cannot write to travels so: all else that arrives is a copy.
+
+When the receiver drops a buffer, CPython asks its owner's interpreter to let it go. It can keep 300 such requests, and
+forgets all others: their memory would stay for ever. So there are never as many buffers as that.
 """
 
 from __future__ import annotations
 
 from _struct import Struct
+from _weakref import ref
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+OUT_MAX = 100
+"""Buffers that other interpreters have at the same time; what would come on top is copied."""
 _HEADER = Struct("<QI")  # number of the queue, number of buffers
 _REMOVE = 1  # what becomes of the items of an interpreter that ends before they were taken
 _DEFAULT = -1
 _queues: Any = None
+_out: dict[int, ref[memoryview]] = {}  # by identity: the hash of a view is that of its content
 
 
 def can_be(buffers: Sequence[memoryview]) -> bool:
     """Tell whether all of these buffers may be handed over."""
-    return all(buffer.readonly for buffer in buffers)
+    return len(_out) + len(buffers) <= OUT_MAX and all(buffer.readonly for buffer in buffers)
 
 
 def offer(data: bytes, buffers: Sequence[memoryview]) -> bytes:
@@ -34,11 +41,19 @@ def offer(data: bytes, buffers: Sequence[memoryview]) -> bytes:
     queue = queues.create(0, _REMOVE, _DEFAULT)
     try:
         for buffer in buffers:
-            queues.put(queue, buffer)
+            queues.put(queue, _noted(buffer))
     except BaseException:
         queues.destroy(queue)
         raise
     return _HEADER.pack(queue, len(buffers)) + data
+
+
+def _noted(buffer: memoryview) -> memoryview:
+    """Return a view of a buffer that lives until the receiver has let go of it."""
+    view = buffer[:]
+    key = id(view)
+    _out[key] = ref(view, lambda _: _out.pop(key, None))
+    return view
 
 
 def take(payload: memoryview) -> tuple[memoryview, list[memoryview]]:

@@ -27,7 +27,8 @@ class InterpreterPool(WorkerPool):
 
     They run pure Python code in parallel, and cost less memory and a shorter start than processes. A call costs about
     as much as one to a process: arguments and results are copies here, too. One kind of argument is not copied: a
-    read-only `memoryview` of 64 KiB or more is this process's memory itself. In return they give less:
+    read-only `memoryview` of 64 KiB or more is this process's memory itself, if interpreters have fewer than 100 such
+    views. In return they give less:
 
     - Most extension modules cannot be loaded in them: NumPy, pandas, lxml, pydantic and others raise `ImportError` in
       the task. Most of the standard library can.
