@@ -122,6 +122,26 @@ def test_a_child_that_ends_normally_leaves_the_parents_workers_alone(tmp_path: P
     assert run(tmp_path, "asyncio", body) == ["3", "True"]
 
 
+def test_a_closed_pool_is_closed_in_a_forked_child(tmp_path: Path) -> None:
+    body = """
+    pool = ProcessPool(1)
+    pool.close()
+
+    def child():
+        assert pool.closed
+        try:
+            anyio.run(spawned)
+        except Exception as exc:
+            print(type(exc).__name__)
+
+    async def spawned():
+        await call(os.getpid, on=pool)
+
+    print(in_child(child))
+    """
+    assert run(tmp_path, "asyncio", body) == ["PoolClosed", "0"]
+
+
 def test_multiprocessing_by_fork_works_beside_a_pool(tmp_path: Path) -> None:
     body = """
     import multiprocessing

@@ -26,13 +26,14 @@ class Admission:
 
     def __init__(self, pool: str) -> None:
         self._pool = pool
+        self.closed = False
         self._reset()
         _all.add(self)
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._checks: set[IdleCheck] = set()
-        self.closed = self.guarded = False
+        self.guarded = self.closed
 
     def admit(self) -> None:
         """Admit work; a pool that was about to be closed stays open.
