@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -126,6 +127,47 @@ def test_a_keeper_that_is_stopped_is_replaced_and_the_next_one_has_the_workers()
         keeper.close()
         ours.close()
         its.close()
+
+
+def test_a_worker_that_a_busy_keeper_could_not_be_told_of_is_told_with_the_next_beat() -> None:
+    keeper, (ours, its) = Keeper(FOREVER), socket.socketpair()
+    first = keeper.pid
+    try:
+        os.kill(first, signal.SIGSTOP)
+        with pytest.raises(BlockingIOError):
+            while True:
+                keeper._beats.send(b".")
+        keeper.watch(worker(lifeline=ours))
+        os.kill(first, signal.SIGCONT)
+        assert select.select([], [keeper._beats], [], 60)[1]
+        keeper.beat()
+        assert keeper.pid == first
+        ours.close()  # from now on only the keeper holds that end
+        with pytest.raises(BlockingIOError):
+            its.recv(1, socket.MSG_DONTWAIT)
+    finally:
+        keeper.close()
+        ours.close()
+        its.close()
+
+
+def test_a_keeper_that_cannot_be_replaced_now_is_replaced_with_a_later_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = Keeper(FOREVER)
+    first = keeper.pid
+    try:
+        os.kill(first, signal.SIGKILL)
+        with monkeypatch.context() as patch:
+            patch.setattr(subprocess, "Popen", no_memory)
+            assert until(lambda: keeper.beat() or keeper._process.returncode is not None, 60)
+            keeper.beat()
+        keeper.beat()
+        assert keeper.pid != first
+    finally:
+        keeper.close()
+
+
+def no_memory(*_: Any, **__: Any) -> None:
+    raise BlockingIOError("no process is left")
 
 
 def test_closing_does_not_wait_for_a_keeper_that_is_stopped() -> None:

@@ -105,6 +105,27 @@ def held(n: int, link: Any) -> list[bytes]:
     return frames
 
 
+async def test_an_error_of_one_link_does_not_keep_what_another_one_holds() -> None:
+    flushed: list[str] = []
+
+    class Broken:
+        def flush(self) -> None:
+            flushed.append("broken")
+            raise MemoryError
+
+    class Sound:
+        def flush(self) -> None:
+            flushed.append("sound")
+
+    holding: Any = Holding(loop := asyncio.get_running_loop())
+    loop.set_exception_handler(lambda *_: None)
+    for link in (Broken(), Sound(), Broken()):
+        holding.add(link)
+    while len(flushed) < 3:
+        await asyncio.sleep(0.001)
+    assert "sound" in flushed
+
+
 @pytest.mark.parametrize("hold", [0.0, 3600.0])
 async def test_tasks_that_are_sent_ahead_share_a_message(monkeypatch: pytest.MonkeyPatch, hold: float) -> None:
     """They leave after a moment, when there are enough of them, or together with a frame that cannot wait."""

@@ -77,12 +77,13 @@ class DaskPool(ClusterPool):
             raise ImportError(f"DaskPool needs Dask: pip install 'unified-exec[dask]' ({exc})") from exc
         if isinstance(upload, str):
             raise ValueError(f"upload must be a list of paths, got {upload!r}: write upload=[{upload!r}]")
-        missing = [str(path) for path in upload if not os.path.exists(path)]
+        upload = [str(path) for path in upload]
+        missing = [path for path in upload if not os.path.exists(path)]
         if missing:
             raise ValueError(f"upload: there is no file or folder {missing[0]!r} (from {os.getcwd()})")
         pool_id = uuid.uuid4().hex[:12]
         super().__init__(
-            DaskEngine(cluster, tuple(map(str, upload)), priority, resources, start_timeout, pool_id),
+            DaskEngine(cluster, tuple(upload), priority, resources, start_timeout, pool_id),
             pool_id,
             max_workers=max_workers,
             min_workers=min_workers,

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import weakref
+from contextlib import suppress
 
 from .._pools.process.child import Child
 
@@ -63,8 +64,8 @@ class Keeper:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
                 command, stdin=its.fileno(), start_new_session=True
             )
-        for lifeline in list(self._workers):
-            self._hand_over(lifeline)
+        self._untold = list(self._workers)
+        self._tell()
 
     def beat(self) -> None:
         """Note that the agent's event loop runs."""
@@ -72,22 +73,30 @@ class Keeper:
             self._beats.send(b".")
         except OSError:  # it was killed, or has read nothing for minutes
             self.close()
-            self._start()
+            with suppress(OSError):  # no process or descriptor is left: the next beat tries again
+                self._start()
+        else:
+            self._tell()
 
     def watch(self, worker: Child) -> None:
         """Kill the worker if the beats stop. Give it no task before."""
         self._workers[worker.lifeline] = worker.pid, worker.pidfd
-        self._hand_over(worker.lifeline)
+        self._untold.append(worker.lifeline)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Hand over the workers that the keeper does not know."""
+        with suppress(OSError):  # it has much to read, and the next beat goes on here; or it was killed
+            while self._untold:
+                self._hand_over(self._untold[-1])
+                self._untold.pop()
 
     def _hand_over(self, lifeline: socket.socket) -> None:
         if lifeline.fileno() < 0:
             return  # it was reaped
         pid, pidfd = self._workers[lifeline]
         message = (0, lifeline.fileno()) if pidfd is None else (pid, pidfd)
-        try:
-            socket.send_fds(self._beats, [b"%d" % message[0]], [message[1]])
-        except OSError:
-            pass  # the next beat starts another keeper
+        socket.send_fds(self._beats, [b"%d" % message[0]], [message[1]])
 
     def close(self) -> None:
         """End it."""

@@ -54,7 +54,7 @@ class Holding:
         with self._lock:
             links, self._links = self._links, set()
         for link in links:
-            link.flush()
+            self._loop.call_soon(link.flush)  # a step of its own: an error in one leaves the others alone
 
 
 class AgentLink:
