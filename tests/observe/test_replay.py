@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -12,9 +13,10 @@ import pytest
 from benchmarks.soak import predictions
 from tests.observe import workloads
 from tests.observe.patience import until
-from unified_exec import ProcessPool, TaskScope
+from unified_exec import ProcessPool, SyncTaskScope, TaskScope
+from unified_exec.observe.output import recorder as recorder_module
 from unified_exec.observe.output.demands import Demand, demands
-from unified_exec.observe.output.recorder import Look, Recorder, Recording, Sample
+from unified_exec.observe.output.recorder import LOOK_SECONDS, Look, Recorder, Recording, Sample
 from unified_exec.observe.output.replay import moved, replay
 from unified_exec.observe.output.schedule import PROCESS_CALL, Job, Schedule, schedule_of
 from unified_exec.observe.output.threads import BLOCKED, RUNS, WANTS_GIL, ThreadReader, Used
@@ -279,13 +281,40 @@ def test_threads_are_seen_to_want_the_gil_or_to_wait_for_something_else() -> Non
         if not reader.states():
             pytest.skip("the system does not tell what threads do, or there is no GIL")
         spinning, waiting = (thread.ident or 0 for thread in made)
-        until(lambda: reader.states().get(spinning) == WANTS_GIL and reader.states().get(waiting) == BLOCKED)
+        expected = {spinning: WANTS_GIL, waiting: BLOCKED}
+        until(lambda: expected.items() <= (reader.states() or {}).items())
         assert reader.used()[spinning].seconds > 0
     finally:
         spins = False
         over.set()
         for thread in made:
             thread.join()
+
+
+def record_a_thread_that_is_looked_at(seconds: float = 0.3) -> Recording:
+    recorder = Recorder()
+    recorder.start()
+    with SyncTaskScope() as scope:
+        scope.spawn(time.sleep, seconds, on="thread")
+    return recorder.stop()
+
+
+def test_where_the_system_does_not_tell_what_threads_do_there_are_no_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks that see nothing would say that nobody has the GIL."""
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: True, raising=False)
+    monkeypatch.setattr(ThreadReader, "_read", lambda *_: [])
+    assert record_a_thread_that_is_looked_at().looks == []
+
+
+def test_a_long_recording_is_looked_at_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder_module, "LOOKS_MAX", 4)
+    recorder = Recorder()
+    for at in range(10):
+        recorder._keep(Look(float(at), {1: RUNS}))
+    kept = recorder.recording.looks
+    assert [look.at for look in kept] == [7.0, 9.0]
+    assert all(look.states is kept[0].states for look in kept)
+    assert recorder._look_seconds == 16 * LOOK_SECONDS
 
 
 # -- the advice

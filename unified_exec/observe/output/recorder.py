@@ -21,6 +21,8 @@ SAMPLE_SECONDS = 0.25
 LOOK_SECONDS = 0.02
 LOOKS_SHARE = 100
 """A look at the threads holds the GIL: after it comes a pause of so many times its length."""
+LOOKS_MAX = 50_000
+"""Looks that one recording keeps. With more, every second one is dropped, and they are taken half as often."""
 ROWS_MAX = 3_000_000
 """Events that one recording keeps; later ones are counted as dropped."""
 
@@ -131,12 +133,14 @@ class Recorder:
         self._sampler: threading.Thread | None = None
         self._collecting = 0.0
         self._dropped_before = 0
+        self._look_seconds = LOOK_SECONDS
         self._threads = ThreadReader()
 
     def start(self) -> None:
         """Begin to record."""
         self.recording = Recording()
         self._dropped_before = ring.dropped
+        self._look_seconds = LOOK_SECONDS
         self._end = ring.subscribe(self.recording.add, moves=False)
         gc.callbacks.append(self._on_collection)
         self._sampler = threading.Thread(target=self._sample, name="unified_exec sampler", daemon=True)
@@ -175,7 +179,7 @@ class Recorder:
                 self.recording.samples.append(self._take_sample())
                 due = time.monotonic() + SAMPLE_SECONDS
             cost = self._look()
-            if self._over.wait(min(max(LOOK_SECONDS, LOOKS_SHARE * cost), max(0.0, due - time.monotonic()))):
+            if self._over.wait(min(max(self._look_seconds, LOOKS_SHARE * cost), max(0.0, due - time.monotonic()))):
                 return
 
     def _look(self) -> float:
@@ -183,8 +187,20 @@ class Recorder:
         if not any(pool.counts()[0] for pool in thread_pools()):
             return 0.0
         began = time.monotonic()
-        self.recording.looks.append(Look(began, self._threads.states()))
-        return time.monotonic() - began
+        states = self._threads.states()
+        cost = time.monotonic() - began
+        if states is not None:
+            self._keep(Look(began, states))
+        return cost
+
+    def _keep(self, look: Look) -> None:
+        looks = self.recording.looks
+        if looks and looks[-1].states == look.states:
+            look = look._replace(states=looks[-1].states)  # one dictionary for both
+        looks.append(look)
+        if len(looks) >= LOOKS_MAX:
+            del looks[::2]
+            self._look_seconds *= 2
 
     def _take_sample(self) -> Sample:
         threads = self._threads.used()

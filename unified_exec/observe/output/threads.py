@@ -62,14 +62,18 @@ class ThreadReader:
                 found[ident] = Used(int(fields[0]) / 1e9, int(fields[1]) / 1e9)
         return found
 
-    def states(self) -> dict[int, str]:
-        """What the threads do at this moment, by ident; nothing where threads need no GIL.
+    def states(self) -> dict[int, str] | None:
+        """What the threads do at this moment, by ident.
+
+        It is nothing where threads need no GIL, and ``None`` where the system does not tell.
 
         A thread that was just woken up, or that has just given the GIL to this one, still runs for a moment: such are
         read again.
         """
-        if not self._futex or not getattr(sys, "_is_gil_enabled", lambda: True)():
+        if not getattr(sys, "_is_gil_enabled", lambda: True)():
             return {}
+        if not self._futex:
+            return None
         threads = _threads()
         found = {ident: self._state(thread) for ident, thread in threads.items()}
         for _ in range(_TRIES):
@@ -77,7 +81,7 @@ class ThreadReader:
             found.update({ident: self._state(threads[ident]) for ident in running})
             if not any(found[ident] != RUNS for ident in running):
                 break
-        return {ident: state for ident, state in found.items() if state}
+        return {ident: state for ident, state in found.items() if state} or None
 
     def _state(self, thread: int) -> str:
         fields = self._read(thread, b"syscall")
