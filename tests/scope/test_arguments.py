@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
 import anyio
+import numpy as np
 import pytest
 
 from unified_exec import (
@@ -118,6 +120,18 @@ def test_an_argument_of_the_wrong_kind_is_refused_where_it_is_written(
 ) -> None:
     with pytest.raises(error, match=words):
         make(**eval(f"dict({arguments})"))
+
+
+@pytest.mark.parametrize("seconds", [np.float32(60), np.int64(60), Fraction(60)])
+async def test_seconds_may_be_numbers_of_other_kinds(seconds: Any) -> None:
+    async with ProcessPool(1, grace=seconds, idle_timeout=seconds, start_timeout=seconds) as pool:
+        async with TaskScope(timeout=seconds) as scope:
+            assert await scope.spawn(pow, 2, 3, on=pool, timeout=seconds, retry=Retry(2, backoff=seconds)) == 8
+            assert await scope.spawn(pow, 2, 3, on="thread", timeout=seconds) == 8
+        event = Event()
+        event.set()
+        event.wait_sync(timeout=seconds)
+        assert Rate(3, per=seconds).per == 60
 
 
 async def test_arguments_of_calls_are_checked_too() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 from .dispatch import call_name, is_async, not_a_function
 
@@ -24,13 +24,20 @@ def check_seconds(what: str, value: object, *, optional: bool = True, positive: 
         TypeError: it is not a number.
         ValueError: it is negative, or not a number in the sense of IEEE 754.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not (isinstance(value, (int, float)) or _is_real(value)):
         raise TypeError(f"{what} must be a number of seconds{' or None' if optional else ''}, got {value!r}")
     none = "; use None for no limit" if optional else ""
     if value != value:
         raise ValueError(f"{what} must be a number of seconds, got {value!r}{none}")
     if value < 0 or (positive and value == 0):
         raise ValueError(f"{what} must {'be positive' if positive else 'not be negative'}, got {value!r}{none}")
+
+
+def _is_real(value: object) -> TypeGuard[float]:
+    """Tell whether it is a number of another kind, such as one of NumPy's."""
+    from numbers import Real  # rarely needed
+
+    return isinstance(value, Real)
 
 
 def whole(what: str, value: Any, least: int = 1, *, optional: bool = False) -> int:

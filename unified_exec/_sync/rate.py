@@ -36,7 +36,7 @@ class Rate(Gate):
         super().__init__()
         if type(n) is not int:
             raise TypeError(f"Rate(n) needs a whole number, got {n!r}")
-        if isinstance(per, bool) or not isinstance(per, (int, float)):
+        if isinstance(per, bool) or not hasattr(per, "__float__"):
             raise TypeError(f"Rate(n, per) needs a number of seconds, got per={per!r}")
         if not 1 <= n <= sys.maxsize or not 0 < per < float("inf"):
             raise ValueError(f"Rate(n, per) needs n >= 1 and per > 0, got n={n}, per={per}")

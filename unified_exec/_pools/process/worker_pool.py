@@ -34,7 +34,7 @@ class WorkerPool(Backend):
     def __init__(self, spec: WorkerSpec, grace: float, name: str | None) -> None:
         check_seconds("grace", grace, optional=False)
         self.max_workers = spec.max_workers
-        self.grace = grace = min(grace, LONGEST)
+        self.grace = grace = min(float(grace), LONGEST)
         self.name = name = text(name)
         self._text = f"{type(self).__name__}{f' {name!r}' if name else ''} max_workers={self.max_workers}"
         self._admission = Admission(f"<{self._text} closed>")

@@ -122,7 +122,9 @@ def make_spec(
     for name, seconds in {"idle_timeout": idle_timeout, "start_timeout": start_timeout}.items():
         if seconds is not None:
             arguments.check_seconds(name, seconds, positive=True)
-    idle_timeout = None if idle_timeout is None else min(idle_timeout, arguments.LONGEST)
+    idle_timeout = (
+        None if idle_timeout is None else min(float(idle_timeout), arguments.LONGEST)
+    )  # it travels: no NumPy number
     arguments.check_initializer(initializer, initargs)
     _check_environment(env)
     if main not in (None, "import"):
