@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,8 +47,25 @@ def test_an_address_that_is_none_is_told_with_one_that_is(address: str, capfd: p
     assert "Traceback" not in capfd.readouterr().err  # Dask's client has nothing to add
 
 
+def test_closing_a_pool_that_still_connects_leaves_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        pool: Any = DaskPool(f"tcp://127.0.0.1:{silent.getsockname()[1]}", start_timeout=60)
+        pool._hub.start()
+        connection, _ = silent.accept()
+        with connection:
+            pool.close()
+    gc.collect()  # a client that was not closed would warn now
+
+
 def test_options_are_checked_before_anything_starts() -> None:
-    for options in ({"max_workers": 0}, {"grace": -1}, {"lease": 1}, {"upload": "file.py"}, {"min_workers": -1}):
+    for options in (
+        {"max_workers": 0},
+        {"grace": -1},
+        {"lease": 1},
+        {"upload": "file.py"},
+        {"min_workers": -1},
+        {"lease": float("nan")},
+    ):
         with pytest.raises(ValueError):
             DaskPool("tcp://127.0.0.1:9", **options)
     with pytest.raises(ValueError, match=r"no file or folder 'no-such-file.py'"):

@@ -52,6 +52,7 @@ class DaskEngine(Engine):
         self._cluster = cluster
         self._own = not isinstance(cluster, Client)
         self._client: Any = cluster
+        self._opening: Any = None
         self._upload = upload
         self._options = {"priority": priority, **({"resources": resources} if resources else {})}
         self._connect_timeout = connect_timeout
@@ -75,7 +76,7 @@ class DaskEngine(Engine):
         if not isinstance(address, str):  # a LocalCluster, or any other cluster object
             address, options = self._cluster.scheduler_address, {"security": self._cluster.security}
         options |= {"timeout": self._connect_timeout, "set_as_default": False, "asynchronous": True}
-        client = Client(address, **options)
+        client = self._opening = Client(address, **options)
         try:
             return await client
         except Exception as exc:
@@ -110,8 +111,11 @@ class DaskEngine(Engine):
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
 
     async def stop(self) -> None:
-        if not isinstance(self._client, Client):
-            return  # it never connected
+        if not isinstance(self._client, Client):  # it never connected
+            if self._opening is not None:
+                with suppress(Exception):
+                    await self._opening.close(CLOSE_SECONDS)
+            return
         await self._on_client(self._stop_client())
         if self._own:
             await asyncio.sleep(LAST_MESSAGES)

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from .._loops.adapter import LoopAdapter
 from .._pools.process.worker_spec import encode_initializer, make_spec
+from .._rules.arguments import LONGEST, check_seconds
 from ..abc import Capabilities, ProcessBackend
 from ..errors import PoolClosed
 from . import wire
@@ -53,9 +54,12 @@ class ClusterPool(ProcessBackend):
         name: str | None,
     ) -> None:
         make_spec(max_workers, None, (), max_tasks_per_worker, None, idle_timeout, env, start_timeout)
-        for option, number in {"grace": grace, "drain": drain, "min_workers": min_workers}.items():
-            if number < 0:
-                raise ValueError(f"{option} must not be negative, got {number}")
+        for option, seconds in {"grace": grace, "drain": drain, "lease": lease}.items():
+            check_seconds(option, seconds, optional=False)
+        if min_workers < 0:
+            raise ValueError(f"min_workers must not be negative, got {min_workers}")
+        grace, drain, lease = (min(float(each), LONGEST) for each in (grace, drain, lease))  # they travel
+        idle_timeout = None if idle_timeout is None else min(float(idle_timeout), LONGEST)
         if lease < 3 * wire.HEARTBEAT:
             raise ValueError(f"lease must be at least {3 * wire.HEARTBEAT:g} s, three heartbeats, got {lease}")
         self.grace = grace
