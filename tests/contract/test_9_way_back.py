@@ -330,17 +330,45 @@ async def test_cancelling_the_task_cancels_the_function_and_the_call(
     assert (tmp_path / "log").read_text() == "cancelled"
 
 
+async def increased(number: int) -> int:
+    return number + 1
+
+
+def asks_in_threads(number: int) -> list[int]:
+    start, found = threading.Barrier(8), list[int]()
+
+    def ask() -> None:
+        start.wait()
+        found.append(from_task.run(increased, number))
+
+    threads = [threading.Thread(target=copy_context().run, args=(ask,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+async def test_threads_of_a_task_may_ask_for_the_first_time_all_at_once() -> None:
+    async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
+        assert await scope.spawn(asks_in_threads, 1, on="process", timeout=60) == [2] * 8
+
+
 @every_way
 async def test_the_timeout_of_the_task_cancels_the_function_which_sees_it_coming(
     way: str, function: tuple[int, Function]
 ) -> None:
     key, fn = function
-    async with TaskScope(policy=Collect()) as scope:
-        handle = start(scope, way, waits_here, key, timeout=0.5)
-        with pytest.raises(TaskTimeout):
-            await handle
+    for seconds in (0.5, 5.0, 30.0):  # on a busy machine it may be called when the time is over, or not at all
+        fn.ended.clear()
+        async with TaskScope(policy=Collect()) as scope:
+            handle = start(scope, way, waits_here, key, timeout=seconds)
+            with pytest.raises(TaskTimeout):
+                await handle
+        if fn.time_left > 0:
+            break
     assert len(fn.ended) == 1
-    assert 0 < fn.time_left <= 0.5
+    assert 0 < fn.time_left <= seconds
 
 
 async def test_a_failure_in_the_scope_is_raised_alone_though_tasks_wait_on_the_loop(

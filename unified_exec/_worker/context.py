@@ -81,7 +81,10 @@ class WorkerContext:
         if self._requests is None:
             from .requests import WorkerRequests  # loaded with the first request
 
-            self._requests = WorkerRequests(self.connection, self.signal, self.thread)
+            made = WorkerRequests(self.connection, self.signal, self.thread)
+            # Threads that ask for the first time all at once get the same one.
+            handler: Any = self.signal.handlers.setdefault(frames.REPLY, made.on_reply)
+            self._requests = handler.__self__
         return self._requests
 
     def wait_for_credit(self, id: int, used: int) -> None:

@@ -40,7 +40,6 @@ class WorkerRequests:
         self._thread = thread
         self._pid = os.getpid()
         self._pending: dict[int, Pending] = {}
-        signal.handlers[frames.REPLY] = self._on_reply
 
     def send(self, id: int, name: str, pending: Pending) -> None:
         """Send a request of task `id`.
@@ -85,7 +84,7 @@ class WorkerRequests:
         """Drop the answer when it comes; ``False`` if it has come."""
         return self._pending.pop(pending.number, None) is not None
 
-    def _on_reply(self, message: bytes, fds: list[int]) -> None:
+    def on_reply(self, message: bytes, fds: list[int]) -> None:
         """An answer has come; maybe in the signal handler, so it is only rebuilt by the code that waits for it."""
         _, _, number, _ = frames.unpack_reply(memoryview(message))
         pending = self._pending.pop(number, None)
