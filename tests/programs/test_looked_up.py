@@ -113,3 +113,50 @@ print("fine")
 
 def test_what_was_looked_up_once_is_never_older_than_a_later_task(tmp_path: Path) -> None:
     assert run_script(tmp_path, NEWER) == "fine\n"
+
+
+WHILE_READ = """
+import pickle, sys, threading
+from unified_exec import ProcessPool, SyncTaskScope
+class Counter: limit = 4
+class Locked:
+    def __init__(self): self.lock = threading.Lock()
+    def __getstate__(self): return {"limit": 1}
+    def __setstate__(self, state):
+        self.lock, self.limit = threading.Lock(), state["limit"] + Counter.limit
+def rebuilt(limit):
+    made = Made()
+    made.limit = limit + Counter.limit
+    return made
+class Made:
+    def __reduce__(self): return rebuilt, (1,)
+kept = Locked()
+def limit_of(item): return item.limit
+def limit_of_kept(item): return kept.limit
+def in_threads(data):
+    start, found = threading.Barrier(8), []
+    def load():
+        start.wait()
+        found.append(pickle.loads(data).limit)
+    threads = [threading.Thread(target=load) for _ in range(8)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    return found
+if __name__ == "__main__":
+    for fn in (limit_of, limit_of_kept):
+        for item in (Locked(), Made()):
+            with ProcessPool(1) as pool, SyncTaskScope(processes=pool) as scope:
+                assert scope.spawn(fn, item, on="process").result() == 5
+    with ProcessPool(1) as pool, SyncTaskScope(processes=pool) as scope:
+        assert scope.spawn(limit_of, Made(), on="process").result() == 5
+        Counter = type("Counter", (), {"limit": 6})
+        assert scope.spawn(limit_of, Made(), on="process").result() == 7
+        kind = type("Slow" + "Made", (Counter,), {"__module__": "__main__"})
+        globals()[kind.__name__] = kind
+        assert scope.spawn(in_threads, pickle.dumps(kind()), on="process").result() == [6] * 8
+    print("fine")
+"""
+
+
+def test_what_rebuilds_an_argument_may_use_globals_and_threads_may_look_up_at_once(tmp_path: Path) -> None:
+    assert run_script(tmp_path, WHILE_READ) == "fine\n"

@@ -16,6 +16,7 @@ from types import FunctionType, ModuleType
 from . import identity, module_names
 from .c_pickle import Unpickler, loads
 from .main_guard import GuardedModule
+from .rebuilding import Rebuilding, count, is_definition, of_definitions, of_nothing
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ ALL = "*"
 _for_now: list[tuple[Home, str]] = []
 _homes: dict[str, Home] = {}
 _by_globals: dict[int, Home] = {}
+_NEEDS = "needs"
 _replaced: list[Any] = []  # modules whose functions may still run
 
 
@@ -62,7 +64,7 @@ class Home:
         missing: why a name is undefined.
     """
 
-    __slots__ = ("_loading", "missing", "module", "names", "pending", "token", "versions", "wanted")
+    __slots__ = ("missing", "module", "names", "pending", "token", "versions", "wanted")
 
     def __init__(self, token: str, name: str) -> None:
         self.token = token
@@ -74,7 +76,6 @@ class Home:
         self.pending: dict[str, tuple[bytes, tuple[tuple[str, str, str], ...], tuple[str, ...], int]] = {}
         self.wanted: set[str] = set()
         self.missing: dict[str, str] = {}
-        self._loading: dict[str, int] = {}
 
     def learn(
         self,
@@ -121,47 +122,48 @@ class Home:
 
     def load(self, name: str) -> None:
         """Rebuild what is pending under `name`. If that fails, the name is undefined; if it is interrupted, pending."""
-        waiting = self.pending.get(name)
-        if waiting is None:
+        if (waiting := self.pending.get(name)) is None:
             return
         data, needs, group, version = waiting
-        depth = self._loading.get(name, 0)
+        definition, inside = is_definition(data), count(self, name)
         # A class is made inside of its own rebuilding if a base has a registry of subclasses: by then, the base exists.
-        if depth and (depth > 1 or name in self.names or not _is_definition(data)):
+        if inside and (inside > 1 or name in self.names or not definition):
             return
-        if not _is_definition(data):
-            _load_definitions(needs)  # they are in their place before what they hold, which may be this value
+        if not definition:
+            self._prepare(name, needs)
             if self.pending.get(name) is not waiting:
                 return
         try:
-            self._loading[name] = depth + 1
-            value = rebuild(data)
+            with Rebuilding(self, name, definition=definition):
+                value = rebuild(data)
         except Exception as error:
+            if self.pending.get(name) is not waiting:
+                return  # another thread has rebuilt it, or a newer value has come
             self.names.pop(name, None)
             self.missing[name] = f"rebuilding it raised {type(error).__name__}: {error}"
         else:
+            if name in self.names and name not in self.pending:
+                return  # another thread was faster: all keep the first value
             for other in group:
                 if other != name and other in self.pending and self.pending[other][3] == version:
                     self.names[other] = value[other]
                     del self.pending[other]
             self.names[name] = value[name] if group else value
-        finally:
-            self._loading[name] = depth
         if self.pending.get(name) is waiting:
-            del self.pending[name]
+            self.pending.pop(name, None)
         for token, module_name, needed in needs:
             home_for(token, module_name).want(needed)
 
-
-def _is_definition(data: bytes) -> bool:
-    return data.find(b"\x8c\x05place\x94\x93", 0, 120) >= 0
-
-
-def _load_definitions(needs: tuple[tuple[str, str, str], ...]) -> None:
-    for token, module_name, name in needs:
-        other = home_for(token, module_name)
-        if name in other.pending and _is_definition(other.pending[name][0]):
-            other.load(name)
+    def _prepare(self, name: str, needs: tuple[tuple[str, str, str], ...]) -> None:
+        """Rebuild the classes of a value, which may be what they hold, and what its ``__setstate__`` may use."""
+        above = len(wanted)
+        for token, module_name, needed in needs:
+            other = home_for(token, module_name)
+            if needed in other.pending and is_definition(other.pending[needed][0]):
+                other.load(needed)
+        if not of_definitions():
+            with Rebuilding(self, name, _NEEDS):
+                settle(above)
 
 
 class _Loader(Unpickler):
@@ -259,13 +261,9 @@ def drop(token: str) -> None:
         _by_globals.pop(id(home.names), None)
 
 
-def settle() -> None:
-    """Rebuild all that is wanted, and what that wants in its turn."""
-    while wanted:
-        try:
-            item = wanted[-1]
-        except IndexError:  # another thread settles too
-            return
+def settle(above: int = 0) -> None:
+    """Rebuild all that is wanted, from this index on, and what that wants in its turn; the latest first."""
+    while item := next((each for each in reversed(wanted[above:]) if not (count(*each) or count(*each, _NEEDS))), None):
         item[0].load(item[1])  # if this is interrupted, it stays wanted
         try:
             wanted.remove(item)
@@ -312,10 +310,10 @@ def module(token: str, name: str) -> ModuleType:
 
 def find(token: str, name: str, path: str, known: str | None) -> Any:
     """Return the stand-in of the identity `known` if there is one, else what stands under `path` in a home."""
-    if known is not None:
-        obj = identity.living(known)
-        if obj is not None:
-            return obj
+    if wanted and of_nothing():
+        settle()
+    if known is not None and (obj := identity.living(known)) is not None:
+        return obj
     names = _globals(token, name)
     root, _, rest = path.partition(".")
     if (home := _homes.get(token)) is not None:
@@ -326,6 +324,8 @@ def find(token: str, name: str, path: str, known: str | None) -> Any:
     obj = names[root]
     for part in filter(None, rest.split(".")):
         obj = getattr(obj, part)
+    if wanted and of_nothing():
+        settle()  # before the pickle is read on: it may call what uses that
     return obj
 
 
