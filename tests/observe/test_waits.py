@@ -135,9 +135,8 @@ async def test_waits_in_worker_processes_are_told_and_seen_in_the_tree() -> None
                     texts.update({int(id): task["why"]["text"] for id, task in tree["tasks"].items()})
                     return all("name=" in texts[task.id] for task in tasks)
 
-                with anyio.fail_after(30):
-                    while not await wait_in_the_tree():
-                        pass
+                while not await wait_in_the_tree():
+                    pass
                 await anyio.sleep(waits.MOMENT)  # so long they wait at least
             await channel.send(1)
     held = f"Lock(name='accounts'), held by code outside of tasks ({__file__}:"
@@ -158,12 +157,11 @@ async def test_coroutines_of_a_worker_tell_what_they_wait_for() -> None:
         async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
             async with lock:
                 task = scope.spawn(locks, lock, on="process")
-                with anyio.fail_after(30):
-                    while True:
-                        tree = await anyio.to_thread.run_sync(observe.look)
-                        why = tree["tasks"][str(task.id)]["why"]
-                        if why["text"].startswith("Lock(name='accounts'), held by "):
-                            break
+                while True:
+                    tree = await anyio.to_thread.run_sync(observe.look)
+                    why = tree["tasks"][str(task.id)]["why"]
+                    if why["text"].startswith("Lock(name='accounts'), held by "):
+                        break
                 await anyio.sleep(waits.MOMENT)
     assert why["kind"] == "lock"
     assert {each.task for each in seen.of(ENDED)} == {task.id}
