@@ -49,8 +49,8 @@ ONE_HOME = (
     _mutant(
         "an object keeps the class it was made of when that is defined anew",
         HOMES,
-        "        obj = identity.living(known)\n        if obj is not None:\n            return obj\n",
-        "        pass\n",
+        "    if known is not None and (obj := identity.living(known)) is not None:\n        return obj\n",
+        "",
         f"{GLOBALS}::test_an_object_that_was_made_before_its_class_was_defined_anew_keeps_its_class",
     ),
     _mutant(
