@@ -200,6 +200,18 @@ def test_threads_without_a_loop_of_the_program_are_told() -> None:
 
 
 @IN_THREADS
+def test_data_of_the_program_hides_no_endless_wait() -> None:
+    """However much the frames of those who wait lead to, what concerns the wait is found first."""
+    data = [[[number] for number in range(500)] for _ in range(100)]
+    with pytest.raises(ExceptionGroup) as caught, SyncTaskScope() as scope:
+        channel = Channel[int](1)
+        scope.spawn(receive, channel, on="thread")
+        del channel
+    the_one(caught.value)
+    assert len(data) == 100
+
+
+@IN_THREADS
 def test_a_blocking_scope_that_somebody_may_cancel_has_no_endless_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     later.clear()
     with SyncTaskScope() as scope:

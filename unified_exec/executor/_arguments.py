@@ -1,4 +1,4 @@
-"""What both executors check of their arguments; numbers out of range in the words of the standard library."""
+"""What all executors check of their arguments; numbers out of range in the words of the standard library."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from typing import Any
 from .._rules.arguments import check_initializer, whole
 
 
-def check_arguments(max_workers: Any, initializer: Any, initargs: Any, pool: object, kind: type) -> None:
-    """Check what both executors take.
+def check_arguments(max_workers: Any, initializer: Any, initargs: Any, pool: object, kind: type, name: str) -> None:
+    """Check what all executors take.
+
+    Args:
+        max_workers, initializer, initargs, pool: the arguments.
+        kind: what `pool` must be.
+        name: of the class that makes one.
 
     Raises:
         TypeError, ValueError: an argument is of the wrong kind, or out of its range.
@@ -18,4 +23,4 @@ def check_arguments(max_workers: Any, initializer: Any, initargs: Any, pool: obj
         raise ValueError("max_workers must be greater than 0")
     check_initializer(initializer, initargs)
     if pool is not None and not isinstance(pool, kind):
-        raise TypeError(f"pool must be a {kind.__name__}, got {pool!r}: write pool={kind.__name__}(max_workers=...)")
+        raise TypeError(f"pool must be a {name}, got {pool!r}: write pool={name}(max_workers=...)")

@@ -45,7 +45,7 @@ class InterpreterExecutor(WorkerExecutor):
     ) -> None:
         from .._pools.interpreter.pool import InterpreterPool  # loaded with the first of them
 
-        check_arguments(max_workers, initializer, initargs, pool, InterpreterPool)
+        check_arguments(max_workers, initializer, initargs, pool, InterpreterPool, "InterpreterPool")
         if pool is not None and (max_workers is not None or initializer is not None or name is not None):
             raise ValueError("pool= brings its own workers: give max_workers, initializer and the rest to the pool")
         own = pool is None

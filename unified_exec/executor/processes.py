@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._pools.process.pool import ProcessPool
+from ..abc import ProcessBackend
 from ._arguments import check_arguments
 from ._worker_executor import WorkerExecutor
 
@@ -47,12 +48,12 @@ class ProcessExecutor(WorkerExecutor):
         *,
         max_tasks_per_child: int | None = None,
         max_tasks_per_worker: int | None = None,
-        pool: ProcessPool | None = None,
+        pool: ProcessBackend | None = None,
         **options: Any,
     ) -> None:
         _check_context(mp_context)
         limit = _limit(max_tasks_per_child, max_tasks_per_worker)
-        check_arguments(max_workers, initializer, initargs, pool, ProcessPool)
+        check_arguments(max_workers, initializer, initargs, pool, ProcessBackend, "ProcessPool")
         own = pool is None
         if pool is None:
             pool = ProcessPool(
@@ -60,7 +61,7 @@ class ProcessExecutor(WorkerExecutor):
             )
         elif max_workers is not None or initializer is not None or limit is not None or options:
             raise ValueError("pool= brings its own workers: give max_workers, initializer and the rest to the pool")
-        super().__init__(pool, own)
+        super().__init__(pool, own)  # type: ignore[arg-type]  # a cluster's pool has what is used of a `WorkerPool`
 
     def terminate_workers(self) -> None:
         """Shut down without waiting, and send SIGTERM to the workers that run its calls.

@@ -99,7 +99,7 @@ class ThreadExecutor(Executor):
         *,
         pool: ThreadPool | None = None,
     ) -> None:
-        check_arguments(max_workers, initializer, initargs, pool, ThreadPool)
+        check_arguments(max_workers, initializer, initargs, pool, ThreadPool, "ThreadPool")
         if pool is not None and (max_workers is not None or thread_name_prefix):
             raise ValueError("pool= brings its own threads: leave out max_workers and thread_name_prefix")
         self._prefix = thread_name_prefix or f"ThreadExecutor-{next(_numbers)}"

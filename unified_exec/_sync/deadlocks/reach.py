@@ -12,6 +12,7 @@ import types
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Generator
+from functools import partial
 from typing import Any
 
 from .graph import Key
@@ -21,9 +22,15 @@ __all__ = ["Reach", "can_count", "module_of"]
 
 MOST = 5000
 """The most objects that are looked at."""
+REFERENCES_MOST = 30_000
+"""The most references that are followed: a look must take milliseconds in a program with large containers, too."""
+LARGE = 1000
+"""References of one container that make it too large to be followed."""
 _LEAVES = (types.ModuleType, type, types.CodeType, types.BuiltinFunctionType, weakref.ref)
 _FOLLOWED = frozenset({"trio.Nursery", "trio._core._run.NurseryManager", "trio._core._traps.WaitTaskRescheduled"})
 """They refer to cancel scopes."""
+_CONTAINERS = frozenset({dict, list, tuple, set, deque, partial, types.CellType, types.FunctionType, types.MethodType})
+_CONTAINERS |= {types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType}
 _FOREIGN = frozenset({"_asyncio", "_contextvars", "asyncio", "trio", "unified_exec._loops", "uvloop"})
 
 
@@ -35,14 +42,15 @@ class Reach:
         self._found: defaultdict[int, int] = defaultdict(int)  # references
         self._referrers: defaultdict[int, list[int]] = defaultdict(list)
         self._owners: dict[int, Key | None] = {}
-        self._todo: deque[int] = deque()
+        self._first: deque[int] = deque()  # what this package's objects lead to is followed before
+        self._later: deque[int] = deque()  # the data of the program
         self._references = 0
         self._own = self._count(self._add([]))
 
     def add_root(self, root: object, owner: Key | None) -> None:
         """Add an object that is used by one holder only, such as its coroutine; by none if it is the event loop's."""
         if id(root) not in self._owners:
-            self._owners[self._add(root)] = owner
+            self._owners[self._add(root, True)] = owner
 
     def add_reference(self, target: object, owner: Key) -> None:
         """Add one reference from a variable of a holder's frame."""
@@ -53,10 +61,7 @@ class Reach:
     def _add(self, found: object, first: bool = False) -> int:
         if id(found) not in self._objects:
             self._objects[id(found)] = found
-            if first:
-                self._todo.appendleft(id(found))
-            else:
-                self._todo.append(id(found))
+            (self._first if first else self._later).append(id(found))
             if type(found) is types.TracebackType:
                 self._owners[id(found)] = None  # nobody goes on with what only an error leads to
         return id(found)
@@ -70,13 +75,18 @@ class Reach:
 
     def explore(self) -> None:
         """Follow the references, first those of scopes. Of what is left out, such as globals, they are missing then."""
-        while self._todo:
-            number = self._todo.popleft()
+        left = REFERENCES_MOST
+        while (self._first or self._later) and left > 0:
+            is_first = bool(self._first)
+            number = (self._first or self._later).popleft()
             found = self._objects[number]
             if number in self._owners or not _is_foreign(found):
-                is_ours = _is_ours(found)
-                for target in gc.get_referents(found):
-                    self._note(target, number, is_ours)
+                is_ours = _is_ours(found) or (is_first and type(found) in _CONTAINERS)
+                targets = gc.get_referents(found)
+                if len(targets) <= LARGE:
+                    left -= len(targets)
+                    for target in targets:
+                        self._note(target, number, is_ours)
 
     def holders_of(self, number: int) -> set[Key] | None:
         """Return who can reach the object of this id; ``None`` if others may reach it, too."""
