@@ -25,7 +25,8 @@ FAR = 1000.0
 
 async def pass_the_deadline(scope: TaskScope) -> None:
     """Move the scope's deadline into the past: it strikes at the next turn of the loop."""
-    scope.cancel_scope.deadline = engine_of(scope).ending.ends_at = anyio.current_time()
+    now = engine_of(scope).ending.ends_at = anyio.current_time()  # first: a thread may ask for the reason at once
+    scope.cancel_scope.deadline = now
 
 
 # --- the scope's own timeout ---
