@@ -55,9 +55,10 @@ class _FutureWaiter(Waiter):
             self.finish()
             return
         fn, context = future.resume
+        removed: int | None = None
         resuming = False
         try:
-            future.remove_done_callback(fn)
+            removed = future.remove_done_callback(fn)
             future.set_result(None)
             resuming = True
             # No signal handler runs between here and the first instruction of the task.
@@ -65,8 +66,11 @@ class _FutureWaiter(Waiter):
                 fn(future)
             else:
                 context.run(fn, future)
+        except asyncio.InvalidStateError:
+            if resuming:
+                raise
         finally:
-            if not resuming:  # Ctrl-C in between: leave it to the loop
+            if not resuming and removed != 0:  # Ctrl-C in between: leave it to the loop, unless that knows already
                 future.remove_done_callback(fn)
                 future.add_done_callback(fn, context=context)
                 self.finish()
