@@ -32,8 +32,8 @@ Example::
 
 from __future__ import annotations
 
-from ._handles.spawned import SpawnedTask, refuse_on_loop, wait, wait_async
-from ._tasks.current import current, on_event_loop
+from ._handles.spawned import SpawnedTask, refuse_on_loop, start, wait, wait_async
+from ._tasks.current import current
 from ._tasks.requests import RUN, RUN_SYNC, SPAWN, Pending
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
@@ -129,14 +129,7 @@ def spawn(  # type: ignore[misc]  # noqa: F811  # mypy: *args: *Ts "may" be an o
         Exception: as `TaskScope.spawn`. From a coroutine, which cannot wait for the scope here, what the scope refuses
             is raised by the returned task and fails the scope.
     """
-    task = _task("spawn")
-    if on_event_loop():
-        pending = Pending(SPAWN, fn, args, options, int)
-        task.send_request(pending)
-    else:
-        pending = Pending(SPAWN, fn, args, options)
-        wait(task, pending)
-    return SpawnedTask(task, pending.number, getattr(fn, "__qualname__", repr(fn)))
+    return start(_task("spawn"), SPAWN, fn, args, options, getattr(fn, "__qualname__", repr(fn)))
 
 
 def _task(verb: str) -> CurrentTask:

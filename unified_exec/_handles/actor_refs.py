@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 from weakref import WeakValueDictionary
 
-from .._tasks.current import current, on_event_loop
+from .._tasks.current import current
 from .._tasks.requests import CALL, CANCEL, WAIT, Pending
-from .spawned import SpawnedTask, wait, wait_async
+from .spawned import SpawnedTask, start, wait_async
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
@@ -162,14 +162,9 @@ def ask(
             f"actor {of!r} is called on the event loop of its scope, or in a task of a scope: "
             "start this function with scope.spawn(...)"
         )
+    name = None if name is None else str(name)
     options = {"timeout": timeout, "name": name}
-    if on_event_loop():
-        pending = Pending(CALL, None, (actor, method, args), options, int)
-        task.send_request(pending)
-    else:
-        pending = Pending(CALL, None, (actor, method, args), options)
-        wait(task, pending)
-    return SpawnedTask(task, pending.number, name or f"{of}.{method}")
+    return start(task, CALL, None, (actor, method, args), options, name or f"{of}.{method}")
 
 
 async def forward(task: CurrentTask, actor: object, method: str, args: tuple[Any, ...], options: Any) -> Any:

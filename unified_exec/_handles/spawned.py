@@ -76,6 +76,25 @@ def wait(task: CurrentTask, pending: Pending) -> Any:
     return _result(task, pending)
 
 
+def start(
+    task: CurrentTask, verb: int, fn: Any, args: tuple[Any, ...], options: dict[str, Any], name: str
+) -> SpawnedTask[Any]:
+    """Have the scope of a task start something. A coroutine, which cannot wait here, does not learn of a refusal.
+
+    Args:
+        task: the calling one.
+        verb, fn, args, options: see `Pending`.
+        name: of what is started.
+    """
+    if on_event_loop():
+        pending = Pending(verb, fn, args, options, int)
+        task.send_request(pending)
+    else:
+        pending = Pending(verb, fn, args, options)
+        wait(task, pending)
+    return SpawnedTask(task, pending.number, name)
+
+
 async def wait_async(task: CurrentTask, verb: int, fn: Any, args: tuple[Any, ...]) -> Any:
     from .._loops.current import current_adapter
 

@@ -14,6 +14,7 @@ from typing import Any
 from ..._tasks.weak_sets import members
 from ..process.disband import reap_all
 from ..process.shutdown import end_workers
+from ..process.worker import Worker
 from ..process.worker_registry import WorkerRegistry
 from . import carrier
 
@@ -61,20 +62,19 @@ def _before_fork() -> None:
     """Close the idle interpreters whose event loop is in this thread: with one of them the child would crash."""
     global _warned
     for registry in members(_registries):
+        idle: list[Worker] = []
         for adapter, lane in list(registry.lanes.items()):
             if adapter.elsewhere() and not adapter.ended():
                 continue
             for group in lane.groups:
                 for worker in [worker for worker in group.workers if not worker.tasks]:
                     group.detach(worker)
-                    worker.dismiss()
-                    reap_all([worker], FORK_SECONDS)
-                    registry.forget(worker)
-        free = registry.take_free()
-        for worker in free:
+                    idle.append(worker)
+        idle += registry.take_free()
+        for worker in idle:
             worker.dismiss()
-        reap_all(free, FORK_SECONDS)
-        for worker in free:
+        reap_all(idle, FORK_SECONDS)
+        for worker in idle:
             registry.forget(worker)
     carrier.sweep()
     left = sum(not child.has_ended() for child in list(carrier.alive))

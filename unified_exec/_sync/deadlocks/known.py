@@ -31,7 +31,7 @@ class Registry:
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over a copy."""
-        return iter([one for each in list(self._refs.copy().values()) if (one := each()) is not None])
+        return iter([one for each in self._refs.copy().values() if (one := each()) is not None])
 
 
 all_locks = Registry()

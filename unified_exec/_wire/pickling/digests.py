@@ -6,7 +6,7 @@ import io
 import pickle
 from typing import Any
 
-from .c_pickle import marked
+from .c_pickle import PROTOCOL, dumps, marked
 from .entry_pickler import EntryPickler
 
 __all__ = ["digest", "is_plain_pickle"]
@@ -47,6 +47,6 @@ def is_plain_pickle(value: Any, seen: bytes) -> bool:
     if len(seen) > _KEPT:
         return False
     try:
-        return pickle.dumps(value, 5) == seen
+        return dumps(value, PROTOCOL) == seen
     except Exception:
         return False

@@ -11,7 +11,7 @@ NAME_MAX = 60
 
 
 def busy_workers(pool: dict[str, Any]) -> int:
-    """Count the workers of a process pool that run something."""
+    """Count the workers of a pool that run something."""
     return sum(1 for worker in pool["workers"] if worker["running"] or (worker["coroutines"] and worker["tasks"]))
 
 
@@ -160,7 +160,7 @@ class _Renderer:
 
     def _pool(self, pool: dict[str, Any]) -> Iterator[str]:
         head = f"{plain(pool['name'], 100)}: "
-        if pool["kind"] != "process":
+        if "workers" not in pool:
             yield head + f"{pool['busy']} of {pool['max']} busy, {pool['threads']} started, {pool['queued']:,} queued"
             return
         yield head + f"{busy_workers(pool)} of {pool['max']} busy, {pool['queued']:,} queued"

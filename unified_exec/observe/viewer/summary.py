@@ -57,7 +57,7 @@ def _pools(board: Board) -> list[dict[str, Any]]:
             one["memories"] = [*board.memory.get(worker["pid"], ())]
             workers.append(one)
         one = {key: value for key, value in pool.items() if key != "workers"}
-        if pool["kind"] == "process":
+        if "workers" in pool:
             one["busy"] = busy_workers(pool)
         found.append({**one, "workers": workers})
     return found
