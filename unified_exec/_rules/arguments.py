@@ -33,6 +33,12 @@ def check_seconds(what: str, value: object, *, optional: bool = True, positive: 
         raise ValueError(f"{what} must {'be positive' if positive else 'not be negative'}, got {value!r}{none}")
 
 
+def seconds(what: str, value: Any, *, optional: bool = True, positive: bool = False) -> float:
+    """Check a number of seconds, and return it as a `float` that may travel and be waited for; see `check_seconds`."""
+    check_seconds(what, value, optional=optional, positive=positive)
+    return min(float(value), LONGEST)
+
+
 def _is_real(value: object) -> TypeGuard[float]:
     """Tell whether it is a number of another kind, such as one of NumPy's."""
     from numbers import Real  # rarely needed

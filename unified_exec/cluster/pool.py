@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from .._loops.adapter import LoopAdapter
 from .._pools.process.worker_spec import encode_initializer, make_spec
-from .._rules.arguments import LONGEST, check_seconds
+from .._rules.arguments import seconds
 from ..abc import Capabilities, ProcessBackend
 from ..errors import PoolClosed
 from . import wire
@@ -54,12 +54,11 @@ class ClusterPool(ProcessBackend):
         name: str | None,
     ) -> None:
         make_spec(max_workers, None, (), max_tasks_per_worker, None, idle_timeout, env, start_timeout)
-        for option, seconds in {"grace": grace, "drain": drain, "lease": lease}.items():
-            check_seconds(option, seconds, optional=False)
+        numbers = {"grace": grace, "drain": drain, "lease": lease}
+        grace, drain, lease = (seconds(option, number, optional=False) for option, number in numbers.items())
         if min_workers < 0:
             raise ValueError(f"min_workers must not be negative, got {min_workers}")
-        grace, drain, lease = (min(float(each), LONGEST) for each in (grace, drain, lease))  # they travel
-        idle_timeout = None if idle_timeout is None else min(float(idle_timeout), LONGEST)
+        idle_timeout = None if idle_timeout is None else seconds("idle_timeout", idle_timeout)
         if lease < 3 * wire.HEARTBEAT:
             raise ValueError(f"lease must be at least {3 * wire.HEARTBEAT:g} s, three heartbeats, got {lease}")
         self.grace = grace

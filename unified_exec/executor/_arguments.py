@@ -24,3 +24,13 @@ def check_arguments(max_workers: Any, initializer: Any, initargs: Any, pool: obj
     check_initializer(initializer, initargs)
     if pool is not None and not isinstance(pool, kind):
         raise TypeError(f"pool must be a {name}, got {pool!r}: write pool={name}(max_workers=...)")
+
+
+def check_alone(*others: object) -> None:
+    """Check that nothing is given that belongs to a pool of workers, beside `pool`.
+
+    Raises:
+        ValueError: something is.
+    """
+    if any(other is not None for other in others):
+        raise ValueError("pool= brings its own workers: give max_workers, initializer and the rest to the pool")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ._arguments import check_arguments
+from ._arguments import check_alone, check_arguments
 from ._worker_executor import WorkerExecutor
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ class InterpreterExecutor(WorkerExecutor):
         from .._pools.interpreter.pool import InterpreterPool  # loaded with the first of them
 
         check_arguments(max_workers, initializer, initargs, pool, InterpreterPool, "InterpreterPool")
-        if pool is not None and (max_workers is not None or initializer is not None or name is not None):
-            raise ValueError("pool= brings its own workers: give max_workers, initializer and the rest to the pool")
         own = pool is None
         if pool is None:
             pool = InterpreterPool(max_workers, initializer=initializer, initargs=initargs, name=name)
+        else:
+            check_alone(max_workers, initializer, name)
         super().__init__(pool, own)

@@ -8,7 +8,7 @@ from typing import Any
 
 from .._pools.process.pool import ProcessPool
 from ..abc import ProcessBackend
-from ._arguments import check_arguments
+from ._arguments import check_alone, check_arguments
 from ._worker_executor import WorkerExecutor
 
 SIGNAL_AGAIN = 0.05
@@ -59,8 +59,8 @@ class ProcessExecutor(WorkerExecutor):
             pool = ProcessPool(
                 max_workers, initializer=initializer, initargs=initargs, max_tasks_per_worker=limit, **options
             )
-        elif max_workers is not None or initializer is not None or limit is not None or options:
-            raise ValueError("pool= brings its own workers: give max_workers, initializer and the rest to the pool")
+        else:
+            check_alone(max_workers, initializer, limit, options or None)
         super().__init__(pool, own)  # type: ignore[arg-type]  # a cluster's pool has what is used of a `WorkerPool`
 
     def terminate_workers(self) -> None:

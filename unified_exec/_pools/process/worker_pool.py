@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from ..._loops.adapter import LoopAdapter
-from ..._rules.arguments import LONGEST, check_seconds, text
+from ..._rules.arguments import seconds, text
 from ...abc import Backend
 from . import shutdown
 from .admission import Admission, IdleCheck, have_tasks
@@ -32,9 +32,8 @@ class WorkerPool(Backend):
     closed = False  # no property: it is read on each spawn
 
     def __init__(self, spec: WorkerSpec, grace: float, name: str | None) -> None:
-        check_seconds("grace", grace, optional=False)
         self.max_workers = spec.max_workers
-        self.grace = grace = min(float(grace), LONGEST)
+        self.grace = grace = seconds("grace", grace, optional=False)
         self.name = name = text(name)
         self._text = f"{type(self).__name__}{f' {name!r}' if name else ''} max_workers={self.max_workers}"
         self._admission = Admission(f"<{self._text} closed>")

@@ -119,12 +119,10 @@ def make_spec(
     for name, value in limits.items():
         if value is not None:
             arguments.whole(name, value, optional=True)
-    for name, seconds in {"idle_timeout": idle_timeout, "start_timeout": start_timeout}.items():
-        if seconds is not None:
-            arguments.check_seconds(name, seconds, positive=True)
-    idle_timeout = (
-        None if idle_timeout is None else min(float(idle_timeout), arguments.LONGEST)
-    )  # it travels: no NumPy number
+    if idle_timeout is not None:
+        idle_timeout = arguments.seconds("idle_timeout", idle_timeout, positive=True)
+    if start_timeout is not None:
+        arguments.check_seconds("start_timeout", start_timeout, positive=True)
     arguments.check_initializer(initializer, initargs)
     _check_environment(env)
     if main not in (None, "import"):
