@@ -67,6 +67,17 @@ def add_received(channel: Channel[Any]) -> int:
     return add(channel.receive_sync(), 5)
 
 
+async def test_a_call_may_be_named_by_a_number_as_a_task_may() -> None:
+    async with TaskScope() as scope:
+        counter = scope.actor(Counter, 0, on="loop")
+        assert [await scope.spawn(add_named, counter, on=on) for on in ("process", "thread")] == [1, 2]
+
+
+def add_named(counter: Any) -> int:
+    found: int = counter.call(Counter.add, 1, name=3).result()
+    return found
+
+
 async def test_its_calls_are_timed_and_cancelled_and_outlive_the_task_that_made_them(tmp_path: Path) -> None:
     log = tmp_path / "log"
     async with TaskScope() as scope:

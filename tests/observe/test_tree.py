@@ -45,6 +45,15 @@ def kinds(tree: dict[str, Any]) -> dict[str, str]:
     return {task["name"]: task["why"]["kind"] for task in tree["tasks"].values()}
 
 
+async def test_pools_with_workers_of_any_kind_are_shown_with_them() -> None:
+    async with TaskScope() as scope:
+        await scope.spawn(abs, -1, on="process")
+        tree = await anyio.to_thread.run_sync(observe.look)
+    (pool,) = [pool for pool in tree["pools"] if pool["kind"] == "process" and pool["workers"]]
+    pool["kind"] = "interpreter"  # which some Pythons do not have
+    assert f"   worker {pool['workers'][0]['pid']} up" in render(tree)
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "trio"])
 def test_the_tree_of_an_unprepared_program_tells_why_each_task_waits(
     loop: str, capsys: pytest.CaptureFixture[str]
