@@ -300,7 +300,7 @@ DEADLOCKS = (
         place="thread",
         breaks="objects that are waited for may change while they are listed",
         file="_sync/deadlocks/known.py",
-        old="list(self._refs.copy().values())",
+        old="self._refs.copy().values()",
         new="self._refs.values()",
         tests=(f"{NO_END}::test_what_is_waited_for_may_change_while_another_thread_looks",),
     ),
