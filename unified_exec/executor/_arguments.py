@@ -27,7 +27,7 @@ def check_arguments(max_workers: Any, initializer: Any, initargs: Any, pool: obj
 
 
 def check_alone(*others: object) -> None:
-    """Check that nothing is given that belongs to a pool of workers, beside `pool`.
+    """Check that nothing is given together with `pool` that belongs to the making of one.
 
     Raises:
         ValueError: something is.
