@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -128,9 +128,7 @@ def _rows(
     skipped: set[tuple[int, int]] = set()
     for place, members in by_place.items():
         for task in members:
-            first = max(0, bisect_right(instants, task.started) - 1)
-            for step in range(first, min(len(samples) - 1, bisect_left(instants, task.finished))):
-                begin, end = max(task.started, instants[step]), min(task.finished, instants[step + 1])
+            for step, begin, end in _steps_of(task, instants):
                 if end > begin and task.task in left_out:
                     skipped.add((place, step))
                 elif end > begin:
@@ -145,15 +143,20 @@ def _rows(
     ]
 
 
+def _steps_of(task: Any, instants: list[float]) -> Iterator[tuple[int, float, float]]:
+    """The intervals between two samples in which a task ran: number of the first sample, begin and end of the run."""
+    first = max(0, bisect_right(instants, task.started) - 1)
+    for step in range(first, min(len(instants) - 1, bisect_left(instants, task.finished))):
+        yield step, max(task.started, instants[step]), min(task.finished, instants[step + 1])
+
+
 def _full(steps: list[_Step], samples: list[Sample], threads: list[Any]) -> set[str]:
     """The functions that mostly ran while the threads computed all the time."""
     instants = [sample.at for sample in samples]
     ran: dict[str, float] = defaultdict(float)
     for task in threads:
-        first = max(0, bisect_right(instants, task.started) - 1)
-        for step in range(first, min(len(steps), bisect_left(instants, task.finished))):
-            overlap = min(task.finished, instants[step + 1]) - max(task.started, instants[step])
-            ran[task.fn] += overlap if steps[step].full else -overlap
+        for step, begin, end in _steps_of(task, instants):
+            ran[task.fn] += end - begin if steps[step].full else begin - end
     return {fn for fn, seconds in ran.items() if seconds > 0}
 
 
