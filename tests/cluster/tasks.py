@@ -80,6 +80,7 @@ async def meet(folder: str, n: int, all_of_them: int) -> int:
 REQUEST: ContextVar[str] = ContextVar("request", default="none")
 SEEN: ContextVar[list[int]] = ContextVar("seen")
 log = logging.getLogger("tests.cluster.node")
+loaded: Any = None
 
 
 def request_id() -> tuple[str, list[int]]:
@@ -174,3 +175,13 @@ def inner_span() -> tuple[int, int]:
 async def a_inner_span() -> tuple[int, int]:
     await anyio.lowlevel.checkpoint()
     return inner_span()
+
+
+def load(table: Any, fn: Any) -> None:
+    """An initializer."""
+    global loaded
+    loaded = (int(table.value.sum()), fn(2))
+
+
+def get_loaded() -> Any:
+    return loaded

@@ -53,6 +53,22 @@ async def test_an_actor_keeps_its_state_on_a_node_and_is_closed_with_its_scope(
             assert await scope.spawn(int, on="process") == 0  # its seat was given back
 
 
+def add_in_task(counter: Any, n: int) -> Any:
+    return counter.call(Counter.add, n).result()
+
+
+async def add_in_coroutine(counter: Any, n: int) -> Any:
+    return await counter.call(Counter.add, n)
+
+
+async def test_tasks_on_other_nodes_call_an_actor_that_they_were_given(open_pool: OpenPool) -> None:
+    async with open_pool(grace=30) as pool, TaskScope() as scope:
+        untyped: Any = scope
+        counter = untyped.actor(Counter, 10, on=pool)
+        assert await untyped.spawn(add_in_task, counter, 5, on=pool) == 15
+        assert await untyped.spawn(add_in_coroutine, counter, 5, on=pool) == 20
+
+
 async def test_an_actor_whose_worker_dies_is_made_anew_under_supervise(open_pool: OpenPool, tmp_path: Path) -> None:
     async with open_pool(grace=30) as pool, TaskScope(policy=Supervise(backoff=0.0)) as scope:
         untyped: Any = scope

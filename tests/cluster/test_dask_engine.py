@@ -11,8 +11,22 @@ from typing import Any
 import pytest
 
 from tests import installed
+from tests.cluster.conftest import OpenPool
 from tests.cluster.processes import DaskCluster
-from unified_exec import SyncTaskScope, WorkerCrashed
+from tests.cluster.tasks import get_loaded, load, slow_square
+from tests.cluster.tcp_relay import TcpRelay
+from tests.cluster.test_dask_law import in_main
+from unified_exec import (
+    Channel,
+    Collect,
+    SerializationError,
+    SyncTaskScope,
+    TaskScope,
+    WorkerCrashed,
+    WorkerStartError,
+    call,
+    share,
+)
 from unified_exec.cluster import DaskPool, NodeLost
 
 installed.needed("distributed", "DaskPool needs Dask: pip install distributed")
@@ -31,6 +45,51 @@ def test_a_file_that_the_nodes_lack_can_be_uploaded(dask_cluster: DaskCluster, t
     finally:
         sys.path.remove(str(tmp_path))
         sys.modules.pop("uploaded_to_nodes", None)
+
+
+@pytest.mark.asyncio
+async def test_an_initializer_gets_shared_objects_and_large_globals(open_pool: OpenPool) -> None:
+    numpy = pytest.importorskip("numpy")
+    table: Any = share(numpy.arange(100_000))
+    main = in_main("import numpy\nBIG = numpy.ones(100_000)\ndef load(n): return int(n * BIG.sum())\n")
+    async with open_pool(initializer=load, initargs=(table, main.load), start_timeout=None) as pool:
+        async with TaskScope() as scope:
+            assert await scope.spawn(get_loaded, on=pool) == (sum(range(100_000)), 200_000)
+
+
+@pytest.mark.asyncio
+async def test_seats_that_no_node_has_fail_with_what_they_need(open_pool: OpenPool) -> None:
+    async with open_pool(resources={"gadget": 1}, start_timeout=0.1) as pool:
+        with pytest.raises(WorkerStartError, match=r"no node took work .*the resources {'gadget': 1}\?"):
+            await call(int, on=pool)
+
+
+@pytest.mark.asyncio
+async def test_a_node_over_a_slow_line_that_is_cut_for_a_moment_answers_all(
+    dask_cluster: DaskCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from unified_exec.cluster.dask_engine import DaskEngine
+
+    relays: dict[str, TcpRelay] = {}
+    straight = DaskEngine.open
+
+    async def open_far(engine: DaskEngine, address: str, first: dict[str, Any]) -> Any:
+        if address not in relays:
+            relays[address] = TcpRelay(int(address.rpartition(":")[2]), 0.01)
+        return await straight(engine, f"tcp://127.0.0.1:{relays[address].port}", first)
+
+    monkeypatch.setattr(DaskEngine, "open", open_far)
+    untyped: Any = TaskScope(policy=Collect())
+    async with DaskPool(dask_cluster.address, max_workers=1) as pool, untyped as scope:
+        assert await scope.spawn(abs, -3, on=pool) == 3
+        for relay in relays.values():
+            relay.cut()
+        handles = [scope.spawn(slow_square, n, on=pool) for n in range(20)]
+        for relay in relays.values():
+            relay.heal()
+        assert await scope.gather(*handles) == [n * n for n in range(20)]
+    for relay in relays.values():
+        relay.close()
 
 
 def test_a_cluster_that_is_not_there_fails_in_with_and_in_the_scope() -> None:
@@ -57,19 +116,36 @@ def test_closing_a_pool_that_still_connects_closes_its_client() -> None:
     assert pool._hub._engine._opening.status == "closed"
 
 
+WRONG = [
+    ({"max_workers": 0}, "ValueError: max_workers must be at least 1 or None, got 0"),
+    ({"min_workers": -1}, "ValueError: min_workers must be at least 0, got -1"),
+    ({"min_workers": "a"}, "TypeError: min_workers must be a whole number, got 'a'"),
+    ({"min_workers": 3, "max_workers": 2}, "ValueError: min_workers=3 is more than max_workers=2"),
+    ({"grace": -1}, "ValueError: grace must not be negative, got -1"),
+    ({"lease": 1}, "ValueError: lease must be at least 3 s, three heartbeats, got 1.0"),
+    ({"lease": float("nan")}, "ValueError: lease must be a number of seconds, got nan"),
+    ({"drain": None}, "TypeError: drain must be a number of seconds, got None"),
+    ({"start_timeout": 0}, "ValueError: start_timeout must be positive, got 0; use None for no limit"),
+    ({"upload": "file.py"}, "ValueError: upload must be a list of paths, got 'file.py': write upload=['file.py']"),
+    ({"upload": ["no.py"]}, "ValueError: upload: there is no file or folder 'no.py' (from "),
+    ({"upload": 5}, 'TypeError: upload must be a list of paths, got 5: write upload=["simulation.py"]'),
+    ({"initializer": 5}, "TypeError: initializer must be a callable, got 5: write initializer=f"),
+    ({"initargs": 5}, "TypeError: initargs must be a tuple, got 5: write initargs=(5,)"),
+    ({"env": {"a": 1}}, "TypeError: env must be a dict of strings, got 'a': 1"),
+    ({"priority": "high"}, "TypeError: priority must be a whole number, got 'high'; a larger one is served first"),
+    ({"resources": "GPU"}, "TypeError: resources must be a dict of names and numbers, got 'GPU': write resources="),
+    ({"resources": {"GPU": "a"}}, "TypeError: resources must be a dict of names and numbers, got {'GPU': 'a'}"),
+    ({"resources": {"GPU": -1}}, "ValueError: resources must not be negative, got 'GPU': -1"),
+]
+
+
 def test_options_are_checked_before_anything_starts() -> None:
-    for options in (
-        {"max_workers": 0},
-        {"grace": -1},
-        {"lease": 1},
-        {"upload": "file.py"},
-        {"min_workers": -1},
-        {"lease": float("nan")},
-    ):
-        with pytest.raises(ValueError):
-            DaskPool("tcp://127.0.0.1:9", **options)
-    with pytest.raises(ValueError, match=r"no file or folder 'no-such-file.py'"):
-        DaskPool("tcp://127.0.0.1:9", upload=["no-such-file.py"])
+    for options, message in WRONG:
+        with pytest.raises((TypeError, ValueError)) as caught:
+            DaskPool("tcp://127.0.0.1:9", **options)  # type: ignore[arg-type]
+        assert f"{type(caught.value).__name__}: {caught.value}".startswith(message)
+    with pytest.raises(SerializationError, match=r"Channel.*, which the initializer uses,.* ends at this machine"):
+        DaskPool("tcp://127.0.0.1:9", initializer=print, initargs=(Channel[int](1),))
     with pytest.raises(ValueError, match=r"must be an address, a distributed.Client or a cluster object, got 8786"):
         DaskPool(8786)
     error = NodeLost("crunch", "tcp://node:1", None, "it is gone")

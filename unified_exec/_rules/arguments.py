@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
 from .dispatch import call_name, is_async, not_a_function
@@ -124,6 +124,21 @@ def check_initializer(fn: Any, args: object) -> None:
     check_callback("initializer", fn)
     if not isinstance(args, Iterable) or isinstance(args, (str, bytes)):
         raise TypeError(f"initargs must be a tuple, got {args!r}: write initargs=({args!r},)")
+
+
+def check_amounts(what: str, amounts: Any, example: str) -> None:
+    """Check the amounts of an engine's resources, by name.
+
+    Raises:
+        TypeError: it is not a dict of numbers.
+        ValueError: one is negative, or not a number.
+    """
+    pairs = list(amounts.items()) if isinstance(amounts, Mapping) else None
+    if pairs is None or not all(isinstance(name, str) and _is_real(amount) for name, amount in pairs):
+        raise TypeError(f"{what} must be a dict of names and numbers, got {amounts!r}: write {what}={example}")
+    wrong = [name for name, amount in pairs if not 0 <= amount < float("inf")]
+    if wrong:
+        raise ValueError(f"{what} must not be negative, got {wrong[0]!r}: {amounts[wrong[0]]!r}")
 
 
 def text(name: object) -> str | None:

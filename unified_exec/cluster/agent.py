@@ -95,8 +95,8 @@ class Connection:
         self.slots = slots
         if self._gate is not None:
             self._gate.resize(slots)
-        elif slots:
-            self._gate = Gate(self._adapter, slots, self, self._options, self._where, self._keeper.watch)
+        else:
+            self._gate = Gate(self._adapter, max(1, slots), self, self._options, self._where, self._keeper.watch)
         self._say(wire.pack_numbers(wire.SLOTS, [slots]))
         if not slots and self._gate is not None:
             self._gate.take_back(self._gate.ids())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from .._rules.arguments import check_amounts
 from .pool import ClusterPool
 
 
@@ -31,7 +32,8 @@ class DaskPool(ClusterPool):
         lease: seconds that tasks run on at a node that hears nothing of this program. A node of which nothing was heard
             for ``lease + max(grace, 1) + 1`` seconds is lost.
         drain: seconds that running tasks may go on when their Dask worker closes.
-        start_timeout: seconds after which waiting tasks fail with `WorkerStartError` if no node takes work.
+        start_timeout: seconds after which waiting tasks fail with `WorkerStartError` if no node takes work; ``None``
+            for never.
         upload: files (``.py``, ``.zip``, ``.egg``) and folders for the nodes to import from.
         env: environment variables to set in the workers.
         initializer: called in each new worker before its first task.
@@ -43,6 +45,7 @@ class DaskPool(ClusterPool):
 
     Raises:
         ImportError: Dask's `distributed` is not installed.
+        TypeError: an option is of another type.
         ValueError: a number is out of its range, a path of `upload` does not exist, or `cluster` is none.
         SerializationError: the initializer or its arguments cannot travel.
 
@@ -61,8 +64,8 @@ class DaskPool(ClusterPool):
         grace: float = 1.0,
         lease: float = 8.0,
         drain: float = 2.0,
-        start_timeout: float = 60.0,
-        upload: Sequence[str] = (),
+        start_timeout: float | None = 60.0,
+        upload: Iterable[str | os.PathLike[str]] = (),
         env: dict[str, str] | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
@@ -75,15 +78,22 @@ class DaskPool(ClusterPool):
             from .dask_engine import DaskEngine
         except ImportError as exc:
             raise ImportError(f"DaskPool needs Dask: pip install 'unified-exec[dask]' ({exc})") from exc
-        if isinstance(upload, str):
+        if isinstance(upload, (str, bytes, os.PathLike)):
             raise ValueError(f"upload must be a list of paths, got {upload!r}: write upload=[{upload!r}]")
-        upload = [str(path) for path in upload]
-        missing = [path for path in upload if not os.path.exists(path)]
+        try:
+            paths = [os.fsdecode(path) for path in upload]
+        except TypeError as exc:
+            raise TypeError(f'upload must be a list of paths, got {upload!r}: write upload=["simulation.py"]') from exc
+        missing = [path for path in paths if not os.path.exists(path)]
         if missing:
             raise ValueError(f"upload: there is no file or folder {missing[0]!r} (from {os.getcwd()})")
+        if isinstance(priority, bool) or not isinstance(priority, int):
+            raise TypeError(f"priority must be a whole number, got {priority!r}; a larger one is served first")
+        if resources is not None:
+            check_amounts("resources", resources, '{"GPU": 1}')
         pool_id = uuid.uuid4().hex[:12]
         super().__init__(
-            DaskEngine(cluster, tuple(upload), priority, resources, start_timeout, pool_id),
+            DaskEngine(cluster, tuple(paths), priority, resources, start_timeout, pool_id),
             pool_id,
             max_workers=max_workers,
             min_workers=min_workers,

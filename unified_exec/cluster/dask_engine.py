@@ -13,6 +13,7 @@ from distributed import Client
 from distributed.comm import connect, parse_host_port
 from distributed.diagnostics.plugin import UploadDirectory
 
+from .._rules.arguments import LONGEST
 from .dask_agent import AgentPlugin, topic_of, unified_exec_seat
 from .dask_comm import OPERATION, DaskComm
 from .engine import Comm, Engine
@@ -41,7 +42,7 @@ class DaskEngine(Engine):
         upload: tuple[str, ...],
         priority: int,
         resources: dict[str, float] | None,
-        connect_timeout: float,
+        connect_timeout: float | None,
         pool: str,
     ) -> None:
         if not isinstance(cluster, str | Client) and not hasattr(cluster, "scheduler_address"):
@@ -53,9 +54,10 @@ class DaskEngine(Engine):
         self._own = not isinstance(cluster, Client)
         self._client: Any = cluster
         self._opening: Any = None
+        self._on_seat: Callable[[str, str], object] | None = None
         self._upload = upload
         self._options = {"priority": priority, **({"resources": resources} if resources else {})}
-        self._connect_timeout = connect_timeout
+        self._connect_timeout = LONGEST if connect_timeout is None else connect_timeout
         self._pool = pool
         self._numbers = count()
         self._seats: dict[str, dict[str, Any]] = {}
@@ -63,11 +65,13 @@ class DaskEngine(Engine):
 
     async def start(self, on_seat: Callable[[str, str], object]) -> None:
         loop = asyncio.get_running_loop()
+        self._on_seat = on_seat
         if self._own:
             self._client = await self._connect()
 
         def on_event(event: tuple[Any, dict[str, str]]) -> None:
-            loop.call_soon_threadsafe(on_seat, event[1]["lane"], event[1]["address"])
+            if self._on_seat is not None:
+                loop.call_soon_threadsafe(self._on_seat, event[1]["lane"], event[1]["address"])
 
         await self._on_client(self._start_client(on_event))
 
@@ -111,6 +115,7 @@ class DaskEngine(Engine):
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
 
     async def stop(self) -> None:
+        self._on_seat = None  # Tornado remembers one closed loop, its client and what that calls: not the pool, too
         if not isinstance(self._client, Client):  # it never connected
             if self._opening is not None:
                 with suppress(Exception):
@@ -191,7 +196,9 @@ class DaskEngine(Engine):
     def status(self) -> str:
         status = self._client.status if isinstance(self._client, Client) else "not connected"
         last = f"; a seat failed: {self._errors[-1]}" if self._errors else ""
-        return f"the Dask client is {status}{last}"
+        needed = self._options.get("resources")
+        needs = f"; has a Dask worker the resources {needed}?" if needed else ""
+        return f"the Dask client is {status}{last}{needs}"
 
 
 def expect_long_seats(dask_scheduler: Any) -> None:

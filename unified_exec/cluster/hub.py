@@ -30,17 +30,19 @@ class HubOptions(NamedTuple):
         max_workers: seats at most; ``None`` for all threads of the cluster.
         min_workers: seats of each lane that are kept while it has no work.
         idle_timeout: seconds without work after which the others are given back; ``None`` for never.
-        start_timeout: seconds after which waiting tasks fail if no node takes work.
+        start_timeout: seconds after which waiting tasks fail if no node takes work; ``None`` for never.
         silence_max: seconds without a sign of life after which a node is lost.
         hello: what an agent is told first.
+        shared: the shared objects that the initializer uses.
     """
 
     max_workers: int | None
     min_workers: int
     idle_timeout: float | None
-    start_timeout: float
+    start_timeout: float | None
     silence_max: float
     hello: dict[str, Any]
+    shared: tuple[Any, ...]
 
 
 class Hub:
@@ -166,6 +168,7 @@ class Hub:
         assert self._holding is not None
         link = AgentLink(self._engine, lane, node, self._holding, hello, silence, self._on_refused, self._on_over)
         node.link = self._links[key] = link
+        node.place(self._options.shared)
         lane.adapter.call_threadsafe(lane.add_node, node)
 
     def _on_over(self, link: AgentLink) -> None:
@@ -239,7 +242,7 @@ class Hub:
             return
         since = self._waiting_since.setdefault(lane, time.monotonic())
         seconds = self._options.start_timeout
-        if time.monotonic() - since > seconds:
+        if seconds is not None and time.monotonic() - since > seconds:
             del self._waiting_since[lane]
             why = f"no node took work within {seconds:g} s ({self._engine.status()})"
             lane.adapter.call_threadsafe(lane.fail_waiting, WorkerStartError(why))

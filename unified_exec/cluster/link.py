@@ -197,7 +197,8 @@ class AgentLink:
         node = self.node
         sent, node.echo, _ = wire.unpack_times(head)
         now = node.seen = time.monotonic()
-        node.rtt = min(0.8 * node.rtt + 0.2 * (now - sent), now - sent)
+        took = now - sent
+        node.rtt = min(0.8 * (node.rtt or took) + 0.2 * took, took)
         node.offset = node.echo - (sent + now) / 2
 
     async def _heart(self) -> None:

@@ -106,7 +106,7 @@ class Node:
         answered_at: instant of its last answer, or of the moment it last became busy.
         seen: instant of its last sign of life. Written by the thread that has the connections, as are the next three.
         echo: the newest reading of the agent's clock.
-        rtt: seconds to the agent and back.
+        rtt: seconds to the agent and back; 0 until it is known.
         offset: the agent's clock minus ours.
         asked_back: the tasks that it was requested to return.
         blocked: the requests whose replies calls wait for in their workers, by the number of the call.
@@ -127,7 +127,7 @@ class Node:
         self.stuck = self.offered = self.gone = False
         self.answered_at = self.seen = time.monotonic()
         self.echo = self.offset = 0.0
-        self.rtt = 0.001
+        self.rtt = 0.0
         self.link: Link
         self._begun: dict[int, int] = {}
         self._known: set[int] = set()

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from .._loops.adapter import LoopAdapter
-from .._pools.process.worker_spec import encode_initializer, make_spec
-from .._rules.arguments import seconds
+from .._pools.process.worker_spec import make_spec
+from .._rules.arguments import seconds, text, whole
 from ..abc import Capabilities, ProcessBackend
 from ..errors import PoolClosed
 from . import wire
@@ -20,6 +20,7 @@ from .engine import Engine
 from .hub import Hub, HubOptions
 from .lane import ClusterLane
 from .node import ClusterNode
+from .way_back import refuse_local
 
 POLL = 0.005
 """Seconds between two checks whether a closing pool still has tasks."""
@@ -46,24 +47,27 @@ class ClusterPool(ProcessBackend):
         grace: float,
         lease: float,
         drain: float,
-        start_timeout: float,
+        start_timeout: float | None,
         env: dict[str, str] | None,
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
         max_tasks_per_worker: int | None,
         name: str | None,
     ) -> None:
-        make_spec(max_workers, None, (), max_tasks_per_worker, None, idle_timeout, env, start_timeout)
+        spec = make_spec(
+            max_workers, initializer, initargs, max_tasks_per_worker, None, idle_timeout, env, start_timeout
+        )
+        refuse_local(spec.shared, "which the initializer uses")
+        min_workers = whole("min_workers", min_workers, 0)
+        if max_workers is not None and min_workers > max_workers:
+            raise ValueError(f"min_workers={min_workers} is more than max_workers={max_workers}")
         numbers = {"grace": grace, "drain": drain, "lease": lease}
         grace, drain, lease = (seconds(option, number, optional=False) for option, number in numbers.items())
-        if min_workers < 0:
-            raise ValueError(f"min_workers must not be negative, got {min_workers}")
-        idle_timeout = None if idle_timeout is None else seconds("idle_timeout", idle_timeout)
         if lease < 3 * wire.HEARTBEAT:
             raise ValueError(f"lease must be at least {3 * wire.HEARTBEAT:g} s, three heartbeats, got {lease}")
         self.grace = grace
         self.lease = lease
-        self.name = name
+        self.name = text(name)
         self._limit = max_workers
         self._closed = False
         self._lock = threading.Lock()
@@ -71,15 +75,18 @@ class ClusterPool(ProcessBackend):
         self._alone: set[ClusterLane] = set()
         self._lane_names = (f"{pool_id}.{number}" for number in count())
         options = {
-            "initializer": None if initializer is None else encode_initializer(initializer, initargs),
+            "initializer": spec.initializer,
+            "shared": [shared.token for shared in spec.shared],
             "max_tasks_per_worker": max_tasks_per_worker,
             "grace": grace,
-            "idle_timeout": idle_timeout,
-            "env": dict(env or {}),
+            "idle_timeout": spec.idle_timeout,
+            "env": spec.env,
         }
         hello = {"versions": wire.versions(), "lease": lease, "drain": drain, "options": options}
         silence = wire.silence_max(lease, grace)
-        hub_options = HubOptions(max_workers, min_workers, idle_timeout, start_timeout, silence, hello)
+        hub_options = HubOptions(
+            max_workers, min_workers, spec.idle_timeout, start_timeout, silence, hello, spec.shared
+        )
         self._hub = Hub(engine, hub_options, self._all_lanes)
 
     # -- what users and scopes see

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from .._rules.arguments import check_amounts
 from .pool import ClusterPool
 
 
@@ -29,7 +30,8 @@ class RayPool(ClusterPool):
         grace: seconds between requesting a running task to stop and killing its worker.
         lease: seconds that tasks run on at a node that hears nothing of this program. A node of which nothing was heard
             for ``lease + max(grace, 1) + 1`` seconds is lost.
-        start_timeout: seconds after which waiting tasks fail with `WorkerStartError` if no node takes work.
+        start_timeout: seconds after which waiting tasks fail with `WorkerStartError` if no node takes work; ``None``
+            for never.
         runtime_env: Ray's runtime environment for the workers, such as ``{"working_dir": "."}``. If this program is
             connected to Ray already, give folders to `ray.init`: nothing else sends them to the nodes.
         env: environment variables to set in the workers.
@@ -41,6 +43,7 @@ class RayPool(ClusterPool):
 
     Raises:
         ImportError: `ray` is not installed.
+        TypeError: an option is of another type.
         ValueError: a number is out of its range.
         SerializationError: the initializer or its arguments cannot travel.
 
@@ -58,7 +61,7 @@ class RayPool(ClusterPool):
         idle_timeout: float | None = 60.0,
         grace: float = 1.0,
         lease: float = 8.0,
-        start_timeout: float = 60.0,
+        start_timeout: float | None = 60.0,
         runtime_env: dict[str, Any] | None = None,
         env: dict[str, str] | None = None,
         initializer: Callable[..., object] | None = None,
@@ -71,6 +74,14 @@ class RayPool(ClusterPool):
             from .ray_engine import RayEngine
         except ImportError as exc:
             raise ImportError(f"RayPool needs Ray: pip install 'unified-exec[ray]' ({exc})") from exc
+        if address is not None and not isinstance(address, str):
+            raise TypeError(f'address must be that of a Ray cluster, or None, got {address!r}: write RayPool("auto")')
+        if runtime_env is not None and not isinstance(runtime_env, dict):
+            raise TypeError(
+                f'runtime_env must be a dict, got {runtime_env!r}: write runtime_env={{"working_dir": "."}}'
+            )
+        if resources is not None:
+            check_amounts("resources", resources, '{"GPU": 1}')
         super().__init__(
             RayEngine(address, resources, runtime_env),
             uuid.uuid4().hex[:12],

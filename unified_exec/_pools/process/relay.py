@@ -74,10 +74,16 @@ class Sink(Protocol):
 
 
 class GateOptions(NamedTuple):
-    """The options of `ProcessPool` that a program may set for its workers elsewhere; `initializer` is pickled, and with
-    `alone` no worker joins the one there is, which holds an actor."""
+    """The options of `ProcessPool` that a program may set for its workers elsewhere.
+
+    Attributes:
+        initializer: pickled, with its arguments.
+        shared: tokens of the shared objects in that pickle.
+        alone: no worker joins the one there is, which holds an actor.
+    """
 
     initializer: bytes | None = None
+    shared: Sequence[bytes] = ()
     max_tasks_per_worker: int | None = None
     max_worker_memory: int | None = None
     idle_timeout: float | None = 60.0
@@ -107,7 +113,7 @@ class Gate:
         where: str,
         on_worker: Callable[[Child], object] = id,
     ) -> None:
-        initializer, tasks, memory, idle, grace, env, start, alone = options
+        initializer, initial, tasks, memory, idle, grace, env, start, alone = options
         spec = make_spec(slots, None, (), tasks, memory, idle, env, start)
         self._surroundings = RelaySurroundings()
         spec = spec._replace(
@@ -136,6 +142,7 @@ class Gate:
         self._globals: dict[int, RelayedGlobal] = {}
         self._volatile: dict[str, RelayedFunction] = {}
         self._shared: dict[bytes, Shared[Any]] = {}
+        self._initial = frozenset(initial)
         self._carried: Carried | None = None
         self._when_ended: Callable[[], object] | None = None
 
@@ -179,7 +186,10 @@ class Gate:
             OSError: no memory or descriptor is left.
         """
         fd = os.dup(block.fd) if isinstance(block, FilledBlock) else shared_memory.copy_block(block)
-        self._shared[token] = Shared(token, fd, table, size)
+        shared = self._shared[token] = Shared(token, fd, table, size)
+        if token in self._initial:
+            spec = self._registry.spec
+            self._registry.spec = spec._replace(shared=(*spec.shared, shared))
 
     def drop(self, token: bytes) -> None:
         """Forget a shared object; calls that have been submitted keep it."""
