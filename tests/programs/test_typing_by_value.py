@@ -71,3 +71,75 @@ print("fine")
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the type statement is of Python 3.12")
 def test_type_aliases_and_type_parameters_travel(tmp_path: Path) -> None:
     assert run_script(tmp_path, NEW_SYNTAX) == "fine\n"
+
+
+OF_NEW_SYNTAX = """
+import typing
+from unified_exec import SyncTaskScope, ProcessPool
+if typing.TYPE_CHECKING:
+    from elsewhere import Only
+class Node[T: Node]: pass
+class Named[T: Named[int] = Named[str], U: (int, str) = str, **P = [int]]:
+    def method[V = list[T]](self, v: V) -> V: return v
+class Many[*Ts = *tuple[int, Node]]: pass
+class Unknown[T: Only]: pass
+def function[T = int](x: T) -> T: return x
+type Alias[T = int] = list[T]
+def facts():
+    parameters = [p for o in (Node, Named, Many, Named.method, function, Alias) for p in o.__type_params__]
+    about = [(repr(p), p.__default__, p.__module__, vars(typing).get(p.__name__) is p) for p in parameters]
+    bounds = [(p.__bound__, p.__constraints__, p.__infer_variance__) for p in parameters if type(p) is typing.TypeVar]
+    own = Named.method.__type_params__[0].__default__.__args__[0] is Named.__type_params__[0]
+    return repr((about, bounds, own, Named[int, str, [int]]))
+def inside():
+    try:
+        Unknown.__type_params__[0].__bound__
+    except NameError as error:
+        return error.name, facts()
+def back(x): return x
+with ProcessPool(1) as pool, SyncTaskScope(processes=pool) as scope:
+    run = lambda fn, *args: scope.spawn(fn, *args, on="process").result()
+    assert run(inside) == inside() == ("Only", facts()), run(inside)
+    for mine in (Node.__type_params__[0], Many, function, Named[int, str, [int]]):
+        assert run(back, mine) == mine
+    def local():
+        class Inner[T: Inner]: pass
+        return Inner
+    Inner = local()
+    assert run(lambda: Inner.__type_params__[0].__bound__ is Inner) and run(back, Inner) is Inner
+print("fine")
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="defaults of type parameters are of Python 3.13")
+def test_type_parameters_keep_their_bound_variance_and_default(tmp_path: Path) -> None:
+    assert run_script(tmp_path, OF_NEW_SYNTAX) == "fine\n"
+
+
+TYPE_VARIABLES = """
+import typing
+import typing_extensions as more
+from unified_exec import SyncTaskScope, ProcessPool
+T = more.TypeVar("T", default=int, covariant=True)
+U = more.TypeVar("U", infer_variance=True)
+P = more.ParamSpec("P", default=[int])
+V = typing.TypeVar("V", bound="Of")
+Id = typing.NewType("Id", int)
+class Of(typing.Generic[T]): pass
+def facts():
+    own = [(repr(p), p.__default__, p.__infer_variance__, p.__module__) for p in (T, U, P)]
+    return own, repr(V.__bound__), Of.__parameters__[0] is T
+def current(): return V.__bound__, Id.__supertype__
+def back(x): return x
+with ProcessPool(1) as pool, SyncTaskScope(processes=pool) as scope:
+    run = lambda fn, *args: scope.spawn(fn, *args, on="process").result()
+    assert repr(run(facts)) == repr(facts()), run(facts)
+    assert all(run(back, one) is one for one in (T, U, P, V, Of))
+    V, Id = typing.TypeVar("V", bound=str), typing.NewType("Id", str)
+    assert run(current) == (str, str)
+print("fine")
+"""
+
+
+def test_type_variables_of_a_script_are_whole_and_current(tmp_path: Path) -> None:
+    assert run_script(tmp_path, TYPE_VARIABLES) == "fine\n"

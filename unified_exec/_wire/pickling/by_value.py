@@ -25,6 +25,7 @@ from . import (
     lazy_annotations,
     module_names,
     type_aliases,
+    type_parameters,
 )
 from .c_pickle import reduce_view
 from .closure_state import contents_of
@@ -113,6 +114,9 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
                 return enums.member, (type(obj), obj._name_)
             if type(obj) is type_aliases.KIND:
                 return self._alias(obj)
+            if isinstance(obj, type_parameters.KINDS):
+                self.sent.append(obj)
+                return _name_of(obj) or type_parameters.reduce(obj, self.upward)
             if descriptors.has_descriptor(obj):
                 self.check_descriptor(obj)
                 return descriptors.reduce(obj)
@@ -262,8 +266,6 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             **lazy_annotations.REDUCERS,
             **dict.fromkeys(kinds.OF_BOUND_DISPATCH, kinds.reduce_bound_dispatch),
             typing.NewType: lambda new: _name_of(new) or (_new_type, (new.__name__, new.__supertype__, new.__module__)),
-            typing.ParamSpec: lambda spec: _name_of(spec) or (typing.ParamSpec, (spec.__name__,)),
-            typing.TypeVarTuple: lambda many: _name_of(many) or (typing.TypeVarTuple, (many.__name__,)),
         },
         *cloudpickle.Pickler.dispatch_table.maps,
     )

@@ -11,13 +11,14 @@ import pickle
 import sys
 import threading
 import types
+import typing
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
 from weakref import ref as weak
 
-from . import large_values, plain_functions, type_aliases
+from . import large_values, plain_functions, type_aliases, type_parameters
 from .by_value import DEFINITIONS
 from .c_pickle import PROTOCOL, dumps
 from .class_state import Mutable, snapshots_inside
@@ -39,6 +40,8 @@ _log = logging.getLogger("unified_exec")
 _pickled: Callable[[Any], object] = partial(dumps, protocol=PROTOCOL)
 _OFTEN = frozenset({type, types.FunctionType, types.ModuleType, int, str, type(None)})
 _NEVER_SHARED = (type, types.FunctionType, types.ModuleType, CachedFunction, enum.Enum, logging.Logger)
+_BY_IDENTITY = (*DEFINITIONS, types.ModuleType, ContextVar, *type_parameters.KINDS, typing.NewType)
+"""What plain pickle knows by name only, so that its pickle does not tell a new one from an old one."""
 
 lock = threading.RLock()
 """Held while entries are made: one that is half made must not be sent by another thread."""
@@ -203,7 +206,7 @@ def _note_same(entry: Entry, value: Any, home: SentHome) -> None:
             entry.value, entry.code, entry.defaults = plain
     elif type(value) is type_aliases.KIND:
         entry.same = type_aliases.same(value)
-    elif isinstance(value, (*DEFINITIONS, types.ModuleType, ContextVar)) or is_by_name(value):
+    elif isinstance(value, _BY_IDENTITY) or is_by_name(value):
         entry.same = _same_object(value)
         reference, entry.is_reference = identity_of(value)
         if entry.is_reference:
