@@ -11,8 +11,9 @@ ROOT = str(Path(__file__).parents[1])
 
 
 def environment() -> dict[str, str]:
-    """Return an environment in which a child can import the benchmarks."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])}
+    """Return an environment in which a child can import the benchmarks, and keeps compiled modules."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPATH": os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])}
 
 
 def start_program(program: str, *args: str, fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:

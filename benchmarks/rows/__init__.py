@@ -26,6 +26,7 @@ THEMES = (
     "cluster",
     "locks",
     "carried",
+    "by_value",
     "observing",
 )
 

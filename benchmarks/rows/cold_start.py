@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 from time import perf_counter
 
+from ..child import environment
 from ..row import OURS, Bar, Contender, Measure, Row, Settings
 
 _PROGRAMS = Path(__file__).parents[1] / "programs"
 PRESTART = "unified_exec with prestart()"
-_ROOT = str(Path(__file__).parents[2])
 
 
 def _program(name: str, *args: str) -> Measure:
     def measure(settings: Settings) -> float:
-        # Import times are part of what is measured: compiled modules are kept, whatever the shell says.
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        environment["PYTHONPATH"] = os.pathsep.join([_ROOT, environment.get("PYTHONPATH", "")])
         command = [sys.executable, str(_PROGRAMS / f"{name}.py"), *args]
         times = []
         for _ in range(3):
             began = perf_counter()
-            subprocess.run(command, env=environment, check=True, stdin=subprocess.DEVNULL)
+            subprocess.run(command, env=environment(), check=True, stdin=subprocess.DEVNULL)
             times.append(perf_counter() - began)
         return sorted(times)[1]
 

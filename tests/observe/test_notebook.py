@@ -1,4 +1,4 @@
-"""What a notebook shows: the tree and the progress of scopes, in a real kernel."""
+"""What a notebook shows: the tree and the progress of scopes, in a real kernel; and that its cells reach workers."""
 
 from __future__ import annotations
 
@@ -36,6 +36,47 @@ async with TaskScope(name="<b>shop") as scope:
 values
 """,
     "scope",
+    """
+import pickle, threading
+from unified_exec import Channel, ProcessPool
+RATE, LOCK, model = 2, threading.Lock(), None
+class Item:
+    def __init__(self, n): self.n = n
+    def cost(self): return self.n * RATE
+class Counter:
+    def __init__(self): self.n = 0
+    def add(self, k):
+        self.n += k
+        return self.n * RATE
+def load(name):
+    global model
+    model = name
+def cost(item):
+    with LOCK: return model, item.cost(), type(pickle.loads(pickle.dumps(item))) is Item
+def produce(channel):
+    for n in range(3): channel.send_sync(Item(n))
+pool = ProcessPool(1, initializer=load, initargs=("model-1",))
+async with TaskScope(processes=pool) as scope:
+    first = await scope.spawn(cost, Item(3), on="process")
+first
+""",
+    """
+class Item:
+    def __init__(self, n): self.n = n
+    def cost(self): return -self.n * RATE
+RATE = 10
+progress = []
+async with TaskScope(processes=pool) as scope:
+    again = await scope.spawn(cost, Item(3), on="process")
+    counter = scope.actor(Counter, on=pool)
+    counted = [await counter.call(Counter.add, k) for k in (1, 2)]
+    channel = Channel(2)
+    scope.spawn(produce, channel, on="thread")
+    items = [(await channel.receive()) for _ in range(3)]
+    async for pair in scope.map(cost, items, on="process", progress=progress.append): pass
+pool.close()
+again, counted, type(items[0]) is Item, progress[-1].done
+""",
 ]
 
 EXECUTE = """
@@ -43,20 +84,21 @@ import json, sys
 import nbclient, nbformat
 cells = [nbformat.v4.new_code_cell(cell) for cell in json.load(sys.stdin)]
 book = nbformat.v4.new_notebook(cells=cells)
-nbclient.NotebookClient(book, timeout=100, kernel_name="python3").execute()
+nbclient.NotebookClient(book, timeout=250, kernel_name="python3").execute()
 print(json.dumps([cell["outputs"] for cell in book["cells"]]))
 """
 
 
-def test_a_kernel_shows_scopes_their_progress_and_the_tree() -> None:
+@pytest.mark.timeout(300)
+def test_a_kernel_shows_scopes_and_has_workers_that_follow_its_cells() -> None:
     for module in ("nbclient", "ipykernel"):
         pytest.importorskip(module, reason=f"{module} is not installed")
     # In a process of its own: nbclient leaves an event loop open.
     done = subprocess.run(
-        [sys.executable, "-c", EXECUTE], input=json.dumps(CELLS), capture_output=True, text=True, timeout=110
+        [sys.executable, "-c", EXECUTE], input=json.dumps(CELLS), capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stderr
-    _, running, closed = json.loads(done.stdout)
+    _, running, closed, defined, redefined = json.loads(done.stdout)
     shown, tree, values = running
     assert values["data"]["text/plain"] == "[0, 2, 4]"
     assert "&lt;b&gt;shop" in shown["data"]["text/html"]
@@ -67,6 +109,8 @@ def test_a_kernel_shows_scopes_their_progress_and_the_tree() -> None:
     [scope] = closed
     assert "3 returned, 1 cancelled" in scope["data"]["text/html"]
     assert scope["data"]["text/plain"] == "<TaskScope '<b>shop' closed, 0 tasks running>"
+    assert defined[-1]["data"]["text/plain"] == "('model-1', 6, True)"
+    assert redefined[-1]["data"]["text/plain"] == "(('model-1', -30, True), [10, 30], True, 3.0)"
 
 
 async def test_the_tree_of_a_scope_shows_its_progress_and_what_is_nested() -> None:

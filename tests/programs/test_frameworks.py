@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.faults import programs
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -138,6 +142,42 @@ def test_the_program_of_a_framework_answers(framework: str, tmp_path: Path) -> N
     (tmp_path / "app.py").write_text(block("frameworks.md", framework), encoding="utf-8")
     (tmp_path / "driver.py").write_text(driver, encoding="utf-8")
     assert run(tmp_path, "driver.py") == printed
+
+
+SERVERS = {
+    "gunicorn": ("Flask", "/primes/20", ["--bind", "unix:{}", "--workers", "2", "--preload", "app:app"]),
+    "uvicorn": ("FastAPI", "/books/1", ["--uds", "{}", "--workers", "2", "app:app"]),
+}
+ANSWERS = {"gunicorn": b'{"n":20,"primes":8}\n', "uvicorn": b'{"title":"Emma"}'}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_server_answers_and_takes_its_workers_along(server: str, tmp_path: Path) -> None:
+    framework, url, options = SERVERS[server]
+    for package in (server, *NEEDS.get(framework, (framework.lower(),))):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    (tmp_path / "app.py").write_text(block("frameworks.md", framework), encoding="utf-8")
+    path = str(tmp_path / "s")
+    arguments = [option.format(path) for option in options]
+    with programs.started("-m", server, *arguments, cwd=tmp_path) as process:
+        assert until(lambda: os.path.exists(path) and _get(path, url) == ANSWERS[server], 200)
+        process.terminate()
+        output = process.communicate(timeout=60)
+        assert programs.left_by(process.pid) == [], output
+
+
+def _get(path: str, url: str) -> bytes:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(60)
+        try:
+            connection.connect(path)
+        except ConnectionRefusedError:  # it is bound, and does not listen yet
+            return b""
+        connection.sendall(f"GET {url} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    return answer.partition(b"\r\n\r\n")[2]
 
 
 @pytest.mark.parametrize("heading", ["pytest-asyncio", "anyio's plugin, and trio", "unittest"])

@@ -40,6 +40,15 @@ MODULES = {
             with SyncTaskScope() as scope:
                 return list(scope.map(work, [1, 2], on="process"))
     """,
+    "in_worker": """
+        import os
+        from unified_exec import SyncTaskScope
+        def work(x):
+            return x * 5
+        if "IN_WORKER" in os.environ:
+            with SyncTaskScope() as scope:
+                scope.spawn(work, 3, on="process")
+    """,
     "in_task": """
         import in_function
         from unified_exec import SyncTaskScope
@@ -49,8 +58,8 @@ MODULES = {
 }
 
 PROGRAM = """
-import importlib, traceback
-from unified_exec import SyncTaskScope
+import importlib, os, traceback
+from unified_exec import SerializationError, SyncTaskScope
 for name in ("in_scope", "in_sync_scope", "in_executor"):
     try:
         importlib.import_module(name)
@@ -69,6 +78,15 @@ with SyncTaskScope() as scope:
     assert in_task.answer == 8
     assert scope.spawn(imports, on="process").result() == 8
     assert scope.spawn(in_function.start, on="process").result() == [5, 10]
+import in_worker
+os.environ["IN_WORKER"] = "1"
+try:
+    with SyncTaskScope() as scope:
+        scope.spawn(in_worker.work, 3, on="process").result()
+except* SerializationError as group:
+    assert "RuntimeError: module 'in_worker' starts" in str(group.exceptions[0]), group.exceptions
+else:
+    raise AssertionError("in_worker")
 print("done")
 """
 

@@ -18,7 +18,9 @@ def reason(obj: Any, error: Exception) -> str:
 
 
 def short(error: BaseException) -> str:
-    """Return the type and the beginning of the message."""
+    """Return the type and the beginning of the message; of a group with one member those of the member."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
     try:
         text = str(error)
     except Exception:
