@@ -77,14 +77,14 @@ ONE_HOME = (
     ),
     _mutant(
         "a value that pickles to the same bytes is not sent again",
-        "_wire/pickling/entries.py",
+        "_wire/pickling/entry_values.py",
         "            return take(now) == expected\n",
         "            return False\n",
         CHANGED,
     ),
     _mutant(
         "a changed list is sent again",
-        "_wire/pickling/entries.py",
+        "_wire/pickling/entry_values.py",
         "            return take(now) == expected\n",
         "            return type(now) is type(value)\n",
         CHANGED,
@@ -92,7 +92,7 @@ ONE_HOME = (
     ),
     _mutant(
         "None in the place of a value that has died is a change",
-        "_wire/pickling/entries.py",
+        "_wire/pickling/closure_state.py",
         "    return lambda now: now is not None and ref() is now",
         "    return lambda now: ref() is now",
         CHANGED,

@@ -48,9 +48,9 @@ HEAVY |= {"subprocess", "threading", "traceback", "typing", "warnings"}
 WORKER_MODULES = 60
 """The package's own that a worker may have loaded after its first task: each costs it a quarter of a millisecond."""
 
-RARE = {"hashlib", "unified_exec._worker.run_generator", "unified_exec._wire.pickling.pickle_errors"}
+RARE = {"cloudpickle", "hashlib", "unified_exec._worker.run_generator", "unified_exec._wire.pickling.pickle_errors"}
 RARE |= {"unified_exec._worker.main_file", "unified_exec._pools.process.relay", "unified_exec._pools.thread.pool"}
-PROGRAM_MODULES = 155
+PROGRAM_MODULES = 145
 """The same in a program with a scope and a process task."""
 
 

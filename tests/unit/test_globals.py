@@ -17,7 +17,7 @@ import pytest
 
 from tests.unit.wire_child import Child
 from unified_exec import errors
-from unified_exec._wire.pickling import entries, globals_sent, homes
+from unified_exec._wire.pickling import entry_values, globals_sent, homes
 from unified_exec._wire.pickling.functions import encode_call, entry_for
 
 
@@ -101,7 +101,7 @@ def test_a_read_only_array_is_not_compared(value: str, monkeypatch: pytest.Monke
     program = Program(None, f"import numpy\nv = {value}\nv.flags.writeable = False\ndef read(): return v")  # type: ignore[arg-type]
     program.cell("base = numpy.ones(10)\nw = base[1:]\nw.flags.writeable = False\ndef read_view(): return w")
     numbers = program.needed("read"), program.needed("read_view")
-    monkeypatch.setattr(entries, "digest", None)
+    monkeypatch.setattr(entry_values, "digest", None)
     assert program.needed("read") == numbers[0]
     monkeypatch.undo()
     program.cell("base[2] = 5")  # others may write to the memory of a view

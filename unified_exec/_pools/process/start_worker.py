@@ -118,14 +118,15 @@ def environment_now(max_workers: int, cores: int) -> dict[str, str]:
 
 
 def parent_settings() -> Settings:
-    """Settings that make a worker look like this process to the code it will run."""
+    """Settings that make a worker look like this process to the code it will run. All of it is plain data."""
     try:
         folder = os.getcwd()
     except OSError:
         folder = ""  # it was removed; nothing can be imported from it
+    path: list[object] = [entry or folder for entry in sys.path]
     return Settings(
-        path=[entry or folder for entry in sys.path if entry or folder],
-        argv=list(getattr(sys, "argv", None) or ()),  # a program that embeds Python may have none
+        path=[str(entry) for entry in path if entry and isinstance(entry, str)],  # imports ignore others, too
+        argv=[str(each) for each in getattr(sys, "argv", None) or ()],  # a program that embeds Python may have none
         prefix=(sys.prefix, sys.exec_prefix),
         site=not sys.flags.no_site and (_measures_coverage() or _has_installed_finders()),
         authkey=None if (key := authkey_now()) is None else bytes(key),

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from ..._platform import cpu_count
 from ..._rules import arguments, prefetch
-from ..._wire.pickling import codec, shared_refs, surroundings
+from ..._wire.pickling import shared_refs, surroundings
+from ..._wire.pickling.c_pickle import PROTOCOL, dumps
 from ..._wire.pickling.shared_refs import ByDescriptors, pickled_here
 from ..._worker import shared_object
 from ..._worker.settings import WorkerKind
@@ -74,7 +75,7 @@ class WorkerSpec(NamedTuple):
         worker.knowledge.started_from(seen, fixed)
         try:
             worker.send_shares(self.shared)
-            worker.send_settings(codec.encode_value(settings.as_dict()).data)
+            worker.send_settings(dumps(settings.as_dict(), PROTOCOL))
         except ConnectionError:
             pass  # it has died at once: its exit will be noticed
         except OSError as exc:

@@ -30,7 +30,7 @@ from . import (
 from .c_pickle import reduce_view
 from .closure_state import contents_of
 from .code_facts import facts_of
-from .kinds import CachedFunction
+from .kinds import DEFINITIONS, CachedFunction
 from .sent_home import (
     SentHome,
     home_of,
@@ -39,15 +39,13 @@ from .sent_home import (
     names_wanted,
     path_in,
     place_of,
+    reduce_by_name,
 )
 from .writable import is_read_only_array, reduce_writable
 
-__all__ = ["DEFINITIONS", "ByValuePickler", "dumps_node", "place_in_module", "reduce_module"]
+__all__ = ["ByValuePickler", "dumps_node", "reduce_module"]
 
 _Reduced = tuple[typing.Any, ...]
-DEFINITIONS = (type, types.FunctionType, CachedFunction)
-"""The types of what a module defines."""
-
 # The same module as __main__ in a child of multiprocessing, and in no worker.
 if "__mp_main__" in sys.modules and not module_names.main_is_imported:
     cloudpickle.register_pickle_by_value(sys.modules["__mp_main__"])
@@ -58,11 +56,6 @@ def dumps_node(value: object, number: Callable[[BaseException], int | None]) -> 
     with io.BytesIO() as file:
         _NodePickler(file, number).dump(value)
         return file.getvalue()
-
-
-def place_in_module(obj: object) -> tuple[SentHome, str] | None:
-    """Return where this stands in its module, if it goes by value under a name of that."""
-    return place_of(obj) if isinstance(obj, DEFINITIONS) else None
 
 
 class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -174,7 +167,7 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             self.homes[home] = None
         self.looked_up.add((home, root))
         self.sent.append(obj)
-        return homes.find, (home.facts.token, home.facts.name, path, identity.issue(obj))
+        return reduce_by_name(obj, home, path)
 
     def _alias(self, alias: typing.Any) -> _Reduced | str:
         if importable(alias):

@@ -13,8 +13,8 @@ from typing import Any
 from weakref import ref as weak
 
 from .code_facts import facts_of
-from .kinds import SET_BY_LRU_CACHE, CachedFunction
-from .sent_home import home_of_function, importable, place_of
+from .kinds import SET_BY_LRU_CACHE, CachedFunction, place_in_module
+from .sent_home import home_of_function, importable
 from .shared_refs import Unchanging
 
 __all__ = [
@@ -25,7 +25,9 @@ __all__ = [
     "is_atom",
     "is_by_name",
     "plain_watch",
+    "same_atom",
     "same_items",
+    "same_object",
     "snapshots_of",
 ]
 
@@ -156,7 +158,7 @@ def _note(value: Any, queue: list[Any]) -> tuple[object, bool]:
         return value, False
     if isinstance(value, Unchanging):
         return weak(value), True  # it is the same object, under the same token, for good
-    if isinstance(value, (type, types.FunctionType, CachedFunction)) and place_of(value) is not None:
+    if place_in_module(value) is not None:
         return weak(value), True  # watched where it lives
     if isinstance(value, (types.FunctionType, functools.partial, CachedFunction)):
         if isinstance(value, functools.partial) or not importable(value):
@@ -179,6 +181,24 @@ def identity_of(value: Any) -> tuple[object, bool]:
         return weak(value), True
     except TypeError:
         return value, False
+
+
+def same_atom(value: Any) -> Callable[[Any], bool]:
+    """Return what tells whether a value is this atom."""
+    kind = type(value)
+    if kind is float or kind is complex:
+        return lambda now: now is value  # not a number is not equal to itself
+    return lambda now: now is value or (type(now) is kind and now == value)
+
+
+def same_object(value: Any) -> Callable[[Any], bool]:
+    """Return what tells whether a value is this very object, without keeping it alive where that can be."""
+    try:
+        ref = weak(value)
+    except TypeError:
+        number, kind = id(value), type(value)
+        return lambda now: id(now) == number and type(now) is kind
+    return lambda now: now is not None and ref() is now  # it may have died, and None taken its place
 
 
 def is_by_name(value: Any) -> bool:

@@ -9,7 +9,8 @@ from collections import ChainMap
 from collections.abc import Callable
 
 from . import descriptors, lazy_annotations, made_anew
-from .by_value import DEFINITIONS, ByValuePickler, reduce_module
+from .by_value import ByValuePickler, reduce_module
+from .kinds import DEFINITIONS
 from .sent_home import Entry, SentHome, words_of_annotations
 
 __all__ = ["EntryPickler", "SharingPickler"]

@@ -232,10 +232,10 @@ def _new_entry(fn: Callable[..., object]) -> FunctionEntry:
             module_names.in_pickle(payload) or module_names.goes_by_value(getattr(fn, "__module__", None))
         ):
             return _cached(fn, payload, snapshots=())
-    from . import by_value, closure_state, globals_sent
+    from . import closure_state, globals_sent, kinds
 
     snapshots: tuple[Any, ...] | None = None
-    place = by_value.place_in_module(fn)
+    place = kinds.place_in_module(fn)
     if place is not None and "." not in place[1]:
         snapshots = ()  # the entry of its name is watched
     elif _may_be_cached(fn):

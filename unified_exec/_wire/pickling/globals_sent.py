@@ -10,9 +10,9 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from . import entries, homes
-from .by_value import DEFINITIONS, ByValuePickler
+from . import entries, homes, plain_functions
 from .c_pickle import PROTOCOL, dumps
+from .kinds import DEFINITIONS, place_in_module
 from .sent_home import MISSING, Entry, SentHome, dead, home_of
 from .shared_refs import pickled_here, shared_of
 
@@ -112,12 +112,25 @@ def encode(value: object, *, upward: bool, buffer_callback: Callable[[Any], Any]
     Raises:
         Exception: whatever pickling raises, and `TypeError` for a global that `value` refers to and that cannot travel.
     """
+    if type(value) is types.FunctionType and not upward and (place := place_in_module(value)) is not None:
+        return _by_place(value, *place)
+    from .by_value import ByValuePickler  # brings cloudpickle, which most scripts never need
+
     with entries.lock, io.BytesIO() as file:
         pickler = ByValuePickler(file, upward=upward, buffer_callback=buffer_callback)
         pickler.dump(value)
         needs = NOTHING if upward else _needs(pickler.needs, pickler.homes)
         _refuse_missing(pickler.looked_up)
         return Sent(file.getvalue(), tuple(pickler.sent), needs)
+
+
+def _by_place(function: types.FunctionType, home: SentHome, path: str) -> Sent:
+    needed = home, path.partition(".")[0]
+    with entries.lock:
+        data = plain_functions.by_place(function, home, path)
+        needs = _needs([needed], [home])
+        _refuse_missing([needed])
+    return Sent(data, (function,), needs)
 
 
 def encode_alone(value: object, whole: bool = False) -> bytes:

@@ -13,22 +13,32 @@ from collections.abc import Callable
 from typing import Any
 
 from . import lazy_annotations
-from .sent_home import importable
+from .sent_home import SentHome, importable, place_of
 
 __all__ = [
+    "DEFINITIONS",
     "OF_BOUND_DISPATCH",
     "SET_BY_LRU_CACHE",
     "SINGLE_DISPATCH",
     "SINGLE_DISPATCH_METHOD",
     "CachedFunction",
     "made_quietly",
+    "place_in_module",
     "reduce_bound_dispatch",
 ]
 
 _Reduced = tuple[Any, ...]
 CachedFunction = type(functools.lru_cache(maxsize=1)(len))
+DEFINITIONS = (type, types.FunctionType, CachedFunction)
+"""The types of what a module defines."""
 SET_BY_LRU_CACHE = frozenset({*functools.WRAPPER_ASSIGNMENTS, "__annotations__", "__wrapped__", "cache_parameters"})
 _quiet = threading.RLock()
+
+
+def place_in_module(obj: object) -> tuple[SentHome, str] | None:
+    """Return where this stands in its module, if it goes by value under a name of that."""
+    return place_of(obj) if isinstance(obj, DEFINITIONS) else None
+
 
 # -- functools
 

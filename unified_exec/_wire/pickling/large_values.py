@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from weakref import ref as weak
 
 from . import shared_refs
-from .by_value import DEFINITIONS
 from .c_pickle import OOB_MIN, PROTOCOL, PickleBuffer, dumps, marked
 from .entry_pickler import EntryPickler
+from .kinds import DEFINITIONS
 
 __all__ = ["pickled", "same_frozen"]
 

@@ -1,4 +1,4 @@
-"""Functions of a script that capture nothing: most of them. The C pickler alone pickles them, as code and names.
+"""What the C pickler alone can pickle: functions of a script that capture nothing, as most do, and what has a name.
 
 What arrives is what `by_value.ByValuePickler` would have sent, at a tenth of the cost.
 """
@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import marshal
 import types
+from sys import modules
 from typing import Any
 
 from . import function_parts, homes, identity
 from .c_pickle import PROTOCOL, dumps
 from .closure_state import plain_watch
 from .code_facts import facts_of
-from .sent_home import SentHome
+from .sent_home import SentHome, home_of, reduce_by_name
 
-__all__ = ["pickled"]
+__all__ = ["by_name", "by_place", "module", "pickled"]
 
 
 class _Part:
@@ -65,6 +66,27 @@ def pickled(function: Any, home: SentHome, name: str, names: tuple[str, ...]) ->
     place = (facts.token, facts.name, name, identity.issue(function), homes.make_function, made)
     state: tuple[Any, ...] = (function_parts.set_state, ({}, slots), None)
     return dumps(_Part(homes.place, place, state, None, None, identity.refresh), PROTOCOL)
+
+
+def by_place(function: types.FunctionType, home: SentHome, path: str) -> bytes:
+    """Return the pickle of a function by its place in its module, which the receiver must have."""
+    return dumps(_Part(*reduce_by_name(function, home, path)), PROTOCOL)
+
+
+def by_name(value: object) -> bytes | None:
+    """Return the pickle of what is imported under its own name; ``None`` if it cannot be."""
+    try:
+        return dumps(value, PROTOCOL)
+    except Exception:
+        return None
+
+
+def module(value: types.ModuleType) -> bytes | None:
+    """Return the pickle of a module that workers import; ``None`` if they cannot."""
+    name = value.__name__
+    if modules.get(name) is not value or home_of(vars(value)) is not None:
+        return None
+    return dumps(_Part(function_parts.imported, (name,)), PROTOCOL)
 
 
 def _has_plain_annotations(function: types.FunctionType) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 from weakref import ref as weak
 
-from . import homes
+from . import homes, identity
 from .code_facts import facts_of, words_in
 from .issuer import new_token
 from .lazy_annotations import in_words
@@ -26,6 +26,7 @@ __all__ = [
     "names_wanted",
     "path_in",
     "place_of",
+    "reduce_by_name",
 ]
 
 MISSING: Any = object()
@@ -224,6 +225,11 @@ def place_of(obj: Any) -> tuple[SentHome, str] | None:
             return None
     path = path_in(globals_, obj)
     return None if path is None else (home, path)
+
+
+def reduce_by_name(obj: object, home: SentHome, path: str) -> tuple[Any, ...]:
+    """Reduce a class or function to where it stands, which the receiver must have."""
+    return homes.find, (home.facts.token, home.facts.name, path, identity.issue(obj))
 
 
 def path_in(globals_: dict[str, Any], obj: Any) -> str | None:
