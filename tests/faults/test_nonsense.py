@@ -11,7 +11,7 @@ import pytest
 from tests.faults import tasks
 from unified_exec import Collect, ProcessPool, TaskScope, WorkerCrashed
 from unified_exec._wire import block_layout, frames
-from unified_exec._worker.connection import CONTROL_FD, TASKS_FD
+from unified_exec._worker.settings import CONTROL_FD, TASKS_FD
 
 pytestmark = pytest.mark.one_loop
 

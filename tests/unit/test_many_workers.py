@@ -23,8 +23,7 @@ from unified_exec._pools.process.worker_registry import WorkerRegistry
 from unified_exec._pools.process.worker_spec import WorkerSpec, make_spec
 from unified_exec._tasks.task import Task
 from unified_exec._wire import frames
-from unified_exec._worker.connection import STATUS_SIZE
-from unified_exec._worker.settings import WorkerKind
+from unified_exec._worker.settings import STATUS_SIZE, WorkerKind
 
 ROOT = str(Path(unified_exec.__file__).parent)
 FEW, MANY = 2, 64

@@ -10,7 +10,7 @@ import sys
 
 from ..errors import WorkerStartError
 from . import terminal_stop
-from .posix import DONTWAIT, MESSAGES, PLAIN, ROOM, TELLS_END, StandardTaken, above_standard
+from .posix import CANCEL_SIGNAL, DONTWAIT, MESSAGES, PLAIN, ROOM, TELLS_END, StandardTaken, above_standard
 
 try:
     import fcntl
@@ -176,6 +176,16 @@ def credentials() -> tuple[object, ...]:
     users = os.getresuid() if hasattr(os, "getresuid") else (os.getuid(), os.geteuid())
     groups = os.getresgid() if hasattr(os, "getresgid") else (os.getgid(), os.getegid())
     return users, groups, sorted(os.getgroups()), (root.st_dev, root.st_ino)
+
+
+def signal_worker(pid: int) -> None:
+    """Have a worker read its mailbox.
+
+    Raises:
+        ProcessLookupError: there is no such process any more.
+    """
+    if CANCEL_SIGNAL is not None:
+        os.kill(pid, CANCEL_SIGNAL)
 
 
 def kill(pid: int, pidfd: int | None) -> bool:

@@ -7,7 +7,7 @@ import sys
 from _thread import allocate_lock
 from typing import TYPE_CHECKING
 
-from .._tasks.loaded import loaded
+from .._tasks.loaded import in_worker, loaded
 from ..errors import WorkerStartError
 
 if TYPE_CHECKING:
@@ -139,8 +139,7 @@ def prestart(workers: int = 1) -> None:
         raise TypeError(f"prestart(workers) takes a number of worker processes, got {workers!r}")
     if workers < 1:
         raise ValueError(f"prestart(workers) takes a number of at least 1, got {workers}")
-    context = loaded("unified_exec._worker.context")
-    if context is not None and context.worker is not None:
+    if in_worker():
         return
     if _processes is not None and not _processes.closed:
         _processes.start_ahead(workers)

@@ -8,7 +8,7 @@ TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["loaded"]
+__all__ = ["in_worker", "loaded"]
 
 
 def loaded(name: str) -> Any:
@@ -21,3 +21,9 @@ def loaded(name: str) -> Any:
     if module is None or getattr(getattr(module, "__spec__", None), "_initializing", False):
         return None
     return module
+
+
+def in_worker() -> bool:
+    """Tell whether this process or interpreter is a worker; a program that has none does not load what tells it."""
+    context = loaded("unified_exec._worker.context")
+    return context is not None and context.worker is not None

@@ -6,7 +6,6 @@ The signal's default action is to be ignored, so one that comes too early or too
 from __future__ import annotations
 
 import _signal
-import os
 import sys
 from collections.abc import Callable
 from opcode import opname
@@ -265,13 +264,3 @@ def at_back_jump(frame: FrameType) -> bool:
     """Tell whether a raise here could escape the `try` around a loop (cpython#130279)."""
     code, at = frame.f_code.co_code, frame.f_lasti
     return 0 <= at < len(code) and code[at] in _BACK_JUMPS
-
-
-def send(pid: int) -> None:
-    """Send the signal to a worker.
-
-    Raises:
-        ProcessLookupError: there is no such process any more.
-    """
-    if CANCEL_SIGNAL is not None:
-        os.kill(pid, CANCEL_SIGNAL)

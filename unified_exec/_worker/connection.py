@@ -12,11 +12,8 @@ from .._platform import shared_memory
 from .._platform.posix import DONTWAIT, RECEIVED_CLOEXEC, above_standard, keep_from_children, wait_for_room
 from .._platform.shm_cache import BlockCache
 from .._wire import frames
+from .settings import CONTROL_FD, STATUS_FD, STATUS_SIZE, TASKS_FD
 
-TASKS_FD, CONTROL_FD, LIFELINE_FD, STATUS_FD = 3, 4, 5, 6
-"""Where a worker finds its descriptors; everything above is closed at its start."""
-
-STATUS_SIZE = 4096
 STARTED = Struct("<Q")
 """The id of the task that was begun last, at the start of the status memory."""
 HAS_SETTINGS = STARTED.size

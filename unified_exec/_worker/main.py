@@ -16,12 +16,12 @@ from .._wire.pickling import codec, homes, module_names, shared_refs, surroundin
 from ..errors import SerializationError, WorkerStartError
 from . import context, forked, interpreter, look_up, passing, received, send_result
 from .cancel_signal import CancelSignal, Handler
-from .connection import CONTROL_FD, HAS_SETTINGS, LIFELINE_FD, STATUS_FD, TASKS_FD, WorkerConnection, receive_all
+from .connection import HAS_SETTINGS, WorkerConnection, receive_all
 from .logs.forward import LogForwarding
 from .noted_calls import note_calls_of_interpreter
 from .process_state import ProcessState
 from .run_calls import CallRunner
-from .settings import COROUTINES, WORKER_MARK, Settings
+from .settings import CONTROL_FD, COROUTINES, LIFELINE_FD, STATUS_FD, TASKS_FD, WORKER_MARK, Settings
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import gc
 import os
 import sys
 
-from .connection import CONTROL_FD, LIFELINE_FD
+from .settings import CONTROL_FD, LIFELINE_FD
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ from .._wire import frames
 from .._wire.pickling.function_table import FunctionTable, decode_call
 from . import forked, send_result
 from .cancel_signal import NOT_REQUESTED
-from .connection import CONTROL_FD, TASKS_FD, WorkerConnection
+from .connection import WorkerConnection
 from .context import WorkerContext, WorkerTask
 from .context_state import ContextState
 from .loop_cancel_signal import LoopCancelSignal
 from .process_state import ProcessState
 from .run_calls import learn_only, unpack
-from .settings import Settings
+from .settings import CONTROL_FD, TASKS_FD, Settings
 
 _BATCH = 32
 """Tasks begun in one turn of the loop, so that running ones get their turn."""

@@ -1,4 +1,4 @@
-"""The settings that the parent sends to a new worker."""
+"""The settings that the parent sends to a new worker, and what both know of its descriptors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ if TYPE_CHECKING:
 WORKER_MARK = "UNIFIED_EXEC_WORKER"
 """Set in the environment of a process that is to be a worker, which removes it. A process that keeps it is another
 program."""
+
+TASKS_FD, CONTROL_FD, LIFELINE_FD, STATUS_FD = 3, 4, 5, 6
+"""Where a worker finds its descriptors; everything above is closed at its start."""
+
+STATUS_SIZE = 4096
+"""Bytes of the memory in which a worker notes what it does, see `connection`."""
 
 
 class WorkerKind:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from .._worker import context
+from .._tasks.loaded import in_worker
 
 if TYPE_CHECKING:
     from .._loops.adapter import LoopAdapter
@@ -23,13 +23,13 @@ def opened(adapter: LoopAdapter) -> None:
     """A scope was entered, on the event loop of `adapter`, while the door was closed."""
     global pending
     pending = False
-    if TRACE and context.worker is None:
+    if TRACE and not in_worker():
         from .output.at_exit import trace_until_exit
 
         trace_until_exit(TRACE)
     if not ALLOWED:
         return
-    if context.worker is None:
+    if not in_worker():
         try:
             from .live import keeper
         except ImportError:

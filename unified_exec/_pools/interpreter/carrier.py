@@ -17,6 +17,7 @@ from ..._platform import process_control
 from ..._platform.posix import above_standard, anonymous_memory
 from ..._worker import connection
 from ..._worker.connection import PARK, PARKED, RING
+from ..._worker.settings import STATUS_SIZE
 from ...errors import WorkerStartError
 from ..process.child import Child
 
@@ -176,8 +177,8 @@ def _start(undo: contextlib.ExitStack) -> InterpreterChild:
     status_fd = anonymous_memory()
     its = [status_fd]
     try:
-        os.ftruncate(status_fd, connection.STATUS_SIZE)
-        status = mmap.mmap(status_fd, connection.STATUS_SIZE)
+        os.ftruncate(status_fd, STATUS_SIZE)
+        status = mmap.mmap(status_fd, STATUS_SIZE)
         its[:0] = [above_standard(os.dup(end.fileno())) for end in (claims, its_control, its_bell)]
         gone, its_gone = map(above_standard, os.pipe())
         its.append(its_gone)

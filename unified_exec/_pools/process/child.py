@@ -10,7 +10,6 @@ import time
 from typing import NamedTuple
 
 from ..._platform import process_control
-from ..._worker import cancel_signal
 
 
 class Child(NamedTuple):
@@ -51,7 +50,7 @@ class Child(NamedTuple):
     def ring(self) -> None:
         """Have the worker read its mailbox."""
         try:
-            cancel_signal.send(self.pid)
+            process_control.signal_worker(self.pid)
         except (ProcessLookupError, PermissionError):
             pass  # it has just died, or this process has changed its user: then the lifeline kills it
 

@@ -13,8 +13,16 @@ import weakref
 from ..._platform import cpu_count, process_control
 from ..._platform.posix import StandardTaken, anonymous_memory
 from ..._wire.pickling.surroundings import authkey_now
-from ..._worker import connection, interpreter
-from ..._worker.settings import WORKER_MARK, Settings
+from ..._worker import interpreter
+from ..._worker.settings import (
+    CONTROL_FD,
+    LIFELINE_FD,
+    STATUS_FD,
+    STATUS_SIZE,
+    TASKS_FD,
+    WORKER_MARK,
+    Settings,
+)
 from ...errors import WorkerStartError
 from .child import Child
 from .frozen import WORKER_OPTION, check_frozen, is_frozen
@@ -58,15 +66,15 @@ def _start_process(environment: dict[str, str], arguments: tuple[str, ...], undo
     status_fd = anonymous_memory()
     with contextlib.closing(its_control), contextlib.closing(its_lifeline):
         try:
-            os.ftruncate(status_fd, connection.STATUS_SIZE)
+            os.ftruncate(status_fd, STATUS_SIZE)
             with StandardTaken():  # before Python 3.13 it opens a descriptor of its own
-                status = mmap.mmap(status_fd, connection.STATUS_SIZE)
+                status = mmap.mmap(status_fd, STATUS_SIZE)
             undo.callback(status.close)
             descriptors = {
-                connection.TASKS_FD: claims.fileno(),
-                connection.CONTROL_FD: its_control.fileno(),
-                connection.LIFELINE_FD: its_lifeline.fileno(),
-                connection.STATUS_FD: status_fd,
+                TASKS_FD: claims.fileno(),
+                CONTROL_FD: its_control.fileno(),
+                LIFELINE_FD: its_lifeline.fileno(),
+                STATUS_FD: status_fd,
             }
             pid = process_control.spawn(_command(arguments), environment, descriptors)
         finally:
