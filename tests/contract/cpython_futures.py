@@ -16,6 +16,8 @@ import sys
 import unittest
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from unified_exec import executor
@@ -30,6 +32,7 @@ MODULES = (
     "test_init",
     "test_shutdown",
     "test_deadlock",
+    *(("test_interpreter_pool",) if sys.version_info >= (3, 14) else ()),
 )
 PACKAGE = "test.test_concurrent_futures"
 """A package of modules since 3.12; before that one module."""
@@ -37,6 +40,7 @@ PACKAGE = "test.test_concurrent_futures"
 FORK = "the fork start method: workers are fresh interpreters, and mp_context says so"
 BREAKS = "wants one crash to break the whole pool; here it costs one future"
 THREADS = "reads the private `_threads`"
+BY_VALUE = "wants a closure, a local class or its method refused; here they travel by value"
 PROCESSES = "reads the private `_processes`"
 MANAGER = "reads or replaces the private manager thread"
 FORCED = "reads or replaces the private `_force_shutdown`"
@@ -47,6 +51,7 @@ LEFT_OUT = {
     "*.test_killed_child": f"{PROCESSES}; {BREAKS}",
     "*ProcessPool*.test_saturation": PROCESSES,
     "*ThreadPool*.test_saturation": THREADS,
+    "*InterpreterPool*.test_saturation": THREADS,
     "*.test_idle_process_reuse_*": PROCESSES,
     "*.test_idle_thread_reuse": THREADS,
     "*.test_max_tasks_per_child": PROCESSES,
@@ -67,7 +72,6 @@ LEFT_OUT = {
     "*.test_gh105829_should_not_deadlock_if_wakeup_pipe_full": MANAGER,
     "*.test_exit_at_task_unpickle": EXIT,
     "*.test_exit_during_result_unpickle_in_result_handler": EXIT,
-    "*.InterpreterPool*": "the standard library's own executor over interpreters; ours has no such test yet",
     "*.test_broken_process_pool_traceback": f"{PROCESSES}; {BREAKS}",
     "*.test_gc_during_max_tasks_worker_exit_gh152967": MANAGER,
     "*.test_shutdown_no_wait_max_tasks_gh119592": MANAGER,
@@ -84,6 +88,25 @@ LEFT_OUT = {
     ),
     "*FailingInitializer*": "reads the private `_broken` and wants a failed initializer to break the pool for good",
     "*.test_max_workers_too_large": "Windows only",
+    "*InterpreterPool*.test_init_closure": BY_VALUE,
+    "*InterpreterPool*.test_init_instance_method": BY_VALUE,
+    "*InterpreterPool*.test_submit_closure": BY_VALUE,
+    "*InterpreterPool*.test_submit_instance_method": BY_VALUE,
+    "*InterpreterPool*.test_submit_local_instance": BY_VALUE,
+    "*InterpreterPool*.test_init_exception_in_func": "wants the error on stderr as well; here it is the future's",
+    "*InterpreterPool*.test_submit_exception_in_func": (
+        "wants an `ExecutionFailed` as the cause; here the traceback has the frames"
+    ),
+    "*InterpreterPool*.test_pickle_errors_propagate": (
+        "wants a `NotShareableError` for an argument that cannot be rebuilt; here it is a `SerializationError`"
+    ),
+    "*InterpreterPool*.test_thread_name_prefix": "reads the private `_thread_name_prefix`",
+    "*InterpreterPool*.test_thread_name_prefix_with_thread_get_name": (
+        "wants threads named after the standard executor's class"
+    ),
+    "*test_interpreter_pool.AsyncioTest.test_default_executor": (
+        "`set_default_executor` accepts the standard library's thread pool only"
+    ),
 }
 
 
@@ -95,9 +118,13 @@ class ProcessPoolExecutor(executor.ProcessExecutor):
     """Under the name that the tests write into the programs they start."""
 
 
+class InterpreterPoolExecutor(executor.InterpreterExecutor):
+    """Under the name that the tests write into the programs they start."""
+
+
 def put_in_place() -> None:
     """Let `concurrent.futures` offer our executors as its own."""
-    for ours in (ThreadPoolExecutor, ProcessPoolExecutor):
+    for ours in (ThreadPoolExecutor, ProcessPoolExecutor, InterpreterPoolExecutor):
         setattr(concurrent.futures, ours.__name__, ours)
 
 
@@ -112,13 +139,17 @@ put_in_place()
 
 def patch_programs(module: Any) -> None:
     """Let the programs that the tests start do the same."""
-    original = module.assert_python_ok
+    from test.support import script_helper
 
     def assert_python_ok(*args: str, **env: str) -> Any:
-        assert args[0] == "-c"
-        return original("-c", IN_CHILD + args[1], *args[2:], **env)
+        option, *rest = args
+        code = rest.pop(0) if option == "-c" else Path(option).read_text()
+        return script_helper.assert_python_ok("-c", IN_CHILD + code, *rest, **env)
 
-    module.assert_python_ok = assert_python_ok
+    if hasattr(module, "assert_python_ok"):
+        module.assert_python_ok = assert_python_ok
+    if hasattr(module, "script_helper"):
+        module.script_helper = SimpleNamespace(**{**vars(script_helper), "assert_python_ok": assert_python_ok})
 
 
 def has_tests() -> bool:
@@ -144,8 +175,7 @@ def load(names: tuple[str, ...]) -> unittest.TestSuite:
         return suite
     for name in names:
         module = importlib.import_module(f"{PACKAGE}.{name}")
-        if hasattr(module, "assert_python_ok"):
-            patch_programs(module)
+        patch_programs(module)
         suite.addTests(unittest.defaultTestLoader.loadTestsFromModule(module))
     return suite
 

@@ -7,15 +7,16 @@ import signal
 import threading
 from concurrent.futures.process import BrokenProcessPool
 from concurrent.futures.thread import BrokenThreadPool
-from typing import Any
+from typing import Any, cast
 
 from tests.executors.held import PATIENT, Held, die, fail
+from tests.interpreter_pools import needs_interpreters
 from unified_exec import (
     SerializationError,
     WorkerCrashed,
     WorkerStartError,
 )
-from unified_exec.executor import ProcessExecutor, ThreadExecutor
+from unified_exec.executor import InterpreterExecutor, ProcessExecutor, ThreadExecutor
 
 
 def test_a_crash_costs_one_future_and_is_a_broken_process_pool(held: Held) -> None:
@@ -82,6 +83,23 @@ def test_a_failing_initializer_is_an_error_of_what_waits_and_no_endless_respawn(
             assert isinstance(error, WorkerStartError)
             assert isinstance(error, broken)
             assert "no room" in str(error)
+
+
+def test_what_cannot_be_called_is_a_type_error_of_the_future(kind: Any) -> None:
+    with kind(1) as executor:
+        error = executor.submit(cast(Any, object())).exception(PATIENT)
+        assert isinstance(error, TypeError)
+        assert "not callable" in str(error)
+
+
+@needs_interpreters
+def test_a_failing_initializer_of_an_interpreter_is_a_broken_interpreter_pool() -> None:
+    from concurrent.futures.interpreter import BrokenInterpreterPool  # type: ignore[import-not-found, unused-ignore]
+
+    with InterpreterExecutor(1, initializer=fail, initargs=("no room",)) as executor:
+        error = executor.submit(abs, 1).exception(PATIENT)
+        assert isinstance(error, WorkerStartError)
+        assert isinstance(error, BrokenInterpreterPool)
 
 
 def test_a_thread_tries_its_initializer_again_for_what_is_submitted_later() -> None:

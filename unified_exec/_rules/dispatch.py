@@ -78,7 +78,7 @@ def is_async(fn: Any) -> bool:
     if inspect.iscoroutinefunction(fn):
         return True
     # Of a class, `__call__` is what its instances do.
-    return not isinstance(fn, type) and inspect.iscoroutinefunction(unwrap(fn.__call__))
+    return callable(fn) and not isinstance(fn, type) and inspect.iscoroutinefunction(unwrap(fn.__call__))
 
 
 def unwrap(fn: Any) -> Any:

@@ -76,8 +76,8 @@ class ProcessFuture(Future[T]):
             if self._state == "CANCELLED":
                 self.set_running_or_notify_cancel()
 
-    def complete(self, outcome: Outcome[T]) -> None:
-        """End the future, unless it was cancelled before."""
+    def complete(self, outcome: Outcome[T], backend: str) -> None:
+        """End the future, unless it was cancelled before. `backend` is the kind of the pool."""
         self._task = None
         try:
             if outcome.cancelled:
@@ -86,7 +86,7 @@ class ProcessFuture(Future[T]):
             elif outcome.error is not None:
                 from .errors import translate
 
-                self.set_exception(translate(outcome.error))
+                self.set_exception(translate(outcome.error, backend))
             else:
                 self.set_result(outcome.unwrap())
         except InvalidStateError:
@@ -111,7 +111,7 @@ class ProcessCall(Task):
         future, self.future = self.future, None
         if future is not None and self.outcome is not None:
             try:
-                future.complete(self.outcome)
+                future.complete(self.outcome, self.backend)
             finally:
                 del future
                 self.owner.ended(self)

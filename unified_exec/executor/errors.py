@@ -5,6 +5,7 @@ Imported when the first one is needed, as `concurrent.futures.process` is slow t
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures.process import BrokenProcessPool
 from concurrent.futures.thread import BrokenThreadPool
 from pickle import PicklingError, UnpicklingError
@@ -18,6 +19,18 @@ class ProcessCrashed(WorkerCrashed, BrokenProcessPool):
 
 class ProcessNotStarted(WorkerStartError, BrokenProcessPool):
     """A `WorkerStartError` of a `ProcessExecutor`. The next `submit` tries again."""
+
+
+NOT_STARTED: dict[str, type[WorkerStartError]] = {"process": ProcessNotStarted}
+"""What a failed start of a worker is, by the kind of the pool."""
+
+if sys.version_info >= (3, 14):
+    from concurrent.futures.interpreter import BrokenInterpreterPool
+
+    class InterpreterNotStarted(WorkerStartError, BrokenInterpreterPool):
+        """A `WorkerStartError` of an `InterpreterExecutor`. The next `submit` tries again."""
+
+    NOT_STARTED["interpreter"] = InterpreterNotStarted
 
 
 class ThreadNotStarted(WorkerStartError, BrokenThreadPool):
@@ -35,8 +48,12 @@ class NotUnpickled(SerializationError, UnpicklingError, BrokenProcessPool):
     """
 
 
-def translate(error: BaseException) -> BaseException:
-    """Return the error of a process task as a `ProcessExecutor` raises it.
+def translate(error: BaseException, backend: str) -> BaseException:
+    """Return the error of a worker's task as its executor raises it.
+
+    Args:
+        error: as a scope would raise it.
+        backend: the kind of the pool.
 
     What is not an `Exception` (`SystemExit`, ...) is returned as itself, as from the standard library.
     """
@@ -47,7 +64,7 @@ def translate(error: BaseException) -> BaseException:
     if kind is WorkerCrashed:
         return _as(ProcessCrashed, error)
     if kind is WorkerStartError:
-        return _as(ProcessNotStarted, error)
+        return _as(NOT_STARTED[backend], error)
     if isinstance(error, SerializationError) and kind is SerializationError:
         return _as(NotUnpickled if error.sent else NotPickled, error)
     return error

@@ -212,3 +212,10 @@ calls: list[int] = []
 def logs_itself(path: str) -> None:
     with Path(path).open("a") as file:
         file.write("called\n")
+
+
+def uses_a_module_that_refuses(limit: int) -> int:
+    import faulthandler
+
+    faulthandler.is_enabled()
+    return primes(limit)

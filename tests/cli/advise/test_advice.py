@@ -14,9 +14,11 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.interpreter_pools import needs_interpreters
 from unified_exec import shutdown_default_pools
 from unified_exec.cli.advise import measure_function
-from unified_exec.cli.advise.facts import Advice, Facts, Machine, Transfer
+from unified_exec.cli.advise.facts import Advice, Facts, InInterpreter, Machine, Transfer
+from unified_exec.cli.advise.in_interpreter import has_interpreters
 from unified_exec.cli.advise.run_plan import plan
 from unified_exec.cli.advise.target_function import load
 from unified_exec.cli.advise.verdict import advise
@@ -67,7 +69,7 @@ def advised(
         call = load(f"{MODULE}:{name}", map(repr, args), (), setup and f"{MODULE}:{setup}")
         session = measure_function.FunctionMeasurement(call, runs, 60)
         try:
-            facts = anyio.run(session.run, plan(call.is_async, runs, 2))
+            facts = anyio.run(session.run, plan(call.is_async, runs, 2, has_interpreters()))
         finally:
             shutdown_default_pools()
         advice = advise(facts)
@@ -114,7 +116,8 @@ def test_what_computes_and_holds_the_gil_goes_to_as_many_processes_as_there_are_
     assert advice.workers == 2
     assert COMPUTES in advice.reason
     assert 'on="process"' in advice.code
-    assert facts.made == 9
+    assert facts.made == 9 + has_interpreters()
+    assert ("interpreters as well" in advice.reason) == has_interpreters()
 
 
 @pytest.mark.parametrize(
@@ -191,6 +194,34 @@ def test_a_short_function_goes_to_processes_in_chunks() -> None:
 def test_a_call_that_is_too_short_alone_is_told_so() -> None:
     facts = Facts("m:f", Machine("3.13", True, 2), False, 7, 7, cpu=0.0003, gil=0.0003, transfer=Transfer(True))
     assert "in chunks of 10, a single call is too short" in advise(facts).reason
+
+
+@pytest.mark.parametrize(
+    ("wall", "interpreter", "named"),
+    [
+        (0.1, InInterpreter(True), True),
+        (0.1, InInterpreter(False, "ImportError: module numpy does not support loading in subinterpreters"), False),
+        (0.1, None, False),
+        (0.0009, InInterpreter(True), False),
+    ],
+)
+def test_interpreters_are_named_only_where_the_function_runs_in_one_and_is_long_enough(
+    wall: float, interpreter: InInterpreter | None, named: bool
+) -> None:
+    facts = Facts("m:f", Machine("3.14", True, 2), False, 8, 8, cpu=wall, gil=wall, transfer=Transfer(True))
+    facts.interpreter = interpreter
+    advice = advise(facts)
+    assert advice.backend == "process"
+    assert ('on="interpreter"' in advice.reason) is named
+
+
+@needs_interpreters
+def test_a_function_with_a_module_that_does_not_load_in_an_interpreter_is_told_so() -> None:
+    facts, advice = advised("uses_a_module_that_refuses", 30_000, expected=goes_to("process"))
+    assert advice.backend == "process"
+    assert "interpreter" not in advice.reason
+    assert facts.interpreter is not None
+    assert "faulthandler does not support loading" in facts.interpreter.why
 
 
 @pytest.mark.parametrize(("wall", "chunk"), [(0.00006, 50), (0.0003, 10), (0.001, 3), (0.1, 1)])

@@ -42,6 +42,7 @@ def test_the_json_report_is_complete_and_alone_on_stdout() -> None:
         "call",
         "measured",
         "travel",
+        "interpreter",
         "state",
         "memory",
         "libraries",
@@ -156,6 +157,13 @@ def test_what_decides_most_is_run_first(
 ) -> None:
     assert plan(is_async, runs, cores) == steps
     assert sum(step.runs for step in plan(is_async, runs, cores)) <= runs
+
+
+@pytest.mark.parametrize(("runs", "last"), [(9, "process"), (10, "interpreter")])
+def test_one_call_that_is_left_goes_to_an_interpreter(runs: int, last: str) -> None:
+    steps = plan(False, runs, 2, interpreters=True)
+    assert steps[-1].place == last
+    assert sum(step.runs for step in steps) == runs
 
 
 def test_the_runs_are_said_in_words() -> None:

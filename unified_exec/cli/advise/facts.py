@@ -53,6 +53,19 @@ class Transfer:
 
 
 @dataclass(frozen=True)
+class InInterpreter:
+    """A call in an interpreter of a process.
+
+    Attributes:
+        possible: all modules of the function load there, and the call succeeded.
+        why: the reason why not, else "".
+    """
+
+    possible: bool
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class Machine:
     """The machine it was measured on."""
 
@@ -71,6 +84,7 @@ class Facts:
         cpu, wait, gil: of a single call, in seconds: CPU time, time without CPU, CPU time that held the GIL.
         own_threads: number of cores that the function's own threads kept busy.
         weighed: arguments and result were pickled.
+        interpreter: what became of a call in an interpreter, ``None`` if none was made.
         rebound: globals and captured variables that it assigns to.
         changed: what it was seen to change besides its result, in words.
         reads: mutable globals that it refers to.
@@ -93,6 +107,7 @@ class Facts:
     measured: list[Measured] = field(default_factory=list)
     transfer: Transfer = field(default_factory=lambda: Transfer(False, "it was not tried"))
     weighed: bool = False
+    interpreter: InInterpreter | None = None
     rebound: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     reads: list[str] = field(default_factory=list)
@@ -164,6 +179,7 @@ def as_json(facts: Facts, advice: Advice) -> dict[str, Any]:
         },
         "measured": [asdict(measured) for measured in facts.measured],
         "travel": asdict(facts.transfer),
+        "interpreter": asdict(facts.interpreter) if facts.interpreter else None,
         "state": {"assigns": facts.rebound, "changed": facts.changed, "reads": facts.reads},
         "memory": {"growth": facts.growth, "worker": facts.worker},
         "libraries": facts.pools,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -24,7 +23,9 @@ from ..._tasks.messages import Measurement
 from ..._wire.pickling.functions import encode_call
 from ...errors import SerializationError
 from ..measuring.clocks import peak_memory
+from ..measuring.machine import library_threads
 from .facts import Facts, Machine, Measured, Transfer
+from .in_interpreter import call_in_interpreter
 from .run_plan import Step
 from .target_function import Call, rebound_names
 
@@ -120,10 +121,12 @@ class FunctionMeasurement:
             if step.place == "process":
                 if facts.transfer.possible and not facts.changed and not facts.rebound:
                     await self._in_processes([step for step in steps if step.place == "process"])
+                    if steps[-1].place == "interpreter" and time.perf_counter() < self.ends:
+                        await call_in_interpreter(self.call, facts)
                 break
             await (self._on_loop(step) if step.place == "loop" else self._in_threads(step))
             self._sum_up()
-        facts.pools = _library_threads()
+        facts.pools = library_threads()
         return facts
 
     def _sum_up(self) -> None:
@@ -337,12 +340,3 @@ def _share_of_cpu_with_gil(reading: Reading) -> float:
 
 def _blocked(reading: Reading) -> float:
     return reading.cpu if reading.blocked is None else reading.blocked
-
-
-def _library_threads() -> dict[str, int]:
-    """Return the number of threads of each loaded numerical library, if ``threadpoolctl`` is installed."""
-    if importlib.util.find_spec("threadpoolctl") is None:
-        return {}
-    from threadpoolctl import threadpool_info  # type: ignore[import-not-found, import-untyped, unused-ignore]
-
-    return {str(pool["internal_api"]): int(pool["num_threads"]) for pool in threadpool_info()}

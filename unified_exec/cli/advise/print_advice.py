@@ -68,6 +68,8 @@ def facts_in_lines(facts: Facts) -> Iterator[tuple[str, str]]:
     if transfer.possible and facts.weighed:
         size = f"{shown(transfer.arguments, 'bytes')} sent, {shown(transfer.result, 'bytes')} returned"
         yield "transfer", f"{size}, {duration(transfer.pickling)} of pickling"
+    if facts.interpreter is not None and not facts.interpreter.possible:
+        yield "interpreter", f"it does not run in one: {facts.interpreter.why}"
     if facts.growth is not None:
         worker = f", a worker uses {shown(facts.worker, 'bytes')}" if facts.worker else ""
         yield "memory", f"grew by {shown(facts.growth, 'bytes')} in the first run{worker}"

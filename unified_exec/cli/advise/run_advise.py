@@ -20,6 +20,7 @@ from unified_exec import cpu_count, shutdown_default_pools
 from ...observe.watchdog import LOGGER
 from ..interrupts import contains, signals_as_ctrl_c
 from .facts import Facts, as_json
+from .in_interpreter import has_interpreters
 from .measure_function import FunctionMeasurement, RunFailed
 from .print_advice import print_advice
 from .run_plan import in_words, plan
@@ -52,7 +53,7 @@ def _measured(arguments: argparse.Namespace) -> Facts | int:
     with _stdout_to_stderr():
         try:
             call = load(arguments.function, arguments.args, arguments.kwargs, arguments.setup)
-            steps = plan(call.is_async, arguments.runs, cpu_count())
+            steps = plan(call.is_async, arguments.runs, cpu_count(), has_interpreters())
             print(in_words(call.name, steps), file=sys.stderr, flush=True)
             session = FunctionMeasurement(call, arguments.runs, arguments.longest)
             return anyio.run(session.run, steps, backend=arguments.backend)

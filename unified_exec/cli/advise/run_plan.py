@@ -7,6 +7,12 @@ from typing import NamedTuple
 ALONE = 3
 TOGETHER = 2
 COROUTINES = 5
+PLACES = {
+    "loop": "on the event loop",
+    "thread": "in threads",
+    "process": "in processes",
+    "interpreter": "in an interpreter",
+}
 
 
 class Step(NamedTuple):
@@ -17,13 +23,14 @@ class Step(NamedTuple):
     runs: int
 
 
-def plan(is_async: bool, runs: int, cores: int) -> list[Step]:
+def plan(is_async: bool, runs: int, cores: int, interpreters: bool = False) -> list[Step]:
     """Distribute at most `runs` calls, the most decisive first.
 
     Args:
         is_async: the function is a coroutine function.
         runs: number of calls that may be made, at least 1.
         cores: number of usable cores.
+        interpreters: a plain function may be called in an interpreter, too, as the last of all.
     """
     home = "loop" if is_async else "thread"
     steps = [Step(home, 1, min(ALONE, runs))]
@@ -36,6 +43,8 @@ def plan(is_async: bool, runs: int, cores: int) -> list[Step]:
         if left >= pair and not (place == "thread" and pair == 1):
             steps.append(Step(place, pair, pair))
             left -= pair
+    if interpreters and left and steps[-1].place == "process":
+        steps.append(Step("interpreter", 1, 1))
     return steps
 
 
@@ -44,7 +53,7 @@ def in_words(name: str, steps: list[Step]) -> str:
     total = sum(step.runs for step in steps)
     parts: dict[str, int] = {}
     for step in steps:
-        where = {"loop": "on the event loop", "thread": "in threads", "process": "in processes"}[step.place]
+        where = PLACES[step.place]
         if step.at_once > 1:
             where += f" ({step.at_once} at once)"
         elif step.place == "thread":

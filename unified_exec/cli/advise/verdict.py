@@ -26,6 +26,8 @@ COROUTINES = 100
 """Number of coroutines to keep running where nothing else limits it."""
 BLOCKS = 0.05
 """Blocking the event loop for at least this many seconds is worth a warning."""
+IN_INTERPRETER = 0.001
+"""A shorter call, in seconds, gains nothing in an interpreter: it costs what a call to a process costs."""
 SEVERAL = 0.3
 """A function whose own threads keep at least this many cores busy counts as parallel by itself."""
 
@@ -67,7 +69,8 @@ def _plain(facts: Facts) -> Advice:
         return Advice("direct", 1, chunk, reason, code)
     if _pays(facts, stats, cost, cores):
         code = f'scope.map({name}, items, on="process")' if chunk > 1 else f'scope.spawn({name}, ..., on="process")'
-        return Advice("process", cores, chunk, explain("process", stats, cost, cores), code)
+        reason = explain("process", stats, cost, cores) + _or_interpreters(facts)
+        return Advice("process", cores, chunk, reason, code)
     batched = placement_cost(stats, cores, batched=True)
     if chunk > 1 and _pays(facts, stats, batched, cores):
         reason = explain("process", stats, batched, cores, True)
@@ -77,6 +80,12 @@ def _plain(facts: Facts) -> Advice:
     return Advice(
         "thread", workers, chunk, _why_threads(facts, stats, cost, cores), f'scope.spawn({name}, ..., on="thread")'
     )
+
+
+def _or_interpreters(facts: Facts) -> str:
+    if facts.interpreter is None or not facts.interpreter.possible or facts.wall < IN_INTERPRETER:
+        return ""
+    return '. It runs in interpreters as well: on="interpreter" needs less memory, and a crash there ends the program'
 
 
 def _pays(facts: Facts, stats: CallStats, cost: PlacementCost, cores: int) -> bool:

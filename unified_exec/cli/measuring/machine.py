@@ -154,3 +154,12 @@ def _descendants(pid: int) -> list[int]:
     except OSError:
         pass
     return found
+
+
+def library_threads() -> dict[str, int]:
+    """Return the number of threads of each loaded numerical library, if ``threadpoolctl`` is installed."""
+    if importlib.util.find_spec("threadpoolctl") is None:
+        return {}
+    from threadpoolctl import threadpool_info  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+    return {str(pool["internal_api"]): int(pool["num_threads"]) for pool in threadpool_info()}
