@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import programs
+from tests.interpreter_pools import needs_interpreters
 from tests.waiting import until
 
 PROGRAM = """
@@ -138,18 +139,18 @@ def test_ctrl_c_runs_the_finally_blocks_and_leaves_no_child(loop: str, tmp_path:
         os.close(master)
 
 
-DEAF_THREAD = """
-import sys, time
+DEAF_TASK = """
+import os, sys, time
 import anyio
 from unified_exec import TaskScope
 
+def sleep():
+    os.write(1, b"ready\\n")
+    time.sleep(600)
+
 async def main():
     async with TaskScope() as scope:
-        scope.spawn(time.sleep, 600)
-        scope.spawn(announce)
-
-async def announce():
-    print("ready", flush=True)
+        scope.spawn(sleep, on=sys.argv[2])
 
 try:
     anyio.run(main, backend=sys.argv[1])
@@ -158,12 +159,13 @@ finally:
 """
 
 
+@pytest.mark.parametrize("backend", ["thread", pytest.param("interpreter", marks=needs_interpreters)])
 @pytest.mark.parametrize("loop", ["asyncio", "trio"])
-def test_the_third_ctrl_c_ends_a_program_whose_thread_does_not(tmp_path: Path, loop: str) -> None:
+def test_the_third_ctrl_c_ends_a_program_whose_task_does_not(tmp_path: Path, loop: str, backend: str) -> None:
     path = tmp_path / "deaf.py"
-    path.write_text(DEAF_THREAD)
+    path.write_text(DEAF_TASK)
     with subprocess.Popen(
-        [sys.executable, str(path), loop], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, str(path), loop, backend], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as program:
         try:
             assert program.stdout is not None

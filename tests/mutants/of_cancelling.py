@@ -262,7 +262,7 @@ CANCELLATION = (
         file="_loops/trio_ctrl_c.py",
         old="            if self._counts[fn] == 2:",
         new="            if False:",
-        tests=("test_3_ctrl_c.py::test_the_third_ctrl_c_ends_a_program_whose_thread_does_not",),
+        tests=("test_3_ctrl_c.py::test_the_third_ctrl_c_ends_a_program_whose_task_does_not",),
         only="trio",
     ),
     Mutant(

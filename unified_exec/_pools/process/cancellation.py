@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from ..._tasks import events
 from ..._tasks.task import Task
 from .decode_result import ENDING
+from .reap import reap_worker
 from .worker import Worker
 from .worker_group import WorkerGroup
 from .worker_registry import WorkerRegistry
@@ -109,3 +111,20 @@ class TaskCanceller:
             worker.kill()
         group.rest(worker)
         group.pump()
+
+    def abandon(self, task: Task) -> None:
+        """Settle a running task whose worker cannot be killed, and go on without that worker."""
+        worker = task.location
+        if type(worker) is not Worker or worker.child.can_kill:
+            return
+        self._read_all(worker)
+        if worker.reaped or not worker.is_running(task):
+            return
+        worker.killed_for = task
+        reap_worker(self._group, self._registry, worker)
+        logging.getLogger("unified_exec").warning(
+            "task %r was abandoned: its scope goes on, its %s ends when the function returns",
+            task.name,
+            worker.child.place,
+        )
+        self._group.pump()

@@ -82,6 +82,10 @@ class Dispatcher:
         """Stop tasks; see `TaskCanceller.cancel`."""
         self._canceller.cancel(tasks, reason, running)
 
+    def abandon(self, task: Task) -> None:
+        """See `TaskCanceller.abandon`."""
+        self._canceller.abandon(task)
+
     def pump(self, answered: Worker | None = None) -> None:
         """Send queued tasks while there is room for them, and get another worker for the rest.
 

@@ -99,6 +99,9 @@ class ProcessLane(CreditLane):
         if coroutines:
             self._coroutines.cancel(coroutines, reason, running)
 
+    def abandon(self, task: Task) -> None:
+        (self._coroutines if task.backend_data.entry.coroutine else self._calls).abandon(task)
+
     def give_credit(self, task: Task, count: int) -> None:
         worker = task.location
         if isinstance(worker, Worker):
