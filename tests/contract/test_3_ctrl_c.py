@@ -22,7 +22,7 @@ from tests.waiting import until
 PROGRAM = """
     import os, sys, threading, time
     import anyio
-    from unified_exec import TaskScope, check_cancelled
+    from unified_exec import ProcessPool, TaskScope, check_cancelled
 
     log, loop = sys.argv[1:]
 
@@ -63,12 +63,12 @@ PROGRAM = """
             note("remote cleaned")
 
     async def main():
-        async with TaskScope() as scope:
+        async with ProcessPool(2, grace=60) as pool, TaskScope() as scope:  # a busy machine may be slow to clean up
             scope.spawn(on_loop)
             scope.spawn(in_thread)
-            scope.spawn(in_process, 1, on="process")
-            scope.spawn(in_process, 2, on="process")
-            scope.spawn(remote_coroutine, on="process")
+            scope.spawn(in_process, 1, on=pool)
+            scope.spawn(in_process, 2, on=pool)
+            scope.spawn(remote_coroutine, on=pool)
             while not os.path.exists(log) or len(open(log).read().splitlines()) < 5:
                 await anyio.sleep(0.01)
             print("ready", flush=True)

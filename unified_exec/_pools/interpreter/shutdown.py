@@ -20,8 +20,8 @@ from . import carrier
 
 IDLE_SECONDS = 5.0
 """What closing idle interpreters may take at the end of the program."""
-FORK_SECONDS = 1.0
-"""What closing idle interpreters may take before a fork."""
+FORK_SECONDS = 10.0
+"""What closing idle interpreters may take before a fork: milliseconds, and seconds on a very busy machine."""
 EXIT_CODE = 70
 """The exit code of a program that ends while a call into C keeps an interpreter from being stopped."""
 
