@@ -29,6 +29,7 @@ from unified_exec import (
     exponential,
     observe,
 )
+from unified_exec._loops.current import current_adapter
 from unified_exec.executor import ProcessExecutor, ThreadExecutor
 
 NAN = float("nan")
@@ -50,6 +51,7 @@ class Service:
 
 
 @pytest.mark.parametrize("on", ["thread", "process", "loop"])
+@pytest.mark.one_loop
 async def test_a_name_may_be_a_number(on: Any) -> None:
     async def in_coroutine() -> str:
         return own_name()
@@ -132,6 +134,13 @@ async def test_seconds_may_be_numbers_of_other_kinds(seconds: Any) -> None:
         event.set()
         event.wait_sync(timeout=seconds)
         assert Rate(3, per=seconds).per == 60
+
+
+@pytest.mark.parametrize("seconds", [np.float32(0.01), Fraction(1, 100)])
+async def test_a_timer_waits_for_seconds_of_other_kinds(seconds: Any) -> None:
+    over = anyio.Event()
+    current_adapter().call_later(seconds, over.set)
+    await over.wait()
 
 
 async def test_arguments_of_calls_are_checked_too() -> None:

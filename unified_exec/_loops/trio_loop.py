@@ -80,7 +80,8 @@ class TrioAdapter(LoopAdapter):
 
         async def wait() -> None:
             with scope:
-                await trio.sleep(delay)
+                # A number of another kind would end trio's loop with an error.
+                await trio.sleep(float(delay))
                 fn(*args)
 
         trio.lowlevel.spawn_system_task(wait)
