@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.waiting import until
+from unified_exec.cli.main import USAGE, main
 
 ROOT = Path(__file__).parents[2]
 DEMO = [sys.executable, "-m", "unified_exec", "demo"]
@@ -145,7 +146,7 @@ def _read(descriptor: int) -> bytes:
 
 @pytest.mark.usefixtures("temporary")
 def test_a_killed_worker_costs_one_file() -> None:
-    found = report("--limit", "12", "--crash")
+    found = report("--limit", "12", "--crash", "--no-sequential")
     (lost,) = found["hybrid"]["lost"]
     assert lost["error"] == "WorkerCrashed"
     assert lost["path"] in lost["message"]
@@ -158,7 +159,7 @@ def test_a_killed_worker_costs_one_file() -> None:
 
 @pytest.mark.usefixtures("temporary")
 def test_a_killed_worker_is_told_by_the_name_of_its_file() -> None:
-    text = demo("--limit", "12", "--crash").stdout
+    text = demo("--limit", "12", "--crash", "--no-sequential").stdout
     assert "WorkerCrashed: " in text
     assert "died by signal SIGKILL" in text
     assert "The pool continued" in text
@@ -246,9 +247,11 @@ def test_what_is_missing_is_said_in_one_line() -> None:
         ["--crash", "--cancel-after", "1"],
     ],
 )
-@pytest.mark.usefixtures("temporary")
-def test_wrong_usage_is_refused(options: list[str]) -> None:
-    assert "usage:" in demo(*options, code=2).stderr
+def test_wrong_usage_is_refused(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", *options])
+    assert ended.value.code == USAGE
+    assert "usage:" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("temporary")
