@@ -74,6 +74,7 @@ LONGEST = (
 """The files that take longest, in the order in which they are begun; after them those with most tests."""
 
 _failed = pytest.StashKey[bool]()
+_seen = leaks.Seen()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -88,6 +89,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.loadscopereorder = False  # it would begin with the files that have most tests
     process_tree.mark_this_run()
     covered.cover_workers()
+    # No worker is killed because the machine is slow: a test about the grace gives one.
+    ProcessPool.__init__.__kwdefaults__["grace"] = 20.0
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell starts what it puts into the background so; the programs that the tests interrupt would inherit it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -186,7 +189,8 @@ def _is_taken(item: pytest.Item, test: str, loop: str, rest: str, places: dict[s
     in_turn = item.get_closest_marker("loops_in_turn")
     if in_turn and (not in_turn.args or not set(in_turn.args).isdisjoint(rest.split("-"))):
         loops = list(LOOPS) if every_loop else USUAL
-        return loop == loops[places[test][rest] % len(loops)]
+        place = places[test][rest] if len(places[test]) > 1 else zlib.crc32(test.encode())
+        return loop == loops[place % len(loops)]
     if item.get_closest_marker("one_loop") and not every_loop:
         return loop == USUAL[zlib.crc32(f"{test}[{rest}]".encode()) % len(USUAL)]
     return True
@@ -230,10 +234,30 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+def _forget_after_shared_fixtures(fixturedef: pytest.FixtureDef[Any]) -> None:
+    if fixturedef.scope != "function":
+        _seen.forget()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> None:
+    _forget_after_shared_fixtures(fixturedef)
+
+
+def pytest_fixture_post_finalizer(fixturedef: pytest.FixtureDef[Any]) -> None:
+    _forget_after_shared_fixtures(fixturedef)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def no_pool_left_behind() -> Iterator[None]:
     """After the last test of a module: end the shared pools, then fail if anything at all outlived the module."""
-    yield from _watched(warm_pools.shut_down, leaks.nothing)
+
+    def end_pools() -> None:
+        leaks.forget_others()
+        leaks.shared_files()
+        warm_pools.shut_down()
+
+    yield from _watched(end_pools, leaks.nothing, None)
 
 
 @pytest.fixture(autouse=True)
@@ -245,35 +269,30 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     fresh = request.node.get_closest_marker("fresh_pool") is not None
     if fresh:
         warm_pools.shut_down()
+        _seen.forget()
 
     def end_pools() -> None:
         if fresh or request.node.stash.get(_failed, False):
+            leaks.shared_files()  # what the workers hold is known as theirs only while they live
             warm_pools.shut_down()
         else:
             warm_pools.rest()
 
-    yield from _watched(end_pools, warm_pools.holdings)
+    yield from _watched(end_pools, warm_pools.holdings, _seen)
 
 
-def _watched(end_pools: Callable[[], None], spared: Callable[[], Container[Hashable]]) -> Iterator[None]:
+def _watched(
+    end_pools: Callable[[], None], spared: Callable[[], Container[Hashable]], since: leaks.Seen | None
+) -> Iterator[None]:
     left = ""
     try:
-        with leaks.watch(spared=spared):
+        with leaks.watch(spared=spared, since=since):
             yield
-            if spared is leaks.nothing:
-                leaks.forget_others()
-            leaks.shared_files()  # what the workers hold is known as theirs only while they live
             end_pools()
     except leaks.LeakError as error:
         left = str(error)
     if left:
         pytest.fail(left, pytrace=False)
-
-
-@pytest.fixture(autouse=True)
-def patient_pools(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No worker is killed because the machine is slow: a test about the grace gives one."""
-    monkeypatch.setitem(ProcessPool.__init__.__kwdefaults__, "grace", 20.0)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from unified_exec import TaskHandle, TaskScope, call
 from unified_exec._platform import cpu_count
 
 
-@pytest.fixture(autouse=True)
-def room_for_four(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def room_for_four() -> Iterator[None]:
     """As many workers as a test holds tasks at the same time, on any machine."""
-    monkeypatch.setattr(cpu_count, "cpu_count", lambda: 4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpu_count, "cpu_count", lambda: 4)
+        yield
 
 
 @dataclass(frozen=True)

@@ -300,6 +300,37 @@ def test_what_only_a_reference_cycle_holds_is_no_leak() -> None:
         Holder()
 
 
+@linux
+def test_the_look_after_a_block_serves_the_next_one_unless_it_is_forgotten() -> None:
+    seen = leaks.Seen()
+    with ExitStack() as cleanup:
+        with leaks.watch(NO_PATIENCE, since=seen):
+            pass
+        with pytest.raises(leaks.LeakError, match="file descriptor"), leaks.watch(NO_PATIENCE, since=seen):
+            cleanup.callback(os.close, open_file(cleanup))
+        with leaks.watch(NO_PATIENCE, since=seen):  # what the one before it left is no leak of this one
+            pass
+        cleanup.callback(os.close, open_file(cleanup))
+        with pytest.raises(leaks.LeakError, match="file descriptor"), leaks.watch(NO_PATIENCE, since=seen):
+            pass
+        cleanup.callback(os.close, open_file(cleanup))
+        seen.forget()
+        with leaks.watch(NO_PATIENCE, since=seen):
+            pass
+
+
+@linux
+def test_memory_that_is_mapped_and_was_used_is_caught_at_the_quick_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaks, "who_holds", lambda mapped: [])  # a look through the whole heap: seconds
+    with pytest.raises(leaks.LeakError, match="memfd:used"), leaks.watch(NO_PATIENCE, since=leaks.Seen()):
+        descriptor = os.memfd_create("used")
+        os.ftruncate(descriptor, mmap.PAGESIZE)
+        memory = mmap.mmap(descriptor, 0)
+        memory[0] = 1
+        os.close(descriptor)
+    memory.close()
+
+
 def test_a_failing_block_raises_its_own_error_with_the_leak_in_a_note() -> None:
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait, name="forgotten", daemon=True)
