@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 import pytest_asyncio
 
-pytest.importorskip("distributed", reason="DaskPool needs Dask: pip install distributed")
+from tests import installed
 
-from distributed.comm import connect, listen
+if TYPE_CHECKING:
+    from unified_exec.cluster.dask_comm import DaskComm
 
-from unified_exec.cluster.dask_comm import DaskComm
-
+installed.needed("distributed", "DaskPool needs Dask: pip install distributed")
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
 LARGE = bytes(range(256)) * 4096 * 9  # 9 MiB: more than one step
-Ends = tuple[DaskComm, DaskComm]
+Ends: TypeAlias = "tuple[DaskComm, DaskComm]"
 
 
 @pytest_asyncio.fixture(params=["tcp://127.0.0.1:0", "inproc://"])
 async def ends(request: pytest.FixtureRequest) -> AsyncIterator[Ends]:
     """Both ends of a connection: over TCP, and over a protocol that has no stream."""
+    from distributed.comm import connect, listen
+
+    from unified_exec.cluster.dask_comm import DaskComm
+
     accepted: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     async def on_connect(comm: Any) -> None:

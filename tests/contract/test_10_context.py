@@ -149,6 +149,7 @@ def change_prec() -> int:
 
 
 @pytest.mark.fresh_pool
+@pytest.mark.one_loop
 async def test_what_the_initializer_sets_is_seen_by_every_task_unless_its_spawner_has_set_it() -> None:
     async with ProcessPool(1, initializer=set_by_initializer) as pool:
         assert [await call(see, on=pool), await call(a_see, on=pool)] == ["of the initializer"] * 2
@@ -173,6 +174,7 @@ async def test_a_mutable_value_is_the_one_of_the_spawn_and_each_task_has_its_own
     assert await process_place.call(change, "d") == {"a": 2}
 
 
+@pytest.mark.one_loop
 async def test_requests_at_the_same_time_do_not_mix() -> None:
     """Tasks of several contexts alternate on the same workers, and what was sent ahead is taken back and sent anew."""
 

@@ -65,6 +65,7 @@ def log_numbers(name: str, count: int) -> int:
 
 
 @pytest.mark.every_loop
+@pytest.mark.one_loop
 async def test_all_records_of_a_task_are_handled_in_order_before_its_outcome_is_seen(
     process_place: Place, kept: Kept
 ) -> None:
@@ -288,6 +289,7 @@ def run_nested() -> int:
     return os.getpid()
 
 
+@pytest.mark.one_loop
 async def test_records_of_a_task_of_a_task_arrive_too(kept: Kept) -> None:
     async with TaskScope() as scope:
         handle = scope.spawn(run_nested, on="process", name="outer")
@@ -333,6 +335,7 @@ class Trouble(logging.Handler):
 
 
 @pytest.mark.every_loop
+@pytest.mark.one_loop
 async def test_a_handler_that_raises_logs_or_cancels_harms_nothing(
     kept: Kept, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -33,6 +33,7 @@ async def test_a_cancellation_that_causes_others_counts_each_task_once(folder: F
             assert [await scope.spawn(abs, -n, on="process") for n in range(5)] == list(range(5))
 
 
+@pytest.mark.loops_in_turn
 async def test_tasks_that_are_taken_back_together_count_each_once(folder: Folder) -> None:
     async with ProcessPool(1, grace=NEVER) as pool:
         for attempt in range(30):
@@ -62,6 +63,7 @@ def refuse() -> None:
     raise RuntimeError("no")
 
 
+@pytest.mark.loops_in_turn
 async def test_tasks_that_fail_together_count_each_once() -> None:
     """A failing start fails all that wait; the first failure makes the scope cancel the rest meanwhile."""
     async with ProcessPool(1, initializer=refuse) as pool:

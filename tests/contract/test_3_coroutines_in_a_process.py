@@ -30,6 +30,7 @@ async def test_each_of_many_coroutines_in_a_worker_can_be_cancelled(folder: Fold
         assert len({handle.worker for handle in handles}) == 1
 
 
+@pytest.mark.loops_in_turn
 async def test_a_thousand_coroutines_are_cancelled_at_once(folder: Folder) -> None:
     """More asks than a mailbox holds, while nobody reads it."""
     async with ProcessPool(1, grace=NEVER) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
@@ -47,6 +48,7 @@ async def test_a_thousand_coroutines_are_cancelled_at_once(folder: Folder) -> No
         assert await scope.spawn(stops.a_pid, on="process") == worker
 
 
+@pytest.mark.loops_in_turn
 async def test_a_coroutine_that_blocks_its_loop_is_interrupted_and_its_neighbours_go_on(folder: Folder) -> None:
     async with ProcessPool(1, grace=NEVER) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
         neighbour = scope.spawn(stops.a_in_a_finally, folder.path, "neighbour", on="process")
@@ -66,6 +68,7 @@ async def test_a_coroutine_that_blocks_its_loop_is_interrupted_and_its_neighbour
         assert neighbour.worker == blocker.worker
 
 
+@pytest.mark.loops_in_turn
 async def test_an_ask_that_comes_before_a_coroutine_blocks_its_loop_is_not_lost(folder: Folder) -> None:
     async with ProcessPool(1, grace=NEVER) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
         await scope.spawn(stops.a_pid, on="process")
@@ -79,6 +82,7 @@ async def test_an_ask_that_comes_before_a_coroutine_blocks_its_loop_is_not_lost(
 
 
 @pytest.mark.parametrize("policy", [Collect(), FailFast()], ids=["collect", "fail fast"])
+@pytest.mark.loops_in_turn
 async def test_the_neighbours_of_a_killed_coroutine_are_told_whose_fault_it_was(
     policy: Collect | FailFast, folder: Folder
 ) -> None:

@@ -66,6 +66,7 @@ class Inner:
 
 @pytest.mark.parametrize("what", ["waits", "spins", "goes_round", "waits_for_a_child"])
 @pytest.mark.parametrize("run", RUNNERS, ids=lambda run: run.__name__)
+@pytest.mark.one_loop
 async def test_interrupting_a_thread_task_ends_the_event_loop_it_runs(run: Callable[[Main], None], what: str) -> None:
     inner = Inner(run, what)
     async with TaskScope() as scope:

@@ -63,6 +63,7 @@ async def test_an_asked_task_runs_its_finally_block_and_its_worker_stays_warm(bo
         assert await scope.spawn(os.getpid, on="process") == worker
 
 
+@pytest.mark.loops_in_turn
 async def test_a_task_that_swallows_the_ask_is_killed_after_the_grace_with_its_children(folder: Folder) -> None:
     async with ProcessPool(1, grace=0.3) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
         handle = scope.spawn(stops.deaf, folder.path, "task", on="process")
@@ -79,6 +80,7 @@ async def test_a_task_that_swallows_the_ask_is_killed_after_the_grace_with_its_c
 
 
 @pytest.mark.fresh_pool
+@pytest.mark.loops_in_turn
 async def test_a_call_that_keeps_the_gil_is_killed_and_a_spare_worker_takes_over(folder: Folder) -> None:
     def others() -> set[int]:
         return {child.pid for child in psutil.Process().children()} - {handle.worker}
@@ -96,6 +98,7 @@ async def test_a_call_that_keeps_the_gil_is_killed_and_a_spare_worker_takes_over
         assert await scope.spawn(os.getpid, on="process") in spare
 
 
+@pytest.mark.loops_in_turn
 async def test_a_spare_worker_is_no_more_than_that(folder: Folder) -> None:
     """A pool of one runs one task at a time, also while its worker is being asked and a spare is ready."""
     async with ProcessPool(1, grace=1.0) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
@@ -145,6 +148,7 @@ async def test_an_ask_during_an_import_is_raised_when_the_import_returns(
         assert await on == worker
 
 
+@pytest.mark.loops_in_turn
 async def test_an_import_that_outlasts_the_grace_costs_the_worker(folder: Folder) -> None:
     async with ProcessPool(1, grace=0.2) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
         handle = scope.spawn(stops.in_an_import, folder.path, "task", on="process")
@@ -271,6 +275,7 @@ async def test_a_finalizer_may_cancel_a_task_while_another_is_being_sent(
         assert await handle == 100_000
 
 
+@pytest.mark.loops_in_turn
 async def test_a_c_function_that_returned_after_the_ask_keeps_its_value() -> None:
     async with ProcessPool(1, grace=NEVER) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
         await scope.spawn(hashlib.pbkdf2_hmac, "sha256", b"", b"", 1, on="process")  # imports what it needs
@@ -314,6 +319,7 @@ async def test_an_exception_of_the_cleanup_is_the_outcome(folder: Folder) -> Non
             await handle
 
 
+@pytest.mark.loops_in_turn
 async def test_a_task_is_asked_once_however_often_the_bell_rings(folder: Folder) -> None:
     async with ProcessPool(1, grace=NEVER) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
         handle = scope.spawn(stops.slow_cleanup, folder.path, "task", on="process")

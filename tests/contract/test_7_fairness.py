@@ -27,6 +27,7 @@ def nothing() -> None:
 
 
 @pytest.mark.parametrize("place", ["process", "thread"])
+@pytest.mark.loops_in_turn
 async def test_a_single_task_waits_for_a_few_of_another_scopes_tasks_only(place: str) -> None:
     async with ProcessPool(1) as processes, ThreadPool(1) as threads:
         async with TaskScope(processes=processes, threads=threads) as crowded:
@@ -55,6 +56,7 @@ async def in_a_scope_of_its_own(
 
 
 @pytest.mark.parametrize("place", ["process", "thread"])
+@pytest.mark.loops_in_turn
 async def test_a_task_of_a_higher_priority_does_not_wait_for_queued_ones(place: str) -> None:
     async with (
         ProcessPool(1) as processes,

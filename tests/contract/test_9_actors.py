@@ -135,6 +135,7 @@ async def test_a_dead_actor_refuses_calls_and_says_why() -> None:
 
 
 @pytest.mark.every_loop
+@pytest.mark.one_loop
 async def test_under_supervise_the_object_is_made_anew_and_no_call_runs_twice(log: Path) -> None:
     async with TaskScope(policy=Supervise(3, within=60)) as scope:
         counter = scope.actor(Counter, 1, str(log))
@@ -210,6 +211,7 @@ async def test_coroutine_methods_run_together_up_to_concurrency(on: Any, log: Pa
     assert log.read_text() == "aclosed"
 
 
+@pytest.mark.one_loop
 async def test_a_crash_fails_all_calls_that_had_begun() -> None:
     async with TaskScope(policy=Supervise(3, within=60)) as scope:
         waiter = scope.actor(Waiter, concurrency=3)
@@ -269,6 +271,7 @@ def type_of(name: str) -> Any:
     ],
     ids=" ".join,
 )
+@pytest.mark.one_loop
 async def test_actors_that_call_each_other_in_a_ring_are_told(
     way: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

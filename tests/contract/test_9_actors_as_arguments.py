@@ -29,6 +29,7 @@ everywhere = pytest.mark.parametrize("on", ["process", "thread", "loop"])
 
 
 @everywhere
+@pytest.mark.one_loop
 async def test_tasks_and_other_actors_call_it(on: Any) -> None:
     async with TaskScope() as scope:
         counter = scope.actor(Counter, 0, on=on)
@@ -44,6 +45,7 @@ async def test_tasks_and_other_actors_call_it(on: Any) -> None:
 
 @pytest.mark.fresh_pool
 @pytest.mark.parametrize("on", ["process", "thread"])
+@pytest.mark.one_loop
 async def test_tasks_of_tasks_call_it(on: Any) -> None:
     async with TaskScope() as scope:
         counter = scope.actor(Counter, 0, on="loop")

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.profiles import examples
 from unified_exec._sync.channels import audit, slots
 from unified_exec._sync.channels.local_form import NOTHING
 from unified_exec._sync.channels.memory import ChannelMemory, create
@@ -179,7 +180,7 @@ def test_a_death_before_any_line_loses_no_number_and_doubles_nothing(memory: Any
 @EACH
 def test_an_audit_that_dies_before_any_line_is_carried_on(memory: Any, operation: Any) -> None:
     for step in (5, 12, 18, 21):
-        for line in range(0, 300, 2):
+        for line in range(0, 300, examples(4, nightly=1)):
             shared = memory(4)
             victim, auditor, other = Slots(shared), Slots(shared), Slots(shared)
             for item in ("old 1", "old 2"):

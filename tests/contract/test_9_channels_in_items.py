@@ -56,6 +56,7 @@ def ask(requests: Channel[tuple[int, Channel[int]]], count: int) -> list[int]:
 @pytest.mark.parametrize(
     ("asker", "server"), [("process", "process"), ("thread", "process"), ("process", "loop"), ("process", "thread")]
 )
+@pytest.mark.one_loop
 async def test_a_request_brings_the_channel_for_its_answer(asker: Any, server: Any) -> None:
     requests = Channel[tuple[int, Channel[int]]](2)
     async with TaskScope() as scope:
@@ -109,6 +110,7 @@ def take(carrier: Channel[Any]) -> int:
     return inner.receive_sync()
 
 
+@pytest.mark.one_loop
 async def test_a_channel_that_its_sender_has_dropped_arrives() -> None:
     carrier = Channel[Any](5)
     async with ProcessPool(1) as first, ProcessPool(1) as second, TaskScope() as scope:
@@ -137,6 +139,7 @@ def nested_take(carrier: Channel[Any]) -> int:
     return anyio.run(main)
 
 
+@pytest.mark.one_loop
 async def test_it_comes_from_and_to_workers_of_workers() -> None:
     carrier = Channel[Any](1)
     async with TaskScope() as scope:

@@ -59,6 +59,7 @@ def spawn(scope: TaskScope, place: Place, plain: Any, twin: Any, *args: Any, **o
 
 
 @EACH
+@pytest.mark.one_loop
 async def test_receivers_end_when_the_last_sender_has_ended(place: Place) -> None:
     channel = Channel[int](2)
     async with TaskScope() as scope:

@@ -79,6 +79,7 @@ async def where(*args: Any) -> Any:
 
 @pytest.mark.every_loop
 @every_way
+@pytest.mark.one_loop
 async def test_the_function_runs_on_the_loop_of_the_scope_and_its_value_returns(way: str) -> None:
     async with TaskScope() as scope:
         pid, thread, args = await start(scope, way, where, 1, "x")
@@ -465,6 +466,7 @@ def note(key: int) -> None:
 
 
 @blocking_way
+@pytest.mark.one_loop
 async def test_a_task_that_cleans_up_may_call_plain_functions_only(way: str, function: tuple[int, Function]) -> None:
     key, fn = function
     async with TaskScope(policy=Collect()) as scope:
@@ -565,6 +567,7 @@ scopes: list[TaskScope] = []
 pools: list[Any] = []
 
 
+@pytest.mark.one_loop
 async def test_nested_work_neither_starves_nor_deadlocks_and_the_surplus_retires() -> None:
     async with ProcessPool(1) as pool, TaskScope() as scope:
         scopes.append(scope)
@@ -592,6 +595,7 @@ def quick(n: int) -> int:
 gates: list[anyio.Event] = []
 
 
+@pytest.mark.one_loop
 async def test_what_was_sent_ahead_to_a_worker_that_waits_runs_elsewhere() -> None:
     async with ProcessPool(1) as pool, TaskScope() as scope:
         gates.append(anyio.Event())
@@ -650,6 +654,7 @@ def spawn_way(way: str) -> Any:
 
 @pytest.mark.parametrize("way", [*WAYS, "loop"])
 @pytest.mark.parametrize("on", ["loop", "process"])
+@pytest.mark.one_loop
 async def test_a_task_spawns_into_its_scope(way: str, on: str) -> None:
     fn: Any = where if on == "loop" else os.getpid
     async with TaskScope(policy=Collect()) as scope:
@@ -764,6 +769,7 @@ def opens_a_scope() -> tuple[int, int]:
 
 
 @pytest.mark.fresh_pool
+@pytest.mark.one_loop
 async def test_in_a_nested_scope_it_is_that_scope() -> None:
     async with TaskScope() as scope:
         own, found = await scope.spawn(opens_a_scope, on="process")

@@ -26,7 +26,12 @@ BANNED = {
 }
 
 
+ANY = re.compile("|".join(BANNED), re.I)
+
+
 def offences(text: str) -> list[str]:
+    if not ANY.search(text):
+        return []
     return [
         f"{found[0]!r}: write {better}"
         for phrase, better in BANNED.items()
@@ -49,7 +54,8 @@ def test_no_docstring_has_a_phrase_that_gives_a_translation_away() -> None:
     found = [
         f"{file.relative_to(ROOT)}: {offence}"
         for file in PACKAGE
-        for text in docstrings(file.read_text(encoding="utf-8"))
+        if ANY.search(source := file.read_text(encoding="utf-8"))
+        for text in docstrings(source)
         for offence in offences(text)
     ]
     assert found == []

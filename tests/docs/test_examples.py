@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,35 +31,67 @@ LAST_LINES = {
 }
 
 
+PYTHON = [sys.executable, "-X", "dev", "-W", "error"]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONUNBUFFERED": "1"}  # lines of program and workers in their order, as on a terminal
+
+
 def run(*script: str, stdin: str | None = None, folder: Path) -> str:
     """Run a script with every warning an error; what it printed."""
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", *script],
+        [*PYTHON, *script],
         cwd=folder,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},  # lines of program and workers in their order, as on a terminal
+        env=environment(),
         input=stdin if stdin is not None else "",
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+    return what_it_printed(done.returncode, done.stdout, done.stderr)
+
+
+def what_it_printed(code: int, out: str, err: str) -> str:
     # asyncio's debug mode, which `-X dev` turns on, reports each turn of the loop that took 0.1 s: the machine is busy.
-    errors = "".join(
-        line for line in done.stderr.splitlines(keepends=True) if not line.startswith(("Executing <", "Close <"))
-    )
-    assert done.returncode == 0, f"it ended with {done.returncode}:\n{done.stderr}"
+    errors = "".join(line for line in err.splitlines(keepends=True) if not line.startswith(("Executing <", "Close <")))
+    assert code == 0, f"it ended with {code}:\n{err}"
     assert errors == "", f"it wrote to stderr:\n{errors}"
-    return done.stdout
+    return out
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[subprocess.Popen[str]]:
+    """An interpreter that runs scripts in forks of itself."""
+    program = [*PYTHON, str(Path(__file__).with_name("forks.py"))]
+    with subprocess.Popen(
+        program, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+
+
+def run_in_fork(forks: subprocess.Popen[str], script: Path, out: Path, err: Path) -> str:
+    assert forks.stdin is not None
+    assert forks.stdout is not None
+    out.touch()
+    err.touch()
+    forks.stdin.write(f"{script}\t{out}\t{err}\n")
+    forks.stdin.flush()
+    return what_it_printed(int(forks.stdout.readline()), out.read_text(), err.read_text())
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[example.place for example in EXAMPLES])
-def test_the_example_runs_as_it_is_printed(example: codeblocks.Example, tmp_path: Path) -> None:
+def test_the_example_runs_as_it_is_printed(
+    example: codeblocks.Example, forks: subprocess.Popen[str], tmp_path: Path
+) -> None:
     if "Interpreter" in example.code and sys.version_info < (3, 14):
         pytest.skip("interpreters need CPython 3.14")
-    script = tmp_path / "example.py"
+    script = tmp_path / "folder" / "example.py"
+    script.parent.mkdir()
     script.write_text(example.code, encoding="utf-8")
 
-    printed = run(str(script), folder=tmp_path)
+    printed = run_in_fork(forks, script, tmp_path / "out", tmp_path / "err")
 
     if example.prints is not None:
         assert printed == example.prints

@@ -128,6 +128,7 @@ def test_a_pool_that_was_lent_stays_open(kind: Any, held: Held) -> None:
         kind(pool=pool).submit(abs, 1)
 
 
+@pytest.mark.one_loop
 async def test_scopes_and_executors_share_a_pool() -> None:
     async with ProcessPool(1) as pool:
         with ProcessExecutor(pool=pool) as executor:

@@ -13,14 +13,19 @@ from tests import profiles
 from tests.faults import programs
 from unified_exec._platform.posix import PLAIN
 
-PROCESS_TESTS = {
-    "cancelling": ["contract/test_3_process_tasks.py", "contract/test_1_no_orphan_processes.py"],
-    "faults": ["contract/test_6_crashes.py", "faults/test_hostile_tasks.py", "contract/test_share.py"],
-}
-AT_NIGHT = {
-    "cancelling": ["contract/test_3_coroutines_in_a_process.py", "contract/test_3_cancelled_together.py"],
-    "faults": ["contract/test_4_fault_matrix.py", "contract/test_7_dispatch.py"],
-}
+PROCESS_TESTS = [
+    "contract/test_3_process_tasks.py",
+    "contract/test_1_no_orphan_processes.py",
+    "contract/test_6_crashes.py",
+    "faults/test_hostile_tasks.py",
+    "contract/test_share.py",
+]
+AT_NIGHT = [
+    "contract/test_3_coroutines_in_a_process.py",
+    "contract/test_3_cancelled_together.py",
+    "contract/test_4_fault_matrix.py",
+    "contract/test_7_dispatch.py",
+]
 """What runs with the nightly profile besides: it meets the same means of the system again."""
 NEEDS_MORE = [
     # Without a descriptor of the process, the loss of the lifeline counts as the worker's end: it is killed.
@@ -32,9 +37,8 @@ NEEDS_MORE = [
 
 
 @pytest.mark.skipif(PLAIN, reason="the whole run makes do with plain POSIX")
-@pytest.mark.parametrize("subject", PROCESS_TESTS)
-@pytest.mark.timeout(400)
-def test_the_process_backend_keeps_its_contract_with_plain_posix_means(subject: str) -> None:
+@pytest.mark.timeout(600)
+def test_the_process_backend_keeps_its_contract_with_plain_posix_means() -> None:
     """Datagrams, unlinked files and a watching thread in the place of SEQPACKET, memfd, pidfd and F_SETSIG.
 
     Of the tests marked `one_loop` those cases run here that are asyncio's; with the nightly profile, all of them.
@@ -46,7 +50,7 @@ def test_the_process_backend_keeps_its_contract_with_plain_posix_means(subject: 
             "-m",
             "pytest",
             "-q",
-            *(f"tests/{path}" for path in PROCESS_TESTS[subject] + (AT_NIGHT[subject] if nightly else [])),
+            *(f"tests/{path}" for path in PROCESS_TESTS + (AT_NIGHT if nightly else [])),
             "-k",
             " and ".join(f"not {name}" for name in NEEDS_MORE),
             *(["--usual-loops"] if nightly else []),
@@ -55,7 +59,7 @@ def test_the_process_backend_keeps_its_contract_with_plain_posix_means(subject: 
         env={**os.environ, "UNIFIED_EXEC_PLAIN_POSIX": "1"},
         capture_output=True,
         text=True,
-        timeout=380,
+        timeout=580,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -27,15 +27,15 @@ FOREIGN = {
 
 
 @cache
-def tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text())
+def nodes(file: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(file.read_text())))
 
 
 def private_names_of_folders() -> dict[Path, set[str]]:
     """The private attributes that the classes and modules of each folder define."""
     found: dict[Path, set[str]] = defaultdict(set)
     for file in FILES:
-        for node in ast.walk(tree(file)):
+        for node in nodes(file):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 found[file.parent].add(node.name)
             elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
@@ -52,9 +52,13 @@ def is_private(name: str) -> bool:
 
 
 def reads_of_private_names(file: Path) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(tree(file)):
-        if isinstance(node, ast.Attribute) and is_private(node.attr) and ast.unparse(node.value) not in ("self", "cls"):
+    for node in nodes(file):
+        if isinstance(node, ast.Attribute) and is_private(node.attr) and not is_name(node.value, "self", "cls"):
             yield node.lineno, node.attr
+
+
+def is_name(node: ast.AST, *names: str) -> bool:
+    return isinstance(node, ast.Name) and node.id in names
 
 
 def test_no_private_attribute_is_read_outside_of_its_folder() -> None:
@@ -73,12 +77,13 @@ def test_no_function_rebinds_itself_and_no_namespace_is_updated() -> None:
     """`globals().update`, `vars(module).update` and functions that replace themselves hide what really runs."""
     wrong = []
     for file in FILES:
-        module = tree(file)
+        module, *_ = nodes(file)
+        assert isinstance(module, ast.Module)
         functions = {node.name for node in module.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
-        for node in ast.walk(module):
+        for node in nodes(file):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "update":
                 inner = node.func.value
-                if isinstance(inner, ast.Call) and ast.unparse(inner.func) in ("globals", "vars"):
+                if isinstance(inner, ast.Call) and is_name(inner.func, "globals", "vars"):
                     wrong.append(f"{file.relative_to(ROOT)}:{node.lineno}: {ast.unparse(inner)}.update")
             elif isinstance(node, ast.Global) and functions & set(node.names):
                 wrong.append(f"{file.relative_to(ROOT)}:{node.lineno}: rebinds the function {node.names}")
@@ -91,7 +96,7 @@ def test_files_and_functions_stay_short() -> None:
         text = file.read_text()
         if text.count("\n") > LINES_MAX:
             wrong.append(f"{file.relative_to(ROOT)} has {text.count(chr(10))} lines: split it by meaning")
-        for node in ast.walk(tree(file)):
+        for node in nodes(file):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and code_lines(node) > FUNCTION_MAX:
                 wrong.append(f"{file.relative_to(ROOT)}:{node.lineno}: {node.name}() has {code_lines(node)} lines")
     assert not wrong, "\n".join(wrong)
@@ -110,8 +115,8 @@ def test_no_tuple_is_filled_by_a_generator() -> None:
     wrong = [
         f"{file.relative_to(ROOT)}:{node.lineno}"
         for file in FILES
-        for node in ast.walk(tree(file))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "tuple"
+        for node in nodes(file)
+        if isinstance(node, ast.Call) and is_name(node.func, "tuple")
         if node.args and isinstance(node.args[0], ast.GeneratorExp)
     ]
     assert not wrong, "write tuple([...]):\n" + "\n".join(wrong)

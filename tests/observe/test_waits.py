@@ -119,6 +119,7 @@ async def test_while_nobody_listens_nothing_is_noted(monkeypatch: pytest.MonkeyP
         event.set()
 
 
+@pytest.mark.one_loop
 async def test_waits_in_worker_processes_are_told_and_seen_in_the_tree() -> None:
     lock, channel = Lock(name="accounts"), Channel[int](1, name="pages")
     with Seen(BEGUN, ENDED) as seen:
@@ -151,6 +152,7 @@ async def test_waits_in_worker_processes_are_told_and_seen_in_the_tree() -> None
     assert {task: each.at for task, each in begun.items()} == {task: each.began for task, each in told.items()}
 
 
+@pytest.mark.one_loop
 async def test_coroutines_of_a_worker_tell_what_they_wait_for() -> None:
     lock = Lock(name="accounts")
     with Seen(ENDED) as seen:

@@ -46,6 +46,7 @@ async def until_refused(pool: ProcessPool) -> WorkerStartError:
 
 
 @pytest.mark.fresh_pool
+@pytest.mark.one_loop
 async def test_a_program_that_starts_and_stays_is_killed_after_the_start_timeout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +73,7 @@ async def test_a_program_that_waits_for_something_else_is_known_before_that(
 
 @pytest.mark.fresh_pool
 @pytest.mark.skipif(shutil.which("taskset") is None, reason="no taskset, which puts two processes on one core")
+@pytest.mark.one_loop
 async def test_what_a_worker_waits_for_a_processor_does_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,8 +59,8 @@ from app import app
 def get(n):
     return app.test_client().get(f"/primes/{n}").json["primes"]
 
-with ThreadPoolExecutor(8) as threads:
-    print(list(threads.map(get, range(10, 26))))
+with ThreadPoolExecutor(4) as threads:
+    print(list(threads.map(get, range(10, 18))))
 """
 
 DJANGO = """
@@ -123,7 +123,7 @@ print(app.number_input[0].set_value(20).run().markdown[0].value)
 
 PROGRAMS = {
     "FastAPI": (FASTAPI, "200 {'title': 'Emma'}\n404 {'detail': 'no such book'}\n"),
-    "Flask": (FLASK, "[4, 4, 5, 5, 6, 6, 6, 6, 7, 7, 8, 8, 8, 8, 9, 9]\n"),
+    "Flask": (FLASK, "[4, 4, 5, 5, 6, 6, 6, 6]\n"),
     "Django": (DJANGO, "{'report': '2026: content type'}\n"),
     "aiohttp": (AIOHTTP, '200 {"title": "Emma"}\n404 404: Not Found\n'),
     "Celery": (CELERY, "6\n"),

@@ -176,6 +176,7 @@ async def test_a_function_that_changes_its_arguments_never_leaves() -> None:
     assert "changes its arguments" in handles[-1].decision.reason
 
 
+@pytest.mark.one_loop
 async def test_a_function_that_changes_a_global_never_leaves() -> None:
     global total
     results.clear()
@@ -231,6 +232,7 @@ async def test_what_is_no_function_is_refused_as_ever() -> None:
             scope.spawn(abs, 3, on="atuo")  # type: ignore[arg-type]
 
 
+@pytest.mark.one_loop
 async def test_a_map_moves_to_processes_in_its_course_and_keeps_the_order() -> None:
     async with TaskScope() as scope:
         first = [pid async for pid in scope.map(compute_and_tell_where, 300 * [TURNS // 10], on="auto")]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import hypothesis.strategies as st
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.profiles import examples
 from unified_exec._rules.fair_queue import AGING, FairQueue
 
 
@@ -170,3 +171,4 @@ class Model(RuleBasedStateMachine):
 
 
 TestModel = Model.TestCase
+TestModel.settings = settings(max_examples=examples(30, nightly=1000))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.profiles import examples
 from unified_exec._wire import frames, protocol
 from unified_exec._wire.frames import ProtocolError
 from unified_exec._wire.protocol import LEAVING, OVER, STARTING, UP, ParentConnection
@@ -129,7 +130,7 @@ MESSAGES = st.one_of(
 
 
 @given(st.lists(st.tuples(MESSAGES, st.integers(0, 40)), max_size=30))
-@settings(max_examples=500)
+@settings(max_examples=examples(150, nightly=5000))
 def test_garbage_truncated_and_reordered_raises_protocol_errors_and_nothing_else(
     messages: list[tuple[bytes, int]],
 ) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
+from tests.profiles import examples
 from tests.unit.wire_child import Child
 from unified_exec import errors
 from unified_exec._wire.errors.decode import decode_error
@@ -134,6 +135,7 @@ def test_type_args_attributes_and_c_state_arrive(error: BaseException) -> None:
     assert state_of(there_and_back(error)) == state_of(error)
 
 
+@settings(max_examples=examples(30, nightly=1000))
 @given(
     st.lists(st.none() | st.integers() | st.text() | st.binary()), st.dictionaries(st.text(min_size=1), st.integers())
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests import profiles
 from unified_exec.cli.bench.io_servers import Ports, serving
 from unified_exec.cli.bench.model_process import ModelProcess
 from unified_exec.cli.bench.models import MODELS, PEERS, Model
@@ -17,6 +18,8 @@ from unified_exec.cli.bench.workloads import WORKLOADS, Group, Setting, Workload
 
 SCALE = 0.005
 PATIENCE = 100.0
+WITH_NUMPY = {"sequential", "thread-pool", "process-pool", "scope-thread", "scope-process", "scope-map"}
+"""Models that do the workloads of NumPy, too, which takes long to import in each process; at night all do."""
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +39,7 @@ def test_a_model_does_every_workload_that_fits_it_and_the_results_are_right(
         workload
         for workload in WORKLOADS
         if workload.fits(model) and not workload.absent() and workload.group is not Group.LIBRARIES
+        if "numpy" not in workload.needs or model.key in WITH_NUMPY or profiles.CHOSEN == profiles.NIGHTLY
     ]
     assert fitting
     process = ModelProcess(model.key)
