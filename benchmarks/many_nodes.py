@@ -79,6 +79,9 @@ class FakedNodes(DaskEngine):
             for address in self._addresses:
                 self._on_seat(lane.name, address)
 
+    async def withdraw_seats(self, lane: ClusterLane, n: int) -> None:
+        pass
+
     async def check(self, lanes: Iterable[ClusterLane]) -> int:
         return self._slots * len(self._addresses)
 

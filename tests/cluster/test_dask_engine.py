@@ -16,6 +16,8 @@ from tests.cluster.processes import DaskCluster
 from tests.cluster.tasks import get_loaded, load, slow_square
 from tests.cluster.tcp_relay import TcpRelay
 from tests.cluster.test_dask_law import in_main
+from tests.contract.actor_classes import Counter
+from tests.waiting import until_async
 from unified_exec import (
     Channel,
     Collect,
@@ -55,6 +57,31 @@ async def test_an_initializer_gets_shared_objects_and_large_globals(open_pool: O
     async with open_pool(initializer=load, initargs=(table, main.load), start_timeout=None) as pool:
         async with TaskScope() as scope:
             assert await scope.spawn(get_loaded, on=pool) == (sum(range(100_000)), 200_000)
+
+
+@pytest.mark.asyncio
+async def test_an_idle_pool_wants_no_more_seats_so_actors_get_those_it_gives_back(open_pool: OpenPool) -> None:
+    async with open_pool(grace=30) as pool, TaskScope(processes=pool) as scope:
+        await scope.gather(*[scope.spawn(slow_square, n, on="process") for n in range(40)])
+        (lane,) = pool._lanes.values()
+        assert await until_async(lambda: lane.seats == lane.slots(), 60)
+        untyped: Any = scope
+        actors = [untyped.actor(Counter, n, on=pool) for n in range(2)]
+        assert await scope.gather(*[actor.call(Counter.add, 1) for actor in actors]) == [1, 2]
+
+
+@pytest.mark.asyncio
+async def test_a_seat_that_starts_after_its_lane_has_ended_is_given_back_at_once(open_pool: OpenPool) -> None:
+    from unified_exec.cluster.dask_agent import unified_exec_seat
+
+    async with open_pool(grace=30) as pool:
+        engine = pool._hub._engine
+        late = await engine._on_client(start_seat(engine, unified_exec_seat))
+        assert await until_async(lambda: late.status == "finished", 20)  # it waits for 30 s for its program
+
+
+async def start_seat(engine: Any, seat: Any) -> Any:
+    return engine._client.submit(seat, engine._pool, "ended", "key", pure=False)
 
 
 @pytest.mark.asyncio

@@ -54,7 +54,11 @@ class AgentPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
             elif "heart" in first:
                 await self._serve_heart(ours, first["heart"])
             else:
-                await self._host.until_ended(first["end"])
+                if "over" in first:
+                    self._let_go.add(first["over"])
+                    self._end_seats(first["over"])
+                else:
+                    await self._host.until_ended(first["end"])
                 ours.write([(b"", ())])
         except OSError:
             pass
@@ -75,8 +79,7 @@ class AgentPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
             self._let_go.add(lane)
         finally:
             comm.abort()
-            for seat in self._seats.get(lane, ()):
-                seat.set()
+            self._end_seats(lane)
             await self._host.disconnect(lane, connection)
 
     async def _serve_heart(self, comm: DaskComm, lane: str) -> None:
@@ -89,14 +92,18 @@ class AgentPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
 
     # -- seats
 
-    async def sit(self, pool: str, lane: str) -> None:
+    def _end_seats(self, lane: str) -> None:
+        for seat in self._seats.get(lane, ()):
+            seat.set()
+
+    async def sit(self, pool: str, lane: str, key: str) -> None:
         """Hold one thread of this Dask worker for a lane."""
         if lane in self._let_go:
             return
         seat = asyncio.Event()
         self._seats.setdefault(lane, []).append(seat)
         self._seats_changed(lane)
-        self._worker.log_event(topic_of(pool), {"lane": lane, "address": self._worker.address})
+        self._worker.log_event(topic_of(pool), {"key": key, "lane": lane, "address": self._worker.address})
         try:
             while not seat.is_set():
                 try:
@@ -105,7 +112,7 @@ class AgentPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
                     if lane not in self._host.connections:
                         return
         finally:
-            seats = self._seats[lane]
+            seats = self._seats.get(lane, [])
             if seat in seats:
                 seats.remove(seat)
                 self._seats_changed(lane)
@@ -125,11 +132,11 @@ class AgentPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
             connection.set_slots(len(self._seats.get(lane, ())))
 
 
-async def unified_exec_seat(pool: str, lane: str, number: int) -> None:
+async def unified_exec_seat(pool: str, lane: str, key: str) -> None:
     """The Dask task that is a seat."""
     plugins = get_worker().plugins
     for _ in range(int(SETUP_SECONDS / POLL)):
         if NAME in plugins:
             break
         await asyncio.sleep(POLL)
-    await plugins[NAME].sit(pool, lane)
+    await plugins[NAME].sit(pool, lane, key)

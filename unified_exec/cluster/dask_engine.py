@@ -61,6 +61,9 @@ class DaskEngine(Engine):
         self._pool = pool
         self._numbers = count()
         self._seats: dict[str, dict[str, Any]] = {}
+        self._started: set[str] = set()  # keys of those
+        self._leaving: set[asyncio.Future[None]] = set()
+        self._threads = 0
         self._errors: list[str] = []
 
     async def start(self, on_seat: Callable[[str, str], object]) -> None:
@@ -71,6 +74,7 @@ class DaskEngine(Engine):
 
         def on_event(event: tuple[Any, dict[str, str]]) -> None:
             if self._on_seat is not None:
+                self._started.add(event[1]["key"])
                 loop.call_soon_threadsafe(self._on_seat, event[1]["lane"], event[1]["address"])
 
         await self._on_client(self._start_client(on_event))
@@ -115,26 +119,37 @@ class DaskEngine(Engine):
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
 
     async def stop(self) -> None:
-        self._on_seat = None  # Tornado remembers one closed loop, its client and what that calls: not the pool, too
+        try:
+            await self._stop()
+        finally:
+            self._on_seat = None  # Tornado remembers one closed loop, its client and what that calls: not the pool, too
+
+    async def _stop(self) -> None:
         if not isinstance(self._client, Client):  # it never connected
             if self._opening is not None:
                 with suppress(Exception):
                     await self._opening.close(CLOSE_SECONDS)
             return
         await self._on_client(self._stop_client())
+        await asyncio.sleep(LAST_MESSAGES)
+        if self._leaving:  # seats that have started meanwhile
+            await asyncio.wait(self._leaving)
         if self._own:
-            await asyncio.sleep(LAST_MESSAGES)
             await self._client.close()
+        else:
+            await self._on_client(self._unsubscribe())
 
     async def _stop_client(self) -> None:
         futures = [future for seats in self._seats.values() for future in seats.values()]
         self._seats.clear()
         if self._client.status == "running":
-            if not self._own:
-                self._client.unsubscribe_topic(topic_of(self._pool))
             waiting = [future for future in futures if future.status == "pending"]
             if waiting:
                 await self._client.cancel(waiting)
+
+    async def _unsubscribe(self) -> None:
+        if self._client.status == "running":
+            self._client.unsubscribe_topic(topic_of(self._pool))
 
     async def request_seats(self, lane: ClusterLane, n: int) -> None:
         lane.seats += n
@@ -143,11 +158,34 @@ class DaskEngine(Engine):
     async def _submit(self, lane: str, n: int) -> None:
         seats = self._seats.setdefault(lane, {})
         for _ in range(n):
-            number = next(self._numbers)
-            key = f"{SEAT}-{lane}-{number}"
+            key = f"{SEAT}-{lane}-{next(self._numbers)}"
             seats[key] = self._client.submit(
-                unified_exec_seat, self._pool, lane, number, pure=False, key=key, **self._options
+                unified_exec_seat, self._pool, lane, key, pure=False, key=key, **self._options
             )
+
+    async def withdraw_seats(self, lane: ClusterLane, n: int) -> None:
+        lane.seats -= await self._on_client(self._withdraw(lane.name, n))
+
+    async def _withdraw(self, lane: str, n: int) -> int:
+        seats = self._seats.get(lane, {})
+        waiting = [key for key, seat in seats.items() if seat.status == "pending" and key not in self._started][-n:]
+        if waiting:
+            await self._client.cancel([seats.pop(key) for key in waiting])
+        return len(waiting)
+
+    def turn_away(self, lane: str, address: str) -> None:
+        leaving = asyncio.ensure_future(self._turn_away(lane, address))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+    async def _turn_away(self, lane: str, address: str) -> None:
+        with suppress(OSError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                comm = await self.open(address, {"over": lane})
+                try:
+                    await comm.read()
+                finally:
+                    comm.abort()
 
     async def check(self, lanes: Iterable[ClusterLane]) -> int:
         counts, threads = await self._on_client(self._check())
@@ -162,8 +200,10 @@ class DaskEngine(Engine):
                     if future.status == "error":
                         self._errors.append(str(await future.exception()))
                     del seats[key]
+        self._started.intersection_update([key for seats in self._seats.values() for key in seats])
         threads = await self._client.nthreads()
-        return {lane: len(seats) for lane, seats in self._seats.items()}, sum(threads.values())
+        self._threads = sum(threads.values())
+        return {lane: len(seats) for lane, seats in self._seats.items()}, self._threads
 
     async def drop_lane(self, name: str) -> None:
         await self._on_client(self._drop(name))
@@ -198,7 +238,7 @@ class DaskEngine(Engine):
         last = f"; a seat failed: {self._errors[-1]}" if self._errors else ""
         needed = self._options.get("resources")
         needs = f"; has a Dask worker the resources {needed}?" if needed else ""
-        return f"the Dask client is {status}{last}{needs}"
+        return f"the Dask client is {status}, the Dask workers have {self._threads} threads{last}{needs}"
 
 
 def expect_long_seats(dask_scheduler: Any) -> None:

@@ -58,6 +58,14 @@ class Engine(ABC):
         """Ask for `n` more seats, and count them in ``lane.seats``."""
 
     @abstractmethod
+    async def withdraw_seats(self, lane: ClusterLane, n: int) -> None:
+        """Withdraw at most `n` requests for seats that have not started, and count them out of ``lane.seats``."""
+
+    @abstractmethod
+    def turn_away(self, lane: str, address: str) -> None:
+        """End a seat that has started although its lane has ended."""
+
+    @abstractmethod
     async def check(self, lanes: Iterable[ClusterLane]) -> int:
         """Count out the seats that have ended; return how many threads the cluster has."""
 

@@ -154,6 +154,7 @@ class Hub:
         """A seat has started: connect to the agent there, unless there is a connection."""
         lane = next((lane for lane in self._lanes() if lane.name == lane_name), None)
         if lane is None or self._closing:
+            self._engine.turn_away(lane_name, address)
             return
         key = (lane_name, address)
         if key in self._links:
@@ -203,6 +204,12 @@ class Hub:
         if n > 0:
             await self._engine.request_seats(lane, n)
 
+    async def _withdraw(self, lane: ClusterLane) -> None:
+        """Withdraw requests that nothing waits for: a seat that others give back would be the idle lane's."""
+        n = lane.seats - max(lane.slots(), self._options.min_workers)
+        if n > 0 and lane.alone is None:
+            await self._engine.withdraw_seats(lane, n)
+
     async def _request(self, lane: ClusterLane, n: int) -> None:
         assert self._started is not None
         await asyncio.wrap_future(self._started)
@@ -229,6 +236,8 @@ class Hub:
                     for lane in lanes:
                         if lane.waiting():
                             await self._want(lane)
+                        else:
+                            await self._withdraw(lane)
             except Exception:
                 pass  # the engine is out of reach, and may raise anything then; `status` says so
             for lane in lanes:
@@ -258,13 +267,13 @@ class Hub:
             _release(lane, lane.slots() - self._options.min_workers)
 
     def _share_seats(self, lanes: list[ClusterLane]) -> None:
-        """Have the lane with most slots give one back if another one with work has none."""
-        if any(lane.waiting() and not lane.slots() for lane in lanes):
-            richest = max([lane for lane in lanes if lane.alone is None], key=ClusterLane.slots, default=None)
-            if richest is None:
-                return
-            if richest.slots() > 1 or not richest.has_tasks():
+        """Have the lanes with most slots give one back for each other lane with work that has none."""
+        slots = {lane: lane.slots() for lane in lanes if lane.alone is None}
+        for _ in [lane for lane in lanes if lane.waiting() and not lane.slots()]:
+            richest = max(slots, key=slots.__getitem__, default=None)
+            if richest is not None and slots[richest] > richest.has_tasks():
                 _release(richest, 1)
+                slots[richest] -= 1
 
 
 def _release(lane: ClusterLane, n: int) -> None:

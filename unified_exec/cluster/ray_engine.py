@@ -148,6 +148,15 @@ class RayEngine(Engine):
         """Return how many seats a lane has at a node."""
         return list(self._seats.get(name, {}).values()).count(address)
 
+    async def withdraw_seats(self, lane: ClusterLane, n: int) -> None:
+        waiting = [group for group, at in self._seats.get(lane.name, {}).items() if at is None]
+        for group in waiting[-n:]:
+            self._remove(lane.name, group)
+        lane.seats -= min(n, len(waiting))
+
+    def turn_away(self, lane: str, address: str) -> None:
+        pass  # its placement group was removed with the lane
+
     async def check(self, lanes: Iterable[ClusterLane]) -> int:
         await self._look_at_nodes()
         for name, seats in self._seats.items():
