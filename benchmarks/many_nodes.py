@@ -79,8 +79,8 @@ class FakedNodes(DaskEngine):
             for address in self._addresses:
                 self._on_seat(lane.name, address)
 
-    async def withdraw_seats(self, lane: ClusterLane, n: int) -> None:
-        pass
+    async def withdraw_seats(self, lane: ClusterLane, n: int) -> int:
+        return 0
 
     async def check(self, lanes: Iterable[ClusterLane]) -> int:
         return self._slots * len(self._addresses)

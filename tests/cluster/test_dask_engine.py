@@ -60,14 +60,19 @@ async def test_an_initializer_gets_shared_objects_and_large_globals(open_pool: O
 
 
 @pytest.mark.asyncio
-async def test_an_idle_pool_wants_no_more_seats_so_actors_get_those_it_gives_back(open_pool: OpenPool) -> None:
-    async with open_pool(grace=30) as pool, TaskScope(processes=pool) as scope:
+async def test_an_idle_pool_takes_no_seat_again_that_it_gives_back_for_an_actor(open_pool: OpenPool) -> None:
+    async with open_pool(min_workers=2, grace=30) as pool, TaskScope(processes=pool) as scope:
         await scope.gather(*[scope.spawn(slow_square, n, on="process") for n in range(40)])
         (lane,) = pool._lanes.values()
-        assert await until_async(lambda: lane.seats == lane.slots(), 60)
+        assert await until_async(lambda: lane.slots() == 2, 60)
+        starts: list[str] = []
+        engine = pool._hub._engine
+        on_seat = engine._on_seat
+        engine._on_seat = lambda name, address: (starts.append(name), on_seat(name, address))
         untyped: Any = scope
         actors = [untyped.actor(Counter, n, on=pool) for n in range(2)]
         assert await scope.gather(*[actor.call(Counter.add, 1) for actor in actors]) == [1, 2]
+        assert lane.name not in starts
 
 
 @pytest.mark.asyncio

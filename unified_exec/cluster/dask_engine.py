@@ -163,8 +163,10 @@ class DaskEngine(Engine):
                 unified_exec_seat, self._pool, lane, key, pure=False, key=key, **self._options
             )
 
-    async def withdraw_seats(self, lane: ClusterLane, n: int) -> None:
-        lane.seats -= await self._on_client(self._withdraw(lane.name, n))
+    async def withdraw_seats(self, lane: ClusterLane, n: int) -> int:
+        withdrawn = await self._on_client(self._withdraw(lane.name, n))
+        lane.seats -= withdrawn
+        return withdrawn
 
     async def _withdraw(self, lane: str, n: int) -> int:
         seats = self._seats.get(lane, {})

@@ -58,8 +58,9 @@ class Engine(ABC):
         """Ask for `n` more seats, and count them in ``lane.seats``."""
 
     @abstractmethod
-    async def withdraw_seats(self, lane: ClusterLane, n: int) -> None:
-        """Withdraw at most `n` requests for seats that have not started, and count them out of ``lane.seats``."""
+    async def withdraw_seats(self, lane: ClusterLane, n: int) -> int:
+        """Withdraw at most `n` requests for seats that have not started, and count them out of ``lane.seats``; return
+        how many these were."""
 
     @abstractmethod
     def turn_away(self, lane: str, address: str) -> None:

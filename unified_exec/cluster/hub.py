@@ -204,11 +204,10 @@ class Hub:
         if n > 0:
             await self._engine.request_seats(lane, n)
 
-    async def _withdraw(self, lane: ClusterLane) -> None:
-        """Withdraw requests that nothing waits for: a seat that others give back would be the idle lane's."""
+    async def _withdraw(self, lane: ClusterLane) -> bool:
+        """Withdraw requests that nothing waits for: they would take the seats that the lane gives back."""
         n = lane.seats - max(lane.slots(), self._options.min_workers)
-        if n > 0 and lane.alone is None:
-            await self._engine.withdraw_seats(lane, n)
+        return n > 0 and lane.alone is None and await self._engine.withdraw_seats(lane, n) > 0
 
     async def _request(self, lane: ClusterLane, n: int) -> None:
         assert self._started is not None
@@ -230,20 +229,23 @@ class Hub:
         while True:
             await asyncio.sleep(wire.HEARTBEAT)
             lanes = self._lanes()
+            withdrawn = False
             try:
                 async with asyncio.timeout(ENGINE_SECONDS):
                     self.threads = await self._engine.check(lanes)
+                    starved = any(map(_starves, lanes))
                     for lane in lanes:
                         if lane.waiting():
                             await self._want(lane)
-                        else:
-                            await self._withdraw(lane)
+                        elif starved or self._was_idle(lane):
+                            withdrawn |= await self._withdraw(lane)
             except Exception:
                 pass  # the engine is out of reach, and may raise anything then; `status` says so
             for lane in lanes:
                 self._check_waiting(lane)
-                self._check_idle(lane)
-            self._share_seats(lanes)
+                self._check_idle(lane, not withdrawn)
+            if not withdrawn:  # else a node that does not know it yet would start one in the place of one given back
+                self._share_seats(lanes)
 
     def _check_waiting(self, lane: ClusterLane) -> None:
         if not lane.waiting() or lane.slots():
@@ -256,24 +258,32 @@ class Hub:
             why = f"no node took work within {seconds:g} s ({self._engine.status()})"
             lane.adapter.call_threadsafe(lane.fail_waiting, WorkerStartError(why))
 
-    def _check_idle(self, lane: ClusterLane) -> None:
+    def _check_idle(self, lane: ClusterLane, may_release: bool) -> None:
         """Give seats back that were not used for a while, so that the engine can scale down."""
         seconds = self._options.idle_timeout
         if lane.has_tasks() or seconds is None or lane.alone is not None:
             self._idle_since.pop(lane, None)
             return
-        since = self._idle_since.setdefault(lane, time.monotonic())
-        if time.monotonic() - since > seconds:
+        self._idle_since.setdefault(lane, time.monotonic())
+        if may_release and self._was_idle(lane):
             _release(lane, lane.slots() - self._options.min_workers)
+
+    def _was_idle(self, lane: ClusterLane) -> bool:
+        since = self._idle_since.get(lane)
+        return since is not None and time.monotonic() - since > (self._options.idle_timeout or 0.0)
 
     def _share_seats(self, lanes: list[ClusterLane]) -> None:
         """Have the lanes with most slots give one back for each other lane with work that has none."""
         slots = {lane: lane.slots() for lane in lanes if lane.alone is None}
-        for _ in [lane for lane in lanes if lane.waiting() and not lane.slots()]:
+        for _ in filter(_starves, lanes):
             richest = max(slots, key=slots.__getitem__, default=None)
             if richest is not None and slots[richest] > richest.has_tasks():
                 _release(richest, 1)
                 slots[richest] -= 1
+
+
+def _starves(lane: ClusterLane) -> bool:
+    return lane.waiting() > 0 and not lane.slots()
 
 
 def _release(lane: ClusterLane, n: int) -> None:

@@ -148,11 +148,12 @@ class RayEngine(Engine):
         """Return how many seats a lane has at a node."""
         return list(self._seats.get(name, {}).values()).count(address)
 
-    async def withdraw_seats(self, lane: ClusterLane, n: int) -> None:
-        waiting = [group for group, at in self._seats.get(lane.name, {}).items() if at is None]
-        for group in waiting[-n:]:
+    async def withdraw_seats(self, lane: ClusterLane, n: int) -> int:
+        waiting = [group for group, at in self._seats.get(lane.name, {}).items() if at is None][-n:]
+        for group in waiting:
             self._remove(lane.name, group)
-        lane.seats -= min(n, len(waiting))
+        lane.seats -= len(waiting)
+        return len(waiting)
 
     def turn_away(self, lane: str, address: str) -> None:
         pass  # its placement group was removed with the lane
