@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import anyio
@@ -147,14 +148,14 @@ async def test_a_blocking_form_that_would_wait_on_the_loop_is_refused() -> None:
 
 async def test_a_timeout_leaves_the_channel_as_it_was() -> None:
     channel = Channel[int](1)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=r"^Channel\(1\) had no item within 0\.01 s$"):
         await channel.receive(timeout=0.01)
-    with pytest.raises(TimeoutError):
-        await channel.receive_many(2, timeout=0.01)
+    with pytest.raises(TimeoutError, match="had no item within"):
+        await channel.receive_many(2, timeout=Fraction(1, 100))  # type: ignore[arg-type]
     await channel.send(1, timeout=0.01)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=r"^Channel\(1\) had no room within 0\.01 s$"):
         await channel.send(2, timeout=0.01)
-    with pytest.raises(TimeoutError) as partly:
+    with pytest.raises(TimeoutError, match="had no room for all items within") as partly:
         await channel.send_many([2, 3], timeout=0.01)
     assert not getattr(partly.value, "__notes__", ())
     assert await channel.receive(timeout=0.01) == 1

@@ -174,7 +174,7 @@ async def test_a_timeout_leaves_the_lock_as_it_was(make: Callable[[], Any]) -> N
     async with TaskScope(policy=Collect()) as scope:
         async with lock:
             if isinstance(lock, Semaphore):
-                with pytest.raises(TimeoutError):
+                with pytest.raises(TimeoutError, match=r"^Semaphore\(.*\) could not be acquired within 0\.01 s$"):
                     await lock.acquire(timeout=0.01)
             with pytest.raises(LockTaken) as taken:
                 await scope.spawn(in_other_task, lock)
@@ -409,7 +409,7 @@ async def test_an_event_wakes_coroutines_and_threads_also_if_it_is_cleared_at_on
         await event.wait()
         event.wait_sync()
         event.clear()
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match=r"^the wait for Event\(.*\) did not end within 0\.01 s$"):
             await event.wait(timeout=0.01)
         with pytest.raises(TimeoutError):
             await scope.spawn(lambda: event.wait_sync(timeout=0.01))

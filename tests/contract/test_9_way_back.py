@@ -548,6 +548,33 @@ async def test_a_thread_of_the_task_may_ask(way: str) -> None:
     assert found == (os.getpid(), threading.get_ident(), (2,))
 
 
+def misses_a_signal(fn: Callable[[int], Any]) -> tuple[int, Any]:
+    """The first signal is lost to the call, as one is that comes just before the thread goes to sleep."""
+    missed: list[int] = []
+    handler = signal.getsignal(signal.SIGURG)
+
+    def miss(signum: int, frame: object) -> None:
+        missed.append(signum)
+        signal.signal(signum, handler)
+
+    signal.signal(signal.SIGURG, miss)
+    found = fn(2)
+    return len(missed), found
+
+
+def asks_in_a_loop_of_its_own(key: int) -> Any:
+    return anyio.run(from_task.run_async, where, key)
+
+
+@pytest.mark.one_loop
+@pytest.mark.parametrize("asks", [asks_in_a_loop_of_its_own, asks_in_a_thread_of_its_own])
+async def test_an_answer_arrives_though_the_signal_for_it_came_before_the_sleep(asks: Any) -> None:
+    async with TaskScope() as scope:
+        with anyio.fail_after(30):
+            found = await scope.spawn(misses_a_signal, asks, on="process")
+    assert found == (1, (os.getpid(), threading.get_ident(), (2,)))
+
+
 # -- who runs while a worker waits
 
 

@@ -51,6 +51,15 @@ def is_full(exc: OSError) -> bool:
     return exc.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS)
 
 
+def bytes_unread(fd: int) -> int | None:
+    """Return how much of what was sent on a socket of this machine has not been read; ``None`` if that is not known."""
+    if PLAIN or sys.platform != "linux":
+        return None
+    import termios
+
+    return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
 def wait_for_room(exc: OSError) -> None:
     """Give the reader a moment after a blocking send failed with `exc`.
 

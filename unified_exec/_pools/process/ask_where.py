@@ -6,8 +6,10 @@ import json
 import time
 from typing import Any
 
+from ..._loops.adapter import LoopAdapter
 from ..._wire import frames
 from ..._wire.protocol import UP
+from .mailbox_signal import signal_until_read
 from .shutdown import registries
 from .worker import Worker
 
@@ -29,7 +31,7 @@ def ask_workers(seconds: float) -> dict[int, dict[str, Any]]:
         for adapter, lane in list(registry.lanes.items()):
             for group in lane.groups:
                 busy = [each for each in list(group.workers) if each.tasks and each.connection.state is UP]
-                asked += [worker for worker in busy if adapter.call_threadsafe(_ask, worker)]
+                asked += [worker for worker in busy if adapter.call_threadsafe(_ask, adapter, worker)]
     while time.monotonic() - began < seconds and not all(_has_answered(worker, began) for worker in asked):
         time.sleep(LOOK_EVERY)
     found: dict[int, dict[str, Any]] = {}
@@ -46,9 +48,9 @@ def _has_answered(worker: Worker, since: float) -> bool:
     return worker.found is not None and worker.found[0] >= since
 
 
-def _ask(worker: Worker) -> None:
+def _ask(adapter: LoopAdapter, worker: Worker) -> None:
     try:
         worker.child.control.send(frames.pack_payload(frames.WHERE))
     except OSError:
         return  # its mailbox is full, or it has exited
-    worker.signal()
+    signal_until_read(adapter, worker)

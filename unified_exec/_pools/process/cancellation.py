@@ -10,6 +10,7 @@ from typing import Any
 from ..._tasks import events
 from ..._tasks.task import Task
 from .decode_result import ENDING
+from .mailbox_signal import POST_AGAIN
 from .reap import reap_worker
 from .worker import Worker
 from .worker_group import WorkerGroup
@@ -17,8 +18,6 @@ from .worker_registry import WorkerRegistry
 
 SIGNAL_AGAIN = 0.05
 """Seconds without an answer after which the worker is signalled again and a spare one is started, in case of a kill."""
-POST_AGAIN = 0.005
-"""Seconds until a request that found the worker's mailbox full is tried again."""
 
 
 class TaskCanceller:

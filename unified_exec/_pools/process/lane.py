@@ -15,6 +15,7 @@ from ..._worker.settings import CALLS, COROUTINES
 from ...abc import StreamReader
 from .admission import Admission
 from .dispatcher import Dispatcher
+from .mailbox_signal import POST_AGAIN, signal_until_read
 from .stream import CreditLane, ProcessStreamReader
 from .worker import Worker
 from .worker_group import WorkerGroup
@@ -105,7 +106,10 @@ class ProcessLane(CreditLane):
     def give_credit(self, task: Task, count: int) -> None:
         worker = task.location
         if isinstance(worker, Worker):
-            worker.give_credit(task.id, count)
+            if not worker.give_credit(task.id, count):
+                self.adapter.call_later(POST_AGAIN, self.give_credit, task, count)
+            elif not count:
+                signal_until_read(self.adapter, worker)
 
     def signal_workers(self, tasks: Container[Task], signum: int, besides: Container[int] = ()) -> set[int]:
         """Send a signal to every worker that one of `tasks` was sent to, except those whose process id is in `besides`;

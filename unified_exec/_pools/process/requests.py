@@ -12,6 +12,7 @@ from ..._wire import frames, protocol
 from ..._wire.pickling.shared_refs import ByDescriptors
 from ..._worker import context, passing, received
 from ..._worker.connection import fd_message
+from .mailbox_signal import signal_until_read
 from .worker import Worker
 
 _AGAIN = 0.001
@@ -117,4 +118,4 @@ def _answer(
         if not is_full(exc):
             return  # its exit will be noticed
         adapter.call_later(_AGAIN, _answer, adapter, worker, id, known, message, fds, keep)
-    worker.signal()
+    signal_until_read(adapter, worker)

@@ -18,12 +18,11 @@ from ..._wire.pickling import codec
 from ..._wire.pickling.c_pickle import PROTOCOL, dumps
 from ..._wire.pickling.shared_refs import pickled_here
 from ...errors import SerializationError
+from .mailbox_signal import POST_AGAIN, signal_until_read
 from .worker import Worker
 from .worker_group import BLOCKED, WorkerGroup
 
 ENDED = "the task has ended: nothing can be asked of its scope"
-POST_AGAIN = 0.005
-"""Seconds until a reply that found the worker's mailbox full is sent again."""
 
 
 class EncodedReply(NamedTuple):
@@ -176,7 +175,7 @@ class RequestReader:
                 self._group.adapter.call_later(POST_AGAIN, again)
                 return
             if flags & frames.RING:
-                worker.signal()
+                signal_until_read(self._group.adapter, worker)
             if flags & frames.BLOCKS:
                 self.unblock(worker, number)
         if fd is not None:

@@ -286,10 +286,9 @@ class Worker:
         self.signal()
         return True
 
-    def give_credit(self, id: int, count: int) -> None:
-        """Allow a task `count` more messages; 0 asks for what it has gathered."""
-        if self.post(frames.pack_credit(id, count)) and not count:
-            self.signal()
+    def give_credit(self, id: int, count: int) -> bool:
+        """Allow a task `count` more messages; ``False`` if the mailbox is full for now."""
+        return self.post(frames.pack_credit(id, count))
 
     def signal(self) -> None:
         """Tell the worker to read its mailbox."""

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from ..._tasks.current import current
 from ...errors import ChannelClosed
-from ..shared.calls import TURNS, check_cancelled, end_of, give_turn
+from ..shared.calls import TURNS, check_cancelled, end_of, give_turn, within
 from ..shared.sleepers import refuse_on_loop
 from .core import ChannelCore, note_sent
 from .local_form import NOTHING
@@ -184,9 +184,7 @@ class Channel(ChannelCore, Generic[T]):
         """
         await give_turn()
         if timeout is not None:
-            from anyio import fail_after
-
-            with fail_after(timeout):
+            with within(timeout, f"{self!r} had no room for all items"):
                 return await self.send_many(items)
         batch = list(items)
         sent = 0
@@ -218,9 +216,7 @@ class Channel(ChannelCore, Generic[T]):
         await give_turn()
         found = self._try_receive_many(most)
         if not found and timeout is not None:
-            from anyio import fail_after
-
-            with fail_after(timeout):
+            with within(timeout, f"{self!r} had no item"):
                 return await self.receive_many(most)
         while not found:
             await self._wait(False)

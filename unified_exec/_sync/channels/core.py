@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ChannelClosed
 from .. import waits
+from ..shared.calls import within
 from ..shared.travel import SharedFormBase, Traveller
 from .local_form import NOTHING, LocalForm
 from .send_ends import OpenEnds, close_cell, open_cell
@@ -146,9 +147,7 @@ class ChannelCore(Traveller):
 
     async def _send(self, item: object, timeout: float | None) -> None:
         if timeout is not None:
-            from anyio import fail_after
-
-            with fail_after(timeout):
+            with within(timeout, f"{self!r} had no room"):
                 return await self._send(item, None)
         while not self._try_send(item):
             await self._wait(True)
@@ -156,9 +155,7 @@ class ChannelCore(Traveller):
 
     async def _receive(self, timeout: float | None) -> Any:
         if timeout is not None:
-            from anyio import fail_after
-
-            with fail_after(timeout):
+            with within(timeout, f"{self!r} had no item"):
                 return await self._receive(None)
         while (item := self._try_receive()) is NOTHING:
             await self._wait(False)

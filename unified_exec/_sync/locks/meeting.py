@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..._tasks.current import CurrentTask, current, sleepers
 from .. import waits
 from ..deadlocks import patrol
-from ..shared.calls import end_of
+from ..shared.calls import end_of, within
 from ..shared.sleepers import sleep
 from ..shared.travel import Traveller
 from .tickets import CoroutineTicket, ThreadTicket, Ticket, tell_first
@@ -159,9 +159,7 @@ class Meeting(Traveller):
             TimeoutError: nothing came within `timeout`.
         """
         if timeout is not None:
-            from anyio import fail_after
-
-            with fail_after(timeout):
+            with within(timeout, f"the wait for {self!r} did not end"):
                 return await self._wait(ticket, None)
         told = self._begin_wait() if waits.is_told() else None
         try:

@@ -13,7 +13,7 @@ from .. import waits
 from ..deadlocks import look as deadlocks
 from ..deadlocks import order, patrol
 from ..deadlocks.known import all_locks
-from ..shared.calls import TURNS, check_cancelled, end_of, give_turn
+from ..shared.calls import TURNS, check_cancelled, end_of, give_turn, within
 from ..shared.sleepers import refuse_on_loop
 from ..shared.travel import SharedFormBase
 from .permit_queue import PermitQueue
@@ -103,9 +103,7 @@ class Permits(PermitQueue):
         if timeout is None:
             await self._wait(CoroutineInQueue(holder, code, at, _has_deadline()))
         else:
-            from anyio import fail_after
-
-            with fail_after(timeout):
+            with within(timeout, f"{self!r} could not be acquired"):
                 await self._wait(CoroutineInQueue(holder, code, at, True))
 
     async def _wait(self, each: CoroutineInQueue) -> None:

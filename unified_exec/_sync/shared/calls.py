@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Awaitable, Generator
+from contextlib import contextmanager
 from types import coroutine
 
 from ..._tasks.current import current
 from ..._tasks.loaded import loaded
 
-__all__ = ["DONE", "TURNS", "check_cancelled", "end_of", "give_turn"]
+__all__ = ["DONE", "TURNS", "check_cancelled", "end_of", "give_turn", "within"]
 
 LONGEST = 2e6
 """Seconds, 23 days: `poll` takes no more."""
@@ -46,6 +47,21 @@ def end_of(timeout: float | None) -> float | None:
 
         check_seconds("timeout", timeout)
     return time.monotonic() + min(timeout, LONGEST)
+
+
+@contextmanager
+def within(timeout: float, failed: str) -> Generator[None, None, None]:
+    """Limit how long the block of a coroutine waits; `failed` says in words what did not happen.
+
+    Raises:
+        TimeoutError: the block has not ended after `timeout` seconds.
+    """
+    from anyio import move_on_after
+
+    with move_on_after(timeout) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise TimeoutError(f"{failed} within {float(timeout):g} s")
 
 
 def check_cancelled() -> None:
