@@ -9,6 +9,7 @@ BETWEEN = "test_9_channels_between_processes.py"
 ENDS = "test_9_send_ends.py"
 ITEMS = "test_9_channels_in_items.py"
 STEPS = "test_9_channel_steps.py"
+RACES = "test_9_channel_races.py"
 LIVING = f"{STEPS}::test_an_audit_waits_for_the_living_who_are_busy"
 DEATHS = f"{STEPS}::test_a_death_before_any_line_loses_no_number_and_doubles_nothing"
 
@@ -32,6 +33,29 @@ COMMUNICATION = (
         new="    if queue:\n        queue.popleft().wake()",
         tests=(f"{LOCAL}::test_a_loop_that_has_ended_does_not_swallow_the_wake",),
         only="",
+    ),
+    Mutant(
+        clause=9,
+        place="thread",
+        breaks="a sender queues up before it looks for room again",
+        file="_sync/channels/local_form.py",
+        old="            queue.append(sleeper)  # first: who receives after the look below sees it, and wakes it\n"
+        "            waits = not (self.closed or self.moved or "
+        "(len(self._items) < self.capacity if sending else self._items))\n"
+        "            if not waits:\n                queue.pop()",
+        new="            waits = not (self.closed or self.moved or "
+        "(len(self._items) < self.capacity if sending else self._items))\n"
+        "            if waits:\n                queue.append(sleeper)",
+        tests=(f"{RACES}::test_room_that_comes_while_a_sender_queues_up_is_seen",),
+    ),
+    Mutant(
+        clause=9,
+        place="thread",
+        breaks="a receiver waits while the channel becomes shared",
+        file="_sync/channels/local_form.py",
+        old="        if self._mover in (0, get_ident()):",
+        new="        if self._mover or True:",
+        tests=(f"{RACES}::test_who_receives_while_the_channel_becomes_shared_gets_the_oldest_item",),
     ),
     Mutant(
         clause=9,
@@ -117,7 +141,7 @@ COMMUNICATION = (
         place="process",
         breaks="what a dead receiver had taken out is counted",
         file="_sync/channels/slots.py",
-        old="            words[self._state] += len(numbers) << TAKING\n",
+        old="            words[self._state] = self._rest + (IN_USE | len(numbers) << TAKING)\n",
         new="            pass\n",
         tests=(DEATHS, f"{BETWEEN}::test_what_a_dead_receiver_had_taken_out_is_counted"),
         only="",

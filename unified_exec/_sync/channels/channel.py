@@ -249,9 +249,11 @@ class Channel(ChannelCore, Generic[T]):
         if self._form.try_send(item):
             return
         end = end_of(timeout)
-        while not self._try_send(item):
+        sent = self._form.closed and self._try_send(item)
+        while not sent:
             refuse_on_loop("Channel.send_sync", "await channel.send(item)")
             self._wait_sync(True, end)
+            sent = self._try_send(item)
 
     def receive_sync(self, *, timeout: float | None = None) -> T:
         """Receive the oldest item in a thread or a process task; see `receive`.
@@ -272,9 +274,12 @@ class Channel(ChannelCore, Generic[T]):
         if item is not NOTHING:
             return item  # type: ignore[no-any-return]
         end = end_of(timeout)
-        while (item := self._try_receive()) is NOTHING:
+        if self._form.closed:
+            item = self._try_receive()
+        while item is NOTHING:
             refuse_on_loop("Channel.receive_sync", "await channel.receive()")
             self._wait_sync(False, end)
+            item = self._try_receive()
         return item  # type: ignore[no-any-return]
 
     def send_many_sync(self, items: Iterable[T], *, timeout: float | None = None) -> None:

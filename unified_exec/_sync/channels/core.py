@@ -146,19 +146,25 @@ class ChannelCore(Traveller):
         return found
 
     async def _send(self, item: object, timeout: float | None) -> None:
+        """Send an item after a first try has failed."""
         if timeout is not None:
             with within(timeout, f"{self!r} had no room"):
                 return await self._send(item, None)
-        while not self._try_send(item):
+        sent = self._form.closed and self._try_send(item)
+        while not sent:
             await self._wait(True)
+            sent = self._try_send(item)
         return None
 
     async def _receive(self, timeout: float | None) -> Any:
+        """Receive an item after a first try has failed."""
         if timeout is not None:
             with within(timeout, f"{self!r} had no item"):
                 return await self._receive(None)
-        while (item := self._try_receive()) is NOTHING:
+        item = self._try_receive() if self._form.closed else NOTHING
+        while item is NOTHING:
             await self._wait(False)
+            item = self._try_receive()
         return item
 
     def _wait(self, sending: bool) -> Coroutine[Any, Any, None]:

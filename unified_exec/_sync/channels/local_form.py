@@ -2,12 +2,16 @@
 
 An item goes into the deque, then one waiter is woken, who looks again. A sleeper is never handed an item, so cancelling
 one loses nothing; a woken waiter that leaves passes the wake on.
+
+Senders have the lock, so that there is never an item too many, nor one after the close. Receivers need none to take an
+item: `deque.popleft` is atomic.
 """
 
 from __future__ import annotations
 
 from _thread import allocate_lock, get_ident
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -89,13 +93,13 @@ class LocalForm:
 
     def try_receive(self) -> Any:
         """Return the oldest item, `NOTHING` if there is none."""
-        with self._lock:
-            if not self._items:
-                return NOTHING
+        try:
             item = self._items.popleft()
-            if self._senders:
+        except IndexError:
+            return self.try_receive() if self._has_just_moved() else NOTHING
+        if self._senders:
+            with self._lock:
                 _wake_one(self._senders)
-        if self._late:
             self.do_late()
         return item
 
@@ -113,16 +117,14 @@ class LocalForm:
 
     def try_receive_many(self, most: int) -> list[Any]:
         """Return up to `most` items."""
-        with self._lock:
-            found = [self._items.popleft() for _ in range(min(most, len(self._items)))]
-            for _ in range(min(len(found), len(self._senders))):
-                _wake_one(self._senders)
-        self.do_late()
+        found: list[Any] = []
+        while len(found) < most and (item := self.try_receive()) is not NOTHING:
+            found.append(item)
         return found
 
     def drained(self) -> bool:
         """Tell whether it is closed and every item has been received."""
-        return self.closed and not self._items
+        return self.closed and not self._items and not self._mover
 
     def close(self) -> None:
         with self._lock:
@@ -156,15 +158,28 @@ class LocalForm:
         with self._lock:
             if not self.moved:
                 self._mover = get_ident()
+                items: list[Any] = []
                 try:
-                    take_over(list(self._items), self.closed)
+                    with suppress(IndexError):
+                        while True:  # others receive meanwhile
+                            items.append(self._items.popleft())
+                    take_over(items, self.closed)
+                except BaseException:
+                    self._items.extend(items)
+                    raise
                 finally:
                     self._mover = 0
-                self._items.clear()
                 self.capacity = 0
                 self.moved = True
                 self._wake_all()
         self.do_late()
+
+    def _has_just_moved(self) -> bool:
+        """Wait while another thread moves the channel; ``False`` if none does."""
+        if self._mover in (0, get_ident()):
+            return False
+        with self._lock:
+            return True
 
     # -- waiting: each returns when it is worth looking again
 
@@ -211,11 +226,13 @@ class LocalForm:
             raise
 
     def _join(self, sending: bool, sleeper: QueueSleeper) -> bool:
-        """Queue up, unless there is something to do by now: one step, or a wake would be missed."""
+        """Queue up, unless there is something to do by now."""
+        queue = self._senders if sending else self._receivers
         with self._lock:
+            queue.append(sleeper)  # first: who receives after the look below sees it, and wakes it
             waits = not (self.closed or self.moved or (len(self._items) < self.capacity if sending else self._items))
-            if waits:
-                (self._senders if sending else self._receivers).append(sleeper)
+            if not waits:
+                queue.pop()
         self.do_late()
         if waits and not self.known:
             patrol.note(self)

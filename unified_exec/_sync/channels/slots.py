@@ -20,12 +20,11 @@ from ..._wire.pickling.shared_refs import pickled_here
 from ..shared import seats
 from ..shared.gate import PATIENCE, Gated
 from ..shared.pipes import BATCH, numbers_in, waiting
-from ..shared.seats import STATE
+from ..shared.seats import IN_USE, STATE
 from . import audit
 from .local_form import NOTHING
 from .memory import (
     CLOSED,
-    COUNT,
     EMPTY,
     FULL,
     HEADERS,
@@ -53,7 +52,20 @@ _NAMES = b"\x93"
 class Slots(Gated):
     """A shared channel as this process uses it."""
 
-    __slots__ = ("__weakref__", "_keep", "_lock", "_state", "capacity", "memory", "receives", "seat", "sends", "words")
+    __slots__ = (
+        "__weakref__",
+        "_keep",
+        "_lock",
+        "_owner",
+        "_rest",
+        "_state",
+        "capacity",
+        "memory",
+        "receives",
+        "seat",
+        "sends",
+        "words",
+    )
     memory: ChannelMemory
 
     moved = False
@@ -75,6 +87,8 @@ class Slots(Gated):
         self._lock = allocate_lock()
         self.seat = seats.take_seat(self.memory)
         self._state = self.seat + STATE
+        self._rest = 0  # the state between operations: what was taken out before, and not returned yet
+        self._owner = self.seat + 1 << OWNER
 
     # -- for everybody
 
@@ -203,16 +217,17 @@ class Slots(Gated):
                 return NOTHING
             number = int.from_bytes(record, "little")
             header = HEADERS + 2 * number
-            words[header + 1] |= (self.seat + 1) << OWNER
-            words[self._state] += 1 << TAKING
+            words[header + 1] |= self._owner
+            words[self._state] = self._rest + (IN_USE | 1 << TAKING)
             try:
                 data, state = self._read_slot(number)
             except BaseException:  # no memory for a large item
-                words[self._state] -= 1 << TAKING
+                words[self._state] = self._rest + IN_USE
                 os.write(fds[3], record)
                 raise
             words[header] = EMPTY
             os.write(fds[1], record)
+            self._rest += 1 << TAKEN
         finally:
             self._exit()
         try:
@@ -241,17 +256,18 @@ class Slots(Gated):
                 return []
             numbers = numbers_in(records)
             for number in numbers:
-                words[HEADERS + 2 * number + 1] |= (self.seat + 1) << OWNER
-            words[self._state] += len(numbers) << TAKING
+                words[HEADERS + 2 * number + 1] |= self._owner
+            words[self._state] = self._rest + (IN_USE | len(numbers) << TAKING)
             try:
                 found = [self._read_slot(number) for number in numbers]
             except BaseException:  # no memory for a large item
-                words[self._state] -= len(numbers) << TAKING
+                words[self._state] = self._rest + IN_USE
                 os.write(fds[3], records)
                 raise
             for number in numbers:
                 words[HEADERS + 2 * number] = EMPTY
             os.write(fds[1], records)
+            self._rest += len(numbers) << TAKEN
             return found
         finally:
             self._exit()
@@ -271,13 +287,13 @@ class Slots(Gated):
 
     def _give(self, count: int) -> None:
         with self._lock:
-            self.words[self._state] -= count << TAKEN
+            self._rest -= count << TAKEN
+            self.words[self._state] = self._rest
 
     # -- the gate
 
     def _exit(self) -> None:
-        state = self.words[self._state]
-        self.words[self._state] = (state >> TAKEN) + (state >> TAKING & COUNT) << TAKEN
+        self.words[self._state] = self._rest
         self._lock.release()
 
     def look_for_dead(self, patience: float = PATIENCE) -> bool:

@@ -20,13 +20,13 @@ TURNS = 32
 """Operations without a wait after which a coroutine gives its loop a turn: a busy consumer must be cancellable."""
 
 
-async def give_turn() -> None:
+def give_turn() -> Awaitable[None]:
     """Give the loop a turn; a cancellation arrives here, before anything was sent or taken."""
     running_loop = getattr(loaded("asyncio"), "_get_running_loop", None)
     if running_loop is not None and running_loop() is not None:
-        await _turn_of_asyncio()
-    else:
-        await sys.modules["trio"].lowlevel.checkpoint()
+        return _turn_of_asyncio()
+    turn: Awaitable[None] = sys.modules["trio"].lowlevel.checkpoint()
+    return turn
 
 
 @coroutine
