@@ -67,7 +67,7 @@ ENDS = (
     ),
     left(
         "a limit lowered by a function from before costs the worker",
-        "alone = alone and sys.getrefcount(fn) <= 3",
+        "alone = alone and sys.getrefcount(fn) <= _OF_MODULE",
         "alone = True",
         RETIRES,
         file=NOTED,

@@ -36,6 +36,8 @@ _POSIX = (
     "setuid",
     "umask",
 )
+_OF_MODULE = 2 if sys.version_info >= (3, 14) else 3
+"""References to a function that only its module has: its own, a local variable's and, before 3.14, the argument's."""
 _SIGNAL = ("alarm", "pthread_sigmask", "set_wakeup_fd", "setitimer", "signal")
 
 
@@ -102,7 +104,7 @@ def note_calls(module: Any, names: Iterable[str], *others: Any) -> bool:
         if isinstance(fn, _NotedCall):
             alone = alone and sys.getrefcount(fn.__wrapped__) <= 3  # two attributes of `fn` and the argument
             continue
-        alone = alone and sys.getrefcount(fn) <= 3  # the module, `fn` and the argument
+        alone = alone and sys.getrefcount(fn) <= _OF_MODULE
         _put_instead(name, fn, _NotedCall(fn), (module, *others))
     return alone
 
