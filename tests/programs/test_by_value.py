@@ -366,13 +366,17 @@ def test_multiprocessing_inside_a_task_finds_the_script_or_says_what_is_missing(
 
 
 IMPORTED = """
-import os, sys
+import multiprocessing, os, sys, weakref
 from unified_exec import Collect, ProcessPool, SyncTaskScope
 class Mine(Exception): pass
 class Item:
     def __init__(self, x): self.x = x
+class Registering(type):
+    def __init__(cls, *made): cls.ref = weakref.ref(cls)
+class Registered(metaclass=Registering): pass
 N = 3
 SOCKETS = open(os.devnull)
+def same(one): return one
 def f(item): return Item(item.x + N), __name__, __import__("__main__").N
 def fail(): raise Mine("a")
 def init(value):
@@ -382,10 +386,11 @@ def main():
     with ProcessPool(1, main="import", initializer=init, initargs=(10,)) as pool:
         with SyncTaskScope(processes=pool, policy=Collect()) as scope:
             tasks = [scope.spawn(fn, *args, on="process") for fn, args in
-                ((f, (Item(1),)), (fail, ()), (lambda: (N, bool(SOCKETS)), ()))]
+                ((f, (Item(1),)), (fail, ()), (lambda: (N, bool(SOCKETS)), ()), (same, (Registered(),)))]
     item, name, n = tasks[0].result()
     assert type(item) is Item and (item.x, name, n) == (11, "__mp_main__", 10)
     assert tasks[2].result() == (10, True)
+    assert type(tasks[3].result()) is Registered
     try: tasks[1].result()
     except Mine: print("fine")
 """
@@ -402,6 +407,46 @@ def test_workers_that_import_the_main_file_get_all_of_it_by_name(tmp_path: Path)
     without = IMPORTED + "try: main()\nexcept ValueError as error: print(error)\n"
     assert "would start the program again" in run_script(tmp_path, without)
     assert "typed in or piped" in run(tmp_path, "-", text=without)
+
+
+REGISTERED = """
+from base import Base
+from unified_exec import Collect, SerializationError, SyncTaskScope
+class User(Base): pass
+class Late(Base, here_only=True): pass
+def take(user): pass
+def touch(): return User
+def touch_late(): return Late
+with SyncTaskScope(policy=Collect()) as scope:
+    told = []
+    for fn, *args in ((take, [User()]), (touch,), (touch_late,)):
+        try: scope.spawn(fn, *args, on="process").result()
+        except (NameError, SerializationError) as error:
+            told.append(" ".join([str(error), *getattr(error, "__notes__", [])]))
+assert all("define it in a module of its own, or let the workers import" in text for text in told), told
+assert [text.count("ProcessPool(main=") for text in told] == [1, 1, 1], told
+assert told[0].startswith("argument 1 ('user') of take() cannot travel"), told
+assert "a class made by base.Maker" in told[0], told
+assert "rebuilding it raised LookupError" in told[2], told
+print("fine")
+"""
+BASE = """
+import os, weakref
+HERE = os.getpid()
+class Maker(type):
+    def __new__(meta, name, bases, names, here_only=False):
+        return super().__new__(meta, name, bases, names)
+    def __init__(cls, name, bases, names, here_only=False):
+        if name == "User": cls.registry = weakref.ref(cls)
+        if name == "Late" and os.environ.get("PROGRAM") != str(HERE): raise LookupError(name)
+class Base(metaclass=Maker): pass
+os.environ.setdefault("PROGRAM", str(HERE))
+"""
+
+
+def test_a_class_that_a_library_registers_is_refused_with_both_ways_out(tmp_path: Path) -> None:
+    (tmp_path / "base.py").write_text(BASE)
+    assert run_script(tmp_path, REGISTERED) == "fine\n"
 
 
 MAINS = """

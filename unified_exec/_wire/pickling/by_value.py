@@ -46,8 +46,8 @@ from .writable import is_read_only_array, reduce_writable
 __all__ = ["ByValuePickler", "dumps_node", "reduce_module"]
 
 _Reduced = tuple[typing.Any, ...]
-# The same module as __main__ in a child of multiprocessing, and in no worker.
-if "__mp_main__" in sys.modules and not module_names.main_is_imported:
+# A module in a child of multiprocessing, the same as __main__; in no worker, and elsewhere another name of __main__.
+if getattr(sys.modules.get("__mp_main__"), "__name__", "") == "__mp_main__" and not module_names.main_is_imported:
     cloudpickle.register_pickle_by_value(sys.modules["__mp_main__"])
 
 

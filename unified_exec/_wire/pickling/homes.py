@@ -140,7 +140,8 @@ class Home:
             if self.pending.get(name) is not waiting:
                 return  # another thread has rebuilt it, or a newer value has come
             self.names.pop(name, None)
-            self.missing[name] = f"rebuilding it raised {type(error).__name__}: {error}"
+            why = f"rebuilding it raised {type(error).__name__}: {error}"
+            self.missing[name] = f"{why}; {module_names.WAYS_OUT}" if definition else why
         else:
             if name in self.names and name not in self.pending:
                 return  # another thread was faster: all keep the first value

@@ -17,6 +17,10 @@ MAINS = ("__main__", "__mp_main__")
 
 by_value: set[str] = set()
 """Names of the modules besides ``__main__`` that a worker could not import, among those looked at so far."""
+WAYS_OUT = (
+    'define it in a module of its own, or let the workers import the program\'s main file: ProcessPool(main="import")'
+)
+"""For what cannot travel by value."""
 main_is_imported = False
 """This is a worker of a pool that imports the main file: what it defines has a name here."""
 in_worker = False

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from ...errors import SerializationError
 from . import globals_sent
 from .c_pickle import marked
-from .refusal_words import reason, short
+from .module_names import WAYS_OUT
+from .refusal_words import reason, short, why_not_by_value
 
 __all__ = ["find_unpicklable", "hint_for", "not_rebuilt", "refused", "refused_args", "refused_call"]
 
@@ -94,6 +95,12 @@ def refused(what: str, obj: object, error: Exception, upward: bool = False) -> S
     if isinstance(error, (MemoryError, RecursionError)):
         return SerializationError(what, f"pickling it raised {short(error)}")
     culprit = _search(obj, error, upward)
+    if isinstance(culprit.obj, type) and _has_maker(culprit.obj):
+        told = str(culprit.error)  # by its entry, if it is a global
+        words = (
+            told if WAYS_OUT in told else f"{culprit.obj.__qualname__}: {why_not_by_value(culprit.obj, culprit.error)}"
+        )
+        return SerializationError(what, words)
     words = reason(culprit.obj, culprit.error)
     joint = " is " if words.startswith(("a '", "an '")) else ": "
     why = f"{culprit.path}{joint}{words}" if culprit.path else words
@@ -160,12 +167,19 @@ def _search(obj: object, error: Exception, upward: bool = False) -> _Culprit:
             taken += size
             if found is not None:
                 way.append((_Culprit(culprit.path + step, child, found), _children(child)))
+                if _has_maker(child):
+                    return way[-1][0]
                 break
         else:
             if id(culprit.obj) not in in_cycle:
                 return culprit
             way.pop()
     return first
+
+
+def _has_maker(obj: object) -> bool:
+    """Tell whether this is a class of a library's metaclass, whose parts say nothing to its user."""
+    return isinstance(obj, type) and type(obj).__module__ not in ("builtins", "abc", "enum", "typing", "__main__")
 
 
 def _children(obj: Any) -> Iterator[tuple[str, object]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["reason", "short", "why_undefined"]
+from .module_names import WAYS_OUT
+
+__all__ = ["reason", "short", "why_not_by_value", "why_undefined"]
 
 
 def reason(obj: Any, error: Exception) -> str:
@@ -32,9 +34,11 @@ def short(error: BaseException) -> str:
 def why_undefined(value: object, error: Exception) -> str:
     """Say why the value of a global cannot travel. Nothing is searched: most such globals are never touched."""
     if isinstance(value, type):
-        maker = f"{type(value).__module__}.{type(value).__qualname__}"
-        return (
-            f"a class made by {maker} cannot travel by value ({short(error)}): define it in a module of its own, or "
-            'let the workers import the program\'s main file: ProcessPool(main="import")'
-        )
+        return why_not_by_value(value, error)
     return f"its value, {reason(value, error)}, cannot travel to another process"
+
+
+def why_not_by_value(cls: type, error: Exception) -> str:
+    """Say why a class cannot travel by value, and what to do."""
+    maker = f"{type(cls).__module__}.{type(cls).__qualname__}"
+    return f"a class made by {maker} cannot travel by value ({short(error)}): {WAYS_OUT}"
