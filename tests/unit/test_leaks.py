@@ -322,7 +322,10 @@ def test_the_look_after_a_block_serves_the_next_one_unless_it_is_forgotten() -> 
 @linux
 def test_memory_that_is_mapped_and_was_used_is_caught_at_the_quick_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaks, "who_holds", lambda mapped: [])  # a look through the whole heap: seconds
-    with pytest.raises(leaks.LeakError, match="memfd:used"), leaks.watch(NO_PATIENCE, since=leaks.Seen()):
+    with (
+        pytest.raises(leaks.LeakError, match=r"mapped shared memory: .*memfd:used"),
+        leaks.watch(NO_PATIENCE, since=leaks.Seen()),
+    ):
         descriptor = os.memfd_create("used")
         os.ftruncate(descriptor, mmap.PAGESIZE)
         memory = mmap.mmap(descriptor, 0)
