@@ -124,6 +124,8 @@ def test_it_fits_a_small_terminal_and_a_program_that_forbids_control() -> None:
         app.feed.ask = None
         await pilot.press("c", "c")
         assert len(told) == 1
+        await pilot.press("ctrl+c")
+        await holds(pilot, lambda: app.return_code == 0)
 
     with program("-c", code) as process:
         drive(process.pid, act, size=(60, 20))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -17,7 +18,9 @@ from tests.observe.test_tree import program
 from unified_exec import Collect, Limit, ProcessPool, TaskScope, observe
 from unified_exec._tasks import events
 from unified_exec.cli.main import main as command
-from unified_exec.observe.output.trace_file import lanes
+from unified_exec.observe.output.recorder import Recording, Sample
+from unified_exec.observe.output.trace_file import lanes, perfetto
+from unified_exec.observe.recording.schema import TaskSettled
 
 pytestmark = pytest.mark.anyio
 
@@ -82,6 +85,23 @@ async def test_what_has_not_ended_is_drawn_until_the_end(tmp_path: Path) -> None
     trace = Trace((tmp_path / "run.pftrace").read_bytes())
     [notes] = [notes for name, _, _, _, notes in trace.slices if name == "until_cancelled"]
     assert notes["outcome"] == b"still running"
+
+
+def test_interpreters_are_tracks_of_the_program_and_have_no_memory_of_their_own() -> None:
+    recording = Recording(began=0.0, ended=2.0)
+    times = {"at": 1.0, "spawned": 0.1, "sent": 0.2, "started": 0.3, "finished": 0.9}
+    for number, worker in enumerate((1 << 47, 1 << 46), 1):
+        told: dict[str, Any] = dict.fromkeys(TaskSettled._fields, 0) | times
+        told |= {"n": number, "kind": "task.settled", "task": number, "fn": "m:f", "outcome": "value", "error": ""}
+        told |= {"backend": "interpreter", "worker": worker}
+        recording.rows.append(tuple(told.values()))
+    workers = [{"pid": worker, "memory": 0, "seconds": 0.0} for worker in (1 << 47, 1 << 46)]
+    recording.samples.append(Sample(0.5, [{"name": "the pool", "queued": 0, "workers": workers}]))
+    trace = Trace(perfetto(recording))
+    [program] = [name for name, parent in trace.tracks.values() if not parent]
+    assert [(name, trace.parent(track)) for name, track, *_ in trace.slices] == [("f", program)] * 2
+    assert {"interpreters", "interpreter 1", "interpreter 2"} <= {name for name, _ in trace.tracks.values()}
+    assert [len(values) for name, values in trace.counters.items() if "memory" in name] == [1]
 
 
 def test_an_empty_trace_is_a_trace(tmp_path: Path) -> None:

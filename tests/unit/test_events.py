@@ -48,3 +48,12 @@ def test_an_event_keeps_nothing_of_the_task_alive(monkeypatch: pytest.MonkeyPatc
     plain = (str, int, float, bool, type(None))
     assert all(isinstance(field, plain) for row in told for field in row)
     assert "ValueError: failed" in str(told[0][-1])
+
+
+def test_functions_of_one_name_in_two_modules_are_told_apart() -> None:
+    def one() -> None: ...
+
+    def two() -> None: ...
+
+    two.__qualname__, two.__module__ = one.__qualname__, "elsewhere"
+    assert [events.function_name(fn).partition(":")[0] for fn in (one, two, one)] == [__name__, "elsewhere", __name__]

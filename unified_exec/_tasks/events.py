@@ -49,6 +49,10 @@ WAIT_BEGUN, WAIT_ENDED = "wait.begun", "wait.ended"
 WORKER_STARTED, WORKER_READY, WORKER_RETIRED = "worker.started", "worker.ready", "worker.retired"
 WORKER_KILLED, WORKER_DIED = "worker.killed", "worker.died"
 
+NAMES_MAX = 1000
+names: dict[str, tuple[str, str]] = {}
+"""Modules and full names of functions that were told, by qualified name, as each task would have to put it together."""
+
 TRACEBACKS_MAX = 200
 TRACEBACK_LINES = 40
 _places_told: set[tuple[str, str, int]] = set()
@@ -82,7 +86,14 @@ def emit_wait(task: int, wait: Waited) -> None:
 def function_name(fn: Any) -> str:
     """The function that the user named, as ``module:qualname``; "" if it has no name."""
     if type(fn) is FunctionType:
-        return f"{fn.__module__}:{fn.__qualname__}"[:200]
+        known = names.get(fn.__qualname__)
+        if known is not None and known[0] is fn.__module__:
+            return known[1]
+        if len(names) >= NAMES_MAX:
+            names.clear()
+        full = f"{fn.__module__}:{fn.__qualname__}"[:200]
+        names[fn.__qualname__] = fn.__module__, full
+        return full
     for _ in range(8):
         if isinstance(fn, partial):
             # A call of ours carries the user's function as its first argument.

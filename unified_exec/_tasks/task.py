@@ -77,13 +77,10 @@ class Task:
     timeout: float | None = None
     # What events tell of it, noted only while somebody listens.
     attempts: int = 1
-    bytes_received: int = 0
-    bytes_sent: int = 0
     fn_name: str = ""
     in_span: bool = False
     items: int = 1
     parent: int = 0
-    sent_at: float | None = None
     silent: bool = False
 
     __slots__ = (
@@ -92,6 +89,8 @@ class Task:
         "args",
         "backend",
         "backend_data",
+        "bytes_received",
+        "bytes_sent",
         "deadline",
         "finished_at",
         "fn",
@@ -101,6 +100,7 @@ class Task:
         "outcome",
         "owner",
         "queued_at",
+        "sent_at",
         "started_at",
         "worker",
     )
@@ -120,6 +120,9 @@ class Task:
         self.queued_at = time.monotonic()
         self.started_at: float | None = None
         self.finished_at: float | None = None
+        # What events tell of the way to a worker and back, noted only while somebody listens.
+        self.sent_at: float | None = None
+        self.bytes_sent = self.bytes_received = 0
         self._state = TaskState.QUEUED
 
     @property
@@ -220,33 +223,62 @@ class Task:
 
     # -- what is told of it; called only while somebody listens
 
-    def note_spawner(self, parent: int, at: float | None = None) -> None:
+    def note_spawner(self, parent: int) -> None:
         """Tell that it was spawned, by the code of task `parent`; 0 if that is not a task."""
         if parent:
             self.parent = parent
-        if events.moves is not None:
-            fn, scope = self.fn_name or events.function_name(self.fn), getattr(self.owner, "number", 0)
-            fields = (self.id, self.name, fn, self.backend, scope, parent, self.items, self.deadline)
-            events.emit_move(events.TASK_SPAWNED, *fields, at=self.queued_at)
+        sink = events.moves
+        if sink is not None:
+            sink(
+                (
+                    next(events.numbers),
+                    events.TASK_SPAWNED,
+                    self.queued_at,
+                    self.id,
+                    self.name[:200],
+                    self.fn_name or events.function_name(self.fn),
+                    self.backend,
+                    getattr(self.owner, "number", 0),
+                    parent,
+                    self.items,
+                    self.deadline,
+                )
+            )
+
+    def emit_queued(self, pool: str, ahead: int) -> None:
+        """Tell that it could not be sent at once: `ahead` others wait for `pool` before it."""
+        sink = events.moves
+        if sink is not None:
+            sink((next(events.numbers), events.TASK_QUEUED, time.monotonic(), self.event_id, pool, ahead))
 
     def emit_sent(self, worker: int, ahead: int) -> None:
         """Tell that `worker` was sent it, with `ahead` others before it."""
-        events.emit_move(events.TASK_SENT, self.event_id, worker, self.bytes_sent, ahead, at=self.sent_at)
+        sink = events.moves
+        if sink is not None:
+            at = time.monotonic() if self.sent_at is None else self.sent_at
+            sink((next(events.numbers), events.TASK_SENT, at, self.event_id, worker, self.bytes_sent, ahead))
 
     def emit_started(self, late: bool = False) -> None:
         """Tell that its function is called; `late` if that is told after its end, because a worker called it."""
-        events.emit_move(events.TASK_STARTED, self.event_id, self.worker or 0, self.attempts, late, at=self.started_at)
+        sink = events.moves
+        if sink is not None:
+            at, worker = time.monotonic() if self.started_at is None else self.started_at, self.worker or 0
+            sink((next(events.numbers), events.TASK_STARTED, at, self.event_id, worker, self.attempts, late))
 
     def emit_settled(self, outcome: str, error: BaseException | None) -> None:
         """Tell the whole life of the task. Its function is still there, the outcome is not set yet."""
         sink = events.rows  # read once: another thread may switch it off
         if sink is None:
             return
-        now, name = time.monotonic(), self.fn_name
-        fn: Any = self.fn
+        now = time.monotonic()
+        if self.finished_at is None:
+            self.finished_at = now
+        name = self.fn_name
         if not name:
             # What `function_name` does with most functions: a call less on the way of every task.
-            name = f"{fn.__module__}:{fn.__qualname__}"[:200] if type(fn) is FunctionType else events.function_name(fn)
+            fn = self.fn
+            known = events.names.get(fn.__qualname__) if type(fn) is FunctionType else None
+            name = known[1] if known is not None and known[0] is fn.__module__ else events.function_name(fn)
         sink(
             (
                 next(events.numbers),
@@ -266,7 +298,7 @@ class Task:
                 outcome,
                 "" if error is None else type(error).__name__,
                 self.started_at,
-                now if self.finished_at is None else self.finished_at,
+                self.finished_at,
                 self.bytes_sent,
                 self.bytes_received,
                 "" if error is None else events.traceback_text(error),

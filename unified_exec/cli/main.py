@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import importlib.util
 import os
@@ -13,6 +14,7 @@ from typing import NamedTuple
 from . import options
 from .interrupts import contains
 
+FAILED = 1
 USAGE = 2
 INTERRUPTED = 130  # what a shell reports for a program that was ended by SIGINT
 OUTPUT_CLOSED = 141  # and by SIGPIPE
@@ -128,14 +130,25 @@ def complain(subcommand: str, missing: Sequence[str]) -> int:
 
 
 def _run(command: Callable[[], int]) -> int:
+    if sys.stdout is None:  # `... >&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
         code = command()
         sys.stdout.flush()
         return code
     except BaseException as error:
         if contains(error, BrokenPipeError):  # e.g. `... | head`: the reader has exited
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit must not fail again
+            _write_no_more()
             return OUTPUT_CLOSED
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _write_no_more()
+            print(f"unified_exec: {error.strerror}", file=sys.stderr)
+            return FAILED
         if contains(error, KeyboardInterrupt):  # before or after the command's own handling
             return INTERRUPTED
         raise
+
+
+def _write_no_more() -> None:
+    """Let the flush at exit not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

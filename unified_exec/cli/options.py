@@ -42,6 +42,13 @@ def add_ps_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the list as JSON")
 
 
+WAITS = (
+    *("behind", "channel", "foreign", "limit", "lock", "node", "ready", "retry", "runs", "scope", "sleep", "start"),
+    *("stream", "task", "thread", "to_thread", "unknown", "worker"),
+)
+"""What a task can wait for, as the tree names it."""
+
+
 def _add_pid(parser: argparse.ArgumentParser) -> None:
     text = "the process, see `unified-exec ps`; or a part of its command line, if no other program has it"
     parser.add_argument("pid", type=_process, metavar="PID", help=text)
@@ -63,10 +70,12 @@ def add_tree_options(parser: argparse.ArgumentParser) -> None:
     _add_pid(parser)
     parser.add_argument("-s", "--stacks", action="store_true", help="show the stack of each task, your own lines")
     parser.add_argument("--all", action="store_true", help="show the stacks with the lines of libraries too")
-    parser.add_argument("--why", default="", metavar="KIND", help="only tasks that wait for this (limit, task, ...)")
+    parser.add_argument(
+        "--why", default="", choices=WAITS, metavar="KIND", help=f"only tasks that wait for this: {', '.join(WAITS)}"
+    )
     parser.add_argument("--json", action="store_true", help="print the tree as JSON, with stacks")
     parser.add_argument(
-        "--watch", type=float, nargs="?", const=1.0, metavar="S", help="again every S seconds (1 by default)"
+        "--watch", type=seconds, nargs="?", const=1.0, metavar="S", help="again every S seconds (1 by default)"
     )
     parser.add_argument(
         "--inject",

@@ -119,7 +119,7 @@ class ClusterLane(CreditLane):
                 return
         queue.push(task)
         if events.moves is not None:
-            events.emit_move(events.TASK_QUEUED, task.event_id, self._owner.describe(), queue.length - 1)
+            task.emit_queued(self._owner.describe(), queue.length - 1)
         self._want_soon()
 
     def cancel(self, tasks: Iterable[Task], reason: str | None, *, running: bool = True) -> None:

@@ -100,6 +100,7 @@ def show(scope: Any) -> None:
 
     Raises:
         RuntimeError: the scope is not open.
+        TypeError: it is not a scope.
         ImportError: this is not a notebook: IPython is not installed.
 
     In a cell of a notebook::
@@ -109,6 +110,8 @@ def show(scope: Any) -> None:
             async for result in scope.map(crunch, range(100), on="cpu"):
                 ...
     """
+    if not hasattr(scope, "_repr_mimebundle_"):
+        raise TypeError(f"show() takes a scope, got {scope!r}")
     from IPython.display import display
 
     engine = getattr(scope, "_repr_mimebundle_")(include=("text/plain",)).engine  # noqa: B009

@@ -73,7 +73,7 @@ class Dispatcher:
                 return
         self._queue.push(task)
         if events.moves is not None:
-            events.emit_move(events.TASK_QUEUED, task.event_id, self._registry.pool, self._queue.length - 1)
+            task.emit_queued(self._registry.pool, self._queue.length - 1)
         if not self._recruiting:
             self._recruiting = True
             self._adapter.call_soon(self._recruit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -29,6 +30,13 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if arguments.json:
             print(json.dumps(snapshot(feed), indent=2))
+        elif not _can_draw():
+            print(
+                "unified-exec top: this is no terminal that it can draw in; --json prints a snapshot, and "
+                "`unified-exec tree PID --watch` plain text",
+                file=sys.stderr,
+            )
+            return FAILED
         else:
             from ...observe.viewer.top import Top
 
@@ -36,6 +44,12 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         feed.stop()
     return 0
+
+
+def _can_draw() -> bool:
+    """Whether textual can draw: it reads the standard input and writes to standard error."""
+    files = sys.__stdin__, sys.__stderr__
+    return os.environ.get("TERM") != "dumb" and all(file is not None and file.isatty() for file in files)
 
 
 def snapshot(feed: Feed) -> dict[str, Any]:

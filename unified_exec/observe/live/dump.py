@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 LINES_MAX = 10_000
+STACKS = "none", "mine", "all"
 
 
 def look(*, stacks: str = "mine") -> dict[str, Any]:
@@ -20,7 +21,12 @@ def look(*, stacks: str = "mine") -> dict[str, Any]:
 
     Called in the thread of an event loop it does not wait for what busy workers say of themselves; elsewhere it does,
     for a quarter of a second at most.
+
+    Raises:
+        ValueError: there are no such `stacks`.
     """
+    if stacks not in STACKS:
+        raise ValueError(f"stacks must be one of {', '.join(map(repr, STACKS))}, got {stacks!r}")
     from ..._tasks.current import on_event_loop
     from .look import Look
 
@@ -58,16 +64,19 @@ def dump_on(signum: int, file: TextIO | None = None) -> Callable[[], None]:
         a function that ends this.
 
     Raises:
+        TypeError: `signum` is not the number of a signal.
         ValueError: called outside of the main thread, or the signal has a handler already.
+        OSError: no process can handle that signal, as SIGKILL.
     """
     import signal
 
+    if not isinstance(signum, int):
+        raise TypeError(f"dump_on() takes a signal, such as signal.SIGUSR1, got {signum!r}")
     default = signal.getsignal(signum)
     if default is not signal.SIG_DFL and default is not signal.SIG_IGN:
         raise ValueError(f"signal {signum} has a handler already: {default!r}")
     read, write = os.pipe()
     os.set_blocking(write, False)
-    threading.Thread(target=_write_dumps, args=(read, file), name="unified_exec dump", daemon=True).start()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         try:
@@ -75,7 +84,13 @@ def dump_on(signum: int, file: TextIO | None = None) -> Callable[[], None]:
         except OSError:
             pass  # there are enough requests in the pipe
 
-    signal.signal(signum, on_signal)
+    try:
+        signal.signal(signum, on_signal)
+    except (OSError, ValueError):
+        os.close(read)
+        os.close(write)
+        raise
+    threading.Thread(target=_write_dumps, args=(read, file), name="unified_exec dump", daemon=True).start()
     open_ends = [write]
 
     def end() -> None:

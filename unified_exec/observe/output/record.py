@@ -21,6 +21,7 @@ def trace(file: str | os.PathLike[str]) -> Iterator[None]:
 
     Raises:
         OSError: the file could not be written. It is opened when the block is entered.
+        TypeError: `file` is not a path.
 
     Example::
 
@@ -36,7 +37,7 @@ def trace(file: str | os.PathLike[str]) -> Iterator[None]:
     """
     from .trace_file import perfetto
 
-    with open(file, "wb") as out, _recorded(lambda recording: out.write(perfetto(recording))):
+    with open(os.fspath(file), "wb") as out, _recorded(lambda recording: out.write(perfetto(recording))):
         yield
 
 
@@ -52,6 +53,7 @@ def report(file: str | os.PathLike[str]) -> Iterator[None]:
 
     Raises:
         OSError: the file could not be written. It is opened when the block is entered.
+        TypeError: `file` is not a path.
 
     Example::
 
@@ -68,7 +70,7 @@ def report(file: str | os.PathLike[str]) -> Iterator[None]:
     from .report_page import page
 
     with (
-        open(file, "w", encoding="utf-8", newline="\n") as out,
+        open(os.fspath(file), "w", encoding="utf-8", newline="\n") as out,
         _recorded(lambda recording: out.write(page(recording))),
     ):
         yield

@@ -54,6 +54,8 @@ class _Layout:
         self._workers: dict[int, tuple[int, int]] = {}
         self._pools: dict[int, str] = {}
         self._settled = recording.of_kind("task.settled")
+        told = *self._settled, *recording.of_kind("worker.started")
+        self._interpreters = {each.worker: 0 for each in told if each.backend == "interpreter"}
 
     def write(self) -> bytes:
         self._coroutines()
@@ -142,7 +144,14 @@ class _Layout:
     def _worker(self, pid: int) -> tuple[int, int]:
         """The tracks of a worker: of its process, and of its life."""
         tracks = self._workers.get(pid)
-        if tracks is None:
+        if tracks is None and pid in self._interpreters:
+            group = self._interpreters[pid] = max(self._interpreters.values()) or self._out.track(
+                "interpreters", self._program
+            )
+            number = sum(map(bool, self._interpreters.values()))
+            track = self._out.track(f"interpreter {number}", group)
+            tracks = self._workers[pid] = track, self._out.track("life", track)
+        elif tracks is None:
             name = f"worker of {self._pools[pid]}" if pid in self._pools else "worker"
             process = self._out.process(pid, name)
             tracks = self._workers[pid] = process, self._out.track("life", process)
@@ -242,6 +251,8 @@ class _Layout:
                 if "busy" in pool:
                     count(self._program, f"busy: {pool['name']}", sample.at, pool["busy"])
                 for worker in pool.get("workers", ()):
+                    if worker["pid"] in self._interpreters:
+                        continue  # its memory and processor time are those of the program
                     process = self._worker(worker["pid"])[0]
                     count(process, "memory, MiB", sample.at, round(worker["memory"] / (1 << 20), 1))
                     last = before.get(worker["pid"])

@@ -46,7 +46,7 @@ class Top(App[None]):
     .narrow #side { display: none; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q", "quit", "quit"),
+        Binding("q,ctrl+c", "quit", "quit", key_display="q"),
         Binding("slash", "find", "filter"),
         Binding("p", "pause", "pause"),
         Binding("s", "side", "figures"),
