@@ -166,12 +166,23 @@ sys.executable = sys.orig_argv[0]
         ("import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))", "limit()", "(0, 0)"),
         ("import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)", "hup()", "Handlers.SIG_IGN"),
         ("sys.path.append('/added')", "sys.path[-1]", "/added"),
+        ("sys.path += [Text.A, None]", "sys.path[-1], type(sys.path[-1])", "('/a', <class 'str'>)"),
+        (
+            "for log in ('', Text.A): logging.getLogger(log).setLevel(Level.LOUD)\nlogging.disable(Level.LOUD)",
+            "logging.root.level, logging.getLogger('/a').level, logging.root.manager.disable",
+            "(15, 15, 15)",
+        ),
     ],
 )
 def test_what_a_script_changes_before_its_first_task_is_seen_by_it(
     change: str, look: str, seen: str, tmp_path: Path
 ) -> None:
     code = f"""
+import enum, logging
+class Text(enum.StrEnum):
+    A = "/a"
+class Level(enum.IntEnum):
+    LOUD = 15
 def limit():
     import resource
     return resource.getrlimit(resource.RLIMIT_CORE)

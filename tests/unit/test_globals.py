@@ -17,7 +17,7 @@ import pytest
 
 from tests.unit.wire_child import Child
 from unified_exec import errors
-from unified_exec._wire.pickling import entry_values, globals_sent, homes
+from unified_exec._wire.pickling import entry_values, globals_sent, homes, sent_home
 from unified_exec._wire.pickling.functions import encode_call, entry_for
 
 
@@ -440,3 +440,32 @@ def test_a_function_that_captures_nothing_is_the_same_there_and_is_updated_in_it
     program.cell("f.__code__ = (lambda a, b: (a, b, SEP)).__code__\nf.__defaults__ = (2,)\nf.__annotations__ = {}")
     assert program.run("f", 1) == (1, 2, "-")
     assert program.run("facts") == program.names["facts"]()
+
+
+TYPES = """
+import types
+def f(a): return list(f.__annotations__.values())
+f.__annotations__ = {"a": types.ModuleType, "return": types.GeneratorType}
+def g(): return f.__name__
+"""
+
+
+def test_annotations_may_be_types_without_a_name_among_the_builtins(alone: Child) -> None:
+    program = Program(alone, TYPES)
+    assert program.run("f", 1) == [types.ModuleType, types.GeneratorType]
+    assert program.run("g") == "f"
+
+
+def test_threads_that_send_first_from_a_module_at_once_find_one_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("sent_first")
+    monkeypatch.setitem(sys.modules, "sent_first", module)
+    found: list[Any] = []
+
+    def while_another_is_quicker(name: object) -> bool:
+        if not found:
+            found.append(None)
+            found.append(sent_home.home_of(vars(module)))
+        return True
+
+    monkeypatch.setattr(sent_home, "goes_by_value", while_another_is_quicker)
+    assert sent_home.home_of(vars(module)) is found[1] is not None

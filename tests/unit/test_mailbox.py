@@ -12,6 +12,7 @@ import pytest
 
 from unified_exec._pools.process.answers import AnswerReader
 from unified_exec._pools.process.child import Child
+from unified_exec._pools.process.mailbox_signal import signal_until_read
 from unified_exec._pools.process.start_retry import StartFailures
 from unified_exec._pools.process.worker import Worker
 from unified_exec._pools.process.worker_group import WorkerGroup
@@ -53,3 +54,26 @@ def test_an_answer_is_read_although_the_worker_ended_with_something_unread(
     assert task.outcome is not None
     assert task.outcome.unwrap() == ()
     assert worker.inbox.closed
+
+
+class Timers:
+    """An event loop of which only the timers are used."""
+
+    def __init__(self) -> None:
+        self.due: list[tuple[Any, ...]] = []
+
+    def call_later(self, delay: float, fn: Any, *args: Any) -> None:
+        self.due.append((fn, *args))
+
+
+def test_a_worker_that_another_loop_closes_meanwhile_is_not_signalled_again(
+    ends: tuple[Worker, Task, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, timers, signals = ends[0], Timers(), []
+    monkeypatch.setattr(Worker, "signal", lambda self: signals.append(self))
+    signal_until_read(timers, worker)  # type: ignore[arg-type]
+    worker.child.control.close()  # by another thread, which has not noted yet that it is reaped
+    ((look, *args),) = timers.due
+    look(*args)
+    assert signals == [worker]
+    assert len(timers.due) == 1

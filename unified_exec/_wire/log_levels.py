@@ -22,18 +22,25 @@ def watched_cache() -> dict[Any, Any] | None:
 
 
 def levels_now() -> dict[str, Any] | None:
-    """Return the levels of the loggers of this process; ``None`` if it has not imported `logging`."""
+    """Return the levels of the loggers of this process; ``None`` if it has not imported `logging`.
+
+    All of it is plain data: names and levels may be members of an enum that a worker does not know.
+    """
     cache = watched_cache()
     if cache is None:
         return None
     cache[UNCHANGED] = True  # first: a change from now on is one more
     root = sys.modules["logging"].root
     loggers = {
-        name: (logger.level, logger.disabled)
+        str.__str__(name): (_plain(logger.level), logger.disabled)
         for name, logger in list(root.manager.loggerDict.items())
         if getattr(logger, "level", 0) or getattr(logger, "disabled", False)
     }
-    return {"root": root.level, "disable": root.manager.disable, "loggers": loggers}
+    return {"root": _plain(root.level), "disable": _plain(root.manager.disable), "loggers": loggers}
+
+
+def _plain(level: Any) -> Any:
+    return int(level) if isinstance(level, int) else level
 
 
 def apply(new: dict[str, Any], old: dict[str, Any] | None) -> None:

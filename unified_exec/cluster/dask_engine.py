@@ -73,9 +73,10 @@ class DaskEngine(Engine):
             self._client = await self._connect()
 
         def on_event(event: tuple[Any, dict[str, str]]) -> None:
-            if self._on_seat is not None:
+            told = self._on_seat  # read once: the thread of the connections sets it to None
+            if told is not None:
                 self._started.add(event[1]["key"])
-                loop.call_soon_threadsafe(self._on_seat, event[1]["lane"], event[1]["address"])
+                loop.call_soon_threadsafe(told, event[1]["lane"], event[1]["address"])
 
         await self._on_client(self._start_client(on_event))
 

@@ -39,7 +39,10 @@ def _look(adapter: LoopAdapter, worker: Worker) -> None:
     pause = pauses.pop(worker)
     if worker.reaped:
         return
-    unread = bytes_unread(worker.child.control.fileno())
+    try:
+        unread = bytes_unread(worker.child.control.fileno())
+    except (OSError, ValueError):
+        return  # the thread of another loop, to which it has gone, has just closed it
     if unread or (unread is None and pause < _AGAIN_MAX):
         worker.signal()
         pauses[worker] = min(2 * pause, _AGAIN_MAX)

@@ -12,7 +12,7 @@ import weakref
 
 from ..._platform import cpu_count, process_control
 from ..._platform.posix import StandardTaken, anonymous_memory
-from ..._wire.pickling.surroundings import authkey_now
+from ..._wire.pickling.surroundings import authkey_now, import_path
 from ..._worker import interpreter
 from ..._worker.settings import (
     CONTROL_FD,
@@ -131,10 +131,10 @@ def parent_settings() -> Settings:
         folder = os.getcwd()
     except OSError:
         folder = ""  # it was removed; nothing can be imported from it
-    path: list[object] = [entry or folder for entry in sys.path]
+    argv = getattr(sys, "argv", None) or ()  # a program that embeds Python may have none
     return Settings(
-        path=[str(entry) for entry in path if entry and isinstance(entry, str)],  # imports ignore others, too
-        argv=[str(each) for each in getattr(sys, "argv", None) or ()],  # a program that embeds Python may have none
+        path=import_path(sys.path, folder),
+        argv=[str.__str__(each) if isinstance(each, str) else str(each) for each in argv],
         prefix=(sys.prefix, sys.exec_prefix),
         site=not sys.flags.no_site and (_measures_coverage() or _has_installed_finders()),
         authkey=None if (key := authkey_now()) is None else bytes(key),

@@ -65,7 +65,7 @@ def pickled(function: Any, home: SentHome, name: str, names: tuple[str, ...]) ->
     made = (part, facts.token, facts.name, function.__name__, None, names)
     place = (facts.token, facts.name, name, identity.issue(function), homes.make_function, made)
     state: tuple[Any, ...] = (function_parts.set_state, ({}, slots), None)
-    return dumps(_Part(homes.place, place, state, None, None, identity.refresh), PROTOCOL)
+    return by_name(_Part(homes.place, place, state, None, None, identity.refresh))
 
 
 def by_place(function: types.FunctionType, home: SentHome, path: str) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import types
 from collections.abc import Callable
 from typing import Any
@@ -159,6 +161,17 @@ _by_globals: WeakValueDictionary[int, SentHome] = WeakValueDictionary()
 _of_module: WeakKeyDictionary[types.ModuleType, SentHome] = WeakKeyDictionary()
 _of_function: WeakKeyDictionary[types.FunctionType, SentHome] = WeakKeyDictionary()
 _living: dict[str, weak[SentHome]] = {}
+_making = threading.RLock()
+"""Held while a home is made: threads that pickle their first calls at once must find the same one."""
+
+
+def _renew_lock() -> None:
+    global _making
+    _making = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def home_of(globals_: dict[str, Any]) -> SentHome | None:
@@ -174,7 +187,9 @@ def home_of(globals_: dict[str, Any]) -> SentHome | None:
         module = None
         if name not in MAINS:
             return None
-    return _make_home(globals_, name, module)
+    with _making:
+        found = _by_globals.get(id(globals_))
+        return found if found is not None and found.globals() is globals_ else _make_home(globals_, name, module)
 
 
 def _make_home(globals_: dict[str, Any], name: str, module: types.ModuleType | None) -> SentHome:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-__all__ = ["Snapshot", "authkey_now", "snapshot", "take_over", "variables"]
+__all__ = ["Snapshot", "authkey_now", "import_path", "snapshot", "take_over", "variables"]
 
 _environment: Any = getattr(os.environ, "_data", os.environ)
 """The dict behind `os.environ`: comparing it costs no decoding."""
@@ -66,12 +66,18 @@ class Snapshot:
         old, new = start.environment, self.environment
         touched.update(name for name in {**old, **new} if old.get(name) != new.get(name) and name not in fixed)
         return {
-            "path": [entry or self.folder for entry in self.path if entry or self.folder],
+            "path": import_path(self.path, self.folder),
             "folder": self.folder,
             "authkey": None if self.authkey is None else bytes(self.authkey),
             "levels": self.levels,
             "environment": {os.fsdecode(name): _decoded(new.get(name)) for name in touched},
         }
+
+
+def import_path(entries: Iterable[object], folder: str) -> list[str]:
+    """Return the entries of ``sys.path`` as plain strings, the current folder in place of ""; imports ignore others."""
+    path = [str.__str__(entry) or folder for entry in entries if isinstance(entry, str)]
+    return [entry for entry in path if entry]
 
 
 def _decoded(value: Any) -> str | None:
