@@ -60,7 +60,7 @@ async def test_top_without_a_terminal_says_what_to_use(
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
 def test_an_output_that_cannot_be_written_is_told_in_a_line() -> None:
-    command = [sys.executable, "-m", "unified_exec", "ps"]
+    command = [sys.executable, "-m", "unified_exec", "ps", "--json"]
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert done.stderr.splitlines() == ["unified_exec: No space left on device"]
