@@ -91,7 +91,8 @@ async def start_seat(engine: Any, seat: Any) -> Any:
 
 @pytest.mark.asyncio
 async def test_seats_that_no_node_has_fail_with_what_they_need(open_pool: OpenPool) -> None:
-    async with open_pool(resources={"gadget": 1}, start_timeout=0.1) as pool:
+    async with open_pool(resources={"gadget": 1}) as pool:
+        pool._hub._options = pool._hub._options._replace(start_timeout=0.1)  # it would limit connecting, too
         with pytest.raises(WorkerStartError, match=r"no node took work .*the resources {'gadget': 1}\?"):
             await call(int, on=pool)
 
@@ -112,16 +113,18 @@ async def test_a_node_over_a_slow_line_that_is_cut_for_a_moment_answers_all(
 
     monkeypatch.setattr(DaskEngine, "open", open_far)
     untyped: Any = TaskScope(policy=Collect())
-    async with DaskPool(dask_cluster.address, max_workers=1) as pool, untyped as scope:
-        assert await scope.spawn(abs, -3, on=pool) == 3
+    try:
+        async with DaskPool(dask_cluster.address, max_workers=1) as pool, untyped as scope:
+            assert await scope.spawn(abs, -3, on=pool) == 3
+            for relay in relays.values():
+                relay.cut()
+            handles = [scope.spawn(slow_square, n, on=pool) for n in range(20)]
+            for relay in relays.values():
+                relay.heal()
+            assert await scope.gather(*handles) == [n * n for n in range(20)]
+    finally:
         for relay in relays.values():
-            relay.cut()
-        handles = [scope.spawn(slow_square, n, on=pool) for n in range(20)]
-        for relay in relays.values():
-            relay.heal()
-        assert await scope.gather(*handles) == [n * n for n in range(20)]
-    for relay in relays.values():
-        relay.close()
+            relay.close()
 
 
 def test_a_cluster_that_is_not_there_fails_in_with_and_in_the_scope() -> None:

@@ -65,7 +65,6 @@ def log_numbers(name: str, count: int) -> int:
 
 
 @pytest.mark.every_loop
-@pytest.mark.one_loop
 async def test_all_records_of_a_task_are_handled_in_order_before_its_outcome_is_seen(
     process_place: Place, kept: Kept
 ) -> None:
@@ -335,7 +334,6 @@ class Trouble(logging.Handler):
 
 
 @pytest.mark.every_loop
-@pytest.mark.one_loop
 async def test_a_handler_that_raises_logs_or_cancels_harms_nothing(
     kept: Kept, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

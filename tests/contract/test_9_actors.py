@@ -135,7 +135,6 @@ async def test_a_dead_actor_refuses_calls_and_says_why() -> None:
 
 
 @pytest.mark.every_loop
-@pytest.mark.one_loop
 async def test_under_supervise_the_object_is_made_anew_and_no_call_runs_twice(log: Path) -> None:
     async with TaskScope(policy=Supervise(3, within=60)) as scope:
         counter = scope.actor(Counter, 1, str(log))

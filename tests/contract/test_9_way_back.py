@@ -79,7 +79,6 @@ async def where(*args: Any) -> Any:
 
 @pytest.mark.every_loop
 @every_way
-@pytest.mark.one_loop
 async def test_the_function_runs_on_the_loop_of_the_scope_and_its_value_returns(way: str) -> None:
     async with TaskScope() as scope:
         pid, thread, args = await start(scope, way, where, 1, "x")
