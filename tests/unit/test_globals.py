@@ -469,3 +469,42 @@ def test_threads_that_send_first_from_a_module_at_once_find_one_home(monkeypatch
 
     monkeypatch.setattr(sent_home, "goes_by_value", while_another_is_quicker)
     assert sent_home.home_of(vars(module)) is found[1] is not None
+
+
+INTERRUPTED = """
+errors = [MemoryError, KeyboardInterrupt]
+class Value:
+    def __reduce__(self):
+        if errors: raise errors.pop()
+        return int, (5,)
+class K: x = Value()
+def f(): return K.x
+"""
+
+
+def test_what_was_interrupted_while_it_was_pickled_is_pickled_anew(alone: Child) -> None:
+    program = Program(alone, INTERRUPTED)
+    with pytest.raises(KeyboardInterrupt):
+        program.run("f")
+    with pytest.raises(errors.SerializationError, match="MemoryError"):
+        program.run("f")
+    assert program.run("f") == 5
+
+
+REFUSED = """
+gone = (x for x in ())
+class K: held = gone
+k = K(); k.held = gone
+table, items = {'held': gone}, [gone]
+def f(): return sorted(table), items, K.held, k.held
+"""
+
+
+def test_what_could_not_travel_travels_once_its_parts_can(alone: Child) -> None:
+    program = Program(alone, REFUSED)
+    with pytest.raises(NameError):
+        program.run("f")
+    before = entry_for(program.names["f"])
+    assert entry_for(program.names["f"]) is before  # nothing has changed, so nothing is tried again
+    program.cell("del table['held']; items[0] = 1; K.held = 2; k.held = 3")
+    assert program.run("f") == ([], [1], 2, 3)

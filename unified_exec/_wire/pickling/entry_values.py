@@ -14,8 +14,10 @@ import sys
 import types
 import typing
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
+from itertools import islice
 from typing import Any
 from weakref import ref as weak
 
@@ -35,6 +37,8 @@ __all__ = ["fill"]
 
 LARGE = 256 * 1024
 """A mutable global whose pickle has more bytes than this slows down each call: that is logged once."""
+_PARTS_MAX = 100
+"""The most parts of a value that cannot travel that are looked at before each call that uses it."""
 _log = logging.getLogger("unified_exec")
 _pickled: Callable[[Any], object] = partial(dumps, protocol=PROTOCOL)
 _OFTEN = frozenset({type, types.FunctionType, types.ModuleType, int, str, type(None)})
@@ -58,6 +62,7 @@ def fill(entry: Entry, value: Any, home: SentHome, globals_: dict[str, Any], ent
         the entry, or another one that several globals share.
     """
     name = entry.name
+    older = home.entries.get(name)
     try:
         if is_atom(value) or isinstance(value, types.ModuleType):
             _pickle_into(entry, value, home)
@@ -76,16 +81,25 @@ def fill(entry: Entry, value: Any, home: SentHome, globals_: dict[str, Any], ent
             else:
                 _pickle_into(entry, value, home)
         _note_same(entry, value, home)
-    except (MemoryError, RecursionError):
-        raise
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) or isinstance(error, (MemoryError, RecursionError)):
+            _put_back(home, name, older)
+            raise
         entry.data = None
         module = _importable_from(name, value)
         if module is not None:
             entry.data = pickle.dumps(_ByImport(module, name), 5)
         else:
-            entry.why = why_undefined(value, error)
+            entry.why, entry.same = why_undefined(value, error), _same_parts(value)
     return entry
+
+
+def _put_back(home: SentHome, name: str, older: Entry | None) -> None:
+    """Forget an entry that is half made; the next call tries again."""
+    if older is None:
+        home.entries.pop(name, None)
+    else:
+        home.entries[name] = older
 
 
 def _pickle_into(entry: Entry, value: Any, home: SentHome) -> None:
@@ -179,6 +193,30 @@ def _note_same(entry: Entry, value: Any, home: SentHome) -> None:
             entry.value = reference
     else:
         entry.same = large_values.same_frozen(value) or _same_digest(home, entry.name, value)
+
+
+def _same_parts(value: Any) -> Callable[[Any], bool]:
+    """For what cannot travel: the same object, which holds the same ones. To try with each call would cost more."""
+    is_same, parts = same_object(value), _parts_of(value)
+    return lambda now: is_same(now) and _parts_of(now) == parts
+
+
+def _parts_of(value: Any) -> list[int]:
+    """Return how much a container, a class or an instance holds, and the ids of the first parts. No code of it runs."""
+    if isinstance(value, list):
+        return [list.__len__(value), *map(id, list.__getitem__(value, slice(_PARTS_MAX)))]
+    held: Any = ()
+    if isinstance(value, dict):
+        held = dict.values(value)
+    elif isinstance(value, type):
+        held = type.__getattribute__(value, "__dict__").values()
+    else:
+        with suppress(AttributeError):
+            held = object.__getattribute__(value, "__dict__").values()
+    try:
+        return [len(held), *map(id, islice(held, _PARTS_MAX))]
+    except RuntimeError:  # another thread changes it
+        return []
 
 
 def _same_digest(home: SentHome, name: str, value: Any) -> Callable[[Any], bool]:
