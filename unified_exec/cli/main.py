@@ -150,5 +150,5 @@ def _run(command: Callable[[], int]) -> int:
 
 
 def _write_no_more() -> None:
-    """Let the flush at exit not fail again."""
+    """Keep the flush at exit from failing again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

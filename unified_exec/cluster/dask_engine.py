@@ -240,7 +240,7 @@ class DaskEngine(Engine):
         status = self._client.status if isinstance(self._client, Client) else "not connected"
         last = f"; a seat failed: {self._errors[-1]}" if self._errors else ""
         needed = self._options.get("resources")
-        needs = f"; has a Dask worker the resources {needed}?" if needed else ""
+        needs = f"; does any Dask worker have the resources {needed}?" if needed else ""
         return f"the Dask client is {status}, the Dask workers have {self._threads} threads{last}{needs}"
 
 

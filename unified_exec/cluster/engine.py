@@ -59,8 +59,8 @@ class Engine(ABC):
 
     @abstractmethod
     async def withdraw_seats(self, lane: ClusterLane, n: int) -> int:
-        """Withdraw at most `n` requests for seats that have not started, and count them out of ``lane.seats``; return
-        how many these were."""
+        """Withdraw at most `n` requests for seats that have not started, and subtract them from ``lane.seats``; return
+        how many they were."""
 
     @abstractmethod
     def turn_away(self, lane: str, address: str) -> None:

@@ -1,4 +1,4 @@
-"""Finds out by a call whether a function runs in an interpreter: an extension module refuses when it is imported."""
+"""Calls a function in an interpreter, to see whether it runs there: an extension module may refuse to be imported."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
             print(json.dumps(snapshot(feed), indent=2))
         elif not _can_draw():
             print(
-                "unified-exec top: this is no terminal that it can draw in; --json prints a snapshot, and "
-                "`unified-exec tree PID --watch` plain text",
+                "unified-exec top: it needs a terminal to draw on; --json prints a snapshot, and "
+                "`unified-exec tree PID --watch` prints plain text",
                 file=sys.stderr,
             )
             return FAILED

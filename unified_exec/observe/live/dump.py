@@ -23,7 +23,7 @@ def look(*, stacks: str = "mine") -> dict[str, Any]:
     for a quarter of a second at most.
 
     Raises:
-        ValueError: there are no such `stacks`.
+        ValueError: `stacks` is not one of these.
     """
     if stacks not in STACKS:
         raise ValueError(f"stacks must be one of {', '.join(map(repr, STACKS))}, got {stacks!r}")
@@ -66,7 +66,7 @@ def dump_on(signum: int, file: TextIO | None = None) -> Callable[[], None]:
     Raises:
         TypeError: `signum` is not the number of a signal.
         ValueError: called outside of the main thread, or the signal has a handler already.
-        OSError: no process can handle that signal, as SIGKILL.
+        OSError: no process can handle that signal, such as SIGKILL.
     """
     import signal
 

@@ -31,7 +31,7 @@ def watch(fn: Callable[[list[Any]], object], *, kinds: Iterable[str] | None = No
         a function that ends the watching. It waits until `fn` has been given what happened before, 2 s at most.
 
     Raises:
-        TypeError: `fn` cannot be called, or `kinds` is one text.
+        TypeError: `fn` cannot be called, or `kinds` is a single string.
         ValueError: there is no such kind.
 
     Example::
@@ -51,7 +51,7 @@ def watch(fn: Callable[[list[Any]], object], *, kinds: Iterable[str] | None = No
         raise TypeError(f"watch() takes a function of a list of events, got {fn!r}")
     check_callback("watch()", fn)
     if isinstance(kinds, str) or not isinstance(kinds, Iterable | None):
-        raise TypeError(f"kinds must be several kinds of events, such as {{'task.settled'}}, got {kinds!r}")
+        raise TypeError(f"kinds must be a set of kinds of events, such as {{'task.settled'}}, got {kinds!r}")
     wanted = frozenset(schema.TYPES if kinds is None else kinds)
     unknown = wanted - schema.TYPES.keys()
     if unknown:
