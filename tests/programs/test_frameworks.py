@@ -144,6 +144,35 @@ def test_the_program_of_a_framework_answers(framework: str, tmp_path: Path) -> N
     assert run(tmp_path, "driver.py") == printed
 
 
+MODELS = """
+import django
+from django.conf import settings
+settings.configure(INSTALLED_APPS=["__main__"])
+django.setup()
+from django.db import models
+from unified_exec import Collect, ProcessPool, SerializationError, SyncTaskScope
+class Book(models.Model):
+    title = models.CharField(max_length=9)
+    class Meta: app_label = "__main__"
+def title_of(book): return book.title
+if __name__ == "__main__":
+    with SyncTaskScope(policy=Collect()) as scope:
+        try: scope.spawn(title_of, Book(title="Emma"), on="process")
+        except SerializationError as error: print(error)
+    with ProcessPool(1, main="import") as pool, SyncTaskScope(processes=pool) as scope:
+        print(scope.spawn(title_of, Book(title="Emma"), on="process").result())
+"""
+
+
+def test_an_instance_of_a_django_model_of_a_script_is_refused_or_goes_by_name(tmp_path: Path) -> None:
+    pytest.importorskip("django", reason="Django is not installed")
+    (tmp_path / "script.py").write_text(MODELS, encoding="utf-8")
+    refused, title = run(tmp_path, "script.py").splitlines()
+    assert refused.startswith("argument 1 ('book') of title_of() cannot travel")
+    assert "define it in a module of its own, or let the workers import" in refused
+    assert title == "Emma"
+
+
 SERVERS = {
     "gunicorn": ("Flask", "/primes/20", ["--bind", "unix:{}", "--workers", "2", "--preload", "app:app"]),
     "uvicorn": ("FastAPI", "/books/1", ["--uds", "{}", "--workers", "2", "app:app"]),

@@ -113,6 +113,7 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             if descriptors.has_descriptor(obj):
                 self.check_descriptor(obj)
                 return descriptors.reduce(obj)
+            kinds.check_registered(obj)
             return reduce_writable(obj) if is_read_only_array(obj) else NotImplemented
         if self.upward:
             token = identity.token_known_above(obj)

@@ -161,7 +161,7 @@ def pack(value: object, upward: bool, plainly: bool = True, main_is_imported: bo
 
                 buffers.clear()
                 data = writable.dumps(value, stays_inside)
-            if not module_names.in_pickle(data, main_is_imported) and not _may_hold_connection(data):
+            if not module_names.in_pickle(data, main_is_imported) and not _tells_too_little(data, main_is_imported):
                 return Packed(data, tuple(buffers)) if buffers else Packed(data)
     except (MemoryError, RecursionError):
         raise
@@ -174,6 +174,10 @@ def pack(value: object, upward: bool, plainly: bool = True, main_is_imported: bo
     return Packed(sent.data, tuple(buffers), sent.keep, sent.needs.entries)
 
 
-def _may_hold_connection(data: bytes) -> bool:
-    """Tell whether a plain pickle may hold a connection of `multiprocessing`, as the bare number of its descriptor."""
-    return "multiprocessing.connection" in modules and data.find(b"multiprocessing.connection") >= 0
+def _tells_too_little(data: bytes, main_is_imported: bool) -> bool:
+    """Tell whether a plain pickle may hold a connection of `multiprocessing`, as the bare number of its descriptor, or
+    an instance of a Django model, as the names of its app and class, of which only the pickler by value can say more.
+    """
+    if "multiprocessing.connection" in modules and data.find(b"multiprocessing.connection") >= 0:
+        return True
+    return "django.db.models.base" in modules and data.find(b"model_unpickle") >= 0 and not main_is_imported

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import lazy_annotations
+from .module_names import WAYS_OUT, goes_by_value
 from .sent_home import SentHome, importable, place_of
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "SINGLE_DISPATCH",
     "SINGLE_DISPATCH_METHOD",
     "CachedFunction",
+    "check_registered",
     "made_quietly",
     "place_in_module",
     "reduce_bound_dispatch",
@@ -237,6 +239,17 @@ def set_attributes(cls: Any, state: tuple[dict[str, Any], Any]) -> None:
 
 
 # -- other values
+
+
+def check_registered(obj: object) -> None:
+    """Check that this is no instance of a Django model that goes by value: Django would look it up in its registry.
+
+    Raises:
+        TypeError: it is, and the receiver has no such model.
+    """
+    base = sys.modules.get("django.db.models.base")
+    if base is not None and isinstance(obj, base.Model) and goes_by_value(type(obj).__module__):
+        raise TypeError(f"Django looks up its model in a registry that has none of {type(obj).__module__}; {WAYS_OUT}")
 
 
 def reduce_standard_stream(file: io.TextIOWrapper) -> _Reduced:
