@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
@@ -194,3 +195,4 @@ async def test_a_program_without_argv_has_workers(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delattr("sys.argv")
     async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
         assert await scope.spawn(pow, 2, 3, on="process") == 8
+        assert str(os.getpid()) in observe.dump()  # which says what program it is

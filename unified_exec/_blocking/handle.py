@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from .._handles.handle import TaskHandle
 from .._tasks.holders import of_thread
 from .._tasks.types import TaskState
-from .loop_thread import LoopThread, would_wait_for_itself
+from .loop_thread import LoopThread, has_ended, would_wait_for_itself
 
 if TYPE_CHECKING:
     from .._handles.decision import Decision
@@ -62,14 +62,9 @@ class SyncTaskHandle(Generic[T]):
         """
         if self._loop.is_current() and not self.ended.done():
             raise RuntimeError(would_wait_for_itself(f"the wait for task {self.name!r}"))
-        try:
-            if timeout is None and (of_thread.holder is not None and of_thread.holder.holds):
-                self._wait_and_tell()
-            else:
-                self.ended.result(timeout)
-        except TimeoutError:
-            return False
-        return True
+        if timeout is None and (of_thread.holder is not None and of_thread.holder.holds):
+            self._wait_and_tell()
+        return has_ended(self.ended, timeout)
 
     def _wait_and_tell(self) -> None:
         """Wait, with a shared lock in hand: other processes may have to know what this thread waits for."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import CancelledError, Future, wait
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import anyio
@@ -19,6 +20,25 @@ if TYPE_CHECKING:
     from .._scope.scope import TaskScope
 
 T = TypeVar("T")
+
+TURN = 0.5
+"""Seconds after which a wait begins anew: a signal that comes just before a wait begins does not interrupt it, and its
+handler, that of Ctrl-C too, would not run until the wait has ended."""
+
+
+def has_ended(future: Future[Any], timeout: float | None = None) -> bool:
+    """Wait for the end of a future, however it ends; ``False`` if `timeout` seconds were not enough."""
+    end = None if timeout is None else monotonic() + timeout
+    while not future.done():
+        left = TURN if end is None else min(TURN, end - monotonic())
+        try:
+            future.exception(left)
+        except CancelledError:
+            pass
+        except TimeoutError:
+            if left < TURN:
+                return future.done()
+    return True
 
 
 class LoopThread:
@@ -68,7 +88,7 @@ class LoopThread:
                 if not self.is_left:
                     self.call_soon(self._leave, exc)
                     self.is_left = True
-                wait((self._ended,))
+                has_ended(self._ended)
                 break
             except BaseException as raised:
                 if interrupt is not None:
@@ -103,7 +123,9 @@ class LoopThread:
         assert self._portal is not None
         if self.is_current():
             raise RuntimeError(would_wait_for_itself("this"))
-        return self._portal.call(fn)
+        future = self._portal.start_task_soon(fn)
+        has_ended(future)
+        return future.result()
 
     def call_soon(self, fn: Callable[..., object], *args: Any) -> None:
         """Call ``fn(*args)`` in the loop's thread without waiting for it, so Ctrl-C cannot interrupt the call."""

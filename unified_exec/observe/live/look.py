@@ -19,7 +19,7 @@ from ..._pools.process.ask_where import ask_workers
 from ..._stacks.lines import Line, coroutine_frames, line_of, thread_frames
 from . import reasons, rings
 from .pools import describe_pools
-from .protocol import VERSION
+from .protocol import VERSION, command_line
 from .samples import usage
 from .whereabouts import Whereabouts
 
@@ -58,7 +58,7 @@ class Look:
         return {
             "v": VERSION,
             "pid": os.getpid(),
-            "argv": [str(each)[:NAME_MAX] for each in sys.argv[:20]],
+            "argv": command_line(),
             "python": sys.version.split()[0],
             "time": time.time(),
             "loops": loops,

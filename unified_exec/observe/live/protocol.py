@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from struct import Struct
 from typing import Any
 
@@ -14,6 +15,11 @@ ANSWER_MAX = 32 * 1024 * 1024
 
 class BadMessage(ValueError):
     """The other side sent what is not a message."""
+
+
+def command_line() -> list[str]:
+    """Return the beginning of this program's arguments; a program that embeds Python may have none."""
+    return [str(each)[:200] for each in (getattr(sys, "argv", None) or ())[:20]]
 
 
 def pack(message: dict[str, Any]) -> bytes:

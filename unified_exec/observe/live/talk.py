@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..recording.ring import Row, ring
 from . import control
 from .looker import LOOKS, Looker
-from .protocol import ANSWER_MAX, REQUEST_MAX, VERSION, BadMessage, pack, take
+from .protocol import ANSWER_MAX, REQUEST_MAX, VERSION, BadMessage, command_line, pack, take
 
 if TYPE_CHECKING:
     from .door import Door
@@ -200,7 +200,7 @@ def hello() -> dict[str, Any]:
         "pid": os.getpid(),
         "version": sys.modules["unified_exec"].__version__,
         "python": sys.version.split()[0],
-        "argv": [str(each)[:200] for each in sys.argv[:20]],
+        "argv": command_line(),
         "monotonic": time.monotonic(),
         "time": time.time(),
         "control": control.is_allowed(),

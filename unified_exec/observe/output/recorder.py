@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..._pools.thread.pool import thread_pools
 from ..live.pools import describe_pools
+from ..live.protocol import command_line
 from ..live.samples import usage
 from ..recording.ring import Row, ring
 from .threads import ThreadReader, Used
@@ -88,7 +89,7 @@ class Recording:
     """
 
     pid: int = field(default_factory=os.getpid)
-    argv: list[str] = field(default_factory=lambda: [str(each)[:200] for each in sys.argv[:20]])
+    argv: list[str] = field(default_factory=command_line)
     python: str = field(default_factory=lambda: sys.version.split()[0])
     began: float = field(default_factory=time.monotonic)
     ended: float = 0.0
