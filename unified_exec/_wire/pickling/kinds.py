@@ -242,10 +242,10 @@ def set_attributes(cls: Any, state: tuple[dict[str, Any], Any]) -> None:
 
 
 def check_registered(obj: object) -> None:
-    """Check that this is no instance of a Django model that goes by value: Django would look it up in its registry.
+    """Refuse an instance of a Django model that goes by value: Django would look the model up in its registry.
 
     Raises:
-        TypeError: it is, and the receiver has no such model.
+        TypeError: it is such an instance, and the receiver has no such model.
     """
     base = sys.modules.get("django.db.models.base")
     if base is not None and isinstance(obj, base.Model) and goes_by_value(type(obj).__module__):
