@@ -134,7 +134,7 @@ def time_first(kind: str) -> dict[str, float]:
     exec("".join([MANY.format(n=n) for n in range(30)]), globals())
     began = time.process_time()
     if kind == "ours":
-        importlib.import_module("unified_exec._wire.pickling.globals_sent")
+        importlib.import_module("unified_exec._wire.pickling.entry_values")
         from unified_exec._wire.pickling.functions import entry_for as pickle
     else:
         from cloudpickle import dumps as pickle
