@@ -272,11 +272,11 @@ SAFE = (
     Mutant(
         clause=8,
         place="process",
-        breaks="no main guard is needed",
+        breaks="what a script defines goes by value",
         file="_wire/pickling/functions.py",
         old='module_names.in_pickle(payload) or module_names.goes_by_value(getattr(fn, "__module__", None))',
         new="False",
-        tests=(f"{MAIN}::test_a_script_needs_no_main_guard_and_runs_once",),
+        tests=("unit/test_scripts.py::test_what_a_script_defines_in_main_works_and_the_script_runs_once",),
     ),
     Mutant(
         clause=8,
