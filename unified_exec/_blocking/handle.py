@@ -71,11 +71,8 @@ class SyncTaskHandle(Generic[T]):
         from .._sync.deadlocks import look
         from .._sync.deadlocks.known import all_locks
 
-        while not self.ended.done():
-            try:
-                self.ended.result(look.PERIOD)
-            except TimeoutError:
-                look.look(all_locks, None)
+        while not has_ended(self.ended, look.PERIOD):
+            look.look(all_locks, None)
 
     def result(self, timeout: float | None = None) -> T:
         """Wait for the task and return its value.
