@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from unified_exec import Channel, Lock, from_task, report
+from unified_exec import Channel, Lock, TaskScope, from_task, report
 
 
 def spin(folder: str, name: str) -> None:
@@ -141,6 +141,12 @@ async def forever(folder: str) -> None:
         await anyio.sleep_forever()
     finally:
         Path(folder, "asked.ended").touch()
+
+
+async def open_a_scope(folder: str) -> None:
+    async with TaskScope() as scope:
+        scope.spawn(forever, folder)
+        Path(folder, "nested").touch()
 
 
 def ask_forever(folder: str) -> None:

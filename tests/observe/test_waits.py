@@ -23,6 +23,7 @@ from tests.observe.workloads import (
 )
 from unified_exec import Channel, Collect, Event, Lock, ProcessPool, Semaphore, TaskScope, observe
 from unified_exec._sync import waits
+from unified_exec.observe.live.text import render
 from unified_exec.observe.output.advice import Advice, advise
 from unified_exec.observe.output.figures import facts
 from unified_exec.observe.output.recorder import Recording
@@ -167,6 +168,45 @@ async def test_coroutines_of_a_worker_tell_what_they_wait_for() -> None:
                 await anyio.sleep(waits.MOMENT)
     assert why["kind"] == "lock"
     assert {each.task for each in seen.of(ENDED)} == {task.id}
+
+
+@pytest.mark.one_loop
+async def test_what_runs_and_what_waits_in_a_worker_is_told_apart_and_each_task_shows_its_own_scopes() -> None:
+    expected = {
+        "opens": "scope",
+        "event": "foreign",
+        "sleeps": "sleep",
+        "runs_a_loop": "foreign",
+    }
+    async with ProcessPool(2) as pool, TaskScope(processes=pool, policy=Collect()) as scope:
+        tasks = [
+            scope.spawn(fn, on="process")
+            for fn in (workloads.opens, workloads.event, workloads.sleeps, workloads.runs_a_loop)
+        ]
+        while True:
+            tree = await anyio.to_thread.run_sync(observe.look)
+            told = {name: tree["tasks"][str(task.id)] for name, task in zip(expected, tasks, strict=True)}
+            looks = [told[name].get("look") for name in ("opens", "runs_a_loop")]
+            if {name: each["why"]["kind"] for name, each in told.items()} == expected and all(looks):
+                break
+        busy = scope.spawn(workloads.computes, on="process")
+        while True:
+            tree = await anyio.to_thread.run_sync(observe.look)
+            computes = tree["tasks"][str(busy.id)]
+            if computes["at"] is not None and computes["why"]["kind"] == "runs":
+                break
+        scope.cancel()
+    assert computes["at"][2] == "computes"
+    assert told["event"]["why"]["text"].startswith("asyncio.locks Event.wait, in worker ")
+    assert told["event"]["at"][2] == "event"
+    assert "look" not in told["event"]
+    for look in looks:
+        [inner], [task] = look["scopes"], look["tasks"].values()
+        assert (inner["why"]["kind"], inner["at"][2]) == ("scope", "opens")
+        assert (task["name"], task["why"]["kind"]) == ("deep sleeper", "sleep")
+    lines = [line.strip("│├└─ ") for line in render(tree).splitlines()]
+    assert sum(line.startswith("scope 1 [FailFast, asyncio]") and "(in the worker)" in line for line in lines) == 2
+    assert sum("deep sleeper" in line for line in lines) == 2
 
 
 # -- what is made of them

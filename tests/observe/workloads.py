@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import threading
 import time
 from typing import Any
 
-from unified_exec import check_cancelled
+import anyio
+
+from unified_exec import TaskScope, check_cancelled, is_cancelled
 
 gates: dict[str, threading.Event] = {}
 
@@ -77,3 +80,25 @@ async def sends(channel: Any) -> None:
 
 def sends_in_a_thread(channel: Any) -> None:
     channel.send_sync(1)
+
+
+async def event() -> None:
+    await asyncio.Event().wait()
+
+
+async def sleeps() -> None:
+    await anyio.sleep_forever()
+
+
+async def opens() -> None:
+    async with TaskScope() as scope:
+        scope.spawn(sleeps, name="deep sleeper")
+
+
+def runs_a_loop() -> None:
+    asyncio.run(opens())
+
+
+async def computes() -> None:
+    while not is_cancelled():
+        pass

@@ -27,6 +27,7 @@ class OpenScope:
         name: the name it was given, or ``None``.
         policy: the class of its policy.
         opener: id of the task whose code entered the block, 0 if that is not a task of a scope.
+        outer: the opener is the task of this worker process: its id is the parent's, not one of this process.
         priority: of what the scope's body, or code outside of every task, spawns; by default that of its opener, or 0.
         opened_at: instant of `time.monotonic`.
         thread: ident of the thread of its event loop.
@@ -52,6 +53,7 @@ class OpenScope:
         self.number = next(events.scope_numbers)
         self.policy = type(policy).__name__
         self.opener = 0 if opener is None else opener.id
+        self.outer = opener is not None and opener.polls_on_loop
         self.priority = priority if priority is not None else 0 if opener is None else opener.priority
         if self.priority:
             OpenScope.ranked = True

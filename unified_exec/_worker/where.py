@@ -63,6 +63,7 @@ class Whereabouts:
         others = [(ident, frame) for ident, frame in sys._current_frames().items() if ident != here]
         told: dict[str, Any] = {
             "running": self._signal.running,
+            "turn": next((id for id, each in self._signal.coroutines().items() if each.cr_running), 0),
             "stack": [line_of(frame) for frame in thread_frames(interrupted)],
             "threads": [[line_of(frame) for frame in thread_frames(frame)] for _, frame in others[:THREADS_MAX]],
             "rss": resident_bytes(),

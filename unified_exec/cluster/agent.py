@@ -5,6 +5,7 @@ It runs in the engine's worker process and knows no engine. Everything happens i
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from .._pools.process.filled_block import SIZE_MIN, FilledBlock
 from .._pools.process.relay import Gate, GateOptions
 from .._pools.process.relayed import RelayAnswer
 from .._wire import frames
+from ..observe.live.samples import usage
 from . import wire
 from .keeper import Keeper
 
@@ -214,6 +216,13 @@ class Connection:
             gate.place(*wire.unpack_share(head), buffers if isinstance(buffers, FilledBlock) else buffers[0])
         elif kind == wire.DROP:
             gate.drop(head[1:])
+        elif kind == wire.WHERE:
+            gate.ask_where(wire.WHERE_SECONDS, self._here)
+
+    def _here(self, asked: list[int], answers: dict[int, dict[str, Any]]) -> None:
+        """Tell what the workers are doing; of one that is in C code and does not answer, whether it computes."""
+        told = {pid: answers.get(pid) or {"state": usage(pid).state} for pid in asked}
+        self._say(wire.pack_text(wire.HERE, json.dumps(told)))
 
     def _look(self) -> None:
         """Tell which calls have begun: for the state of a handle, and for what is said if this machine is lost."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
+from .._pools.process.ask_where import forget_machine
 from . import wire
 from .engine import Comm, Engine
 from .lane import ClusterLane
@@ -140,6 +141,7 @@ class AgentLink:
 
     def _finish(self) -> None:
         self._over = True
+        forget_machine(self.node)
         current = asyncio.current_task(self._loop)
         for task in self._tasks:
             if task is not current:
@@ -183,6 +185,8 @@ class AgentLink:
                 self._comm.write([self._ping()])
                 self.flush()
                 self._welcome.set()
+            elif kind == wire.HERE:
+                self.node.here(wire.unpack_text(frame[0]))
             elif kind == wire.REFUSED:
                 self._on_refused(wire.unpack_text(frame[0]))
             else:

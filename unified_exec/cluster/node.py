@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 import time
@@ -9,6 +10,7 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
+from .._pools.process.ask_where import Elsewhere, track_machine
 from .._pools.process.relayed import RelayCall
 from .._rules import prefetch
 from .._tasks import events
@@ -134,6 +136,8 @@ class Node:
         self._carried = 0  # the number of the context it was sent last
         self._levels: dict[str, Any] | None = None
         self._shares: set[bytes] = set()
+        self._told: tuple[float, dict[int, dict[str, Any]]] = 0.0, {}
+        track_machine(self)
 
     @property
     def calls(self) -> int:
@@ -262,11 +266,39 @@ class Node:
                 self.load = max(0.0, self.load - (call.entry.stats.cost or 0.0)) if self.calls else 0.0
         return task
 
-    def whereabouts(self, task: Task) -> tuple[bool, str]:
-        """Tell whether a task runs, as far as it is known, and where it is; for `observe`, in any thread."""
-        if task.worker is not None and task.id in self._begun:
-            return True, f"in worker {int(task.worker)} on {self.address}"
-        return False, f"a worker on {self.address}: {len(self._begun)} of its {len(self.tasks)} tasks run"
+    # -- what `observe` asks, in any thread; see `ask_where.Machine`
+
+    def ask(self) -> bool:
+        if self.gone or not self._begun:
+            return False
+        self.link.send((bytes((wire.WHERE,)), ()))
+        return True
+
+    def here(self, text: str) -> None:
+        """Take in the agent's answer, in the thread that has the connections; event loops may be busy."""
+        self._told = time.monotonic(), {int(pid): answer for pid, answer in json.loads(text).items()}
+
+    def has_answered(self, since: float) -> bool:
+        return self._told[0] >= since
+
+    def whereabouts(self, task: Task, since: float | None) -> Elsewhere:
+        pid = self._begun.get(task.id)
+        if pid is None:
+            text = f"a worker on {self.address}: {len(self._begun)} of its {len(self.tasks)} tasks run"
+            return Elsewhere(False, text)
+        text = f"in worker {pid} on {self.address}"
+        told, answers = self._told
+        if since is None or told >= since:
+            return Elsewhere(True, text, answers.get(pid) if since is not None else None)
+        silent = f", which does not answer: last heard of {time.monotonic() - self.seen:.1f} s ago"
+        return Elsewhere(True, text, None, silent)
+
+    def summary(self) -> dict[str, Any] | None:
+        if self.gone:
+            return None
+        told = self.describe(0.0)._asdict()
+        del told["lease_left"]
+        return {**told, "seen": round(max(0.0, time.monotonic() - self.seen), 3)}
 
     def surplus(self) -> list[int]:
         """Return the calls that wait there for a slot."""

@@ -29,6 +29,8 @@ DONE        ←          the end of a call
 RETURNED    ←          these calls have not begun, and will not
 PING        →          the program's clock, and the newest reading of the agent's that it has
 PONG        ←          the clock of that PING, and the agent's
+WHERE       →          what are the workers doing?
+HERE        ←          the answer, as JSON: what each busy worker has told, by process id
 ==========  =========  ===========================================================================
 """
 
@@ -76,10 +78,14 @@ Frame = tuple[bytes, Sequence[memoryview]]
     RETURNED,
     PING,
     PONG,
-) = range(26)
+    WHERE,
+    HERE,
+) = range(28)
 
 HEARTBEAT = 1.0
 """Seconds between two PINGs, and between two beats of an agent to its keeper."""
+WHERE_SECONDS = 0.15
+"""Seconds an agent waits for what its workers tell: less than a look waits for the agent."""
 MARGIN = 1.0
 """Seconds a program waits longer for a silent node than its tasks can run there."""
 LARGE = 64 * 1024

@@ -33,6 +33,7 @@ from ..._worker.shared_object import Shared
 from ...errors import WorkerCrashed
 from . import shutdown
 from .admission import Admission
+from .ask_where import ask_in_loop
 from .child import Child
 from .filled_block import FilledBlock
 from .lane import ProcessLane
@@ -271,6 +272,10 @@ class Gate:
             for task in self._tasks.values()
             if task.location is not None and task.location.is_running(task)
         ]
+
+    def ask_where(self, seconds: float, tell: Callable[[list[int], dict[int, dict[str, Any]]], object]) -> None:
+        """Ask the busy workers what they are doing, and call ``tell(asked, answers)`` with their process ids."""
+        ask_in_loop(self._registry, self._adapter, seconds, tell)
 
     def resize(self, slots: int) -> None:
         """Change how many calls run at the same time."""

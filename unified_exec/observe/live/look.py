@@ -15,7 +15,7 @@ from typing import Any
 from ..._handles.handle import TaskHandle
 from ..._handles.open_scopes import OpenScope, open_scopes
 from ..._loops.adapter import LoopAdapter
-from ..._pools.process.ask_where import ask_workers
+from ..._pools.process.ask_where import ask_workers, machines
 from ..._stacks.lines import Line, coroutine_frames, line_of, thread_frames
 from . import reasons, rings
 from .pools import describe_pools
@@ -47,7 +47,7 @@ class Look:
         self._tasks: dict[int, dict[str, Any]] = {}
         self._waits: dict[int, tuple[tuple[int, ...], bool]] = {}
         self._threads = sys._current_frames()
-        self._where = Whereabouts({}, self._threads, False)
+        self._where = Whereabouts({}, self._threads, None)
 
     def make(self) -> dict[str, Any]:
         """Look, and return the tree as plain data; see the documentation for its form."""
@@ -65,6 +65,7 @@ class Look:
             "scopes": described,
             "tasks": {str(id): task for id, task in self._tasks.items()},
             "pools": describe_pools(self._where.answers),
+            "nodes": [told for node in machines() if (told := node.summary()) is not None],
             "rings": found,
             "memory": usage(os.getpid()).memory,
             "took": round(time.monotonic() - self._began, 4),
@@ -88,7 +89,8 @@ class Look:
         for thread in asked:
             adapters[thread].call_threadsafe(alive.add, thread)
         if self._seconds and get_ident() not in adapters:
-            self._where = Whereabouts(ask_workers(self._seconds), self._threads, True)
+            began = time.monotonic()
+            self._where = Whereabouts(ask_workers(self._seconds), self._threads, began)
         while not alive.issuperset(asked) and time.monotonic() - self._began < LOOP_SECONDS:
             time.sleep(0.002)
         told: list[dict[str, Any]] = []
@@ -112,7 +114,8 @@ class Look:
             "id": scope.number,
             "name": (scope.name or "")[:NAME_MAX],
             "policy": scope.policy,
-            "opener": scope.opener,
+            "opener": 0 if scope.outer else scope.opener,
+            "outer": scope.opener if scope.outer else 0,
             "thread": scope.thread,
             "loop": scope.adapter.kind,
             "age": round(max(0.0, now - scope.opened_at), 3),
@@ -123,7 +126,7 @@ class Look:
             "why": None,
         }
         try:
-            if not scope.opener:
+            if not told["opener"]:
                 self._body(scope, told)
             self._members(scope, told)
         except Exception as error:  # it has moved on while we looked

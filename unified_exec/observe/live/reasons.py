@@ -67,6 +67,22 @@ def of_lines(lines: list[Line]) -> Wait | None:
     return None
 
 
+def of_suspended(lines: list[Line]) -> Wait:
+    """The same of a coroutine that waits."""
+    known = of_lines(lines)
+    part = _library_part(lines, lambda line: is_user_code(line[0]))
+    if known is not None or not part:
+        return known or wait("unknown", "something it does not tell")
+    file, _, name = part[-1]
+    last = name.rpartition(".")[2]
+    if last in ("sleep", "sleep_until", "sleep_forever"):
+        return wait("sleep", "a sleep")
+    if name in ("ScopeBlock.__aexit__", "TaskGroup.__aexit__", "NurseryManager.__aexit__"):
+        return wait("scope", "the end of the tasks of its " + ("scope" if file.startswith(PACKAGE) else "task group"))
+    module = os.path.splitext(file)[0].replace(STDLIB, "").rpartition("-packages" + os.sep)[2]
+    return wait("foreign", f"{module.replace(os.sep, '.')} {name}")
+
+
 def _known_call(frames: list[FrameType]) -> Wait | None:
     for frame in reversed(_library_part(frames, lambda frame: is_user_code(frame.f_code.co_filename))):
         try:

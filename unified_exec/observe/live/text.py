@@ -89,6 +89,9 @@ class _Renderer:
             yield from self._scope(scope, "", "", "")
         for pool in tree.get("pools", ()):
             yield from self._pool(pool)
+        for node in tree.get("nodes", ()):
+            head = f"node {plain(node['name'] or node['address'], 100)}: {node['running']} run, {node['waiting']} wait"
+            yield head + f", {node['slots']} slots, heard of {duration(node['seen'])} ago"
 
     def _name(self, id: int) -> str:
         if id < 0:

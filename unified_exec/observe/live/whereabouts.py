@@ -45,15 +45,17 @@ class Whereabouts:
     Args:
         answers: what the busy workers have told, by process id.
         threads: the frames of all threads.
-        asked: the workers were asked: one that has told nothing is in C code.
+        asked_at: when the workers were asked: one that has told nothing since is in C code. ``None``: they were not.
 
     Attributes:
         held: the event loops that are held up, by thread.
     """
 
-    def __init__(self, answers: dict[int, dict[str, Any]], threads: Mapping[int, FrameType], asked: bool) -> None:
+    def __init__(
+        self, answers: dict[int, dict[str, Any]], threads: Mapping[int, FrameType], asked_at: float | None
+    ) -> None:
         self.answers = answers
-        self._asked = asked
+        self._asked_at = asked_at
         self.held: dict[int, dict[str, Any]] = {}
         self._threads = threads
 
@@ -78,10 +80,12 @@ class Whereabouts:
             return self._in_worker(task, location, scope)
         elsewhere = getattr(location, "whereabouts", None)
         if elsewhere is not None:
-            runs, text = elsewhere(task)
-            return Found(
-                _runs(task.started_at, text, task.cancel_requested) if runs else reasons.wait("node", text), []
-            )
+            begun, where, answer, silent = elsewhere(task, self._asked_at)
+            if not begun:
+                return Found(reasons.wait("node", where), [])
+            if answer is not None:
+                silent = _in_c(answer.get("state"))
+            return _told(task, answer, where, task.started_at, silent)
         return Found(self._for_a_worker(task), [])
 
     def _coroutine(self, task: Any, scope: OpenScope) -> Found:
@@ -127,28 +131,17 @@ class Whereabouts:
         return Found(known or _runs(task.started_at, f"in thread {task.worker}", call.cancel_requested), lines)
 
     def _in_worker(self, task: Task, worker: Worker, scope: OpenScope) -> Found:
-        where = f"in worker {worker.pid}"
         if worker.connection.state == STARTING:
             return Found(reasons.wait("start", f"worker {worker.pid}, which starts"), [])
         answer = self.answers.get(worker.pid)
         if not worker.is_running(task):
             return Found(_behind(task, worker), [])
-        lines = _task_lines(answer, task.id) if answer is not None else []
-        look = answer.get("look") if answer is not None and answer.get("running") == task.id else None
-        module = answer.get("importing") if answer is not None and answer.get("running") == task.id else None
-        if module:
-            return Found(reasons.wait("start", f"the import of {module}, {where}"), lines, look)
-        known = _told_wait(answer, task.id) or (reasons.of_lines(lines) if lines else None)
-        if known is not None:
-            known["text"] += f", {where}"
-            return Found(known, lines, look)
-        text = where
+        silent = ""
         if answer is None and scope.thread in self.held:
-            text += ", which cannot be asked: its event loop is held up"
-        elif answer is None and worker.connection.state == UP and self._asked:
-            state = usage(worker.pid).state
-            text += {"R": ", in C code: computes", "T": ", stopped"}.get(state, ", in C code: waits") if state else ""
-        return Found(_runs(worker.answered_at, text, task.cancel_requested), lines, look)
+            silent = ", which cannot be asked: its event loop is held up"
+        elif answer is None and worker.connection.state == UP and self._asked_at is not None:
+            silent = _in_c(usage(worker.pid).state)
+        return _told(task, answer, f"in worker {worker.pid}", worker.answered_at, silent)
 
     def _for_a_worker(self, task: Task) -> reasons.Wait:
         busy: list[int] = []
@@ -175,6 +168,30 @@ def _is_ready(end: Any) -> bool:
     return bool(done()) if callable(done) else False
 
 
+def _in_c(state: str | None) -> str:
+    """What is told of a worker that has not answered, by the state of its process."""
+    return {"R": ", in C code: computes", "T": ", stopped"}.get(state, ", in C code: waits") if state else ""
+
+
+def _told(task: Task, answer: dict[str, Any] | None, where: str, since: float | None, silent: str) -> Found:
+    """Find a task that its worker has begun in what the worker has told, if it has."""
+    if answer is None:
+        return Found(_runs(since, where + silent, task.cancel_requested), [])
+    is_running = task.id in (answer.get("running"), answer.get("turn"))
+    lines = _task_lines(answer, task.id, is_running)
+    look = _look_of(task.id, answer.get("look"))
+    module = answer.get("importing") if is_running else None
+    if module:
+        return Found(reasons.wait("start", f"the import of {module}, {where}"), lines, look)
+    known = _told_wait(answer, task.id)
+    if known is None and lines:
+        known = reasons.of_lines(lines) if is_running else reasons.of_suspended(lines)
+    if known is not None:
+        known["text"] += f", {where}"
+        return Found(known, lines, look)
+    return Found(_runs(since, where + silent, task.cancel_requested), lines, look)
+
+
 def _runs(since: float | None, where: str, asked: bool) -> reasons.Wait:
     seconds = "" if since is None else f" for {duration(max(0.0, time.monotonic() - since))}"
     return reasons.wait("runs", f"runs{seconds} {where}" + (", was asked to stop" if asked else ""))
@@ -195,18 +212,30 @@ def _behind(task: Task, worker: Worker) -> reasons.Wait:
     return reasons.wait("behind", text, [running] if running else ())
 
 
-def _told_wait(answer: dict[str, Any] | None, id: int) -> reasons.Wait | None:
+def _look_of(id: int, look: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The scopes that a task has opened in its worker, and those below them, out of the worker's look at itself."""
+    tasks: set[int] = set()
+    kept = []
+    for scope in (look or {}).get("scopes", ()):  # the oldest is the first
+        if scope["outer"] == id or scope["opener"] in tasks:
+            kept.append(scope)
+            tasks.update(scope["tasks"])
+    if look is None or not kept:
+        return None
+    return {**look, "scopes": kept, "tasks": {key: task for key, task in look["tasks"].items() if int(key) in tasks}}
+
+
+def _told_wait(answer: dict[str, Any], id: int) -> reasons.Wait | None:
     """The lock or channel that a task waits for, out of a worker's answer."""
-    text = (answer or {}).get("waits", {}).get(str(id))
+    text = answer.get("waits", {}).get(str(id))
     if text is None:
         return None
     return reasons.wait("channel" if " on Channel(" in str(text) else "lock", str(text))
 
 
-def _task_lines(answer: dict[str, Any], id: int) -> list[Line]:
+def _task_lines(answer: dict[str, Any], id: int, is_running: bool) -> list[Line]:
     """The lines of a task out of a worker's answer, without those of the worker itself."""
-    coroutine = (answer.get("coroutines") or {}).get(str(id))
-    raw = coroutine if coroutine else answer.get("stack", []) if answer.get("running") == id else []
+    raw = answer.get("stack", ()) if is_running else answer.get("coroutines", {}).get(str(id), ())
     lines: list[Line] = []
     for file, number, name in raw:
         if str(file).startswith(_WORKER):
