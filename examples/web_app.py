@@ -132,4 +132,5 @@ async def main():
             print("its work has ended:", await call(ended.exists))
 
 
-anyio.run(main)
+if __name__ == "__main__":
+    anyio.run(main)

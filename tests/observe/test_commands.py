@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ import anyio
 import pytest
 
 import unified_exec
+from tests.observe.patience import until_async
 from tests.observe.programs import ROOT
-from unified_exec import TaskScope, observe
+from unified_exec import Collect, ProcessPool, TaskScope, observe
 from unified_exec.cli.main import main
 from unified_exec.cli.options import WAITS
 
@@ -100,3 +102,18 @@ def test_a_signal_that_cannot_be_handled_leaves_no_thread() -> None:
     with pytest.raises(OSError, match="Invalid argument"):
         observe.dump_on(signal.SIGKILL)
     assert writers() == before
+
+
+def test_a_trace_that_was_there_stays_if_the_program_cannot_be_looked_at(tmp_path: Path) -> None:
+    (file := tmp_path / "run.pftrace").write_bytes(b"the last one")
+    assert main(["trace", "0", "-o", str(file)]) == 1
+    assert file.read_bytes() == b"the last one"
+
+
+async def test_a_task_waits_for_a_worker_of_its_own_pool() -> None:
+    async with ProcessPool(1) as one, ProcessPool(1) as two, TaskScope(policy=Collect()) as scope:
+        for pool in (one, one, one, two):
+            scope.spawn(time.sleep, 1e6, on=pool)
+        await until_async(lambda: "waits for a worker: 1 of 1 busy, 2 queued" in observe.dump())
+        assert "3 queued" not in observe.dump()
+        scope.cancel()

@@ -25,6 +25,7 @@ from unified_exec.observe.live.protocol import BadMessage
 from unified_exec.observe.viewer.board import Board
 from unified_exec.observe.viewer.feed import Feed
 from unified_exec.observe.viewer.frames import Frames
+from unified_exec.observe.viewer.summary import summary
 
 installed.needed("aiohttp", "aiohttp, which serves the dashboard, is not installed")
 
@@ -158,6 +159,17 @@ def test_only_what_has_changed_is_sent() -> None:
     assert [(row[0], row[9]) for row in changed["tasks"]] == [(5, "queued"), (2000, "queued")]
     assert changed["gone"] == [6]
     assert "reset" not in changed
+
+
+def test_a_function_counts_no_run_of_a_task_that_never_began() -> None:
+    board = Board()
+    never = settled(6)
+    never[14:18] = ["timed_out", "TaskTimeout", None, 1.5]
+    board.take(events(spawned(6), never))
+    [told] = summary(board)["functions"]
+    assert (told["count"], told["failed"], told["run_p50"], told["total"]) == (1, 1, None, 0.0)
+    board.take(events(spawned(7), settled(7)))
+    assert summary(board)["functions"][0]["run_p50"] is not None
 
 
 def test_a_page_that_fell_far_behind_is_told_everything_anew(monkeypatch: pytest.MonkeyPatch) -> None:

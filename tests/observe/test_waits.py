@@ -23,6 +23,7 @@ from tests.observe.workloads import (
 )
 from unified_exec import Channel, Collect, Event, Lock, ProcessPool, Semaphore, TaskScope, observe
 from unified_exec._sync import waits
+from unified_exec.observe.live.look import Look
 from unified_exec.observe.live.text import render
 from unified_exec.observe.output.advice import Advice, advise
 from unified_exec.observe.output.figures import facts
@@ -207,6 +208,16 @@ async def test_what_runs_and_what_waits_in_a_worker_is_told_apart_and_each_task_
     lines = [line.strip("│├└─ ") for line in render(tree).splitlines()]
     assert sum(line.startswith("scope 1 [FailFast, asyncio]") and "(in the worker)" in line for line in lines) == 2
     assert sum("deep sleeper" in line for line in lines) == 2
+
+
+@pytest.mark.one_loop
+async def test_the_first_look_at_a_worker_shows_its_line_also_in_a_call_of_ours(tmp_path: Path) -> None:
+    async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
+        task = scope.spawn(workloads.asks_for_ever, tmp_path / "begun", on="process")
+        await until_async((tmp_path / "begun").exists)
+        told = await anyio.to_thread.run_sync(Look("mine", workers=30.0).make)  # however slow this machine is
+        scope.cancel()
+    assert told["tasks"][str(task.id)]["at"][2] == "asks_for_ever"
 
 
 # -- what is made of them

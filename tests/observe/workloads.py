@@ -7,11 +7,12 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import anyio
 
-from unified_exec import TaskScope, check_cancelled, is_cancelled
+from unified_exec import TaskScope, check_cancelled, from_task, is_cancelled
 
 gates: dict[str, threading.Event] = {}
 
@@ -102,3 +103,8 @@ def runs_a_loop() -> None:
 async def computes() -> None:
     while not is_cancelled():
         pass
+
+
+def asks_for_ever(begun: Path) -> None:
+    begun.touch()
+    from_task.run(sleeps)

@@ -28,7 +28,7 @@ COROUTINES_MAX = 50
 THREADS_MAX = 20
 _SHARED = "unified_exec._sync.shared.travel"
 _SYNC = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_sync") + os.sep
-_OWN = (__file__, sys.modules[CancelSignal.__module__].__file__)
+_OWN = os.path.dirname(__file__) + os.sep
 
 nested_look: Callable[[], object] | None = None
 """Looks at the scopes that are open in this worker; set when the first one is."""
@@ -57,8 +57,8 @@ class Whereabouts:
 
     def _describe(self) -> bytes:
         interrupted: FrameType | None = sys._getframe()
-        while interrupted is not None and interrupted.f_code.co_filename in _OWN:
-            interrupted = interrupted.f_back
+        while interrupted is not None and interrupted.f_code.co_filename.startswith(_OWN):
+            interrupted = interrupted.f_back  # the handler, and what the task has called of the worker's own
         here = get_ident()
         others = [(ident, frame) for ident, frame in sys._current_frames().items() if ident != here]
         told: dict[str, Any] = {

@@ -34,6 +34,8 @@ def reap_worker(group: WorkerGroup, registry: WorkerRegistry[Any], worker: Worke
         # It starts them in order. One before `started` has run too, if its answer was lost after an invalid message.
         first = next((at for at, task in enumerate(lost, 1) if task.id == started), 0)
         lost, unclaimed = lost[:first], lost[first:] + unclaimed
+        if lost:
+            lost[-1].started_at = worker.answered_at  # about; the worker tells the instant with its answer
     stopped = [task for task in unclaimed if task.state is TaskState.STOPPING or task.expired]
     # Settling one of them may cancel the others; they are in no queue and in no worker.
     for task in (*lost, *stopped):

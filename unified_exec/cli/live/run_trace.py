@@ -18,7 +18,9 @@ LOOK_SECONDS = 1.0
 def run(arguments: argparse.Namespace) -> int:
     """Record and write."""
     try:
-        with open(arguments.output, "wb") as out, Connection(find(arguments.pid)) as connection:
+        # The file is opened first: a trace is not recorded that cannot be written. One that was there stays if the
+        # program cannot be looked at.
+        with Connection(find(arguments.pid)) as connection, open(arguments.output, "wb") as out:
             recording = record(connection, arguments.seconds)
             out.write(perfetto(recording))
     except (CannotLook, OSError) as error:

@@ -53,8 +53,8 @@ class Look:
         """Look, and return the tree as plain data; see the documentation for its form."""
         scopes = open_scopes()
         loops = self._loops(scopes)
-        described = [self._scope(scope) for scope in scopes]
-        found = self._rings()
+        described = [found for scope in scopes if (found := self._scope(scope))["tasks"] or scope.host is not None]
+        stuck = self._rings()
         return {
             "v": VERSION,
             "pid": os.getpid(),
@@ -66,7 +66,7 @@ class Look:
             "tasks": {str(id): task for id, task in self._tasks.items()},
             "pools": describe_pools(self._where.answers),
             "nodes": [told for node in machines() if (told := node.summary()) is not None],
-            "rings": found,
+            "rings": stuck,
             "memory": usage(os.getpid()).memory,
             "took": round(time.monotonic() - self._began, 4),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from struct import Struct
 from typing import Any
@@ -19,7 +20,9 @@ class BadMessage(ValueError):
 
 def command_line() -> list[str]:
     """Return the beginning of this program's arguments; a program that embeds Python may have none."""
-    return [str(each)[:200] for each in (getattr(sys, "argv", None) or ())[:20]]
+    first, *rest = [str(each)[:200] for each in (getattr(sys, "argv", None) or ("",))[:20]]
+    folder, name = os.path.split(first)
+    return [os.path.basename(folder) if name == "__main__.py" and folder else first, *rest] if first or rest else []
 
 
 def pack(message: dict[str, Any]) -> bytes:

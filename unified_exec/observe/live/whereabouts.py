@@ -21,7 +21,7 @@ from . import reasons
 from .samples import usage
 from .text import duration
 
-_WORKER = os.path.join(reasons.PACKAGE, "_worker") + os.sep
+_RUNNER = os.path.join(reasons.PACKAGE, "_worker", "run_")
 _CALL = os.path.join(reasons.PACKAGE, "_pools", "thread", "call.py")
 
 
@@ -86,7 +86,7 @@ class Whereabouts:
             if answer is not None:
                 silent = _in_c(answer.get("state"))
             return _told(task, answer, where, task.started_at, silent)
-        return Found(self._for_a_worker(task), [])
+        return Found(self._for_a_worker(lane), [])
 
     def _coroutine(self, task: Any, scope: OpenScope) -> Found:
         coroutine = getattr(task.backend_data, "_coro", None)
@@ -143,18 +143,18 @@ class Whereabouts:
             silent = _in_c(usage(worker.pid).state)
         return _told(task, answer, f"in worker {worker.pid}", worker.answered_at, silent)
 
-    def _for_a_worker(self, task: Task) -> reasons.Wait:
-        busy: list[int] = []
-        full = False
-        queued = 0
-        for registry in registries():
-            for lane in list(registry.lanes.values()):
-                for group in lane.groups:
-                    queued += group.queue.length
-                    busy += [running for worker in list(group.workers) if (running := _running(worker))]
-            full = full or len(registry.workers) >= registry.spec.max_workers
-        text = f"a worker: {len(busy)} busy, {queued} queued"
-        return reasons.wait("worker", text, busy if full else ())
+    def _for_a_worker(self, of: object) -> reasons.Wait:
+        """The wait for a worker of the pool that has a lane."""
+        found = registries()
+        for registry in found:
+            lanes = list(registry.lanes.values())
+            if of in lanes or len(found) == 1:  # an attempt of a retry does not tell its lane
+                groups = [group for lane in lanes for group in lane.groups]
+                busy = [running for group in groups for worker in list(group.workers) if (running := _running(worker))]
+                most, queued = registry.spec.max_workers, sum(group.queue.length for group in groups)
+                text = f"a worker: {len(busy)} of {most} busy, {queued} queued"
+                return reasons.wait("worker", text, busy if len(registry.workers) >= most else ())
+        return reasons.wait("worker", "a worker")
 
 
 def _is_ready(end: Any) -> bool:
@@ -234,11 +234,11 @@ def _told_wait(answer: dict[str, Any], id: int) -> reasons.Wait | None:
 
 
 def _task_lines(answer: dict[str, Any], id: int, is_running: bool) -> list[Line]:
-    """The lines of a task out of a worker's answer, without those of the worker itself."""
+    """The lines of a task out of a worker's answer, without those of the worker that call it."""
     raw = answer.get("stack", ()) if is_running else answer.get("coroutines", {}).get(str(id), ())
     lines: list[Line] = []
     for file, number, name in raw:
-        if str(file).startswith(_WORKER):
+        if str(file).startswith(_RUNNER):
             break
         lines.append((str(file), int(number), str(name)))
     return lines

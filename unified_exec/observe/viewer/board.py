@@ -198,9 +198,9 @@ class Board:
             key = ("others", "")
         totals = self.functions.setdefault(key, FunctionTotals(*key))
         spawned, started, finished = float(row[10]), row[16], float(row[17])
-        begun = finished if started is None else min(float(started), finished)
+        ran = None if started is None else max(0.0, finished - float(started))
         failed = outcome not in ("value", "cancelled")
-        totals.add(max(0.0, begun - spawned), max(0.0, finished - begun), failed)
+        totals.add(max(0.0, finished - spawned - (ran or 0.0)), ran, failed)
         if failed:
             text = str(row[20]) if len(row) > 20 else ""
             found = {"id": id, "name": str(row[4]), "fn": fn, "outcome": outcome, "error": error, "traceback": text}

@@ -27,16 +27,18 @@ class FunctionTotals:
         self._ran: deque[float] = deque(maxlen=RECENT)
         self._waited: deque[float] = deque(maxlen=RECENT)
 
-    def add(self, waited: float, ran: float, failed: bool) -> None:
+    def add(self, waited: float, ran: float | None, failed: bool) -> None:
+        """Count a task; `ran` is ``None`` if it never began."""
         self.count += 1
         self.failed += failed
-        self.total += ran
-        self.longest = max(self.longest, ran)
-        self._ran.append(ran)
+        if ran is not None:
+            self.total += ran
+            self.longest = max(self.longest, ran)
+            self._ran.append(ran)
         self._waited.append(waited)
 
     def describe(self) -> dict[str, Any]:
-        """Plain data; the quantiles are those of the newest tasks."""
+        """Plain data; the quantiles are those of the newest tasks, ``None`` if none of them has begun."""
         ran, waited = sorted(self._ran), sorted(self._waited)
         return {
             "name": self.name,
@@ -52,5 +54,5 @@ class FunctionTotals:
         }
 
 
-def _quantile(ordered: list[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+def _quantile(ordered: list[float], share: float) -> float | None:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None

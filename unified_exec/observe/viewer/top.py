@@ -286,8 +286,10 @@ def bars(values: Iterable[float], most: int = 12) -> str:
     return "".join(BARS[round((len(BARS) - 1) * value / top)] for value in newest)
 
 
-def seconds(value: float) -> str:
+def seconds(value: float | None) -> str:
     """A duration, short."""
+    if value is None:
+        return "-"
     if value >= 100:
         return f"{value:.0f} s"
     return f"{value:.1f} s" if value >= 1 else f"{1000 * value:.1f} ms" if value >= 0.001 else f"{1e6 * value:.0f} µs"
