@@ -116,6 +116,75 @@ def test_type_parameters_keep_their_bound_variance_and_default(tmp_path: Path) -
     assert run_script(tmp_path, OF_NEW_SYNTAX) == "fine\n"
 
 
+IN_CIRCLES = """
+import __main__, sys, typing
+from unified_exec import SyncTaskScope, ProcessPool
+if typing.TYPE_CHECKING:
+    from elsewhere import Only
+class A[T: B]: pass
+class B[T: A]: pass
+class Base[T: Middle]: pass
+class Middle[T: Last](Base[T]): pass
+class Last[T: (list[Base], Middle[int])](Middle[T]): pass
+def f[T: g](): pass
+def g[T: f](): pass
+type Tree[T] = T | list[Tree[T]]
+type X = list[Y]
+type Y = dict[str, X | Part]
+class Part: x: X
+type Left[T: Right] = list[Right[T]]
+type Right[T: Left, *Ts, **P] = list[Left[T]]
+type Unknown[T] = Only | T
+names = ["A", "B", "Base", "Middle", "Last", "f", "g", "Tree", "X", "Y", "Left", "Right"]
+if sys.version_info >= (3, 13):
+    exec("class One[T = Other]: pass\\nclass Other[T = One]: pass\\ntype Default[T = Default] = list[T]")
+    names += ["One", "Other", "Default"]
+def reached(wanted):
+    # what is found through each of these, and whether the way leads back to itself
+    found = []
+    for name in wanted:
+        start = getattr(__main__, name)
+        queue, seen = [start], [start]
+        while queue:
+            one = queue.pop()
+            parts = []
+            for name in ("type_params", "args", "origin", "bound", "constraints", "value", "default"):
+                part = getattr(one, f"__{name}__", ())
+                parts += part if type(part) is tuple else (part,)
+            new = [part for part in parts if not any(part is other for other in seen)]
+            seen += new
+            queue += new
+        found.append(sorted(getattr(one, "__qualname__", repr(one)) for one in seen))
+    return found
+def unknown():
+    return repr(Unknown[int]), Unknown.__type_params__[0].__name__
+def back(x): return x
+for order in (names, names[::-1]):
+    with ProcessPool(1) as pool, SyncTaskScope(processes=pool) as scope:
+        run = lambda fn, *args: scope.spawn(fn, *args, on="process").result()
+        assert run(reached, order) == reached(order), run(reached, order)
+        assert run(unknown) == unknown()
+        for name in order:
+            assert run(back, globals()[name]) is globals()[name]
+        def local():
+            class Inner[T: Outer]: pass
+            class Outer[T: Inner]: pass
+            type Own[T] = T | list[Own[T]]
+            return Inner, Outer, Own
+        Inner, Outer, Own = local()
+        assert run(lambda: Inner.__type_params__[0].__bound__ is Outer) and run(back, Outer) is Outer
+        for _ in range(2):
+            own = run(lambda a: (repr(a.__value__), a.__value__.__args__[0] is a.__type_params__[0]), Own)
+            assert own == (repr(Own.__value__), True), own
+print("fine")
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="type parameters and the type statement are of Python 3.12")
+def test_classes_functions_and_aliases_whose_type_parameters_lead_to_one_another_travel(tmp_path: Path) -> None:
+    assert run_script(tmp_path, IN_CIRCLES) == "fine\n"
+
+
 TYPE_VARIABLES = """
 import typing
 import typing_extensions as more
@@ -134,7 +203,7 @@ def back(x): return x
 with ProcessPool(1) as pool, SyncTaskScope(processes=pool) as scope:
     run = lambda fn, *args: scope.spawn(fn, *args, on="process").result()
     assert repr(run(facts)) == repr(facts()), run(facts)
-    assert all(run(back, one) is one for one in (T, U, P, V, Of))
+    assert all(run(back, one) is one for one in (T, U, P, V, Of, Id))
     V, Id = typing.TypeVar("V", bound=str), typing.NewType("Id", str)
     assert run(current) == (str, str)
 print("fine")

@@ -81,7 +81,7 @@ def _encoded(name: str, value: Any, error: BaseException | None) -> tuple[int, b
             return frames.VALUE, packed.data, packed.buffers
         except BaseException as exc:  # also what a __reduce__ of the user's raises to end the program
             error = exc
-    if homes.used():
+    if homes.tokens():
         from .._wire.pickling import name_notes
 
         name_notes.add_to(error)

@@ -101,6 +101,10 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         if self.upward:
             raise descriptors.cannot_pickle(obj)
 
+    def in_two_steps(self, obj: object, reduced: _Reduced) -> _Reduced:
+        """Return how an object is reduced whose state is evaluated lazily in the program."""
+        return reduced
+
     def reducer_override(self, obj: typing.Any) -> typing.Any:
         if not isinstance(obj, DEFINITIONS):
             if isinstance(obj, Enum) and not importable(type(obj)) and type(obj)._member_map_.get(obj._name_) is obj:
@@ -109,7 +113,9 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
                 return self._alias(obj)
             if isinstance(obj, type_parameters.KINDS):
                 self.sent.append(obj)
-                return _name_of(obj) or type_parameters.reduce(obj, self.upward)
+                if importable(obj):
+                    return obj.__name__
+                return self.in_two_steps(obj, type_parameters.reduce(obj, self.upward))
             if descriptors.has_descriptor(obj):
                 self.check_descriptor(obj)
                 return descriptors.reduce(obj)
@@ -175,7 +181,7 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             return str(alias.__name__)
         home = None if self.is_root(alias) else type_aliases.home_of(alias, self.upward)
         if home is None:
-            return type_aliases.reduce(alias)
+            return self.in_two_steps(alias, type_aliases.reduce(alias, self.upward))
         name = alias.__name__
         if isinstance(home, SentHome):
             self.needs[home, name] = None
@@ -259,7 +265,6 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             functools.cached_property: kinds.reduce_cached_property,
             **lazy_annotations.REDUCERS,
             **dict.fromkeys(kinds.OF_BOUND_DISPATCH, kinds.reduce_bound_dispatch),
-            typing.NewType: lambda new: _name_of(new) or (_new_type, (new.__name__, new.__supertype__, new.__module__)),
         },
         *cloudpickle.Pickler.dispatch_table.maps,
     )
@@ -309,10 +314,6 @@ def _complete_globals(function: types.FunctionType, sent: dict[str, object]) -> 
             sent[name] = known[name]
 
 
-def _name_of(obj: typing.Any) -> str | None:
-    return obj.__name__ if importable(obj) else None
-
-
 def reduce_module(module: types.ModuleType, *, inside_home: bool) -> typing.Any:
     """Reduce a module: to its name, or to its home."""
     if module.__name__ in module_names.MAINS and not inside_home:
@@ -322,9 +323,3 @@ def reduce_module(module: types.ModuleType, *, inside_home: bool) -> typing.Any:
         return homes.module, (home.facts.token, home.facts.name)
     make, *rest = cloudpickle.Pickler.dispatch_table[types.ModuleType](module)
     return (function_parts.imported if make is cloudpickle.cloudpickle.subimport else make), *rest
-
-
-def _new_type(name: str, supertype: typing.Any, module: str) -> object:
-    new = typing.NewType(name, supertype)  # type: ignore[misc]
-    new.__module__ = module
-    return new

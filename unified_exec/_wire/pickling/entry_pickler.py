@@ -11,6 +11,7 @@ from collections.abc import Callable
 from . import descriptors, lazy_annotations, made_anew
 from .by_value import ByValuePickler, reduce_module
 from .kinds import DEFINITIONS
+from .plain_functions import Part
 from .sent_home import Entry, SentHome, words_of_annotations
 
 __all__ = ["EntryPickler", "SharingPickler"]
@@ -39,6 +40,7 @@ class EntryPickler(ByValuePickler):
         self._root = value
         self._home = home
         self._name = name
+        self._later: list[Part] = []
         if home is not None and home.facts.module is None:
             self._namespaces.append(home)
         if home is not None and isinstance(value, type):
@@ -52,6 +54,19 @@ class EntryPickler(ByValuePickler):
 
     def check_descriptor(self, obj: object) -> None:
         raise descriptors.cannot_pickle(obj)
+
+    def dump(self, obj: object) -> None:
+        """Pickle it, and behind it, for `homes.Home.load`, what may lead back to it."""
+        super().dump(obj)
+        for part in self._later:  # which grows meanwhile
+            super().dump(part)
+
+    def in_two_steps(self, obj: object, reduced: tuple[typing.Any, ...]) -> tuple[typing.Any, ...]:
+        if len(reduced) != 6:
+            return reduced
+        make, args, state, _, _, setter = reduced
+        self._later.append(Part(setter, (obj, state)))
+        return make, args
 
     def _need_annotations(self, cls: type, home: SentHome) -> None:
         known = home.globals() or {}

@@ -12,7 +12,6 @@ import logging
 import pickle
 import sys
 import types
-import typing
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
@@ -43,7 +42,7 @@ _log = logging.getLogger("unified_exec")
 _pickled: Callable[[Any], object] = partial(dumps, protocol=PROTOCOL)
 _OFTEN = frozenset({type, types.FunctionType, types.ModuleType, int, str, type(None)})
 _NEVER_SHARED = (type, types.FunctionType, types.ModuleType, CachedFunction, enum.Enum, logging.Logger)
-_BY_IDENTITY = (*DEFINITIONS, types.ModuleType, ContextVar, *type_parameters.KINDS, typing.NewType)
+_BY_IDENTITY = (*DEFINITIONS, types.ModuleType, ContextVar, *type_parameters.KINDS)
 """What plain pickle knows by name only, so that its pickle does not tell a new one from an old one."""
 EntryFor = Callable[[SentHome, dict[str, Any], str], Entry | None]
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     Bytes = bytes | bytearray | memoryview
+    Names = tuple[str, ...]
+    Needs = tuple[tuple[str, str, str], ...]
 
 __all__ = [
     "Home", "HomeModule", "decode_alone", "drop", "find", "home_for", "home_of", "issued",
@@ -68,24 +70,16 @@ class Home:
 
     def __init__(self, token: str, name: str) -> None:
         self.token = token
-        imported = sys.modules[name] if name in module_names.MAINS and module_names.main_is_imported else None
-        self.module = imported if imported is not None else HomeModule(name)
+        is_imported = name in module_names.MAINS and module_names.main_is_imported
+        self.module = sys.modules[name] if is_imported else HomeModule(name)
         self.names = self.module.__dict__
         self.names.setdefault("__builtins__", builtins)
         self.versions: dict[str, int] = {}
-        self.pending: dict[str, tuple[bytes, tuple[tuple[str, str, str], ...], tuple[str, ...], int]] = {}
+        self.pending: dict[str, tuple[bytes, Needs, Names, int]] = {}
         self.wanted: set[str] = set()
         self.missing: dict[str, str] = {}
 
-    def learn(
-        self,
-        name: str,
-        version: int,
-        data: bytes | None,
-        needs: tuple[tuple[str, str, str], ...],
-        why: str,
-        group: tuple[str, ...],
-    ) -> None:
+    def learn(self, name: str, version: int, data: bytes | None, needs: Needs, why: str, group: Names) -> None:
         """Note a value. The newest wins; what was set here before the first one arrived stays."""
         known = self.versions.get(name, 0)
         if known >= version:
@@ -135,7 +129,7 @@ class Home:
                 return
         try:
             with Rebuilding(self, name, definition=definition):
-                value = rebuild(data)
+                value = rebuild(data, place=None if group else (self.names, name))
         except Exception as error:
             if self.pending.get(name) is not waiting:
                 return  # another thread has rebuilt it, or a newer value has come
@@ -155,7 +149,7 @@ class Home:
         for token, module_name, needed in needs:
             home_for(token, module_name).want(needed)
 
-    def _prepare(self, name: str, needs: tuple[tuple[str, str, str], ...]) -> None:
+    def _prepare(self, name: str, needs: Needs) -> None:
         """Rebuild the classes of a value, which may be what they hold, and what its ``__setstate__`` may use."""
         above = len(wanted)
         for token, module_name, needed in needs:
@@ -169,13 +163,22 @@ class Home:
 
 class _Loader(Unpickler):
     def persistent_load(self, pid: Any) -> Any:
-        token, name, path = pid
-        return find(token, name, path, None)
+        return find(*pid)
 
 
-def rebuild(data: Bytes, buffers: Iterable[memoryview] = ()) -> Any:
-    """Unpickle the value of a global, which may refer to other globals by their names."""
-    return _Loader(BytesIO(data), buffers=buffers).load()
+def rebuild(data: Bytes, buffers: Iterable[memoryview] = (), place: tuple[dict[str, Any], str] | None = None) -> Any:
+    """Unpickle the value of a global, which may refer to other globals by their names.
+
+    A definition is put in its `place` before it gets what the program evaluates lazily, which may lead back to it.
+    """
+    file = BytesIO(data)
+    loader = _Loader(file, buffers=buffers)
+    value = loader.load()
+    while file.tell() < len(data):
+        if place is not None and hasattr(value, "__type_params__"):
+            place[0][place[1]] = value
+        loader.load()
+    return value
 
 
 class HomeModule(GuardedModule):
@@ -221,11 +224,6 @@ def home_for(token: str, name: str) -> Home:
 def home_of(globals_: Any) -> Home | None:
     """Return the home that has these globals."""
     return _by_globals.get(id(globals_))
-
-
-def used() -> bool:
-    """Tell whether anything came by value."""
-    return bool(_homes)
 
 
 def receive(parts: Any, for_now: bool = False) -> None:
@@ -309,7 +307,7 @@ def module(token: str, name: str) -> ModuleType:
     return there if there is not None and vars(there) is found else home_for(token, name).module
 
 
-def find(token: str, name: str, path: str, known: str | None) -> Any:
+def find(token: str, name: str, path: str, known: str | None = None) -> Any:
     """Return the stand-in of the identity `known` if there is one, else what stands under `path` in a home."""
     if wanted and of_nothing():
         settle()
@@ -341,7 +339,7 @@ def place(token: str, name: str, path: str, known: str, make: Any, args: Any) ->
     return obj
 
 
-def make_function(code: Any, token: str, home_name: str, name: str, closure: Any, names: tuple[str, ...]) -> Any:
+def make_function(code: Any, token: str, home_name: str, name: str, closure: Any, names: Names) -> Any:
     """Make a function whose globals are those of its home, where it will look up `names`."""
     globals_ = _globals(token, home_name)
     if (home := _homes.get(token)) is not None:

@@ -16,10 +16,10 @@ from .closure_state import plain_watch
 from .code_facts import facts_of
 from .sent_home import SentHome, home_of, reduce_by_name
 
-__all__ = ["by_name", "by_place", "module", "pickled"]
+__all__ = ["Part", "by_name", "by_place", "module", "pickled"]
 
 
-class _Part:
+class Part:
     """Pickles as the call it was made of."""
 
     __slots__ = ("_reduced",)
@@ -49,7 +49,7 @@ def pickled(function: Any, home: SentHome, name: str, names: tuple[str, ...]) ->
         return None
     code, facts = function.__code__, home.facts
     try:
-        part = _Part(marshal.loads, (marshal.dumps(code, function_parts.WITHOUT_REFERENCES),))
+        part = Part(marshal.loads, (marshal.dumps(code, function_parts.WITHOUT_REFERENCES),))
     except ValueError:  # a constant that this version of the format does not know
         return None
     slots = {
@@ -59,18 +59,18 @@ def pickled(function: Any, home: SentHome, name: str, names: tuple[str, ...]) ->
         "__module__": function.__module__,
         "__doc__": function.__doc__,
         "__closure__": None,
-        "submodules": [_Part(function_parts.imported, (found,)) for found in _submodules(function)],
+        "submodules": [Part(function_parts.imported, (found,)) for found in _submodules(function)],
         "__code__": part,  # for one that is updated in its place
     }
     made = (part, facts.token, facts.name, function.__name__, None, names)
     place = (facts.token, facts.name, name, identity.issue(function), homes.make_function, made)
     state: tuple[Any, ...] = (function_parts.set_state, ({}, slots), None)
-    return by_name(_Part(homes.place, place, state, None, None, identity.refresh))
+    return by_name(Part(homes.place, place, state, None, None, identity.refresh))
 
 
 def by_place(function: types.FunctionType, home: SentHome, path: str) -> bytes:
     """Return the pickle of a function by its place in its module, which the receiver must have."""
-    return dumps(_Part(*reduce_by_name(function, home, path)), PROTOCOL)
+    return dumps(Part(*reduce_by_name(function, home, path)), PROTOCOL)
 
 
 def by_name(value: object) -> bytes | None:
@@ -86,7 +86,7 @@ def module(value: types.ModuleType) -> bytes | None:
     name = value.__name__
     if modules.get(name) is not value or home_of(vars(value)) is not None:
         return None
-    return dumps(_Part(function_parts.imported, (name,)), PROTOCOL)
+    return dumps(Part(function_parts.imported, (name,)), PROTOCOL)
 
 
 def _has_plain_annotations(function: types.FunctionType) -> bool:

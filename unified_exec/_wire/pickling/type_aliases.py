@@ -7,7 +7,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from . import homes, sent_home
+from . import homes, sent_home, type_parameters
 from .closure_state import identity_of
 from .sent_home import SentHome
 
@@ -15,9 +15,6 @@ __all__ = ["KIND", "home_of", "reduce", "same"]
 
 KIND: Any = getattr(typing, "TypeAliasType", None)
 """The class of the aliases; ``None`` where there is none."""
-_LAZY = "def make(values):\n    type {name} = values[0]\n    return {name}\n"
-_values: dict[int, list[Any]] = {}
-"""Where each alias that is being rebuilt will find its value, by its id."""
 
 
 def home_of(alias: Any, upward: bool) -> SentHome | homes.Home | None:
@@ -28,19 +25,15 @@ def home_of(alias: Any, upward: bool) -> SentHome | homes.Home | None:
     return homes.home_of(vars(module)) if upward else sent_home.home_of(vars(module))
 
 
-def reduce(alias: Any) -> tuple[Any, ...]:
-    """Reduce an alias to its value, which may hold it, as in ``type Json = dict[str, Json]``.
-
-    One that names what was imported for type checkers only cannot be evaluated, here or there.
-    """
-    name, parameters = alias.__name__, alias.__type_params__
-    try:
-        value = alias.__value__
-    except NameError as error:
-        return _make_undefined, (alias.__module__, name, str(error.name))
-    if parameters or not name.isidentifier():
-        return _make, (alias.__module__, name, value, parameters)
-    return _make_lazy, (alias.__module__, name), (value,), None, None, _set_value
+def reduce(alias: Any, upward: bool) -> tuple[Any, ...]:
+    """Reduce an alias to its value, which may hold it, as in ``type Tree[T] = T | list[Tree[T]]``."""
+    module, name, parameters = alias.__module__, alias.__name__, alias.__type_params__
+    value = type_parameters.evaluated(alias, "__value__")
+    if not name.isidentifier() or not all(map(type_parameters.is_lazy, parameters)):
+        return _make, (module, name, value, parameters)
+    described = tuple([type_parameters.describe(each, upward) for each in parameters])
+    state = (parameters, {"__value__": value})
+    return type_parameters.make_alias, (module, name, described), state, None, None, _set_state
 
 
 def _make(module: str, name: str, value: Any, parameters: tuple[Any, ...]) -> Any:
@@ -48,37 +41,21 @@ def _make(module: str, name: str, value: Any, parameters: tuple[Any, ...]) -> An
     return eval("kind(*parts, type_params=parameters)", names)  # in the name of its module
 
 
-def _make_undefined(module: str, name: str, unknown: str) -> Any:
-    names: dict[str, Any] = {"__name__": module}
-    exec(f"type {name} = {unknown}", names)
-    return names[name]
-
-
-def _make_lazy(module: str, name: str) -> Any:
-    names: dict[str, Any] = {"__name__": module}
-    exec(_LAZY.format(name=name), names)
-    values: list[Any] = []
-    alias = names["make"](values)
-    _values[id(alias)] = values
-    return alias
-
-
-def _set_value(alias: Any, state: tuple[Any]) -> None:
-    _values.pop(id(alias)).extend(state)
+def _set_state(alias: Any, state: tuple[Any, dict[str, Any]]) -> None:
+    type_parameters.set_values(alias, state[1])
 
 
 def same(alias: Any) -> Callable[[Any], bool]:
     """Return what tells whether a value is still this alias. It has no weak reference, but its value has."""
-    name = alias.__name__
-    try:
-        value, by_reference = identity_of(alias.__value__)
-    except NameError:
-        return lambda now: type(now) is KIND and now.__name__ == name and reduce(now)[0] is _make_undefined
+    value, by_reference = identity_of(_told_by(alias))
 
     def same(now: Any) -> bool:
-        if type(now) is not KIND:
-            return False
         found = value() if by_reference else value  # type: ignore[operator]
-        return found is now.__value__ and found is not None
+        return found is not None and type(now) is KIND and found is _told_by(now)
 
     return same
+
+
+def _told_by(alias: Any) -> Any:
+    value = type_parameters.evaluated(alias, "__value__")
+    return value.name if type(value) is type_parameters.Unknown else value

@@ -1,7 +1,7 @@
 """Type variables and their kin by value. Plain pickle knows them by name only, and cloudpickle not all of them.
 
-One of the new syntax (``class Node[T: Node]``) evaluates its bound, constraints and default when asked for them. They
-may lead back to it, so it is made first, with a place in which it will find them.
+One of the new syntax (``class Node[T: Node]``) evaluates its bound, constraints and default when asked for them, as an
+alias does its value. They may lead back to it, so it is made first, with a place in which it will find them.
 """
 
 from __future__ import annotations
@@ -12,29 +12,30 @@ from typing import Any
 
 from . import identity
 
-__all__ = ["KINDS", "reduce"]
+__all__ = ["KINDS", "Unknown", "describe", "evaluated", "is_lazy", "make_alias", "reduce", "set_values"]
 
-KINDS: tuple[Any, ...] = (typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple)
-_NEW_SYNTAX = "def make(held):\n    type made[{}] = None\n    return made.__type_params__[0]\n"
-_STARS = dict(zip(KINDS, ("", "**", "*"), strict=True))
+_PARAMETERS: tuple[Any, ...] = (typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple)
+KINDS: tuple[Any, ...] = (*_PARAMETERS, typing.NewType)
+_NEW_SYNTAX = "def make(held):\n    type {0}{1} = held[-1]('__value__')\n    return {0}\n"
+_STARS = dict(zip(_PARAMETERS, ("", "**", "*"), strict=True))
 _held: dict[int, _Held] = {}
-"""What each parameter that is being rebuilt will find, by its id."""
+"""What each parameter or alias that is being rebuilt will find, by its id."""
 
 
 class _Held:
-    """The bound, constraints and default of one parameter."""
+    """The bound, constraints and default of one parameter, or the value of an alias."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
 
     def __call__(self, key: str) -> Any:
         value = self.values[key]
-        if type(value) is _Unknown:
+        if type(value) is Unknown:
             raise NameError(f"name {value.name!r} is not defined", name=value.name)
         return value
 
 
-class _Unknown:
+class Unknown:
     """Stands for what only a type checker can evaluate."""
 
     def __init__(self, name: str) -> None:
@@ -42,21 +43,26 @@ class _Unknown:
 
 
 def reduce(parameter: Any, upward: bool) -> tuple[Any, ...]:
-    """Reduce a type parameter to its name and properties."""
+    """Reduce a type parameter or a new type to its name and properties."""
     if upward and (token := identity.token_known_above(parameter)) is not None:
         return identity.parents_own, (token,)
     token = identity.issue(parameter)
-    kind, name = type(parameter), parameter.__name__
-    lazy = sys.version_info >= (3, 12) and getattr(parameter, "__infer_variance__", kind is typing.TypeVarTuple)
-    if lazy:
+    module = parameter.__module__
+    if type(parameter) is typing.NewType:
+        return _adopt, (token, upward, _make_new_type, (parameter.__name__, parameter.__supertype__, module))
+    if is_lazy(parameter):
         values = _evaluated(parameter)
-        made: tuple[Any, ...] = (kind, name, parameter.__module__, _syntax(kind, name, values))
-        return _adopt, (token, upward, _make_lazy, made), values, None, None, _set_values
+        return _adopt, (token, upward, _make_lazy, (module, _syntax(parameter, values))), values, None, None, set_values
     options = {option: value for option in _OPTIONS if (value := getattr(parameter, f"__{option}__", None))}
     if _has_default(parameter):
         options["default"] = parameter.__default__
-    made = (kind, name, parameter.__module__, getattr(parameter, "__constraints__", ()), options)
+    made = (type(parameter), parameter.__name__, module, getattr(parameter, "__constraints__", ()), options)
     return _adopt, (token, upward, _make, made)
+
+
+def describe(parameter: Any, upward: bool) -> tuple[str, bool, str, str]:
+    """Return what `make_alias` needs for a parameter that is made with its alias."""
+    return identity.issue(parameter), upward, parameter.__module__, _syntax(parameter, _evaluated(parameter))
 
 
 _OPTIONS = ("bound", "covariant", "contravariant", "infer_variance")
@@ -67,50 +73,73 @@ def _has_default(parameter: Any) -> bool:
     return has is not None and bool(has())
 
 
+def is_lazy(parameter: Any) -> bool:
+    """Tell whether it is of the new syntax."""
+    return sys.version_info >= (3, 12) and bool(
+        getattr(parameter, "__infer_variance__", type(parameter) is typing.TypeVarTuple)
+    )
+
+
 def _evaluated(parameter: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
     names = ["__bound__", "__constraints__"] if type(parameter) is typing.TypeVar else []
     if _has_default(parameter):
         names.append("__default__")
-    for name in names:
-        try:
-            value = getattr(parameter, name)
-        except NameError as error:
-            value = _Unknown(str(error.name))
-        if value is not None and value != ():
-            found[name] = value
-    return found
+    found = {name: evaluated(parameter, name) for name in names}
+    return {name: value for name, value in found.items() if value is not None and value != ()}
 
 
-def _syntax(kind: Any, name: str, values: dict[str, Any]) -> str:
+def evaluated(obj: Any, name: str) -> Any:
+    """Return an attribute, or a mark in its place if only a type checker can evaluate it."""
+    try:
+        return getattr(obj, name)
+    except NameError as error:
+        return Unknown(str(error.name))
+
+
+def _syntax(parameter: Any, values: dict[str, Any]) -> str:
     """Return the parameter as the new syntax has it, with its values looked up."""
-    text: str = _STARS[kind] + name
+    text: str = _STARS[type(parameter)] + parameter.__name__
     if "__bound__" in values:
-        text += ": held('__bound__')"
+        text += ": held[{0}]('__bound__')"
     elif "__constraints__" in values:
         constraints = values["__constraints__"]
         count = len(constraints) if type(constraints) is tuple else 2
-        parts = [f"held('__constraints__')[{index}]" for index in range(count)]
+        parts = [f"held[{{0}}]('__constraints__')[{index}]" for index in range(count)]
         text += f": ({', '.join(parts)})"
-    return text + (" = held('__default__')" if "__default__" in values else "")
+    return text + (" = held[{0}]('__default__')" if "__default__" in values else "")
 
 
 def _adopt(token: str, upward: bool, make: Any, args: tuple[Any, ...]) -> Any:
     return identity.adopt(token, upward, make, args, in_place=True)
 
 
-def _make_lazy(kind: Any, name: str, module: str, syntax: str) -> Any:
-    names: dict[str, Any] = {}
-    exec(_NEW_SYNTAX.format(syntax), names)
-    held = _Held()
-    made = names["make"](held)
-    _held[id(made)] = held
-    return _of_module(made, module)
+def _make_lazy(module: str, syntax: str) -> Any:
+    alias = _new_alias(module, "made", [syntax])
+    del _held[id(alias)]
+    return _of_module(alias.__type_params__[0], module)
 
 
-def _set_values(parameter: Any, values: dict[str, Any]) -> None:
-    held = _held.pop(id(parameter), None)
-    if held is not None:  # it is new here
+def make_alias(module: str, name: str, described: tuple[tuple[str, bool, str, str], ...]) -> Any:
+    """Make an alias of the new syntax. What it evaluates comes with `set_values`."""
+    alias = _new_alias(module, name, [each[-1] for each in described])
+    for made, (token, upward, of, _) in zip(alias.__type_params__, described, strict=True):
+        identity.adopt(token, upward, _of_module, (made, of))
+    return alias
+
+
+def _new_alias(module: str, name: str, parameters: list[str]) -> Any:
+    names: dict[str, Any] = {"__name__": module}
+    text = ", ".join([syntax.format(index) for index, syntax in enumerate(parameters)])
+    exec(_NEW_SYNTAX.format(name, text and f"[{text}]"), names)
+    held = [_Held() for _ in (*parameters, name)]
+    alias = names["make"](held)
+    _held.update(zip(map(id, (*alias.__type_params__, alias)), held, strict=True))
+    return alias
+
+
+def set_values(made: Any, values: dict[str, Any]) -> None:
+    """Set what a parameter or an alias evaluates, if it is new here."""
+    if (held := _held.pop(id(made), None)) is not None:
         held.values.update(values)
 
 
@@ -119,6 +148,10 @@ def _make(kind: Any, name: str, module: str, constraints: tuple[Any, ...], optio
     if sys.version_info < (3, 13) and not {"default", "infer_variance"}.isdisjoint(options):
         import typing_extensions as maker  # what only it can make here, it has made there
     return _of_module(getattr(maker, kind.__name__)(name, *constraints, **options), module)
+
+
+def _make_new_type(name: str, supertype: Any, module: str) -> Any:
+    return _of_module(typing.NewType(name, supertype), module)
 
 
 def _of_module(made: Any, module: str) -> Any:
