@@ -134,7 +134,8 @@ def time_first(kind: str) -> dict[str, float]:
     exec("".join([MANY.format(n=n) for n in range(30)]), globals())
     began = time.process_time()
     if kind == "ours":
-        importlib.import_module("unified_exec._wire.pickling.entry_values")
+        for name in ("entry_values", "globals_sent"):
+            importlib.import_module(f"unified_exec._wire.pickling.{name}")
         from unified_exec._wire.pickling.functions import entry_for as pickle
     else:
         from cloudpickle import dumps as pickle

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import types
 from typing import Any
 from weakref import ref as weak
@@ -11,6 +9,7 @@ from weakref import ref as weak
 from . import plain_functions
 from .c_pickle import OOB_MIN, PROTOCOL, dumps
 from .closure_state import CaptureSnapshot, identity_of, is_by_name, plain_watch, same_atom, same_object
+from .fork_lock import fork_lock
 from .sent_home import MISSING, Entry, SentHome, importable, names_wanted
 from .shared_refs import pickled_here
 from .versions import next_number
@@ -19,17 +18,8 @@ __all__ = ["current_entry", "lock"]
 
 _ATOMS = frozenset({type(None), bool, int, float, complex})
 
-lock = threading.RLock()
+lock = fork_lock()
 """Held while entries are made: one that is half made must not be sent by another thread."""
-
-
-def _renew_lock() -> None:
-    global lock
-    lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def current_entry(home: SentHome, globals_: dict[str, Any], name: str) -> Entry | None:

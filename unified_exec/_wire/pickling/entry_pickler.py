@@ -56,7 +56,7 @@ class EntryPickler(ByValuePickler):
         raise descriptors.cannot_pickle(obj)
 
     def dump(self, obj: object) -> None:
-        """Pickle it, and behind it, for `homes.Home.load`, what may lead back to it."""
+        """Pickle it, and after it, for `homes.rebuild`, what may lead back to it."""
         super().dump(obj)
         for part in self._later:  # which grows meanwhile
             super().dump(part)

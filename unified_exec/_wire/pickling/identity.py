@@ -8,11 +8,10 @@ the token of the top, so the answer of a grandchild becomes the middle's object 
 
 from __future__ import annotations
 
-import os
-from _thread import RLock
 from _weakref import ref as weak
 
 from ...errors import SerializationError
+from .fork_lock import fork_lock
 from .issuer import new_token
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
@@ -39,17 +38,7 @@ _records: dict[int, _Record] = {}
 # A function has one copy per arrival; the newest that lives stands for its token.
 _by_token: dict[str, tuple[weak[object], ...]] = {}
 # Reentrant: the collector may run a weakref callback while the lock is held.
-_lock = RLock()
-
-
-def _renew() -> None:
-    """A child may have been forked under a held lock."""
-    global _lock
-    _lock = RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
+_lock = fork_lock()
 
 
 def issue(obj: object) -> str:

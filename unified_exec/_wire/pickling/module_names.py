@@ -9,6 +9,7 @@ from types import ModuleType
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 __all__ = ["MAINS", "by_value", "goes_by_value", "in_pickle", "scan"]
@@ -111,21 +112,20 @@ def _may_be_imported(name: str, module: ModuleType, spec: Any, folders: frozense
     if spec.name != name:
         return True
     origin = spec.origin
-    where = folders if not parent else frozenset(getattr(sys.modules.get(parent), "__path__", ()))
-    search = list(where) if parent else None
+    where = folders if not parent else getattr(sys.modules.get(parent), "__path__", ())
     if origin is None and spec.submodule_search_locations is not None:
         # A package without a file of its own: a regular package of this name elsewhere on the path wins in a worker.
         mine = set(module.__path__)
-        found = [_asked(finder, name, search) for finder in _finders()]
+        found = [_asked(finder, name, parent, where) for finder in _finders()]
         return any(not mine.isdisjoint(getattr(spec, "submodule_search_locations", None) or ()) for spec in found)
     if type(origin) is not str or not spec.has_location:
         return True
-    folder, file = os.path.split(origin)
+    folder, _, file = origin.rpartition(os.sep)
     if file.startswith("__init__."):
-        folder, file = os.path.split(folder)
+        folder, _, file = folder.rpartition(os.sep)
     if folder in where and file.partition(".")[0] == last:
         return True
-    return any(getattr(_asked(finder, name, search), "origin", None) == origin for finder in _finders())
+    return any(getattr(_asked(finder, name, parent, where), "origin", None) == origin for finder in _finders())
 
 
 def _finders() -> list[Any]:
@@ -133,8 +133,8 @@ def _finders() -> list[Any]:
     return [finder for finder in sys.meta_path if not getattr(type(finder), "__module__", "").startswith("_pytest")]
 
 
-def _asked(finder: Any, name: str, folders: list[str] | None) -> Any:
+def _asked(finder: Any, name: str, parent: str, folders: Iterable[str]) -> Any:
     try:
-        return finder.find_spec(name, folders)
+        return finder.find_spec(name, list(folders) if parent else None)
     except Exception:  # a finder of somebody else; it has not found it
         return None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 import types
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +11,7 @@ from weakref import ref as weak
 
 from . import homes, identity
 from .code_facts import facts_of, words_in
+from .fork_lock import fork_lock
 from .issuer import new_token
 from .lazy_annotations import in_words
 from .module_names import MAINS, goes_by_value
@@ -161,17 +160,8 @@ _by_globals: WeakValueDictionary[int, SentHome] = WeakValueDictionary()
 _of_module: WeakKeyDictionary[types.ModuleType, SentHome] = WeakKeyDictionary()
 _of_function: WeakKeyDictionary[types.FunctionType, SentHome] = WeakKeyDictionary()
 _living: dict[str, weak[SentHome]] = {}
-_making = threading.RLock()
+_making = fork_lock()
 """Held while a home is made: threads that pickle their first calls at once must find the same one."""
-
-
-def _renew_lock() -> None:
-    global _making
-    _making = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def home_of(globals_: dict[str, Any]) -> SentHome | None:
