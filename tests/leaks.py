@@ -68,8 +68,8 @@ def threads() -> dict[Hashable, Any]:
 
 def _is_door(frame: FrameType) -> bool:
     """Tell whether it is the thread that lets viewers look at this process; it lives as long as the process."""
-    while frame.f_back is not None:
-        frame = frame.f_back
+    while (outer := frame.f_back) is not None:  # read once: the thread runs on meanwhile
+        frame = outer
     return frame.f_code is Door._run.__code__
 
 

@@ -14,7 +14,7 @@ import anyio
 from tests.process_tree import mark_this_run
 from unified_exec import shutdown_default_pools
 
-from . import channel_storm, lock_storm
+from . import channel_storm, interpreter_storm, lock_storm
 from .epoch import Epoch
 from .epoch_state import EpochState
 from .kinds import named
@@ -32,12 +32,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"bursts {options.bursts:g}",
         flush=True,
     )
-    if options.lock_kills:
-        print(anyio.run(lock_storm.run, options.lock_kills, seed))
-        return 0
-    if options.channel_kills:
-        print(anyio.run(channel_storm.run, options.channel_kills, seed))
-        return 0
+    storms = (
+        (lock_storm.run, options.lock_kills),
+        (channel_storm.run, options.channel_kills),
+        (interpreter_storm.run, options.interpreter_cancels),
+    )
+    for storm, number in storms:
+        if number:
+            print(anyio.run(storm, number, seed))
+            return 0
     if options.cluster_rounds:
         from . import cluster_rounds
 
@@ -71,6 +74,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--channel-kills", type=int, default=0, metavar="N", help="instead: kill and cancel N users of channels"
+    )
+    parser.add_argument(
+        "--interpreter-cancels",
+        type=int,
+        default=0,
+        metavar="N",
+        help="instead: cancel N running tasks in interpreters",
     )
     parser.add_argument(
         "--cluster-rounds",

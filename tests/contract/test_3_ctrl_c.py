@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import programs
-from tests.interpreter_pools import needs_interpreters
+from tests.this_python import needs_interpreters
 from tests.waiting import until
 
 PROGRAM = """

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.contract.in_memory import InMemoryPool
-from tests.interpreter_pools import needs_interpreters
+from tests.this_python import needs_interpreters
 from unified_exec import InterpreterPool, PoolClosed, ProcessPool, SerializationError, TaskScope, ThreadPool
 from unified_exec._loops.current import current_adapter
 from unified_exec.abc import Backend, Capabilities

@@ -15,8 +15,8 @@ import anyio.lowlevel
 import pytest
 
 from tests.contract.conftest import Folder
-from tests.interpreter_pools import needs_interpreters
 from tests.programs import interpreter_tasks as tasks
+from tests.this_python import needs_interpreters
 from tests.waiting import until, until_async
 from unified_exec import Collect, InterpreterPool, TaskScope, TaskTimeout, WorkerStartError
 from unified_exec._platform import handed_over

@@ -10,7 +10,7 @@ from concurrent.futures.thread import BrokenThreadPool
 from typing import Any, cast
 
 from tests.executors.held import PATIENT, Held, die, fail
-from tests.interpreter_pools import needs_interpreters
+from tests.this_python import needs_interpreters
 from unified_exec import (
     SerializationError,
     WorkerCrashed,

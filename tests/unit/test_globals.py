@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from tests.this_python import needs_usual_references
 from tests.unit.wire_child import Child
 from unified_exec import errors
 from unified_exec._wire.pickling import entry_values, globals_sent, homes, sent_home
@@ -379,6 +380,7 @@ def test_a_lambda_of_a_task_comes_back_with_the_programs_own_globals(alone: Chil
     assert made.__globals__ is program.names
 
 
+@needs_usual_references
 def test_a_namespace_that_is_gone_leaves_nothing_behind(alone: Child) -> None:
     class Marked:
         pass

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import pytest
 
+from tests.this_python import needs_usual_references
 from tests.unit.class_makers import MAKERS, instances, plain_class, slots_class
 from tests.unit.wire_child import Child
 from unified_exec import errors
@@ -254,6 +255,7 @@ def test_a_class_made_by_a_grandchild_reaches_the_top_by_value() -> None:
         assert child.run(same, cls) is cls
 
 
+@needs_usual_references
 def test_what_no_longer_exists_says_so() -> None:
     class Short:
         pass
@@ -280,6 +282,7 @@ def test_a_packed_call_keeps_what_may_come_back(child: Child) -> None:
     assert isinstance(held.keep[0], type)
 
 
+@needs_usual_references
 def test_the_class_tables_forget_the_dead(child: Child) -> None:
     gc.collect()
     before = len(identity._records), len(identity._by_token)

@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from tests import leaks, waiting
+from tests.this_python import needs_usual_references
 from tests.waiting import has_ended, until
 
 linux = pytest.mark.skipif(not leaks.LINUX, reason="watched on Linux only")
@@ -191,6 +192,7 @@ def test_shared_memory_that_is_only_mapped_is_caught() -> None:
 
 
 @linux
+@needs_usual_references
 def test_who_holds_mapped_shared_memory_is_named() -> None:
     way = r"mmap.* <- dict of 1 <- .*<- <module 'tests\."
     with leak_named(r"mapped shared memory: .*memfd:held", way) as cleanup:

@@ -156,7 +156,8 @@ def there_and_back(rounds: int, size: int = SIZE_MIN) -> list[int]:
     return seen
 
 
-def test_blocks_go_to_and_fro() -> None:
+def test_blocks_go_to_and_fro(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shm_cache, "KEEP", 60.0)  # a loaded machine may take longer than usual from one to the next
     assert len(set(there_and_back(20))) <= 2 * FREE_MAX + 2  # the first to come are not yet wanted
     assert len(set(there_and_back(20, SIZE_MIN // 2))) > 10
 

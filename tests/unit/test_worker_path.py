@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 
+from tests.this_python import needs_usual_references
 from unified_exec import ProcessPool, TaskScope
 
 CALLS_MAX = 13
@@ -46,6 +47,7 @@ def calls() -> tuple[list[str], list[int]]:
     return _calls, _looks
 
 
+@needs_usual_references
 def test_a_worker_makes_few_calls_from_task_to_task_and_does_not_ask_the_system_what_has_changed() -> None:
     async def main() -> Any:
         # What a task sets is undone after it; what the initializer sets stays.

@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.interpreter_pools import needs_interpreters
+from tests.this_python import needs_interpreters
 from unified_exec import shutdown_default_pools
 from unified_exec.cli.advise import measure_function
 from unified_exec.cli.advise.facts import Advice, Facts, InInterpreter, Machine, Transfer

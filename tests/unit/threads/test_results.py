@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 import threading
 import time
 import weakref
@@ -16,6 +15,7 @@ import anyio.from_thread
 import anyio.lowlevel
 import pytest
 
+from tests.this_python import HAS_GIL
 from tests.unit.threads.driving import Blocker, driver, happens
 from unified_exec._tasks.current import current_task
 from unified_exec._tasks.types import TaskState
@@ -123,10 +123,6 @@ class Oops(Exception):
     """Can be referred to weakly, which built-in exceptions cannot."""
 
 
-def gil() -> bool:
-    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
-
-
 async def test_an_idle_thread_keeps_nothing_alive() -> None:
     def give(thing: Thing) -> Thing:
         thing.made = Thing()
@@ -148,7 +144,7 @@ async def test_an_idle_thread_keeps_nothing_alive() -> None:
                     del job, thing, error
                     while it.lane.scheduler.queues.busy or not it.lane.scheduler._idle:
                         await anyio.lowlevel.checkpoint()
-                    if not gil():  # what an idle thread has made, and another drops, is freed when it runs again
+                    if not HAS_GIL:  # what an idle thread has made, and another drops, is freed when it runs again
                         gc.collect()
                     assert [ref() for ref in refs] == [None, None]  # and no cycle either: gc is off
         finally:

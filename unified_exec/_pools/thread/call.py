@@ -209,15 +209,13 @@ class ThreadCall(CurrentTask):
 
 def _enter_context(call: ThreadCall) -> None:
     current.set(call)
-    if (sniffio := loaded("sniffio")) is not None:
+    if (sniffio := loaded("sniffio")) is not None and sniffio.current_async_library_cvar.get() is not None:
         sniffio.current_async_library_cvar.set(None)  # this thread is no event loop
 
 
 def _run_in_context(call: ThreadCall, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     __tracebackhide__ = True
-    current.set(call)
-    if (sniffio := loaded("sniffio")) is not None:
-        sniffio.current_async_library_cvar.set(None)
+    _enter_context(call)
     return fn(*args)
 
 

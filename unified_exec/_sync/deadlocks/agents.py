@@ -191,10 +191,10 @@ def _of_thread(ident: int, frames: list[FrameType], runs: Mapping[int, Key], key
         roots += [task, task.args, call.f_locals["self"]]
     if main is not None and task is None and not in_worker:
         key = main
-    if main is None and _RUNNING_FRAMES_BORROW:
-        return None
     ends = in_worker or (task is not None and task.deadline is not None)  # in a worker: its parent may end it
     awaited = None if ends or main is not None else awaited_in(reversed(frames))
+    if main is None and _RUNNING_FRAMES_BORROW:  # what it has is not known; a limit knows who has it
+        return None if awaited is None or awaited.limit is None else Agent(key, name, awaited, [], [])
     variables: list[Any] = []
     around: list[int] = []
     inner: FrameType | None = None
