@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,7 @@ async def test_a_task_that_ignores_sigterm_is_killed_all_the_same(tmp_path: Path
 
 async def test_a_task_that_moves_to_another_process_group_is_killed_all_the_same(tmp_path: Path) -> None:
     def move(path: str) -> None:
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork where a thread of the worker waits
         child = os.fork()
         if not child:
             os.setpgid(0, 0)
