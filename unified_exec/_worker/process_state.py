@@ -55,6 +55,15 @@ class ProcessState:
         forget_handler: called with a signal that has another handler than before.
     """
 
+    # Without, it has more attributes than the interpreter finds quickly: it is looked at after each task.
+    __slots__ = (
+        "_blocked", "_closable", "_collects", "_excepthook", "_folder", "_folder_path", "_group", "_handlers",
+        "_in_loop", "_knew_watchdog", "_limits", "_limits_text", "_look_at", "_may_be_other", "_meta_path",
+        "_monitors", "_needed", "_no_alarm", "_notes_limits", "_notes_watchdog", "_path", "_path_hooks", "_profile",
+        "_profiled", "_raw_stdin", "_recursion", "_root", "_stderr", "_stdin", "_stdout", "_timers", "_trace", "_umask",
+        "_unraisablehook", "_user", "forget_handler",
+    )  # fmt: skip
+
     def __init__(self, in_loop: bool = False) -> None:
         self._in_loop = in_loop
         self._folder: int | None = None
@@ -91,6 +100,7 @@ class ProcessState:
         self._excepthook, self._unraisablehook = sys.excepthook, sys.unraisablehook
         self._stdin, self._stdout, self._stderr = sys.stdin, sys.stdout, sys.stderr
         self._closable = all(hasattr(stream, "closed") for stream in (sys.stdin, sys.stdout, sys.stderr))
+        self._raw_stdin = _raw(sys.stdin)
         self._needed = [list(getattr(sys, name)) for name in _SEARCHED]
         self._path, self._meta_path, self._path_hooks = map(list, self._needed)
         self._look_at = 0.0
@@ -130,7 +140,7 @@ class ProcessState:
                 and sys.stdin is self._stdin
                 and sys.stdout is self._stdout
                 and sys.stderr is self._stderr
-                and not (self._closable and sys.stdin.closed)  # the others were flushed
+                and not (self._closable and self._raw_stdin.closed)  # the others were flushed
                 and sys.excepthook is self._excepthook
                 and sys.unraisablehook is self._unraisablehook
                 and sys.path == self._path
@@ -226,6 +236,7 @@ class ProcessState:
                 stream = open(fd, mode, encoding=closed.encoding, errors=closed.errors, closefd=False)  # noqa: SIM115
                 setattr(self, f"_{name}", stream)
                 setattr(sys, name, stream)
+        self._raw_stdin = _raw(self._stdin)
 
     def _restore_search(self) -> None:
         """Put back the entries that are missing from the lists that imports use. New ones stay."""
@@ -276,6 +287,11 @@ class ProcessState:
             self._limits = _limits()
         self._notes_limits = self._notes_limits or note_calls(_modules["resource"], ["setrlimit", "prlimit"])
         return _limits() == self._limits
+
+
+def _raw(stream: Any) -> Any:
+    """Return the innermost part of a stream, which tells soonest that it was closed."""
+    return getattr(getattr(stream, "buffer", stream), "raw", stream)
 
 
 def _current_folder() -> str | None:
