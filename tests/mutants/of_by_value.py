@@ -8,11 +8,14 @@ GLOBALS = "unit/test_globals.py"
 BY_VALUE = "programs/test_by_value.py"
 MODEL = "unit/test_globals_model.py::test_a_task_sees_the_globals_that_the_rules_promise_whatever_program_and_tasks_do"
 CHANGED = f"{GLOBALS}::test_what_counts_as_changed"
+TYPING = "programs/test_typing_by_value.py"
 HOMES = "_wire/pickling/homes.py"
 
 
-def _mutant(breaks: str, file: str, old: str, new: str, *tests: str) -> Mutant:
-    return Mutant(clause=4, place="process", breaks=breaks, file=file, old=old, new=new, tests=tests, only="")
+def _mutant(breaks: str, file: str, old: str, new: str, *tests: str, python: tuple[int, int] = (3, 11)) -> Mutant:
+    return Mutant(
+        clause=4, place="process", breaks=breaks, file=file, old=old, new=new, tests=tests, only="", python=python
+    )
 
 
 ONE_HOME = (
@@ -168,5 +171,105 @@ ONE_HOME = (
         "        raise descriptors.cannot_pickle(obj)\n",
         "        pass\n",
         "programs/test_multiprocessing.py::test_what_listens_or_is_a_global_is_not_taken_for_another_file",
+    ),
+    _mutant(
+        "a type variable keeps its bound and variance",
+        "_wire/pickling/type_parameters.py",
+        " for option in _OPTIONS if (value := ",
+        " for option in () if (value := ",
+        f"{TYPING}::test_type_variables_of_a_script_are_whole_and_current",
+    ),
+    _mutant(
+        "a type variable that is defined anew is sent again",
+        "_wire/pickling/entry_values.py",
+        "ContextVar, *type_parameters.KINDS)",
+        "ContextVar)",
+        f"{TYPING}::test_type_variables_of_a_script_are_whole_and_current",
+    ),
+    _mutant(
+        "a NewType comes back as the program's own",
+        "_wire/pickling/type_parameters.py",
+        "(token, upward, _make_new_type,",
+        '(token + "-", upward, _make_new_type,',
+        f"{TYPING}::test_type_variables_of_a_script_are_whole_and_current",
+    ),
+    _mutant(
+        "what is evaluated lazily may lead back to what it belongs to",
+        "_wire/pickling/entry_pickler.py",
+        "        if len(reduced) != 6:\n",
+        "        if True:\n",
+        f"{TYPING}::test_classes_functions_and_aliases_whose_type_parameters_lead_to_one_another_travel",
+        python=(3, 12),
+    ),
+    _mutant(
+        "workers that import the main file get what it defines by name",
+        "_wire/pickling/functions.py",
+        "        packed = pack((fn, args), False, main_is_imported=True)\n",
+        "        packed = pack((fn, args), False)\n",
+        f"{BY_VALUE}::test_workers_that_import_the_main_file_get_all_of_it_by_name",
+    ),
+    _mutant(
+        "also where multiprocessing is imported",
+        "_wire/pickling/codec.py",
+        ' and data.find(b"multiprocessing.connection") >= 0:\n',
+        ":\n",
+        f"{BY_VALUE}::test_workers_that_import_the_main_file_get_all_of_it_by_name",
+    ),
+    _mutant(
+        "an instance of a class that a library registers is refused with both ways out",
+        "_wire/pickling/refusal_words.py",
+        " cannot travel by value ({short(error)}): {WAYS_OUT}",
+        " cannot travel by value ({short(error)})",
+        f"{BY_VALUE}::test_a_class_that_a_library_registers_is_refused_with_both_ways_out",
+    ),
+    _mutant(
+        "a process that a task forks has the classes and functions of the task's module",
+        "_worker/look_up.py",
+        "                ask(token, homes.ALL)  # the child cannot ask\n",
+        "                pass\n",
+        "programs/test_looked_up.py::"
+        "test_a_task_finds_what_it_looks_up_in_its_script_in_threads_coroutines_and_nested_tasks_too",
+    ),
+    _mutant(
+        "a global whose pickling was interrupted is pickled anew",
+        "_wire/pickling/entry_values.py",
+        "            _put_back(home, name, older)\n",
+        "            pass\n",
+        f"{GLOBALS}::test_what_was_interrupted_while_it_was_pickled_is_pickled_anew",
+    ),
+    _mutant(
+        "a global that could not travel is tried again when its parts have changed",
+        "_wire/pickling/entry_values.py",
+        "why_undefined(value, error), _same_parts(value)\n",
+        "why_undefined(value, error), same_object(value)\n",
+        f"{GLOBALS}::test_what_could_not_travel_travels_once_its_parts_can",
+    ),
+    _mutant(
+        "a value whose rebuilding was interrupted is rebuilt later",
+        HOMES,
+        "        item[0].load(item[1])  # if this",
+        "        wanted.remove(item)\n        item[0].load(item[1])  # if this",
+        f"{GLOBALS}::test_a_value_whose_rebuilding_was_interrupted_is_rebuilt_later",
+    ),
+    _mutant(
+        "threads that send first from a module find one home",
+        "_wire/pickling/sent_home.py",
+        "        return found if found is not None and found.globals() is globals_ else",
+        "        return found if False else",
+        f"{GLOBALS}::test_threads_that_send_first_from_a_module_at_once_find_one_home",
+    ),
+    _mutant(
+        "a lock that another thread held is free in a forked child",
+        "_wire/pickling/fork_lock.py",
+        "        if not lock._is_owned():",
+        "        if False:",
+        "unit/test_fork_lock.py::test_a_lock_that_another_thread_held_is_free_in_a_forked_child",
+    ),
+    _mutant(
+        "a lock of the thread that forks stays its own",
+        "_wire/pickling/fork_lock.py",
+        "        if not lock._is_owned():",
+        "        if True:",
+        "unit/test_fork_lock.py::test_a_lock_that_the_forking_thread_holds_is_still_its_own_in_the_child",
     ),
 )

@@ -366,7 +366,7 @@ def test_multiprocessing_inside_a_task_finds_the_script_or_says_what_is_missing(
 
 
 IMPORTED = """
-import multiprocessing, os, sys, weakref
+import multiprocessing.connection, os, sys, weakref
 from unified_exec import Collect, ProcessPool, SyncTaskScope
 class Mine(Exception): pass
 class Item:
