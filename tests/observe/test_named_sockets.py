@@ -153,10 +153,16 @@ def test_another_user_is_refused(runtime: Path) -> None:
 
 
 def test_a_fork_leaves_the_socket_to_its_parent(runtime: Path) -> None:
-    code = CODE.replace('print("ready"', 'os.fork() or sys.exit(0); print("ready"').replace(
-        "import sys", "import os, sys"
-    )
+    line = "await anyio.to_thread.run_sync(sys.stdin.readline)"
+    child = f'{line}; pid = os.fork(); pid or sys.exit(0); os.waitpid(pid, 0); print("forked", flush=True); {line}'
+    code = CODE.replace(line, child).replace("import sys", "import os, sys")
     with program("-c", code, UNIFIED_EXEC_PLAIN_POSIX="1", PYTHONWARNINGS="ignore") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        found(process.pid)  # it has its socket
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "forked\n"  # and the child has ended as programs do
 
         def answers() -> bool:
             with Connection(found(process.pid)) as connection:

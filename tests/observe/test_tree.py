@@ -321,6 +321,30 @@ async def test_another_user_is_refused_by_the_kernel(opened: None) -> None:
     assert "Permission" in done.stderr or "not found" in done.stderr
 
 
+@pytest.mark.skipif(not hasattr(socket, "SO_PEERCRED"), reason="this system does not tell who has connected")
+def test_who_has_connected_is_this_user_or_root() -> None:
+    class Peer(socket.socket):
+        uid = 0
+
+        def getsockopt(self, *_: object) -> Any:
+            return talk.CREDENTIALS.pack(1, self.uid, 1)
+
+    with Peer(socket.AF_UNIX) as peer:
+        for peer.uid, is_allowed in ((os.geteuid(), True), (0, True), (os.geteuid() + 1, False)):
+            assert talk.allowed(peer) is is_allowed
+
+
+async def test_one_who_is_not_allowed_is_told_nothing(opened: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(talk, "allowed", lambda sock: False)
+
+    def told() -> bytes:
+        with socket.socket(socket.AF_UNIX) as viewer:
+            viewer.connect(door().path)
+            return viewer.recv(1)
+
+    assert await anyio.to_thread.run_sync(told) == b""
+
+
 def test_a_program_can_hide_itself() -> None:
     code = """if True:
         import anyio

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.observe.patience import until
+from tests.observe.patience import PATIENCE, until
 from tests.observe.programs import found, program
+from tests.observe.protobuf import Trace
 from tests.observe.several import LOOPS
+from unified_exec.cli.main import main
 from unified_exec.observe.live.client import CannotLook, Connection
 from unified_exec.observe.live.text import render
 from unified_exec.observe.viewer.board import Board
@@ -78,6 +87,94 @@ def test_the_dashboard_is_told_of_all_loops(several: subprocess.Popen[str]) -> N
         }
     finally:
         feed.stop()
+
+
+# -- a ring of waits over two processes and a thread
+
+
+def test_each_wait_of_a_ring_over_two_processes_and_a_thread_is_told_with_its_line() -> None:
+    texts: list[str] = []
+    with program("-m", "tests.observe.in_a_ring") as process:
+
+        def shows_all() -> bool:
+            with Connection(found(process.pid)) as connection:
+                texts.append(render(connection.tree()))
+            return texts[-1].count("in_a_ring.py:14 in passes_on") == 3
+
+        until(shows_all)
+    for number, name in enumerate(("one", "two", "three"), 1):
+        [line] = [line for line in texts[-1].splitlines() if f" {name} (" in line]
+        assert f": waits for receive_sync on Channel(1, name='to {number}')" in line
+    assert "DEADLOCK" not in texts[-1]  # anybody who has the channel could still send
+
+
+# -- a web application under load
+
+
+def ask(path: str, url: str) -> bytes:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(PATIENCE)
+        connection.connect(path)
+        connection.sendall(f"GET {url} HTTP/1.0\r\n\r\n".encode())
+        return b"".join(iter(lambda: connection.recv(65536), b"")).partition(b"\r\n\r\n")[2]
+
+
+@contextmanager
+def load(path: str) -> Iterator[list[bytes]]:
+    """Four clients that ask again and again; what they were answered."""
+    answers: list[bytes] = []
+    end = threading.Event()
+
+    def client(url: str) -> None:
+        while not end.is_set():
+            answers.append(ask(path, url))
+
+    with ThreadPoolExecutor() as threads:
+        clients = [threads.submit(client, url) for url in ("/fibonacci", "/fibonacci", "/fibonacci", "/too-slow")]
+        try:
+            yield answers
+        finally:
+            end.set()
+    for each in clients:
+        each.result()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+def test_every_tool_shows_a_web_application_under_load_and_every_request_is_answered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tempfile.mkdtemp(prefix="uxe-")  # pytest's own have too long paths for a socket
+    path, texts, file = f"{folder}/s", list[str](), tmp_path / "run.pftrace"
+    try:
+        with program("-m", "tests.observe.served", path) as process:
+            pid = str(found(process.pid).pid)
+            with load(path) as answers:
+
+                def shows_both() -> bool:
+                    with Connection(found(process.pid)) as connection:
+                        texts.append(render(connection.tree()))
+                    return all(f" {name} (process, " in texts[-1] for name in ("fibonacci", "endless"))
+
+                until(shows_both)
+                assert main(["ps", "--json"]) == 0
+                assert any(each["pid"] == process.pid for each in json.loads(capsys.readouterr().out))
+                feed = Feed(process.pid, Board())
+                feed.start()
+                try:
+                    until(lambda: {"value", "timed_out"} <= feed.board.outcomes.keys())
+                finally:
+                    feed.stop()
+                functions = {each["name"]: each for each in summary(feed.board)["functions"]}
+                assert functions["web_app:endless"]["failed"]
+                assert not functions["web_app:fibonacci"]["failed"]
+                assert main(["top", pid, "--json"]) == 0
+                assert "web_app:fibonacci" in capsys.readouterr().out
+                assert main(["trace", pid, "--seconds", "0.5", "-o", str(file)]) == 0
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    assert "fibonacci" in {name for name, *_ in Trace(file.read_bytes()).slices}
+    assert {answer[:15] for answer in answers} == {b"6765", b"\"task 'endless'"}
 
 
 # -- what a program leaves

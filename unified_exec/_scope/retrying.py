@@ -87,10 +87,7 @@ class Attempt(Task):
         self.abandon = handle.abandon
         self.nested = handle.nested
         self.asked_by = handle.asked_by
-
-    @property
-    def event_id(self) -> int:
-        return self._retrying.handle.id
+        self.told_as = handle.id
 
     def on_message(self, message: Any) -> None:
         self._retrying.on_message(message)

@@ -57,6 +57,7 @@ class Task:
         items: how many items of a map it carries, 1 if it is not a chunk.
         parent: id of the task that spawned it, 0 for none.
         silent: events tell nothing of it.
+        told_as: the id that events give it; 0 for its own.
         nested: ``True`` if it was spawned from inside a running task of the same process: it must not wait for a
             worker that its own parent occupies.
         priority: queued tasks of a higher one start first.
@@ -82,6 +83,7 @@ class Task:
     items: int = 1
     parent: int = 0
     silent: bool = False
+    told_as: int = 0
 
     __slots__ = (
         "__dict__",
@@ -229,6 +231,11 @@ class Task:
             self.parent = parent
         sink = events.moves
         if sink is not None:
+            name = self.fn_name
+            if not name:  # as in `emit_settled`
+                fn = self.fn
+                known = events.names.get(fn.__qualname__) if type(fn) is FunctionType else None
+                name = known[1] if known is not None and known[0] is fn.__module__ else events.function_name(fn)
             sink(
                 (
                     next(events.numbers),
@@ -236,7 +243,7 @@ class Task:
                     self.queued_at,
                     self.id,
                     self.name[:200],
-                    self.fn_name or events.function_name(self.fn),
+                    name,
                     self.backend,
                     getattr(self.owner, "number", 0),
                     parent,
@@ -249,21 +256,21 @@ class Task:
         """Tell that it could not be sent at once: `ahead` others wait for `pool` before it."""
         sink = events.moves
         if sink is not None:
-            sink((next(events.numbers), events.TASK_QUEUED, time.monotonic(), self.event_id, pool, ahead))
+            sink((next(events.numbers), events.TASK_QUEUED, time.monotonic(), self.told_as or self.id, pool, ahead))
 
     def emit_sent(self, worker: int, ahead: int) -> None:
         """Tell that `worker` was sent it, with `ahead` others before it."""
         sink = events.moves
         if sink is not None:
             at = time.monotonic() if self.sent_at is None else self.sent_at
-            sink((next(events.numbers), events.TASK_SENT, at, self.event_id, worker, self.bytes_sent, ahead))
+            sink((next(events.numbers), events.TASK_SENT, at, self.told_as or self.id, worker, self.bytes_sent, ahead))
 
     def emit_started(self, late: bool = False) -> None:
         """Tell that its function is called; `late` if that is told after its end, because a worker called it."""
         sink = events.moves
         if sink is not None:
             at, worker = time.monotonic() if self.started_at is None else self.started_at, self.worker or 0
-            sink((next(events.numbers), events.TASK_STARTED, at, self.event_id, worker, self.attempts, late))
+            sink((next(events.numbers), events.TASK_STARTED, at, self.told_as or self.id, worker, self.attempts, late))
 
     def emit_settled(self, outcome: str, error: BaseException | None) -> None:
         """Tell the whole life of the task. Its function is still there, the outcome is not set yet."""
@@ -314,4 +321,4 @@ class Task:
     @property
     def event_id(self) -> int:
         """The id that events give it."""
-        return self.id
+        return self.told_as or self.id

@@ -153,8 +153,9 @@ class ThreadCall(CurrentTask):
             return  # abandoned before it began
         task.worker = get_ident()
         task.started_at = time.monotonic()
-        if events.moves is not None:
-            task.emit_started()
+        if (sink := events.moves) is not None:  # `emit_started`, without the call
+            id, at = task.told_as or task.id, task.started_at
+            sink((next(events.numbers), events.TASK_STARTED, at, id, task.worker, task.attempts, False))
         try:
             if self.interruptible:
                 self.context.run(_enter_context, self)

@@ -77,7 +77,7 @@ class ThreadLane(CallLane, Lane):
             scheduler.lock.release()
             self._inside = before
         if events.moves is not None:
-            task.emit_queued(self.name, len(self.calls) - 1)
+            task.emit_queued(self.name, self.calls.length - 1)
         if thread is not None and not scheduler.start(thread):
             self._no_thread(call)
 

@@ -126,7 +126,10 @@ class Reception:
             return  # it has gone, or no descriptor is left
         sock.setblocking(False)
         viewer = Viewer(sock)
-        if not allowed(sock) or len(self._viewers) >= VIEWERS_MAX:
+        if not allowed(sock):
+            sock.close()
+            return
+        if len(self._viewers) >= VIEWERS_MAX:
             try:
                 sock.send(pack({"type": "error", "what": f"{VIEWERS_MAX} others look at this program already"}))
             except OSError:

@@ -96,7 +96,7 @@ class Ring:
                 return
             self._received += len(batch)
             # Threads append in nearly the order of the numbers.
-            self._highest = max(self._highest, max(row[0] for row in batch[-NEARLY:]))
+            self._highest = max(self._highest, max(batch[-NEARLY:])[0])
             for take, _ in list(self._subscribers.values()):
                 take(batch)
 
