@@ -59,7 +59,6 @@ LONGEST = (
     "contract/test_8_parent_death.py",
     "cluster/test_dask_law.py",
     "cluster/test_dask_faults.py",
-    "cluster/test_dask_contract.py",
     "contract/test_3_process_tasks.py",
     "programs/test_first_use.py",
     "contract/test_8_main_module.py",
@@ -72,6 +71,16 @@ LONGEST = (
     "faults/test_nonsense.py",
 )
 """The files that take longest, in the order in which they are begun; after them those with most tests."""
+
+ON_ONE_CLUSTER = (
+    "cluster/test_actors.py",
+    "cluster/test_carried.py",
+    "cluster/test_dask_contract.py",
+    "cluster/test_dask_engine.py",
+    "cluster/test_dask_law.py",
+    "cluster/test_seen.py",
+)
+"""Files whose tests use the same cluster: they run in one process, one after another."""
 
 _failed = pytest.StashKey[bool]()
 _seen = leaks.Seen()
@@ -136,6 +145,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: (turns[item.path], -tests[item.path], str(item.path)))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """The tests of a file run in one process, and so do those of all files that use the same cluster."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "the cluster" if file.endswith(ON_ONE_CLUSTER) else file
+
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection(session: pytest.Session) -> None:
     """Where several processes collect the same modules, each begins to compile and import them at another place: what
@@ -159,6 +181,10 @@ def _turn(path: Path) -> int:
 
 def pytest_collection_finish() -> None:
     """What was collected stays to the end: the garbage collector need not go through it after each test."""
+    _keep_what_is_there()
+
+
+def _keep_what_is_there() -> None:
     gc.collect()
     gc.freeze()
 
@@ -258,6 +284,7 @@ def no_pool_left_behind() -> Iterator[None]:
         warm_pools.shut_down()
 
     yield from _watched(end_pools, leaks.nothing, None)
+    _keep_what_is_there()  # such as the reports of the module's tests
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import os
 
 QUICK, NIGHTLY = "quick", "nightly"
 CHOSEN = os.environ.get("HYPOTHESIS_PROFILE", QUICK)
+IS_NIGHTLY = CHOSEN == NIGHTLY
 
 
 def load() -> None:
@@ -18,4 +19,4 @@ def load() -> None:
 
 def examples(quick: int, nightly: int) -> int:
     """How many examples, or rounds, a test tries whose single one takes long."""
-    return nightly if CHOSEN == NIGHTLY else quick
+    return nightly if IS_NIGHTLY else quick

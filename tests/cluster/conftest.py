@@ -1,4 +1,4 @@
-"""One cluster of separate processes for each module that asks for it, and a pool for each test."""
+"""One cluster of separate processes for all modules that leave it whole, and a pool for each test."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ OpenPool = Callable[..., Any]
 """Makes a pool of the engine under test, with the given options."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def dask_cluster() -> Iterator[DaskCluster]:
     with DaskCluster(2) as cluster:
         yield cluster
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def open_pool(dask_cluster: DaskCluster) -> OpenPool:
     from unified_exec.cluster import DaskPool
 

@@ -18,7 +18,7 @@ from unified_exec import Collect, Supervise, SyncTaskScope, TaskScope, WorkerCra
 from unified_exec.cluster import NodeLost
 
 installed.needed("distributed", "DaskPool needs Dask: pip install distributed")
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.one_loop, pytest.mark.timeout(120)]
 
 
 def is_alive(pid: int) -> bool:

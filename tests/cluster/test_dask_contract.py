@@ -12,6 +12,7 @@ from tests.contract.test_backends import *  # noqa: F403  its tests run here wit
 from unified_exec.cluster import DaskPool
 
 installed.needed("distributed", "DaskPool needs Dask: pip install distributed")
+pytestmark = pytest.mark.one_loop
 
 
 @pytest.fixture

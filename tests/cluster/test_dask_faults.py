@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,13 @@ from unified_exec.cluster import DaskPool, NodeLost
 
 pytestmark = pytest.mark.timeout(120)
 installed.needed("distributed", "DaskPool needs Dask: pip install distributed")
+
+
+@pytest.fixture(scope="module")
+def dask_cluster() -> Iterator[DaskCluster]:
+    """One of this module's own, which loses nodes, with nannies that start others in their place."""
+    with DaskCluster(2) as cluster:
+        yield cluster
 
 
 def is_alive(pid: int) -> bool:

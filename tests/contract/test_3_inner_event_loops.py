@@ -16,6 +16,7 @@ from tests.contract import inner_loops
 from tests.contract.conftest import Folder
 from tests.contract.inner_loops import RUNNERS, Main, with_anyio, with_trio
 from tests.contract.test_3_process_tasks import NEVER
+from tests.profiles import examples
 from tests.waiting import until_async
 from unified_exec import Cancelled, Collect, ProcessPool, RemoteError, TaskCancelled, TaskScope
 from unified_exec._pools.thread import interrupt
@@ -182,7 +183,7 @@ async def test_asking_a_process_task_ends_the_event_loop_it_runs_and_harms_no_la
 ) -> None:
     async with ProcessPool(1, grace=NEVER) as pool, TaskScope(processes=pool) as scope:
         workers = set()
-        for n in range(5):
+        for n in range(examples(2, nightly=5)):
             handle = scope.spawn(inner_loops.Inner(folder.path, f"{n}", run, what), on="process")
             await folder.started(f"{n}")
             workers.add(handle.worker)

@@ -31,7 +31,7 @@ LAST_LINES = {
 }
 
 
-PYTHON = [sys.executable, "-X", "dev", "-W", "error"]
+PYTHON = [sys.executable, "-W", "error"]
 
 
 def environment() -> dict[str, str]:

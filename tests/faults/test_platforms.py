@@ -17,10 +17,10 @@ PROCESS_TESTS = [
     "contract/test_3_process_tasks.py",
     "contract/test_1_no_orphan_processes.py",
     "contract/test_6_crashes.py",
-    "faults/test_hostile_tasks.py",
     "contract/test_share.py",
 ]
 AT_NIGHT = [
+    "faults/test_hostile_tasks.py",
     "contract/test_3_coroutines_in_a_process.py",
     "contract/test_3_cancelled_together.py",
     "contract/test_4_fault_matrix.py",
@@ -43,17 +43,16 @@ def test_the_process_backend_keeps_its_contract_with_plain_posix_means() -> None
 
     Of the tests marked `one_loop` those cases run here that are asyncio's; with the nightly profile, all of them.
     """
-    nightly = profiles.CHOSEN == profiles.NIGHTLY
     done = subprocess.run(
         [
             sys.executable,
             "-m",
             "pytest",
             "-q",
-            *(f"tests/{path}" for path in PROCESS_TESTS + (AT_NIGHT if nightly else [])),
+            *(f"tests/{path}" for path in PROCESS_TESTS + (AT_NIGHT if profiles.IS_NIGHTLY else [])),
             "-k",
             " and ".join(f"not {name}" for name in NEEDS_MORE),
-            *(["--usual-loops"] if nightly else []),
+            *(["--usual-loops"] if profiles.IS_NIGHTLY else []),
         ],
         cwd=programs.ROOT,
         env={**os.environ, "UNIFIED_EXEC_PLAIN_POSIX": "1"},

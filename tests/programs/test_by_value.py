@@ -97,7 +97,7 @@ with ProcessPool(1, initializer=init, initargs=("loaded",), max_tasks_per_worker
         item, setting, pid = run(nested, Item(Part(3)))
         assert (item, setting) == (Item(Part(3)), 6) and pid != os.getpid()
         tasks = []
-        for SETTING in range(40):
+        for SETTING in range(12):
             tasks.append(scope.spawn(look, on="process"))
         assert all(task.result()[1] >= at for at, task in enumerate(tasks))
         model = "of the program"

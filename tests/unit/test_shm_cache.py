@@ -139,7 +139,7 @@ class TwoEnds(RuleBasedStateMachine):
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_what_is_alive_keeps_its_contents() -> None:
     run_state_machine_as_test(
-        TwoEnds, settings=settings(max_examples=examples(5, nightly=40), stateful_step_count=40, deadline=None)
+        TwoEnds, settings=settings(max_examples=examples(3, nightly=40), stateful_step_count=40, deadline=None)
     )
 
 

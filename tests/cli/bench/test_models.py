@@ -28,7 +28,7 @@ def ports() -> Iterator[Ports]:
         yield ports
 
 
-@pytest.mark.parametrize("model", [*MODELS, *PEERS], ids=lambda model: model.key)
+@pytest.mark.parametrize("model", [*MODELS, *PEERS] if profiles.IS_NIGHTLY else MODELS, ids=lambda model: model.key)
 def test_a_model_does_every_workload_that_fits_it_and_the_results_are_right(
     model: Model, ports: Ports, tmp_path: Path
 ) -> None:
@@ -39,7 +39,7 @@ def test_a_model_does_every_workload_that_fits_it_and_the_results_are_right(
         workload
         for workload in WORKLOADS
         if workload.fits(model) and not workload.absent() and workload.group is not Group.LIBRARIES
-        if "numpy" not in workload.needs or model.key in WITH_NUMPY or profiles.CHOSEN == profiles.NIGHTLY
+        if "numpy" not in workload.needs or model.key in WITH_NUMPY or profiles.IS_NIGHTLY
     ]
     assert fitting
     process = ModelProcess(model.key)

@@ -105,9 +105,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_real_browser_draws_every_plot(report: Path, theme: str) -> None:
-    text = dom(report, theme)
+@pytest.mark.parametrize(("asked", "dark"), [("light", False), ("", True)])
+def test_a_real_browser_of_a_dark_system_draws_every_plot_in_the_colours_asked_for_or_the_systems(
+    report: Path, asked: str, dark: bool
+) -> None:
+    text = dom(report, asked, ["--blink-settings=preferredColorScheme=0"])
     drawn = plots(FOUND)
     assert len(drawn) > 8
     assert f'data-drawn="{len(drawn)}"' in text
@@ -121,12 +123,7 @@ def test_a_real_browser_draws_every_plot(report: Path, theme: str) -> None:
         lines = sum(trace["type"] == "scatter" and trace["mode"] != "text" for trace in plot["traces"])
         assert shapes >= values, plot["id"]
         assert body.count('class="js-line"') == 2 * lines, plot["id"]
-    assert ("data-dark" in text.split(">")[1]) is (theme == "dark")
-
-
-def test_the_report_follows_the_systems_colours(report: Path) -> None:
-    text = dom(report, "", ["--blink-settings=preferredColorScheme=0"])
-    assert "data-dark" in text.split(">")[1]
+    assert ("data-dark" in text.split(">")[1]) is dark
 
 
 def test_the_report_loads_nothing_from_anywhere(report: Path) -> None:
