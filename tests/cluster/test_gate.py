@@ -21,6 +21,8 @@ from unified_exec._pools.process.task_requests import encode_reply
 from unified_exec._tasks.types import Outcome
 from unified_exec._wire import frames
 
+pytestmark = pytest.mark.one_loop
+
 
 def telling(n: int) -> int:
     for i in range(n):

@@ -129,6 +129,7 @@ async def test_an_event_loop_runs_inside_a_worker(inner: str) -> None:
         assert await scope.spawn(run, on="process") == 2
 
 
+@pytest.mark.one_loop
 async def test_a_scope_inside_a_task_inside_a_worker_has_workers_of_its_own() -> None:
     def nested(depth: int) -> list[int]:
         async def main() -> list[int]:
@@ -148,6 +149,7 @@ async def test_a_scope_inside_a_task_inside_a_worker_has_workers_of_its_own() ->
         assert pids[0] == handle.worker
 
 
+@pytest.mark.one_loop
 @pytest.mark.fresh_pool
 async def test_a_scope_inside_a_coroutine_inside_a_worker_works() -> None:
     async def nested() -> list[int]:
