@@ -60,7 +60,7 @@ def program(backend: str) -> str:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize(
     "flags",
-    [("-O",), ("-OO",), ("-X", "dev"), ("-W", "error"), ("-E",), ("-I",), ("-s", "-S"), ("-B", "-X", "utf8"), ("-P",)],
+    [("-O", "-P"), ("-OO", "-E"), ("-X", "dev", "-W", "error"), ("-I", "-B", "-X", "utf8"), ("-s", "-S")],
     ids="".join,
 )
 def test_the_interpreters_flags_hold_in_workers(flags: tuple[str, ...], backend: str, tmp_path: Path) -> None:
