@@ -95,6 +95,17 @@ async def test_the_time_of_an_initializer_does_not_count() -> None:
             assert await scope.spawn(abs, -1, on="process") == 1
 
 
+@pytest.mark.fresh_pool
+@pytest.mark.one_loop
+async def test_without_dev_null_the_error_names_it_and_not_the_interpreter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "devnull", str(tmp_path / "null"))
+    error = await until_refused(ProcessPool(1))
+    assert f"{tmp_path / 'null'}, the stdin of a worker, could not be opened" in str(error)
+    assert sys.executable not in str(error)
+
+
 @pytest.mark.parametrize("seconds", [0, -1.0])
 def test_a_start_timeout_is_positive(seconds: float) -> None:
     with pytest.raises(ValueError, match="start_timeout"):

@@ -53,6 +53,8 @@ def start_process(environment: dict[str, str], arguments: tuple[str, ...] = ()) 
         try:
             child = _start_process({**environment, WORKER_MARK: "1"}, arguments, undo)
         except OSError as exc:
+            if not os.access(os.devnull, os.R_OK):
+                raise WorkerStartError(f"{os.devnull}, the stdin of a worker, could not be opened") from exc
             raise WorkerStartError(f"{sys.executable} could not be run: {exc}") from exc
         undo.pop_all()
     return child
