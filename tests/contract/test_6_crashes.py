@@ -69,12 +69,12 @@ async def test_of_tasks_sent_ahead_only_the_one_that_had_started_fails_and_none_
                 await handle.wait()
             handles = {}
             for number in range(150):
-                if number % 30 == 15:
+                if number % 50 == 25:
                     handles[number] = scope.spawn(tasks.note_and_die, log, number, how, on="process")
                 else:
                     handles[number] = scope.spawn(tasks.note_and_return, log, number, on="process")
         for number, handle in handles.items():
-            if number % 30 == 15:
+            if number % 50 == 25:
                 assert crash_of(handle).pid == handle.worker
             else:
                 assert handle.result() == number

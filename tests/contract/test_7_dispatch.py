@@ -13,6 +13,7 @@ import pytest
 
 from tests.contract import stops
 from tests.contract.conftest import Folder
+from tests.profiles import examples
 from tests.stress import victims
 from tests.waiting import until_async
 from unified_exec import Collect, ProcessPool, TaskScope
@@ -143,7 +144,7 @@ async def test_nothing_is_lost_or_run_twice_while_idle_workers_retire(tmp_path: 
     pool = ProcessPool(2, idle_timeout=idle, initializer=victims.open_journal, initargs=(str(journal), str(tmp_path)))
     async with pool, TaskScope(processes=pool) as scope:
         number = 0
-        for _ in range(40):
+        for _ in range(examples(20, nightly=200)):
             batch = []
             for _ in range(dice.choice((1, 1, 2, 5))):
                 number += 1
@@ -163,14 +164,14 @@ async def test_nothing_is_lost_or_run_twice_while_every_task_has_a_worker_of_its
         ProcessPool(2, max_tasks_per_worker=1, initializer=start[0], initargs=start[1]) as pool,
         TaskScope(policy=Collect(), processes=pool) as scope,
     ):
-        handles = [scope.spawn(victims.brief, n, 10, on="process") for n in range(1, 21)]
-        for handle in handles[15:]:
+        handles = [scope.spawn(victims.brief, n, 10, on="process") for n in range(1, 13)]
+        for handle in handles[9:]:
             handle.cancel()
         for handle in handles:
             await handle.wait()
     lines = [line.split() for line in journal.read_text().splitlines() if line.endswith("begun")]
-    assert Counter(line[0] for line in lines) == Counter(str(n) for n in range(1, 16))
-    assert len({line[1] for line in lines}) == 15
+    assert Counter(line[0] for line in lines) == Counter(str(n) for n in range(1, 10))
+    assert len({line[1] for line in lines}) == 9
 
 
 async def test_more_coroutines_than_a_socket_holds_all_start(folder: Folder) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import tasks
+from tests.profiles import examples
 from tests.waiting import until, until_async
 from unified_exec import ProcessPool, TaskScope
 
@@ -80,13 +81,13 @@ async def test_an_idle_coroutine_worker_ends_too() -> None:
 
 
 async def test_no_call_is_lost_when_it_meets_a_worker_at_its_idle_end(tmp_path: Path) -> None:
-    log = str(tmp_path / "log")
+    log, rounds = str(tmp_path / "log"), examples(50, nightly=500)
     async with ProcessPool(max_workers=2, idle_timeout=0.003) as pool, TaskScope(processes=pool) as scope:
-        for number in range(100):
+        for number in range(rounds):
             assert await scope.spawn(tasks.note_and_return, log, number, on="process") == number
             if number % 4 == 0:
                 await until_async(lambda: False, 0.003 + (number % 7) / 2000)  # near the idle time, on either side
-    assert list(map(int, tasks.noted(log))) == list(range(100))
+    assert list(map(int, tasks.noted(log))) == list(range(rounds))
 
 
 async def test_a_large_answer_is_kept_although_its_worker_ended_with_an_unread_ask(tmp_path: Path) -> None:

@@ -194,6 +194,7 @@ async def test_items_that_wait_for_their_next_try_bound_the_reading(chunked: str
         scope.cancel()
 
 
+@pytest.mark.one_loop
 @given(
     fates=st.dictionaries(st.integers(0, 39), st.sampled_from(["raise", "kill"]), max_size=8),
     chunk=st.sampled_from([1, "auto", 5]),
