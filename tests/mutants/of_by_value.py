@@ -272,4 +272,11 @@ ONE_HOME = (
         "        if True:",
         "unit/test_fork_lock.py::test_a_lock_that_the_forking_thread_holds_is_still_its_own_in_the_child",
     ),
+    _mutant(
+        "a class has the slots that it has in the program",
+        "_wire/pickling/kinds.py",
+        '    if "__slots__" in vars(cls):',
+        '    if "__slots__" in state:',
+        f"{BY_VALUE}::test_generic_functions_enumerations_and_nested_classes_travel",
+    ),
 )

@@ -240,10 +240,18 @@ class Outer:
         class Innermost: pass
         def method(self): return Outer.Inner.Innermost.__qualname__
 
+class Bare: __slots__ = ()
+class StillBare(Bare): __slots__ = ()
+
+class Adder:
+    def add(self, one, two=0): return one + two
+    add_to_two = functools.partialmethod(add, 2)
+
 def all_kinds():
     return [describe(1), describe(""), Formatter().format("x"), Formatter().format(1), Coordinate.PY.label,
         Coordinate(1) is Coordinate.PY, bytes(Coordinate.PY), Shape.SMALL.width, Period.WEEK.days, Planet.EARTH.ratio,
-        Access(3) is Access.RW, Outer.Inner().method(), Outer.Inner.__qualname__]
+        Access(3) is Access.RW, Outer.Inner().method(), Outer.Inner.__qualname__,
+        hasattr(StillBare(), "__dict__"), Adder().add_to_two(two=3)]
 
 def back(value): return value
 

@@ -263,6 +263,7 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             types.CodeType: function_parts.reduce_code,
             types.CellType: function_parts.reduce_cell,
             functools.cached_property: kinds.reduce_cached_property,
+            functools.partialmethod: kinds.reduce_partial_method,
             **lazy_annotations.REDUCERS,
             **dict.fromkeys(kinds.OF_BOUND_DISPATCH, kinds.reduce_bound_dispatch),
         },

@@ -92,6 +92,15 @@ def cached(function: Callable[..., object], parameters: dict[str, Any]) -> objec
     return functools.lru_cache(**parameters)(function)
 
 
+def reduce_partial_method(method: Any) -> _Reduced:
+    """Reduce a method with some of its arguments, of which CPython 3.14 makes no copy."""
+    return _partial_method, (method.func, method.args, method.keywords)
+
+
+def _partial_method(function: Any, args: _Reduced, keywords: dict[str, Any]) -> object:
+    return functools.partialmethod(function, *args, **keywords)
+
+
 def reduce_cached_property(lazy: Any) -> _Reduced:
     return _cached_property, (lazy.func, lazy.attrname)
 
@@ -124,8 +133,9 @@ def keep_slots(cls: type, creation: dict[str, object], state: dict[str, object])
     for name, value in list(state.items()):
         if isinstance(value, types.MemberDescriptorType) and value.__objclass__ is cls:
             del state[name]
-    if "__slots__" in state:
-        creation["__slots__"] = state.pop("__slots__")
+    if "__slots__" in vars(cls):  # in the state it is missing if a base has the same empty tuple
+        creation["__slots__"] = vars(cls)["__slots__"]
+        state.pop("__slots__", None)
 
 
 def init_subclass_by_value(cls: type) -> type | None:
