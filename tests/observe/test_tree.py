@@ -631,6 +631,7 @@ def test_hostile_text_is_made_plain() -> None:
     assert len(plain("x" * 10**6)) == 400
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # 3.15: of the test runner
 def test_the_door_takes_its_thread_away_for_a_fork_only() -> None:
     before = time.monotonic()
     pid = os.fork()

@@ -17,6 +17,9 @@ import pytest
 
 from tests.waiting import until
 
+# A test runner has threads, which CPython 3.15 warns of at each fork.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 HEAD = """
 import os, subprocess, sys, termios, time
 import anyio

@@ -140,7 +140,10 @@ async def test_nothing_of_a_requests_context_stays_alive_by_a_pool(kind: type[Th
 
 LOOPS = """
 import asyncio, gc, sys, weakref
-import uvloop
+try:
+    from uvloop import new_event_loop
+except ImportError:  # it has no build for this Python
+    new_event_loop = None
 from unified_exec import ProcessPool, TaskScope, ThreadPool, call
 
 loops = []
@@ -154,7 +157,7 @@ async def main(places):
             assert [x async for x in scope.map(abs, range(3), on=on)] == [0, 1, 2]
 
 with ProcessPool(1) as processes, ThreadPool(1) as threads:
-    for factory in (None, uvloop.new_event_loop):
+    for factory in (None, new_event_loop):
         for places in ([None], ["thread"], ["process"], ["auto"], [processes, threads], ["thread", "process", threads]):
             with asyncio.Runner(loop_factory=factory) as runner:
                 runner.run(main(places))
