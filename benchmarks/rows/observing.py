@@ -1,9 +1,12 @@
 """What watching costs: nothing while nobody does, little while a recorder or a listener of all steps is there; what a
-large trace takes. And whether what the report predicts comes true."""
+large trace and a dashboard take. And whether what the report predicts comes true."""
 
 from __future__ import annotations
 
 import gc
+import json
+import os
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from statistics import median
@@ -11,11 +14,16 @@ from timeit import repeat
 from types import ModuleType
 from typing import Any
 
+import anyio
+
 from unified_exec import ProcessPool, TaskScope, ThreadPool
 from unified_exec._tasks import events
 from unified_exec.observe.output.recorder import Recorder
 from unified_exec.observe.output.trace_file import perfetto
 from unified_exec.observe.recording.ring import ring
+from unified_exec.observe.viewer.board import Board
+from unified_exec.observe.viewer.feed import Feed
+from unified_exec.observe.viewer.frames import Frames
 
 from .. import work
 from ..engines.engine import WORKERS, on_loop
@@ -25,6 +33,9 @@ from ..soak.predictions import EXAMPLES, TOLERANCE, Example, run
 TASKS = 1_000
 BLOCKS = 120
 TRACED = 100_000
+LIVE = 10_000
+WATCHED_SECONDS = 5.0
+A_FRAME = "a frame"
 OFF, AGAIN, ON, STEPS, GUARDED = "not watched", "not watched again", "recorded", "all steps", "watching switched off"
 PREDICTED, CHANGED = "predicted", "changed"
 Burst = Callable[[], Awaitable[float]]
@@ -189,6 +200,64 @@ _TRACE = Row(
 )
 
 
+def view(pid: int) -> None:
+    """Follow a program as a dashboard does; once all tasks are known, print a line, and at the end the time of a frame.
+
+    Run in a process of its own.
+    """
+    feed = Feed(pid, Board())
+    feed.start()
+    frames = Frames(feed.board)
+    while len(feed.board.tasks) < LIVE:
+        time.sleep(0.01)
+    print("ready", flush=True)
+    took: list[float] = []
+    end = time.monotonic() + WATCHED_SECONDS
+    while (began := time.monotonic()) < end:
+        json.dumps(frames.next())
+        took.append(time.monotonic() - began)
+        time.sleep(max(0.0, 0.1 - took[-1]))
+    feed.stop()
+    print(sorted(took)[-2], flush=True)  # the first frame, which has everything, is the longest
+
+
+async def _live() -> dict[str, float]:
+    async with TaskScope() as scope:
+        for _ in range(LIVE):
+            scope.spawn(anyio.sleep_forever)
+        await anyio.sleep(0.1)
+        alone = await _busy(scope)
+        code = f"from {__name__} import view; view({os.getpid()})"
+        async with await anyio.open_process([sys.executable, "-c", code]) as viewer:
+            assert viewer.stdout is not None
+            assert (await viewer.stdout.receive()).strip() == b"ready"
+            watched = await _busy(scope)
+            frame = float(await viewer.stdout.receive())
+        scope.cancel()
+    return {"": max(0.0, watched - alone), A_FRAME: frame}
+
+
+async def _busy(scope: TaskScope) -> float:
+    """Processor time a second, while a hundred tasks a second come and go."""
+    began, at = time.process_time(), time.monotonic()
+    while time.monotonic() < at + WATCHED_SECONDS - 1:
+        scope.spawn(_nothing)
+        await anyio.sleep(0.01)
+    return (time.process_time() - began) / (time.monotonic() - at)
+
+
+_DASHBOARD = Row(
+    "dashboard",
+    f"a dashboard on a program with {LIVE:,} live tasks",
+    "s",
+    "A viewer's process makes ten frames a second, while a hundred tasks a second come and go. What the program's "
+    "processor time a second grows by, and the longest frame but the first.",
+    (Contender(OURS, lambda settings: on_loop(settings.loop, _live)),),
+    (Bar(0.10), Bar(0.10, figure=f"{OURS}: {A_FRAME}")),
+    rounds_most=3,
+)
+
+
 def _prediction(example: Example) -> Row:
     def measure(_settings: Settings) -> dict[str, float]:
         result = run(example)
@@ -207,4 +276,11 @@ def _prediction(example: Example) -> Row:
     )
 
 
-ROWS = [_row("process", 1.10), _row("thread", 1.15), _row("loop", 1.10), _TRACE, *map(_prediction, EXAMPLES)]
+ROWS = [
+    _row("process", 1.10),
+    _row("thread", 1.15),
+    _row("loop", 1.10),
+    _TRACE,
+    _DASHBOARD,
+    *map(_prediction, EXAMPLES),
+]
