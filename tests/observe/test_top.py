@@ -92,6 +92,17 @@ def test_a_person_sees_scopes_tasks_workers_and_functions(loop: str) -> None:
         drive(process.pid, act)
 
 
+def test_scopes_that_end_with_their_tasks_leave_the_tree() -> None:
+    async def act(app: Any, pilot: Any) -> None:
+        await shows(app, pilot, "scope 1 shop", "left then right")
+        app._draw_tree({"stuck": ()}, {})  # between two looks everything has ended
+        assert app._tree_nodes == {}
+        await shows(app, pilot, "scope 1 shop", "left then right")
+
+    with program("-m", "tests.observe.shop", "asyncio") as process:
+        drive(process.pid, act)
+
+
 def shown_tree(app: Any) -> str:
     return "\n".join(str(node.label) for node in app._tree_nodes.values())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .._tasks.loaded import in_worker
 
@@ -38,9 +38,15 @@ def opened(adapter: LoopAdapter) -> None:
         keeper.open_door(adapter, closed)
     else:  # a worker is looked at through its parent
         from .._worker import where
-        from .live.nested import look_inside
 
-        where.nested_look = look_inside
+        where.nested_look = _look_inside
+
+
+def _look_inside() -> dict[str, Any]:
+    """Look at the scopes of this worker, without asking its own workers: this runs in a signal handler."""
+    from .live.look import Look
+
+    return Look(workers=0.0).make()
 
 
 def closed() -> None:

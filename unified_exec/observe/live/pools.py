@@ -8,14 +8,14 @@ from ..._pools.process.shutdown import registries
 from ..._pools.process.worker import Worker
 from ..._pools.thread.pool import thread_pools
 from .samples import processors, usage
+from .whereabouts import running
 
 
 def describe_pools(answers: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
     """Describe every pool that has workers, threads or queued tasks."""
     told: list[dict[str, Any]] = []
     for registry in registries():
-        here = list(registry.workers)  # a copy first: the set changes
-        here.sort(key=_pid)
+        here = sorted(registry.workers, key=lambda worker: worker.pid)  # copied first: the set changes
         workers = [_worker(worker, answers.get(worker.pid, {})) for worker in here if not worker.reaped]
         lanes = list(registry.lanes.values())
         queued = sum(group.queue.length for lane in lanes for group in lane.groups)
@@ -37,21 +37,13 @@ def describe_pools(answers: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
     return told
 
 
-def _pid(worker: Worker) -> int:
-    return worker.pid
-
-
 def _worker(worker: Worker, answer: dict[str, Any]) -> dict[str, Any]:
     used = usage(worker.pid)
-    try:
-        running = worker.started()
-    except ValueError:  # its memory was closed just now
-        running = 0
     return {
         "pid": worker.pid,
         "state": worker.connection.state,
         "tasks": len(worker.tasks),
-        "running": running,
+        "running": running(worker),
         "coroutines": worker.kind.concurrent,
         "memory": used.memory or answer.get("rss", 0),
         "cpu": processors.share(worker.pid, used.seconds),

@@ -45,12 +45,7 @@ def of_coroutine(frames: list[FrameType], end: Any) -> Wait:
         frames: innermost first.
         end: what is awaited in the innermost one, if that is known.
     """
-    return _known_call(frames) or wait("unknown", _awaits(end))
-
-
-def of_thread(frames: list[FrameType]) -> Wait | None:
-    """What a thread waits for, as far as its frames tell; ``None`` if it runs, or waits in a call into C."""
-    return _known_call(frames)
+    return of_thread(frames) or wait("unknown", _awaits(end))
 
 
 def of_lines(lines: list[Line]) -> Wait | None:
@@ -69,10 +64,11 @@ def of_lines(lines: list[Line]) -> Wait | None:
 
 def of_suspended(lines: list[Line]) -> Wait:
     """The same of a coroutine that waits."""
-    known = of_lines(lines)
+    if (known := of_lines(lines)) is not None:
+        return known
     part = _library_part(lines, lambda line: is_user_code(line[0]))
-    if known is not None or not part:
-        return known or wait("unknown", "something it does not tell")
+    if not part:
+        return wait("unknown", "something it does not tell")
     file, _, name = part[-1]
     last = name.rpartition(".")[2]
     if last in ("sleep", "sleep_until", "sleep_forever"):
@@ -83,7 +79,8 @@ def of_suspended(lines: list[Line]) -> Wait:
     return wait("foreign", f"{module.replace(os.sep, '.')} {name}")
 
 
-def _known_call(frames: list[FrameType]) -> Wait | None:
+def of_thread(frames: list[FrameType]) -> Wait | None:
+    """What a thread waits for, as far as its frames tell; ``None`` if it runs, or waits in a call into C."""
     for frame in reversed(_library_part(frames, lambda frame: is_user_code(frame.f_code.co_filename))):
         try:
             found = _of_frame(frame)

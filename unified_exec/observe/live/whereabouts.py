@@ -150,7 +150,7 @@ class Whereabouts:
             lanes = list(registry.lanes.values())
             if of in lanes or len(found) == 1:  # an attempt of a retry does not tell its lane
                 groups = [group for lane in lanes for group in lane.groups]
-                busy = [running for group in groups for worker in list(group.workers) if (running := _running(worker))]
+                busy = [id for group in groups for worker in list(group.workers) if (id := running(worker))]
                 most, queued = registry.spec.max_workers, sum(group.queue.length for group in groups)
                 text = f"a worker: {len(busy)} of {most} busy, {queued} queued"
                 return reasons.wait("worker", text, busy if len(registry.workers) >= most else ())
@@ -197,7 +197,8 @@ def _runs(since: float | None, where: str, asked: bool) -> reasons.Wait:
     return reasons.wait("runs", f"runs{seconds} {where}" + (", was asked to stop" if asked else ""))
 
 
-def _running(worker: Worker) -> int:
+def running(worker: Worker) -> int:
+    """The id of the task that a worker runs; 0 for none."""
     try:
         return worker.started()
     except ValueError:  # it was reaped just now
@@ -206,10 +207,12 @@ def _running(worker: Worker) -> int:
 
 def _behind(task: Task, worker: Worker) -> reasons.Wait:
     ahead = list(worker.tasks)
-    running = _running(worker)
-    place = ahead.index(task.id) - (ahead.index(running) if running in ahead else 0)
-    text = f"worker {worker.pid}, {place} after " + (f"#{running}" if running else "its start")
-    return reasons.wait("behind", text, [running] if running else ())
+    first = running(worker)
+    place = ahead.index(task.id) - (ahead.index(first) if first in ahead else 0)
+    text = f"worker {worker.pid}" + (
+        f", {place} after #{first}" if first else f", {place} after its next" if place else " to begin it"
+    )
+    return reasons.wait("behind", text, [first] if first else ())
 
 
 def _look_of(id: int, look: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -23,14 +23,7 @@ def percentile(values: list[float], share: float) -> float:
 def parts_of(task: Any) -> tuple[float, float, float, float]:
     """Seconds for which a settled task was queued, travelled, ran, and its result travelled."""
     started = task.finished if task.started is None else task.started
-    left = task.spawned if task.sent is None or task.sent < task.spawned else task.sent
-    if task.sent is None:
-        return (
-            max(0.0, started - task.spawned),
-            0.0,
-            max(0.0, task.finished - started),
-            max(0.0, task.at - task.finished),
-        )
+    left = started if task.sent is None else max(task.sent, task.spawned)
     back = max(0.0, task.at - task.finished)
     return max(0.0, left - task.spawned), max(0.0, started - left), max(0.0, task.finished - started), back
 

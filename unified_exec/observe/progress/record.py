@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-class Progress:
+class Progress(NamedTuple):
     """How far a task, a map or a stage is. A function given as ``progress=`` is called with it.
 
     Attributes:
@@ -20,27 +20,14 @@ class Progress:
         ended: this is the last report.
     """
 
-    __slots__ = ("done", "ended", "left", "name", "rate", "seconds", "text", "total")
-
-    def __init__(
-        self,
-        name: str,
-        done: float,
-        total: float | None,
-        text: str | None,
-        seconds: float,
-        rate: float | None,
-        left: float | None,
-        ended: bool,
-    ) -> None:
-        self.name = name
-        self.done = done
-        self.total = total
-        self.text = text
-        self.seconds = seconds
-        self.rate = rate
-        self.left = left
-        self.ended = ended
+    name: str
+    done: float
+    total: float | None
+    text: str | None
+    seconds: float
+    rate: float | None
+    left: float | None
+    ended: bool
 
     def __repr__(self) -> str:
         of = "" if self.total is None else f" of {self.total:g}"

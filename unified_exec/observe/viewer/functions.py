@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from ..output.figures import percentile
+
 RECENT = 200
 """The newest tasks, from which the quantiles are taken."""
 
@@ -47,12 +49,8 @@ class FunctionTotals:
             "failed": self.failed,
             "total": self.total,
             "longest": self.longest,
-            "run_p50": _quantile(ran, 0.5),
-            "run_p99": _quantile(ran, 0.99),
-            "wait_p50": _quantile(waited, 0.5),
-            "wait_p99": _quantile(waited, 0.99),
+            "run_p50": percentile(ran, 0.5) if ran else None,
+            "run_p99": percentile(ran, 0.99) if ran else None,
+            "wait_p50": percentile(waited, 0.5),
+            "wait_p99": percentile(waited, 0.99),
         }
-
-
-def _quantile(ordered: list[float], share: float) -> float | None:
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None

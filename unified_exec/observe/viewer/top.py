@@ -239,7 +239,9 @@ class Top(App[None]):
                         self._tree_nodes[key], ("more", int(scope["id"])), Text(f"... and {rest:,} more"), wanted
                     )
             for key in [key for key in self._tree_nodes if key not in wanted]:
-                self._tree_nodes.pop(key).remove()
+                node = self._tree_nodes.pop(key)
+                if node.parent is not None and node in node.parent.children:  # or it went with its scope
+                    node.remove()
 
     def _draw_node(self, parent: TreeNode[Key], key: Key, label: Text, wanted: set[Key]) -> None:
         wanted.add(key)
