@@ -189,8 +189,8 @@ ONE_HOME = (
     _mutant(
         "a NewType comes back as the program's own",
         "_wire/pickling/type_parameters.py",
-        "(token, upward, _make_new_type,",
-        '(token + "-", upward, _make_new_type,',
+        "(token, upward, _make_new_type, ",
+        '(token + "-", upward, _make_new_type, ',
         f"{TYPING}::test_type_variables_of_a_script_are_whole_and_current",
     ),
     _mutant(

@@ -24,15 +24,9 @@ else:
     from ..._tasks.light_typing import NamedTuple
 
 __all__ = [
-    "EncodedCall",
-    "FunctionEntry",
-    "FunctionStats",
-    "encode_call",
-    "encode_call_by_name",
-    "entry_for",
-    "in_context",
-    "stats_for",
-]
+    "EncodedCall", "FunctionEntry", "FunctionStats", "encode_call", "encode_call_by_name", "entry_for",
+    "in_context", "stats_for",
+]  # fmt: skip
 
 _NO_ARGUMENTS = dumps((), PROTOCOL)
 new_tuple = tuple.__new__  # what `EncodedCall(...)` does, without a Python call
@@ -67,18 +61,9 @@ class FunctionEntry:
     """
 
     __slots__ = (
-        "__weakref__",
-        "_ref",
-        "_snapshots",
-        "coroutine",
-        "id",
-        "name",
-        "needs",
-        "payload",
-        "shared",
-        "stats",
+        "__weakref__", "_ref", "_snapshots", "coroutine", "id", "name", "needs", "payload", "shared", "stats",
         "volatile",
-    )
+    )  # fmt: skip
 
     def __init__(
         self,

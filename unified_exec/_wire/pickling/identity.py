@@ -76,7 +76,7 @@ def parents_own(token: str) -> object:
 
 
 def adopt(
-    token: str, upward: bool, make: Callable[..., object], args: tuple[object, ...], *, in_place: bool = False
+    token: str, upward: bool, make: Callable[..., object], args: tuple[object, ...], in_place: bool = False
 ) -> object:
     """Make the local stand-in for an object that arrived by value, or find the one that is here already.
 

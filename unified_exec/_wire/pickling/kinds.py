@@ -17,17 +17,9 @@ from .module_names import WAYS_OUT, goes_by_value
 from .sent_home import SentHome, importable, place_of
 
 __all__ = [
-    "DEFINITIONS",
-    "OF_BOUND_DISPATCH",
-    "SET_BY_LRU_CACHE",
-    "SINGLE_DISPATCH",
-    "SINGLE_DISPATCH_METHOD",
-    "CachedFunction",
-    "check_registered",
-    "made_quietly",
-    "place_in_module",
-    "reduce_bound_dispatch",
-]
+    "DEFINITIONS", "OF_BOUND_DISPATCH", "SET_BY_LRU_CACHE", "SINGLE_DISPATCH", "SINGLE_DISPATCH_METHOD",
+    "CachedFunction", "check_registered", "made_quietly", "place_in_module", "reduce_bound_dispatch",
+]  # fmt: skip
 
 _Reduced = tuple[Any, ...]
 CachedFunction = type(functools.lru_cache(maxsize=1)(len))
@@ -184,16 +176,9 @@ _STRUCT_OPTIONS = (
     "array_like", "gc", "weakref", "dict", "cache_hash",
 )  # fmt: skip
 _SET_BY_STRUCT = (
-    "__annotations__",
-    lazy_annotations.CACHE,
-    "__annotate_func__",
-    "__dict__",
-    "__weakref__",
-    "__slots__",
-    "__module__",
-    "__qualname__",
-    "__match_args__",
-)
+    "__annotations__", lazy_annotations.CACHE, "__annotate_func__", "__dict__", "__weakref__", "__slots__",
+    "__module__", "__qualname__", "__match_args__",
+)  # fmt: skip
 
 
 def reduce_struct(cls: Any) -> tuple[_Reduced, dict[str, Any]]:

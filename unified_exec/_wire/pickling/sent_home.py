@@ -17,18 +17,9 @@ from .lazy_annotations import in_words
 from .module_names import MAINS, goes_by_value
 
 __all__ = [
-    "MISSING",
-    "Entry",
-    "SentHome",
-    "dead",
-    "home_of",
-    "home_of_function",
-    "importable",
-    "names_wanted",
-    "path_in",
-    "place_of",
-    "reduce_by_name",
-]
+    "MISSING", "Entry", "SentHome", "dead", "home_of", "home_of_function", "importable", "names_wanted", "path_in",
+    "place_of", "reduce_by_name",
+]  # fmt: skip
 
 MISSING: Any = object()
 dead: set[str] = set()
@@ -77,22 +68,9 @@ class Entry:
     """
 
     __slots__ = (
-        "code",
-        "data",
-        "defaults",
-        "group",
-        "home",
-        "id",
-        "is_reference",
-        "looked_up",
-        "name",
-        "needs",
-        "same",
-        "shared",
-        "value",
-        "why",
-        "wire_needs",
-    )
+        "code", "data", "defaults", "group", "home", "id", "is_reference", "looked_up", "name", "needs", "same",
+        "shared", "value", "why", "wire_needs",
+    )  # fmt: skip
 
     def __init__(self, home: SentHome, name: str, id: int, same: Callable[[Any], bool]) -> None:
         self.home = home.facts

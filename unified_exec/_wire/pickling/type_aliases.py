@@ -32,17 +32,13 @@ def reduce(alias: Any, upward: bool) -> tuple[Any, ...]:
     if not name.isidentifier() or not all(map(type_parameters.is_lazy, parameters)):
         return _make, (module, name, value, parameters)
     described = tuple([type_parameters.describe(each, upward) for each in parameters])
-    state = (parameters, {"__value__": value})
-    return type_parameters.make_alias, (module, name, described), state, None, None, _set_state
+    state = {"__value__": value, "__type_params__": parameters}
+    return type_parameters.make_alias, (module, name, described), state, None, None, type_parameters.set_values
 
 
 def _make(module: str, name: str, value: Any, parameters: tuple[Any, ...]) -> Any:
     names = {"__name__": module, "kind": KIND, "parts": (name, value), "parameters": parameters}
     return eval("kind(*parts, type_params=parameters)", names)  # in the name of its module
-
-
-def _set_state(alias: Any, state: tuple[Any, dict[str, Any]]) -> None:
-    type_parameters.set_values(alias, state[1])
 
 
 def same(alias: Any) -> Callable[[Any], bool]:

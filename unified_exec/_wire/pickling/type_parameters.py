@@ -49,15 +49,17 @@ def reduce(parameter: Any, upward: bool) -> tuple[Any, ...]:
     token = identity.issue(parameter)
     module = parameter.__module__
     if type(parameter) is typing.NewType:
-        return _adopt, (token, upward, _make_new_type, (parameter.__name__, parameter.__supertype__, module))
+        made: tuple[Any, ...] = (parameter.__name__, parameter.__supertype__, module)
+        return identity.adopt, (token, upward, _make_new_type, made, True)
     if is_lazy(parameter):
         values = _evaluated(parameter)
-        return _adopt, (token, upward, _make_lazy, (module, _syntax(parameter, values))), values, None, None, set_values
+        made = (module, _syntax(parameter, values))
+        return identity.adopt, (token, upward, _make_lazy, made, True), values, None, None, set_values
     options = {option: value for option in _OPTIONS if (value := getattr(parameter, f"__{option}__", None))}
     if _has_default(parameter):
         options["default"] = parameter.__default__
     made = (type(parameter), parameter.__name__, module, getattr(parameter, "__constraints__", ()), options)
-    return _adopt, (token, upward, _make, made)
+    return identity.adopt, (token, upward, _make, made, True)
 
 
 def describe(parameter: Any, upward: bool) -> tuple[str, bool, str, str]:
@@ -107,10 +109,6 @@ def _syntax(parameter: Any, values: dict[str, Any]) -> str:
         parts = [f"held[{{0}}]('__constraints__')[{index}]" for index in range(count)]
         text += f": ({', '.join(parts)})"
     return text + (" = held[{0}]('__default__')" if "__default__" in values else "")
-
-
-def _adopt(token: str, upward: bool, make: Any, args: tuple[Any, ...]) -> Any:
-    return identity.adopt(token, upward, make, args, in_place=True)
 
 
 def _make_lazy(module: str, syntax: str) -> Any:
