@@ -52,7 +52,7 @@ async def test_a_report_holds_what_happened_and_asks_for_nothing(tmp_path: Path)
         ("coroutine", "loop"): 5,
         ("fails", "process"): 1,
     }
-    assert [each["name"] for each in data["scopes"]] == ["outer"]
+    assert [(each["name"], each["tasks"], each["errors"]) for each in data["scopes"]] == [("outer", 16, 1)]
     [failure] = data["failures"]
     assert (failure["error"], failure["count"]) == ("ValueError", 1)
     assert "ValueError: wrong" in failure["traceback"]

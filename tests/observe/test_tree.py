@@ -27,6 +27,7 @@ from unified_exec.cli.live import run_ps
 from unified_exec.cli.main import main as command
 from unified_exec.observe.live import client, keeper, rings, talk
 from unified_exec.observe.live.client import CannotLook, Connection, Program, find, programs
+from unified_exec.observe.live.look import Look
 from unified_exec.observe.live.protocol import LENGTH, pack
 from unified_exec.observe.live.text import plain, render
 
@@ -246,6 +247,19 @@ def test_a_loop_that_is_held_up_is_told_with_its_line() -> None:
     assert loop["held"]
     assert loop["at"][2] == "holds_up"
     assert "EVENT LOOP HELD UP" in render(tree)
+
+
+async def test_a_worker_that_answers_slowly_is_not_said_to_be_in_c_code(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with TaskScope() as scope:
+        task = scope.spawn(workloads.asks_for_ever, tmp_path / "begun", on="process")
+        await until_async((tmp_path / "begun").exists)
+        await anyio.to_thread.run_sync(Look("mine", workers=30.0).make)  # it has read its mailbox
+        monkeypatch.setattr("unified_exec.observe.live.look.ask_workers", lambda seconds: {})
+        told = await anyio.to_thread.run_sync(observe.look)
+        scope.cancel()
+    assert told["tasks"][str(task.id)]["why"]["text"].endswith(", which has not answered yet")
 
 
 @pytest.mark.parametrize(

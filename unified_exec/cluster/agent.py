@@ -219,9 +219,9 @@ class Connection:
         elif kind == wire.WHERE:
             gate.ask_where(wire.WHERE_SECONDS, self._here)
 
-    def _here(self, asked: list[int], answers: dict[int, dict[str, Any]]) -> None:
+    def _here(self, in_c: list[int], answers: dict[int, dict[str, Any]]) -> None:
         """Tell what the workers are doing; of one that is in C code and does not answer, whether it computes."""
-        told = {pid: answers.get(pid) or {"state": usage(pid).state} for pid in asked}
+        told = {**{pid: {"state": usage(pid).state} for pid in in_c}, **answers}
         self._say(wire.pack_text(wire.HERE, json.dumps(told)))
 
     def _look(self) -> None:

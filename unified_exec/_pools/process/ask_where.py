@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from ..._loops.adapter import LoopAdapter
+from ..._platform.posix import bytes_unread
 from ..._tasks.task import Task
 from ..._tasks.weak_sets import members
 from ..._wire import frames
@@ -101,7 +102,7 @@ def ask_in_loop(
     seconds: float,
     tell: Callable[[list[int], dict[int, dict[str, Any]]], object],
 ) -> None:
-    """Ask the busy workers of one event loop, in its thread; then call ``tell(asked, answers)`` with process ids."""
+    """Ask the busy workers of one event loop, in its thread; then call ``tell(in_c, answers)`` with process ids."""
     began = time.monotonic()
     asked = _busy(registry, adapter)
     for worker in asked:
@@ -111,9 +112,17 @@ def ask_in_loop(
         if time.monotonic() - began < seconds and not all(_has_answered(worker, began) for worker in asked):
             adapter.call_later(LOOK_EVERY, look)
         else:
-            tell([worker.pid for worker in asked], _answers(asked, began))
+            tell([worker.pid for worker in asked if not has_read(worker)], _answers(asked, began))
 
     look()
+
+
+def has_read(worker: Worker) -> bool:
+    """Tell whether a worker has read its mailbox: then it is not in C code, and will answer."""
+    try:
+        return bytes_unread(worker.child.control.fileno()) == 0
+    except (OSError, ValueError):  # it has exited
+        return False
 
 
 def _busy(registry: WorkerRegistry[Any], adapter: LoopAdapter) -> list[Worker]:

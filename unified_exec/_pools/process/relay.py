@@ -274,7 +274,7 @@ class Gate:
         ]
 
     def ask_where(self, seconds: float, tell: Callable[[list[int], dict[int, dict[str, Any]]], object]) -> None:
-        """Ask the busy workers what they are doing, and call ``tell(asked, answers)`` with their process ids."""
+        """Ask the busy workers what they are doing, and call ``tell(in_c, answers)`` with process ids."""
         ask_in_loop(self._registry, self._adapter, seconds, tell)
 
     def resize(self, slots: int) -> None:

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from ..._handles.open_scopes import OpenScope
+from ..._pools.process.ask_where import has_read
 from ..._pools.process.shutdown import registries
 from ..._pools.process.worker import Worker
 from ..._pools.thread.call import ThreadCall
@@ -140,7 +141,7 @@ class Whereabouts:
         if answer is None and scope.thread in self.held:
             silent = ", which cannot be asked: its event loop is held up"
         elif answer is None and worker.connection.state == UP and self._asked_at is not None:
-            silent = _in_c(usage(worker.pid).state)
+            silent = ", which has not answered yet" if has_read(worker) else _in_c(usage(worker.pid).state)
         return _told(task, answer, f"in worker {worker.pid}", worker.answered_at, silent)
 
     def _for_a_worker(self, of: object) -> reasons.Wait:

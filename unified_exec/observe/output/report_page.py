@@ -148,6 +148,7 @@ def _load(tasks: list[Any], began: float, ended: float) -> list[tuple[float, int
 def _scopes(recording: Recording) -> list[dict[str, Any]]:
     of_task = {task.task: task.scope for task in recording.of_kind("task.settled")}
     of_task |= {task["id"]: task["scope"] for task in recording.open_tasks}
+    tasks = Counter(of_task.values())
     closed = {event.scope: event for event in recording.of_kind("scope.closed")}
     told: list[dict[str, Any]] = []
     known: set[int] = set()
@@ -162,7 +163,7 @@ def _scopes(recording: Recording) -> list[dict[str, Any]]:
                 "name": event.name,
                 "policy": event.policy,
                 "seconds": (recording.ended if end is None else end.at) - event.at,
-                "values": 0 if end is None else end.values,
+                "tasks": tasks[event.scope],
                 "errors": 0 if end is None else end.errors,
                 "cancelled": 0 if end is None else end.cancelled,
                 "outcome": "" if end is None else end.outcome,
