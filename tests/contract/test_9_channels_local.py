@@ -148,12 +148,12 @@ async def test_a_blocking_form_that_would_wait_on_the_loop_is_refused() -> None:
 
 async def test_a_timeout_leaves_the_channel_as_it_was() -> None:
     channel = Channel[int](1)
-    with pytest.raises(TimeoutError, match=r"^Channel\(1\) had no item within 0\.01 s$"):
+    with pytest.raises(TimeoutError, match=r"^Channel\(1\) had no item within 0\.01 s; nothing was received$"):
         await channel.receive(timeout=0.01)
     with pytest.raises(TimeoutError, match="had no item within"):
         await channel.receive_many(2, timeout=Fraction(1, 100))  # type: ignore[arg-type]
     await channel.send(1, timeout=0.01)
-    with pytest.raises(TimeoutError, match=r"^Channel\(1\) had no room within 0\.01 s$"):
+    with pytest.raises(TimeoutError, match=r"^Channel\(1\) had no room within 0\.01 s; nothing more was sent$"):
         await channel.send(2, timeout=0.01)
     with pytest.raises(TimeoutError, match="had no room for all items within") as partly:
         await channel.send_many([2, 3], timeout=0.01)
@@ -163,18 +163,21 @@ async def test_a_timeout_leaves_the_channel_as_it_was() -> None:
     assert not waiting(channel)
 
 
-def test_a_timeout_in_a_thread_leaves_the_channel_as_it_was() -> None:
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_timeout_in_a_thread_leaves_the_channel_as_it_was(is_shared: bool) -> None:
     channel = Channel[int](2)
-    with pytest.raises(TimeoutError):
+    if is_shared:
+        channel.share()
+    with pytest.raises(TimeoutError, match=r"^Channel\(2\) had no item within 0\.01 s; nothing was received$"):
         channel.receive_sync(timeout=0.01)
     channel.send_sync(1, timeout=0.01)
-    with pytest.raises(TimeoutError) as partly:
+    with pytest.raises(TimeoutError, match=r"^Channel\(2\) had no room within 0\.01 s; nothing more was") as partly:
         channel.send_many_sync([2, 3], timeout=0.01)
     assert partly.value.__notes__ == ["1 of 2 items had been sent"]
     with pytest.raises(TimeoutError):
         channel.send_sync(4, timeout=0.01)
     assert channel.receive_many_sync(5) == [1, 2]
-    assert not waiting(channel)
+    assert is_shared or not waiting(channel)
 
 
 async def test_a_cancelled_thread_leaves_its_wait_at_once() -> None:

@@ -192,6 +192,7 @@ async def test_a_cancelled_or_late_waiter_leaves_the_lock_as_it_was(make: Any) -
                 late: Any = scope.spawn(late_acquire, lock, on=pool)
                 await late.wait()
                 assert isinstance(late.exception(), TimeoutError)
+                assert "could not be acquired within" in str(late.exception())
                 handle.cancel()
                 await handle.wait()
                 assert handle.cancelled()

@@ -184,7 +184,7 @@ class Channel(ChannelCore, Generic[T]):
         """
         await give_turn()
         if timeout is not None:
-            with within(timeout, f"{self!r} had no room for all items"):
+            with within(timeout, lambda: (f"{self!r} had no room for all items", "nothing more was sent")):
                 return await self.send_many(items)
         batch = list(items)
         sent = 0
@@ -216,7 +216,7 @@ class Channel(ChannelCore, Generic[T]):
         await give_turn()
         found = self._try_receive_many(most)
         if not found and timeout is not None:
-            with within(timeout, f"{self!r} had no item"):
+            with within(timeout, lambda: self._missed(False)):
                 return await self.receive_many(most)
         while not found:
             await self._wait(False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ChannelClosed
 from .. import waits
-from ..shared.calls import within
+from ..shared.calls import End, timed_out, within
 from ..shared.travel import SharedFormBase, Traveller
 from .local_form import NOTHING, LocalForm
 from .send_ends import OpenEnds, close_cell, open_cell
@@ -148,7 +148,7 @@ class ChannelCore(Traveller):
     async def _send(self, item: object, timeout: float | None) -> None:
         """Send an item after a first try has failed."""
         if timeout is not None:
-            with within(timeout, f"{self!r} had no room"):
+            with within(timeout, lambda: self._missed(True)):
                 return await self._send(item, None)
         sent = self._form.closed and self._try_send(item)
         while not sent:
@@ -159,7 +159,7 @@ class ChannelCore(Traveller):
     async def _receive(self, timeout: float | None) -> Any:
         """Receive an item after a first try has failed."""
         if timeout is not None:
-            with within(timeout, f"{self!r} had no item"):
+            with within(timeout, lambda: self._missed(False)):
                 return await self._receive(None)
         item = self._try_receive() if self._form.closed else NOTHING
         while item is NOTHING:
@@ -178,11 +178,22 @@ class ChannelCore(Traveller):
         finally:
             told.end()
 
-    def _wait_sync(self, sending: bool, deadline: float | None) -> None:
+    def _missed(self, sending: bool) -> tuple[str, str]:
+        """Say what did not happen within a timeout, and what that means."""
+        if sending:
+            return f"{self!r} had no room", "nothing more was sent"
+        return f"{self!r} had no item", "nothing was received"
+
+    def _wait_sync(self, sending: bool, end: End | None) -> None:
         """Sleep until there may be room, or an item; see `LocalForm.wait_sync`."""
         told = self._begin_wait(sending) if waits.is_told() else None
         try:
-            self._form.wait_sync(sending, deadline)
+            self._form.wait_sync(sending, end)
+        except TimeoutError:
+            if end is None:
+                raise
+            failed, then = self._missed(sending)
+            raise timed_out(failed, end.timeout, then) from None
         finally:
             if told is not None:
                 told.end()

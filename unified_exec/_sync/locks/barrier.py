@@ -122,6 +122,9 @@ class Barrier(Meeting):
 
     # -- for the meeting
 
+    def _missed(self) -> tuple[str, str]:
+        return f"the wait for {self!r} did not end", "the other parties have not come, and it is broken now"
+
     def _may_join(self, waiting: int, flag: bool) -> bool:
         if flag:
             raise BrokenBarrier(repr(self))

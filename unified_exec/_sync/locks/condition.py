@@ -9,7 +9,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from ..._tasks.holders import describe, me
-from ..shared.calls import end_of
+from ..shared.calls import End, end_of, timed_out
 from ..shared.sleepers import refuse_on_loop
 from .lock import FORMS, Lock
 from .meeting import Meeting
@@ -155,7 +155,10 @@ class Condition(Meeting):
         end = end_of(timeout)
         self._check("wait_for")
         while not predicate():
-            await self.wait(timeout=_left(end))
+            try:
+                await self.wait(timeout=_left(end))
+            except TimeoutError:
+                raise self._not_true(end) from None
 
     # -- in a thread or a process task
 
@@ -189,9 +192,19 @@ class Condition(Meeting):
         end = end_of(timeout)
         self._check("wait_for_sync")
         while not predicate():
-            self.wait_sync(timeout=_left(end))
+            try:
+                self.wait_sync(timeout=_left(end))
+            except TimeoutError:
+                raise self._not_true(end) from None
 
     # -- for the meeting
+
+    def _not_true(self, end: End | None) -> TimeoutError:
+        assert end is not None
+        return timed_out(f"the predicate of a wait for {self!r} was not true", end.timeout)
+
+    def _missed(self) -> tuple[str, str]:
+        return f"the wait for {self!r} did not end", "nobody has notified it"
 
     @classmethod
     def _of_parties(cls, parties: int, name: str | None) -> Condition:

@@ -99,5 +99,8 @@ class Event(Meeting):
     def _of_parties(cls, parties: int, name: str | None) -> Event:
         return cls(name=name)
 
+    def _missed(self) -> tuple[str, str]:
+        return f"the wait for {self!r} did not end", "nobody has set it"
+
     def _may_join(self, waiting: int, flag: bool) -> bool:
         return not flag

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..._tasks.current import CurrentTask, current, sleepers
 from .. import waits
 from ..deadlocks import patrol
-from ..shared.calls import end_of, within
+from ..shared.calls import end_of, timed_out, within
 from ..shared.sleepers import sleep
 from ..shared.travel import Traveller
 from .tickets import CoroutineTicket, ThreadTicket, Ticket, tell_first
@@ -141,6 +141,11 @@ class Meeting(Traveller):
                     self._shared.wait_sync(ticket, task, end)
                 else:
                     self._sleep(ticket, task, end)
+        except TimeoutError:
+            if end is None:
+                raise
+            failed, then = self._missed()
+            raise timed_out(failed, end.timeout, then) from None
         finally:
             sleepers.pop(ticket, None)
             if told is not None:
@@ -159,7 +164,7 @@ class Meeting(Traveller):
             TimeoutError: nothing came within `timeout`.
         """
         if timeout is not None:
-            with within(timeout, f"the wait for {self!r} did not end"):
+            with within(timeout, self._missed):
                 return await self._wait(ticket, None)
         told = self._begin_wait() if waits.is_told() else None
         try:
@@ -182,6 +187,10 @@ class Meeting(Traveller):
             if told is not None:
                 told.end()
         return None
+
+    @abstractmethod
+    def _missed(self) -> tuple[str, str]:
+        """Say what did not happen within a timeout, and why."""
 
     def _begin_wait(self) -> waits.ToldWait:
         return waits.begin(self.kind.partition(" ")[2], repr(self))

@@ -13,7 +13,7 @@ from .. import waits
 from ..deadlocks import look as deadlocks
 from ..deadlocks import order, patrol
 from ..deadlocks.known import all_locks
-from ..shared.calls import TURNS, check_cancelled, end_of, give_turn, within
+from ..shared.calls import TURNS, check_cancelled, end_of, give_turn, timed_out, within
 from ..shared.sleepers import refuse_on_loop
 from ..shared.travel import SharedFormBase
 from .permit_queue import PermitQueue
@@ -77,8 +77,11 @@ class Permits(PermitQueue):
                     pause = LOOK_AGAIN
                     if self._look(each):
                         return
-        except BaseException:
+        except BaseException as error:
             self._leave(each)
+            if end is not None and type(error) is TimeoutError:
+                failed, then = self._missed()
+                raise timed_out(failed, end.timeout, then) from None
             raise
         finally:
             sleepers.pop(each, None)
@@ -103,7 +106,7 @@ class Permits(PermitQueue):
         if timeout is None:
             await self._wait(CoroutineInQueue(holder, code, at, _has_deadline()))
         else:
-            with within(timeout, f"{self!r} could not be acquired"):
+            with within(timeout, self._missed):
                 await self._wait(CoroutineInQueue(holder, code, at, True))
 
     async def _wait(self, each: CoroutineInQueue) -> None:
@@ -131,6 +134,11 @@ class Permits(PermitQueue):
         finally:
             if told is not None:
                 told.end()
+
+    def _missed(self) -> tuple[str, str]:
+        """Say what did not happen within a timeout, and why."""
+        held_by = self.held_by()
+        return f"{self!r} could not be acquired", held_by and f"held by {held_by}"
 
     def _begin_wait(self) -> waits.ToldWait:
         return waits.begin(self.kind.partition(" ")[2], repr(self), len(self._queue) + 1, self.held_by())

@@ -90,7 +90,7 @@ def sleep(
         seconds = pause
     woken = each.lock.acquire(True, seconds) if shielded else _sleep(each, task, seconds)
     if not woken and deadline is not None and time.monotonic() >= deadline:
-        raise TimeoutError("the lock was not released within the timeout")
+        raise TimeoutError
     return woken
 
 

@@ -29,7 +29,7 @@ def sleep(poll: select.poll, task: CurrentTask | None, deadline: float | None, p
         task.raise_cancelled()
     seconds = pause if deadline is None else min(pause, deadline - time.monotonic())
     if seconds < 0:
-        raise TimeoutError("nothing came within the timeout")
+        raise TimeoutError
     found = poll.poll(seconds * 1000)
     if task is not None and task.cancel_requested:
         task.raise_cancelled()

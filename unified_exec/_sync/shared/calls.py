@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from types import coroutine
 
 from ..._tasks.current import current
 from ..._tasks.loaded import loaded
 
-__all__ = ["DONE", "TURNS", "check_cancelled", "end_of", "give_turn", "within"]
+__all__ = ["DONE", "TURNS", "End", "check_cancelled", "end_of", "give_turn", "timed_out", "within"]
 
 LONGEST = 2e6
 """Seconds, 23 days: `poll` takes no more."""
@@ -34,8 +34,19 @@ def _turn_of_asyncio() -> Generator[None, None, None]:
     yield
 
 
-def end_of(timeout: float | None) -> float | None:
-    """Return the instant of `time.monotonic` at which a timeout ends.
+class End(float):
+    """The instant of `time.monotonic` at which a timeout ends.
+
+    Attributes:
+        timeout: its seconds, as the caller gave them.
+    """
+
+    __slots__ = ("timeout",)
+    timeout: float
+
+
+def end_of(timeout: float | None) -> End | None:
+    """Return when a timeout ends.
 
     Raises:
         TypeError, ValueError: it is not a number. A negative one has ended.
@@ -46,12 +57,19 @@ def end_of(timeout: float | None) -> float | None:
         from ..._rules.arguments import check_seconds
 
         check_seconds("timeout", timeout)
-    return time.monotonic() + min(timeout, LONGEST)
+    end = End(time.monotonic() + min(timeout, LONGEST))
+    end.timeout = timeout
+    return end
+
+
+def timed_out(failed: str, timeout: float, then: str = "") -> TimeoutError:
+    """Return the error of a wait that has ended: what did not happen, in how many seconds, and what that means."""
+    return TimeoutError(f"{failed} within {float(timeout):g} s{then and '; '}{then}")
 
 
 @contextmanager
-def within(timeout: float, failed: str) -> Generator[None, None, None]:
-    """Limit how long the block of a coroutine waits; `failed` says in words what did not happen.
+def within(timeout: float, words: Callable[[], tuple[str, str]]) -> Generator[None, None, None]:
+    """Limit how long the block of a coroutine waits; `words` says what did not happen, and what that means.
 
     Raises:
         TimeoutError: the block has not ended after `timeout` seconds.
@@ -61,7 +79,8 @@ def within(timeout: float, failed: str) -> Generator[None, None, None]:
     with move_on_after(timeout) as scope:
         yield
     if scope.cancelled_caught:
-        raise TimeoutError(f"{failed} within {float(timeout):g} s")
+        failed, then = words()
+        raise timed_out(failed, timeout, then)
 
 
 def check_cancelled() -> None:

@@ -107,7 +107,7 @@ def sleep(sleeper: ThreadSleeper, task: CurrentTask | None, deadline: float | No
     seconds = pause if deadline is None else min(pause, max(0.0, deadline - monotonic()))
     woken = sleeper.lock.acquire(True, seconds)
     if not woken and deadline is not None and monotonic() >= deadline:
-        raise TimeoutError("nothing came within the timeout")
+        raise TimeoutError
     if task is not None and task.cancel_requested and not sleeper.woken:
         task.raise_cancelled()
     return woken
