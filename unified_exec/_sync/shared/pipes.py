@@ -11,6 +11,7 @@ from ...errors import SerializationError
 
 __all__ = ["BATCH", "drain", "fill", "make_pipe", "make_room", "numbers_in", "record", "waiting"]
 
+_NUMBER = struct.Struct("<I")
 BATCH = getattr(select, "PIPE_BUF", 512) // 4
 """The most numbers that one read or write of a pipe moves atomically."""
 
@@ -66,7 +67,7 @@ def record(number: int) -> bytes:
 
 
 def numbers_in(data: bytes) -> list[int]:
-    return list(struct.unpack(f"<{len(data) // 4}I", data))
+    return [number for (number,) in _NUMBER.iter_unpack(data)]
 
 
 def waiting(fd: int) -> int:
@@ -86,4 +87,5 @@ def drain(fd: int) -> list[int]:
 
 def fill(fd: int, numbers: list[int]) -> None:
     for at in range(0, len(numbers), BATCH):
-        os.write(fd, b"".join(map(record, numbers[at : at + BATCH])))
+        part = numbers[at : at + BATCH]
+        os.write(fd, struct.pack(f"<{len(part)}I", *part))
