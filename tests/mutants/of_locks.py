@@ -68,6 +68,16 @@ LOCKS = (
     Mutant(
         clause=9,
         place="process",
+        breaks="a waiter that Ctrl-C interrupts gives its seat up",
+        file="_sync/locks/permits.py",
+        old="        try:\n            self._join(each)\n            if task",
+        new="        self._join(each)\n        try:\n            if task",
+        tests=("test_9_ctrl_c_in_locks.py::test_ctrl_c_just_after_a_waiter_has_queued_up_gives_its_seat_up",),
+        only="",
+    ),
+    Mutant(
+        clause=9,
+        place="process",
         breaks="what a dead process held passes on",
         file="_sync/locks/shared_permits.py",
         old="            if holder and holder - 1 in dead:\n",

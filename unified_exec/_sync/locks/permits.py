@@ -60,9 +60,9 @@ class Permits(PermitQueue):
         has_deadline = task is not None and task.deadline is not None
         each = ThreadInQueue(holder, code, at, timeout is not None or shielded or has_deadline)
         told = self._begin_wait() if waits.is_told() else None
-        self._join(each)
         end = end_of(timeout)
         try:
+            self._join(each)
             if task is not None:
                 sleepers[each] = task
             pause = LOOK
@@ -111,8 +111,8 @@ class Permits(PermitQueue):
 
     async def _wait(self, each: CoroutineInQueue) -> None:
         told = self._begin_wait() if waits.is_told() else None
-        self._join(each)
         try:
+            self._join(each)
             pause = LOOK
             while not self._take_turn(each):
                 head = self._queue[0] is each
