@@ -164,8 +164,8 @@ for order in (names, names[::-1]):
         run = lambda fn, *args: scope.spawn(fn, *args, on="process").result()
         assert run(reached, order) == reached(order), run(reached, order)
         assert run(unknown) == unknown()
-        for name in order:
-            assert run(back, globals()[name]) is globals()[name]
+        own = [globals()[name] for name in order]
+        assert all(map(lambda mine, one: mine is one, own, run(back, own)))
         def local():
             class Inner[T: Outer]: pass
             class Outer[T: Inner]: pass
