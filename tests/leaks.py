@@ -335,7 +335,8 @@ def _what_is_left(
             now = [set(_new(kind.look(), old, spared)) for kind, old in waiting]
         return not any(now)
 
-    until(gone, patience, pause=pause)
+    if until(gone, patience, pause=pause):
+        return []  # what comes now is not the block's: a thread of an earlier one that begins late, and its descriptor
     left = []
     for kind, old in waiting:
         found = _new(kind.look(), old, spared)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import tasks
+from tests.waiting import until_async
 from unified_exec import Collect, ProcessPool, TaskScope, WorkerCrashed
 from unified_exec._wire import block_layout, frames
 from unified_exec._worker.settings import CONTROL_FD, TASKS_FD
@@ -123,7 +124,7 @@ async def test_descriptors_that_come_with_nonsense_are_closed() -> None:
             await handle.wait()
             assert isinstance(handle.exception(), WorkerCrashed)
             await scope.spawn(tasks.pid, on="process")
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert await until_async(lambda: len(os.listdir("/proc/self/fd")) == before)
 
 
 async def test_an_error_made_of_garbage_is_an_error_of_its_task() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.faults.programs import run_script
+from tests.waiting import until_async
 from unified_exec import ProcessPool, SerializationError, SyncTaskScope, TaskScope, call, share
 
 
@@ -95,13 +96,14 @@ async def test_a_connection_and_a_socket_travel_with_the_call_and_may_be_closed_
 async def test_the_descriptor_of_an_argument_is_closed_with_it_on_both_sides() -> None:
     async with TaskScope() as scope:
         await scope.spawn(descriptors, on="process")
-        before = descriptors(), await scope.spawn(descriptors, on="process")
+        here_before, there_before = descriptors(), await scope.spawn(descriptors, on="process")
         here, there = socket.socketpair()
         with here, there:
             for _ in range(20):
                 await scope.spawn(socket.socket.close, there, on="process")
             await scope.spawn(abs, there.fileno(), on="process")
-        assert (descriptors(), await scope.spawn(descriptors, on="process")) == before
+        assert await scope.spawn(descriptors, on="process") == there_before
+        assert await until_async(lambda: descriptors() == here_before)
 
 
 @pytest.mark.asyncio
