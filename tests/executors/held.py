@@ -60,9 +60,9 @@ def die(how: int) -> None:
 
 
 def spin_deaf(path: Path) -> None:
-    (path / "deaf.started").touch()
     while True:
         try:
+            (path / "deaf.started").touch()  # in here: it may be asked to stop at once
             while True:
                 time.sleep(0.001)
         except Cancelled:
