@@ -12,7 +12,7 @@ from unified_exec._pools.process.decode_result import message_of, outcome_of
 from unified_exec._pools.process.relay import Gate
 from unified_exec._pools.process.relayed import RelayAnswer, RelayCall, RelayedFunction, RelayedGlobal, RelayedHome
 from unified_exec._wire.pickling import codec
-from unified_exec._wire.pickling.functions import encode_call
+from unified_exec._wire.pickling.functions import EncodedCall, encode_call
 
 
 class Ends:
@@ -64,8 +64,11 @@ class Sender:
         self.known: set[int] = set()
 
     def submit(self, id: int, fn: Any, *args: Any, coroutine: bool = False, left: float | None = None) -> None:
-        call = encode_call(fn, args)
-        self.keep.append((fn, call))
+        self.keep.append(fn)
+        self.submit_encoded(id, encode_call(fn, args), coroutine, left)
+
+    def submit_encoded(self, id: int, call: EncodedCall, coroutine: bool = False, left: float | None = None) -> None:
+        self.keep.append(call)
         entry = call.entry
         for value in (*entry.needs, *call.needs):
             if value.id not in self.known:

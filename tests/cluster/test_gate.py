@@ -20,6 +20,7 @@ from unified_exec._pools.process.relayed import RelayCall, RelayedFunction, Rela
 from unified_exec._pools.process.task_requests import encode_reply
 from unified_exec._tasks.types import Outcome
 from unified_exec._wire import frames
+from unified_exec._wire.pickling.functions import encode_call
 
 pytestmark = pytest.mark.one_loop
 
@@ -160,6 +161,21 @@ async def test_values_of_globals_reach_every_worker_and_the_newest_one_wins(send
     results = [outcome.unwrap() for outcome in await sender.ends.end_of(*range(20))]
     assert all(result in (x + 1, x + 100) for x, result in enumerate(results[:10]))
     assert results[10:] == list(range(110, 120))
+
+
+async def test_a_call_that_waited_runs_the_function_it_was_made_of(sender: Sender) -> None:
+    main = in_main("def helper(): return 1\ndef f(): return helper()")
+    for id in range(4):
+        sender.submit(id, main.f)
+    await sender.ends.end_of(*range(4))
+    queued, _kept = encode_call(main.helper, ()), main.helper
+    exec("def helper(): return 2", main.__dict__)
+    for id in range(4, 8):
+        sender.submit(id, main.f)
+    assert [outcome.unwrap() for outcome in await sender.ends.end_of(*range(4, 8))] == [2] * 4
+    for id in range(8, 12):
+        sender.submit_encoded(id, queued)
+    assert [outcome.unwrap() for outcome in await sender.ends.end_of(*range(8, 12))] == [1] * 4
 
 
 async def test_what_has_not_begun_is_returned_and_never_runs(sender: Sender, tmp_path: Any) -> None:

@@ -50,11 +50,25 @@ ONE_HOME = (
         "programs/test_looked_up.py::test_what_was_looked_up_once_is_never_older_than_a_later_task",
     ),
     _mutant(
-        "an object keeps the class it was made of when that is defined anew",
+        "a call that waited brings what it was spawned with again if the worker has a newer one",
+        "_pools/process/worker_knowledge.py",
+        " or needed.is_replaced]",
+        "]",
+        f"{BY_VALUE}::test_a_task_that_waits_while_its_function_or_class_is_defined_anew_runs_the_old_one",
+    ),
+    _mutant(
+        "an older class or function does not take the place of the newer one",
+        HOMES,
+        " and not rebuilding.is_older(home, path):",
+        ":",
+        f"{GLOBALS}::test_a_queued_call_uses_what_it_was_spawned_with_though_the_worker_has_a_newer_one",
+    ),
+    _mutant(
+        "a class that a task keeps is the one of later objects, whatever stands under its name",
         HOMES,
         "    if known is not None and (obj := identity.living(known)) is not None:\n        return obj\n",
         "",
-        f"{GLOBALS}::test_an_object_that_was_made_before_its_class_was_defined_anew_keeps_its_class",
+        f"{GLOBALS}::test_a_class_that_a_task_keeps_is_the_one_of_later_objects_though_its_name_was_set",
     ),
     _mutant(
         "each replaced main module keeps a home of its own",

@@ -532,6 +532,42 @@ def test_each_main_module_has_a_home_of_its_own_and_dies_with_it(tmp_path: Path)
     assert run_script(tmp_path, MAINS) == "fine\n"
 
 
+REDEFINED = """
+import gc, os, sys, time
+from unified_exec import ProcessPool, SyncTaskScope
+
+def helper(): return 1
+class K:
+    v = 1
+    def method(self): return self.v
+    def __call__(self): return self.v
+def of_type(k): return type(k).v
+def now():
+    gc.collect()
+    return helper(), K.v, K().method()
+def wait(path):
+    while not os.path.exists(path):
+        time.sleep(0.005)
+
+if __name__ == "__main__":
+    with ProcessPool(1) as pool, SyncTaskScope(processes=pool) as scope:
+        assert scope.spawn(now, on="process").result() == (1, 1, 1)
+        scope.spawn(wait, "go", on="process")
+        calls = (helper,), (K().method,), (of_type, K()), (K.method, K()), (K(),)
+        old = [scope.spawn(*call, on="process", priority=-1) for call in calls]
+        exec("def helper(): return 2\\nclass K(K):\\n    v = 2")
+        new = scope.spawn(now, on="process", priority=1)
+        del calls
+        open("go", "w").close()
+        assert new.result() == (2, 2, 2)
+        print([task.result() for task in old], scope.spawn(now, on="process").result())
+"""
+
+
+def test_a_task_that_waits_while_its_function_or_class_is_defined_anew_runs_the_old_one(tmp_path: Path) -> None:
+    assert run_script(tmp_path, REDEFINED) == "[1, 1, 1, 1, 1] (2, 2, 2)\n"
+
+
 LARGE = """
 import gc, os, sys
 import numpy as np

@@ -219,6 +219,78 @@ def test_an_object_that_was_made_before_its_class_was_defined_anew_keeps_its_cla
         sys.modules["__main__"] = main
 
 
+def test_a_class_that_a_task_keeps_is_the_one_of_later_objects_though_its_name_was_set(alone: Child) -> None:
+    module = types.ModuleType("__main__")
+    main, sys.modules["__main__"] = sys.modules["__main__"], module
+    try:
+        exec("class A: v = 1\nkept = []\ndef lose():\n  global A\n  kept.append(A)\n  A = None", module.__dict__)
+        assert alone.run(lambda a: a.v, module.A()) == 1
+        alone.run(module.lose)
+        assert alone.run(lambda a: (a.v, type(a)), module.A()) == (1, module.A)
+    finally:
+        sys.modules["__main__"] = main
+
+
+TWO_VERSIONS = """
+class Base:
+    def __init_subclass__(cls): made.append(1)
+made = []
+def helper(): return {0}
+def wrapped(): return {0}
+class Part(Base):
+    v = {0}
+class K(Part):
+    v = {0}
+    def __init__(self, v=0): self.mine = {0}, helper(), super().v
+    def method(self): return type(self).v, self.mine, __class__.v
+    @classmethod
+    def named(cls): return cls.v, __class__.v
+    @staticmethod
+    def plain(): return {0}
+"""
+QUEUED: list[tuple[str, Any]] = [
+    ("(helper,)", 1),
+    ("(lambda c: (c.v, c().mine), K)", (1, (1, 2, 1))),
+    ("(K,)", (1, 2, 1)),
+    ("(K().method,)", (1, (1, 1, 1), 1)),
+    ("(K.method, K())", (1, (1, 1, 1), 1)),
+    ("(K.named,)", (1, 1)),
+    ("(K.plain,)", 1),
+    ("(lambda k: (k.v, type(k)().mine), K())", (1, (1, 2, 1))),
+    ("(lambda h: h(), helper)", 1),
+    ("(wrapped,)", 1),
+]
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["arrived", "new"])
+def test_a_queued_call_uses_what_it_was_spawned_with_though_the_worker_has_a_newer_one(
+    alone: Child, first: bool
+) -> None:
+    main, wrong = sys.modules["__main__"], []
+    try:
+        for call, expected in QUEUED:
+            module = sys.modules["__main__"] = types.ModuleType("__main__")
+            names = module.__dict__
+            exec(TWO_VERSIONS.format(1), names)
+            names["first"] = names["wrapped"]
+            exec("import gc\ndef now(): gc.collect(); return helper(), wrapped(), K.v, K().mine, Part.v", names)
+            if first:
+                assert alone.run(names["now"]) == (1, 1, 1, (1, 1, 1), 1)
+            fn, *args = eval(call, names)
+            queued = encode_call(fn, tuple(args))
+            exec(TWO_VERSIONS.format(2), names)
+            exec("def decorated(f): return lambda: f() + 1\nwrapped = decorated(first)", names)
+            assert alone.run(names["now"]) == (2, 2, 2, (2, 2, 2), 2)
+            for _ in range(2):
+                answer = alone.answer(queued)
+                if getattr(answer, "mine", answer) != expected:
+                    wrong.append((call, answer))
+                assert alone.run(names["now"]) == (2, 2, 2, (2, 2, 2), 2)
+    finally:
+        sys.modules["__main__"] = main
+    assert not wrong
+
+
 def test_names_are_found_in_annotations_in_eval_and_as_attributes(alone: Child) -> None:
     program = Program(
         alone,
@@ -500,6 +572,17 @@ k = K(); k.held = gone
 table, items = {'held': gone}, [gone]
 def f(): return sorted(table), items, K.held, k.held
 """
+
+
+def test_a_global_that_was_missing_and_then_was_there_for_a_while_is_missing_again(alone: Child) -> None:
+    program = Program(alone, "def read(): return v\ndef other(): return v")
+    with pytest.raises(NameError):
+        program.run("read")
+    program.cell("v = 1")
+    assert program.run("other") == 1
+    program.cell("del v")
+    with pytest.raises(NameError):
+        program.run("read")
 
 
 def test_what_could_not_travel_travels_once_its_parts_can(alone: Child) -> None:

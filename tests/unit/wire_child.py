@@ -52,7 +52,7 @@ class Child:
         entry = call.entry
         function = b"" if entry.volatile or entry.id in self._learnt else entry.payload
         self._learnt.add(entry.id)
-        needed = [needed for needed in (*entry.needs, *call.needs) if needed.id not in self._learnt]
+        needed = [one for one in (*entry.needs, *call.needs) if one.id not in self._learnt or one.is_replaced]
         self._learnt.update(needed.id for needed in needed)
         function = globals_sent.message(needed, function, None, self._homes, None)
         self.sent.append(entry.id)

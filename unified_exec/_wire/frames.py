@@ -64,7 +64,7 @@ IN_CONTEXT = 4  # TASK: it runs in the spawner's context that came last
 WATCHED = 32  # TASK: somebody listens to the parent's events; waits for locks and channels are reported
 LINGER = 64  # TASK: cores are idle; look for the next task for a moment before going to sleep
 
-WITH_GLOBALS = 128  # TASK: the function's bytes are those of `globals_sent.message`; REPLY: `homes.decode_alone`
+WITH_GLOBALS = 128  # TASK: the function's bytes are those of `globals_sent.message`; REPLY: `codec.decode_alone`
 
 # Flags of REQUEST.
 BLOCKS = 4  # the worker runs nothing else until the reply

@@ -220,7 +220,7 @@ def apply(settings: Settings) -> None:
 
 def _decode_initializer(data: bytes) -> Any:
     try:
-        return homes.decode_alone(data)
+        return codec.decode_alone(data)
     except SerializationError:
         raise
     except Exception as error:

@@ -11,7 +11,7 @@ from .._tasks.requests import RUN, WAIT
 from .._tasks.types import CANCELLED, Outcome
 from .._wire import frames
 from .._wire.errors.decode import decode_error
-from .._wire.pickling import codec, homes
+from .._wire.pickling import codec
 from ..errors import SerializationError
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
@@ -108,7 +108,7 @@ def _outcome(message: bytes, fds: list[int]) -> Outcome[Any]:
         if kind == frames.ERROR:
             return Outcome(error=decode_error(bytes(data)))
         if flags & frames.WITH_GLOBALS:
-            return Outcome(homes.decode_alone(bytes(data)))
+            return Outcome(codec.decode_alone(bytes(data)))
         value: Any = codec.decode(data, buffers, "the answer")
         return Outcome(value[0])
     except (OSError, SerializationError) as exc:

@@ -141,6 +141,7 @@ class Gate:
         self._tasks: dict[int, RelayTask] = {}
         self._functions: dict[int, RelayedFunction] = {}
         self._globals: dict[int, RelayedGlobal] = {}
+        self._latest: dict[str, dict[str, int]] = {}
         self._volatile: dict[str, RelayedFunction] = {}
         self._shared: dict[bytes, Shared[Any]] = {}
         self._initial = frozenset(initial)
@@ -165,6 +166,8 @@ class Gate:
     def learn_global(self, value: RelayedGlobal) -> None:
         """Take in the value of a global."""
         self._globals[value.id] = value
+        latest = value.home.latest = self._latest.setdefault(value.home.token, {})
+        latest[value.name] = max(value.id, latest.get(value.name, 0))
 
     def learn_context(self, data: bytes, needs: Iterable[int]) -> None:
         """Take in the context variables of the calls that follow, which need these globals."""

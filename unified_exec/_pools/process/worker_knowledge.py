@@ -84,7 +84,7 @@ class WorkerKnowledge:
             if self.lacks(carried):
                 context = carried.data
                 all_needed += carried.needs
-        needed = [needed for needed in all_needed if needed.id not in known]
+        needed = [needed for needed in all_needed if needed.id not in known or needed.is_replaced]
         changes = None
         if surroundings is not self.surroundings:
             if -surroundings.number in known:

@@ -23,6 +23,7 @@ __all__ = [
     "OOB_MIN",
     "Packed",
     "decode",
+    "decode_alone",
     "encode_args",
     "encode_call_args",
     "encode_value",
@@ -129,6 +130,16 @@ def decode(data: bytes | bytearray | memoryview, buffers: Iterable[memoryview] =
         from . import pickle_errors
 
         raise pickle_errors.not_rebuilt(what, error) from error
+
+
+def decode_alone(data: bytes) -> Any:
+    """Rebuild what `globals_sent.encode_alone` made."""
+    parts, value_data, others = loads(data)
+    homes.receive(parts)
+    homes.receive(others, for_now=True)
+    value = loads(value_data)
+    homes.settle()
+    return value
 
 
 def pack(value: object, upward: bool, plainly: bool = True, main_is_imported: bool = False) -> Packed:

@@ -10,6 +10,7 @@ from ...errors import SerializationError
 from . import homes, surroundings
 from .c_pickle import loads
 from .codec import decode
+from .rebuilding import older
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class FunctionTable:
         """Forget every function."""
         self._payloads.clear()
         self.loaded.clear()
+        older.clear()
 
 
 def decode_call(

@@ -79,7 +79,11 @@ class HomeSnapshot:
                 return False
         if self._looked_up != len(self._home.looked_up):
             return False
-        return not self._missing or all(name not in globals_ for name in self._missing)
+        missing = self._missing
+        if not missing:
+            return True
+        # A name that was defined for a while has an entry: another function may have sent it.
+        return globals_.keys().isdisjoint(missing) and self._home.entries.keys().isdisjoint(missing)
 
 
 class Needs(NamedTuple):
@@ -134,7 +138,7 @@ def _by_place(function: types.FunctionType, home: SentHome, path: str) -> Sent:
 
 
 def encode_alone(value: object, whole: bool = False) -> bytes:
-    """Pickle `value` with all the globals it needs, for a process that has none; see `homes.decode_alone`.
+    """Pickle `value` with all the globals it needs, for a process that has none; see `codec.decode_alone`.
 
     Args:
         value: it.

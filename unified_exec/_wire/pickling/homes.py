@@ -13,8 +13,8 @@ import sys
 from io import BytesIO
 from types import FunctionType, ModuleType
 
-from . import identity, module_names
-from .c_pickle import Unpickler, loads
+from . import identity, module_names, rebuilding
+from .c_pickle import Unpickler
 from .main_guard import GuardedModule
 from .rebuilding import Rebuilding, count, is_definition, of_definitions, of_nothing
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Needs = tuple[tuple[str, str, str], ...]
 
 __all__ = [
-    "Home", "HomeModule", "decode_alone", "drop", "find", "home_for", "home_of", "issued",
+    "Home", "HomeModule", "drop", "find", "home_for", "home_of", "issued",
     "look_up", "make_function", "module", "place", "rebuild", "receive", "settle", "wanted",
 ]  # fmt: skip
 
@@ -83,6 +83,8 @@ class Home:
         """Note a value. The newest wins; what was set here before the first one arrived stays."""
         known = self.versions.get(name, 0)
         if known >= version:
+            if known > version:
+                rebuilding.note_older(self.token, name, version, data, needs)
             return
         self.versions[name] = version
         if not known and name in self.names:
@@ -258,6 +260,7 @@ def drop(token: str) -> None:
     """Forget a module that the program no longer has; its functions that still run keep their globals."""
     if (home := _homes.pop(token, None)) is not None:
         _by_globals.pop(id(home.names), None)
+        rebuilding.older.pop(token, None)
 
 
 def settle(above: int = 0) -> None:
@@ -268,16 +271,6 @@ def settle(above: int = 0) -> None:
             wanted.remove(item)
         except ValueError:  # another thread, or what was rebuilt, has settled it
             pass
-
-
-def decode_alone(data: bytes) -> Any:
-    """Rebuild what `globals_sent.encode_alone` made."""
-    parts, value_data, others = loads(data)
-    receive(parts)
-    receive(others, for_now=True)
-    value = loads(value_data)
-    settle()
-    return value
 
 
 # -- what pickles call
@@ -316,6 +309,14 @@ def find(token: str, name: str, path: str, known: str | None = None) -> Any:
     names = _globals(token, name)
     root, _, rest = path.partition(".")
     if (home := _homes.get(token)) is not None:
+        if known is not None and token in rebuilding.older:
+            obj, needs = rebuilding.older_one(home, root, known, rebuild)
+            for other, module_name, needed in needs:
+                home_for(other, module_name).want(needed)
+            if obj is not None:
+                if wanted and of_nothing():
+                    settle()
+                return obj
         home.look_up(root)
     if root not in names:
         why = home.missing.get(root) if home is not None else None
@@ -334,7 +335,7 @@ def place(token: str, name: str, path: str, known: str, make: Any, args: Any) ->
     What it refers to may refer to it.
     """
     obj = identity.adopt(known, False, make, args, in_place=True)
-    if (home := _homes.get(token)) is not None and "." not in path:
+    if (home := _homes.get(token)) is not None and "." not in path and not rebuilding.is_older(home, path):
         home.names[path] = obj
     return obj
 

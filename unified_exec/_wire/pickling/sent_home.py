@@ -15,6 +15,7 @@ from .fork_lock import fork_lock
 from .issuer import new_token
 from .lazy_annotations import in_words
 from .module_names import MAINS, goes_by_value
+from .rebuilding import is_definition
 
 __all__ = [
     "MISSING", "Entry", "SentHome", "dead", "home_of", "home_of_function", "importable", "names_wanted", "path_in",
@@ -31,12 +32,13 @@ _ATTRIBUTES = ("__package__", "__file__", "__path__", "__doc__")
 class HomeFacts:
     """What an entry says of its home. Not the home itself, which holds the entries: no cycle for the collector."""
 
-    __slots__ = ("module", "name", "token")
+    __slots__ = ("latest", "module", "name", "token")
 
     def __init__(self, token: str, name: str, module: weak[types.ModuleType] | None) -> None:
         self.token = token
         self.name = name
         self.module = module
+        self.latest: dict[str, int] = {}  # of each global, the number of its latest entry
 
     def attributes(self) -> dict[str, Any]:
         """Return what the module says of itself: its package, file and documentation."""
@@ -88,6 +90,12 @@ class Entry:
         self.looked_up: tuple[tuple[SentHome | None, str], ...] = ()
         self.wire_needs: tuple[tuple[str, str, str], ...] = ()
         self.shared: tuple[Any, ...] = ()
+        self.home.latest[name] = id
+
+    @property
+    def is_replaced(self) -> bool:
+        """It is a class or function, and its name has a newer value: a worker that has that may have it no more."""
+        return self.home.latest[self.name] > self.id and self.data is not None and is_definition(self.data)
 
 
 class SentHome:
