@@ -103,7 +103,7 @@ class Channel(ChannelCore, Generic[T]):
             ChannelFull: there is none.
             ChannelClosed: the channel is closed.
         """
-        if not (self._try_send(item) or (self._form.recall() and self._try_send(item))):
+        if not self._try_send(item):
             from .would_block import ChannelFull
 
             raise ChannelFull(repr(self))

@@ -122,10 +122,6 @@ class LocalForm:
             found.append(item)
         return found
 
-    def recall(self) -> bool:
-        """Have other processes give back room that they keep; there are none."""
-        return False
-
     def drained(self) -> bool:
         """Tell whether it is closed and every item has been received."""
         return self.closed and not self._items and not self._mover

@@ -21,13 +21,8 @@ from ..._platform import posix
 from ..shared.pipes import fill, make_pipe, make_room
 from ..shared.seats import SEATS, SEATS_END, Page
 
-CLOSED, CAPACITY, SLOT, LOST, ENDS_MADE, RECEIVER, SCARCE = range(1, 8)
-"""Words of the page after the gate. `RECEIVER`: the seat, plus one, of the only process that receives. `SCARCE`: until
-when nobody keeps free slots, because somebody waits for one."""
-SHARED = 1 << 62
-"""`RECEIVER`: several processes receive."""
-KEPT_FREE = 1 << 32
-"""The bit of a seat's word `KEPT` that tells of free slots; below is the number of items that are kept."""
+CLOSED, CAPACITY, SLOT, LOST, ENDS_MADE = range(1, 6)
+"""Words of the page after the gate."""
 TAKING, TAKEN = 8, 32
 """The bits from which on a seat counts what the operation has taken out, and what was taken out before."""
 COUNT = (1 << 24) - 1

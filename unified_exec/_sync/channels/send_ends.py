@@ -13,6 +13,7 @@ from weakref import ref
 
 from ...errors import ChannelClosed, SerializationError
 from ..shared import seats
+from ..shared.seats import PID, START
 from .memory import ENDS, ENDS_MADE, ENDS_MAX, OWNED, ChannelMemory
 
 __all__ = ["OpenEnds", "Place", "close_cell", "close_ends_of_dead", "none_is_open", "open_cell"]
@@ -112,8 +113,12 @@ def close_ends_of_dead(memory: ChannelMemory) -> None:
     if not words[ENDS_MADE]:
         return
     owners = {cell & (1 << OWNED) - 1 for cell in words[ENDS : ENDS + ENDS_MAX].tolist()} - {0}
-    if any(seats.has_gone(memory, owner - 1) for owner in owners):
+    if any(_seat_is_dead(memory, owner - 1) for owner in owners):
         with seats.record_lock(memory.page_fd, True):
             for owner in owners:
-                if seats.has_gone(memory, owner - 1):
+                if _seat_is_dead(memory, owner - 1):
                     memory.seat_freed(owner - 1)
+
+
+def _seat_is_dead(memory: ChannelMemory, seat: int) -> bool:
+    return seats.is_dead(memory.words[seat + PID], memory.words[seat + START])

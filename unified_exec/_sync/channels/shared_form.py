@@ -26,8 +26,6 @@ LOOK = 0.05
 LOOK_AGAIN = 0.25
 PATIENCE = 0.005
 """Seconds for which an audit may hold up an event loop."""
-_RECALL = 0.002
-"""Seconds of waiting for room after which a thread asks for what other processes keep: most return it soon."""
 _DRAINING = 0.001
 """Seconds between two looks at a closed channel whose last sender is in the midst of its send."""
 
@@ -60,7 +58,6 @@ class SharedForm(Slots, SharedFormBase):
         """
         task = current.get()
         bell: Bell | None = None
-        waits = self.begin_wait(sending)
         fds = (self.memory.fds[0 if sending else 2], *([] if self.closed else [self.memory.fds[5]]))
         if task is not None:
             bell = thread_bell()
@@ -69,15 +66,13 @@ class SharedForm(Slots, SharedFormBase):
         else:
             poll = poll_of(*fds)
         try:
-            pause = _DRAINING if self.closed or not (sending or self.receives_here) else _RECALL if sending else LOOK
-            while waits and not sleep(poll, task, deadline, pause):
-                if pause != _RECALL:
-                    self.look_for_dead()
-                if self.closed or pause == _DRAINING or (sending and self.recall()):
+            pause = _DRAINING if self.closed else LOOK
+            while not sleep(poll, task, deadline, pause):
+                self.look_for_dead()
+                if self.closed:
                     return
-                pause = LOOK if pause == _RECALL else LOOK_AGAIN
+                pause = LOOK_AGAIN
         finally:
-            self.end_wait(sending)
             if bell is not None:
                 sleepers.pop(bell, None)
                 bell.silence()
@@ -124,13 +119,10 @@ class LoopSide:
     async def wait(self, sending: bool) -> None:
         adapter, form = self._adapter, self._form
         waiter = adapter.waiter()
-        if form.closed or not (sending or form.receives_here):  # somebody is in the midst of the last send, or busy
+        if form.closed:  # somebody is in the midst of the last send
             adapter.call_later(_DRAINING, waiter.wake)
             await waiter
             form.look_for_dead(PATIENCE)
-            return
-        if not form.begin_wait(sending) or (sending and form.recall(PATIENCE)):
-            form.end_wait(sending)
             return
         self._waiters[sending].append(waiter)
         fds = form.memory.fds
@@ -148,7 +140,6 @@ class LoopSide:
                     self.stop()
             else:
                 self._woken[sending] -= 1
-            form.end_wait(sending)
 
     def _read(self, fd: int, ready: object) -> None:
         if fd not in self._reading:

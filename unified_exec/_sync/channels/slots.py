@@ -7,28 +7,30 @@ and writes of a pipe are whole numbers and atomic.
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock
 from collections.abc import Sequence
+from functools import partial
 from mmap import mmap
 from time import monotonic_ns
 from typing import Any
 
-from ..._wire.pickling.c_pickle import PROTOCOL, dumps, loads
+from ..._wire.pickling.c_pickle import PROTOCOL, dumps
 from ..._wire.pickling.codec import ATOMS
 from ..._wire.pickling.shared_refs import pickled_here
-from ..shared.pipes import BATCH, record
-from ..shared.seats import IN_USE
-from .kept import KeptNumbers
+from ..shared import seats
+from ..shared.gate import PATIENCE, Gated
+from ..shared.pipes import BATCH, numbers_in, waiting
+from ..shared.seats import IN_USE, STATE
+from . import audit
 from .local_form import NOTHING
 from .memory import (
     CLOSED,
     EMPTY,
     FULL,
     HEADERS,
-    KEPT_FREE,
     LOST,
     OWNER,
     PARTS,
-    SCARCE,
     SPILL_STRIDE,
     SPILLED,
     STATES,
@@ -37,34 +39,82 @@ from .memory import (
     ChannelMemory,
 )
 from .packing import PackedItem, pack, spill, unpack, unspill
+from .send_ends import close_ends_of_dead, none_is_open
 
 _KEEP_SLOT, _KEEP = 1 << 20, 64 << 20
 """Bytes of the spill region that a slot, and a channel, keep for the next large item."""
 _GRANULE = 4096
 _PLAIN = ATOMS | {dict, list, tuple}
-_NAMES = 0x93
+_NAMES = b"\x93"
 """The opcode of every name in a pickle. One without it needs nothing of the program, and brings nothing."""
-_UNKNOWN = bytes([_NAMES])
 
 
-class Slots(KeptNumbers):
+class Slots(Gated):
     """A shared channel as this process uses it."""
 
-    __slots__ = ("_keep_bytes", "receives", "sends")
+    __slots__ = (
+        "__weakref__",
+        "_keep",
+        "_lock",
+        "_owner",
+        "_rest",
+        "_state",
+        "capacity",
+        "memory",
+        "receives",
+        "seat",
+        "sends",
+        "words",
+    )
+    memory: ChannelMemory
 
     moved = False
 
     def __init__(self, memory: ChannelMemory) -> None:
+        self.memory = memory
+        self.words = memory.words
+        self.capacity = memory.capacity
         self.sends = self.receives = 0
-        self._keep_bytes = max(_GRANULE, min(_KEEP_SLOT, _KEEP // memory.capacity) // _GRANULE * _GRANULE)
-        super().__init__(memory)
+        self._keep = max(_GRANULE, min(_KEEP_SLOT, _KEEP // memory.capacity) // _GRANULE * _GRANULE)
+        self.sit_down()
+
+    def sit_down(self) -> None:
+        """Take a seat; a forked child takes one of its own, with a lock that no other thread can hold.
+
+        Raises:
+            SerializationError: there is none.
+        """
+        self._lock = allocate_lock()
+        self.seat = seats.take_seat(self.memory)
+        self._state = self.seat + STATE
+        self._rest = 0  # the state between operations: what was taken out before, and not returned yet
+        self._owner = self.seat + 1 << OWNER
 
     # -- for everybody
+
+    @property
+    def closed(self) -> bool:
+        return bool(self.words[CLOSED])
 
     @property
     def lost(self) -> int:
         self.look_for_dead(0.0)
         return int(self.words[LOST])
+
+    def __len__(self) -> int:
+        return waiting(self.memory.fds[2])
+
+    def close(self) -> None:
+        if not self.words[CLOSED]:
+            self.words[CLOSED] = 1
+            self.memory.tell_closed()
+
+    def drained(self) -> bool:
+        """Tell whether it is closed, nobody is about to send, and nothing is left; looked at in this order."""
+        if not self.words[CLOSED]:
+            return False
+        with self._lock:  # no thread of this process is in the midst of a send
+            return not seats.someone_is_busy(self.memory) and not len(self)
 
     # -- sending
 
@@ -77,53 +127,68 @@ class Slots(KeptNumbers):
             try:
                 data = dumps(item, PROTOCOL)
             except Exception:
-                data = _UNKNOWN  # `pack` raises the error that says why
+                data = _NAMES  # `pack` raises the error that says why
             if len(data) <= self.memory.slot and (_NAMES not in data or type(item) in ATOMS):
-                sent: bool = self._busy(self._put_small, data)
-                return sent
+                return self._put_small(data)
             pickled_here().clear()
-        return bool(self.try_put_many((pack(item),)))
+        return self.try_put(pack(item))
 
     def _put_small(self, data: bytes) -> bool:
-        """Send one item that fits into a slot, if one is free: `_put_many`, without the loops."""
-        words, memory, free = self.words, self.memory, self._free
-        if words[CLOSED] or not (free or self._find_free(1)):
-            return False
-        number = free[-1]
-        at, header, size = memory.slots_at + number * memory.slot, HEADERS + 2 * number, len(data)
-        memory.map[at : at + size] = data
-        words[header + 1] = size
-        words[header] = monotonic_ns() << 2 | FULL
-        os.write(memory.fds[3], record(free.pop()))
-        return True
+        """Send one item that fits into a slot, if one is free: `try_put_many`, without the loops."""
+        memory, words = self.memory, self.words
+        fds = memory.fds
+        self._enter()
+        try:
+            try:
+                record = os.read(fds[0], 4)
+            except BlockingIOError:
+                return False
+            if words[CLOSED]:
+                os.write(fds[1], record)
+                return False
+            number = int.from_bytes(record, "little")
+            at, header, size = memory.slots_at + number * memory.slot, HEADERS + 2 * number, len(data)
+            memory.map[at : at + size] = data
+            words[header + 1] = size
+            words[header] = monotonic_ns() << 2 | FULL
+            os.write(fds[3], record)
+            return True
+        finally:
+            self._exit()
+
+    def try_put(self, packed: PackedItem) -> bool:
+        """Send an item if a slot is free."""
+        return bool(self.try_put_many((packed,)))
 
     def try_put_many(self, packed: Sequence[PackedItem]) -> int:
         """Send as many of the items as there are free slots, and return their number."""
+        fds, words = self.memory.fds, self.words
         count = 0
+        self._enter()
         try:
-            count = int(self._busy(self._put_many, packed))
+            try:
+                records = os.read(fds[0], 4 * min(len(packed), BATCH))
+            except BlockingIOError:
+                return 0
+            if words[CLOSED]:
+                os.write(fds[1], records)
+                return 0
+            try:
+                for at, number in enumerate(numbers_in(records)):
+                    self._fill_slot(number, packed[at])
+            except BaseException:  # no memory for a large item: no number was passed on, so nothing was sent
+                for number in numbers_in(records):
+                    words[HEADERS + 2 * number] = EMPTY
+                os.write(fds[1], records)
+                raise
+            os.write(fds[3], records)
+            count = len(records) // 4
             return count
         finally:
+            self._exit()
             for unsent in packed[count:]:
                 if unsent.brings:
                     unsent.unsent()
-
-    def _put_many(self, packed: Sequence[PackedItem]) -> int:
-        words, free = self.words, self._free
-        count = min(len(packed), BATCH)
-        if words[CLOSED] or not (len(free) >= count or self._find_free(count)):
-            return 0
-        numbers = free[:count]
-        try:
-            for at, number in enumerate(numbers):
-                self._fill_slot(number, packed[at])
-        except BaseException:  # no memory for a large item: no number was passed on, so nothing was sent
-            for number in numbers:
-                words[HEADERS + 2 * number] = EMPTY
-            raise
-        del free[:count]
-        os.write(self.memory.fds[3], b"".join(map(record, numbers)))
-        return len(numbers)
 
     def _fill_slot(self, number: int, packed: PackedItem) -> None:
         memory, words, header = self.memory, self.words, HEADERS + 2 * number
@@ -141,75 +206,71 @@ class Slots(KeptNumbers):
     # -- receiving
 
     def try_receive(self) -> Any:
-        """Return the oldest item, `NOTHING` if there is none."""
-        if not self.receives_here and not self._become_receiver():
-            return NOTHING
-        found = self._busy(self._take_one)
-        if type(found) is not Taken:
-            return found
+        """Return the oldest item, `NOTHING` if there is none: `try_receive_many`, without the loops."""
+        memory, words = self.memory, self.words
+        fds = memory.fds
+        self._enter()
         try:
-            return unpack(*found)
+            try:
+                record = os.read(fds[2], 4)
+            except BlockingIOError:
+                return NOTHING
+            number = int.from_bytes(record, "little")
+            header = HEADERS + 2 * number
+            words[header + 1] |= self._owner
+            words[self._state] = self._rest + (IN_USE | 1 << TAKING)
+            try:
+                data, state = self._read_slot(number)
+            except BaseException:  # no memory for a large item
+                words[self._state] = self._rest + IN_USE
+                os.write(fds[3], record)
+                raise
+            words[header] = EMPTY
+            os.write(fds[1], record)
+            self._rest += 1 << TAKEN
+        finally:
+            self._exit()
+        try:
+            return unpack(data, state)
         finally:
             self._give(1)
 
-    def _take_one(self) -> Any:
-        """Take an item out: `_take_many`, without the loops. Plain data is unpickled here."""
-        words, memory, filled = self.words, self.memory, self._filled
-        if not filled and not self._find_filled(1):
-            return NOTHING
-        number = filled[0]
-        header = HEADERS + 2 * number
-        size = words[header + 1] & (1 << OWNER) - 1
-        words[header + 1] = size | self._owner
-        words[self._state] = self._rest | (IN_USE | 1 << TAKING)
-        found: Any
-        if words[header] & STATES == FULL:
-            at = memory.slots_at + number * memory.slot
-            data = memory.map[at : at + size]
-            found = Taken((data, FULL)) if _NAMES in data else loads(data)
-        else:
-            found = Taken(self._read_slot(number))
-        words[header] = EMPTY
-        if type(found) is Taken:
-            self._rest += 1 << TAKEN
-        free = self._free
-        free.append(filled.popleft())
-        if len(free) >= self._free_max or self.waiters[True] or words[SCARCE]:
-            self._return_free()
-        kept = len(filled) | KEPT_FREE if free else len(filled)
-        if kept != self._told:
-            self._told = words[self._kept] = kept
-        return found
-
     def try_receive_many(self, most: int) -> list[Any]:
         """Return up to `most` items."""
-        if not self.receives_here and not self._become_receiver():
-            return []
-        found: list[Taken] = self._busy(self._take_many, min(most, BATCH))
+        found = self._take(most)
         if not found:
             return []
         try:
-            return [unpack(*each) for each in found]
+            return [unpack(data, state) for data, state in found]
         finally:
             self._give(len(found))
 
-    def _take_many(self, most: int) -> list[Taken]:
+    def _take(self, most: int) -> list[tuple[bytes | bytearray, int]]:
         """Take the bytes of items out of their slots. They count as taken until `_give`."""
-        words, filled = self.words, self._filled
-        if len(filled) < most and not self._find_filled(most):
-            return []
-        numbers = [filled[at] for at in range(min(most, len(filled)))]
-        for number in numbers:
-            words[HEADERS + 2 * number + 1] |= self._owner
-        words[self._state] = self._rest | (IN_USE | len(numbers) << TAKING)
-        found = [Taken(self._read_slot(number)) for number in numbers]
-        for number in numbers:
-            words[HEADERS + 2 * number] = EMPTY
-            self._free.append(filled.popleft())
-        self._rest += len(numbers) << TAKEN
-        self._return_free()
-        self._tell_kept()
-        return found
+        fds, words = self.memory.fds, self.words
+        self._enter()
+        try:
+            try:
+                records = os.read(fds[2], 4 * min(most, BATCH))
+            except BlockingIOError:
+                return []
+            numbers = numbers_in(records)
+            for number in numbers:
+                words[HEADERS + 2 * number + 1] |= self._owner
+            words[self._state] = self._rest + (IN_USE | len(numbers) << TAKING)
+            try:
+                found = [self._read_slot(number) for number in numbers]
+            except BaseException:  # no memory for a large item
+                words[self._state] = self._rest + IN_USE
+                os.write(fds[3], records)
+                raise
+            for number in numbers:
+                words[HEADERS + 2 * number] = EMPTY
+            os.write(fds[1], records)
+            self._rest += len(numbers) << TAKEN
+            return found
+        finally:
+            self._exit()
 
     def _read_slot(self, number: int) -> tuple[bytes | bytearray, int]:
         memory, words, header = self.memory, self.words, HEADERS + 2 * number
@@ -220,8 +281,8 @@ class Slots(KeptNumbers):
             return memory.map[at : at + size], state
         at = memory.spill_at + number * SPILL_STRIDE
         data = unspill(memory.fds[4], at, size)
-        if size > self._keep_bytes:
-            _free_pages(memory.fds[4], at + self._keep_bytes, size - self._keep_bytes)
+        if size > self._keep:
+            _free_pages(memory.fds[4], at + self._keep, size - self._keep)
         return data, state
 
     def _give(self, count: int) -> None:
@@ -229,11 +290,18 @@ class Slots(KeptNumbers):
             self._rest -= count << TAKEN
             self.words[self._state] = self._rest
 
+    # -- the gate
 
-class Taken(tuple[Any, ...]):
-    """The bytes of an item that was taken out, and the state that its slot had."""
+    def _exit(self) -> None:
+        self.words[self._state] = self._rest
+        self._lock.release()
 
-    __slots__ = ()
+    def look_for_dead(self, patience: float = PATIENCE) -> bool:
+        """Give back what dead processes held, if any did; ``False`` if that must be tried again."""
+        close_ends_of_dead(self.memory)
+        if not self.closed and none_is_open(self.memory):
+            self.close()
+        return self._audit(patience, partial(audit.give_back, self.memory))
 
 
 def _free_pages(fd: int, at: int, size: int) -> None:

@@ -39,7 +39,7 @@ class SharedPermits(Gated, SharedLockForm):
         readable: the descriptor that is readable while a permit is free.
     """
 
-    __slots__ = ("_gate", "_lock", "_rest", "_state", "_total", "readable")
+    __slots__ = ("_lock", "_state", "_total", "readable")
     memory: LockPage
 
     def __init__(self, page: LockPage) -> None:
@@ -64,7 +64,6 @@ class SharedPermits(Gated, SharedLockForm):
         self._lock = allocate_lock()
         super().sit_down()
         self._state = self.seat + STATE
-        self._rest = self._gate = 0
 
     @property
     def total(self) -> int:
@@ -86,31 +85,29 @@ class SharedPermits(Gated, SharedLockForm):
                 words[BODY + SIZE * number + HOLDER] = self.seat + 1
                 at = 8 * (BODY + SIZE * number + NAME)
                 self.memory.map[at : at + _NAME] = b"a task".ljust(_NAME, b"\0")
-            self._rest += len(held) << HELD
-            words[self._state] = self._rest
+            words[self._state] += len(held) << HELD
             fill(self.memory.fds[2], sorted(found))
 
     # -- at once
 
     def try_take(self, name: str) -> tuple[int, str | None] | None:
         """Take a permit for a holder of this name: its number, and who had abandoned it. ``None`` if there is none."""
-        found: tuple[int, str | None] | None = self._busy(self._take, name)
-        return found
-
-    def _take(self, name: str) -> tuple[int, str | None] | None:
         words = self.words
+        self._enter()
         try:
-            (number,) = numbers_in(os.read(self.readable, 4))
-        except BlockingIOError:
-            return None
-        self._rest += 1 << HELD
-        words[self._state] = self._rest | IN_USE
-        at = BODY + SIZE * number
-        words[at + HOLDER] = self.seat + 1
-        left = int(words[at + ABANDONED])
-        who = self._name_of(number) if left else ""
-        words[at + ABANDONED] = 0
-        self.memory.map[8 * (at + NAME) : 8 * (at + NAME) + _NAME] = name.encode()[:_NAME].ljust(_NAME, b"\0")
+            try:
+                (number,) = numbers_in(os.read(self.readable, 4))
+            except BlockingIOError:
+                return None
+            words[self._state] += 1 << HELD
+            at = BODY + SIZE * number
+            words[at + HOLDER] = self.seat + 1
+            left = int(words[at + ABANDONED])
+            who = self._name_of(number) if left else ""
+            words[at + ABANDONED] = 0
+            self.memory.map[8 * (at + NAME) : 8 * (at + NAME) + _NAME] = name.encode()[:_NAME].ljust(_NAME, b"\0")
+        finally:
+            self._exit()
         if not left:
             return number, None
         return number, f"{who} in process {left >> 1}{'' if left & 1 else ' (dead)'}"
@@ -121,17 +118,18 @@ class SharedPermits(Gated, SharedLockForm):
 
     def give(self, number: int, abandoned: bool = False) -> None:
         """Put a permit back that this process holds."""
-        self._busy(self._put, number, abandoned)
-
-    def _put(self, number: int, abandoned: bool) -> None:
         words = self.words
-        if words[BODY + SIZE * number + HOLDER] != self.seat + 1:
-            return  # a forked child releases what its parent holds
-        if abandoned:
-            words[BODY + SIZE * number + ABANDONED] = os.getpid() << 1 | 1
-        words[BODY + SIZE * number + HOLDER] = 0
-        self._rest -= 1 << HELD
-        os.write(self.memory.fds[2], record(number))
+        self._enter()
+        try:
+            if words[BODY + SIZE * number + HOLDER] != self.seat + 1:
+                return  # a forked child releases what its parent holds
+            if abandoned:
+                words[BODY + SIZE * number + ABANDONED] = os.getpid() << 1 | 1
+            words[BODY + SIZE * number + HOLDER] = 0
+            os.write(self.memory.fds[2], record(number))
+            words[self._state] -= 1 << HELD
+        finally:
+            self._exit()
 
     def all_taken(self) -> bool:
         """Tell whether no permit is free."""
@@ -176,6 +174,10 @@ class SharedPermits(Gated, SharedLockForm):
                 bell.silence()
 
     # -- the gate and the audit
+
+    def _exit(self) -> None:
+        self.words[self._state] &= ~IN_USE
+        self._lock.release()
 
     def look_for_dead(self, patience: float = PATIENCE) -> bool:
         return self._audit(patience, self._give_back)

@@ -11,7 +11,6 @@ from ...errors import SerializationError
 
 __all__ = ["BATCH", "drain", "fill", "make_pipe", "make_room", "numbers_in", "record", "waiting"]
 
-_NUMBER = struct.Struct("<I")
 BATCH = getattr(select, "PIPE_BUF", 512) // 4
 """The most numbers that one read or write of a pipe moves atomically."""
 
@@ -67,7 +66,7 @@ def record(number: int) -> bytes:
 
 
 def numbers_in(data: bytes) -> list[int]:
-    return [number for (number,) in _NUMBER.iter_unpack(data)]
+    return list(struct.unpack(f"<{len(data) // 4}I", data))
 
 
 def waiting(fd: int) -> int:
@@ -87,5 +86,4 @@ def drain(fd: int) -> list[int]:
 
 def fill(fd: int, numbers: list[int]) -> None:
     for at in range(0, len(numbers), BATCH):
-        part = numbers[at : at + BATCH]
-        os.write(fd, struct.pack(f"<{len(part)}I", *part))
+        os.write(fd, b"".join(map(record, numbers[at : at + BATCH])))

@@ -4,9 +4,6 @@ A process says that it is busy before it looks at the gate and before it touches
 waits until nobody alive is busy. A number that is then in no pipe was in dead hands, and the page tells where it
 belongs. An auditor may die as well: its record lock is then free while the gate is shut, and who meets that
 begins the audit anew.
-
-A process may also keep numbers for its next operations while it is not busy. Each audit takes them away: the gate is
-another number after it, by which their keeper notices.
 """
 
 from __future__ import annotations
@@ -23,7 +20,6 @@ from ...errors import SerializationError
 __all__ = [
     "GATE",
     "IN_USE",
-    "KEPT",
     "PID",
     "SEATS",
     "SEATS_END",
@@ -37,10 +33,8 @@ __all__ = [
     "count_passed",
     "find_dead",
     "free_seat",
-    "has_gone",
     "held_elsewhere",
     "is_dead",
-    "kept_by_seat",
     "record_lock",
     "renew_lock",
     "someone_is_busy",
@@ -49,12 +43,10 @@ __all__ = [
 ]
 
 GATE, PASSED = 0, 15
-"""Words of a page: how many audits have begun and ended, odd while one keeps everybody out; how many items under way
-contain the object."""
+"""Words of a page: set while an audit keeps everybody out; how many items under way contain the object."""
 SEATS = 16
 SEATS_MAX = 256
-STATE, PID, START, KEPT = range(4)
-"""Words of a seat. `KEPT` is not zero while its process may keep numbers."""
+STATE, PID, START = range(3)
 SEAT_SIZE = 4
 SEATS_END = SEATS + SEAT_SIZE * SEATS_MAX
 IN_USE, DEAD = 1, 2
@@ -121,8 +113,7 @@ def take_seat(page: Page) -> int:
     with record_lock(page.page_fd, True):
         for seat in range(SEATS, SEATS_END, SEAT_SIZE):
             pid = words[seat + PID]
-            has_nothing = not words[seat + STATE] and not words[seat + KEPT]
-            if not pid or (has_nothing and is_dead(pid, words[seat + START])):
+            if not pid or (not words[seat + STATE] and is_dead(pid, words[seat + START])):
                 page.seat_freed(seat)
                 words[seat + START] = _state_and_start(os.getpid())[1]
                 words[seat + PID] = os.getpid()
@@ -138,17 +129,7 @@ def free_seat(page: Page, seat: int) -> None:
     words = page.words
     if words[seat + PID] == os.getpid():
         page.seat_freed(seat)
-        if words[seat + KEPT]:
-            words[seat + STATE] = DEAD  # an audit frees it
-        else:
-            words[seat + STATE] = words[seat + PID] = 0
-
-
-def has_gone(page: Page, seat: int) -> bool:
-    """Tell whether the process of a seat has let go of the object, or has ended."""
-    words = page.words
-    let_go = not words[seat + PID] or words[seat + STATE] & USE == DEAD
-    return let_go or is_dead(words[seat + PID], words[seat + START])
+        words[seat + STATE] = words[seat + PID] = 0
 
 
 def count_passed(page: Page, step: int) -> None:
@@ -161,7 +142,8 @@ def held_elsewhere(page: Page, seat: int) -> bool:
     """Tell whether a living process other than that of `seat` has a seat, or an item under way contains the object."""
     words = page.words
     return bool(words[PASSED]) or any(
-        other != seat and not has_gone(page, other) for other in range(SEATS, SEATS_END, SEAT_SIZE)
+        other != seat and words[other + PID] and not is_dead(words[other + PID], words[other + START])
+        for other in range(SEATS, SEATS_END, SEAT_SIZE)
     )
 
 
@@ -179,28 +161,21 @@ def _use(page: Page) -> set[int]:
 
 
 def find_dead(page: Page) -> list[int]:
-    """The seats that need an audit: their processes died in an operation, or with something taken or kept."""
+    """The seats that need an audit: their processes died in an operation, or with something taken."""
     words = page.words
     return [
         SEATS + SEAT_SIZE * index
-        for index, (state, kept) in enumerate(zip(_states(page), kept_by_seat(page), strict=True))
-        if (state or kept) and is_dead(words[SEATS + SEAT_SIZE * index + PID], words[SEATS + SEAT_SIZE * index + START])
+        for index, state in enumerate(_states(page))
+        if state and is_dead(words[SEATS + SEAT_SIZE * index + PID], words[SEATS + SEAT_SIZE * index + START])
     ]
-
-
-def kept_by_seat(page: Page) -> list[int]:
-    """The word `KEPT` of each seat."""
-    return page.words[SEATS + KEPT : SEATS_END : SEAT_SIZE].tolist()
 
 
 def audit_is_due(page: Page) -> bool:
     """Tell whether an audit was begun and not ended."""
-    return bool(page.words[GATE] & 1) or DEAD in _use(page)
+    return bool(page.words[GATE]) or DEAD in _use(page)
 
 
-def audit(
-    page: Page, dead: list[int], patience: float, give_back: Callable[[list[int]], None], force: bool = False
-) -> bool:
+def audit(page: Page, dead: list[int], patience: float, give_back: Callable[[list[int]], None]) -> bool:
     """Give back what dead processes had in their hands. The caller's own seat is not busy, and stays so.
 
     Args:
@@ -209,32 +184,28 @@ def audit(
         patience: seconds to wait for living processes that are busy.
         give_back: called with the seats of the dead; gives back what they held, then frees the seats. It may be
             called again if this process dies in its midst.
-        force: take away what the living keep, though nobody has died.
 
     Returns:
         whether it is done, or another process does it; otherwise try again later.
     """
     words = page.words
-    with record_lock(page.page_fd, force) as held:
+    with record_lock(page.page_fd, False) as held:
         if not held:
             return True
         for seat in dead:
             words[seat + STATE] = words[seat + STATE] & ~USE | DEAD  # it remains so if we die as well
         marked = [SEATS + SEAT_SIZE * index for index, state in enumerate(_states(page)) if state & USE == DEAD]
-        if marked or force or words[GATE] & 1:
-            words[GATE] |= 1
+        if marked or words[GATE]:
+            words[GATE] = 1
             time.sleep(_BARRIER)  # who was past its look at the gate has its state in memory by now
             end = time.monotonic() + patience
             while IN_USE in _use(page):
                 if time.monotonic() > end:
-                    words[GATE] ^= 1
+                    words[GATE] = 0
                     return False
                 time.sleep(_BARRIER)
             give_back(marked)
-            for seat in range(SEATS, SEATS_END, SEAT_SIZE):
-                if words[seat + KEPT]:
-                    words[seat + KEPT] = 0
-            words[GATE] += 1
+        words[GATE] = 0
         return True
 
 
