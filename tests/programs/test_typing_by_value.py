@@ -73,6 +73,26 @@ def test_type_aliases_and_type_parameters_travel(tmp_path: Path) -> None:
     assert run_script(tmp_path, NEW_SYNTAX) == "fine\n"
 
 
+PARAMETER_FIRST = """
+from unified_exec import SyncTaskScope
+def make():
+    type Tree[T: int] = T | list[Tree[T]]
+    return Tree
+def bounds(sent):
+    parameter, alias = sent
+    return parameter.__bound__, alias.__type_params__[0].__bound__
+with SyncTaskScope() as scope:
+    tree = make()
+    assert scope.spawn(bounds, (tree.__type_params__[0], tree), on="process").result() == (int, int)
+print("fine")
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the type statement is of Python 3.12")
+def test_a_type_parameter_that_is_sent_before_its_alias_is_evaluated_in_both(tmp_path: Path) -> None:
+    assert run_script(tmp_path, PARAMETER_FIRST) == "fine\n"
+
+
 OF_NEW_SYNTAX = """
 import typing
 from unified_exec import SyncTaskScope, ProcessPool

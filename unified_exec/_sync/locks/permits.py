@@ -59,8 +59,8 @@ class Permits(PermitQueue):
         task = None if shielded else current.get()
         has_deadline = task is not None and task.deadline is not None
         each = ThreadInQueue(holder, code, at, timeout is not None or shielded or has_deadline)
-        told = self._begin_wait() if waits.is_told() else None
         end = end_of(timeout)
+        told = self._begin_wait() if waits.is_told() else None
         try:
             self._join(each)
             if task is not None:

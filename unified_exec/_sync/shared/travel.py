@@ -63,8 +63,14 @@ def _release(page: seats.Page, seat: int, pid: int) -> None:
 
 def _after_fork() -> None:
     seats.renew_lock()
+    failed: Exception | None = None
     for form in list(_forms):
-        form.after_fork()
+        try:
+            form.after_fork()
+        except Exception as exc:  # it has no seat left; the others must not stay at those of the parent
+            failed = exc
+    if failed is not None:
+        raise failed
 
 
 if hasattr(os, "register_at_fork"):

@@ -23,12 +23,15 @@ _held: dict[int, _Held] = {}
 
 
 class _Held:
-    """The bound, constraints and default of one parameter, or the value of an alias."""
+    """The bound, constraints and default of one parameter, or the value of an alias; or another one that has them."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
+        self.twin: Any = None
 
     def __call__(self, key: str) -> Any:
+        if self.twin is not None:
+            return getattr(self.twin, key)
         value = self.values[key]
         if type(value) is Unknown:
             raise NameError(f"name {value.name!r} is not defined", name=value.name)
@@ -139,6 +142,10 @@ def set_values(made: Any, values: dict[str, Any]) -> None:
     """Set what a parameter or an alias evaluates, if it is new here."""
     if (held := _held.pop(id(made), None)) is not None:
         held.values.update(values)
+        if "__value__" in values:
+            for own, sent in zip(made.__type_params__, values["__type_params__"], strict=True):
+                if own is not sent and (held := _held.pop(id(own), None)) is not None:
+                    held.twin = sent  # it had arrived before its alias
 
 
 def _make(kind: Any, name: str, module: str, constraints: tuple[Any, ...], options: dict[str, Any]) -> Any:
