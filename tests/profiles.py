@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from typing import TypeVar
+
+T = TypeVar("T")
 
 QUICK, NIGHTLY = "quick", "nightly"
 CHOSEN = os.environ.get("HYPOTHESIS_PROFILE", QUICK)
@@ -17,6 +20,6 @@ def load() -> None:
     hypothesis.settings.load_profile(CHOSEN)
 
 
-def examples(quick: int, nightly: int) -> int:
-    """How many examples, or rounds, a test tries whose single one takes long."""
+def examples(quick: T, nightly: T) -> T:
+    """How many examples or rounds, or which cases, a test tries whose single one takes long."""
     return nightly if IS_NIGHTLY else quick

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.faults import programs
+from tests.profiles import examples
 
 LIBRARY = """
 import atexit, os, tempfile, time
@@ -150,7 +151,7 @@ source = .
 
 @pytest.mark.skipif("COVERAGE_PROCESS_CONFIG" in os.environ, reason="this run is measured itself")
 @pytest.mark.skipif(importlib.util.find_spec("coverage") is None, reason="coverage is not installed")
-@pytest.mark.parametrize("name", ["anyio.run", "SyncTaskScope"])
+@pytest.mark.parametrize("name", examples(["SyncTaskScope"], nightly=["anyio.run", "SyncTaskScope"]))
 def test_coverage_measures_workers_with_its_documented_configuration(name: str, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests import installed, profiles
+from tests import installed
 from tests.observe.patience import PATIENCE
 from tests.observe.programs import found, program
+from tests.profiles import examples
 from unified_exec.cli.main import main
 from unified_exec.observe.viewer.board import Board
 from unified_exec.observe.viewer.feed import Feed
@@ -63,7 +64,7 @@ async def holds(pilot: Any, condition: Callable[[], object]) -> None:
             await pilot.pause(0.1)
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "trio"] if profiles.IS_NIGHTLY else ["trio"])
+@pytest.mark.parametrize("loop", examples(["trio"], nightly=["asyncio", "trio"]))
 def test_a_person_sees_scopes_tasks_workers_and_functions(loop: str) -> None:
     async def act(app: Any, pilot: Any) -> None:
         await shows(app, pilot, "DEADLOCK: #1 left then right", "scope 1 shop", "scope 2 idle", "parse (process)")

@@ -22,6 +22,7 @@ from tests.faults.programs import run_script
 from tests.observe import workloads
 from tests.observe.patience import until, until_async
 from tests.observe.programs import found, program
+from tests.profiles import examples
 from unified_exec import Limit, Lock, TaskHandle, TaskScope, observe
 from unified_exec.cli.live import run_ps
 from unified_exec.cli.main import main as command
@@ -55,7 +56,7 @@ async def test_pools_with_workers_of_any_kind_are_shown_with_them() -> None:
     assert f"   worker {pool['workers'][0]['pid']} up" in render(tree)
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+@pytest.mark.parametrize("loop", examples(["trio"], nightly=["asyncio", "trio"]))
 def test_the_tree_of_an_unprepared_program_tells_why_each_task_waits(
     loop: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -164,6 +164,7 @@ def _once_at_most(folder: Path, found: list[int], ordered: bool, without: set[in
         assert found == [x for x in range(found[-1] + 1 if found else 0) if x not in without]
 
 
+@pytest.mark.one_loop
 @given(n=st.integers(0, 2000), taken=st.integers(0, 2000), on=st.sampled_from(["thread", "process", "process-async"]))
 @settings(max_examples=examples(6, nightly=60), phases=PHASES, suppress_health_check=list(HealthCheck))
 async def test_a_stream_left_anywhere_has_given_each_item_once_and_is_closed(n: int, taken: int, on: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests import profiles
+from tests.profiles import examples
 from tests.this_python import needs_interpreters
 from unified_exec import shutdown_default_pools
 from unified_exec.cli.advise import measure_function
@@ -104,7 +104,7 @@ WAITS = "waits"
         ("through_json", (40_000,)),
         ("sort", (300_000,)),
         ("fetch_and_parse", (0.001, 30_000)),
-        *([("fibonacci", (22,)), ("orbit", (250_000,)), ("backtrack", (18,))] if profiles.IS_NIGHTLY else []),
+        *examples([], nightly=[("fibonacci", (22,)), ("orbit", (250_000,)), ("backtrack", (18,))]),
     ],
 )
 def test_what_computes_and_holds_the_gil_goes_to_as_many_processes_as_there_are_cores(

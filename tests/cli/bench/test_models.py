@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests import profiles
+from tests.profiles import examples
 from unified_exec.cli.bench.io_servers import Ports, serving
 from unified_exec.cli.bench.model_process import ModelProcess
 from unified_exec.cli.bench.models import MODELS, PEERS, Model
@@ -28,7 +29,7 @@ def ports() -> Iterator[Ports]:
         yield ports
 
 
-@pytest.mark.parametrize("model", [*MODELS, *PEERS] if profiles.IS_NIGHTLY else MODELS, ids=lambda model: model.key)
+@pytest.mark.parametrize("model", examples(MODELS, nightly=(*MODELS, *PEERS)), ids=lambda model: model.key)
 def test_a_model_does_every_workload_that_fits_it_and_the_results_are_right(
     model: Model, ports: Ports, tmp_path: Path
 ) -> None:

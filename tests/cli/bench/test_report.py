@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.bench import samples
 from tests.cli.bench.browser import dom
+from tests.profiles import examples
 from unified_exec.cli.bench.comparison import comparison
 from unified_exec.cli.bench.html_report import document
 from unified_exec.cli.bench.overview_table import overview
@@ -105,7 +106,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("asked", "dark"), [("light", False), ("", True)])
+@pytest.mark.parametrize(("asked", "dark"), examples([("", True)], nightly=[("", True), ("light", False)]))
 def test_a_real_browser_of_a_dark_system_draws_every_plot_in_the_colours_asked_for_or_the_systems(
     report: Path, asked: str, dark: bool
 ) -> None:
