@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import sys
 import threading
 import time
@@ -312,7 +313,7 @@ async def a_set_late(event: Event) -> None:
 
 
 class Quiet:
-    """Cancels a scope whose body has ended, after some looks.
+    """Cancels a scope whose body has ended, after some looks. It refers to nothing: a look finds nobody who could.
 
     Args:
         scope: is cancelled.
@@ -320,13 +321,14 @@ class Quiet:
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, scope: TaskScope, looks: int = 4) -> None:
-        self._left, self._known, self._scope, self._adapter = looks, board.known, scope, current_adapter()
+        self._left, self._known, self._scope, self._adapter = looks, board.known, id(scope), id(current_adapter())
         monkeypatch.setattr(board, "known", self._counted)  # called after the threads were looked at: it is in none
 
     def _counted(self) -> bool:
         self._left -= 1
         if not self._left:
-            self._adapter.call_threadsafe(self._scope.cancel)
+            adapter, scope = (ctypes.cast(each, ctypes.py_object).value for each in (self._adapter, self._scope))
+            adapter.call_threadsafe(scope.cancel)
         return self._known()
 
 
@@ -360,6 +362,22 @@ async def test_a_wait_that_live_code_may_cancel_is_not_endless(monkeypatch: pyte
     async with TaskScope() as scope:
         scope.spawn(a_park)
         scope.spawn(anyio.sleep, PATIENCE)
+        Quiet(monkeypatch, scope)
+
+
+async def a_wait_with_a_deadline() -> None:
+    with anyio.move_on_after(PATIENCE):
+        await Channel[int](1).receive()
+
+
+async def a_wait_with_a_timeout() -> None:
+    await Channel[int](1).receive(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("fn", [a_wait_with_a_deadline, a_wait_with_a_timeout])
+async def test_who_gives_up_by_itself_does_not_wait_endlessly(fn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with TaskScope() as scope:
+        scope.spawn(fn)
         Quiet(monkeypatch, scope)
 
 

@@ -120,7 +120,7 @@ DEADLOCKS = (
         file="_sync/deadlocks/agents.py",
         old="None if ends else awaited_in(frames)",
         new="awaited_in(frames)",
-        tests=(COULD_ACT,),
+        tests=(f"{NO_END}::test_who_gives_up_by_itself_does_not_wait_endlessly",),
     ),
     Mutant(
         clause=9,
