@@ -192,8 +192,7 @@ class ChannelCore(Traveller):
         except TimeoutError:
             if end is None:
                 raise
-            failed, then = self._missed(sending)
-            raise timed_out(failed, end.timeout, then) from None
+            raise timed_out(end.timeout, *self._missed(sending)) from None
         finally:
             if told is not None:
                 told.end()

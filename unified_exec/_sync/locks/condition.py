@@ -201,7 +201,7 @@ class Condition(Meeting):
 
     def _not_true(self, end: End | None) -> TimeoutError:
         assert end is not None
-        return timed_out(f"the predicate of a wait for {self!r} was not true", end.timeout)
+        return timed_out(end.timeout, f"the predicate of a wait for {self!r} was not true")
 
     def _missed(self) -> tuple[str, str]:
         return f"the wait for {self!r} did not end", "nobody has notified it"

@@ -144,8 +144,7 @@ class Meeting(Traveller):
         except TimeoutError:
             if end is None:
                 raise
-            failed, then = self._missed()
-            raise timed_out(failed, end.timeout, then) from None
+            raise timed_out(end.timeout, *self._missed()) from None
         finally:
             sleepers.pop(ticket, None)
             if told is not None:

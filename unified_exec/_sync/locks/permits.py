@@ -80,8 +80,7 @@ class Permits(PermitQueue):
         except BaseException as error:
             self._leave(each)
             if end is not None and type(error) is TimeoutError:
-                failed, then = self._missed()
-                raise timed_out(failed, end.timeout, then) from None
+                raise timed_out(end.timeout, *self._missed()) from None
             raise
         finally:
             sleepers.pop(each, None)

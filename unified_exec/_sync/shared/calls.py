@@ -62,8 +62,8 @@ def end_of(timeout: float | None) -> End | None:
     return end
 
 
-def timed_out(failed: str, timeout: float, then: str = "") -> TimeoutError:
-    """Return the error of a wait that has ended: what did not happen, in how many seconds, and what that means."""
+def timed_out(timeout: float, failed: str, then: str = "") -> TimeoutError:
+    """Return the error of a wait that has ended: in how many seconds, what did not happen, and what that means."""
     return TimeoutError(f"{failed} within {float(timeout):g} s{then and '; '}{then}")
 
 
@@ -79,8 +79,7 @@ def within(timeout: float, words: Callable[[], tuple[str, str]]) -> Generator[No
     with move_on_after(timeout) as scope:
         yield
     if scope.cancelled_caught:
-        failed, then = words()
-        raise timed_out(failed, timeout, then)
+        raise timed_out(timeout, *words())
 
 
 def check_cancelled() -> None:

@@ -18,8 +18,8 @@ LOOK_SECONDS = 1.0
 def run(arguments: argparse.Namespace) -> int:
     """Record and write."""
     try:
-        # The file is opened first: a trace is not recorded that cannot be written. One that was there stays if the
-        # program cannot be looked at.
+        # The file is opened before anything is recorded, in case it cannot be written; but not before the program has
+        # answered: a trace that is there stays if it does not.
         with Connection(find(arguments.pid)) as connection, open(arguments.output, "wb") as out:
             recording = record(connection, arguments.seconds)
             out.write(perfetto(recording))
