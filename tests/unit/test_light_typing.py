@@ -67,3 +67,24 @@ def test_a_question_in_the_midst_of_an_import_fails_nobody(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "unified_exec._worker.where", None)  # its import fails
     signal: Any = None
     main.on_where(signal, signal)(b"", [])
+
+
+def test_a_question_while_an_import_takes_the_lock_of_its_module_does_it_no_harm() -> None:
+    code = f"""if True:
+        import sys; sys.path.insert(0, {str(ROOT)!r})
+        from unified_exec._worker import main
+        answer = main.on_where(None, None)
+
+        def ask(frame, event, arg):
+            if frame.f_code.co_qualname == "_ModuleLock.acquire":
+                answer(b"", [])
+                return ask
+
+        sys.settrace(ask)
+        import tabnanny
+        sys.settrace(None)
+        answer(b"", [])
+        print("unified_exec._worker.where" in sys.modules)
+    """
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("True\n", "")

@@ -260,6 +260,17 @@ def importer(frame: FrameType | None, end: CodeType) -> FrameType | None:
     return found
 
 
+def takes_module_lock(frame: FrameType | None) -> bool:
+    """Tell whether an import by a signal handler that has interrupted `frame` would break the one that goes on there:
+    before 3.12 the interpreter notes of each thread only one lock of a module that it waits for, and forgets it."""
+    while frame is not None and sys.version_info < (3, 12):
+        code = frame.f_code
+        if code.co_qualname == "_ModuleLock.acquire" and code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
 def at_back_jump(frame: FrameType) -> bool:
     """Tell whether a raise here could escape the `try` around a loop (cpython#130279)."""
     code, at = frame.f_code.co_code, frame.f_lasti

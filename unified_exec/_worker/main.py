@@ -15,7 +15,7 @@ from .._wire.errors.encode import encode_error
 from .._wire.pickling import codec, homes, module_names, shared_refs, surroundings
 from ..errors import SerializationError, WorkerStartError
 from . import context, forked, interpreter, look_up, passing, received, send_result
-from .cancel_signal import CancelSignal, Handler
+from .cancel_signal import CancelSignal, Handler, takes_module_lock
 from .connection import HAS_SETTINGS, WorkerConnection, receive_all
 from .logs.forward import LogForwarding
 from .noted_calls import note_calls_of_interpreter
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from .run_coroutines import CoroutineRunner
+    from .where import Whereabouts
 
 _DESCRIPTORS_MAX = 65536
 _EXIT_SECONDS = 1.0
@@ -118,14 +119,19 @@ def serve(
 
 def on_where(connection: WorkerConnection, signal: CancelSignal) -> Handler:
     """Return what answers the parent's question what this worker is doing. Loaded when it is asked first."""
+    whereabouts: Whereabouts | None = None
 
     def answer(message: bytes, fds: list[int]) -> None:
-        try:
-            from .where import Whereabouts
-        except Exception:  # in the midst of the import of a module that it needs; there will be other questions
+        nonlocal whereabouts
+        if takes_module_lock(sys._getframe()):  # it may have to load something; there will be other questions
             return
-        signal.handlers[frames.WHERE] = handler = Whereabouts(connection, signal).answer
-        handler(message, fds)
+        if whereabouts is None:
+            try:
+                from .where import Whereabouts
+            except Exception:  # in the midst of the import of a module that it needs
+                return
+            whereabouts = Whereabouts(connection, signal)
+        whereabouts.answer(message, fds)
 
     return answer
 
