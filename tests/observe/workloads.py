@@ -105,6 +105,11 @@ async def computes() -> None:
         pass
 
 
-def asks_for_ever(begun: Path) -> None:
+async def begins_and_sleeps(begun: Path) -> None:
     begun.touch()
-    from_task.run(sleeps)
+    await anyio.sleep_forever()
+
+
+def asks_for_ever(begun: Path) -> None:
+    """Wait in a call of the package; `begun` is there when all that this imports has been imported."""
+    from_task.run(begins_and_sleeps, begun)
