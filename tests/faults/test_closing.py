@@ -259,7 +259,7 @@ def test_a_worker_left_to_a_loop_that_ends_at_that_moment_is_reaped(monkeypatch:
         ready.set()
         over.wait(60)
 
-    pool = ProcessPool(max_workers=1)
+    pool = ProcessPool(max_workers=1, grace=1.0)
     thread = threading.Thread(target=anyio.run, args=(main,))
     thread.start()
     assert ready.wait(30)
