@@ -191,3 +191,9 @@ def load(table: Any, fn: Any) -> None:
 
 def get_loaded() -> Any:
     return loaded
+
+
+def seats(dask_worker: Any) -> int:
+    """How many seats are taken on a Dask worker, whose plugin `client.run` hands over."""
+    plugin = dask_worker.plugins.get("unified-exec-agent")
+    return sum(map(len, plugin._seats.values())) if plugin else 0

@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from tests import installed
 from tests.cluster.conftest import OpenPool
 from tests.cluster.processes import DaskCluster
-from tests.cluster.tasks import get_loaded, load, slow_square
+from tests.cluster.tasks import get_loaded, load, seats, slow_square
 from tests.cluster.tcp_relay import TcpRelay
 from tests.cluster.test_dask_law import in_main
 from tests.contract.actor_classes import Counter
@@ -87,6 +88,32 @@ async def test_a_seat_that_starts_after_its_lane_has_ended_is_given_back_at_once
 
 async def start_seat(engine: Any, seat: Any) -> Any:
     return engine._client.submit(seat, engine._pool, "ended", "key", pure=False)
+
+
+@pytest.mark.asyncio
+async def test_a_seat_that_is_cancelled_as_it_starts_keeps_no_thread_from_the_next_pool(
+    open_pool: OpenPool, dask_cluster: DaskCluster
+) -> None:
+    from distributed import Client
+
+    from unified_exec.cluster.dask_agent import unified_exec_seat
+
+    async with open_pool():
+        pass  # the agents are there, and nobody is told of the seat
+    async with Client(dask_cluster.address, asynchronous=True, set_as_default=False) as client:
+
+        async def taken() -> int:
+            return sum((await client.run(seats)).values())
+
+        async def are(number: int) -> None:
+            while await taken() != number:
+                await anyio.sleep(0.02)
+
+        late = client.submit(unified_exec_seat, "pool", "lane", "late", key="late", pure=False)
+        with anyio.fail_after(20):  # without a program, a seat ends after 30 s
+            await are(1)
+            await client.cancel([late])
+            await are(0)
 
 
 @pytest.mark.asyncio

@@ -55,4 +55,15 @@ CLUSTER = (
         new="        for task in tasks:\n            self._sink.returned(task.id)",
         tests=(f"{GATE}::test_what_has_not_begun_is_returned_and_never_runs",),
     ),
+    Mutant(
+        clause=8,
+        place="process",
+        breaks="a seat that was cancelled as it started is left at once",
+        file="cluster/dask_agent.py",
+        old='        if finish == "released":',
+        new="        if not key:",
+        tests=(
+            "cluster/test_dask_engine.py::test_a_seat_that_is_cancelled_as_it_starts_keeps_no_thread_from_the_next_pool",
+        ),
+    ),
 )

@@ -35,7 +35,7 @@ class AgentPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
     async def setup(self, worker: Any) -> None:
         self._worker = worker
         self._host = AgentHost(worker.address, lambda: worker.state.nthreads)
-        self._seats: dict[str, list[asyncio.Event]] = {}
+        self._seats: dict[str, dict[str, asyncio.Event]] = {}
         self._let_go: set[str] = set()  # lanes that their programs have ended: no seat waits for them
         worker.handlers[OPERATION] = self._serve
 
@@ -92,16 +92,24 @@ class AgentPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
 
     # -- seats
 
+    def transition(self, key: str, start: str, finish: str, **_: Any) -> None:
+        """Dask's hook. It does not stop a seat that is cancelled as it starts, which would wait for its program."""
+        if finish == "released":
+            for lane, seats in self._seats.items():
+                if key in seats and lane not in self._host.connections:
+                    seats[key].set()
+
     def _end_seats(self, lane: str) -> None:
-        for seat in self._seats.get(lane, ()):
+        for seat in self._seats.get(lane, {}).values():
             seat.set()
 
     async def sit(self, pool: str, lane: str, key: str) -> None:
         """Hold one thread of this Dask worker for a lane."""
-        if lane in self._let_go:
+        task = self._worker.state.tasks.get(key)
+        if lane in self._let_go or (task is not None and task.state == "cancelled"):
             return
-        seat = asyncio.Event()
-        self._seats.setdefault(lane, []).append(seat)
+        seats = self._seats.setdefault(lane, {})
+        seat = seats[key] = asyncio.Event()
         self._seats_changed(lane)
         self._worker.log_event(topic_of(pool), {"key": key, "lane": lane, "address": self._worker.address})
         try:
@@ -112,18 +120,15 @@ class AgentPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
                     if lane not in self._host.connections:
                         return
         finally:
-            seats = self._seats.get(lane, [])
-            if seat in seats:
-                seats.remove(seat)
+            if seats.pop(key, None) is not None:
                 self._seats_changed(lane)
-            if not seats:
-                self._seats.pop(lane, None)
+            if not seats and self._seats.get(lane) is seats:
+                del self._seats[lane]
 
     def _release_seats(self, lane: str, n: int) -> None:
-        seats = self._seats.get(lane, [])
-        for seat in seats[:n]:
-            seat.set()
-        del seats[:n]
+        seats = self._seats.get(lane, {})
+        for key in list(seats)[:n]:
+            seats.pop(key).set()
         self._seats_changed(lane)
 
     def _seats_changed(self, lane: str) -> None:
