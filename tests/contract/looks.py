@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from tests.waiting import until_async
-from unified_exec._sync.deadlocks import look as deadlock
+from unified_exec._sync.shared import board
 
 
 async def until_looked(monkeypatch: pytest.MonkeyPatch, looks: int = 6, within: float = 30) -> None:
     """Return after the waiters have looked for deadlocks some times."""
     count = 0
 
-    def counted(*arguments: Any, **options: Any) -> bool:
+    def counted() -> bool:
         nonlocal count
         count += 1
-        return original(*arguments, **options)
+        return original()
 
-    original = deadlock.look
-    monkeypatch.setattr(deadlock, "look", counted)
+    original = board.known
+    monkeypatch.setattr(board, "known", counted)  # called after the threads were looked at: this frame is in none
     assert await until_async(lambda: count >= looks, within)

@@ -26,6 +26,7 @@ from unified_exec import (
     Limit,
     Lock,
     SyncTaskScope,
+    TaskHandle,
     TaskScope,
     from_task,
 )
@@ -359,10 +360,32 @@ async def test_a_wait_that_live_code_may_cancel_is_not_endless(monkeypatch: pyte
             for each in foreign:
                 each.cancel()
             outer.cancel()
+    with monkeypatch.context() as patch:
+        async with TaskScope() as scope:
+            scope.spawn(a_park)
+            scope.spawn(anyio.sleep, PATIENCE)
+            Quiet(patch, scope)
+    await nothing_is_told_while_another_waits_for_a_thread(monkeypatch)
+
+
+async def nothing_is_told_while_another_waits_for_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has the scope waits too, for a lock that a thread holds which has nothing of the scope."""
+    lock, taken, free = Lock(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            taken.set()
+            assert free.wait(PATIENCE)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert taken.wait(PATIENCE)
     async with TaskScope() as scope:
         scope.spawn(a_park)
-        scope.spawn(anyio.sleep, PATIENCE)
+        scope.spawn(lock.acquire)
         Quiet(monkeypatch, scope)
+    free.set()
+    thread.join()
 
 
 async def a_wait_with_a_deadline() -> None:
@@ -374,7 +397,28 @@ async def a_wait_with_a_timeout() -> None:
     await Channel[int](1).receive(timeout=PATIENCE)
 
 
-@pytest.mark.parametrize("fn", [a_wait_with_a_deadline, a_wait_with_a_timeout])
+async def a_wait_for_a_thread_that_waits_for_it() -> None:
+    """From a task of no scope where there are such: then the deadline is not that of a scope around the thread."""
+    channel = Channel[int](1)
+    foreign = sniffio.current_async_library() == "asyncio"
+    async with TaskScope() as scope:
+        receiver = scope.spawn(receive, channel, on="thread")
+        if foreign:
+            sender = asyncio.ensure_future(a_send_after_a_while(receiver, channel))
+        else:
+            scope.spawn(a_send_after_a_while, receiver, channel)
+        del channel, receiver
+    if foreign:
+        sender.cancel()
+
+
+async def a_send_after_a_while(receiver: TaskHandle[None], channel: Channel[int]) -> None:
+    with anyio.move_on_after(PATIENCE):
+        await receiver
+    await channel.send(1)
+
+
+@pytest.mark.parametrize("fn", [a_wait_with_a_deadline, a_wait_with_a_timeout, a_wait_for_a_thread_that_waits_for_it])
 async def test_who_gives_up_by_itself_does_not_wait_endlessly(fn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async with TaskScope() as scope:
         scope.spawn(fn)
