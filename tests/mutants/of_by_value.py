@@ -52,7 +52,7 @@ ONE_HOME = (
     _mutant(
         "a call that waited brings what it was spawned with again if the worker has a newer one",
         "_pools/process/worker_knowledge.py",
-        " or needed.is_replaced]",
+        " or (one.is_replaced and one.is_definition)]",
         "]",
         f"{BY_VALUE}::test_a_task_that_waits_while_its_function_or_class_is_defined_anew_runs_the_old_one",
     ),

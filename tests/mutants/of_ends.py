@@ -23,14 +23,14 @@ ENDS = (
     left("handlers are restored", "                    set_handler(number, handler)\n", "                    pass\n"),
     left(
         "signals are unblocked",
-        "            pthread_sigmask(_signal.SIG_SETMASK, self._blocked)\n",
-        "            pass\n",
+        "        pthread_sigmask(_signal.SIG_SETMASK, self._blocked)\n",
+        "        pass\n",
     ),
     left("a pending signal is thrown away", "set_handler(number, _signal.SIG_IGN)  #", "pass  #"),
     left(
         "the umask is restored",
-        "    def _restore(self) -> bool:\n        umask(self._umask)\n",
-        "    def _restore(self) -> bool:\n",
+        "        umask(self._umask)\n        if not self._may_be_other",
+        "        if not self._may_be_other",
     ),
     left("the recursion limit is restored", "            setrecursionlimit(self._recursion)\n", "            pass\n"),
     left("closed streams are opened", "            self._reopen()\n", "            pass\n"),
@@ -48,10 +48,11 @@ ENDS = (
     ),
     left(
         "lowered limits cost the worker",
-        '        return "resource" not in modules or self._limits_are_the_same()',
+        '        return "resource" not in _modules or self._limits_are_the_same()',
         "        return True",
         RETIRES,
     ),
+    left("an import of `resource` is noted", 'for name in ("faulthandler", "resource"):', "for name in ():", RETIRES),
     left(
         "a closed mailbox costs the worker",
         "        get_blocking(CONTROL_FD)  # raises if it was closed\n",
@@ -61,8 +62,8 @@ ENDS = (
     left("a closed lifeline costs the worker", "        get_blocking(LIFELINE_FD)\n", "", RETIRES),
     left(
         "what C code changes is found",
-        "                and now < self._look_at\n",
-        "",
+        "                if now < self._look_at:\n                    return True\n",
+        "                return True\n",
         f"{LEFT}::test_what_c_code_changes_is_found_after_a_task_of_some_milliseconds",
     ),
     left(
@@ -75,7 +76,7 @@ ENDS = (
     left("calls of the collector's switch are noted", "note_calls(gc, ", "note_calls(gc, []) or (", file=NOTED),
     left(
         "the watchdog of a task is stopped",
-        '            modules["faulthandler"].cancel_dump_traceback_later()\n',
+        '            _modules["faulthandler"].cancel_dump_traceback_later()\n',
         "            pass\n",
         f"{LEFT}::test_the_watchdog_of_a_task_does_not_end_the_next",
     ),

@@ -262,9 +262,9 @@ QUEUED: list[tuple[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("first", [True, False], ids=["arrived", "new"])
+@pytest.mark.parametrize("first", ["arrived", "new", "refused"])
 def test_a_queued_call_uses_what_it_was_spawned_with_though_the_worker_has_a_newer_one(
-    alone: Child, first: bool
+    alone: Child, first: str
 ) -> None:
     main, wrong = sys.modules["__main__"], []
     try:
@@ -274,10 +274,12 @@ def test_a_queued_call_uses_what_it_was_spawned_with_though_the_worker_has_a_new
             exec(TWO_VERSIONS.format(1), names)
             names["first"] = names["wrapped"]
             exec("import gc\ndef now(): gc.collect(); return helper(), wrapped(), K.v, K().mine, Part.v", names)
-            if first:
+            if first == "arrived":
                 assert alone.run(names["now"]) == (1, 1, 1, (1, 1, 1), 1)
             fn, *args = eval(call, names)
             queued = encode_call(fn, tuple(args))
+            if first == "refused":
+                alone.answer(queued, refused=True)
             exec(TWO_VERSIONS.format(2), names)
             exec("def decorated(f): return lambda: f() + 1\nwrapped = decorated(first)", names)
             assert alone.run(names["now"]) == (2, 2, 2, (2, 2, 2), 2)

@@ -45,18 +45,22 @@ class Child:
         """Return what ``fn(*args)`` returns over there, or raise what it raises."""
         return self.answer(functions.encode_call(fn, args))
 
-    def answer(self, call: functions.EncodedCall) -> Any:
-        """Send a call that is encoded already, with its function if it is new over there."""
+    def answer(self, call: functions.EncodedCall, refused: bool = False) -> Any:
+        """Send a call that is encoded already, with its function if it is new over there; `refused`, only that."""
         assert self._process.stdin
         assert self._process.stdout
         entry = call.entry
         function = b"" if entry.volatile or entry.id in self._learnt else entry.payload
         self._learnt.add(entry.id)
-        needed = [one for one in (*entry.needs, *call.needs) if one.id not in self._learnt or one.is_replaced]
+        needed = [
+            one
+            for one in (*entry.needs, *call.needs)
+            if one.id not in self._learnt or (one.is_replaced and one.is_definition)
+        ]
         self._learnt.update(needed.id for needed in needed)
         function = globals_sent.message(needed, function, None, self._homes, None)
         self.sent.append(entry.id)
-        head = str(entry.id).encode()
+        head = b"%d%s" % (entry.id, b" refused" * refused)
         _write(self._process.stdin, head, function, call.data, *call.buffers)
         kind, data, *buffers = _read(self._process.stdout)
         if kind == b"error":
@@ -80,11 +84,14 @@ def _answer(
     learnt: function_table.FunctionTable, head: bytes, function: bytes, data: bytes, *buffers: bytes
 ) -> list[Any]:
     try:
+        id, *refused = head.split()
         function = learnt.learn_globals(function)
         if function:
-            learnt.learn(int(head), function)
+            learnt.learn(int(id), function)
+        if refused:
+            return [b"value", codec.encode_value(None).data]
         shared = [memoryview(bytearray(buffer)) for buffer in buffers]
-        fn, args = function_table.decode_call(learnt, int(head), data, shared)
+        fn, args = function_table.decode_call(learnt, int(id), data, shared)
         packed = codec.encode_value(fn(*args))
     except BaseException as error:
         name_notes.add_to(error)

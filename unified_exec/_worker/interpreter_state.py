@@ -14,8 +14,7 @@ class InterpreterState(ProcessState):
         super().__init__()
 
     def take(self) -> None:
-        self._no_alarm = False  # alarms, limits and watchdogs are the process's: nothing of them is looked at
-        self._notes_limits = self._notes_watchdog = True
+        self._no_alarm = False  # alarms are the process's
         self._take_interpreter()
         self._look_at = 0.0
 
@@ -28,4 +27,8 @@ class InterpreterState(ProcessState):
 
     def _restore(self) -> bool:
         self._restore_interpreter()
+        return self._restore_process()
+
+    def _restore_process(self) -> bool:
+        self._restore_settings()
         return True

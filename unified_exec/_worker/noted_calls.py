@@ -53,6 +53,10 @@ class Changes:
     def __init__(self) -> None:
         self.made = True
 
+    def note(self) -> None:
+        """Have the state of the process looked at after this task."""
+        self.made = True
+
 
 changes = Changes()
 

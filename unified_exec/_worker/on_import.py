@@ -25,7 +25,7 @@ class _Finder:
             if finder is not self and (find := getattr(finder, "find_spec", None)) is not None:
                 spec = find(name, path, target)
                 if spec is not None:
-                    _watch(spec.loader)
+                    _watch(name, spec.loader)
                     return spec
         return None
 
@@ -36,7 +36,7 @@ _finder = _Finder()
 def when_imported(name: str, fn: Callable[[], object]) -> None:
     """Call `fn()` once the module of this name has been imported, in the code that imports it; now if it is there.
 
-    What `fn` raises is ignored. A module of the interpreter's own, frozen or built in, is not noticed.
+    What `fn` raises is ignored. It is called before the import of a module that is frozen or built in.
     """
     if name in sys.modules:
         fn()
@@ -46,8 +46,11 @@ def when_imported(name: str, fn: Callable[[], object]) -> None:
         sys.meta_path.insert(0, _finder)
 
 
-def _watch(loader: Any) -> None:
-    if loader is None or isinstance(loader, type) or not hasattr(loader, "exec_module"):
+def _watch(name: str, loader: Any) -> None:
+    if isinstance(loader, type):
+        _imported(name)
+        return
+    if loader is None or not hasattr(loader, "exec_module"):
         return
     original = loader.exec_module
 

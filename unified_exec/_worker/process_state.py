@@ -1,9 +1,9 @@
 """What a task must not leave to the next one: the state of the process, taken after the initializer and restored.
 
 It is restored after the answer was sent, so that the parent does not wait for it, and before the next task is received.
-To look at all of it takes many times as long as a short task. So after a task only those things are looked at that tell
-without a system call; the others if the task has called a function that changes one of them (`noted_calls`), and every
-`LOOK_EVERY` seconds, because C code can change them without these functions.
+To look at all of it takes many times as long as a short task. So after a task only what Python code can assign to is
+looked at; the rest if the task has called a function that changes some of it (`noted_calls`), and every `LOOK_EVERY`
+seconds what C code can change without these functions.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import _signal
 import os
 import sys
+from _io import FileIO
 from _signal import alarm, getsignal, pthread_sigmask, set_wakeup_fd, setitimer
 from _signal import signal as set_handler
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from sys import getprofile, getrecursionlimit, gettrace, setprofile, setrecursio
 
 from .._platform.posix import CANCEL_SIGNAL
 from .noted_calls import changes, note_calls
+from .on_import import when_imported
 from .settings import CONTROL_FD, LIFELINE_FD
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 LOOK_EVERY = 0.005
-"""Seconds after which the next task is followed by a look at everything, whatever it has called."""
+"""Seconds after which what the system keeps is restored after the next task, whatever it has called."""
 _SIGNALS = [
     number
     for number in sorted(_signal.valid_signals())
@@ -59,9 +61,9 @@ class ProcessState:
     __slots__ = (
         "_blocked", "_closable", "_collects", "_excepthook", "_folder", "_folder_path", "_group", "_handlers",
         "_in_loop", "_knew_watchdog", "_limits", "_limits_text", "_look_at", "_may_be_other", "_meta_path",
-        "_monitors", "_needed", "_no_alarm", "_notes_limits", "_notes_watchdog", "_path", "_path_hooks", "_profile",
-        "_profiled", "_raw_stdin", "_recursion", "_root", "_stderr", "_stdin", "_stdout", "_timers", "_trace", "_umask",
-        "_unraisablehook", "_user", "forget_handler",
+        "_monitors", "_needed", "_no_alarm", "_path", "_path_hooks", "_profile", "_profiled", "_recursion", "_root",
+        "_stderr", "_stdin", "_stdin_is_open", "_stdout", "_timers", "_trace", "_umask", "_unraisablehook", "_user",
+        "forget_handler",
     )  # fmt: skip
 
     def __init__(self, in_loop: bool = False) -> None:
@@ -88,8 +90,9 @@ class ProcessState:
         self._no_alarm = not any(self._timers[0])
         self._handlers = list(map(getsignal, _SIGNALS))
         self._blocked = pthread_sigmask(_signal.SIG_BLOCK, ())
-        self._notes_limits = False
-        self._notes_watchdog = self._knew_watchdog = "faulthandler" in _modules
+        self._knew_watchdog = "faulthandler" in _modules
+        for name in ("faulthandler", "resource"):
+            when_imported(name, changes.note)
         self._take_interpreter()
 
     def _take_interpreter(self) -> None:
@@ -100,11 +103,11 @@ class ProcessState:
         self._excepthook, self._unraisablehook = sys.excepthook, sys.unraisablehook
         self._stdin, self._stdout, self._stderr = sys.stdin, sys.stdout, sys.stderr
         self._closable = all(hasattr(stream, "closed") for stream in (sys.stdin, sys.stdout, sys.stderr))
-        self._raw_stdin = _raw(sys.stdin)
+        self._stdin_is_open = _is_open(sys.stdin)
         self._needed = [list(getattr(sys, name)) for name in _SEARCHED]
         self._path, self._meta_path, self._path_hooks = map(list, self._needed)
         self._look_at = 0.0
-        changes.made = False
+        changes.made = True  # what the initializer has imported is noted after the first task
 
     def take_surroundings(self) -> None:
         """Take the folder and the import path as they are now: the program has changed its own."""
@@ -136,20 +139,20 @@ class ProcessState:
         try:
             if (
                 not changes.made
-                and now < self._look_at
                 and sys.stdin is self._stdin
                 and sys.stdout is self._stdout
                 and sys.stderr is self._stderr
-                and not (self._closable and self._raw_stdin.closed)  # the others were flushed
+                and self._stdin_is_open()  # the others were flushed
                 and sys.excepthook is self._excepthook
                 and sys.unraisablehook is self._unraisablehook
                 and sys.path == self._path
                 and sys.meta_path == self._meta_path
                 and sys.path_hooks == self._path_hooks
-                and (self._notes_limits or "resource" not in _modules)
-                and (self._notes_watchdog or "faulthandler" not in _modules)
             ):
-                return True
+                if now < self._look_at:
+                    return True
+                self._look_at = now + LOOK_EVERY
+                return self._restore_process()
         except BaseException:
             pass  # a name is gone, or a signal handler of the task ran in here
         for _ in range(3):
@@ -163,6 +166,20 @@ class ProcessState:
         return False
 
     def _restore(self) -> bool:
+        self._restore_interpreter()
+        if not self._restore_process() or ("signal" in _modules and not self._restore_handlers()):
+            return False
+        noted = True
+        if "faulthandler" in _modules and not self._knew_watchdog:
+            noted = note_calls(_modules["faulthandler"], ["dump_traceback_later"])
+            _modules["faulthandler"].cancel_dump_traceback_later()
+        if "resource" in _modules:
+            noted = note_calls(_modules["resource"], ["setrlimit", "prlimit"]) and noted
+        changes.made = changes.made or not noted
+        return True
+
+    def _restore_process(self) -> bool:
+        """Restore what C code can change without a call that is noted; ``False`` if that is impossible."""
         umask(self._umask)
         if not self._may_be_other:
             if self._folder is not None:
@@ -171,49 +188,48 @@ class ProcessState:
             return False
         get_blocking(CONTROL_FD)  # raises if it was closed
         get_blocking(LIFELINE_FD)
-        self._restore_interpreter()
-        modules = _modules
-        if "faulthandler" in modules and not self._knew_watchdog:
-            self._notes_watchdog = self._notes_watchdog or note_calls(modules["faulthandler"], ["dump_traceback_later"])
-            modules["faulthandler"].cancel_dump_traceback_later()
-        if "signal" in modules and not self._restore_signals():
+        self._restore_settings()
+        if "signal" in _modules and not self._restore_signals():
             return False
-        return "resource" not in modules or self._limits_are_the_same()
+        return "resource" not in _modules or self._limits_are_the_same()
 
-    def _restore_interpreter(self) -> None:
+    def _restore_settings(self) -> None:
         if getrecursionlimit() != self._recursion:
             setrecursionlimit(self._recursion)
         if gc_isenabled() is not self._collects:
             (gc_enable if self._collects else gc_disable)()
+        if _monitoring is not None and not self._profiled and _monitoring.get_tool(2) is not None:
+            self._free_monitors()
+
+    def _restore_interpreter(self) -> None:
         sys.excepthook, sys.unraisablehook = self._excepthook, self._unraisablehook
         stdin, stdout, stderr = sys.stdin, sys.stdout, sys.stderr = self._stdin, self._stdout, self._stderr
         if self._closable and (stdin.closed or stdout.closed or stderr.closed):
             self._reopen()
         if sys.path != self._path or sys.meta_path != self._meta_path or sys.path_hooks != self._path_hooks:
             self._restore_search()
-        if _monitoring is not None and not self._profiled and _monitoring.get_tool(2) is not None:
-            self._free_monitors()
 
     # -- signals
 
     def _restore_signals(self) -> bool:
+        """Restore timers, and the handlers if signals are blocked: what is pending must not meet a task's handler."""
         for timer, (left, interval) in zip(_TIMERS, self._timers, strict=True):
             if not left:
                 setitimer(timer, 0)
             elif interval and _signal.getitimer(timer)[1] != interval:
                 setitimer(timer, interval, interval)
-        if not self._in_loop:
-            set_wakeup_fd(-1)
         blocked = pthread_sigmask(_signal.SIG_BLOCK, ())
-        if blocked != self._blocked:
-            for number in (_signal.sigpending() & blocked) - self._blocked - _KEPT:
-                set_handler(number, _signal.SIG_IGN)  # throws away what is pending
-        whole = list(map(getsignal, _SIGNALS)) == self._handlers or self._restore_handlers()
-        if blocked != self._blocked:
-            pthread_sigmask(_signal.SIG_SETMASK, self._blocked)
+        if blocked == self._blocked:
+            return True
+        for number in (_signal.sigpending() & blocked) - self._blocked - _KEPT:
+            set_handler(number, _signal.SIG_IGN)  # throws away what is pending
+        whole = self._restore_handlers()
+        pthread_sigmask(_signal.SIG_SETMASK, self._blocked)
         return whole
 
     def _restore_handlers(self) -> bool:
+        if not self._in_loop:
+            set_wakeup_fd(-1)
         whole = True
         for number, handler in zip(_SIGNALS, self._handlers, strict=True):
             if getsignal(number) is not handler:
@@ -236,7 +252,7 @@ class ProcessState:
                 stream = open(fd, mode, encoding=closed.encoding, errors=closed.errors, closefd=False)  # noqa: SIM115
                 setattr(self, f"_{name}", stream)
                 setattr(sys, name, stream)
-        self._raw_stdin = _raw(self._stdin)
+        self._stdin_is_open = _is_open(self._stdin)
 
     def _restore_search(self) -> None:
         """Put back the entries that are missing from the lists that imports use. New ones stay."""
@@ -285,13 +301,13 @@ class ProcessState:
             if _limits_text() != self._limits_text:
                 return False
             self._limits = _limits()
-        self._notes_limits = self._notes_limits or note_calls(_modules["resource"], ["setrlimit", "prlimit"])
         return _limits() == self._limits
 
 
-def _raw(stream: Any) -> Any:
-    """Return the innermost part of a stream, which tells soonest that it was closed."""
-    return getattr(getattr(stream, "buffer", stream), "raw", stream)
+def _is_open(stream: Any) -> Callable[[], object]:
+    """Return what tells whether `stream` is open; of a file its innermost part raises soonest when it was closed."""
+    raw = getattr(getattr(stream, "buffer", stream), "raw", stream)
+    return raw.readable if type(raw) is FileIO else lambda: not getattr(raw, "closed", False)
 
 
 def _current_folder() -> str | None:

@@ -141,7 +141,7 @@ class Gate:
         self._tasks: dict[int, RelayTask] = {}
         self._functions: dict[int, RelayedFunction] = {}
         self._globals: dict[int, RelayedGlobal] = {}
-        self._latest: dict[str, dict[str, int]] = {}
+        self._latest: dict[tuple[str, str], RelayedGlobal] = {}
         self._volatile: dict[str, RelayedFunction] = {}
         self._shared: dict[bytes, Shared[Any]] = {}
         self._initial = frozenset(initial)
@@ -166,8 +166,11 @@ class Gate:
     def learn_global(self, value: RelayedGlobal) -> None:
         """Take in the value of a global."""
         self._globals[value.id] = value
-        latest = value.home.latest = self._latest.setdefault(value.home.token, {})
-        latest[value.name] = max(value.id, latest.get(value.name, 0))
+        place = value.home.token, value.name
+        latest = self._latest.get(place, value)
+        value.is_replaced, latest.is_replaced = value.id < latest.id, latest.id < value.id
+        if not value.is_replaced:
+            self._latest[place] = value
 
     def learn_context(self, data: bytes, needs: Iterable[int]) -> None:
         """Take in the context variables of the calls that follow, which need these globals."""

@@ -125,6 +125,7 @@ class RelayedGlobal(Entry):
         self.wire_needs = wire_needs
         self.why = why
         self.group = group
+        self.is_replaced = False
         self.shared = self.needs = self.looked_up = ()
 
 

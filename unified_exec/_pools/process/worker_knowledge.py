@@ -84,7 +84,7 @@ class WorkerKnowledge:
             if self.lacks(carried):
                 context = carried.data
                 all_needed += carried.needs
-        needed = [needed for needed in all_needed if needed.id not in known or needed.is_replaced]
+        needed = [one for one in all_needed if one.id not in known or (one.is_replaced and one.is_definition)]
         changes = None
         if surroundings is not self.surroundings:
             if -surroundings.number in known:

@@ -32,13 +32,12 @@ _ATTRIBUTES = ("__package__", "__file__", "__path__", "__doc__")
 class HomeFacts:
     """What an entry says of its home. Not the home itself, which holds the entries: no cycle for the collector."""
 
-    __slots__ = ("latest", "module", "name", "token")
+    __slots__ = ("module", "name", "token")
 
     def __init__(self, token: str, name: str, module: weak[types.ModuleType] | None) -> None:
         self.token = token
         self.name = name
         self.module = module
-        self.latest: dict[str, int] = {}  # of each global, the number of its latest entry
 
     def attributes(self) -> dict[str, Any]:
         """Return what the module says of itself: its package, file and documentation."""
@@ -63,6 +62,7 @@ class Entry:
         data: its pickle; ``None`` if it is deleted or cannot travel.
         why: why it cannot travel.
         group: the globals that share its pickle, because they hold the same objects.
+        is_replaced: the global has a newer entry.
         needs: the globals it names; the home is ``None`` where it is the entry's own.
         looked_up: those of them that rebuilding it looks up.
         wire_needs: the needs as they travel.
@@ -70,8 +70,8 @@ class Entry:
     """
 
     __slots__ = (
-        "code", "data", "defaults", "group", "home", "id", "is_reference", "looked_up", "name", "needs", "same",
-        "shared", "value", "why", "wire_needs",
+        "code", "data", "defaults", "group", "home", "id", "is_reference", "is_replaced", "looked_up", "name", "needs",
+        "same", "shared", "value", "why", "wire_needs",
     )  # fmt: skip
 
     def __init__(self, home: SentHome, name: str, id: int, same: Callable[[Any], bool]) -> None:
@@ -90,12 +90,14 @@ class Entry:
         self.looked_up: tuple[tuple[SentHome | None, str], ...] = ()
         self.wire_needs: tuple[tuple[str, str, str], ...] = ()
         self.shared: tuple[Any, ...] = ()
-        self.home.latest[name] = id
+        self.is_replaced = False
+        if (older := home.entries.get(name)) is not None:
+            older.is_replaced = older.id < id
 
     @property
-    def is_replaced(self) -> bool:
-        """It is a class or function, and its name has a newer value: a worker that has that may have it no more."""
-        return self.home.latest[self.name] > self.id and self.data is not None and is_definition(self.data)
+    def is_definition(self) -> bool:
+        """Whether it is a class or function: a worker with a newer one under this name may have it no more."""
+        return self.data is not None and is_definition(self.data)
 
 
 class SentHome:
