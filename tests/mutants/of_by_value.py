@@ -71,6 +71,27 @@ ONE_HOME = (
         f"{GLOBALS}::test_a_class_that_a_task_keeps_is_the_one_of_later_objects_though_its_name_was_set",
     ),
     _mutant(
+        "the conditions of a queue share its lock",
+        "_wire/pickling/made_anew.py",
+        '(threading.Condition, (vars(it)["_lock"],))',
+        "(threading.Condition, ())",
+        f"{GLOBALS}::test_what_belongs_to_one_process_is_made_anew_once_in_each",
+    ),
+    _mutant(
+        "names are found in annotations that are not evaluated yet",
+        "_wire/pickling/sent_home.py",
+        "else typing.get_args(annotation):",
+        "else ():",
+        f"{GLOBALS}::test_names_are_found_in_annotations_in_eval_and_as_attributes",
+    ),
+    _mutant(
+        "a file that was loaded without an entry in sys.modules has a home",
+        "_wire/pickling/sent_home.py",
+        'is_unlisted = module is None and "__spec__" in globals_',
+        "is_unlisted = False",
+        f"{BY_VALUE}::test_a_file_that_was_run_or_loaded_without_an_entry_in_sys_modules_has_a_home",
+    ),
+    _mutant(
         "each replaced main module keeps a home of its own",
         "_wire/pickling/function_table.py",
         "    if homes.several:\n",

@@ -147,6 +147,40 @@ def test_a_program_finds_in_its_workers_what_it_defines(start: str, tmp_path: Pa
     assert run(tmp_path, *command, text=PROGRAM if start == "pipe" else None) == "fine\n"
 
 
+PLUGIN = """
+import threading
+lock, loaded = threading.Lock(), 1
+class Item:
+    def __init__(self): self.n = loaded
+def init():
+    global loaded
+    loaded = 5
+def f(*items):
+    with lock: return [Item().n, *(type(item) is Item for item in items)]
+def make(): return Item()
+"""
+UNREGISTERED = """
+import importlib.util, runpy
+from unified_exec import ProcessPool, SyncTaskScope
+def loaded():
+    spec = importlib.util.spec_from_file_location("plugin", "plugin.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return vars(module)
+for names in (loaded(), runpy.run_path("plugin.py"), runpy.run_path("plugin.py", run_name="plugin.part")):
+    with ProcessPool(1, initializer=names["init"]) as pool, SyncTaskScope(processes=pool) as scope:
+        run = lambda fn, *args: scope.spawn(fn, *args, on="process").result()
+        assert run(names["f"], names["Item"]()) == [5, True], run(names["f"], names["Item"]())
+        assert type(run(names["make"])) is names["Item"]
+print("fine")
+"""
+
+
+def test_a_file_that_was_run_or_loaded_without_an_entry_in_sys_modules_has_a_home(tmp_path: Path) -> None:
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    assert run_script(tmp_path, UNREGISTERED) == "fine\n"
+
+
 def test_a_module_that_no_worker_can_import_goes_by_value(tmp_path: Path) -> None:
     plugins = tmp_path / "plugins"
     plugins.mkdir()
@@ -309,13 +343,18 @@ def test_classes_of_libraries_travel(library: str, tmp_path: Path) -> None:
     texts = {
         "pydantic": """
 from typing import Generic, TypeVar
-from pydantic import BaseModel
+from pydantic import BaseModel, dataclasses
+class Later(BaseModel): item: "Item"
+@dataclasses.dataclass
+class Pair: item: "Item"
+def later(): return Later(item=Item(n=1)), Pair(item=Item(n=2))
 T = TypeVar("T")
 class Item(BaseModel): n: int
 class Page(BaseModel, Generic[T]): items: list[T]
 def make(page): return Page[Item](items=[{"n": page.items[0].n + 1}])
 with SyncTaskScope() as scope:
     got = scope.spawn(make, Page[Item](items=[{"n": 1}]), on="process").result()
+    assert scope.spawn(later, on="process").result() == later()
 assert type(got) is Page[Item] and got == Page[Item](items=[Item(n=2)])
 """,
         "msgspec": """

@@ -297,10 +297,12 @@ def test_names_are_found_in_annotations_in_eval_and_as_attributes(alone: Child) 
     program = Program(
         alone,
         "limit = 3\nvia = 4\nkey = 5\nimport typing\nclass Part: pass\nclass Whole:\n  part: 'Part'\n"
-        "def hints(): return typing.get_type_hints(Whole)['part'].__name__\n"
+        "P2 = Part\nP3 = P4 = int\nTable = typing.TypedDict('Table', {'row': 'typing.Annotated[P2, 1]',\n"
+        "  'rows': list[typing.Optional['P3']], 'call': typing.Callable[['P4'], int]})\n"
+        "def hints(): return [typing.get_type_hints(c)[k] for c, k in [(Whole, 'part'), (Table, 'rows')]]\n"
         "def evaluated(): return eval('limit + 1'), globals()['via'], vars()",
     )
-    assert program.run("hints") == "Part"
+    assert program.run("hints") == [program.names["Part"], list[int | None]]
     assert program.run("evaluated") == (4, 4, {})
 
 
@@ -366,7 +368,7 @@ def test_circles_of_functions_classes_and_instances(alone: Child) -> None:
 
 
 ANEW = """
-import threading, contextvars, weakref
+import queue, threading, contextvars, weakref
 class Held:
     lock = threading.Lock()
     def __init__(self): self.lock = threading.RLock()
@@ -374,6 +376,8 @@ held = Held()
 table = {'lock': threading.Lock()}
 event = threading.Event(); event.set()
 condition = threading.Condition()
+own = threading.Lock(); of_own = threading.Condition(own)
+fifo = queue.Queue(); fifo.put(5)
 semaphore = threading.Semaphore(3)
 bounded = threading.BoundedSemaphore(1)
 barrier = threading.Barrier(1)
@@ -389,6 +393,10 @@ def kinds():
     return (event.is_set(), barrier.wait(), hasattr(local, 'x'), unset.get(0), with_default.get(),
         len(values), len(keys), len(refs), default(), semaphore.acquire(False))
 def same(): return table['lock'].acquire(False)
+def shared():
+    with own: of_own.notify()
+    fifo.put(6)
+    return fifo.get(), fifo.get()
 """
 
 
@@ -396,6 +404,7 @@ def test_what_belongs_to_one_process_is_made_anew_once_in_each(alone: Child) -> 
     program = Program(alone, ANEW)
     assert program.run("kinds") == (False, 0, False, 0, [7], 0, 0, 0, True, True)
     assert [program.run("same"), program.run("same")] == [True, False]
+    assert program.run("shared") == (5, 6)
 
 
 @pytest.mark.parametrize("made", ["threading.Lock()", "threading.local()"])

@@ -152,6 +152,7 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             obj = lazy_annotations.with_annotations(obj)
             if home_of_function(obj) is not None:
                 return _reduce_function_of_home(obj)
+        kinds.complete_model(obj)
         reduced = super().reducer_override(obj)
         if reduced is NotImplemented and obj.__module__ != "builtins" and not importable(obj):
             if isinstance(obj, types.FunctionType):

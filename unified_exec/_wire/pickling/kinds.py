@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import operator
@@ -18,7 +19,7 @@ from .sent_home import SentHome, importable, place_of
 
 __all__ = [
     "DEFINITIONS", "OF_BOUND_DISPATCH", "SET_BY_LRU_CACHE", "SINGLE_DISPATCH", "SINGLE_DISPATCH_METHOD",
-    "CachedFunction", "check_registered", "made_quietly", "place_in_module", "reduce_bound_dispatch",
+    "CachedFunction", "check_registered", "complete_model", "made_quietly", "place_in_module", "reduce_bound_dispatch",
 ]  # fmt: skip
 
 _Reduced = tuple[Any, ...]
@@ -162,6 +163,16 @@ def reduce_parametrized(obj: Any) -> _Reduced | None:
         return None
     args = made["args"]
     return operator.getitem, (made["origin"], args if len(args) > 1 else args[0])
+
+
+def complete_model(obj: Any) -> None:
+    """Have pydantic finish a class whose annotations name later ones, as its first use would."""
+    if isinstance(obj, type) and vars(obj).get("__pydantic_complete__") is False:
+        rebuild = getattr(obj, "model_rebuild", None)
+        if rebuild is None:
+            rebuild = functools.partial(sys.modules["pydantic.dataclasses"].rebuild_dataclass, obj)
+        with contextlib.suppress(Exception):
+            rebuild(raise_errors=False, _parent_namespace_depth=0)
 
 
 def is_struct(cls: type) -> bool:

@@ -23,7 +23,7 @@ REDUCERS: dict[type, Any] = {
     type(threading.Lock()): lambda lock: (_new_lock, ("Lock",)),
     type(threading.RLock()): lambda lock: (_new_lock, ("RLock",)),
     threading.local: _empty,
-    threading.Condition: _empty,
+    threading.Condition: lambda it: (threading.Condition, (vars(it)["_lock"],)),  # of a queue, all have one lock
     threading.Event: _empty,
     threading.Semaphore: lambda it: (threading.Semaphore, (vars(it)["_value"],)),
     threading.BoundedSemaphore: lambda it: (threading.BoundedSemaphore, (vars(it)["_initial_value"],)),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 from weakref import ref as weak
@@ -158,12 +159,15 @@ def home_of(globals_: dict[str, Any]) -> SentHome | None:
     if found is not None and found.globals() is globals_:
         return found
     name = globals_.get("__name__")
-    if type(name) is not str or not goes_by_value(name):
+    if type(name) is not str:
         return None
     module = sys.modules.get(name)
+    is_unlisted = module is None and "__spec__" in globals_  # a file that was run, or loaded without an entry there
+    if not is_unlisted and not goes_by_value(name):
+        return None
     if not isinstance(module, types.ModuleType) or vars(module) is not globals_:
         module = None
-        if name not in MAINS:
+        if not is_unlisted and name not in MAINS:
             return None
     with _making:
         found = _by_globals.get(id(globals_))
@@ -270,6 +274,14 @@ def names_wanted(function: types.FunctionType) -> tuple[str, ...]:
 
 def words_of_annotations(annotations: Any) -> list[str]:
     """Return what may be names of globals in string annotations."""
-    if not isinstance(annotations, dict):
-        return []
-    return [word for text in annotations.values() if isinstance(text, str) for word in words_in(text)]
+    return [word for text in _texts(list(annotations.values())) for word in words_in(text)]
+
+
+def _texts(annotation: Any) -> Iterator[str]:
+    """Yield the texts in an annotation: what is not evaluated yet, as in ``Optional["Other"]``."""
+    text = annotation.__forward_arg__ if isinstance(annotation, typing.ForwardRef) else annotation
+    if isinstance(text, str):
+        yield text
+    else:
+        for part in annotation if type(annotation) is list else typing.get_args(annotation):
+            yield from _texts(part)
