@@ -142,8 +142,8 @@ CANCELLATION = (
         place="process",
         breaks="a group of nothing but the ask is a cancellation",
         file="_tasks/current.py",
-        old="(isinstance(exc, BaseExceptionGroup) and exc.split(kinds)[1] is None)",
-        new="False",
+        old="if isinstance(one, BaseExceptionGroup) and not isinstance(one, kinds):",
+        new="if False:",
         tests=(f"{PROCESSES}::test_an_ask_that_the_task_has_put_into_a_group_is_a_cancellation",),
         only="hand and not trio and not uvloop and not eager",
     ),
@@ -276,5 +276,15 @@ CANCELLATION = (
             "test_3_clean_up_of_a_cancelled_task.py"
             "::test_a_scope_that_was_cancelled_in_a_finally_swallows_its_own_cancellation",
         ),
+    ),
+    Mutant(
+        clause=3,
+        place="process",
+        breaks="a reason that is no valid text stops a task all the same",
+        file="_wire/frames.py",
+        old='text.encode("utf-8", "replace")[:NAME_MAX]',
+        new="text.encode()[:NAME_MAX]",
+        tests=("faults/test_hostile_errors.py::test_any_reason_stops_a_task",),
+        only="surrogate and process",
     ),
 )

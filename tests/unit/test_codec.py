@@ -15,7 +15,8 @@ from hypothesis import given
 
 from tests.unit.wire_child import ROOT, Child
 from unified_exec import errors
-from unified_exec._wire.pickling import codec
+from unified_exec._wire import block_layout, frames
+from unified_exec._wire.pickling import c_pickle, codec
 
 PLAIN = st.recursive(
     st.none()
@@ -189,3 +190,17 @@ def test_importing_the_codec_stays_light() -> None:
     )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=30)
     assert done.stdout.strip() == "[]", done
+
+
+def test_so_many_buffers_travel_outside_the_pickle_that_the_table_of_them_fits_into_a_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table, _, _ = block_layout.shared_layout(0, [1] * (c_pickle.OOB_MOST + 1))  # and one for the function
+    assert len(table) <= frames.INLINE_MAX
+    monkeypatch.setattr(codec, "OOB_MIN", 1)
+    monkeypatch.setattr(codec, "OOB_MOST", 3)
+    arrays = [np.arange(4) + number for number in range(5)]
+    assert len(codec.encode_value(arrays).buffers) == 3
+    there = there_and_back(arrays)
+    assert [array.tolist() for array in there] == [array.tolist() for array in arrays]
+    assert all(array.flags.writeable for array in there)

@@ -11,6 +11,7 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from .._loops.adapter import call_later_apart
+from .._rules.arguments import text
 from .._tasks.bound import bound_among, live
 from .._tasks.task import Task, task_ids
 from .._tasks.types import TaskState
@@ -156,7 +157,7 @@ class TaskHandle(Task, Generic[T]):
             reason: shown to the task and to the code that awaits it.
         """
         if self.outcome is None:
-            self.owner.stop_task(self, reason)
+            self.owner.stop_task(self, text(reason))
 
     def done(self) -> bool:
         """Tell whether the task has ended."""

@@ -5,6 +5,7 @@ asyncio and trio are imported when one of them runs: importing this package must
 
 from __future__ import annotations
 
+import os
 from _thread import allocate_lock
 from typing import Any
 from weakref import WeakSet
@@ -60,3 +61,12 @@ def _current_trio_adapter() -> LoopAdapter:
 def running_adapters() -> list[LoopAdapter]:
     """Return the adapters of the event loops that have not ended, from any thread."""
     return [adapter for adapter in list(_all) if not adapter.ended()]
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = allocate_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

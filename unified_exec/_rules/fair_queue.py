@@ -133,6 +133,8 @@ class FairQueue(Generic[T]):
     def forget_one(self) -> None:
         """Note that a queued item was ended by somebody else."""
         self.length -= 1
+        if not self.length:  # nobody may take the rest, which is done, for long: it keeps its owners alive
+            self._usual, self._others = _Level(0), {}
 
     def drain(self) -> Iterator[T]:
         """Take all items."""

@@ -6,6 +6,7 @@ from collections.abc import Container
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from .._rules.arguments import text
 from .lazy_group import LazyTaskGroup
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class ScopeBlock(LazyTaskGroup):
 
     def cancel(self, reason: str | None = None) -> None:
         """Cancel everything in the scope, its body included; `reason` is shown to the tasks."""
+        reason = text(reason)
         if self._engine is not None:
             self._engine.cancel(reason)
         elif not self.cancel_scope.cancel_called:

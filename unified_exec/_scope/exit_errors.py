@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .._handles.cancelled import is_own_cancellation, leaves
 from .._tasks.loaded import loaded
 from ..errors import TaskTimeout
 from .ending import Ending
 from .policy_state import PolicyState
+
+_LINKS: tuple[Any, ...] = tuple(
+    [vars(BaseException)[f"__{name}__"] for name in ("context", "cause", "suppress_context")]
+)
 
 
 def final_error(
@@ -64,12 +68,14 @@ def _joined(
 
 def raise_as_it_is(error: BaseException) -> NoReturn:
     """Raise `error` without a new ``__context__``: a failure that is not in a group keeps what it was raised from."""
-    context, cause, suppressed = error.__context__, error.__cause__, error.__suppress_context__
+    # The slots themselves: the class of the exception may forbid to set attributes, as a frozen dataclass does.
+    links = [(slot, slot.__get__(error)) for slot in _LINKS]
     try:
         raise error
     finally:
-        error.__context__, error.__cause__, error.__suppress_context__ = context, cause, suppressed
-        del error, context, cause
+        for slot, value in links:
+            slot.__set__(error, value)
+        del error, links, value
 
 
 def _without_own_cancellations(scope: object, error: BaseException | None) -> BaseException | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .requests import Pending, Request
 
 INF = float("inf")
+_members_of = vars(BaseExceptionGroup)["exceptions"].__get__
 
 
 class Sleeper:
@@ -125,7 +126,14 @@ def consists_of(exc: BaseException | None, kinds: tuple[type[BaseException], ...
 
     A task that runs its own event loop is stopped inside of it, where a task group turns the exception into a group.
     """
-    return isinstance(exc, kinds) or (isinstance(exc, BaseExceptionGroup) and exc.split(kinds)[1] is None)
+    waiting = [exc]  # no `split`: that runs the `derive` of a group of the user's
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, BaseExceptionGroup) and not isinstance(one, kinds):
+            waiting += _members_of(one)
+        elif not isinstance(one, kinds):
+            return False
+    return True
 
 
 current: ContextVar[CurrentTask | None] = ContextVar("unified_exec_current_task", default=None)

@@ -51,6 +51,7 @@ class Task:
         bound: what it was passed that ends with it.
         timeout: the task's own timeout in seconds, ``None`` for none.
         expired: ``True`` once the task's own timeout has passed.
+        fatal_claims: how many workers have died right after they had received it, before it began.
         attempts: the number of its attempt, the last one if it has ended: 1 unless it was tried again.
         fn_name: what events tell of its function; "" for the function itself.
         in_span: `events.in_span` has been called for it.
@@ -71,6 +72,7 @@ class Task:
     asked_by: Request | None = None
     bound: tuple[Bound, ...] | None = None
     expired: bool = False
+    fatal_claims: int = 0
     interrupt: bool = False
     nested: bool = False
     priority: int = 0

@@ -183,7 +183,7 @@ def unpack_done(message: memoryview) -> tuple[int, int, int, float, float, memor
 def pack_id(kind: int, id: int, text: str | None = None) -> bytes:
     """Pack CANCEL or AGAIN: a task id and, for CANCEL, a reason."""
     head = _ID.pack(kind, id)
-    return head if not text else head + text.encode()[:NAME_MAX]
+    return head if not text else head + text.encode("utf-8", "replace")[:NAME_MAX]
 
 
 def unpack_id(message: memoryview) -> tuple[int, str | None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from contextvars import Context, ContextVar, copy_context
 
+from .._wire.errors.nodes import text_of
 from .._wire.pickling.c_pickle import loads
 from .._wire.pickling.context_vars import Names, find, variable
 from ..errors import SerializationError
@@ -89,7 +90,7 @@ class _Carried:
             var.set(loads(data, buffers=buffers))
         except Exception as exc:
             if all(var not in known for known in self.absent):
-                why = f"rebuilding it raised {type(exc).__name__}: {exc}"
+                why = f"rebuilding it raised {type(exc).__name__}: {text_of(exc)}"
                 self.absent.append((((), "", var.name, b""), why, var))
 
     def _set_decimal(self) -> None:

@@ -41,7 +41,7 @@ def watch(connection: WorkerConnection, in_child: Callable[[], object] | None = 
 
 
 def end(error: BaseException | None) -> NoReturn:
-    """End the child, whose function has returned or raised `error`, with the exit code that a program would have."""
+    """End this process, whose function has returned or raised `error`, with the exit code that a program would have."""
     code = 0
     try:
         if isinstance(error, SystemExit):

@@ -12,6 +12,7 @@ from .._platform import posix
 from .._platform.shared_memory import read_block
 from .._wire import frames
 from .._wire.errors.encode import encode_error
+from .._wire.errors.nodes import text_of
 from .._wire.pickling import codec, homes, module_names, shared_refs, surroundings
 from ..errors import SerializationError, WorkerStartError
 from . import context, forked, interpreter, look_up, passing, received, send_result
@@ -75,6 +76,8 @@ def main() -> None:
         serve(runner, connection, forwarding, ProcessState(settings.kind.concurrent))
     except (OSError, frames.ProtocolError):
         leave(1)  # a task closed our sockets, or the parent is gone
+    except BaseException as exc:
+        forked.end(exc)  # at once: the end of an interpreter would wait for threads that tasks have left
     leave(0)
 
 
@@ -220,7 +223,7 @@ def apply(settings: Settings) -> None:
         try:
             call[0](*call[1])
         except BaseException as exc:
-            raise WorkerStartError(f"its initializer raised {type(exc).__name__}: {exc}") from exc
+            raise WorkerStartError(f"its initializer raised {type(exc).__name__}: {text_of(exc)}") from exc
         homes.forget_unused()
 
 

@@ -11,6 +11,7 @@ from .._tasks.requests import RUN, WAIT
 from .._tasks.types import CANCELLED, Outcome
 from .._wire import frames
 from .._wire.errors.decode import decode_error
+from .._wire.errors.nodes import text_of
 from .._wire.pickling import codec
 from ..errors import SerializationError
 
@@ -114,6 +115,8 @@ def _outcome(message: bytes, fds: list[int]) -> Outcome[Any]:
     except (OSError, SerializationError) as exc:
         return Outcome(error=exc)
     except Exception as exc:
-        error = SerializationError("the answer", f"rebuilding it here raised {type(exc).__name__}: {exc}", sent=True)
+        error = SerializationError(
+            "the answer", f"rebuilding it here raised {type(exc).__name__}: {text_of(exc)}", sent=True
+        )
         error.__cause__ = exc
         return Outcome(error=error)

@@ -234,7 +234,7 @@ def learn_only(functions: FunctionTable, task: frames.TaskMessage, fd: int | Non
     """Learn the function that came with a cancelled task: the parent relies on it."""
     try:
         unpack(functions, task, fd)
-    except OSError:
+    except (OSError, MemoryError):
         pass  # no memory to map it; the next call of the function fails with an error that says so
 
 
@@ -255,7 +255,7 @@ def unpack(
             raise frames.ProtocolError("a task in shared memory came without it")
         try:
             packed, buffers = read_block(fd, task.payload, blocks=blocks)
-        except OSError:
+        except (OSError, MemoryError):
             if task.flags & frames.WITH_GLOBALS and functions.on_context is not None:
                 functions.on_context(b"")  # the parent may rely on a context in it
             raise

@@ -98,6 +98,8 @@ class CoroutineRunner:
             pass
         except (OSError, frames.ProtocolError):
             os._exit(1)
+        except BaseException as exc:
+            forked.end(exc)  # as below: the task at hand is known to nobody
 
     def _begin(self, message: memoryview, fd: int | None) -> None:
         """Rebuild the call while its message is still in the buffer, and start it."""
@@ -169,6 +171,8 @@ class CoroutineRunner:
             )
         except OSError:
             os._exit(1)
+        except BaseException as exc:
+            forked.end(exc)  # a task without an answer would never end
         error = value = None
         if not self.running and not self.process.restore(finished):
             self.leave()

@@ -81,11 +81,14 @@ def _encoded(name: str, value: Any, error: BaseException | None) -> tuple[int, b
             return frames.VALUE, packed.data, packed.buffers
         except BaseException as exc:  # also what a __reduce__ of the user's raises to end the program
             error = exc
-    if homes.tokens():
-        from .._wire.pickling import name_notes
+    try:
+        if homes.tokens():
+            from .._wire.pickling import name_notes
 
-        name_notes.add_to(error)
-    note_absent(error)
+            name_notes.add_to(error)
+        note_absent(error)
+    except Exception:
+        pass  # code of the exception's own has raised; it travels without a note
     return frames.ERROR, encode_error(error), ()
 
 

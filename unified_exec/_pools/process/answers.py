@@ -202,7 +202,7 @@ class AnswerReader:
             return
         try:
             content, buffers = worker.payload(event, fd)
-        except (ProtocolError, OSError, ValueError) as exc:
+        except (ProtocolError, OSError, ValueError, MemoryError) as exc:
             task.settle(Outcome(error=WorkerCrashed(task.name, worker.pid, None, f"its answer was lost: {exc}")))
             self.broke_protocol(worker, exc)
             return

@@ -37,25 +37,29 @@ class TaskCanceller:
             running: ``False`` leaves alone what runs, and also what a worker is about to start.
         """
         group = self._group
-        sent: dict[Worker, list[Task]] = {}
-        for task in tasks:
-            if task.outcome is not None:
-                continue
-            location = task.location
-            if location is None:
-                group.queue.forget_one()
-                task.settle_cancelled()
-            elif type(location) is Worker:
-                sent.setdefault(location, []).append(task)
-        for worker, chosen in sent.items():
-            self._cancel_sent(worker, chosen, reason, running)
-        if sent:
-            group.adapter.call_soon(group.pump)
+        rest = list(tasks)
+        while rest:
+            sent: dict[Worker, list[Task]] = {}
+            for task in rest:
+                if task.outcome is not None:
+                    continue
+                location = task.location
+                if location is None:
+                    group.queue.forget_one()
+                    task.settle_cancelled()
+                elif type(location) is Worker:
+                    sent.setdefault(location, []).append(task)
+            for worker, chosen in sent.items():
+                self._cancel_sent(worker, chosen, reason, running)
+            if sent:
+                group.adapter.call_soon(group.pump)
+            # To settle one may have cancelled others: then these here may have left the worker they were in.
+            rest = [task for worker, chosen in sent.items() for task in chosen if task.location is not worker]
 
     def _cancel_sent(self, worker: Worker, chosen: list[Task], reason: str | None, running: bool) -> None:
         wanted = {task.id for task in chosen}
         if not running:
-            wanted.discard(next(iter(worker.tasks)))
+            wanted.discard(next(iter(worker.tasks), 0))
         back = worker.take_back()
         ended = [task for task in back if task.id in wanted]
         for task in ended:

@@ -11,7 +11,7 @@ from ..._tasks.task import Task
 from ..._tasks.types import CANCELLED, Outcome
 from ..._wire import frames
 from ..._wire.errors.decode import decode_error
-from ..._wire.errors.nodes import as_outcome_error
+from ..._wire.errors.nodes import as_outcome_error, text_of
 from ..._wire.pickling import codec
 from ..._wire.pickling.c_pickle import loads
 from ...errors import SerializationError, WorkerStartError
@@ -40,8 +40,11 @@ def decode(adapter: LoopAdapter, task: Task, kind: int, data: frames.Bytes, buff
             outcome = outcome_of(task.name, frames.VALUE, data, buffers)
             adapter.call_threadsafe(task.settle, outcome)
 
-        threading.Thread(target=work, name="unified_exec decode", daemon=True).start()
-        return
+        try:
+            threading.Thread(target=work, name="unified_exec decode", daemon=True).start()
+            return
+        except (RuntimeError, MemoryError):
+            pass  # the system has no room for another thread, or the program ends
     task.settle(outcome_of(task.name, kind, data, buffers))
 
 
@@ -53,7 +56,7 @@ def outcome_of(name: str, kind: int, data: frames.Bytes, buffers: Sequence[memor
         except Exception as exc:
             error = SerializationError(
                 f"the result of {name}()",
-                f"rebuilding it here raised {type(exc).__name__}: {exc}",
+                f"rebuilding it here raised {type(exc).__name__}: {text_of(exc)}",
                 "check its __reduce__ or __setstate__",
                 sent=True,
             )
@@ -71,7 +74,7 @@ def decode_start_error(data: frames.Bytes) -> BaseException:
     error = decode_error(bytes(data))
     if isinstance(error, WorkerStartError):
         return error
-    wrapped = WorkerStartError(f"{type(error).__name__}: {error}")
+    wrapped = WorkerStartError(f"{type(error).__name__}: {text_of(error)}")
     wrapped.__cause__ = error
     return wrapped
 

@@ -16,6 +16,7 @@ from ..._tasks import events
 from ..._tasks.task import Task
 from ..._tasks.types import Outcome
 from ..._wire import protocol
+from ..._wire.errors.nodes import text_of
 from ..._wire.pickling.functions import FunctionStats
 from ..._worker.settings import WorkerKind
 from ...errors import UnifiedExecError, WorkerStartError
@@ -172,12 +173,14 @@ class Dispatcher:
         was_idle = not worker.tasks
         try:
             sent = worker.send(task, was_idle and self._has_cores_to_spare())
-        except (OSError, MemoryError) as exc:
+        except Exception as exc:
             if isinstance(exc, BrokenPipeError) and not worker.child.can_kill:
                 return False  # another thread has just let it go: its end will be noticed
-            if any(other.tasks for other in self._workers):
+            if isinstance(exc, (OSError, MemoryError)) and any(other.tasks for other in self._workers):
                 return False  # descriptors or memory are short for now; what runs will give some back
-            task.settle(Outcome(error=UnifiedExecError(f"task {task.name!r} could not be sent to a worker: {exc}")))
+            error = UnifiedExecError(f"task {task.name!r} could not be sent to a worker: {text_of(exc)}")
+            error.__cause__ = exc
+            task.settle(Outcome(error=error))
             return False
         if not sent:
             if self._room_timer is None:  # its socket is full: no answer may come for long

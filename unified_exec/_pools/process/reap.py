@@ -14,6 +14,9 @@ from .worker import Worker
 from .worker_group import WorkerGroup
 from .worker_registry import WorkerRegistry
 
+FATAL_CLAIMS = 3
+"""Workers that may die as soon as they have received a task; then it fails, for the next ones would die, too."""
+
 
 def reap_worker(group: WorkerGroup, registry: WorkerRegistry[Any], worker: Worker) -> int | None:
     """Reap a worker whose process has ended and settle or requeue its tasks; returns its exit code."""
@@ -33,9 +36,14 @@ def reap_worker(group: WorkerGroup, registry: WorkerRegistry[Any], worker: Worke
     if not group.kind.concurrent:
         # It starts them in order. One before `started` has run too, if its answer was lost after an invalid message.
         first = next((at for at, task in enumerate(lost, 1) if task.id == started), 0)
-        lost, unclaimed = lost[:first], lost[first:] + unclaimed
+        lost, claimed = lost[:first], lost[first:]
         if lost:
             lost[-1].started_at = worker.answered_at  # about; the worker tells the instant with its answer
+        if claimed and worker.killed_for is None and worker.detail is None:
+            claimed[0].fatal_claims += 1
+            if claimed[0].fatal_claims >= FATAL_CLAIMS:
+                lost.append(claimed.pop(0))
+        unclaimed = claimed + unclaimed
     stopped = [task for task in unclaimed if task.state is TaskState.STOPPING or task.expired]
     # Settling one of them may cancel the others; they are in no queue and in no worker.
     for task in (*lost, *stopped):

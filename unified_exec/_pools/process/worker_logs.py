@@ -72,9 +72,8 @@ class LogReader:
         """Handle one tuple of `log_frames`."""
         try:
             self._handle(worker, items)
-        except Exception:  # raised by a handler of the user's
-            if logging.raiseExceptions and sys.stderr:
-                traceback.print_exc()
+        except Exception:
+            _print_error()
 
     def _handle(self, worker: LogSource, items: tuple[Any, ...]) -> None:
         kind = items[0]
@@ -105,10 +104,18 @@ class LogReader:
             parts: Counter[str] = Counter()
             for (_, name, level), count in cut.items():
                 parts[f"{name} ({logging.getLevelName(level)})"] += count
-            _log.warning(
-                "%d log records were dropped: a worker sends at most %d a second (%s; process %s)",
-                sum(cut.values()), RATE, ", ".join(f"{n} of {what}" for what, n in parts.most_common(5)), workers,
-            )  # fmt: skip
+            what = ", ".join(f"{n} of {each}" for each, n in parts.most_common(5))
+            text = "%d log records were dropped: a worker sends at most %d a second (%s; process %s)"
+            try:
+                _log.warning(text, sum(cut.values()), RATE, what, workers)
+            except Exception:
+                _print_error()
+
+
+def _print_error() -> None:
+    """Tell what a handler, a filter or a `showwarning` of the user's has raised."""
+    if logging.raiseExceptions and sys.stderr:
+        traceback.print_exc()
 
 
 def _record(values: tuple[Any, ...], error: bytes | None, extra: dict[str, bytes] | None) -> logging.LogRecord:

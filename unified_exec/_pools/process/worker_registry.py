@@ -179,7 +179,8 @@ class WorkerRegistry(Generic[L]):
 
     def _surplus(self, kind: WorkerKind) -> int:
         """How many workers of a kind are too many. Those that are leaving or wait for replies do not count."""
-        lent = [worker for worker in self.workers if worker.kind is kind and worker not in self._free]
+        workers = list(self.workers)  # at once: the threads of other loops start and reap some
+        lent = [worker for worker in workers if worker.kind is kind and worker not in self._free]
         at_work = sum(1 for worker in lent if worker.connection.open and worker.blocked_at is None)
         return at_work - self.spec.max_workers
 

@@ -81,6 +81,9 @@ class WorkerSpec(NamedTuple):
         except OSError as exc:
             worker.reap()
             raise WorkerStartError(f"its settings could not be sent: {exc}") from exc
+        except BaseException:
+            worker.reap()
+            raise
         return worker
 
     def start_child(self, environment: dict[str, str]) -> Child:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ..._tasks.requests import Request
 
+_traceback_of = vars(BaseException)["__traceback__"].__get__
 CHECK_LOOP = 1.0
 """Seconds after which a thread that waits for the event loop checks that it has not ended."""
 
@@ -183,7 +184,8 @@ class ThreadCall(CurrentTask):
             )
 
     def _failed(self, exc: BaseException) -> Outcome[Any]:
-        exc.__traceback__ = _without_own_frames(exc.__traceback__)
+        # The methods themselves: the class of the exception may forbid to set attributes, as a frozen dataclass does.
+        BaseException.with_traceback(exc, _without_own_frames(_traceback_of(exc)))
         if isinstance(exc, StopIteration):  # as in a coroutine: nobody could await it
             error = RuntimeError(f"task {self.name!r} raised StopIteration")
             error.__cause__ = exc

@@ -178,13 +178,13 @@ class ThreadLane(CallLane, Lane):
             thread = scheduler.pick_thread()
             at_end = scheduler.take_at_end()
         call.task = None
+        if thread is not None:  # first: no other is picked before it comes, and a filter of the log may raise
+            scheduler.start(thread)
+        call_all(at_end)
         task.settle_cancelled()
         logging.getLogger("unified_exec").warning(
             "task %r was abandoned: its scope goes on, its thread runs until the function returns", task.name
         )
-        if thread is not None:
-            scheduler.start(thread)
-        call_all(at_end)
 
     def give_place(self) -> None:
         """Let a queued call run in the place of the call that this code belongs to, which is about to wait for it."""

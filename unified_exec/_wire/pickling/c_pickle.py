@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "GLOBAL_TAIL",
     "OOB_MIN",
+    "OOB_MOST",
     "PROTOCOL",
     "PickleBuffer",
     "Pickler",
@@ -31,6 +32,8 @@ GLOBAL_TAIL = b"\x93\x94."
 
 OOB_MIN = 64 * 1024
 """Buffers of at least this many bytes travel outside the pickle."""
+OOB_MOST = 4000
+"""So many at most: the table that tells where they are must fit into a message, see `frames.INLINE_MAX`."""
 
 # What `memoryview.cast` can restore; structured and byte-swapped formats it cannot.
 _FORMATS = frozenset("cbB?hHiIlLqQnNfdP")

@@ -11,7 +11,7 @@ from types import FunctionType
 
 from ...errors import SerializationError
 from . import homes, module_names
-from .c_pickle import OOB_MIN, PROTOCOL, PickleBuffer, dumps, loads, marked
+from .c_pickle import OOB_MIN, OOB_MOST, PROTOCOL, PickleBuffer, dumps, loads, marked
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def pack(value: object, upward: bool, plainly: bool = True, main_is_imported: bo
         view = buffer.raw()
         if view.readonly and type(view.obj) is not bytes:
             read_only = True
-        if view.nbytes < OOB_MIN:
+        if view.nbytes < OOB_MIN or len(buffers) >= OOB_MOST:
             return True
         buffers.append(view)
         return False

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from weakref import ref as weak
 
 from . import shared_refs
-from .c_pickle import OOB_MIN, PROTOCOL, PickleBuffer, dumps, marked
+from .c_pickle import OOB_MIN, OOB_MOST, PROTOCOL, PickleBuffer, dumps, marked
 from .entry_pickler import EntryPickler
 from .kinds import DEFINITIONS
 
@@ -33,7 +33,7 @@ def pickled(value: object, make: Callable[[io.BytesIO, Callback | None], P]) -> 
 
     def stays_inside(buffer: PickleBuffer) -> bool:
         view = buffer.raw()
-        if view.nbytes < OOB_MIN:
+        if view.nbytes < OOB_MIN or len(buffers) >= OOB_MOST:
             return True
         buffers.append(view)
         return False

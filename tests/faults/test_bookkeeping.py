@@ -1,0 +1,178 @@
+"""What a pool notes of its tasks and workers stays right whatever comes in between."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults import programs, tasks
+from tests.waiting import is_freed, until_async
+from unified_exec import Collect, ProcessPool, Tally, TaskHandle, TaskScope, ThreadPool, Verdict
+from unified_exec._loops.current import current_adapter
+from unified_exec._pools.process.worker_logs import LogReader
+from unified_exec._pools.process.worker_spec import WorkerSpec
+from unified_exec._rules import prefetch
+from unified_exec._tasks.types import TaskState
+from unified_exec._wire.log_frames import CUT
+from unified_exec._worker.settings import CALLS
+from unified_exec.errors import WorkerStartError
+
+pytestmark = pytest.mark.one_loop
+
+
+@pytest.mark.parametrize("on", ["thread", "process"])
+async def test_tasks_that_were_cancelled_while_they_waited_are_freed_at_once(on: Any, tmp_path: Path) -> None:
+    log, go_on = str(tmp_path / "log"), str(tmp_path / "go on")
+    async with ThreadPool(1) as threads, ProcessPool(1) as processes:
+        async with TaskScope(threads=threads, processes=processes, timeout=60) as scope:
+            scope.spawn(tasks.note_and_wait, log, "begun", go_on, on=on)
+            assert await until_async(lambda: tasks.noted(log))
+            async with TaskScope(policy=Collect(), threads=threads, processes=processes) as inner:
+                handles = [inner.spawn(abs, -1, on=on) for _ in range(3)]
+                inner.cancel()
+            refs = [weakref.ref(handle) for handle in handles]
+            del handles, inner
+            assert await until_async(lambda: all(is_freed(ref) for ref in refs))
+            Path(go_on).touch()
+
+
+class CancelsAnother:
+    """A policy of a user: with the first task that ends it cancels one of another scope."""
+
+    def __init__(self) -> None:
+        self.other: TaskHandle[Any] | None = None
+
+    def judge(self, tally: Tally) -> Verdict:
+        if self.other is not None:
+            self.other.cancel()
+        return Verdict.GO_ON
+
+    def raises(self, tally: Tally) -> bool:
+        return False
+
+
+async def test_a_task_that_moves_while_others_are_cancelled_with_it_is_cancelled_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(prefetch, "update_estimate", lambda cost, seconds: 0.0001)  # so they are sent ahead
+    log, go_on, policy = str(tmp_path / "log"), tmp_path / "go on", CancelsAnother()
+    call = tasks.note_and_wait
+    async with ProcessPool(2) as pool, TaskScope(processes=pool, policy=Collect(), timeout=60) as scope:
+        for text in ("learnt", "blocks"):  # in both workers
+            running = [scope.spawn(call, log, text, str(go_on), on="process") for _ in range(2)]
+            assert await until_async(lambda text=text: "".join(tasks.noted(log)).count(text) == 2)
+            if text == "learnt":
+                go_on.touch()
+                for task in running:
+                    await task
+                go_on.unlink()
+        async with TaskScope(processes=pool, policy=policy, timeout=60) as inner:
+            moving = [inner.spawn(call, log, "moving", str(go_on), on="process") for _ in range(2)]
+            outer = [scope.spawn(call, log, "outer", str(go_on), on="process") for _ in range(2)]
+            workers = [task.worker for task in (*moving, *outer)]
+            assert workers[0] == workers[2] != workers[1] == workers[3]
+            policy.other = outer[1]
+            inner.cancel()
+        assert all(task.cancelled() for task in moving)
+        assert outer[1].cancelled()
+        assert outer[0].state is not TaskState.DONE
+        go_on.touch()
+    assert "moving" not in "".join(tasks.noted(log))
+
+
+def test_a_fork_while_a_thread_makes_the_adapter_of_its_loop_leaves_the_child_able_to_run_one(tmp_path: Path) -> None:
+    lines = programs.run_script(
+        tmp_path,
+        """
+        import os, threading, warnings
+        warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
+        import anyio
+        from unified_exec import call
+        from unified_exec._loops import current
+
+        async def main():
+            return await call(abs, -1, on="thread")
+
+        locked, done = threading.Event(), threading.Event()
+
+        def hold():
+            with current._lock:
+                locked.set()
+                done.wait(60)
+
+        threading.Thread(target=hold).start()
+        locked.wait()
+        pid = os.fork()
+        if not pid:
+            print(anyio.run(main), flush=True)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        done.set()
+        """,
+    ).check().lines  # fmt: skip
+    assert lines == ["1"]
+
+
+async def test_workers_of_other_loops_may_start_while_they_are_counted() -> None:
+    async with ProcessPool(1) as pool:
+        registry = pool._registry
+
+        class Counted:
+            connection = None
+
+            @property
+            def kind(self) -> Any:
+                registry.workers.add(Counted())  # type: ignore[arg-type]  # as another thread may
+                return None
+
+        registry.workers.add(Counted())  # type: ignore[arg-type]
+        assert registry._too_many(CALLS) is False
+        registry.workers.clear()
+
+
+async def test_a_filter_that_raises_at_the_news_of_dropped_records_harms_nobody(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Source:
+        pid = 1
+
+        def __init__(self) -> None:
+            self.tasks: dict[int, Any] = {}
+
+    def refuse(record: logging.LogRecord) -> bool:
+        raise ValueError("a filter")
+
+    log, reader = logging.getLogger("unified_exec"), LogReader(current_adapter())
+    log.addFilter(refuse)
+    try:
+        reader.handle(Source(), (CUT, [(("app", 30), 5)]))
+        reader.handle(Source(), (CUT, [(("app", 30), 5)]))
+        reader.say_cut()
+    finally:
+        log.removeFilter(refuse)
+    assert capsys.readouterr().err.count("ValueError: a filter") == 2
+
+
+async def test_a_worker_whose_settings_cannot_be_made_is_reaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    from unified_exec._pools.process import worker_spec
+
+    started: list[Any] = []
+    start: Any = WorkerSpec.start_child
+
+    def note(self: WorkerSpec, environment: dict[str, str]) -> Any:
+        started.append(start(self, environment))
+        return started[-1]
+
+    def refuse(*args: object) -> bytes:
+        raise TypeError("strange settings")
+
+    monkeypatch.setattr(WorkerSpec, "start_child", note)
+    monkeypatch.setattr(worker_spec, "dumps", refuse)
+    async with ProcessPool(1) as pool, TaskScope(processes=pool, policy=Collect(), timeout=30) as scope:
+        task: Any = scope.spawn(abs, -1, on="process")
+    assert isinstance(task.exception(), WorkerStartError)
+    assert not any(tasks.exists(child.pid) for child in started)
