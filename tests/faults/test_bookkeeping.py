@@ -13,11 +13,13 @@ from tests.faults import programs, tasks
 from tests.waiting import is_freed, until_async
 from unified_exec import Collect, ProcessPool, Tally, TaskHandle, TaskScope, ThreadPool, Verdict
 from unified_exec._loops.current import current_adapter
+from unified_exec._platform import shm_cache
 from unified_exec._pools.process.worker_logs import LogReader
 from unified_exec._pools.process.worker_spec import WorkerSpec
 from unified_exec._rules import prefetch
 from unified_exec._tasks.types import TaskState
 from unified_exec._wire.log_frames import CUT
+from unified_exec._wire.pickling import surroundings
 from unified_exec._worker.settings import CALLS
 from unified_exec.errors import WorkerStartError
 
@@ -176,3 +178,42 @@ async def test_a_worker_whose_settings_cannot_be_made_is_reaped(monkeypatch: pyt
         task: Any = scope.spawn(abs, -1, on="process")
     assert isinstance(task.exception(), WorkerStartError)
     assert not any(tasks.exists(child.pid) for child in started)
+
+
+async def test_loops_that_see_other_surroundings_at_the_same_time_do_not_take_them_for_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    levels_now, others = surroundings.log_levels.levels_now, []
+
+    def as_another_thread_looks() -> Any:
+        monkeypatch.setattr(surroundings.log_levels, "levels_now", levels_now)
+        monkeypatch.setenv("UNIFIED_EXEC_TEST_OTHER", "1")
+        others.append(surroundings.snapshot())
+        return levels_now()
+
+    monkeypatch.setattr(surroundings.log_levels, "levels_now", as_another_thread_looks)
+    monkeypatch.setenv("UNIFIED_EXEC_TEST_ONE", "1")
+    one = surroundings.snapshot()
+    assert one.number != others[0].number
+
+
+def test_a_fork_forgets_all_blocks_though_other_threads_make_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Changing(weakref.WeakSet[Any]):
+        reads = 0
+
+        def __iter__(self) -> Any:
+            self.reads += 1
+            if self.reads == 1:
+                raise RuntimeError("Set changed size during iteration")
+            return super().__iter__()
+
+    class Blocks:
+        forgotten = False
+
+        def forget(self) -> None:
+            self.forgotten = True
+
+    blocks = Blocks()
+    monkeypatch.setattr(shm_cache, "_all", Changing([blocks]))
+    shm_cache._before_fork()
+    assert blocks.forgotten

@@ -11,6 +11,7 @@ from typing import Any
 from weakref import WeakSet
 
 from .._tasks.loaded import loaded
+from .._tasks.weak_sets import members
 from .adapter import LoopAdapter
 
 _asyncio_adapters: dict[Any, LoopAdapter] = {}
@@ -60,7 +61,7 @@ def _current_trio_adapter() -> LoopAdapter:
 
 def running_adapters() -> list[LoopAdapter]:
     """Return the adapters of the event loops that have not ended, from any thread."""
-    return [adapter for adapter in list(_all) if not adapter.ended()]
+    return [adapter for adapter in members(_all) if not adapter.ended()]
 
 
 def _after_fork() -> None:

@@ -15,6 +15,7 @@ from mmap import ACCESS_COPY, mmap
 from time import monotonic
 from weakref import ReferenceType, WeakSet, ref
 
+from .._tasks.weak_sets import members
 from .posix import UNTRACKED, StandardTaken
 
 SIZE_MIN = 1024 * 1024
@@ -175,7 +176,7 @@ def let_go(entries: dict[int, CachedBlock], fd: int) -> None:
 def _before_fork() -> None:
     global _forks
     _forks += 1
-    for blocks in list(_all):
+    for blocks in members(_all):  # other threads may make some
         blocks.forget()
 
 

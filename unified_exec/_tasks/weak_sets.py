@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-from weakref import WeakSet
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import TypeVar
+    from weakref import WeakSet
 
-T = TypeVar("T")
+    T = TypeVar("T")
 
 TRIES = 20
 

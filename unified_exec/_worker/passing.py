@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from .._platform.posix import DONTWAIT, wait_for_room
 from .._platform.shared_memory import close_all
+from .._tasks.weak_sets import members
 from .._wire import frames
 from .._wire.pickling.c_pickle import PROTOCOL, dumps, loads
 from .._wire.pickling.shared_refs import pickled_here
@@ -214,7 +215,7 @@ def sweep(but: ByDescriptors | None = None) -> int:
             continue
         if not one.held_elsewhere():
             _home.pop(token, None)
-        for holder in list(one.holders):  # they were sent it with a call, and keep it for the next one
+        for holder in members(one.holders):  # they were sent it with a call, and keep it for the next one
             one.holders.discard(holder)
             holder.drop_share(token)
     _sweep_at = max(_SWEEP_MIN, 2 * len(_home))

@@ -7,6 +7,7 @@ from _thread import allocate_lock
 from weakref import WeakSet, finalize
 
 from .._platform.shared_memory import open_block, read_block, write_block
+from .._tasks.weak_sets import members
 from .._wire import frames
 from .._wire.pickling import homes
 from .._wire.pickling.shared_refs import ByDescriptors, pickled_here
@@ -137,7 +138,7 @@ def _own_copy(block: Shared[Any]) -> object:
 
 
 def _release(token: bytes, fd: int, holders: WeakSet[Any]) -> None:
-    for holder in list(holders):
+    for holder in members(holders):  # a loop in another thread may send it
         holder.drop_share(token)
     passing.dropped(token)
     try:

@@ -111,7 +111,7 @@ def _dismiss_free() -> None:
     They run their `atexit` functions while the program waits for its threads and runs its own.
     """
     until = time.monotonic() + (EXIT_SECONDS if context.worker is None else NESTED_EXIT_SECONDS)
-    for registry in list(_registries):
+    for registry in registries():
         registry.all_lanes()  # frees the workers of loops that have ended
         for worker in registry.take_free():
             registry.forget(worker)
@@ -131,7 +131,7 @@ def end_workers() -> None:
     _dismiss_free()
     until = time.monotonic() + (EXIT_SECONDS if context.worker is None else NESTED_EXIT_SECONDS)
     lent: list[tuple[float, Worker]] = []
-    for registry in list(_registries):
+    for registry in registries():
         for worker in list(registry.workers):  # an event loop that has not ended has them, maybe in another thread
             worker.ends_with_program = True
             tasks = list(worker.tasks)

@@ -120,7 +120,8 @@ class ThreadLane(CallLane, Lane):
         """The system refused a thread: try again later if others are at work, else give up."""
         with self._locked():
             if self.scheduler.has_threads():
-                self.adapter.call_later(RETRY, self._try_again)
+                # The caller of an executor may be in any thread.
+                self.adapter.call_threadsafe(self.adapter.call_later, RETRY, self._try_again)
                 return
             self.scheduler.queues.forget(call)
         if call.task is not None:

@@ -10,6 +10,7 @@ from typing import Any
 from weakref import WeakSet, WeakValueDictionary, finalize
 
 from ..._platform.shared_memory import close_all
+from ..._tasks.weak_sets import members
 from ..._wire import frames
 from ..._wire.pickling.shared_refs import ByDescriptors, pickled_here
 from ..._worker import context, passing, received
@@ -200,6 +201,6 @@ def _make(cls: type[Traveller], token: bytes, name: bytes, fds: list[int]) -> Tr
 
 
 def _let_go(token: bytes, form: SharedFormBase, holders: WeakSet[Any]) -> None:
-    for holder in list(holders):
+    for holder in members(holders):
         holder.drop_share(token)
     form.stop_reading()

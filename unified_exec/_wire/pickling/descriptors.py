@@ -7,6 +7,7 @@ from sys import modules
 from typing import Any
 from weakref import WeakSet, finalize
 
+from ..._tasks.weak_sets import members
 from .. import frames
 from .shared_refs import ByDescriptors, pickled_here, received_descriptor
 
@@ -38,7 +39,7 @@ class PassedDescriptor(ByDescriptors):
 
 
 def _release(token: bytes, fd: int, holders: WeakSet[Any]) -> None:
-    for holder in list(holders):
+    for holder in members(holders):
         holder.drop_share(token)
     os.close(fd)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import count
 
 from .. import log_levels
 
@@ -92,6 +93,7 @@ def authkey_now() -> bytes | None:
     return process.current_process().authkey  # type: ignore[no-any-return]
 
 
+_numbers = count(1)  # not the latest one's plus 1: loops in several threads may see different things at once
 _latest = Snapshot(0, [], "", {}, None, None)
 _log_cache: dict[Any, Any] | None = None
 latest_levels: dict[str, Any] | None = None
@@ -117,7 +119,7 @@ def snapshot() -> Snapshot:
         or (_log_cache is not None and log_levels.UNCHANGED not in _log_cache)
     ):
         levels = log_levels.levels_now()
-        latest = _latest = Snapshot(latest.number + 1, list(sys.path), folder, dict(_environment), authkey, levels)
+        latest = _latest = Snapshot(next(_numbers), list(sys.path), folder, dict(_environment), authkey, levels)
     return latest
 
 
