@@ -107,7 +107,7 @@ def break_the_answers() -> None:
     def send(*args: object) -> NoReturn:
         raise MemoryError
 
-    send_result.send = send
+    send_result.send = send  # type: ignore[assignment]
     sys.stderr = open(os.devnull, "w")
     threading.Thread(target=time.sleep, args=(600,)).start()
 

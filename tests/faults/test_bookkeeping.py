@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from unified_exec._pools.process.worker_logs import LogReader
 from unified_exec._pools.process.worker_spec import WorkerSpec
 from unified_exec._rules import prefetch
 from unified_exec._tasks.types import TaskState
+from unified_exec._wire import log_levels
 from unified_exec._wire.log_frames import CUT
 from unified_exec._wire.pickling import surroundings
 from unified_exec._worker.settings import CALLS
@@ -57,6 +59,10 @@ class CancelsAnother:
         return False
 
 
+def _both_began(log: str, text: str) -> bool:
+    return "".join(tasks.noted(log)).count(text) == 2
+
+
 async def test_a_task_that_moves_while_others_are_cancelled_with_it_is_cancelled_too(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -66,7 +72,7 @@ async def test_a_task_that_moves_while_others_are_cancelled_with_it_is_cancelled
     async with ProcessPool(2) as pool, TaskScope(processes=pool, policy=Collect(), timeout=60) as scope:
         for text in ("learnt", "blocks"):  # in both workers
             running = [scope.spawn(call, log, text, str(go_on), on="process") for _ in range(2)]
-            assert await until_async(lambda text=text: "".join(tasks.noted(log)).count(text) == 2)
+            assert await until_async(partial(_both_began, log, text))
             if text == "learnt":
                 go_on.touch()
                 for task in running:
@@ -183,15 +189,15 @@ async def test_a_worker_whose_settings_cannot_be_made_is_reaped(monkeypatch: pyt
 async def test_loops_that_see_other_surroundings_at_the_same_time_do_not_take_them_for_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    levels_now, others = surroundings.log_levels.levels_now, []
+    levels_now, others = log_levels.levels_now, []
 
     def as_another_thread_looks() -> Any:
-        monkeypatch.setattr(surroundings.log_levels, "levels_now", levels_now)
+        monkeypatch.setattr(log_levels, "levels_now", levels_now)
         monkeypatch.setenv("UNIFIED_EXEC_TEST_OTHER", "1")
         others.append(surroundings.snapshot())
         return levels_now()
 
-    monkeypatch.setattr(surroundings.log_levels, "levels_now", as_another_thread_looks)
+    monkeypatch.setattr(log_levels, "levels_now", as_another_thread_looks)
     monkeypatch.setenv("UNIFIED_EXEC_TEST_ONE", "1")
     one = surroundings.snapshot()
     assert one.number != others[0].number

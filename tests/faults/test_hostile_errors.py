@@ -98,7 +98,7 @@ async def test_a_large_result_arrives_where_no_thread_can_be_started(monkeypatch
     async with TaskScope(timeout=30) as scope:
         await scope.spawn(abs, -1, on="process")
         with monkeypatch.context() as patched:
-            patched.setattr(decode_result.threading.Thread, "start", start)
+            patched.setattr(threading.Thread, "start", start)
             assert await scope.spawn(hostile.text, size, on="process") == ["x" * size]
 
 
