@@ -123,3 +123,28 @@ def check_and_stop(path: str) -> NoReturn:
     while True:
         check_cancelled()
         time.sleep(0.001)
+
+
+def open_after_a_message_that_was_interrupted() -> int:
+    """Return how many descriptors a large message has left that was interrupted before it was sent."""
+    from unified_exec import current_task
+    from unified_exec._worker.connection import WorkerConnection
+
+    def report(self: object, id: int, message: bytes, fd: int | None = None) -> NoReturn:
+        assert fd is not None
+        raise KeyError("interrupted")
+
+    task, before = current_task(), len(os.listdir("/proc/self/fd"))
+    assert task is not None
+    kept, WorkerConnection.report = WorkerConnection.report, report  # type: ignore[method-assign]
+    try:
+        task.send(["x" * 100_000])
+    except KeyError:
+        pass
+    finally:
+        WorkerConnection.report = kept  # type: ignore[method-assign]
+    return len(os.listdir("/proc/self/fd")) - before
+
+
+def take(objects: list[Any]) -> None:
+    assert [each.value for each in objects] == list(range(len(objects)))

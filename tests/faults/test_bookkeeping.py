@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio.lowlevel
 import pytest
 
 from tests.faults import programs, tasks
@@ -45,15 +46,14 @@ async def test_tasks_that_were_cancelled_while_they_waited_are_freed_at_once(on:
 
 
 class CancelsAnother:
-    """A policy of a user: with the first task that ends it cancels one of another scope."""
+    """A policy of a user: the first value ends the others, and with the first of these one of another scope."""
 
-    def __init__(self) -> None:
-        self.other: TaskHandle[Any] | None = None
+    other: TaskHandle[Any]
 
     def judge(self, tally: Tally) -> Verdict:
-        if self.other is not None:
+        if tally.cancelled:
             self.other.cancel()
-        return Verdict.GO_ON
+        return Verdict.CANCEL_REST if tally.values else Verdict.GO_ON
 
     def raises(self, tally: Tally) -> bool:
         return False
@@ -84,7 +84,7 @@ async def test_a_task_that_moves_while_others_are_cancelled_with_it_is_cancelled
             workers = [task.worker for task in (*moving, *outer)]
             assert workers[0] == workers[2] != workers[1] == workers[3]
             policy.other = outer[1]
-            inner.cancel()
+            inner.spawn(anyio.lowlevel.checkpoint)
         assert all(task.cancelled() for task in moving)
         assert outer[1].cancelled()
         assert outer[0].state is not TaskState.DONE
@@ -137,7 +137,7 @@ async def test_workers_of_other_loops_may_start_while_they_are_counted() -> None
                 registry.workers.add(Counted())  # type: ignore[arg-type]  # as another thread may
                 return None
 
-        registry.workers.add(Counted())  # type: ignore[arg-type]
+        registry.workers.update([Counted(), Counted()])  # type: ignore[list-item]
         assert registry._too_many(CALLS) is False
         registry.workers.clear()
 

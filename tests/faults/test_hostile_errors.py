@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from tests import leaks
 from tests.faults import hostile_errors as hostile
 from tests.waiting import until_async
 from unified_exec import (
+    Cancelled,
     Collect,
     FailFast,
     ProcessPool,
@@ -20,10 +23,12 @@ from unified_exec import (
     TaskScope,
     ThreadPool,
     WorkerCrashed,
+    share,
 )
 from unified_exec._platform import shared_memory
 from unified_exec._pools.process import decode_result
 from unified_exec._pools.process.worker import Worker
+from unified_exec._worker import passing
 from unified_exec.errors import RemoteError, UnifiedExecError, WorkerStartError
 
 pytestmark = pytest.mark.one_loop
@@ -184,3 +189,33 @@ async def test_a_filter_of_the_log_that_raises_costs_the_pool_no_thread(tmp_path
         finally:
             log.removeFilter(refuse)
             released.set()
+
+
+@pytest.mark.skipif(not leaks.LINUX, reason="looks at descriptors in /proc")
+async def test_a_large_message_that_is_interrupted_leaves_no_descriptor() -> None:
+    async with TaskScope(timeout=30) as scope:
+        assert await scope.spawn(hostile.open_after_a_message_that_was_interrupted, on="process") == 0
+
+
+@pytest.mark.skipif(not leaks.LINUX, reason="looks at descriptors in /proc")
+def test_an_answer_for_which_a_cancelled_task_waits_no_more_leaves_no_descriptor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(self: Any) -> None:
+        raise Cancelled("now")
+
+    waiter = passing._Waiter()
+    with monkeypatch.context() as patched, pytest.raises(Cancelled):
+        patched.setattr(passing._Waiter, "_wait", interrupted)
+        waiter.wait()
+    fd = os.open(os.devnull, os.O_RDONLY)
+    waiter(True, b"", [fd])
+    with pytest.raises(OSError):
+        os.fstat(fd)
+
+
+async def test_an_initializer_with_more_shared_objects_than_the_socket_of_its_worker_holds() -> None:
+    objects = [share(number) for number in range(350)]
+    async with ProcessPool(1, initializer=hostile.take, initargs=(objects,)) as pool:
+        async with TaskScope(processes=pool, timeout=60) as scope:
+            assert await scope.spawn(abs, -1, on="process") == 1

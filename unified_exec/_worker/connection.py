@@ -169,14 +169,21 @@ class WorkerConnection:
 
     def hand_over(self, message: bytes, fd: int) -> None:
         """Send a descriptor by the mailbox and close it here."""
-        self._send_in_order(message, fd, 0)
+        try:
+            self._send_in_order(message, fd, 0)
+        finally:
+            os.close(fd)
 
     def done(self, id: int, message: bytes, fd: int | None = None) -> None:
         """Send the answer of a task, with the shared block that holds it; closes our descriptor of the block."""
-        self._send_in_order(message, fd, self.reported_on.pop(id, 0))
+        try:
+            self._send_in_order(message, fd, self.reported_on.pop(id, 0))
+        finally:
+            if fd is not None:
+                os.close(fd)
 
     def report(self, id: int, message: bytes, fd: int | None = None) -> None:
-        """Send what a running task reports, with the shared block that holds it; closes our descriptor of the block."""
+        """Send what a running task reports, with the shared block that holds it, whose descriptor the caller closes."""
         sockets = self.reported_on.get(id, 0)
         self.reported_on[id] = sockets | (MAILED if fd is not None or sockets & MAILED else STREAMED)
         self._send_in_order(message, fd, sockets)
@@ -187,16 +194,12 @@ class WorkerConnection:
             return
         if sockets & STREAMED:
             message = frames.after_stream(message)
-        try:
-            while True:
-                try:
-                    self.control.sendmsg([message], fd_message(fd) if fd is not None else ())
-                    return
-                except OSError as exc:
-                    wait_for_room(exc)
-        finally:
-            if fd is not None:
-                os.close(fd)
+        while True:
+            try:
+                self.control.sendmsg([message], fd_message(fd) if fd is not None else ())
+                return
+            except OSError as exc:
+                wait_for_room(exc)
 
     def control_messages(self, buffer: bytearray) -> list[tuple[bytes, list[int]]]:
         """Read the mailbox, without waiting: its messages and the descriptors that came with each."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from _thread import get_ident
 from collections.abc import Callable
@@ -73,7 +74,10 @@ class WorkerContext:
             self.connection.report(id, frames.pack_report(id, packed.data, flags))
             return
         fd, table = shared_memory.write_block(packed.data, packed.buffers, self.connection.blocks)
-        self.connection.report(id, frames.pack_report(id, table, flags | frames.IN_SHARED), fd)
+        try:  # a cancellation may come at any instruction
+            self.connection.report(id, frames.pack_report(id, table, flags | frames.IN_SHARED), fd)
+        finally:
+            os.close(fd)
 
     @property
     def requests(self) -> WorkerRequests:

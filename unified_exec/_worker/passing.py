@@ -135,12 +135,23 @@ class _Waiter:
         self._lock = allocate_lock()
         self._lock.acquire()
         self._answer: tuple[bool, bytes, list[int]] = (False, b"", [])
+        self._given_up = False
 
     def __call__(self, known: bool, message: bytes, fds: list[int]) -> None:
         self._answer = known, message, fds
         self._lock.release()
+        if self._given_up:
+            close_all(fds)
 
     def wait(self) -> tuple[bool, bytes, list[int]]:
+        try:
+            return self._wait()
+        except BaseException:  # the task was requested to stop: the answer is nobody's when it comes
+            self._given_up = True
+            close_all(self._answer[2])
+            raise
+
+    def _wait(self) -> tuple[bool, bytes, list[int]]:
         worker = _parent
         assert worker is not None
         if get_ident() != worker.thread:

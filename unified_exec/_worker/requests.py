@@ -67,8 +67,10 @@ class WorkerRequests:
             connection.report(id, frames.pack_request(id, pending.number, packed.data, flags))
             return
         fd, table = shared_memory.write_block(packed.data, packed.buffers, connection.blocks)
-        message = frames.pack_request(id, pending.number, table, flags | frames.IN_SHARED)
-        connection.report(id, message, fd)
+        try:  # a cancellation may come at any instruction
+            connection.report(id, frames.pack_request(id, pending.number, table, flags | frames.IN_SHARED), fd)
+        finally:
+            os.close(fd)
 
     def wait(self, pending: Pending) -> None:
         """Wait for an answer; in the main thread, handle whatever else the parent sends meanwhile.

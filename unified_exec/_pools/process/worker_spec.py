@@ -19,6 +19,9 @@ from .child import Child
 from .start_worker import check_no_worker, environment_now, parent_settings, start_process
 from .worker import Worker
 
+ROOM_SECONDS = 10.0
+"""Seconds that a new process may take to read what its initializer needs, where its socket does not hold all of it."""
+
 
 class WorkerSpec(NamedTuple):
     """What a worker must know before its first task. Make one with `make_spec`, which checks it.
@@ -73,11 +76,14 @@ class WorkerSpec(NamedTuple):
         fixed = surroundings.variables(name for name, value in environment.items() if os.environ.get(name) != value)
         worker = Worker(self.start_child(environment), kind, self.surroundings)
         worker.knowledge.started_from(seen, fixed)
+        control = worker.child.control
         try:
+            control.settimeout(ROOM_SECONDS)
             worker.send_shares(self.shared)
             worker.send_settings(dumps(settings.as_dict(), PROTOCOL))
+            control.setblocking(False)
         except ConnectionError:
-            pass  # it has died at once: its exit will be noticed
+            control.setblocking(False)  # it has died at once: its exit will be noticed
         except OSError as exc:
             worker.reap()
             raise WorkerStartError(f"its settings could not be sent: {exc}") from exc
