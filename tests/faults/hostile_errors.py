@@ -148,3 +148,28 @@ def open_after_a_message_that_was_interrupted() -> int:
 
 def take(objects: list[Any]) -> None:
     assert [each.value for each in objects] == list(range(len(objects)))
+
+
+def log_strangely(field: object) -> int:
+    """Log a record that a filter has given something strange; returns the process id."""
+    import logging
+
+    def put(record: logging.LogRecord) -> bool:
+        record.funcName = field  # type: ignore[assignment]
+        return True
+
+    log = logging.getLogger("strange")
+    log.addFilter(put)
+    try:
+        log.warning("a record with a strange field")
+    finally:
+        log.removeFilter(put)
+    return os.getpid()
+
+
+def log_what_cannot_travel() -> int:
+    return log_strangely(threading.Lock())
+
+
+def log_what_cannot_be_rebuilt() -> int:
+    return log_strangely(RebuildsBadly())

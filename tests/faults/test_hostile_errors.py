@@ -219,3 +219,10 @@ async def test_an_initializer_with_more_shared_objects_than_the_socket_of_its_wo
     async with ProcessPool(1, initializer=hostile.take, initargs=(objects,)) as pool:
         async with TaskScope(processes=pool, timeout=60) as scope:
             assert await scope.spawn(abs, -1, on="process") == 1
+
+
+@pytest.mark.parametrize("fn", [hostile.log_what_cannot_travel, hostile.log_what_cannot_be_rebuilt])
+async def test_a_log_record_with_a_strange_field_costs_that_record_alone(fn: Callable[[], int]) -> None:
+    async with ProcessPool(1) as pool, TaskScope(processes=pool, timeout=30) as scope:
+        pid = await scope.spawn(fn, on="process")
+        assert await scope.spawn(os.getpid, on="process") == pid

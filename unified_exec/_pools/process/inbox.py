@@ -9,7 +9,6 @@ from typing import Any
 
 from ..._platform.shared_memory import close_all
 from ..._wire.log_frames import take_whole
-from ..._wire.pickling.c_pickle import loads
 
 READ_SIZE = 64 * 1024
 
@@ -18,7 +17,7 @@ class LogPipeEnd:
     """Our end of the pipe of one worker's log records.
 
     Args:
-        read_one: what is made of the pickle of each tuple.
+        read_one: what is made of the pickle of each tuple; ``None`` to skip it.
 
     Attributes:
         fd: the descriptor.
@@ -27,7 +26,7 @@ class LogPipeEnd:
 
     __slots__ = ("_buffer", "_read_one", "_waiting", "fd", "read_at")
 
-    def __init__(self, fd: int, read_one: Callable[[bytes], Any] = loads) -> None:
+    def __init__(self, fd: int, read_one: Callable[[bytes], Any]) -> None:
         self.fd = fd
         self._read_one = read_one
         self.read_at = 0.0
@@ -48,7 +47,7 @@ class LogPipeEnd:
                 return False
             left -= len(data)
             self._buffer += data
-            self._waiting.extend(take_whole(self._buffer, self._read_one))
+            self._waiting.extend(filter(None, take_whole(self._buffer, self._read_one)))
             if len(data) < READ_SIZE:
                 break
         return True

@@ -16,6 +16,7 @@ from ..._tasks.task import Task
 from ..._wire.errors.decode import decode_error
 from ..._wire.log_frames import CUT, FIELDS, RATE, RECORD, WARNING
 from ..._wire.pickling import codec
+from ..._wire.pickling.c_pickle import loads
 from .inbox import LogPipeEnd
 from .worker import Worker
 
@@ -56,7 +57,7 @@ class LogReader:
 
     def open(self, fd: int) -> LogPipeEnd:
         """Return our end of a worker's pipe."""
-        return LogPipeEnd(fd)
+        return LogPipeEnd(fd, _rebuilt)
 
     def read(self, worker: Worker, most: int) -> bool:
         """Handle what is in the worker's pipe; ``False`` at its end."""
@@ -110,6 +111,14 @@ class LogReader:
                 _log.warning(text, sum(cut.values()), RATE, what, workers)
             except Exception:
                 _print_error()
+
+
+def _rebuilt(data: bytes) -> Any:
+    try:
+        return loads(data)
+    except Exception:  # code of the task has put something strange into a field of a record
+        _print_error()
+        return None
 
 
 def _print_error() -> None:

@@ -45,11 +45,9 @@ class ForwardHandler(logging.Handler):
         if not self._pipe.may_send(record.name, record.levelno):
             return
         try:
-            fields = self._fields(record)
+            self._pipe.send(self._fields(record))
         except Exception:
             self.handleError(record)
-            return
-        self._pipe.send(fields)
 
     def is_alone(self) -> bool:
         """Tell whether nobody else listens at the root logger."""
