@@ -88,6 +88,9 @@ class FakedNodes(DaskEngine):
     async def stop(self) -> None:
         pass
 
+    def has_ended(self) -> bool:
+        return False
+
     async def drop_lane(self, name: str) -> None:
         pass
 

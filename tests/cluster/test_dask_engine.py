@@ -67,7 +67,7 @@ async def test_an_idle_pool_takes_no_seat_again_that_it_gives_back_for_an_actor(
         (lane,) = pool._lanes.values()
         assert await until_async(lambda: lane.slots() == 2, 60)
         starts: list[str] = []
-        engine = pool._hub._engine
+        engine = pool._hub.engine
         on_seat = engine._on_seat
         engine._on_seat = lambda name, address: (starts.append(name), on_seat(name, address))
         untyped: Any = scope
@@ -81,7 +81,7 @@ async def test_a_seat_that_starts_after_its_lane_has_ended_is_given_back_at_once
     from unified_exec.cluster.dask_agent import unified_exec_seat
 
     async with open_pool(grace=30) as pool:
-        engine = pool._hub._engine
+        engine = pool._hub.engine
         late = await engine._on_client(start_seat(engine, unified_exec_seat))
         assert await until_async(lambda: late.status == "finished", 20)  # it waits for 30 s for its program
 
@@ -175,7 +175,7 @@ def test_closing_a_pool_that_still_connects_closes_its_client() -> None:
         connection, _ = silent.accept()
         with connection:
             pool.close()
-    assert pool._hub._engine._opening.status == "closed"
+    assert pool._hub.engine._opening.status == "closed"
 
 
 WRONG = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,3 +31,18 @@ async def test_what_came_before_a_lane_was_given_up_is_still_collected() -> None
     assert await lane.collect() == [(b"last", [])]
     assert await lane.collect() is None
     assert await lane.collect() is None
+
+
+async def test_an_agent_that_cannot_take_a_batch_in_gives_the_lane_up() -> None:
+    """Nobody waits for the method that delivers it: its calls would never be answered."""
+
+    def receive(batch: Any) -> None:
+        raise OSError("no descriptor is left")
+
+    told: list[str] = []
+    agent: Any = ray_agent.RayAgent("address", 1)
+    lane = agent._lanes["lane"] = ray_agent._LaneAtAgent()
+    lane.connection = SimpleNamespace(slots=1, receive=receive, end=told.append)
+    with pytest.raises(OSError, match="no descriptor is left"):
+        await agent.deliver("lane", 0, [], 1)
+    assert told == ["OSError: no descriptor is left"]

@@ -8,6 +8,7 @@ LAW = "cluster/test_dask_law.py"
 FAULTS = "cluster/test_dask_faults.py"
 GATE = "cluster/test_gate.py"
 KEEPER = "cluster/test_keeper.py"
+ENDS = "cluster/test_pool_ends.py"
 
 CLUSTER = (
     Mutant(
@@ -54,6 +55,42 @@ CLUSTER = (
         old="        self._lane.cancel(tasks, None, running=False)",
         new="        for task in tasks:\n            self._sink.returned(task.id)",
         tests=(f"{GATE}::test_what_has_not_begun_is_returned_and_never_runs",),
+    ),
+    Mutant(
+        clause=1,
+        place="process",
+        breaks="a closed pool says that a task is lost only when it has ended there",
+        file="cluster/hub.py",
+        old="            await asyncio.gather(*[link.until_ended() for link in busy])",
+        new="            await asyncio.sleep(0)",
+        tests=(f"{ENDS}::test_a_pool_whose_closing_is_cancelled_leaves_no_task_waiting_and_none_running",),
+    ),
+    Mutant(
+        clause=3,
+        place="process",
+        breaks="a call that comes back and is cancelled before it is queued is counted once",
+        file="cluster/lane.py",
+        old="            queue.push_front(tasks)",
+        new="            queue.push_front(task for task in tasks if task.outcome is None)",
+        tests=(f"{ENDS}::test_a_task_that_comes_back_and_is_cancelled_by_the_next_frame_does_not_count_as_waiting",),
+    ),
+    Mutant(
+        clause=8,
+        place="process",
+        breaks="no call begins without a seat",
+        file="cluster/agent.py",
+        old="        if not self.slots or self._gate is None",
+        new="        if self._gate is None",
+        tests=(f"{ENDS}::test_a_call_that_comes_after_its_seat_was_given_back_is_returned",),
+    ),
+    Mutant(
+        clause=8,
+        place="process",
+        breaks="nobody waits for what the thread of a closed pool cannot do any more",
+        file="cluster/hub.py",
+        old="            if self._loop is not None and self._thread is not None:",
+        new="            if self._loop is not None:",
+        tests=(f"{ENDS}::test_a_lane_that_is_dropped_while_the_thread_of_its_pool_ends_is_not_waited_for_in_vain",),
     ),
     Mutant(
         clause=8,

@@ -182,8 +182,8 @@ class Connection:
         call = wire.unpack_call(head, buffers)
         if isinstance(buffers, FilledBlock):
             call = call._replace(block=buffers)
-        if self._gate is None or self._over or self._closing or time.monotonic() > self._lease:
-            self.returned(call.id)
+        if not self.slots or self._gate is None or self._over or self._closing or time.monotonic() > self._lease:
+            self.returned(call.id)  # its seat may have been given back meanwhile
             return
         self._gate.submit(call)
         if not self._looking:

@@ -117,6 +117,9 @@ class DaskEngine(Engine):
         loop = self._client.loop.asyncio_loop
         if loop is asyncio.get_running_loop():
             return await work
+        if loop.is_closed():
+            work.close()
+            raise ConnectionError("the event loop of the Dask client has ended")
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
 
     async def stop(self) -> None:
@@ -235,6 +238,22 @@ class DaskEngine(Engine):
             return False
         writer.close()
         return False
+
+    def has_ended(self) -> bool:
+        return bool(self._client.status == "closed" or self._client.loop.asyncio_loop.is_closed())
+
+    def check_blocking(self) -> None:
+        if self._own:
+            return
+        try:
+            if asyncio.get_running_loop() is not self._client.loop.asyncio_loop:
+                return
+        except RuntimeError:
+            return
+        raise RuntimeError(
+            "the Client lives on the event loop of this thread, which must not block: "
+            "write `async with DaskPool(client)`, or await pool.aclose()"
+        )
 
     def status(self) -> str:
         status = self._client.status if isinstance(self._client, Client) else "not connected"

@@ -87,5 +87,17 @@ class Engine(ABC):
         """Tell whether the process at an address is certainly gone, and its workers with it."""
 
     @abstractmethod
+    def has_ended(self) -> bool:
+        """Tell whether the engine's own connection was closed by somebody else: it grants no seat any more."""
+
+    @abstractmethod
+    def check_blocking(self) -> None:
+        """Check that this thread may block until the engine has started or stopped.
+
+        Raises:
+            RuntimeError: the engine needs the event loop of this thread.
+        """
+
+    @abstractmethod
     def status(self) -> str:
         """Return what is known of the engine's own connection, for errors."""

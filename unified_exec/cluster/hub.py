@@ -20,7 +20,7 @@ from .node import Node
 ENGINE_SECONDS = 5.0
 """What the engine may take to answer; then it is asked again."""
 CLOSE_SECONDS = 10.0
-"""What letting go of the nodes may take when the pool is closed."""
+"""What disconnecting from the engine may take when the pool is closed."""
 
 
 class HubOptions(NamedTuple):
@@ -52,12 +52,13 @@ class Hub:
         lanes: returns the lanes of the pool.
 
     Attributes:
+        engine: places the seats.
         threads: how many threads the cluster has.
     """
 
     def __init__(self, engine: Engine, options: HubOptions, lanes: Callable[[], list[ClusterLane]]) -> None:
         self.threads = 0
-        self._engine = engine
+        self.engine = engine
         self._options = options
         self._lanes = lanes
         self._links: dict[tuple[str, str], AgentLink] = {}
@@ -67,7 +68,8 @@ class Hub:
         self._beating: asyncio.Task[None] | None = None
         self._holding: Holding | None = None
         self._closing = False
-        self._lock = threading.Lock()
+        self._error: WorkerStartError | None = None  # why it has not connected
+        self._lock = threading.RLock()  # the collector may end a loop meanwhile, which drops its lane
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._started: Future[None] | None = None
@@ -85,18 +87,19 @@ class Hub:
                 self._started = Context().run(asyncio.run_coroutine_threadsafe, self._connect(), loop)
             return self._started
 
-    def stop(self) -> None:
-        """Let all nodes go, disconnect and end the thread. Does nothing the second time."""
+    def stop(self, why: Exception) -> None:
+        """Let all nodes go, disconnect and end the thread; what waits fails. Does nothing the second time."""
         with self._lock:
             loop, thread, self._thread = self._loop, self._thread, None
         if loop is None or thread is None:
             return
         try:
-            asyncio.run_coroutine_threadsafe(self._disconnect(), loop).result(CLOSE_SECONDS)
+            disconnected = asyncio.run_coroutine_threadsafe(self._disconnect(why), loop)
+            disconnected.result(self._options.silence_max + CLOSE_SECONDS)
         except Exception:
             pass  # the engine does not answer; the agents notice that the connections are gone
         loop.call_soon_threadsafe(loop.stop)
-        thread.join()
+        thread.join(CLOSE_SECONDS)  # it waits for what the engine does in threads
 
     def want_seats(self, lane: ClusterLane) -> None:
         """Request seats for what waits in the lane, if the pool may have more."""
@@ -112,13 +115,10 @@ class Hub:
         return self._run(self._drop(lane))
 
     def _run(self, work: Coroutine[Any, Any, None]) -> Future[None]:
-        loop = self._loop
-        try:
-            if loop is not None:
+        with self._lock:
+            if self._loop is not None and self._thread is not None:  # what is posted before `stop` is done or cancelled
                 # In a context of its own: what comes of it outlives the request that needed it first.
-                return Context().run(asyncio.run_coroutine_threadsafe, work, loop)
-        except RuntimeError:
-            pass  # the pool was closed
+                return Context().run(asyncio.run_coroutine_threadsafe, work, self._loop)
         work.close()
         done: Future[None] = Future()
         done.set_result(None)
@@ -129,32 +129,40 @@ class Hub:
     async def _connect(self) -> None:
         self._holding = Holding(asyncio.get_running_loop())
         try:
-            await self._engine.start(self._on_seat)
-            self.threads = await self._engine.check(())
+            await self.engine.start(self._on_seat)
+            self.threads = await self.engine.check(())
         except Exception as exc:
-            self._fail_waiting(WorkerStartError(f"the cluster cannot be used: {type(exc).__name__}: {exc}"))
+            self._error = WorkerStartError(f"the cluster cannot be used: {type(exc).__name__}: {exc}")
+            self._fail_waiting(self._error)
             raise
         self._beating = asyncio.create_task(self._beat())
         for lane in self._lanes():
             await self._want(lane)
 
-    async def _disconnect(self) -> None:
+    async def _disconnect(self, why: Exception) -> None:
         self._closing = True
         if self._beating is not None:
             self._beating.cancel()
-        for link in list(self._links.values()):
-            if link.node.tasks:
-                link.lane.adapter.call_threadsafe(link.lane.lost, link.node, "the pool was closed")
+        self._fail_waiting(why)
+        links = list(self._links.values())
+        busy = [link for link in links if link.node.tasks]
+        for link in links:
             link.let_go(True)
+        try:
+            await asyncio.gather(*[link.until_ended() for link in busy])
+        finally:
+            for link in links:
+                link.lane.adapter.call_threadsafe(link.lane.lost, link.node, "the pool was closed")
         self._waiting_since.clear()
         self._idle_since.clear()
-        await self._engine.stop()
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await self.engine.stop()
 
     def _on_seat(self, lane_name: str, address: str) -> None:
         """A seat has started: connect to the agent there, unless there is a connection."""
         lane = next((lane for lane in self._lanes() if lane.name == lane_name), None)
         if lane is None or self._closing:
-            self._engine.turn_away(lane_name, address)
+            self.engine.turn_away(lane_name, address)
             return
         key = (lane_name, address)
         if key in self._links:
@@ -167,7 +175,7 @@ class Hub:
             hello["hello"]["options"] = {**self._options.hello["options"], **lane.alone}
             silence = max(silence, wire.silence_max(self._options.hello["lease"], lane.alone["grace"]))
         assert self._holding is not None
-        link = AgentLink(self._engine, lane, node, self._holding, hello, silence, self._on_refused, self._on_over)
+        link = AgentLink(self.engine, lane, node, self._holding, hello, silence, self._on_refused, self._on_over)
         node.link = self._links[key] = link
         node.place(self._options.shared)
         lane.adapter.call_threadsafe(lane.add_node, node)
@@ -190,8 +198,10 @@ class Hub:
     # -- seats
 
     async def _want(self, lane: ClusterLane) -> None:
-        if self._closing or self._beating is None:
-            return  # not connected yet: `_connect` asks again
+        if self._error is not None:
+            lane.adapter.call_threadsafe(lane.fail_waiting, self._error)
+        if self._closing or self._beating is None or self.engine.has_ended():
+            return  # if it is not connected yet, `_connect` asks again
         limit = self._options.max_workers
         if lane.alone is not None:
             limit = have = 1  # for it there is one
@@ -202,17 +212,17 @@ class Hub:
         waiting = lane.waiting() - (lane.seats - lane.slots())
         n = min(waiting, max(limit - have, 0 if lane.seats else 1))  # each loop with work gets one
         if n > 0:
-            await self._engine.request_seats(lane, n)
+            await self.engine.request_seats(lane, n)
 
     async def _withdraw(self, lane: ClusterLane) -> bool:
         """Withdraw requests that nothing waits for: they would take the seats that the lane gives back."""
         n = lane.seats - max(lane.slots(), self._options.min_workers)
-        return n > 0 and lane.alone is None and await self._engine.withdraw_seats(lane, n) > 0
+        return n > 0 and lane.alone is None and await self.engine.withdraw_seats(lane, n) > 0
 
     async def _request(self, lane: ClusterLane, n: int) -> None:
         assert self._started is not None
         await asyncio.wrap_future(self._started)
-        await self._engine.request_seats(lane, n)
+        await self.engine.request_seats(lane, n)
 
     async def _drop(self, lane: ClusterLane) -> None:
         links = [link for link in self._links.values() if link.lane is lane]
@@ -220,7 +230,7 @@ class Hub:
             link.let_go(True)
         self._waiting_since.pop(lane, None)
         self._idle_since.pop(lane, None)
-        await self._engine.drop_lane(lane.name)
+        await self.engine.drop_lane(lane.name)
         if lane.alone is not None:
             await asyncio.gather(*[link.until_ended() for link in links])
 
@@ -232,7 +242,8 @@ class Hub:
             withdrawn = False
             try:
                 async with asyncio.timeout(ENGINE_SECONDS):
-                    self.threads = await self._engine.check(lanes)
+                    if not self.engine.has_ended():
+                        self.threads = await self.engine.check(lanes)
                     starved = any(map(_starves, lanes))
                     for lane in lanes:
                         if lane.waiting():
@@ -252,10 +263,11 @@ class Hub:
             self._waiting_since.pop(lane, None)
             return
         since = self._waiting_since.setdefault(lane, time.monotonic())
-        seconds = self._options.start_timeout
-        if seconds is not None and time.monotonic() - since > seconds:
+        seconds, ended = self._options.start_timeout, self.engine.has_ended()
+        if ended or (seconds is not None and time.monotonic() - since > seconds):
             del self._waiting_since[lane]
-            why = f"no node took work within {seconds:g} s ({self._engine.status()})"
+            within = "" if ended else f" within {seconds:g} s"
+            why = f"no node took work{within} ({self.engine.status()})"
             lane.adapter.call_threadsafe(lane.fail_waiting, WorkerStartError(why))
 
     def _check_idle(self, lane: ClusterLane, may_release: bool) -> None:

@@ -28,7 +28,7 @@ from .._wire.pickling.c_pickle import loads
 from .._wire.pickling.carried import private
 from .._wire.pickling.functions import EncodedCall, encode_call, in_context
 from ..abc import StreamReader
-from ..errors import NodeLost
+from ..errors import NodeLost, UnifiedExecError
 from . import wire
 from .node import Node, WorkerRef
 from .way_back import NodeRequests, NodeWorker, refuse_local
@@ -43,12 +43,7 @@ class Owner(Protocol):
     """What a lane needs of its pool."""
 
     def admit(self) -> None:
-        """Admit work.
-
-        Raises:
-            PoolClosed: the pool is closed.
-            WorkerStartError: no node serves this program.
-        """
+        """Raise `PoolClosed` if the pool takes no more work."""
 
     def describe(self) -> str:
         """Return the pool's name, for messages."""
@@ -173,7 +168,12 @@ class ClusterLane(CreditLane):
             self._want_soon()
 
     def _send(self, node: Node, task: Task) -> None:
-        node.send(task)
+        try:
+            node.send(task)
+        except (OSError, MemoryError) as exc:  # it has a shared object that could not be mapped
+            node.take(task.id)
+            task.location = ENDING
+            task.settle(Outcome(error=UnifiedExecError(f"task {task.name!r} could not be sent to a node: {exc}")))
         if node.is_overfull():
             self._check_stuck_soon()
 
@@ -275,7 +275,7 @@ class ClusterLane(CreditLane):
                 for id in wire.unpack_numbers(head):
                     self._returned(node, id, back)
         for queue, tasks in zip(self.queues, back, strict=True):
-            queue.push_front(task for task in tasks if task.outcome is None)
+            queue.push_front(tasks)  # also those that were cancelled meanwhile: `cancel` has counted them out
 
     def _returned(self, node: Node, id: int, back: tuple[list[Task], list[Task]]) -> None:
         task = node.take(id)
@@ -328,6 +328,7 @@ class ClusterLane(CreditLane):
             self._busy.remove(node)
         for task, _ in tasks:
             task.location = ENDING  # settling one may cancel the others
+            self._unwanted.discard(task.id)
         for task, begun in tasks:
             if task.cancel_requested:
                 task.settle_cancelled()
@@ -344,4 +345,6 @@ class ClusterLane(CreditLane):
             task.settle(Outcome(error=error))
 
     def _loop_ended(self) -> None:
-        self._owner.lane_ended(self)
+        # asyncio tells before its loop is closed: what still runs then ends when the pool looks at its lanes next.
+        if self.adapter.ended() or not self.has_tasks():
+            self._owner.lane_ended(self)

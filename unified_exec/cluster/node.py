@@ -237,12 +237,12 @@ class Node:
         """Send each shared object once; the agent gives it to its workers."""
         for shared in objects:
             if shared.token not in self._shares:
-                self._shares.add(shared.token)
-                shared.holders.add(self)
                 fd = shared.fileno()
                 size = os.fstat(fd).st_size
                 # A mapping has a descriptor of its own, for as long as the engine keeps the message.
                 block = os.pread(fd, size, 0) if size <= COPIED_MAX else mmap.mmap(fd, size, access=mmap.ACCESS_READ)
+                self._shares.add(shared.token)
+                shared.holders.add(self)
                 self.link.send((wire.pack_share(shared.token, shared.size, shared.table), (memoryview(block),)))
 
     def drop_share(self, token: bytes) -> None:

@@ -192,17 +192,23 @@ class ClusterPool(ProcessBackend):
         """Refuse new work and let the nodes go. Does nothing if it is closed.
 
         Raises:
-            RuntimeError: tasks still run in this pool; leave their scopes first, or use `aclose`.
+            RuntimeError: tasks still run in this pool; leave their scopes first, or use `aclose`. Or the event loop of
+                this thread is that of the `distributed.Client`, and must not block.
         """
         if self.is_busy():
             raise RuntimeError(f"{self!r} still runs tasks: leave their scopes before closing it, or await aclose()")
+        self._hub.engine.check_blocking()
         self._closed = True
-        self._hub.stop()
+        self._stop()
+
+    def _stop(self) -> None:
+        self._hub.stop(PoolClosed(self.describe()))
 
     async def aclose(self) -> None:
         """Refuse new work, wait for the tasks that are here, then let the nodes go.
 
-        Cancelling it ends the waiting: what still runs is stopped at the nodes, and fails with `NodeLost`.
+        Cancelling it ends the waiting: what still runs is stopped at the nodes and fails with `NodeLost`, and what
+        waits for a node fails with `PoolClosed`.
         """
         import anyio
 
@@ -212,13 +218,14 @@ class ClusterPool(ProcessBackend):
                 await anyio.sleep(POLL)
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._hub.stop)
+                await anyio.to_thread.run_sync(self._stop)
 
     def __enter__(self) -> Self:
+        self._hub.engine.check_blocking()
         try:
             self._hub.start().result()
         except BaseException:
-            self._hub.stop()
+            self._stop()
             raise
         return self
 
@@ -234,7 +241,7 @@ class ClusterPool(ProcessBackend):
             started.result()
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._hub.stop)
+                await anyio.to_thread.run_sync(self._stop)
             raise
         return self
 

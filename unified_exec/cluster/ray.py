@@ -22,7 +22,8 @@ class RayPool(ClusterPool):
 
     Args:
         address: of the cluster, as for `ray.init`, which is called if this program is not connected to Ray; ``None``
-            for the one that Ray finds, or starts on this machine. A connection that is there is used, and stays.
+            for the one that Ray finds, or starts on this machine. A connection that is there is used, and stays; one
+            that a pool makes ends with it, also for other pools.
         max_workers: how many CPUs to use at most, each for one task at a time; by default all, also those of nodes
             that join later.
         min_workers: how many CPUs to keep while there is no work.

@@ -52,7 +52,11 @@ class RayAgent:
         lane = self._lanes.get(name)
         if lane is not None:
             lane.early[number] = (batch, seats)
-            lane.take_in()
+            try:
+                lane.take_in()
+            except Exception as exc:  # nobody waits for this method: the program must not wait for its calls
+                lane.connection.end(f"{type(exc).__name__}: {exc}")
+                raise
 
     async def collect(self, name: str) -> Packed | None:
         """Wait until there is something for the program; ``None`` if the lane was given up here."""

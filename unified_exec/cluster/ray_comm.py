@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import ray
 from ray.exceptions import ActorDiedError, ActorUnschedulableError, RuntimeEnvSetupError
 
 from . import wire
@@ -12,6 +13,12 @@ from .ray_agent import pack, unpack, writable
 
 GONE = (ActorDiedError, ActorUnschedulableError, RuntimeEnvSetupError)
 """What Ray raises if the process of an agent has exited, or never started."""
+
+
+def check_connected() -> None:
+    """Raise `ConnectionError` if this program has left Ray: most of Ray's functions would start another one."""
+    if not ray.is_initialized():
+        raise ConnectionError("this program was disconnected from Ray by ray.shutdown()")
 
 
 class Seats(Protocol):
@@ -45,6 +52,7 @@ class _RayCalls(Comm):
             ConnectionError: the agent cannot be reached.
         """
         try:
+            check_connected()
             return await method.remote(*args)
         except Exception as exc:  # Ray raises errors of its own and others, such as when it is shut down
             self.failed(exc)
@@ -109,6 +117,7 @@ class RayComm(_RayCalls):
         rest = [frame for frame in batch if wire.kind_of(frame[0]) != wire.RELEASE]
         if rest or not batch:
             try:
+                check_connected()
                 self._agent.deliver.remote(self.lane, self._number, pack(rest), self._seats)
             except Exception as exc:  # what follows would wait for it at the agent
                 self._engine.note_error(exc)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 import ray
@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from .engine import Comm, Engine
 from .lane import ClusterLane
 from .ray_agent import RayAgent
-from .ray_comm import EndCall, HeartCalls, RayComm
+from .ray_comm import EndCall, HeartCalls, RayComm, check_connected
 
 CALLS_MAX = 10_000
 """Methods of an agent that may run at the same time; each lane waits in one of them."""
@@ -22,6 +22,8 @@ LOOK = 0.05
 """Seconds between two checks where seats have been placed, while some wait."""
 END_SECONDS = 5.0
 """Seconds that the agents have to end what runs on them when the pool is closed."""
+
+_connecting = threading.Lock()
 
 
 class RayEngine(Engine):
@@ -35,8 +37,8 @@ class RayEngine(Engine):
         self._runtime_env = runtime_env
         self._kind: Any = ray.remote(RayAgent)
         self._options: dict[str, Any] = {"num_cpus": 0, "max_concurrency": CALLS_MAX}
-        self._own = False
         self._on_seat: Callable[[str, str], object]
+        self._own = False
         self._agents: dict[str, Any] = {}
         self._died: set[str] = set()
         self._seats: dict[str, dict[Any, str | None]] = {}  # by lane: the address of each seat, None while it waits
@@ -49,15 +51,22 @@ class RayEngine(Engine):
 
     async def start(self, on_seat: Callable[[str, str], object]) -> None:
         self._on_seat = on_seat
-        if not ray.is_initialized():
-            await asyncio.to_thread(partial(ray.init, self._address, runtime_env=self._runtime_env))
-            self._own = True
-        elif self._runtime_env is not None:
+        self._own = await asyncio.to_thread(self._connect)
+        if not self._own and self._runtime_env is not None:
             self._options["runtime_env"] = self._runtime_env
             self._kind.options(**self._options)  # Ray takes folders of this machine in `ray.init` only, and says so
         await self._look_at_nodes()
 
+    def _connect(self) -> bool:
+        """Connect this program to Ray; ``False`` if it was connected, such as by a pool that starts now, too."""
+        with _connecting:
+            if ray.is_initialized():
+                return False
+            ray.init(self._address, runtime_env=self._runtime_env)
+            return True
+
     async def _look_at_nodes(self) -> None:
+        check_connected()
         found = await asyncio.to_thread(ray.nodes)
         self._nodes = {_address_of(node): node for node in found if node["Alive"]}
 
@@ -77,6 +86,7 @@ class RayEngine(Engine):
             await asyncio.wait(self._leaving, timeout=END_SECONDS)
         for agent in agents.values():
             try:
+                check_connected()
                 ray.kill(agent)
             except Exception as exc:
                 self.note_error(exc)
@@ -96,6 +106,7 @@ class RayEngine(Engine):
     def _ask_for(self, n: int) -> list[Any]:
         groups = []
         try:
+            check_connected()
             for _ in range(n):
                 groups.append(placement_group([self._bundle]))  # noqa: PERF401  those before an error count
         except Exception as exc:  # the rest is asked for again
@@ -123,6 +134,7 @@ class RayEngine(Engine):
 
     async def _look_at_seats(self) -> None:
         waiting = [(name, group) for name, seats in self._seats.items() for group, at in seats.items() if at is None]
+        check_connected()
         tables = await asyncio.to_thread(lambda: [placement_group_table(group) for _, group in waiting])
         addresses = {node["NodeID"]: address for address, node in self._nodes.items()}
         for (name, group), table in zip(waiting, tables, strict=True):
@@ -156,7 +168,8 @@ class RayEngine(Engine):
         return len(waiting)
 
     def turn_away(self, lane: str, address: str) -> None:
-        pass  # its placement group was removed with the lane
+        for group in [group for group, at in self._seats.get(lane, {}).items() if at == address]:
+            self._remove(lane, group)
 
     async def check(self, lanes: Iterable[ClusterLane]) -> int:
         await self._look_at_nodes()
@@ -174,6 +187,7 @@ class RayEngine(Engine):
 
     def _give_back(self, group: Any) -> None:
         try:
+            check_connected()
             remove_placement_group(group)
         except Exception as exc:
             self.note_error(exc)
@@ -214,6 +228,7 @@ class RayEngine(Engine):
         agent = self._agents.get(address)
         if agent is None:
             node = self._nodes.get(address)
+            check_connected()
             if node is None:
                 raise ConnectionError(f"Ray has lost {address}")
             place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -249,6 +264,12 @@ class RayEngine(Engine):
             self.note_error(exc)
             return False
         return address in self._died and address in self._nodes
+
+    def has_ended(self) -> bool:
+        return not ray.is_initialized()
+
+    def check_blocking(self) -> None:
+        pass
 
     def status(self) -> str:
         state = "connected" if ray.is_initialized() else "not connected"
