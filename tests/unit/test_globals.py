@@ -368,7 +368,8 @@ def test_circles_of_functions_classes_and_instances(alone: Child) -> None:
 
 
 ANEW = """
-import queue, threading, contextvars, weakref
+import os, queue, threading, contextvars, weakref
+settings = os.environ
 class Held:
     lock = threading.Lock()
     def __init__(self): self.lock = threading.RLock()
@@ -394,6 +395,7 @@ def kinds():
         len(values), len(keys), len(refs), default(), semaphore.acquire(False))
 def same(): return table['lock'].acquire(False)
 def shared():
+    assert settings is os.environ
     with own: of_own.notify()
     fifo.put(6)
     return fifo.get(), fifo.get()

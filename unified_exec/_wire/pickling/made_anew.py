@@ -1,7 +1,8 @@
-"""Values of globals that coordinate threads, or belong to one process, are made anew in each worker."""
+"""Values of globals that coordinate threads, or belong to one process, are made anew, or are those of each worker."""
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from typing import Any
@@ -31,5 +32,6 @@ REDUCERS: dict[type, Any] = {
     weakref.WeakValueDictionary: _empty,
     weakref.WeakKeyDictionary: _empty,
     weakref.WeakSet: _empty,
+    type(os.environ): lambda it: (getattr, (os, "environ")) if it is os.environ else it.__reduce_ex__(4),
 }
 """Reducers by type, for a pickler's dispatch table."""
