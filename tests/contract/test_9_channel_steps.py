@@ -22,7 +22,7 @@ from unified_exec._sync.channels.memory import ChannelMemory, create
 from unified_exec._sync.channels.slots import Slots
 from unified_exec._sync.shared import gate, seats
 from unified_exec._sync.shared.pipes import drain, fill
-from unified_exec._sync.shared.seats import START
+from unified_exec._sync.shared.seats import DUE, IN_USE, START, STATE
 
 FILES = (slots.__file__, audit.__file__, gate.__file__, seats.__file__)
 WORDS = 4
@@ -207,7 +207,7 @@ def test_an_audit_that_dies_before_any_line_is_carried_on(memory: Any, operation
 @EACH
 def test_an_audit_waits_for_the_living_who_are_busy(memory: Any, operation: Any) -> None:
     """They are held up before each line, go on in the midst of the audit, are held up again, and end after it."""
-    for first in range(0, 200, 2):
+    for first in (*range(8), *range(8, 200, 2)):
         for second in range(first + 1, first + 24, 3):
             shared = memory(4)
             victim, living, auditor = Slots(shared), Slots(shared), Slots(shared)
@@ -308,3 +308,49 @@ def test_a_channel_is_not_drained_while_a_sender_is_in_the_midst_of_a_send(memor
             assert not len(receiver)
         else:
             assert bool(held.result) is bool(len(receiver))
+
+
+def test_an_audit_leaves_a_seat_alone_that_another_one_has_freed(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one was faster, and a new process has taken the seat and is busy."""
+    shared = memory(2)
+    auditor, victim, other = Slots(shared), Slots(shared), Slots(shared)
+    held = Held(lambda: send_one(victim), 12)
+    die(victim)
+    lock, made = seats.record_lock, list[Slots]()
+
+    def late(fd: int, wait: bool) -> Any:
+        if not made:
+            monkeypatch.setattr(seats, "record_lock", lock)
+            assert other.look_for_dead()
+            made.append(Slots(shared))
+            made[0].words[made[0].seat + STATE] = IN_USE
+        return lock(fd, wait)
+
+    monkeypatch.setattr(seats, "record_lock", late)
+    assert auditor.look_for_dead(0.0)
+    assert made[0].seat == victim.seat
+    assert made[0].words[made[0].seat + STATE] == IN_USE
+    held.bury()
+
+
+def test_a_channel_is_not_drained_while_an_audit_has_its_numbers(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = memory(2)
+    auditor, receiver = Slots(shared), Slots(shared)
+    assert auditor.try_send("last")
+    auditor.close()
+    auditor.words[DUE] = 1  # as after Ctrl-C: no process has died
+    found: list[bool] = []
+    thread = threading.Thread(target=lambda: found.append(receiver.drained()))
+
+    def before_the_fill(fd: int, numbers: list[int]) -> None:
+        if thread.ident is None:
+            thread.start()
+            thread.join(0.05)  # it waits for the end of the audit
+        fill(fd, numbers)
+
+    monkeypatch.setattr(audit, "fill", before_the_fill)
+    assert auditor.look_for_dead()
+    thread.join()
+    assert found == [False]
+    assert receiver.try_receive() == "last"
+    assert receiver.drained()

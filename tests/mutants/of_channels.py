@@ -9,6 +9,7 @@ BETWEEN = "test_9_channels_between_processes.py"
 ENDS = "test_9_send_ends.py"
 ITEMS = "test_9_channels_in_items.py"
 STEPS = "test_9_channel_steps.py"
+CTRL_C = "test_9_ctrl_c_in_locks.py"
 RACES = "test_9_channel_races.py"
 LIVING = f"{STEPS}::test_an_audit_waits_for_the_living_who_are_busy"
 DEATHS = f"{STEPS}::test_a_death_before_any_line_loses_no_number_and_doubles_nothing"
@@ -80,9 +81,10 @@ COMMUNICATION = (
         place="process",
         breaks="busy is said before the gate is looked at",
         file="_sync/shared/gate.py",
-        old="            words[self._state] += IN_USE\n            if not words[GATE]:\n                return",
-        new="            if not words[GATE]:\n                words[self._state] += IN_USE\n                return\n"
-        "            words[self._state] += IN_USE",
+        old="            words[self._state] = self._rest + IN_USE  # first: who shuts the gate looks at it then\n"
+        "            try:\n                if words[GATE]:\n                    self._wait_for_gate()\n",
+        new="            try:\n                if words[GATE]:\n                    self._wait_for_gate()\n"
+        "                words[self._state] = self._rest + IN_USE\n",
         tests=(LIVING,),
         only="",
     ),
@@ -101,8 +103,8 @@ COMMUNICATION = (
         place="process",
         breaks="a slot is filled before its number is passed on",
         file="_sync/channels/slots.py",
-        old="            try:\n                for at, number in",
-        new="            os.write(fds[3], records)\n            try:\n                for at, number in",
+        old="        try:\n            for at, number in",
+        new="        os.write(fds[3], records)\n        try:\n            for at, number in",
         tests=(DEATHS, LIVING),
         only="",
     ),
@@ -111,8 +113,8 @@ COMMUNICATION = (
         place="process",
         breaks="a slot whose number is given back is marked empty",
         file="_sync/channels/slots.py",
-        old="                words[HEADERS + 2 * number] = EMPTY\n            os.write(fds[1], records)\n",
-        new="                pass\n            os.write(fds[1], records)\n",
+        old="            words[HEADERS + 2 * number] = EMPTY\n        os.write(fds[1], records)\n",
+        new="            pass\n        os.write(fds[1], records)\n",
         tests=(DEATHS, LIVING),
         only="",
     ),
@@ -124,6 +126,37 @@ COMMUNICATION = (
         old="sorted([*filled, *again], key=lambda number: words[HEADERS + 2 * number])",
         new="[*filled, *again]",
         tests=(f"{STEPS}::test_what_was_given_back_comes_in_the_order_in_which_it_was_sent",),
+        only="",
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="an audit marks seats only once nobody else does",
+        file="_sync/shared/seats.py",
+        old="    words = page.words\n    with record_lock(page.page_fd, False) as held:\n",
+        new="    words = page.words\n    found = _find_dead(page)\n    globals()['_find_dead'] = lambda page: found\n"
+        "    with record_lock(page.page_fd, False) as held:\n",
+        tests=(f"{STEPS}::test_an_audit_leaves_a_seat_alone_that_another_one_has_freed",),
+        only="",
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="a channel is not drained while an audit has its numbers",
+        file="_sync/channels/slots.py",
+        old="bool(self._in_turn(self._is_empty, None))",
+        new="self._is_empty(None)",
+        tests=(f"{STEPS}::test_a_channel_is_not_drained_while_an_audit_has_its_numbers",),
+        only="",
+    ),
+    Mutant(
+        clause=9,
+        place="thread",
+        breaks="a number that Ctrl-C took out of a pipe is put back",
+        file="_sync/shared/gate.py",
+        old="                words[DUE] = 1\n",
+        new="                pass\n",
+        tests=(f"{CTRL_C}::test_ctrl_c_at_any_instant_leaves_a_shared_channel_whole",),
         only="",
     ),
     Mutant(
@@ -141,8 +174,8 @@ COMMUNICATION = (
         place="process",
         breaks="what a dead receiver had taken out is counted",
         file="_sync/channels/slots.py",
-        old="            words[self._state] = self._rest + (IN_USE | len(numbers) << TAKING)\n",
-        new="            pass\n",
+        old="        words[self._state] = self._rest + (IN_USE | len(numbers) << TAKING)\n",
+        new="",
         tests=(DEATHS, f"{BETWEEN}::test_what_a_dead_receiver_had_taken_out_is_counted"),
         only="",
     ),
@@ -169,8 +202,8 @@ COMMUNICATION = (
         place="process",
         breaks="a slot of one item whose number is given back is marked empty",
         file="_sync/channels/slots.py",
-        old="            words[header] = EMPTY\n            os.write(fds[1], record)\n",
-        new="            os.write(fds[1], record)\n",
+        old="        words[header] = EMPTY\n        os.write(fds[1], record)\n",
+        new="        os.write(fds[1], record)\n",
         tests=(DEATHS, LIVING),
         only="receive_one",
     ),
@@ -179,9 +212,8 @@ COMMUNICATION = (
         place="process",
         breaks="a slot of one item is filled before its number is passed on",
         file="_sync/channels/slots.py",
-        old='            number = int.from_bytes(record, "little")\n            at, header',
-        new="            os.write(fds[3], record)\n"
-        '            number = int.from_bytes(record, "little")\n            at, header',
+        old='        number = int.from_bytes(record, "little")\n        at, header',
+        new='        os.write(fds[3], record)\n        number = int.from_bytes(record, "little")\n        at, header',
         tests=(DEATHS, LIVING),
         only="send_one",
     ),

@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 LOCAL = "test_9_locks_local.py"
 BETWEEN = "test_9_locks_between_processes.py"
+CTRL_C = "test_9_ctrl_c_in_locks.py"
 
 LOCKS = (
     Mutant(
@@ -42,8 +43,8 @@ LOCKS = (
         place="scope",
         breaks="only the holder of a permit gives it back",
         file="_sync/locks/semaphore.py",
-        old="        if not held:\n            raise RuntimeError(",
-        new="        if not held:\n            return\n            raise RuntimeError(",
+        old="            if not had:\n",
+        new="            if not had:\n                return\n",
         tests=(f"{LOCAL}::test_only_the_holder_releases_and_the_error_names_it",),
     ),
     Mutant(
@@ -72,7 +73,37 @@ LOCKS = (
         file="_sync/locks/permits.py",
         old="        try:\n            self._join(each)\n            if task",
         new="        self._join(each)\n        try:\n            if task",
-        tests=("test_9_ctrl_c_in_locks.py::test_ctrl_c_just_after_a_waiter_has_queued_up_gives_its_seat_up",),
+        tests=(f"{CTRL_C}::test_ctrl_c_just_after_a_waiter_has_queued_up_gives_its_seat_up",),
+        only="",
+    ),
+    Mutant(
+        clause=9,
+        place="thread",
+        breaks="an acquire that Ctrl-C interrupts has taken nothing",
+        file="_sync/locks/permit_queue.py",
+        old="                self._free += taken\n                if shared",
+        new="                if shared",
+        tests=(f"{CTRL_C}::test_ctrl_c_at_any_instant_loses_no_permit",),
+        only="",
+    ),
+    Mutant(
+        clause=9,
+        place="thread",
+        breaks="an acquire that Ctrl-C interrupts after its wait has taken nothing",
+        file="_sync/locks/permits.py",
+        old="                self._put_back(holder)\n            raise\n\n    def",
+        new="                pass\n            raise\n\n    def",
+        tests=(f"{CTRL_C}::test_ctrl_c_at_any_instant_loses_no_permit",),
+        only="",
+    ),
+    Mutant(
+        clause=9,
+        place="thread",
+        breaks="a release that Ctrl-C interrupts has released",
+        file="_sync/locks/permit_queue.py",
+        old="        if type(error) is not RuntimeError:\n            holder",
+        new="        if False:\n            holder",
+        tests=(f"{CTRL_C}::test_ctrl_c_at_any_instant_loses_no_permit",),
         only="",
     ),
     Mutant(

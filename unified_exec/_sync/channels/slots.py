@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock
 from collections.abc import Sequence
-from functools import partial
 from mmap import mmap
 from time import monotonic_ns
 from typing import Any
@@ -113,8 +112,10 @@ class Slots(Gated):
         """Tell whether it is closed, nobody is about to send, and nothing is left; looked at in this order."""
         if not self.words[CLOSED]:
             return False
-        with self._lock:  # no thread of this process is in the midst of a send
-            return not seats.someone_is_busy(self.memory) and not len(self)
+        return bool(self._in_turn(self._is_empty, None))  # nobody of this process sends, and no audit has the numbers
+
+    def _is_empty(self, _: object) -> bool:
+        return not seats.someone_is_busy(self.memory, self.seat) and not len(self)
 
     # -- sending
 
@@ -129,32 +130,28 @@ class Slots(Gated):
             except Exception:
                 data = _NAMES  # `pack` raises the error that says why
             if len(data) <= self.memory.slot and (_NAMES not in data or type(item) in ATOMS):
-                return self._put_small(data)
+                return bool(self._in_turn(self._put_small, data))
             pickled_here().clear()
         return self.try_put(pack(item))
 
     def _put_small(self, data: bytes) -> bool:
-        """Send one item that fits into a slot, if one is free: `try_put_many`, without the loops."""
+        """Send one item that fits into a slot, if one is free: `_put_many`, without the loops."""
         memory, words = self.memory, self.words
         fds = memory.fds
-        self._enter()
         try:
-            try:
-                record = os.read(fds[0], 4)
-            except BlockingIOError:
-                return False
-            if words[CLOSED]:
-                os.write(fds[1], record)
-                return False
-            number = int.from_bytes(record, "little")
-            at, header, size = memory.slots_at + number * memory.slot, HEADERS + 2 * number, len(data)
-            memory.map[at : at + size] = data
-            words[header + 1] = size
-            words[header] = monotonic_ns() << 2 | FULL
-            os.write(fds[3], record)
-            return True
-        finally:
-            self._exit()
+            record = os.read(fds[0], 4)
+        except BlockingIOError:
+            return False
+        if words[CLOSED]:
+            os.write(fds[1], record)
+            return False
+        number = int.from_bytes(record, "little")
+        at, header, size = memory.slots_at + number * memory.slot, HEADERS + 2 * number, len(data)
+        memory.map[at : at + size] = data
+        words[header + 1] = size
+        words[header] = monotonic_ns() << 2 | FULL
+        os.write(fds[3], record)
+        return True
 
     def try_put(self, packed: PackedItem) -> bool:
         """Send an item if a slot is free."""
@@ -162,33 +159,36 @@ class Slots(Gated):
 
     def try_put_many(self, packed: Sequence[PackedItem]) -> int:
         """Send as many of the items as there are free slots, and return their number."""
-        fds, words = self.memory.fds, self.words
-        count = 0
-        self._enter()
+        count: int = 0
         try:
-            try:
-                records = os.read(fds[0], 4 * min(len(packed), BATCH))
-            except BlockingIOError:
-                return 0
-            if words[CLOSED]:
-                os.write(fds[1], records)
-                return 0
-            try:
-                for at, number in enumerate(numbers_in(records)):
-                    self._fill_slot(number, packed[at])
-            except BaseException:  # no memory for a large item: no number was passed on, so nothing was sent
-                for number in numbers_in(records):
-                    words[HEADERS + 2 * number] = EMPTY
-                os.write(fds[1], records)
-                raise
-            os.write(fds[3], records)
-            count = len(records) // 4
-            return count
+            sent: int = self._in_turn(self._put_many, packed)
+            count = sent
+            return sent
         finally:
-            self._exit()
             for unsent in packed[count:]:
                 if unsent.brings:
                     unsent.unsent()
+
+    def _put_many(self, packed: Sequence[PackedItem]) -> int:
+        fds, words = self.memory.fds, self.words
+        try:
+            records = os.read(fds[0], 4 * min(len(packed), BATCH))
+        except BlockingIOError:
+            return 0
+        if words[CLOSED]:
+            os.write(fds[1], records)
+            return 0
+        numbers = numbers_in(records)
+        try:
+            for at, number in enumerate(numbers):
+                self._fill_slot(number, packed[at])
+        except BaseException:  # no memory for a large item: no number was passed on, so nothing was sent
+            for number in numbers:
+                words[HEADERS + 2 * number] = EMPTY
+            os.write(fds[1], records)
+            raise
+        os.write(fds[3], records)
+        return len(numbers)
 
     def _fill_slot(self, number: int, packed: PackedItem) -> None:
         memory, words, header = self.memory, self.words, HEADERS + 2 * number
@@ -207,37 +207,39 @@ class Slots(Gated):
 
     def try_receive(self) -> Any:
         """Return the oldest item, `NOTHING` if there is none: `try_receive_many`, without the loops."""
-        memory, words = self.memory, self.words
-        fds = memory.fds
-        self._enter()
+        taken = self._in_turn(self._take_one, None)
+        if taken is NOTHING:
+            return NOTHING
         try:
-            try:
-                record = os.read(fds[2], 4)
-            except BlockingIOError:
-                return NOTHING
-            number = int.from_bytes(record, "little")
-            header = HEADERS + 2 * number
-            words[header + 1] |= self._owner
-            words[self._state] = self._rest + (IN_USE | 1 << TAKING)
-            try:
-                data, state = self._read_slot(number)
-            except BaseException:  # no memory for a large item
-                words[self._state] = self._rest + IN_USE
-                os.write(fds[3], record)
-                raise
-            words[header] = EMPTY
-            os.write(fds[1], record)
-            self._rest += 1 << TAKEN
-        finally:
-            self._exit()
-        try:
-            return unpack(data, state)
+            return unpack(*taken)
         finally:
             self._give(1)
 
+    def _take_one(self, _: object) -> Any:
+        memory, words = self.memory, self.words
+        fds = memory.fds
+        try:
+            record = os.read(fds[2], 4)
+        except BlockingIOError:
+            return NOTHING
+        number = int.from_bytes(record, "little")
+        header = HEADERS + 2 * number
+        words[header + 1] |= self._owner
+        words[self._state] = self._rest + (IN_USE | 1 << TAKING)
+        try:
+            taken = self._read_slot(number)
+        except BaseException:  # no memory for a large item
+            words[self._state] = self._rest + IN_USE
+            os.write(fds[3], record)
+            raise
+        words[header] = EMPTY
+        os.write(fds[1], record)
+        self._rest += 1 << TAKEN
+        return taken
+
     def try_receive_many(self, most: int) -> list[Any]:
         """Return up to `most` items."""
-        found = self._take(most)
+        found = self._in_turn(self._take, most)
         if not found:
             return []
         try:
@@ -248,29 +250,25 @@ class Slots(Gated):
     def _take(self, most: int) -> list[tuple[bytes | bytearray, int]]:
         """Take the bytes of items out of their slots. They count as taken until `_give`."""
         fds, words = self.memory.fds, self.words
-        self._enter()
         try:
-            try:
-                records = os.read(fds[2], 4 * min(most, BATCH))
-            except BlockingIOError:
-                return []
-            numbers = numbers_in(records)
-            for number in numbers:
-                words[HEADERS + 2 * number + 1] |= self._owner
-            words[self._state] = self._rest + (IN_USE | len(numbers) << TAKING)
-            try:
-                found = [self._read_slot(number) for number in numbers]
-            except BaseException:  # no memory for a large item
-                words[self._state] = self._rest + IN_USE
-                os.write(fds[3], records)
-                raise
-            for number in numbers:
-                words[HEADERS + 2 * number] = EMPTY
-            os.write(fds[1], records)
-            self._rest += len(numbers) << TAKEN
-            return found
-        finally:
-            self._exit()
+            records = os.read(fds[2], 4 * min(most, BATCH))
+        except BlockingIOError:
+            return []
+        numbers = numbers_in(records)
+        for number in numbers:
+            words[HEADERS + 2 * number + 1] |= self._owner
+        words[self._state] = self._rest + (IN_USE | len(numbers) << TAKING)
+        try:
+            found = [self._read_slot(number) for number in numbers]
+        except BaseException:  # no memory for a large item
+            words[self._state] = self._rest + IN_USE
+            os.write(fds[3], records)
+            raise
+        for number in numbers:
+            words[HEADERS + 2 * number] = EMPTY
+        os.write(fds[1], records)
+        self._rest += len(numbers) << TAKEN
+        return found
 
     def _read_slot(self, number: int) -> tuple[bytes | bytearray, int]:
         memory, words, header = self.memory, self.words, HEADERS + 2 * number
@@ -292,16 +290,15 @@ class Slots(Gated):
 
     # -- the gate
 
-    def _exit(self) -> None:
-        self.words[self._state] = self._rest
-        self._lock.release()
+    def _give_back(self, dead: list[int]) -> None:
+        audit.give_back(self.memory, dead)
 
     def look_for_dead(self, patience: float = PATIENCE) -> bool:
         """Give back what dead processes held, if any did; ``False`` if that must be tried again."""
         close_ends_of_dead(self.memory)
         if not self.closed and none_is_open(self.memory):
             self.close()
-        return self._audit(patience, partial(audit.give_back, self.memory))
+        return self._audit(patience)
 
 
 def _free_pages(fd: int, at: int, size: int) -> None:

@@ -85,14 +85,18 @@ class Lock(Permits):
         Raises:
             RuntimeError: the caller does not hold it; the message names who does.
         """
-        holder = (of_thread.holder if holders.running_loop() is None else None) or me()
-        if self._holder is not holder:
-            raise self._not_held()
-        self._abandoned = False
-        self._holder = None
-        self._free.append(0)
-        if self._slow:
-            self._pass_on(holder)
+        try:
+            holder = (of_thread.holder if holders.running_loop() is None else None) or me()
+            if self._holder is not holder:
+                raise self._not_held()
+            self._abandoned = False
+            self._holder = None
+            self._free.append(0)
+            if self._slow:
+                self._pass_on(holder)
+        except BaseException as error:
+            self._interrupted(error)
+            raise
 
     # -- in a coroutine
 
@@ -116,14 +120,15 @@ class Lock(Permits):
             return self._enter(_getframe(1))
         self._turns += 1
         try:
-            self._free.pop()
-        except IndexError:
-            return self._enter(_getframe(1))
-        try:
-            self._holder = holders.current_coroutine()
+            holder = holders.current_coroutine()
         except RuntimeError:
-            self._holder = me()
+            holder = me()
         frame = _getframe(1)
+        try:
+            del self._free[0]  # no signal is handled from here to the return
+        except IndexError:
+            return self._enter(frame)
+        self._holder = holder
         self._code = frame.f_code
         self._at = frame.f_lasti
         return DONE
@@ -139,16 +144,20 @@ class Lock(Permits):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Awaitable[None]:
         try:
-            holder = holders.current_coroutine()
-        except RuntimeError:
-            holder = me()
-        if self._holder is not holder:
-            raise self._not_held()
-        self._abandoned = False
-        self._holder = None
-        self._free.append(0)
-        if self._slow:
-            self._pass_on(holder)
+            try:
+                holder = holders.current_coroutine()
+            except RuntimeError:
+                holder = me()
+            if self._holder is not holder:
+                raise self._not_held()
+            self._abandoned = False
+            self._holder = None
+            self._free.append(0)
+            if self._slow:
+                self._pass_on(holder)
+        except BaseException as error:
+            self._interrupted(error)
+            raise
         return DONE
 
     # -- in a thread or a process task
@@ -165,12 +174,13 @@ class Lock(Permits):
     def __enter__(self) -> None:
         frame = _getframe(1)
         if not self._slow:
+            holder = (of_thread.holder if holders.running_loop() is None else None) or me()
             try:
-                self._free.pop()
+                del self._free[0]  # no signal is handled from here to the return
             except IndexError:
                 pass
             else:
-                self._holder = (of_thread.holder if holders.running_loop() is None else None) or me()
+                self._holder = holder
                 self._code = frame.f_code
                 self._at = frame.f_lasti
                 return
@@ -186,14 +196,18 @@ class Lock(Permits):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        holder = (of_thread.holder if holders.running_loop() is None else None) or me()
-        if self._holder is not holder:
-            raise self._not_held()
-        self._abandoned = False
-        self._holder = None
-        self._free.append(0)
-        if self._slow:
-            self._pass_on(holder)
+        try:
+            holder = (of_thread.holder if holders.running_loop() is None else None) or me()
+            if self._holder is not holder:
+                raise self._not_held()
+            self._abandoned = False
+            self._holder = None
+            self._free.append(0)
+            if self._slow:
+                self._pass_on(holder)
+        except BaseException as error:
+            self._interrupted(error)
+            raise
 
     # -- for the queue
 
@@ -201,8 +215,15 @@ class Lock(Permits):
         self._code = code
         self._at = at
         self._holder = holder
-        if self._shared is not None:
-            self._note_shared(holder)
+
+    def _permits_of(self, holder: object) -> int:
+        return int(self._holder is holder)
+
+    def _put_back(self, holder: object) -> None:
+        self._abandoned = False
+        self._holder = None
+        self._free += (0,)
+        self._pass_on(holder)
 
     def _take_from_ended(self, holder: object, code: CodeType, at: int) -> str | None:
         last = self._holder
@@ -237,7 +258,7 @@ class Lock(Permits):
         shared = self._shared
         if shared is not None and self._holder is holder:
             self._holder = None
-            shared.give(0, abandoned=True)
+            shared.give([0], abandoned=True)
 
     # -- for `Condition`
 

@@ -4,18 +4,24 @@ A release puts the permit back and wakes the head of the queue, which takes it i
 anything, so cancelling one loses nothing. A newcomer joins the queue if there is one: first come, first served. The
 fast ways of `Lock` pass the queue by while `_slow` is false. A release puts the permit back before it looks at `_slow`,
 and a waiter sets it before it looks for a permit: so no wake is missed.
+
+In the main thread a signal handler may raise, Ctrl-C first of all: after a call into C, at the start of a function and
+at a jump backwards. Between taking a permit and noting who has it there is none of these, or a ``try`` that puts the
+permit back. So an acquire that raises has taken nothing, and a release that raises has released.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from _thread import allocate_lock
 from abc import abstractmethod
 from collections import deque
+from itertools import islice
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING
 
-from ..._tasks.holders import ThreadHolder, describe, note_hold, note_release
+from ..._tasks.holders import ThreadHolder, describe, me, note_hold, note_release
 from ...errors import LockAbandoned
 from ..deadlocks import look as deadlocks
 from ..deadlocks import order
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["PermitQueue"]
 
 HOLDERS_NAMED = 4
+HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class PermitQueue(Traveller):
@@ -71,6 +78,14 @@ class PermitQueue(Traveller):
     @abstractmethod
     def _note(self, number: int, holder: object, code: CodeType, at: int) -> None:
         """Note who has a permit from now on, and where it was acquired."""
+
+    @abstractmethod
+    def _permits_of(self, holder: object) -> int:
+        """Return how many permits a holder of this process has."""
+
+    @abstractmethod
+    def _put_back(self, holder: object) -> None:
+        """Release one permit of `holder`."""
 
     @abstractmethod
     def _take_from_ended(self, holder: object, code: CodeType, at: int) -> str | None:
@@ -156,21 +171,42 @@ class PermitQueue(Traveller):
     def _try(self, holder: object, code: CodeType, at: int) -> bool:
         """Take a permit if there is one, for somebody whose turn it is."""
         shared = self._shared
-        if shared is not None:
-            found = shared.try_take(describe(holder))
-            if found is None:
-                return False
-            number, abandoned = found
-            self._note(number, holder, code, at)
-            if abandoned is not None:
-                self._report(abandoned)
-            return True
+        taken: list[int] = []
+        is_noted = False
         try:
-            number = self._free.pop()
-        except IndexError:
-            return False
-        self._note(number, holder, code, at)
+            abandoned = None
+            if shared is None:
+                self._pop_free(taken)
+            else:
+                abandoned = shared.try_take(describe(holder), taken)
+            if not taken:
+                return False
+            self._note(taken[0], holder, code, at)
+            is_noted = True
+            if shared is not None:
+                self._note_shared(holder)
+                if abandoned is not None:
+                    self._report(abandoned)
+        except BaseException as error:
+            if is_noted and type(error) is not LockAbandoned:
+                self._put_back(holder)
+            elif not is_noted:
+                self._free += taken
+                if shared is not None:
+                    self._give_free(shared)
+            raise
         return True
+
+    def _pop_free(self, taken: list[int]) -> None:
+        """Move a permit that is free in this process to `taken`, if there is one."""
+        if HAS_GIL:  # no other thread runs between these, and no signal is handled
+            taken += self._free[-1:]
+            del self._free[-1:]
+            return
+        try:
+            taken += islice(iter(self._free.pop, None), 1)
+        except IndexError:
+            pass
 
     def _try_abandoned(self, holder: object, code: CodeType, at: int, patience: float = 1.0) -> bool:
         """Take over a permit whose holder has ended, if there is one. In the shared form, which needs up to `patience`
@@ -211,16 +247,31 @@ class PermitQueue(Traveller):
         shared = self._shared
         if shared is not None:
             note_release(holder, self)
-            while self._free:
-                try:
-                    number = self._free.pop()
-                except IndexError:
-                    return
-                shared.give(number)
+            self._give_free(shared)
             return
         with self._guard:
             self._wake_head()
         self._do_late()
+
+    def _give_free(self, shared: SharedPermits) -> None:
+        """Give the permits that were put back here to all processes."""
+        taken: list[int] = []
+        try:
+            while self._free:
+                self._pop_free(taken)
+                shared.give(taken)
+        except BaseException:
+            self._free += taken  # what is left of them
+            raise
+
+    def _interrupted(self, error: BaseException, had: int = 1) -> None:
+        """A release raised this: release all the same, unless the caller, who had `had` permits, had none."""
+        if type(error) is not RuntimeError:
+            holder = me()
+            if self._permits_of(holder) >= (had or 1):
+                self._put_back(holder)
+            else:
+                self._pass_on(holder)
 
     # -- the queue
 

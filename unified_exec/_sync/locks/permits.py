@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from types import FrameType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING
 
 from ..._tasks.current import INF, current, sleepers
 from ..._tasks.holders import me
 from ..._tasks.loaded import loaded
+from ...errors import LockAbandoned
 from .. import waits
 from ..deadlocks import look as deadlocks
 from ..deadlocks import order, patrol
@@ -52,10 +53,22 @@ class Permits(PermitQueue):
         if not self._queue and self._try(holder, code, at):
             return
         self._may_wait(holder)
-        if self._shared is None and not self._queue and self._try_abandoned(holder, code, at):
-            return
-        if not shielded:
-            refuse_on_loop(*call.split("|"))
+        had = self._permits_of(holder)
+        try:
+            if self._shared is None and not self._queue and self._try_abandoned(holder, code, at):
+                return
+            if not shielded:
+                refuse_on_loop(*call.split("|"))
+            self._wait_sync(holder, code, at, timeout, shielded)
+        except LockAbandoned:
+            raise
+        except BaseException:
+            if self._permits_of(holder) > had:  # of a signal handler, after it was acquired
+                self._put_back(holder)
+            raise
+
+    def _wait_sync(self, holder: object, code: CodeType, at: int, timeout: float | None, shielded: bool) -> None:
+        """Queue up and wait in a thread."""
         task = None if shielded else current.get()
         has_deadline = task is not None and task.deadline is not None
         each = ThreadInQueue(holder, code, at, timeout is not None or shielded or has_deadline)
@@ -110,6 +123,7 @@ class Permits(PermitQueue):
 
     async def _wait(self, each: CoroutineInQueue) -> None:
         told = self._begin_wait() if waits.is_told() else None
+        had = self._permits_of(each.holder)
         try:
             self._join(each)
             pause = LOOK
@@ -127,8 +141,10 @@ class Permits(PermitQueue):
             self._late.append(each)
             self._do_late()
             raise
-        except BaseException:
+        except BaseException as error:
             self._leave(each)
+            if self._permits_of(each.holder) > had and type(error) is not LockAbandoned:
+                self._put_back(each.holder)
             raise
         finally:
             if told is not None:

@@ -84,16 +84,7 @@ class Semaphore(Permits):
         Raises:
             RuntimeError: the caller has none; the message names who has.
         """
-        holder = me()
-        held = self._held.get(holder)
-        if not held:
-            raise RuntimeError(f"{describe(holder)} cannot release {self!r}: it has no permit; it is {self._held_by()}")
-        number = held.pop()[0]
-        if not held:
-            del self._held[holder]
-        self._free.append(number)
-        if self._slow:
-            self._pass_on(holder)
+        self.__exit__(None, None, None)
 
     # -- in a coroutine
 
@@ -144,14 +135,36 @@ class Semaphore(Permits):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.release()
+        had = 0
+        try:
+            holder = me()
+            had = len(self._held.get(holder, ()))
+            if not had:
+                words = f"{describe(holder)} cannot release {self!r}: it has no permit; it is {self._held_by()}"
+                raise RuntimeError(words)
+            self._put_back(holder)
+        except BaseException as raised:
+            self._interrupted(raised, had)
+            raise
 
     # -- for the queue
 
     def _note(self, number: int, holder: object, code: CodeType, at: int) -> None:
-        self._held.setdefault(holder, []).append((number, code, at))
-        if self._shared is not None:
-            self._note_shared(holder)
+        held = self._held.setdefault(holder, [])
+        held += ((number, code, at),)
+
+    def _permits_of(self, holder: object) -> int:
+        return len(self._held.get(holder, ()))
+
+    def _put_back(self, holder: object) -> None:
+        held = self._held[holder]
+        number = held[-1][0]
+        del held[-1]
+        self._free += (number,)
+        if not held:
+            del self._held[holder]
+        if self._slow:
+            self._pass_on(holder)
 
     def _take_from_ended(self, holder: object, code: CodeType, at: int) -> str | None:
         for last, held in list(self._held.items()):
@@ -182,8 +195,7 @@ class Semaphore(Permits):
     def holder_ended(self, holder: object) -> None:
         shared = self._shared
         if shared is not None:
-            for number, _, _ in self._held.pop(holder, ()):
-                shared.give(number, abandoned=True)
+            shared.give([number for number, _, _ in self._held.pop(holder, ())], abandoned=True)
 
     def _held_by(self) -> str:
         shared = self._shared

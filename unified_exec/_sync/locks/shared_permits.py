@@ -15,7 +15,7 @@ from ..._tasks.current import CurrentTask, sleepers
 from ..shared.bells import Bell, sleep, thread_bell
 from ..shared.gate import PATIENCE, Gated
 from ..shared.pipes import drain, fill, make_room, numbers_in, record, waiting
-from ..shared.seats import IN_USE, PID, STATE
+from ..shared.seats import PID, STATE
 from .page import BODY, LockPage, SharedLockForm
 
 __all__ = ["SharedPermits"]
@@ -39,7 +39,7 @@ class SharedPermits(Gated, SharedLockForm):
         readable: the descriptor that is readable while a permit is free.
     """
 
-    __slots__ = ("_lock", "_state", "_total", "readable")
+    __slots__ = ("_lock", "_rest", "_state", "_total", "readable")
     memory: LockPage
 
     def __init__(self, page: LockPage) -> None:
@@ -64,6 +64,7 @@ class SharedPermits(Gated, SharedLockForm):
         self._lock = allocate_lock()
         super().sit_down()
         self._state = self.seat + STATE
+        self._rest = 0
 
     @property
     def total(self) -> int:
@@ -85,51 +86,58 @@ class SharedPermits(Gated, SharedLockForm):
                 words[BODY + SIZE * number + HOLDER] = self.seat + 1
                 at = 8 * (BODY + SIZE * number + NAME)
                 self.memory.map[at : at + _NAME] = b"a task".ljust(_NAME, b"\0")
-            words[self._state] += len(held) << HELD
+            words[self._state] = self._rest = len(held) << HELD
             fill(self.memory.fds[2], sorted(found))
 
     # -- at once
 
-    def try_take(self, name: str) -> tuple[int, str | None] | None:
-        """Take a permit for a holder of this name: its number, and who had abandoned it. ``None`` if there is none."""
+    def try_take(self, name: str, taken: list[int]) -> str | None:
+        """Put a permit, if there is one, into `taken`, for a holder of this name; returns who had abandoned it."""
+        left: str | None = self._in_turn(self._take, (name.encode()[:_NAME].ljust(_NAME, b"\0"), taken))
+        return left
+
+    def _take(self, argument: tuple[bytes, list[int]]) -> str | None:
+        name, taken = argument
         words = self.words
-        self._enter()
         try:
-            try:
-                (number,) = numbers_in(os.read(self.readable, 4))
-            except BlockingIOError:
-                return None
-            words[self._state] += 1 << HELD
-            at = BODY + SIZE * number
-            words[at + HOLDER] = self.seat + 1
-            left = int(words[at + ABANDONED])
-            who = self._name_of(number) if left else ""
-            words[at + ABANDONED] = 0
-            self.memory.map[8 * (at + NAME) : 8 * (at + NAME) + _NAME] = name.encode()[:_NAME].ljust(_NAME, b"\0")
-        finally:
-            self._exit()
-        if not left:
-            return number, None
-        return number, f"{who} in process {left >> 1}{'' if left & 1 else ' (dead)'}"
+            (number,) = numbers_in(os.read(self.readable, 4))
+        except BlockingIOError:
+            return None
+        at = BODY + SIZE * number
+        left = words[at + ABANDONED]
+        who = f"{self._name_of(number)} in process {left >> 1}{'' if left & 1 else ' (dead)'}" if left else None
+        self._rest += 1 << HELD  # no signal is handled from here on
+        self.memory.map[8 * (at + NAME) : 8 * (at + NAME) + _NAME] = name
+        words[at + HOLDER] = self.seat + 1
+        words[at + ABANDONED] = 0
+        taken += (number,)
+        return who
 
     def _name_of(self, number: int) -> str:
         at = 8 * (BODY + SIZE * number + NAME)
         return self.memory.map[at : at + _NAME].rstrip(b"\0").decode(errors="replace")
 
-    def give(self, number: int, abandoned: bool = False) -> None:
-        """Put a permit back that this process holds."""
-        words = self.words
-        self._enter()
-        try:
-            if words[BODY + SIZE * number + HOLDER] != self.seat + 1:
-                return  # a forked child releases what its parent holds
-            if abandoned:
-                words[BODY + SIZE * number + ABANDONED] = os.getpid() << 1 | 1
-            words[BODY + SIZE * number + HOLDER] = 0
-            os.write(self.memory.fds[2], record(number))
-            words[self._state] -= 1 << HELD
-        finally:
-            self._exit()
+    def give(self, taken: list[int], abandoned: bool = False) -> None:
+        """Put back the permits of this process that are in `taken`. Each leaves it in the same step."""
+        while taken:
+            self._in_turn(self._give_abandoned if abandoned else self._give, taken)
+
+    def _give_abandoned(self, taken: list[int]) -> None:
+        at = BODY + SIZE * taken[-1]
+        if self.words[at + HOLDER] == self.seat + 1:
+            self.words[at + ABANDONED] = os.getpid() << 1 | 1
+        self._give(taken)
+
+    def _give(self, taken: list[int]) -> None:
+        words, number = self.words, taken[-1]
+        at, data = BODY + SIZE * number, record(number)
+        if words[at + HOLDER] != self.seat + 1:
+            del taken[-1]  # a forked child releases what its parent holds
+            return
+        del taken[-1]  # no signal is handled from here to the write
+        words[at + HOLDER] = 0
+        self._rest -= 1 << HELD
+        os.write(self.memory.fds[2], data)
 
     def all_taken(self) -> bool:
         """Tell whether no permit is free."""
@@ -175,12 +183,8 @@ class SharedPermits(Gated, SharedLockForm):
 
     # -- the gate and the audit
 
-    def _exit(self) -> None:
-        self.words[self._state] &= ~IN_USE
-        self._lock.release()
-
     def look_for_dead(self, patience: float = PATIENCE) -> bool:
-        return self._audit(patience, self._give_back)
+        return self._audit(patience)
 
     def _give_back(self, dead: list[int]) -> None:
         """Put back what dead processes had: abandoned, if one is noted as the holder; otherwise it was on its way."""
@@ -196,7 +200,7 @@ class SharedPermits(Gated, SharedLockForm):
                 back.append(number)
             elif not holder:
                 back.append(number)
-        for seat in dead:
+        fill(self.memory.fds[2], [*free, *back])
+        for seat in dead:  # last: an audit that dies before is done again
             words[seat + PID] = 0
             words[seat + STATE] = 0
-        fill(self.memory.fds[2], [*free, *back])

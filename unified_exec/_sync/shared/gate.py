@@ -1,6 +1,8 @@
-"""How an operation on a shared channel or lock enters and leaves: with the seat busy, and past the gate.
+"""How an operation on a shared channel or lock runs: with the seat busy, and past the gate.
 
-The threads of a process share one seat, under one lock.
+The threads of a process share one seat, under one lock. A signal handler may raise in the main thread after any call,
+Ctrl-C first of all. The lock and the seat are given back then. A number that was read from a pipe may be in nobody's
+hands: a word of the page asks for an audit, which puts it back.
 """
 
 from __future__ import annotations
@@ -8,9 +10,10 @@ from __future__ import annotations
 import time
 from _thread import LockType
 from collections.abc import Callable
+from typing import Any
 
 from . import seats
-from .seats import GATE, IN_USE
+from .seats import DUE, GATE, IN_USE
 
 __all__ = ["PATIENCE", "Gated"]
 
@@ -29,6 +32,7 @@ class Gated:
         words: the words of the page.
         _lock: of the seat of this process.
         _state: the word that holds the state of the seat.
+        _rest: the state between operations: what the process has in its hands.
     """
 
     __slots__ = ()
@@ -36,37 +40,47 @@ class Gated:
     words: memoryview
     _lock: LockType
     _state: int
+    _rest: int
 
     def look_for_dead(self, patience: float = PATIENCE) -> bool:
         """Give back what dead processes held; ``False`` if that must be tried again."""
         raise NotImplementedError
 
-    def _enter(self) -> None:
-        """Take the lock and the state "busy", with the gate open. The caller leaves by `_exit`, also if it raises."""
-        words = self.words
-        while True:
-            self._lock.acquire()
-            words[self._state] += IN_USE
-            if not words[GATE]:
-                return
-            self._exit()
-            self._wait_for_gate()
-
-    def _exit(self) -> None:
+    def _give_back(self, dead: list[int]) -> None:
+        """Give back what the processes of these seats had in their hands; see `seats.audit`."""
         raise NotImplementedError
 
-    def _wait_for_gate(self) -> None:
-        since = time.monotonic()
-        while self.words[GATE]:
-            time.sleep(_SHUT_PAUSE)
-            if time.monotonic() - since > _GATE_STUCK:
-                self.look_for_dead()
-                since = time.monotonic()
+    def _in_turn(self, step: Callable[[Any], Any], argument: Any) -> Any:
+        """Call a step with the lock held, the seat busy, and the gate open."""
+        words = self.words
+        with self._lock:
+            words[self._state] = self._rest + IN_USE  # first: who shuts the gate looks at it then
+            try:
+                if words[GATE]:
+                    self._wait_for_gate()
+                return step(argument)
+            except BaseException:
+                words[DUE] = 1
+                raise
+            finally:
+                words[self._state] = self._rest
 
-    def _audit(self, patience: float, give_back: Callable[[list[int]], None]) -> bool:
-        """Audit if a process died in an operation, or an audit was begun and not ended; see `seats.audit`."""
-        dead = seats.find_dead(self.memory)
-        if not dead and not seats.audit_is_due(self.memory):
+    def _wait_for_gate(self) -> None:
+        """Be busy no more until the gate is open. With the lock held."""
+        words = self.words
+        while words[GATE]:
+            words[self._state] = self._rest
+            since = time.monotonic()
+            while words[GATE]:
+                time.sleep(_SHUT_PAUSE)
+                if time.monotonic() - since > _GATE_STUCK:
+                    seats.audit(self.memory, PATIENCE, self._give_back)
+                    since = time.monotonic()
+            words[self._state] = self._rest + IN_USE
+
+    def _audit(self, patience: float) -> bool:
+        """Audit if a process died in an operation, or was interrupted, or an audit was begun and not ended."""
+        if not seats.audit_is_due(self.memory):
             return True
         with self._lock:
-            return seats.audit(self.memory, dead, patience, give_back)
+            return seats.audit(self.memory, patience, self._give_back)

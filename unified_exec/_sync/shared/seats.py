@@ -18,6 +18,7 @@ from ..._platform import posix
 from ...errors import SerializationError
 
 __all__ = [
+    "DUE",
     "GATE",
     "IN_USE",
     "PID",
@@ -31,7 +32,6 @@ __all__ = [
     "audit",
     "audit_is_due",
     "count_passed",
-    "find_dead",
     "free_seat",
     "held_elsewhere",
     "is_dead",
@@ -42,8 +42,9 @@ __all__ = [
     "take_seat",
 ]
 
-GATE, PASSED = 0, 15
-"""Words of a page: set while an audit keeps everybody out; how many items under way contain the object."""
+GATE, DUE, PASSED = 0, 14, 15
+"""Words of a page: set while an audit keeps everybody out; an operation was interrupted, and what it had in its hands
+may be nobody's; how many items under way contain the object."""
 SEATS = 16
 SEATS_MAX = 256
 STATE, PID, START = range(3)
@@ -147,9 +148,11 @@ def held_elsewhere(page: Page, seat: int) -> bool:
     )
 
 
-def someone_is_busy(page: Page) -> bool:
-    """Tell whether any process is in the midst of an operation."""
-    return any(state & USE for state in _states(page))
+def someone_is_busy(page: Page, seat: int) -> bool:
+    """Tell whether the process of another seat is in the midst of an operation, or died in one."""
+    states = _states(page)
+    states[(seat - SEATS) // SEAT_SIZE] = 0
+    return any(state & USE for state in states)
 
 
 def _states(page: Page) -> list[int]:
@@ -160,7 +163,7 @@ def _use(page: Page) -> set[int]:
     return {state & USE for state in _states(page)}
 
 
-def find_dead(page: Page) -> list[int]:
+def _find_dead(page: Page) -> list[int]:
     """The seats that need an audit: their processes died in an operation, or with something taken."""
     words = page.words
     return [
@@ -171,16 +174,15 @@ def find_dead(page: Page) -> list[int]:
 
 
 def audit_is_due(page: Page) -> bool:
-    """Tell whether an audit was begun and not ended."""
-    return bool(page.words[GATE]) or DEAD in _use(page)
+    """Tell whether a process died or was interrupted in an operation, or an audit was begun and not ended."""
+    return bool(page.words[GATE] or page.words[DUE]) or DEAD in _use(page) or bool(_find_dead(page))
 
 
-def audit(page: Page, dead: list[int], patience: float, give_back: Callable[[list[int]], None]) -> bool:
-    """Give back what dead processes had in their hands. The caller's own seat is not busy, and stays so.
+def audit(page: Page, patience: float, give_back: Callable[[list[int]], None]) -> bool:
+    """Give back what is in dead hands, or in nobody's. The caller's own seat is not busy, and stays so.
 
     Args:
         page: the page of the channel or lock.
-        dead: the seats of dead processes.
         patience: seconds to wait for living processes that are busy.
         give_back: called with the seats of the dead; gives back what they held, then frees the seats. It may be
             called again if this process dies in its midst.
@@ -192,10 +194,10 @@ def audit(page: Page, dead: list[int], patience: float, give_back: Callable[[lis
     with record_lock(page.page_fd, False) as held:
         if not held:
             return True
-        for seat in dead:
+        for seat in _find_dead(page):  # with the lock held: nobody takes the seat of one that was dead a moment ago
             words[seat + STATE] = words[seat + STATE] & ~USE | DEAD  # it remains so if we die as well
         marked = [SEATS + SEAT_SIZE * index for index, state in enumerate(_states(page)) if state & USE == DEAD]
-        if marked or words[GATE]:
+        if marked or words[GATE] or words[DUE]:
             words[GATE] = 1
             time.sleep(_BARRIER)  # who was past its look at the gate has its state in memory by now
             end = time.monotonic() + patience
@@ -205,6 +207,7 @@ def audit(page: Page, dead: list[int], patience: float, give_back: Callable[[lis
                     return False
                 time.sleep(_BARRIER)
             give_back(marked)
+            words[DUE] = 0  # not before: if we die, the next audit does it all again
         words[GATE] = 0
         return True
 
