@@ -111,7 +111,7 @@ class Ended:
         self.location: Any = None
         self.worker = self.started_at = self.outcome = None
         entry = SimpleNamespace(coroutine=False, stats=SimpleNamespace(cost=None))
-        self.backend_data = SimpleNamespace(data=b"", buffers=(), entry=entry)
+        self.backend_data = SimpleNamespace(size=0, entry=entry)
         self._then = then
 
     def settle(self, outcome: Any) -> None:

@@ -16,7 +16,7 @@ from .._rules import prefetch
 from .._tasks import events
 from .._tasks.task import Task
 from .._wire.pickling.functions import EncodedCall
-from .._wire.pickling.surroundings import snapshot
+from .._wire.pickling.surroundings import current_levels
 from .._worker.shared_object import Shared
 from . import wire
 
@@ -179,13 +179,13 @@ class Node:
         if self.load + cost > (budget if budget > AHEAD_SECONDS else AHEAD_SECONDS) * slots:
             return False
         calls = len(self.tasks) - self.coroutines
-        return calls < prefetch.TASKS_MAX * slots and self.bytes + size_of(task) <= AHEAD_BYTES
+        return calls < prefetch.TASKS_MAX * slots and self.bytes + task.backend_data.size <= AHEAD_BYTES
 
     def send(self, task: Task) -> None:
         """Send a task, and before it what the agent lacks for it."""
         call: EncodedCall = task.backend_data
         entry, send, carried = call.entry, self.link.send, call.carried
-        if (levels := snapshot().levels) is not self._levels:
+        if (levels := current_levels()) is not self._levels:
             self._set_levels(levels)
         is_new = carried is not None and carried.number != self._carried
         if entry.id not in self._known or call.needs or is_new:
@@ -198,7 +198,7 @@ class Node:
         self.tasks[task.id] = task
         self.coroutines += bool(entry.coroutine)
         self.load += 0.0 if entry.coroutine else entry.stats.cost or 0.0
-        self.bytes += size_of(task)
+        self.bytes += call.size
         hold = not entry.coroutine and self.is_overfull()  # it would wait there
         task.location = self
         needs, tokens = [value.id for value in call.needs], [shared.token for shared in call.shared]
@@ -259,7 +259,7 @@ class Node:
             self._begun.pop(id, None)
             self.blocked.pop(id, None)
             self.asked_back.discard(id)
-            self.bytes -= size_of(task)
+            self.bytes -= call.size
             if call.entry.coroutine:
                 self.coroutines -= 1
             else:
@@ -320,10 +320,3 @@ class Node:
         return ClusterNode(
             self.address, self.slots, running, len(self.tasks) - running, self.bytes, self.rtt, left, self.where
         )
-
-
-def size_of(task: Task) -> int:
-    """Return how many bytes a task's arguments have."""
-    call: EncodedCall = task.backend_data
-    size = len(call.data)
-    return size + sum([buffer.nbytes for buffer in call.buffers]) if call.buffers else size

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-__all__ = ["Snapshot", "authkey_now", "import_path", "snapshot", "take_over", "variables"]
+__all__ = ["Snapshot", "authkey_now", "current_levels", "import_path", "snapshot", "take_over", "variables"]
 
 _environment: Any = getattr(os.environ, "_data", os.environ)
 """The dict behind `os.environ`: comparing it costs no decoding."""
@@ -121,6 +121,13 @@ def snapshot() -> Snapshot:
         levels = log_levels.levels_now()
         latest = _latest = Snapshot(next(_numbers), list(sys.path), folder, dict(_environment), authkey, levels)
     return latest
+
+
+def current_levels() -> dict[str, Any] | None:
+    """Return `Snapshot.levels` as they are now, without a look at the rest."""
+    if _log_cache is not None and log_levels.UNCHANGED in _log_cache:
+        return _latest.levels
+    return snapshot().levels
 
 
 def variables(names: Iterable[str]) -> frozenset[Any]:
