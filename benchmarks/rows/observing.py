@@ -112,7 +112,7 @@ def _recorder() -> Recorder:
 
 async def _followed(burst: Burst) -> float:
     told: list[Any] = []
-    end = ring.subscribe(told.extend, moves=True)
+    end = ring.subscribe(told.append, moves=True)
     try:
         return await burst()
     finally:

@@ -283,3 +283,45 @@ async def test_a_listener_may_end_its_own_watching() -> None:
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ValueError, match=r"there are no events task\.done"):
         observe.watch(print, kinds={"task.done"})
+
+
+def test_what_a_site_tells_while_the_list_is_taken_comes_with_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unified_exec.observe.recording.ring.HELD_SECONDS", 3600.0)
+    told: list[Any] = []
+    end = ring.subscribe(lambda fields: told.append(schema.split(fields)), moves=False)
+    try:
+        sink = events.rows
+        assert sink is not None
+        events.emit(events.WORKER_RETIRED, 1)
+        ring.drain()
+        assert told == []
+        sink((next(events.numbers), events.WORKER_RETIRED, 0.0, 2))
+        del sink
+    finally:
+        end()
+    assert [row[3] for rows in told for row in rows] == [1, 2]
+
+
+async def test_a_thread_task_that_runs_for_long_holds_no_events_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unified_exec.observe.recording.ring.HELD_SECONDS", 3600.0)
+    told: list[Any] = []
+    end = ring.subscribe(lambda fields: told.extend(schema.split(fields)), moves=True)
+    go_on = threading.Event()
+
+    def started() -> bool:
+        ring.drain()
+        return ("task.started", handle.id) in {(row[1], row[3]) for row in told}
+
+    async with TaskScope() as scope:
+        handle = scope.spawn(go_on.wait, on="thread")
+        try:
+            await until_async(started)
+        finally:
+            go_on.set()
+    end()
+
+
+def test_the_oldest_events_are_dropped_if_there_are_too_many() -> None:
+    told = [field for number in range(5) for field in (number, "worker.ready", 0.5, number, 1.0)]
+    assert schema.cut(told, 12) == 3
+    assert [row[0] for row in schema.split(told)] == [3, 4]

@@ -69,7 +69,7 @@ def test_too_many_functions_share_a_label(monkeypatch: pytest.MonkeyPatch) -> No
     collector = observe.prometheus_collector()
     for number in range(5):
         times = (0.0, None, 0, 1, "value", "", 1.0, 2.0, 0, 0, "")
-        collector._take([(number, "task.settled", 2.0, number, "t", f"m:f{number}", "loop", 0, 0, 1, *times)])
+        collector._take([number, "task.settled", 2.0, number, "t", f"f{number}", "loop", 0, 0, 1, *times, "m"])
     counts = {
         dict(labels)["function"]: count
         for (name, labels), count in samples().items()

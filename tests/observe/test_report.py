@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import pytest
 
 from tests.observe import workloads
@@ -60,6 +61,19 @@ async def test_a_report_holds_what_happened_and_asks_for_nothing(tmp_path: Path)
     assert (worker["tasks"], worker["end"]) == (6, "ended")
     assert len(data["begin"]) == 11  # coroutines are a load, not boxes
     assert data["slowest"]
+
+
+async def test_a_report_of_a_program_that_hangs_shows_what_its_tasks_wait_for(tmp_path: Path) -> None:
+    event = anyio.Event()
+    async with TaskScope(name="hangs") as scope:
+        scope.spawn(event.wait, name="waits")
+        with observe.report(tmp_path / "run.html"):
+            await anyio.sleep(0.05)
+        event.set()
+    data = data_of((tmp_path / "run.html").read_text("utf-8"))
+    [task] = data["open"]
+    assert (task["name"], task["backend"], data["openTasks"], data["tasks"]) == ("waits", "loop", 1, 0)
+    assert task["why"].startswith("waits for anyio Event.wait")
 
 
 def test_a_hundred_thousand_tasks_are_a_small_page() -> None:

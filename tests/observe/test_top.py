@@ -8,6 +8,7 @@ import os
 import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -104,6 +105,32 @@ def test_scopes_that_end_with_their_tasks_leave_the_tree() -> None:
         drive(process.pid, act)
 
 
+def test_a_scope_whose_task_is_filtered_out_moves_to_the_top_and_back() -> None:
+    def task(id: int, name: str) -> dict[str, Any]:
+        why = {"kind": "sleep", "text": "a sleep"}
+        return {"id": id, "name": name, "backend": "loop", "worker": 0, "why": why}
+
+    def scope(id: int, opener: int, task: int) -> dict[str, Any]:
+        told = {"id": id, "name": f"s{id}", "policy": "FailFast", "loop": "asyncio", "age": 1.0, "opener": opener}
+        return told | {"tasks": [task], "more": 0, "queued": {}}
+
+    tree = {"scopes": [scope(1, 0, 5), scope(2, 5, 6)], "tasks": {"5": task(5, "outer"), "6": task(6, "inner")}}
+    top, below = [("scope", 1), ("scope", 2)], [("scope", 1)]
+
+    async def main() -> None:
+        from unified_exec.observe.viewer.top import Top
+
+        app: Any = Top(SimpleNamespace(board=Board()))
+        async with app.run_test():
+            for wanted, expected in (("", below), ("inner", top), ("inner", top), ("", below)):
+                app._wanted = wanted
+                app._draw_tree({"stuck": ()}, tree)
+                assert [node.data for node in app.query_one("#tree").root.children] == expected
+                assert ("task", 6) in app._tree_nodes
+
+    asyncio.run(main())
+
+
 def shown_tree(app: Any) -> str:
     return "\n".join(str(node.label) for node in app._tree_nodes.values())
 
@@ -126,7 +153,7 @@ def test_it_fits_a_small_terminal_and_a_program_that_forbids_control() -> None:
         await shows(app, pilot, "sleeper", "1 open")
         assert not app.query_one("#side").display
         await pilot.press("s")
-        await shows(app, pilot, "failed  wait")
+        await shows(app, pilot, "failed wait")
         told: list[str] = []
         app.notify = lambda text, **options: told.append(text) if "press" not in text else None
         await pilot.press("home", "down", "c", "c")

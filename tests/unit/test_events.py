@@ -8,6 +8,7 @@ from unified_exec import TaskState
 from unified_exec._tasks import events
 from unified_exec._tasks.task import Task
 from unified_exec._tasks.types import Outcome
+from unified_exec.observe.recording.schema import TaskSettled, split
 
 
 def run_one() -> Task:
@@ -47,13 +48,19 @@ def test_an_event_keeps_nothing_of_the_task_alive(monkeypatch: pytest.MonkeyPatc
         task.settle(Outcome(error=error))
     plain = (str, int, float, bool, type(None))
     assert all(isinstance(field, plain) for row in told for field in row)
-    assert "ValueError: failed" in str(told[0][-1])
+    assert "ValueError: failed" in str(told[0][-2])
 
 
-def test_functions_of_one_name_in_two_modules_are_told_apart() -> None:
+def test_functions_of_one_name_in_two_modules_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     def one() -> None: ...
 
     def two() -> None: ...
 
     two.__qualname__, two.__module__ = one.__qualname__, "elsewhere"
     assert [events.function_name(fn).partition(":")[0] for fn in (one, two, one)] == [__name__, "elsewhere", __name__]
+    told: list[object] = []
+    monkeypatch.setattr(events, "rows", told.extend)
+    for fn in (one, two, one):
+        Task("t", fn, (), "thread", None).settle(Outcome(None))
+    names = [row[TaskSettled._fields.index("fn")] for row in split(told)]
+    assert names == [events.function_name(fn) for fn in (one, two, one)]

@@ -10,7 +10,6 @@ import itertools
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TaskTimeout, WorkerCrashed
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 
 
 Sink = Callable[[tuple[Any, ...]], object]
+"""Takes the fields of an event. It is the `extend` of a list: one list of fields costs less than the tuples of all
+events, which the garbage collector would look at. `observe.recording.schema.split` makes events of it."""
 
 rows: Sink | None = None
 """Gets what is told once for each task, and whatever is rare: scopes, workers, waits, cancellations."""
@@ -48,10 +49,6 @@ TASK_STARTED, TASK_ASKED, TASK_TRIED, TASK_SETTLED = "task.started", "task.asked
 WAIT_BEGUN, WAIT_ENDED = "wait.begun", "wait.ended"
 WORKER_STARTED, WORKER_READY, WORKER_RETIRED = "worker.started", "worker.ready", "worker.retired"
 WORKER_KILLED, WORKER_DIED = "worker.killed", "worker.died"
-
-NAMES_MAX = 1000
-names: dict[str, tuple[str, str]] = {}
-"""Modules and full names of functions that were told, by qualified name, as each task would have to put it together."""
 
 TRACEBACKS_MAX = 200
 TRACEBACK_LINES = 40
@@ -85,15 +82,6 @@ def emit_wait(task: int, wait: Waited) -> None:
 
 def function_name(fn: Any) -> str:
     """The function that the user named, as ``module:qualname``; "" if it has no name."""
-    if type(fn) is FunctionType:
-        known = names.get(fn.__qualname__)
-        if known is not None and known[0] is fn.__module__:
-            return known[1]
-        if len(names) >= NAMES_MAX:
-            names.clear()
-        full = f"{fn.__module__}:{fn.__qualname__}"[:200]
-        names[fn.__qualname__] = fn.__module__, full
-        return full
     for _ in range(8):
         if isinstance(fn, partial):
             # A call of ours carries the user's function as its first argument.

@@ -115,7 +115,7 @@ class Task:
         self.fn: Callable[..., Any] | None = fn
         self.args: tuple[Any, ...] | None = args
         self.backend = backend
-        self.owner: object = owner
+        self.owner: Any = owner
         self.backend_data: Any = None
         self.location: Location | None = None
         self.worker: int | None = None
@@ -233,11 +233,15 @@ class Task:
             self.parent = parent
         sink = events.moves
         if sink is not None:
-            name = self.fn_name
-            if not name:  # as in `emit_settled`
-                fn = self.fn
-                known = events.names.get(fn.__qualname__) if type(fn) is FunctionType else None
-                name = known[1] if known is not None and known[0] is fn.__module__ else events.function_name(fn)
+            fn, name, module = self.fn, self.fn_name, ""
+            if not name and type(fn) is FunctionType:  # as in `emit_settled`
+                name, module = fn.__qualname__, fn.__module__
+            elif not name:
+                name = events.function_name(fn)
+            try:
+                scope = self.owner.number
+            except AttributeError:
+                scope = 0
             sink(
                 (
                     next(events.numbers),
@@ -247,10 +251,11 @@ class Task:
                     self.name[:200],
                     name,
                     self.backend,
-                    getattr(self.owner, "number", 0),
+                    scope,
                     parent,
                     self.items,
                     self.deadline,
+                    module,
                 )
             )
 
@@ -282,12 +287,15 @@ class Task:
         now = time.monotonic()
         if self.finished_at is None:
             self.finished_at = now
-        name = self.fn_name
-        if not name:
-            # What `function_name` does with most functions: a call less on the way of every task.
-            fn = self.fn
-            known = events.names.get(fn.__qualname__) if type(fn) is FunctionType else None
-            name = known[1] if known is not None and known[0] is fn.__module__ else events.function_name(fn)
+        fn, name, module = self.fn, self.fn_name, ""
+        if not name and type(fn) is FunctionType:  # named when the event is read: less to do for every task
+            name, module = fn.__qualname__, fn.__module__
+        elif not name:
+            name = events.function_name(fn)
+        try:
+            scope = self.owner.number
+        except AttributeError:  # an executor
+            scope = 0
         sink(
             (
                 next(events.numbers),
@@ -297,7 +305,7 @@ class Task:
                 self.name[:200],
                 name,
                 self.backend,
-                getattr(self.owner, "number", 0),
+                scope,
                 self.parent,
                 self.items,
                 self.queued_at,
@@ -311,6 +319,7 @@ class Task:
                 self.bytes_sent,
                 self.bytes_received,
                 "" if error is None else events.traceback_text(error),
+                module,
             )
         )
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from .counting import BOUNDS, FunctionLabels, count_active_tasks, count_pools, end_reason
-from .recording.ring import Row, ring
+from .recording.ring import ring
+from .recording.schema import Row, Told, split
 
 _FN, _BACKEND, _SPAWNED, _OUTCOME, _STARTED, _FINISHED = 5, 6, 10, 14, 16, 17  # of `schema.TaskSettled`
 _CODE = 4  # of `schema.WorkerDied`
@@ -57,9 +58,9 @@ class TaskCollector:
         """Count no more."""
         self._stop()
 
-    def _take(self, batch: list[Row]) -> None:
+    def _take(self, told: Told) -> None:
         with self._lock:
-            for row in batch:
+            for row in split(told):
                 kind = row[1]
                 if kind == "task.settled":
                     self._settled(row)

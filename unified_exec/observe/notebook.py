@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 UPDATE_SECONDS = 0.5
 _TASKS_SHOWN = 100
-_FONT = "font:13px/1.5 system-ui,sans-serif"
+_FONT = "font:13px/1.5 system-ui,sans-serif;overflow-wrap:anywhere"
 _RUNS, _WAITS, _FAILED, _DONE = "#2a7d4f", "#b35900", "#b3261e", "#2f6fb5"
 
 

@@ -157,6 +157,7 @@ class ThreadCall(CurrentTask):
         if (sink := events.moves) is not None:  # `emit_started`, without the call
             id, at = task.told_as or task.id, task.started_at
             sink((next(events.numbers), events.TASK_STARTED, at, id, task.worker, task.attempts, False))
+            sink = None  # events wait for those who hold it, see `Ring`
         try:
             if self.interruptible:
                 self.context.run(_enter_context, self)

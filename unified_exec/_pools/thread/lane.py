@@ -76,8 +76,9 @@ class ThreadLane(CallLane, Lane):
         finally:
             scheduler.lock.release()
             self._inside = before
-        if events.moves is not None:
-            task.emit_queued(self.name, self.calls.length - 1)
+        if (sink := events.moves) is not None:  # `emit_queued`, without the call, and without the clock
+            id, ahead = task.told_as or task.id, self.calls.length - 1
+            sink((next(events.numbers), events.TASK_QUEUED, task.queued_at, id, self.name, ahead))
         if thread is not None and not scheduler.start(thread):
             self._no_thread(call)
 

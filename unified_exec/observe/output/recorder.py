@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -15,7 +16,8 @@ from ..._pools.thread.pool import thread_pools
 from ..live.pools import describe_pools
 from ..live.protocol import command_line
 from ..live.samples import usage
-from ..recording.ring import Row, ring
+from ..recording.ring import ring
+from ..recording.schema import TYPES, Row, Told, split
 from .threads import ThreadReader, Used
 
 SAMPLE_SECONDS = 0.25
@@ -26,6 +28,8 @@ LOOKS_MAX = 50_000
 """Looks that one recording keeps. With more, every second one is dropped, and they are taken half as often."""
 ROWS_MAX = 3_000_000
 """Events that one recording keeps; later ones are counted as dropped."""
+FIELDS_MAX = 20 * ROWS_MAX
+"""Fields of events that are kept until the recording ends."""
 
 
 @dataclass
@@ -109,8 +113,6 @@ class Recording:
 
     def of_kind(self, kind: str) -> list[Any]:
         """The events of one kind, as named tuples."""
-        from ..recording.schema import TYPES
-
         make = TYPES[kind]._make
         return [make(row) for row in self.rows if row[1] == kind]
 
@@ -129,6 +131,8 @@ class Recorder:
 
     def __init__(self) -> None:
         self.recording = Recording()
+        self._told: deque[Told] = deque()
+        self._fields = 0
         self._end: Callable[[], None] | None = None
         self._over = threading.Event()
         self._sampler: threading.Thread | None = None
@@ -142,7 +146,7 @@ class Recorder:
         self.recording = Recording()
         self._dropped_before = ring.dropped
         self._look_seconds = LOOK_SECONDS
-        self._end = ring.subscribe(self.recording.add, moves=False)
+        self._end = ring.subscribe(self._take, moves=False)
         gc.callbacks.append(self._on_collection)
         self._sampler = threading.Thread(target=self._sample, name="unified_exec sampler", daemon=True)
         self._sampler.start()
@@ -159,12 +163,23 @@ class Recorder:
             recording.samples.append(self._take_sample())
             self._end()
             self._end = None
+            while self._told:  # nothing is kept twice
+                recording.add(split(self._told.popleft()))
             gc.callbacks.remove(self._on_collection)
             self._over.set()
             if self._sampler is not None:
                 self._sampler.join()
+            ended = {row[3] for row in recording.rows if row[1] == "task.settled"}  # during the look, too
+            recording.open_tasks = [task for task in recording.open_tasks if task["id"] not in ended]
             recording.dropped += max(0, ring.dropped - self._dropped_before)
         return recording
+
+    def _take(self, told: Told) -> None:
+        self._fields += len(told)
+        if self._fields <= FIELDS_MAX:
+            self._told.append(told)  # made events at the end: that would slow the program down
+        else:
+            self.recording.dropped += len(split(told))
 
     def _on_collection(self, phase: str, info: dict[str, int]) -> None:
         if phase == "start":

@@ -19,7 +19,7 @@ from .what_if import what_if
 
 OUTCOMES = ("value", "cancelled", "error", "crashed", "timed_out", "refused")
 """Those from the third on are failures."""
-SLOWEST, FAILURES_MAX, SCOPES_MAX, LANES_MAX = 20, 50, 2000, 60
+SLOWEST, OPEN_MAX, FAILURES_MAX, SCOPES_MAX, LANES_MAX = 20, 40, 50, 2000, 60
 LOAD_STEPS = 600
 
 
@@ -55,6 +55,8 @@ def _data(recording: Recording) -> dict[str, Any]:
         "functions": _functions(tasks, found.functions),
         "waits": [wait._asdict() for wait in found.waits[:20]],
         "scopes": _scopes(recording),
+        "open": _open(recording),
+        "openTasks": len(recording.open_tasks),
         "slowest": _slowest(tasks),
         "workers": _workers(recording, tasks),
         "failures": _failures(tasks),
@@ -162,7 +164,7 @@ def _scopes(recording: Recording) -> list[dict[str, Any]]:
                 "parent": parent if parent in known else 0,
                 "name": event.name,
                 "policy": event.policy,
-                "seconds": (recording.ended if end is None else end.at) - event.at,
+                "seconds": max(0.0, (recording.ended if end is None else end.at) - event.at),
                 "tasks": tasks[event.scope],
                 "errors": 0 if end is None else end.errors,
                 "cancelled": 0 if end is None else end.cancelled,
@@ -184,6 +186,21 @@ def _slowest(tasks: list[Any]) -> list[dict[str, Any]]:
             "where": task.backend + (f" {task.worker}" if task.backend == "process" else ""),
         }
         for task in ran[:SLOWEST]
+    ]
+
+
+def _open(recording: Recording) -> list[dict[str, Any]]:
+    """The oldest of the tasks that had not ended, and why they waited."""
+    return [
+        {
+            "id": task["id"],
+            "name": task["name"][:100],
+            "backend": task["backend"],
+            "age": task["age"],
+            "why": ("" if task["why"]["kind"] == "runs" else "waits for ") + task["why"]["text"][:300],
+            "at": f"{os.path.basename(task['at'][0])}:{task['at'][1]}" if task.get("at") else "",
+        }
+        for task in sorted(recording.open_tasks, key=lambda task: -task["age"])[:OPEN_MAX]
     ]
 
 

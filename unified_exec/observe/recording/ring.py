@@ -1,51 +1,61 @@
-"""Where events go when somebody listens: a bounded deque, which a thread empties twenty times a second."""
+"""Where events go when somebody listens: a list of their fields, which a thread empties twenty times a second."""
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
+from sys import getrefcount
 from typing import Any
 
 from ..._sync import waits
 from ..._tasks import events
+from .schema import Told, cut
 
-Row = tuple[Any, ...]
-
-ROWS_MAX = 200_000
-"""Events kept until the thread comes; the oldest are dropped first."""
+FIELDS_MAX = 4_000_000
+"""Fields taken out at a time; the oldest events are dropped first."""
 DRAIN_SECONDS = 0.05
-NEARLY = 100
-"""Among so many of the newest events is the one with the highest number."""
+HELD_SECONDS = 1.0
+"""How long a list waits for a site that is about to extend it."""
+
+Full = tuple[Told, events.Sink, float]
+"""A list that no site finds any more, the sink that extends it, and since when."""
+
+
+def _references(full: Full) -> int:
+    return getrefcount(full[1])
+
+
+_UNUSED = _references(((told := list[Any]()), told.extend, 0.0))
+"""The references to a sink that no site is about to call."""
 
 
 class Ring:
     """Gives the events to its subscribers, in batches.
 
-    A site appends to the deque and does nothing else: no subscriber, however slow, delays a task.
+    A site extends the list and does nothing else: no subscriber, however slow, delays a task.
+
+    Attributes:
+        dropped: how many events were lost since the first subscriber came, because there were too many.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards the subscribers and the sinks
+        self._lock = threading.RLock()  # guards the subscribers, the sinks and their list
         self._draining = threading.RLock()  # one thread takes events out at a time
-        self._rows: deque[Row] = deque(maxlen=ROWS_MAX)
-        self._subscribers: dict[object, tuple[Callable[[list[Row]], object], bool]] = {}
+        self._told: Told = []
+        self._extend = self._told.extend
+        self._full: deque[Full] = deque()
+        self._subscribers: dict[object, tuple[Callable[[Told], object], bool]] = {}
         self._stopping: threading.Event | None = None
-        self._received = 0
-        self._base = 0
-        self._highest = 0
+        self.dropped = 0
 
-    @property
-    def dropped(self) -> int:
-        """How many events were lost since the first subscriber came, because there were too many."""
-        return max(0, self._highest - self._base - self._received)
-
-    def subscribe(self, take: Callable[[list[Row]], object], moves: bool) -> Callable[[], None]:
+    def subscribe(self, take: Callable[[Told], object], moves: bool) -> Callable[[], None]:
         """Have `take` called with each batch, in the ring's thread or in the one that ends a subscription.
 
         Args:
-            take: must be quick and must not raise.
+            take: gets the fields of some events. It must be quick, for events are kept meanwhile, and must not raise.
             moves: it wants each step of each task.
 
         Returns:
@@ -54,9 +64,9 @@ class Ring:
         key = object()
         with self._lock:
             if not self._subscribers:
-                self._rows.clear()
-                self._received = 0
-                self._base = self._highest = next(events.numbers)
+                self._full.clear()
+                self._begin_list()
+                self.dropped = 0
                 events.forget_tracebacks()
             self._subscribers[key] = take, moves
             self._set_sinks()
@@ -67,7 +77,7 @@ class Ring:
                 ).start()
 
         def end() -> None:
-            self.drain()
+            self.drain(wait=True)
             with self._lock:
                 if self._subscribers.pop(key, None) is None:
                     return
@@ -79,26 +89,38 @@ class Ring:
         return end
 
     def _set_sinks(self) -> None:
-        append = self._rows.append
-        events.rows = append if self._subscribers else None
-        events.moves = append if any(moves for _, moves in self._subscribers.values()) else None
+        extend = self._extend
+        events.rows = extend if self._subscribers else None
+        events.moves = extend if any(moves for _, moves in self._subscribers.values()) else None
 
-    def drain(self) -> None:
-        """Give everything that has been told to the subscribers."""
+    def _begin_list(self) -> None:
+        self._told = []
+        self._extend = self._told.extend
+        self._set_sinks()
+
+    def drain(self, wait: bool = False) -> None:
+        """Give what has been told to the subscribers.
+
+        Args:
+            wait: a moment, for sites that are about to extend a list. Without it such a list is kept for the next time.
+        """
         waits.tell_long_waits()
         with self._draining:
-            popleft = self._rows.popleft
-            try:
-                batch = [popleft() for _ in range(len(self._rows))]
-            except IndexError:  # the oldest were dropped, or a subscriber came
-                return
-            if not batch:
-                return
-            self._received += len(batch)
-            # Threads append in nearly the order of the numbers.
-            self._highest = max(self._highest, max(batch[-NEARLY:])[0])
-            for take, _ in list(self._subscribers.values()):
-                take(batch)
+            with self._lock:
+                if self._told:
+                    self._full.append((self._told, self._extend, time.monotonic()))
+                    self._begin_list()
+            while self._full:
+                until = self._full[0][2] + HELD_SECONDS
+                while _references(self._full[0]) > _UNUSED and time.monotonic() < until:
+                    if not wait:
+                        return
+                    time.sleep(0.001)
+                told, *_ = self._full.popleft()
+                if len(told) > FIELDS_MAX:
+                    self.dropped += cut(told, FIELDS_MAX)
+                for take, _ in list(self._subscribers.values()):
+                    take(told)
 
     def _run(self, stopping: threading.Event) -> None:
         while not stopping.wait(DRAIN_SECONDS):

@@ -8,9 +8,15 @@ is a process id or the ident of a thread. Sizes are bytes, durations seconds.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 VERSION = 1
+
+Row = tuple[Any, ...]
+"""The fields of one event."""
+Told = list[Any]
+"""What the sites told: the fields of some events, one after the other; `split` makes events of them."""
 
 
 class Event(Protocol):
@@ -277,6 +283,44 @@ MOVES = frozenset({"task.spawned", "task.queued", "task.sent", "task.returned", 
 """The kinds that are told for each step of each task; the others are told once for each task, or are rare."""
 
 
-def build(rows: Iterable[tuple[Any, ...]]) -> list[Any]:
-    """Make events of what the sites told."""
+_NAMED = frozenset({"task.spawned", "task.settled"})
+"""The kinds whose sites tell the qualified name of a function and, after all other fields, its module, or "" if the
+name is whole. The two are joined here, where no task waits for it."""
+_FN = TaskSettled.__match_args__.index("fn")
+_WIDTHS = {kind: len(each.__match_args__) + (kind in _NAMED) for kind, each in TYPES.items()}
+
+
+def split(told: Told) -> list[Row]:
+    """Make the events of what the sites told."""
+    rows: list[Row] = []
+    at = 0
+    while at < len(told):
+        kind = told[at + 1]
+        end = at + _WIDTHS[kind]
+        if kind in _NAMED:
+            name = _full_name(told[end - 1], told[at + _FN])
+            rows.append((*told[at : at + _FN], name, *told[at + _FN + 1 : end - 1]))
+        else:
+            rows.append(tuple(told[at:end]))
+        at = end
+    return rows
+
+
+def cut(told: Told, most: int) -> int:
+    """Drop the oldest events until there are no more than `most` fields; returns how many."""
+    at = dropped = 0
+    while len(told) - at > most:
+        at += _WIDTHS[told[at + 1]]
+        dropped += 1
+    del told[:at]
+    return dropped
+
+
+@lru_cache(1000)
+def _full_name(module: str, name: str) -> str:
+    return f"{module}:{name}"[:200] if module != "" else name
+
+
+def build(rows: Iterable[Row]) -> list[Any]:
+    """Make named tuples of events."""
     return [TYPES[row[1]]._make(row) for row in rows]

@@ -6,10 +6,10 @@ import atexit
 import logging
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..._tasks import events
-from ..recording.ring import Row, ring
+from ..recording.watch import watch
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .meters import TaskMeters
     from .spans import TaskSpans
 
+KINDS = ("task.settled", "task.tried", "task.asked", "wait.ended", "worker.started", "worker.died")
 _active: _Instrumentation | None = None
 
 
@@ -77,14 +78,14 @@ class _Instrumentation:
         from . import travel
 
         travel.begin()
-        self._unsubscribe = ring.subscribe(self._take, moves=False)
+        self._unsubscribe = watch(self._take, kinds=KINDS)
         events.in_span = self._spans.start
         atexit.register(self.stop)
 
-    def _take(self, rows: list[Row]) -> None:
+    def _take(self, told: list[Any]) -> None:
         try:
-            self._meters.take(rows)
-            self._spans.take(rows)
+            self._meters.take(told)
+            self._spans.take(told)
         except Exception:  # an exporter or processor of the user's
             logging.getLogger("unified_exec").exception("OpenTelemetry failed: events are missing there")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from ..counting import BOUNDS, FunctionLabels, count_active_tasks, count_pools, end_reason
 from ..recording import schema
-from ..recording.ring import Row
 
 SIZES = [float(4**power) for power in range(3, 16)]
 """Upper bounds of the histogram of sizes, 64 B to 1 GiB."""
@@ -62,18 +62,17 @@ class TaskMeters:
         """Observe no more."""
         self._on = False
 
-    def take(self, rows: Iterable[Row]) -> None:
+    def take(self, told: Iterable[Any]) -> None:
         """Count events."""
-        for row in rows:
-            kind = row[1]
-            if kind == "task.settled":
-                self._settled(schema.TaskSettled._make(row))
-            elif kind == "wait.ended":
-                self._wait.record(max(0.0, row[2] - row[6]), {"unified_exec.wait.kind": row[5]})
-            elif kind == "worker.started":
-                self._starts.add(1, {"unified_exec.backend": row[5], "unified_exec.start.reason": row[6]})
-            elif kind == "worker.died":
-                self._ends.add(1, {"unified_exec.end.reason": end_reason(row[4])})
+        for event in told:
+            if event.kind == "task.settled":
+                self._settled(event)
+            elif event.kind == "wait.ended":
+                self._wait.record(max(0.0, event.at - event.began), {"unified_exec.wait.kind": event.on})
+            elif event.kind == "worker.started":
+                self._starts.add(1, {"unified_exec.backend": event.backend, "unified_exec.start.reason": event.why})
+            elif event.kind == "worker.died":
+                self._ends.add(1, {"unified_exec.end.reason": end_reason(event.code)})
 
     def _settled(self, task: schema.TaskSettled) -> None:
         told = {

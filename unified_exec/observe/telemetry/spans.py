@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry import context, trace
 from opentelemetry.trace import Span, StatusCode, Tracer
@@ -19,7 +19,6 @@ from ..recording import schema
 
 if TYPE_CHECKING:
     from ..._tasks.task import Task
-    from ..recording.ring import Row
 
 T = TypeVar("T")
 
@@ -85,23 +84,20 @@ class TaskSpans:
             span.set_status(StatusCode.ERROR, type(error).__name__)
             span.end()
 
-    def take(self, rows: Iterable[Row]) -> None:
+    def take(self, told: Iterable[Any]) -> None:
         """Add what has happened to the spans; ends those of the tasks that have ended."""
         offset = _clock_offset()
-        for row in rows:
-            kind = row[1]
-            if kind == "task.settled":
-                span = self._open.pop(row[3], None)
+        for event in told:
+            if event.kind == "task.settled":
+                span = self._open.pop(event.task, None)
                 if span is not None:
-                    _end(span, schema.TaskSettled._make(row), offset)
-            elif kind == "task.tried" and (span := self._open.get(row[3])) is not None:
-                tried = schema.TaskTried._make(row)
-                told: dict[str, str | int | float] = {"unified_exec.attempt": tried.attempt, "error.type": tried.error}
-                told["unified_exec.retry.delay"] = tried.delay
-                span.add_event("retry", told, offset + _ns(tried.at))
-            elif kind == "task.asked" and (span := self._open.get(row[3])) is not None:
-                asked = schema.TaskAsked._make(row)
-                span.add_event("cancel requested", {"reason": asked.reason}, offset + _ns(asked.at))
+                    _end(span, event, offset)
+            elif event.kind == "task.tried" and (span := self._open.get(event.task)) is not None:
+                notes: dict[str, str | int | float] = {"unified_exec.attempt": event.attempt, "error.type": event.error}
+                notes["unified_exec.retry.delay"] = event.delay
+                span.add_event("retry", notes, offset + _ns(event.at))
+            elif event.kind == "task.asked" and (span := self._open.get(event.task)) is not None:
+                span.add_event("cancel requested", {"reason": event.reason}, offset + _ns(event.at))
 
     def end_all(self) -> None:
         """End the spans of the tasks that have not ended."""

@@ -37,8 +37,8 @@ class Top(App[None]):
     CSS = """
     #head { height: auto; padding: 0 1; }
     #alert { height: auto; padding: 0 1; color: $error; text-style: bold; display: none; }
-    #tree { width: 3fr; }
-    #side { width: 2fr; min-width: 30; }
+    #tree { width: 7fr; }
+    #side { width: 5fr; min-width: 30; }
     #workers { height: auto; max-height: 40%; padding: 0 1; }
     #functions { height: 1fr; }
     #detail { height: auto; max-height: 8; padding: 0 1; border-top: solid $panel; }
@@ -73,13 +73,13 @@ class Top(App[None]):
             yield tree
             with Vertical(id="side"):
                 yield Static(id="workers", markup=False)
-                yield DataTable(id="functions", cursor_type="row", zebra_stripes=True)
+                yield DataTable(id="functions", cursor_type="row", zebra_stripes=True, cell_padding=0)
         yield Static(id="detail", markup=False)
         yield Footer()
 
     def on_mount(self) -> None:
         functions: DataTable[Text] = self.query_one("#functions", DataTable)
-        functions.add_columns("function", "tasks", "failed", "wait p50", "run p50", "in all")
+        functions.add_columns("function", " tasks", " failed", " wait p50", " run p50", "  in all")
         self.query_one("#tree", Tree).focus()
         self.set_interval(REFRESH_SECONDS, self.refresh_all)
         self.call_after_refresh(self.refresh_all)
@@ -162,7 +162,7 @@ class Top(App[None]):
         text.append(plain(program or "python", NAME_MAX), "bold")
         text.append(f"  pid {told['pid']}  {told['open']:,} open  {told['rate']:,} tasks/s {bars(told['rates'])}")
         text.append(f"  {queued:,} queued {bars(told['queues'])}  {mebibytes(memory)}")
-        text.append(f"  {failed:,} failed", "bold red" if failed else "")
+        text.append(f"  {failed:,}\u00a0failed", "bold red" if failed else "")
         if told["summed"]:
             text.append("  summed", "yellow")
         if told["ended"]:
@@ -200,7 +200,7 @@ class Top(App[None]):
             name = f"{plain(each['name'].partition(':')[2] or each['name'], 40)} ({plain(each['backend'], 10)})"
             figures = [f"{each['count']:,}", str(each["failed"] or "")]
             figures += [seconds(each[key]) for key in ("wait_p50", "run_p50", "total")]
-            table.add_row(Text(name), *[Text(figure, justify="right") for figure in figures])
+            table.add_row(Text(name), *[Text(" " + figure, justify="right") for figure in figures])
         table.move_cursor(row=at.row, animate=False)
         table.scroll_to(y=offset.y, animate=False)
 
@@ -223,8 +223,8 @@ class Top(App[None]):
         wanted: set[Key] = set()
         with self.batch_update():
             for scope in tree.get("scopes", ()):
-                opener = self._tree_nodes.get(("task", scope["opener"]))
-                parent = opener if opener is not None else widget.root
+                opener = "task", int(scope["opener"])
+                parent = self._tree_nodes[opener] if opener in wanted else widget.root
                 key = ("scope", int(scope["id"]))
                 self._draw_node(parent, key, _scope_label(scope, -scope["id"] in told["stuck"]), wanted)
                 shown = [tasks[id] for id in scope["tasks"] if id in tasks and self._matches(tasks[id])]
@@ -239,15 +239,14 @@ class Top(App[None]):
                         self._tree_nodes[key], ("more", int(scope["id"])), Text(f"... and {rest:,} more"), wanted
                     )
             for key in [key for key in self._tree_nodes if key not in wanted]:
-                node = self._tree_nodes.pop(key)
-                if node.parent is not None and node in node.parent.children:  # or it went with its scope
-                    node.remove()
+                if key in self._tree_nodes:  # or it went with its scope
+                    self._remove_node(self._tree_nodes[key])
 
     def _draw_node(self, parent: TreeNode[Key], key: Key, label: Text, wanted: set[Key]) -> None:
         wanted.add(key)
         node = self._tree_nodes.get(key)
         if node is not None and node.parent is not parent:
-            node.remove()
+            self._remove_node(node)
             node = None
         if node is None:
             if key[0] == "scope":
@@ -258,6 +257,15 @@ class Top(App[None]):
             self._tree_nodes[key] = node
         elif str(node.label) != label.plain:
             node.set_label(label)
+
+    def _remove_node(self, node: TreeNode[Key]) -> None:
+        """Remove a node with all that is below it."""
+        below = [node]
+        for each in below:
+            below += each.children
+            if each.data is not None:
+                self._tree_nodes.pop(each.data, None)
+        node.remove()
 
     def _matches(self, task: dict[str, Any]) -> bool:
         text = f"#{task['id']} {task['name']} {task['backend']} {task['worker']} {task['why']['text']}"
