@@ -27,7 +27,7 @@ NO_ORPHANS = (
         place="loop",
         breaks="leaving the block waits for the coroutines",
         file="_scope/engine.py",
-        old="task = self._group.create_task(run_coroutine(handle), name=handle.name)",
+        old="task = create_task(self._group, run_coroutine(handle), handle.name)",
         new="task = __import__('asyncio').get_running_loop().create_task(run_coroutine(handle))",
         tests=(f"{ORPHANS}::test_leaving_the_block_waits_for_every_task",),
         only="-loop and not trio and not uvloop and not eager",

@@ -11,6 +11,7 @@ import anyio
 from .._tasks.current import INF
 from .._tasks.holders import ThreadHolder
 from .._tasks.loaded import loaded
+from .callbacks import loop_time
 
 
 def enclosing_deadline() -> float | None:
@@ -31,7 +32,7 @@ def nearest(enclosing: float | None, deadline: float, timeout: float | None) -> 
     """
     least = INF if enclosing is None else enclosing
     if deadline != INF:
-        least = min(least, time.monotonic() + deadline - anyio.current_time())
+        least = min(least, time.monotonic() + deadline - loop_time())
     if timeout is not None:
         least = min(least, time.monotonic() + timeout)
     return None if least == INF else least

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from .._loops.callbacks import loop_time
 from .._loops.native_cancel import native_cancels
 from ..errors import TaskTimeout
 
@@ -58,7 +59,7 @@ class Ending:
         self.cut_short = False
         self.ends_at = INF
         if timeout is not None:
-            self.ends_at = anyio.current_time() + timeout
+            self.ends_at = loop_time() + timeout
             around.deadline = min(around.deadline, self.ends_at)
 
     def note_cancelled(self, reason: str | None) -> None:
@@ -81,7 +82,7 @@ class Ending:
         """Note whether the timeout had to do with the exception of the body, as far as can be known now."""
         if self._around.cancel_called:
             self.cut_short = True
-        elif anyio.current_time() < self.ends_at:
+        elif loop_time() < self.ends_at:
             self._cancelled = True
 
     def reason(self) -> str:
@@ -93,7 +94,7 @@ class Ending:
             return self._reason
         if outcomes.decided is not None:
             return DECIDED
-        if not self._cancelled and anyio.current_time() >= self.ends_at:
+        if not self._cancelled and loop_time() >= self.ends_at:
             return f"the timeout of its scope ({self._timeout:g} s) is over"
         return "its scope was cancelled"
 
@@ -106,7 +107,7 @@ class Ending:
         around, name = self._around, self._name
         if self._timeout is None or self._cancelled or not around.cancel_called:
             return None
-        if anyio.current_time() < self.ends_at:
+        if loop_time() < self.ends_at:
             return None
         if around.cancelled_caught or self.cut_short or isinstance(raised, BaseExceptionGroup):
             return TaskTimeout(f"scope {name!r}" if name else "the scope", self._timeout)

@@ -18,6 +18,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from .._handles import validation
 from .._handles.handle import TaskHandle
 from .._handles.open_scopes import OpenScope
+from .._loops.callbacks import create_task
 from .._loops.deadlines import enclosing_deadline, nearest
 from .._pools import default_pools
 from .._rules.dispatch import AUTO, call_name
@@ -160,7 +161,7 @@ class ScopeEngine(OpenScope):
             handle.deadline = nearest(enclosing, deadline, timeout)
         if self._outcomes.decided is not None or remote.draining or self.adapter.is_cancelled(self._around):
             handle.note_scope_cancel(self.reason())
-            self._group.start_soon(checkpoint_if_cancelled)  # raises the cancellation of an enclosing scope
+            create_task(self._group, checkpoint_if_cancelled(), None)  # raises the cancellation of an enclosing scope
             handle.settle_cancelled()
             return handle
         if self._outcomes.is_custom:
@@ -180,7 +181,7 @@ class ScopeEngine(OpenScope):
             handle.timeout = timeout
         self._local.add(handle)
         try:
-            task = self._group.create_task(run_coroutine(handle), name=handle.name)
+            task = create_task(self._group, run_coroutine(handle), handle.name)
         except BaseException:
             self._local.discard(handle)
             raise
@@ -193,7 +194,7 @@ class ScopeEngine(OpenScope):
 
     def create_task(self, coro: Coroutine[Any, Any, Any], *, name: object = None) -> object:
         """Start a coroutine as a task of the scope's own, which no policy sees."""
-        return self._group.create_task(coro, name=name)
+        return create_task(self._group, coro, name)
 
     def attach(self, part: ScopePart) -> None:
         self._parts.add(part)

@@ -11,6 +11,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from .._handles.handle import TaskHandle
 from .._loops.adapter import LoopAdapter, Waiter
+from .._loops.callbacks import create_task
 from .._tasks.task import Task
 from ..abc import Backend, Lane
 
@@ -58,7 +59,7 @@ class RemoteTasks:
             lane = self._lanes[backend] = backend.lane(self._adapter)
         if not self._watched:  # first: without the watching coroutine the task would be an orphan
             self._watched = True
-            self._group.start_soon(self._watch, name="unified_exec remote tasks")
+            create_task(self._group, self._watch(), "unified_exec remote tasks")
         if handle.plan is not None:
             from .retrying import RetryingLane  # loaded with the first retry or limit
 
