@@ -12,7 +12,6 @@ permit back. So an acquire that raises has taken nothing, and a release that rai
 
 from __future__ import annotations
 
-import sys
 import time
 from _thread import allocate_lock
 from abc import abstractmethod
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["PermitQueue"]
 
 HOLDERS_NAMED = 4
-HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class PermitQueue(Traveller):
@@ -198,11 +196,7 @@ class PermitQueue(Traveller):
         return True
 
     def _pop_free(self, taken: list[int]) -> None:
-        """Move a permit that is free in this process to `taken`, if there is one."""
-        if HAS_GIL:  # no other thread runs between these, and no signal is handled
-            taken += self._free[-1:]
-            del self._free[-1:]
-            return
+        """Move a permit that is free in this process to `taken`, if there is one: in one instruction."""
         try:
             taken += islice(iter(self._free.pop, None), 1)
         except IndexError:
