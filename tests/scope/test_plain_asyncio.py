@@ -4,7 +4,6 @@ that one runs."""
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Any
@@ -13,7 +12,7 @@ import anyio
 import pytest
 
 from tests.scope import many
-from unified_exec import Limit, Rate, Retry, TaskHandle, TaskScope, TaskTimeout
+from unified_exec import Limit, Rate, Retry, TaskHandle, TaskScope
 
 pytest.importorskip("sniffio")
 
@@ -70,18 +69,3 @@ def test_callbacks_of_the_loop_may_spawn_anything() -> None:
         return [handle.result() for handle in handles]
 
     assert run(main) == [2, 4]
-
-
-def test_callbacks_that_spawn_in_a_cancelled_scope_get_cancelled_tasks() -> None:
-    handles: list[TaskHandle[Any]] = []
-
-    async def main() -> None:
-        async with TaskScope(timeout=0.01) as scope:
-            scope.spawn(time.sleep, 0.2)
-            loop = asyncio.get_running_loop()
-            loop.call_later(0.05, lambda: handles.append(scope.spawn(many.double, 1)))
-            loop.call_later(0.05, lambda: handles.append(scope.spawn(many.a_double, 1)))
-
-    with pytest.raises(TaskTimeout):
-        run(main)
-    assert [handle.cancelled() for handle in handles] == [True, True]
