@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import sys
 import weakref
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from tests.contract import tasks
 from tests.contract.conftest import Folder, Place
 from tests.contract.groups import leaves
 from tests.this_python import HAS_GIL
-from unified_exec import Collect, FailFast, Race, Tally, TaskScope, Verdict
+from unified_exec import Collect, FailFast, Policy, Race, Tally, TaskScope, Verdict
 
 # --- Collect ---
 
@@ -32,6 +34,30 @@ async def test_collect_raises_what_the_body_raises(place: Place) -> None:
             handle = place.spawn(scope, tasks.fail, "awaited")
             await handle
     assert leaves(caught.value) == [handle.exception()]
+
+
+@pytest.mark.parametrize("policy", [Collect(), FailFast()])
+async def test_a_task_that_awaits_what_others_cancelled_is_cancelled_alone(
+    place: Place, folder: Folder, policy: Policy, anyio_backend_name: str
+) -> None:
+    if anyio_backend_name == "trio":
+        pytest.skip("trio raises Cancelled in nothing but cancelled scopes")
+
+    async def await_it() -> None:
+        others = asyncio.get_running_loop().create_future()
+        others.cancel()
+        await others
+
+    async with TaskScope(policy=policy) as scope:
+        other = place.spawn(scope, tasks.hold, folder.path, "a")
+        await folder.started("a")
+        lost = scope.spawn(await_it)
+        await lost.wait()
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+        folder.release("a")
+        assert await other == "a"
+    assert lost.cancelled()
 
 
 # --- Race ---

@@ -159,6 +159,16 @@ FAILURE_POLICY = (
     ),
     Mutant(
         clause=2,
+        place="loop",
+        breaks="a task that awaits what others cancelled is cancelled alone",
+        file="_scope/coroutine.py",
+        old="if anyio.current_effective_deadline() != -INF:",
+        new="if False:",
+        tests=(f"{POLICIES}::test_a_task_that_awaits_what_others_cancelled_is_cancelled_alone",),
+        only=PLAIN_ASYNCIO,
+    ),
+    Mutant(
+        clause=2,
         place="scope",
         breaks="Collect raises nothing",
         file="_rules/policies.py",

@@ -16,6 +16,7 @@ from .._tasks.bound import bound_among, live
 from .._tasks.task import Task, task_ids
 from .._tasks.types import TaskState
 from .cancelled import TaskCancelled
+from .validation import wrong_loop
 
 if TYPE_CHECKING:
     from .._loops.adapter import LoopAdapter, Timer, Waiter
@@ -127,7 +128,7 @@ class TaskHandle(Task, Generic[T]):
                 try:
                     yield from waiter.__await__()
                 except BaseException:
-                    self._forget(waiter)
+                    self._wait_failed(waiter)
                     raise
             else:
                 yield from checkpoint_if_cancelled().__await__()
@@ -145,7 +146,7 @@ class TaskHandle(Task, Generic[T]):
             try:
                 await waiter
             except BaseException:
-                self._forget(waiter)
+                self._wait_failed(waiter)
                 raise
         else:
             await checkpoint_if_cancelled()
@@ -220,11 +221,21 @@ class TaskHandle(Task, Generic[T]):
             self._waiters = [self._waiters, waiter]
         return waiter
 
-    def _forget(self, waiter: Waiter) -> None:
+    def _wait_failed(self, waiter: Waiter) -> None:
         if self._waiters is waiter:
             self._waiters = None
         elif isinstance(self._waiters, list) and waiter in self._waiters:
             self._waiters.remove(waiter)
+        self.check_loop()
+
+    def check_loop(self) -> None:
+        """Check that the task can be waited for here.
+
+        Raises:
+            RuntimeError: it runs, and its event loop is another one.
+        """
+        if self.outcome is None and self.owner.adapter.elsewhere():
+            raise RuntimeError(wrong_loop(repr(self)))
 
     def note_scope_cancel(self, reason: str | None) -> None:
         """Note that the scope is about to stop the task, unless its handle was cancelled before."""
@@ -295,7 +306,7 @@ class TaskHandle(Task, Generic[T]):
         state = self.state
         text = state.value
         if state is TaskState.DONE and self.outcome is not None:
-            text = "cancelled" if self.outcome.cancelled else ("failed" if self.outcome.error else "finished")
+            text = "cancelled" if self.outcome.cancelled else "finished" if self.outcome.is_value else "failed"
         return f"<TaskHandle {self.name!r} id={self.id} on {self.backend}: {text}>"
 
 

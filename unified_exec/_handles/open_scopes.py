@@ -35,6 +35,7 @@ class OpenScope:
         host: the event loop's own task that entered the block; ``None`` once it has been left.
         adapter: the event loop.
         is_open: tasks may be spawned.
+        body_has_ended: it waits for its tasks.
         context: that of the code which has entered the block.
         tally: how its tasks have ended so far.
     """
@@ -48,6 +49,7 @@ class OpenScope:
         opener = current.get()
         self.adapter = adapter
         self.is_open = True
+        self.body_has_ended = False
         self.context = copy_context()
         self.name = name
         self.number = next(events.scope_numbers)
@@ -76,6 +78,10 @@ class OpenScope:
         """Return the priority of a task that the calling code spawns without one."""
         task = current.get()
         return self.priority if task is None or task.id == self.opener else task.priority
+
+    def awaits_new_tasks(self) -> bool:
+        """Tell whether the scope is sure to wait for a task that is started now, by code that is not one of its own."""
+        return not self.body_has_ended or any(self.lanes())
 
     def cancel(self, reason: str | None) -> None:
         """Cancel everything in the scope. Called in the thread of its loop."""

@@ -132,10 +132,27 @@ def wrong_thread(fn: object) -> str:
     )
 
 
-def wrong_thread_to_cancel(handle: object) -> str:
-    """The message for `cancel` of a handle in a thread that is not its scope's."""
+def wrong_thread_to_start(fn: object) -> str:
+    """The message for `map`, `stream` and `actor` in a thread that is not the scope's."""
+    name = call_name(fn) if callable(fn) else repr(fn)
     return (
-        f"{handle!r} belongs to the thread of its event loop; elsewhere write anyio.from_thread.run_sync(handle.cancel)"
+        f"{name}() cannot be started here: a scope belongs to the thread of its event loop; from a thread task write "
+        "from_task.run(f), where f is a coroutine function that uses the scope"
+    )
+
+
+def wrong_thread_to_cancel(thing: object, name: str) -> str:
+    """The message for `cancel` of a handle or scope, called `name`, in a thread that is not the scope's."""
+    return (
+        f"{thing!r} belongs to the thread of its event loop; elsewhere write anyio.from_thread.run_sync({name}.cancel)"
+    )
+
+
+def wrong_loop(thing: str) -> str:
+    """The message for code that waits for `thing` in another event loop."""
+    return (
+        f"{thing} belongs to another event loop, in another thread, and cannot be awaited here; in a task write "
+        "from_task.run_async(f), where f is a coroutine function that awaits it"
     )
 
 

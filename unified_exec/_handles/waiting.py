@@ -40,6 +40,8 @@ async def as_completed(handles: Iterable[TaskHandle[T]]) -> AsyncIterator[TaskHa
             waiter.wake()
 
     for handle in each:
+        handle.check_loop()
+    for handle in each:
         handle.when_done(lambda handle=handle: note(handle))  # type: ignore[misc]
     while left:
         while not ended:

@@ -9,6 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from .._handles.handle import TaskHandle
+from .._handles.validation import wrong_loop
 from .._rules.chunking import LONGEST
 from .._rules.dispatch import call_name, is_async
 from .._rules.retry import Retry
@@ -264,6 +265,8 @@ class MapEngine:
             StopAsyncIteration: all results have been taken.
             RuntimeError: the scope has ended before the map.
         """
+        if self._loop.elsewhere():
+            raise RuntimeError(wrong_loop(self.name))
         self.refill()
         while not self.ready:
             if self._complete():
@@ -290,20 +293,13 @@ class MapEngine:
         for waiter in waiters:
             waiter.wake()
 
-    def failure(self, error: BaseException, final: bool) -> BaseException:
-        """Return the error of an item if the consumer wants errors as values, else raise it.
-
-        Raises:
-            BaseException: `error`; the map ends with it.
-        """
+    def ends_with_failure(self, final: bool) -> bool:
+        """Tell whether the consumer gets an error raised, not as a value; the map then ends with it."""
         if self._return_exceptions and not final:
-            return error
+            return False
         self.stop()
         self.ready.clear()
-        try:
-            raise error
-        finally:
-            del error
+        return True
 
     # -- the end
 

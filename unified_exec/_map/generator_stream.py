@@ -7,10 +7,12 @@ from inspect import isasyncgenfunction
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._handles.handle import TaskHandle
+from .._handles.validation import wrong_loop
 from .._loops.adapter import Waiter
 from .._rules.dispatch import AUTO, call_name, unwrap
 from ..abc import Backend
-from .result_stream import ResultStream
+from .closing import close_shielded
+from .result_stream import ResultStream, raise_failure
 
 if TYPE_CHECKING:
     from .._handles.owner import Launcher
@@ -70,7 +72,7 @@ class _Engine:
     ) -> None:
         self.loop = scope.adapter
         self.left = False
-        self._waiter: Waiter | None = None
+        self._waiters: list[Waiter] = []
         self.reader = reader = pool.lane(self.loop).open_stream(fn, args)
         self.items = reader.items
         self.handle: TaskHandle[Any] = TaskHandle(name, reader.fn, reader.args, pool.kind, scope)
@@ -95,8 +97,9 @@ class _Engine:
     def wake(self) -> None:
         if self.handle.done():
             self.handle.listener = None  # no reference cycle, which would keep the items not taken
-        if self._waiter is not None:
-            self._waiter.wake()
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.wake()
 
     async def more(self) -> None:
         """Wait for an item.
@@ -105,6 +108,8 @@ class _Engine:
             StopAsyncIteration: the generator has ended.
             Exception: what the generator raised.
         """
+        if self.loop.elsewhere():
+            raise RuntimeError(wrong_loop(self.handle.name))
         timer = self.loop.call_later(IMPATIENT, self.reader.flush)
         try:
             while not self.reader.has_item():
@@ -112,12 +117,20 @@ class _Engine:
                     raise StopAsyncIteration
                 if self.handle.done() and self.all_here():
                     self.left = True
+                    self.wake()  # other consumers
+                    outcome = self.handle.outcome
+                    if outcome is not None and isinstance(outcome.error, StopAsyncIteration):
+                        raise_failure(outcome.error, self.handle.name)
                     self.handle.result()
                     raise StopAsyncIteration
-                self._waiter = self.loop.waiter()
-                await self._waiter
+                waiter = self.loop.waiter()
+                self._waiters.append(waiter)
+                try:
+                    await waiter
+                finally:
+                    if waiter in self._waiters:
+                        self._waiters.remove(waiter)
         finally:
-            self._waiter = None
             timer.cancel()
             del self  # no cycle from the error over its traceback to this frame
 
@@ -140,15 +153,69 @@ class _Engine:
 class _LoopStream(ResultStream[T]):
     """An async generator that runs on the consumer's own loop."""
 
-    def __init__(self, items: Any) -> None:
-        self._items = items
+    def __init__(self, scope: Launcher, name: str, items: Any) -> None:
+        self._generator = _LoopGenerator(scope, name, items)
 
     async def __anext__(self) -> T:
-        item: T = await anext(self._items)
-        return item
+        generator = self._generator
+        if generator.cut_short:
+            raise RuntimeError(f"the scope of this {generator.name} has ended: take its items inside the block")
+        try:
+            item: T = await anext(generator.items)
+            return item
+        except BaseException:
+            generator.detach()
+            raise
 
     async def aclose(self) -> None:
-        await self._items.aclose()
+        self._generator.detach()
+        await self._generator.items.aclose()
+
+    def __del__(self) -> None:
+        self._generator.abandon()
+
+
+class _LoopGenerator:
+    """The generator of a `_LoopStream`, which its scope closes if the consumer does not take all items.
+
+    Attributes:
+        cut_short: the scope has closed it.
+    """
+
+    def __init__(self, scope: Launcher, name: str, items: Any) -> None:
+        self.name = name
+        self.items = items
+        self.cut_short = False
+        self._scope: Launcher | None = scope
+        scope.attach(self)
+
+    def detach(self) -> None:
+        """It ends without the scope."""
+        scope, self._scope = self._scope, None
+        if scope is not None:
+            scope.detach(self)
+
+    def abandon(self) -> None:
+        """Close it in a task of the scope. Called by the garbage collector, in any thread."""
+        scope = self._scope
+        if scope is not None and not scope.adapter.ended():
+            scope.adapter.call_threadsafe(self._close_soon)
+
+    def _close_soon(self) -> None:
+        scope = self._scope
+        if scope is not None and scope.awaits_new_tasks():  # else `last_of_all` is next
+            self.detach()
+            scope.create_task(close_shielded(self.items, self.name), name=f"{self.name}, closing it")
+
+    async def last_of_all(self) -> None:
+        """Close it, unless a task of another scope waits for its next item. The tasks of this scope have ended."""
+        self.cut_short = True
+        self._scope = None
+        if not self.items.ag_running:
+            await close_shielded(self.items, self.name)
+
+    def scope_ended(self) -> None:
+        self._scope = None
 
 
 def make_stream(scope: Launcher, fn: Callable[..., Any], args: tuple[Any, ...], on: Any) -> Any:
@@ -166,7 +233,7 @@ def make_stream(scope: Launcher, fn: Callable[..., Any], args: tuple[Any, ...], 
     if on is None and is_async:
         on = "loop"
     if is_async and on == "loop":
-        return _LoopStream(fn(*args))
+        return _LoopStream(scope, f"stream of {call_name(fn)}", fn(*args))
     _, backend = scope.resolve(fn, on)
     if backend is None or not backend.capabilities.streams or (is_async and not backend.capabilities.coroutines):
         raise TypeError(

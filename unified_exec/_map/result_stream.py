@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator
-from typing import Self, TypeVar
+from typing import NoReturn, Self, TypeVar
 
 T = TypeVar("T")
+
+
+def raise_failure(error: BaseException, name: str) -> NoReturn:
+    """Raise the failure of an item of the stream `name`, or of its generator.
+
+    As in an async generator, a `StopAsyncIteration` becomes a `RuntimeError`: it would end the consumer's loop as if
+    there were no more items.
+    """
+    try:
+        if isinstance(error, StopAsyncIteration):
+            raise RuntimeError(f"{name} raised StopAsyncIteration") from error
+        raise error
+    finally:
+        del error  # no cycle from it over its traceback to this frame
 
 
 class ResultStream(AsyncIterator[T]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Generator, Iterable, Sequence
 from contextvars import Context
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -75,10 +75,7 @@ class SyncSource(Source):
     """A plain iterable, read in the thread of the loop."""
 
     def __init__(self, items: Iterable[Any], context: Context) -> None:
-        try:
-            self.total = self.left = len(items)  # type: ignore[arg-type]
-        except TypeError:
-            pass
+        self.total = self.left = length_of(items)
         self._items = iter(items)
         self._context = context
 
@@ -109,10 +106,9 @@ class SyncSource(Source):
 
     def stop(self) -> None:
         self.exhausted = True
-        close = getattr(self._items, "close", None)
-        if close is not None:  # a generator
+        if isinstance(self._items, Generator):  # what else can be closed, such as a file, is its owner's
             try:
-                self._context.run(close)
+                self._context.run(self._items.close)
             except ValueError:
                 pass  # it is running right now: it has stopped the map itself
             except RuntimeError:
@@ -184,6 +180,14 @@ class AsyncSource(Source):
             self._waiter = self._scope.adapter.waiter()
             await self._waiter
             self._waiter = None
+
+
+def length_of(items: Any) -> int | None:
+    """Return the number of items, ``None`` if it is not known."""
+    try:
+        return len(items)
+    except (TypeError, OverflowError):  # an iterator; range(10**20)
+        return None
 
 
 def source_of(items: Iterable[Any] | AsyncIterable[Any], context: Context, scope: Launcher) -> Source:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .._handles.validation import check_priority
 from .._rules.arguments import check_seconds
@@ -13,7 +13,7 @@ from .._sync.limit import Gate, as_gate
 from .bounds import FixedPlacement, Placement
 from .chunks import NO_RESULT, Stop
 from .engine import MapEngine
-from .result_stream import ResultStream
+from .result_stream import ResultStream, raise_failure
 
 if TYPE_CHECKING:
     from .._handles.owner import Launcher
@@ -45,7 +45,9 @@ class MapStream(ResultStream[T]):
         if type(item) in NO_RESULT:
             error, final = item.error, type(item) is Stop
             try:
-                return self._engine.failure(error, final)  # type: ignore[return-value]
+                if self._engine.ends_with_failure(final):
+                    raise_failure(error, self._engine.name)
+                return cast(T, error)
             finally:
                 del item, error  # no cycle from the error over its traceback to this frame
         return item  # type: ignore[no-any-return]

@@ -10,6 +10,7 @@ import anyio.lowlevel
 
 from .._handles.cancelled import is_own_cancellation
 from .._map.closing import close_shielded
+from .._map.source import length_of
 from .._map.stats import StageStats
 from .._map.stream import check_options
 from .._rules.arguments import check_callback, check_function, check_seconds, text, whole
@@ -181,8 +182,7 @@ class Pipeline(Generic[T]):
         engine = engine_of(scope)
         stream: Any = self._source
         try:
-            total = len(stream) if hasattr(stream, "__len__") else None
-            run = Run(engine, self.failures, progress, total)
+            run = Run(engine, self.failures, progress, length_of(stream))
             for stage in self._stages:
                 stream = stage.attach(run, stream)
             self.stats = tuple(run.stats)

@@ -129,9 +129,7 @@ class BatchStage(Stage):
         source = each(stream)
         if self.every is None:
             return self._full(source)
-        send, receive = anyio.create_memory_object_stream[Any](1)
-        run.scope.create_task(self._read(source, send), name="batch, reading its source")
-        return self._timed(receive)
+        return self._timed(run.scope, source)
 
     async def _full(self, source: AsyncIterable[Any]) -> AsyncIterator[list[Any]]:
         batch: list[Any] = []
@@ -163,8 +161,10 @@ class BatchStage(Stage):
             finally:
                 await close_shielded(source, repr(self))
 
-    async def _timed(self, receive: Any) -> AsyncIterator[list[Any]]:
-        async with receive:
+    async def _timed(self, scope: Launcher, source: AsyncIterable[Any]) -> AsyncIterator[list[Any]]:
+        send, receive = anyio.create_memory_object_stream[Any](1)
+        async with send, receive:
+            scope.create_task(self._read(source, send), name="batch, reading its source")
             batch: list[Any] = []
             ends = math.inf
             while True:

@@ -92,7 +92,7 @@ class Retry:
 
     def delay(self, retry: int) -> float:
         """Seconds to wait before the `retry`-th retry, counted from 1."""
-        return max(0.0, self.backoff(retry) if callable(self.backoff) else self.backoff)
+        return max(0.0, float(self.backoff(retry) if callable(self.backoff) else self.backoff))
 
     def __repr__(self) -> str:
         names = ", ".join(kind.__name__ for kind in self.on)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _thread import get_ident
 from collections.abc import Container
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -41,7 +42,11 @@ class ScopeBlock(LazyTaskGroup):
         adapter.guard(classes[base - 1], ScopeBlock, *KEPT_WHOLE)  # not a class of the user's
         group = self._task_group()
         await group.__aenter__()
-        self._engine = ScopeEngine(group, adapter, self.name, self.policy, self.timeout, *self._options)
+        try:
+            self._engine = ScopeEngine(group, adapter, self.name, self.policy, self.timeout, *self._options)
+        except BaseException:  # no thread can be started, for example
+            await group.__aexit__(None, None, None)
+            raise
         for reason in self._cancelled_early:
             self._engine.ending.note_cancelled(reason)
         return self
@@ -68,8 +73,13 @@ class ScopeBlock(LazyTaskGroup):
     def cancel(self, reason: str | None = None) -> None:
         """Cancel everything in the scope, its body included; `reason` is shown to the tasks."""
         reason = text(reason)
-        if self._engine is not None:
-            self._engine.cancel(reason)
+        engine = self._engine
+        if engine is not None:
+            if engine.is_open and engine.thread != get_ident():
+                from unified_exec._handles.validation import wrong_thread_to_cancel
+
+                raise RuntimeError(wrong_thread_to_cancel(self, "scope"))
+            engine.cancel(reason)
         elif not self.cancel_scope.cancel_called:
             self._cancelled_early.append(reason)
             self.cancel_scope.cancel(reason)
@@ -86,10 +96,22 @@ class ScopeBlock(LazyTaskGroup):
 
 
 def engine_of(scope: ScopeBlock, fn: object = None) -> ScopeEngine:
-    """Return the engine of an open scope; raises `RuntimeError`, which names `fn`, if it is not open."""
+    """Return the engine of an open scope.
+
+    Args:
+        scope: the scope.
+        fn: what is to be started in it, if anything.
+
+    Raises:
+        RuntimeError: it is not open, or `fn` cannot be started in this thread.
+    """
     engine = scope._engine
     if engine is None or not engine.is_open:
         from unified_exec._handles.validation import not_open
 
         raise RuntimeError(not_open(fn, engine is not None))
+    if fn is not None and engine.thread != get_ident():
+        from unified_exec._handles.validation import wrong_thread_to_start
+
+        raise RuntimeError(wrong_thread_to_start(fn))
     return engine

@@ -18,6 +18,10 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
+class _Alone(Collect):
+    unwrap = True  # of what is not an `Exception`, which no policy keeps from being raised
+
+
 @overload
 async def call(fn: Callable[[*Ts], Awaitable[T]], /, *args: *Ts, **options: Unpack[SpawnOptions]) -> T: ...
 
@@ -52,7 +56,7 @@ async def call(  # type: ignore[misc]  # mypy: *args: *Ts "may" be an option
         anyio.run(main)
     """
     refused: Exception | None = None
-    async with TaskScope("call", policy=Collect()) as scope:
+    async with TaskScope("call", policy=_Alone()) as scope:
         try:
             handle: TaskHandle[Any] = scope.spawn(fn, *args, **options)
         except Exception as error:

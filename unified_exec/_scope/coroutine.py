@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from contextvars import copy_context
 from functools import partial
+from math import inf as INF
 from types import CoroutineType
 from typing import Any
 
@@ -17,6 +18,8 @@ from .._tasks.holders import coroutine_holds, end_coroutine_holder, me
 from .._tasks.requests import LocalRequest, Pending
 from .._tasks.types import CANCELLED, Outcome
 from ..errors import TaskTimeout
+
+CANCELLED_BY_OTHERS = "something that it awaited was cancelled, or asyncio.Task.cancel() was called on it"
 
 
 class LoopTask(CurrentTask):
@@ -76,6 +79,10 @@ async def run_coroutine(handle: TaskHandle[Any]) -> None:
             value = await _with_timeout(handle.name, handle.timeout, call, fn, args)
     except anyio.get_cancelled_exc_class():
         if not handle.cancel_requested:
+            if anyio.current_effective_deadline() != -INF:  # only on asyncio
+                handle.stop_reason = CANCELLED_BY_OTHERS
+                handle.settle(CANCELLED)
+                return  # anyio would cancel all tasks of the scope, without an error
             handle.note_scope_cancel(handle.owner.reason())
         handle.settle(CANCELLED)
         raise

@@ -279,7 +279,7 @@ class ScopeEngine(OpenScope):
     def stop_task(self, handle: TaskHandle[Any], reason: str | None) -> None:
         """Stop one task of this scope. Called by the handle."""
         if self.thread != get_ident():
-            raise RuntimeError(validation.wrong_thread_to_cancel(handle))
+            raise RuntimeError(validation.wrong_thread_to_cancel(handle, "handle"))
         lane = self._remote.tasks.get(handle)
         if lane is not None:
             if not handle.cancel_requested:
@@ -304,6 +304,7 @@ class ScopeEngine(OpenScope):
         try:
             if exc is not None:
                 self.ending.note_body_raised()
+            self.body_has_ended = True
             self._remote.leave()
             try:
                 if wrong is None or self.adapter.task_has_ended(self.host):
@@ -320,7 +321,7 @@ class ScopeEngine(OpenScope):
                 try:
                     await self._remote.drain()
                 except BaseException as error:
-                    raised = raised or error
+                    raised = error if raised is None else raised
             if self._parts:
                 await close_parts(self._parts)
             if wrong is not None:

@@ -81,7 +81,7 @@ class PolicyState:
             if type(verdict) is not Verdict:
                 raise TypeError(f"{type(self._policy).__name__}.judge() must return a Verdict, got {verdict!r}")
         except Exception as error:
-            self._broken = self._broken or error
+            self._broken = error if self._broken is None else self._broken
             verdict = Verdict.CANCEL_SCOPE
         if verdict is GO_ON or verdict is self.decided or self.decided is Verdict.CANCEL_SCOPE:
             return GO_ON
@@ -100,16 +100,17 @@ class PolicyState:
             self._restarted = deque(maxlen=1000)
         policy: Any = self._policy
         delay: float | None = policy.restart(error, [now - instant for instant in self._restarted])
-        if delay is not None:
-            self._restarted.append(now)
-        return delay
+        if delay is None:
+            return None
+        self._restarted.append(now)
+        return max(0.0, float(delay))
 
     def raised(self) -> list[BaseException]:
         """The failures that the scope is to raise."""
         try:
             failures = self.failures if self._policy.raises(self.tally) else []
         except Exception as error:
-            self._broken = self._broken or error
+            self._broken = error if self._broken is None else self._broken
             failures = self.failures
         if self.dropped and failures is self.failures and not failures:
             failures = [RuntimeError(f"{self.dropped} tasks failed, and {self._policy!r} keeps no failure to raise")]

@@ -71,11 +71,19 @@ class Results(Iterator[Any]):
 def _take(future: Future[Any], until: float | None) -> Any:
     try:
         return future.result(None if until is None else until - time.monotonic())
+    except StopIteration as error:
+        raise _not_the_end() from error
     except BaseException:
         future.cancel()
         raise
     finally:
         del future  # no cycle from its exception over the traceback to this frame
+
+
+def _not_the_end() -> RuntimeError:
+    """What a call's `StopIteration` becomes, as in the standard library: it would end the iteration like the last
+    value."""
+    return RuntimeError("a call raised StopIteration")
 
 
 class Chained(Iterator[Any]):
@@ -95,6 +103,8 @@ class Chained(Iterator[Any]):
             return value
         self.close()
         try:
+            if isinstance(value.error, StopIteration):
+                raise _not_the_end() from value.error
             raise value.error
         finally:
             del value
