@@ -12,7 +12,7 @@ from .._loops.adapter import Waiter
 from .._rules.dispatch import AUTO, call_name, unwrap
 from ..abc import Backend
 from .closing import close_shielded
-from .result_stream import ResultStream, raise_failure
+from .result_stream import ResultStream
 
 if TYPE_CHECKING:
     from .._handles.owner import Launcher
@@ -118,10 +118,10 @@ class _Engine:
                 if self.handle.done() and self.all_here():
                     self.left = True
                     self.wake()  # other consumers
-                    outcome = self.handle.outcome
-                    if outcome is not None and isinstance(outcome.error, StopAsyncIteration):
-                        raise_failure(outcome.error, self.handle.name)
-                    self.handle.result()
+                    try:
+                        self.handle.result()
+                    except StopAsyncIteration as error:
+                        raise RuntimeError(f"{self.handle.name} raised StopAsyncIteration") from error
                     raise StopAsyncIteration
                 waiter = self.loop.waiter()
                 self._waiters.append(waiter)
