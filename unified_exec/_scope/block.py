@@ -7,7 +7,6 @@ from collections.abc import Container
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from .._rules.arguments import text
 from .lazy_group import LazyTaskGroup
 
 if TYPE_CHECKING:
@@ -72,6 +71,8 @@ class ScopeBlock(LazyTaskGroup):
 
     def cancel(self, reason: str | None = None) -> None:
         """Cancel everything in the scope, its body included; `reason` is shown to the tasks."""
+        from unified_exec._rules.arguments import text
+
         reason = text(reason)
         engine = self._engine
         if engine is not None:

@@ -50,6 +50,9 @@ class TaskCanceller:
                 elif type(location) is Worker:
                     sent.setdefault(location, []).append(task)
             for worker, chosen in sent.items():
+                if not running:
+                    first = next(iter(worker.tasks), None)
+                    chosen[:] = [task for task in chosen if task.id != first]
                 self._cancel_sent(worker, chosen, reason, running)
             if sent:
                 group.adapter.call_soon(group.pump)
@@ -58,8 +61,6 @@ class TaskCanceller:
 
     def _cancel_sent(self, worker: Worker, chosen: list[Task], reason: str | None, running: bool) -> None:
         wanted = {task.id for task in chosen}
-        if not running:
-            wanted.discard(next(iter(worker.tasks), 0))
         back = worker.take_back()
         ended = [task for task in back if task.id in wanted]
         for task in ended:
