@@ -4,12 +4,12 @@
 #
 # PYTHON=... picks the interpreter the environment is made from, VENV=... where it lives
 # (make test PYTHON=python3.12 VENV=.venv-3.12). JOBS=... is how many files of tests run at the same time: tests wait a
-# lot, so three times as many as CI has cores. For a debugger: JOBS=0.
+# lot, so twice as many as there are cores. For a debugger: JOBS=0.
 
 PYTHON ?=
 VENV ?= .venv
 ARGS ?=
-JOBS ?= 6
+JOBS ?= 4
 SUITE ?= --quick
 
 CANDIDATES := python3.13 python3.14 python3.12 python3.11 python3 python3.15 python

@@ -78,6 +78,7 @@ ON_ONE_CLUSTER = (
     "cluster/test_dask_contract.py",
     "cluster/test_dask_engine.py",
     "cluster/test_dask_law.py",
+    "cluster/test_pool_ends.py",
     "cluster/test_seen.py",
 )
 """Files whose tests use the same cluster: they run in one process, one after another."""

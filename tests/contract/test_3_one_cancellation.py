@@ -84,7 +84,9 @@ async def test_every_way_of_cancelling_asks_the_task_and_tells_why(
         assert handle.stop_reason == WAYS[way]
         assert folder.ended("task")
         if place.on != "loop":  # there it is anyio's own cancellation, with a text of anyio's
-            assert (folder.path / "task.asked").read_text() == WAYS[way]
+            # A thread that looks before the event loop has delivered the cancellation is told that there is one.
+            early = {"its scope was cancelled"} if place.on == "thread" else set()
+            assert (folder.path / "task.asked").read_text() in {WAYS[way]} | early
 
 
 @pytest.mark.parametrize("place", [PLACES["thread"], PLACES["process"]], ids=["thread", "process"])

@@ -247,7 +247,7 @@ class TaskHandle(Task, Generic[T]):
         return self.owner.is_cancelled()
 
     def note_scope_is_cancelled(self) -> None:
-        self.note_scope_cancel("its scope was cancelled")
+        self.note_scope_cancel(self.owner.reason())
 
     def when_done(self, fn: Callable[[], object]) -> None:
         """Call `fn()` in the loop's thread when the task has ended; at once if it has."""
