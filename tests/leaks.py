@@ -136,7 +136,7 @@ def shared_files() -> dict[Hashable, Any]:
         held = {path for pid in ours for path in _shared_paths_of(pid)}
         numbers = {str(pid) for pid in ours}
         for key in new:
-            is_ours = there[key] in held or not numbers.isdisjoint(re.findall(r"\d+", key[0]))
+            is_ours = there[key] in held or not numbers.isdisjoint(re.split(r"[^a-z0-9]", key[0], flags=re.I))
             (_held if is_ours else _of_others).add(key)
     return {key: path for key, path in there.items() if key in _held}
 

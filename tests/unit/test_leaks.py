@@ -175,7 +175,7 @@ def test_a_shared_memory_file_that_a_child_held_is_caught_when_the_child_has_end
 
 @linux
 def test_a_shared_memory_file_of_a_neighbour_is_none_of_ours() -> None:
-    path = Path("/dev/shm/unified-exec-neighbour")
+    path = Path(f"/dev/shm/unified-exec-neighbour-h{os.getpid()}zy")  # a number by chance, as in names that are drawn
     with leaks.watch(NO_PATIENCE):
         subprocess.run(["sh", "-c", f"echo > {path}"], check=True)
     path.unlink()
