@@ -21,10 +21,11 @@ from ..errors import SerializationError, UnifiedExecError
 from .bounds import MapBounds, Placement
 from .chunks import PENDING, SKIPPED, Chunk, Order, Stop, results_of
 from .source import source_of
+from .waiting_consumers import WaitingConsumers
 
 if TYPE_CHECKING:
     from .._handles.owner import Launcher
-    from .._loops.adapter import Timer, Waiter
+    from .._loops.adapter import Timer
     from ..observe.progress.tracker import Tracker
     from .stats import StageStats
 
@@ -89,7 +90,7 @@ class MapEngine:
         self._flights: set[TaskHandle[Any]] = set()
         self._queue: set[LoopWaiter] = set()
         self._timers: dict[Chunk, Timer] = {}
-        self._waiters: list[Waiter] = []
+        self._waiting = WaitingConsumers(self._loop)
         self._cut_short = self._refilling = False
         self.source = source_of(items, self._context.copy(), scope)
         scope.attach(self)
@@ -275,13 +276,7 @@ class MapEngine:
                 if self._cut_short:
                     raise RuntimeError(f"the scope of this {self.name} has ended: take its results inside the block")
                 raise StopAsyncIteration
-            waiter = self._loop.waiter()
-            self._waiters.append(waiter)
-            try:
-                await waiter
-            finally:
-                if waiter in self._waiters:
-                    self._waiters.remove(waiter)
+            await self._waiting.wait()
 
     def _complete(self) -> bool:
         """Tell whether every result has arrived."""
@@ -289,9 +284,7 @@ class MapEngine:
 
     def wake(self) -> None:
         """Wake the consumers: there is a result, or the map has ended."""
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            waiter.wake()
+        self._waiting.wake()
 
     def ends_with_failure(self, final: bool) -> bool:
         """Tell whether the consumer gets an error raised, not as a value; the map then ends with it."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._handles.handle import TaskHandle
 from .._handles.validation import wrong_loop
-from .._loops.adapter import Waiter
 from .._rules.dispatch import AUTO, call_name, unwrap
 from ..abc import Backend
 from .closing import close_shielded
-from .result_stream import ResultStream
+from .result_stream import ResultStream, raise_failure
+from .waiting_consumers import WaitingConsumers
 
 if TYPE_CHECKING:
     from .._handles.owner import Launcher
@@ -72,7 +72,7 @@ class _Engine:
     ) -> None:
         self.loop = scope.adapter
         self.left = False
-        self._waiters: list[Waiter] = []
+        self._waiting = WaitingConsumers(self.loop)
         self.reader = reader = pool.lane(self.loop).open_stream(fn, args)
         self.items = reader.items
         self.handle: TaskHandle[Any] = TaskHandle(name, reader.fn, reader.args, pool.kind, scope)
@@ -97,9 +97,7 @@ class _Engine:
     def wake(self) -> None:
         if self.handle.done():
             self.handle.listener = None  # no reference cycle, which would keep the items not taken
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            waiter.wake()
+        self._waiting.wake()
 
     async def more(self) -> None:
         """Wait for an item.
@@ -121,15 +119,9 @@ class _Engine:
                     try:
                         self.handle.result()
                     except StopAsyncIteration as error:
-                        raise RuntimeError(f"{self.handle.name} raised StopAsyncIteration") from error
+                        raise_failure(error, self.handle.name)
                     raise StopAsyncIteration
-                waiter = self.loop.waiter()
-                self._waiters.append(waiter)
-                try:
-                    await waiter
-                finally:
-                    if waiter in self._waiters:
-                        self._waiters.remove(waiter)
+                await self._waiting.wait()
         finally:
             timer.cancel()
             del self  # no cycle from the error over its traceback to this frame
