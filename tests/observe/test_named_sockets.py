@@ -120,17 +120,30 @@ def test_a_path_that_exists_is_replaced_and_not_followed(planted: str, runtime: 
             place.symlink_to(target)
         else:
             other.bind(os.fspath(place))
-        assert named.bind(mine) == os.fspath(place)
-        mine.listen(1)
+        assert named.listen(mine, 1) == os.fspath(place)
         with socket.socket(socket.AF_UNIX) as viewer:
             viewer.connect(os.fspath(place))
     assert target.read_text() == "kept"
 
 
+def test_it_is_found_only_once_it_listens(runtime: Path) -> None:
+    found: list[list[tuple[int, str]]] = []
+
+    class Watched(socket.socket):
+        def listen(self, backlog: int = 1, /) -> None:
+            found.append(list(named.sockets()))
+            super().listen(backlog)
+
+    with Watched(socket.AF_UNIX) as sock:
+        place = named.listen(sock, 1)
+        found.append(list(named.sockets()))
+    assert found == [[], [(os.getpid(), place)]]
+
+
 def test_a_path_that_is_too_long_is_refused(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/tmp/" + "x" * 100)
     with socket.socket(socket.AF_UNIX) as sock, pytest.raises(OSError, match="too long"):
-        named.bind(sock)
+        named.listen(sock, 1)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user")

@@ -110,16 +110,15 @@ def _listen() -> tuple[int, int]:
     sock.setblocking(False)
     try:
         if named.USED:
-            named.bind(sock)
-            sock.listen(BACKLOG)
+            named.listen(sock, BACKLOG)
             return sock.detach(), -1
         os.fchmod(sock.fileno(), 0o600)  # before it is bound: the inode is made with this mode
         path = _bind(sock)
         try:
+            sock.listen(BACKLOG)  # first: by the inode it is found
             inode = os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
         finally:
             os.unlink(path)
-        sock.listen(BACKLOG)
     except BaseException:
         sock.close()
         raise

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 USED = posix.PLAIN or not os.path.isdir("/proc/self/fd")
 """Programs are found by the names of their sockets."""
 
-NAME = re.compile(r"(\d{1,10})\.sock")
+NAME = re.compile(r"(\d{1,10})\.(?:sock|new)")
 PATH_MAX = 103
 """Bytes that the path of a socket may have everywhere."""
 
@@ -45,14 +45,16 @@ def sockets() -> Iterator[tuple[int, str]]:
         if found is None:
             continue
         pid, place = int(found[1]), os.path.join(path, name)
-        if is_running(pid):
-            yield pid, place
-        else:
+        if not is_running(pid):
             _remove(place)
+        elif name.endswith(".sock"):
+            yield pid, place
 
 
-def bind(sock: socket.socket) -> str:
+def listen(sock: socket.socket, backlog: int) -> str:
     """Give a socket its name, for this user alone, and remove what ended programs have left.
+
+    It has its name once it listens, so that a viewer which finds it can connect.
 
     Raises:
         OSError: the folder cannot be made or is not this user's alone, or its path is too long.
@@ -65,6 +67,8 @@ def bind(sock: socket.socket) -> str:
         _bind(sock, place)
     except FileNotFoundError:  # a program that ended just then has removed the folder
         _bind(sock, place)
+    sock.listen(backlog)
+    os.replace(_unfinished(place), place)
     atexit.register(_remove_own, place, pid)
     return place
 
@@ -78,9 +82,14 @@ def _bind(sock: socket.socket, place: str) -> None:
     _check(path)
     for _ in sockets():
         pass
+    place = _unfinished(place)
     _remove(place)  # left by an ended program that had the same process id
     sock.bind(place)  # nobody else can enter the folder
     os.chmod(place, 0o600)
+
+
+def _unfinished(place: str) -> str:
+    return f"{place.removesuffix('.sock')}.new"
 
 
 def is_running(pid: int) -> bool:
