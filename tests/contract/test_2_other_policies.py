@@ -56,8 +56,8 @@ async def test_a_task_that_awaits_what_others_cancelled_is_cancelled_alone(
         for _ in range(5):
             await anyio.lowlevel.checkpoint()
         folder.release("a")
-        assert await other == "a"
     assert lost.cancelled()
+    assert other.result() == "a"  # not in the block: a scope that is cancelled leaves it without an error
 
 
 # --- Race ---

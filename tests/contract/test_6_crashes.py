@@ -189,9 +189,6 @@ async def test_a_dying_coroutine_worker_fails_every_coroutine_it_ran_and_no_othe
         tasks.note(log, "here")
         await asyncio.sleep(1000)
 
-    async def crash() -> None:
-        tasks.die("kill")
-
     async def fine() -> int:
         return os.getpid()
 
@@ -199,8 +196,8 @@ async def test_a_dying_coroutine_worker_fails_every_coroutine_it_ran_and_no_othe
     async with ProcessPool(max_workers=1) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
         waiting = [scope.spawn(wait, log, on="process") for _ in range(3)]
         assert await until_async(lambda: len(tasks.noted(log)) == 3)
-        crashing = scope.spawn(crash, on="process")
-        for handle in [*waiting, crashing]:
-            await handle.wait()
-            assert crash_of(handle).exitcode == -9
-        assert await scope.spawn(fine, on="process") != crash_of(crashing).pid
+        pid = await scope.spawn(fine, on="process")  # so the last one that it has started has ended
+        os.kill(pid, signal.SIGKILL)
+        assert await scope.spawn(fine, on="process") != pid
+        assert [crash_of(handle).exitcode for handle in waiting] == [-9] * 3
+        assert len(tasks.noted(log)) == 3

@@ -17,6 +17,7 @@ import pytest
 
 from tests.waiting import until, until_async
 from unified_exec import Channel, ChannelClosed, ChannelEmpty, ChannelFull, TaskScope, ThreadPool
+from unified_exec._sync.deadlocks import look
 from unified_exec.errors import UnifiedExecError
 
 pytestmark = pytest.mark.every_loop
@@ -180,7 +181,8 @@ def test_a_timeout_in_a_thread_leaves_the_channel_as_it_was(is_shared: bool) -> 
     assert is_shared or not waiting(channel)
 
 
-async def test_a_cancelled_thread_leaves_its_wait_at_once() -> None:
+async def test_a_cancelled_thread_leaves_its_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look, "PERIOD", 3600)  # it wakes up by itself to look for deadlocks
     channel = Channel[int](1)
     async with ThreadPool(1) as pool, TaskScope(threads=pool) as scope:
         handle = scope.spawn(channel.receive_sync)
