@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -85,3 +86,17 @@ def send_records_to(queue: Any) -> None:
     root = logging.getLogger()
     root.addHandler(logging.handlers.QueueHandler(queue))
     root.setLevel(logging.INFO)
+
+
+class Counter:
+    """An actor."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self) -> int:
+        self.count += 1
+        return self.count
+
+    def crash(self) -> None:
+        os._exit(1)

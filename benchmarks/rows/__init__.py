@@ -24,6 +24,7 @@ THEMES = (
     "pipelines",
     "channels",
     "cluster",
+    "actors",
     "locks",
     "carried",
     "by_value",
