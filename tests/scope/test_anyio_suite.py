@@ -26,6 +26,8 @@ FAILING = (
     "test_run_sync_from_thread_pooling",
     "test_asyncio_worker_reused_after_cancelled_call[",
     "test_asyncio_worker_thread_loop_closed_during_result_report",
+    # It counts all threads, also that in which a call sleeps which an earlier test has abandoned.
+    "test_single_thread[",
     # The message has other words, and the name of the task.
     "test_stopiteration[",
 )
