@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Any
 
 from distributed import get_worker
@@ -19,6 +20,8 @@ PATIENCE = 30.0
 SETUP_SECONDS = 5.0
 """Seconds that a seat, which may start on a new worker before its plugins are there, waits for the agent."""
 POLL = 0.01
+LET_GO = 1000
+"""Ended lanes that are remembered. A seat of an older one, which starts even later, waits for its program in vain."""
 
 
 def topic_of(pool: str) -> str:
@@ -36,7 +39,7 @@ class AgentPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
         self._worker = worker
         self._host = AgentHost(worker.address, lambda: worker.state.nthreads)
         self._seats: dict[str, dict[str, asyncio.Event]] = {}
-        self._let_go: set[str] = set()  # lanes that their programs have ended: no seat waits for them
+        self._let_go: deque[str] = deque(maxlen=LET_GO)  # lanes that their programs have ended: no seat waits for them
         worker.handlers[OPERATION] = self._serve
 
     async def teardown(self, worker: Any) -> None:
@@ -55,7 +58,7 @@ class AgentPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
                 await self._serve_heart(ours, first["heart"])
             else:
                 if "over" in first:
-                    self._let_go.add(first["over"])
+                    self._let_go.append(first["over"])
                     self._end_seats(first["over"])
                 else:
                     await self._host.until_ended(first["end"])
@@ -76,7 +79,7 @@ class AgentPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
                     if wire.kind_of(frame[0]) == wire.RELEASE:
                         self._release_seats(lane, wire.unpack_numbers(frame[0])[0])
                 connection.receive(batch)
-            self._let_go.add(lane)
+            self._let_go.append(lane)
         finally:
             comm.abort()
             self._end_seats(lane)
