@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+import threading
 from concurrent import futures
 from typing import Any
 
@@ -11,7 +13,9 @@ import anyio
 import pytest
 
 from tests.contract import tasks
-from tests.executors.held import NEVER, PATIENT, Held, spin_deaf
+from tests.contract.ctrl_c import CtrlC
+from tests.executors.held import NEVER, PATIENT, POOLS, Held, spin_deaf
+from tests.profiles import examples
 from tests.waiting import until
 from unified_exec.executor import ProcessExecutor, ThreadExecutor
 
@@ -94,3 +98,62 @@ def test_each_future_ends_once_whether_its_cancellation_or_its_end_comes_first(e
     assert {call for call in calls if call.cancelled()} == cancelled
     assert all(call.result() == n for n, call in enumerate(calls) if call not in cancelled)
     assert until(lambda: len(ends) == 500, PATIENT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it may come in a finalizer, too
+@pytest.mark.parametrize("used", [False, True], ids=["first call", "later call"])
+def test_ctrl_c_at_any_instant_of_submit_leaves_the_executor_whole(kind: Any, used: bool) -> None:
+    step = 1 if kind is ThreadExecutor else examples(7, nightly=1)
+    calls = list[int]()
+    with POOLS[kind](2) as pool, kind(pool=pool) as other:
+        if used or sys.version_info < (3, 12):  # 3.11 cannot trace the start of a reactor: "TypeError: 'traceback' ..."
+            other.submit(abs, 1).result(PATIENT)
+        for at in range(0, 1000, step):
+            executor = kind(pool=pool)
+            if used:
+                executor.submit(abs, 1).result(PATIENT)
+            calls.clear()
+            ctrl_c = CtrlC(at)
+            try:
+                with ctrl_c:
+                    executor.submit(calls.append, 1)
+            except KeyboardInterrupt:
+                pass
+            if not ctrl_c.place:
+                executor.shutdown()
+                assert at > 10
+                return
+            later = list[Any]()
+            thread = threading.Thread(target=use_to_the_end, args=(executor, later), daemon=True)
+            thread.start()
+            thread.join(PATIENT)
+            assert later == [[1, 2, 3], "shut down"], ctrl_c.place
+            assert len(calls) <= 1, ctrl_c.place
+
+
+def use_to_the_end(executor: Any, done: list[Any]) -> None:
+    calls = [executor.submit(abs, -n) for n in (1, 2, 3)]
+    done.append([call.result(PATIENT) for call in calls])
+    executor.shutdown()
+    done.append("shut down")
+
+
+def test_ctrl_c_at_any_instant_of_shutdown_leaves_another_to_end_it(kind: Any) -> None:
+    with POOLS[kind](2) as pool:
+        for at in range(1000):
+            own = kind is ThreadExecutor
+            executor = kind(2) if own else kind(pool=pool)
+            executor.submit(abs, 1).result(PATIENT)
+            ctrl_c = CtrlC(at)
+            try:
+                with ctrl_c:
+                    executor.shutdown()
+            except KeyboardInterrupt:
+                pass
+            ended = threading.Thread(target=executor.shutdown, daemon=True)
+            ended.start()
+            ended.join(PATIENT)
+            assert not ended.is_alive(), ctrl_c.place
+            if not ctrl_c.place:
+                assert at > 5
+                return

@@ -178,8 +178,8 @@ HEAD_OF_LINE = (
         place="thread",
         breaks="a task does not wait behind another while there is room for a thread",
         file="_pools/thread/scheduler.py",
-        old="            other = self.pick_thread()",
-        new="            other = None",
+        old="            self.send_thread()\n        finally:\n            lock.release()",
+        new="            pass\n        finally:\n            lock.release()",
         tests=(f"{THREADS}::test_as_many_tasks_run_at_once_as_the_pool_has_threads",),
     ),
     Mutant(

@@ -147,7 +147,8 @@ class BlockCache:
                 let_go(entries, fd)
 
     def __del__(self) -> None:
-        self.forget()
+        if hasattr(self, "_free"):  # else a signal handler has raised while it was made
+            self.forget()
 
 
 class Block(mmap):

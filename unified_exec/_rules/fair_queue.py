@@ -75,13 +75,15 @@ class FairQueue(Generic[T]):
         level = self._level_of(item.priority) if item.priority else self._usual
         key = id(item.owner)  # safe: the queued items keep their owner alive
         line = level.lines.get(key)
+        # A signal handler may raise after each call: a line has its turn then, and the length counts its items.
         if line is None:
-            line = level.lines[key] = deque()
+            line = deque()
             if self._others and not level.turns:
                 level.served_at = self._clock()
+            level.lines[key] = line
             level.turns.append(key)
-        line.append(item)
         self.length += 1
+        line.append(item)
 
     def push_front(self, items: Iterable[T]) -> None:
         """Put items that were taken from the queue back, in their order, before all others of their owners."""

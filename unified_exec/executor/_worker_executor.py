@@ -63,27 +63,32 @@ class WorkerExecutor(Executor):
         future: ProcessFuture[T] = ProcessFuture()
         call.future = future
         future._task = call
-        with self._lock:
-            _atexit.check_open(self._shut)
-            lane = self._lane or self._start()
-            self._calls.add(call)
+        lane = None
         try:
-            if events.rows is None:
-                call.backend_data = lane.prepare(call)
-            else:
-                from .watched_calls import prepare
+            with self._lock:
+                _atexit.check_open(self._shut)
+                lane = self._lane or self._start()
+                self._calls.add(call)
+            try:
+                if events.rows is None:
+                    call.backend_data = lane.prepare(call)
+                else:
+                    from .watched_calls import prepare
 
-                prepare(call, fn, args, lane)
-        except PoolClosed as error:
-            self._forget(call)
-            raise RuntimeError(f"cannot schedule new futures: {error}") from error
-        except Exception as error:
-            call.settle(Outcome(error=error))
-        except BaseException:  # Ctrl-C while pickling
-            self._forget(call)
+                    prepare(call, fn, args, lane)
+            except PoolClosed:
+                raise
+            except Exception as error:
+                call.settle(Outcome(error=error))
+            else:
+                lane.adapter.call_threadsafe(self._enqueue, call)
+        except BaseException as error:
+            if lane is not None:  # the call may be queued, if a signal handler has raised
+                future.cancel()
+                lane.adapter.call_threadsafe(self._enqueue, call)
+            if isinstance(error, PoolClosed):
+                raise RuntimeError(f"cannot schedule new futures: {error}") from error
             raise
-        else:
-            lane.adapter.call_threadsafe(self._enqueue, call)
         return future
 
     def map(  # type: ignore[override, unused-ignore]
@@ -133,10 +138,10 @@ class WorkerExecutor(Executor):
             self._shut = True
             adapter = self._adapter
             if adapter is None and not self._leaving:  # nothing was ever submitted
-                self._leaving = True
-                self._gone.set()
                 if self._own:
                     self._pool.refuse_work()
+                self._gone.set()
+                self._leaving = True
         if adapter is not None:
             adapter.call_threadsafe(self._leave, cancel_futures)
         if wait:
@@ -162,21 +167,25 @@ class WorkerExecutor(Executor):
         """In any thread, with the lock held."""
         adapter = reactor.acquire()
         try:
-            self._lane = self._pool.lane(adapter)
-        except PoolClosed as error:
+            lane = self._pool.lane(adapter)
+            # Calls that have not ended keep the executor alive, so one that is dropped without `shutdown` has none.
+            retire = partial(adapter.call_threadsafe, _retire, adapter, self._pool, self._own, None)
+            finalizer = weakref.finalize(self, retire)
+        except BaseException as error:
             reactor.release(adapter)
-            raise RuntimeError(f"cannot schedule new futures: {error}") from error
-        except BaseException:
-            reactor.release(adapter)
+            if isinstance(error, PoolClosed):
+                raise RuntimeError(f"cannot schedule new futures: {error}") from error
             raise
-        self._adapter = adapter
-        # Calls that have not ended keep the executor alive, so one that is dropped without `shutdown` has none.
-        self._finalizer = weakref.finalize(self, adapter.call_threadsafe, _retire, adapter, self._pool, self._own, None)
-        self._finalizer.atexit = False
-        return self._lane
+        finalizer.atexit = False
+        self._adapter, self._finalizer, self._lane = adapter, finalizer, lane
+        return lane
 
     def _enqueue(self, call: ProcessCall) -> None:
         future = call.future
+        if call.queued or call.outcome is not None:  # `submit` was interrupted, and asks for this to be sure
+            if call.outcome is not None:
+                self._forget(call)
+            return
         if future is None or future.cancelled():
             call.settle_cancelled()
             return

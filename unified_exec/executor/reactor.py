@@ -45,14 +45,17 @@ class ReactorAdapter(LoopAdapter):
         with StandardTaken():
             self._selector = selectors.DefaultSelector()
             self._wakeup, self._waker = socket.socketpair()
-        self._wakeup.setblocking(False)
-        self._waker.setblocking(False)
-        self.add_reader(self._wakeup.fileno(), self._on_wakeup)
         self._thread = threading.Thread(target=self._run, name="unified_exec reactor", daemon=True)
         try:
+            self._wakeup.setblocking(False)
+            self._waker.setblocking(False)
+            self.add_reader(self._wakeup.fileno(), self._on_wakeup)
             self._thread.start()
-        except RuntimeError:
-            self.close()
+        except BaseException:  # no thread can be started, or a signal handler has raised
+            if self._thread.ident is None:
+                self.close()
+            else:
+                self.end()
             raise
 
     # -- from any thread
@@ -61,17 +64,19 @@ class ReactorAdapter(LoopAdapter):
         # One byte for each batch, and no wake-up is lost, as both sides hold the lock: a caller that finds `_woken` set
         # has added its call to the list that the reactor will take after that byte; later ones find it cleared.
         call = (fn, args)
-        with self._lock:
-            if self._over:
-                return False
-            self._incoming.append(call)
-            if self._woken:
-                return True
-            self._woken = True
+        woken = True
         try:
-            self._waker.send(b"\0")
-        except OSError:
-            pass  # full: a byte is there already; or closed: it has ended since, after it ran the call
+            with self._lock:
+                if self._over:
+                    return False
+                woken, self._woken = self._woken, True
+                self._incoming.append(call)
+        finally:  # also if a signal handler raises after the append, or at the end of the block
+            if not woken:
+                try:
+                    self._waker.send(b"\0")
+                except OSError:
+                    pass  # full: a byte is there already; or closed: it has ended since, after it ran the call
         return True
 
     def ended(self) -> bool:
@@ -218,11 +223,18 @@ _users = 0
 def acquire() -> ReactorAdapter:
     """Return the reactor of the process, started if necessary; it runs until each `acquire` had its `release`."""
     global _shared, _users
-    with _lock:
-        if _shared is None:
-            _shared = ReactorAdapter()
-        _users += 1
-        return _shared
+    lent: ReactorAdapter | None = None
+    try:
+        with _lock:
+            if _shared is None:
+                _shared = ReactorAdapter()
+            _users += 1
+            lent = _shared
+    except BaseException:
+        if lent is not None:  # a signal handler has raised at the end of the block
+            release(lent)
+        raise
+    return lent
 
 
 def release(adapter: ReactorAdapter) -> None:

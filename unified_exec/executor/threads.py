@@ -139,12 +139,12 @@ class ThreadExecutor(Executor):
         if events.rows is not None:
             from . import watched_calls as watched
         task = Task(*made) if watched is None else watched.WatchedCall(*made)
-        with self._lock:
-            _atexit.check_open(self._shut)
-            lane = self._lane or self._start()
-            self._submitted = future._number = self._submitted + 1
-            self._pending.add(future)
         try:
+            with self._lock:
+                _atexit.check_open(self._shut)
+                lane = self._lane or self._start()
+                self._submitted = future._number = self._submitted + 1
+                self._pending.add(future)
             if watched is None:
                 lane.submit(task)
             else:
@@ -152,6 +152,10 @@ class ThreadExecutor(Executor):
         except (PoolClosed, WorkerStartError) as error:
             self._pending.discard(future)
             raise RuntimeError(f"cannot schedule new futures: {error}") from error
+        except BaseException:  # of a signal handler: the call may be queued
+            if future.cancel():
+                self._pending.discard(future)
+            raise
         return future
 
     def _start(self) -> ThreadLane:

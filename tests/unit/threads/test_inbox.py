@@ -139,6 +139,9 @@ class WatchedLock:
     def release(self) -> None:
         self.lock.release()
 
+    def locked(self) -> bool:
+        return self.lock.locked()
+
     def __enter__(self) -> None:
         self.acquire()
 

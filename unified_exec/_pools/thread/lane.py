@@ -60,26 +60,25 @@ class ThreadLane(CallLane, Lane):
         scheduler = self.scheduler
         call = ThreadCall(task, self)
         parent = current.get() if task.nested else None
-        before, self._inside = self._inside, True
-        if not scheduler.lock.acquire(self._may_block):
-            self._inside = before
+        if not self._may_block and scheduler.lock.locked():
             self._hand_in(task, call, parent)
             return
+        before, self._inside = self._inside, True
         try:
-            if scheduler.closed:
-                raise PoolClosed(self.name)
-            task.backend_data = task.location = call
-            if scheduler.inbox:
-                scheduler.queue_inbox()
-            scheduler.queues.add(call, parent)
-            thread = scheduler.pick_thread()
+            with scheduler.lock:  # no signal handler runs between the lock and its block, as it may after `acquire`
+                if scheduler.closed:
+                    raise PoolClosed(self.name)
+                task.backend_data = task.location = call
+                if scheduler.inbox:
+                    scheduler.queue_inbox()
+                scheduler.queues.add(call, parent)
+                has_thread = scheduler.send_thread()
         finally:
-            scheduler.lock.release()
             self._inside = before
         if (sink := events.moves) is not None:  # `emit_queued`, without the call, and without the clock
             id, ahead = task.told_as or task.id, self.calls.length - 1
             sink((next(events.numbers), events.TASK_QUEUED, task.queued_at, id, self.name, ahead))
-        if thread is not None and not scheduler.start(thread):
+        if not has_thread:
             self._no_thread(call)
 
     def _loop_ended(self) -> None:
@@ -133,8 +132,8 @@ class ThreadLane(CallLane, Lane):
         self._retrying = False
         with self._locked():
             self.scheduler.queue_inbox()
-            thread = self.scheduler.pick_thread()
-        if thread is not None and not self.scheduler.start(thread):
+            has_thread = self.scheduler.send_thread()
+        if not has_thread:
             self.adapter.call_later(10 * RETRY, self._try_again)
 
     def cancel(self, tasks: Iterable[Task], reason: str | None) -> None:
@@ -177,11 +176,9 @@ class ThreadLane(CallLane, Lane):
             if call.state != RUNNING:
                 return
             scheduler.abandon(call)
-            thread = scheduler.pick_thread()
+            scheduler.send_thread()
             at_end = scheduler.take_at_end()
         call.task = None
-        if thread is not None:  # first: no other is picked before it comes, and a filter of the log may raise
-            scheduler.start(thread)
         call_all(at_end)
         task.settle_cancelled()
         logging.getLogger("unified_exec").warning(
@@ -195,9 +192,7 @@ class ThreadLane(CallLane, Lane):
             return
         with self.scheduler.lock:
             self.scheduler.queue_inbox()
-            thread = self.scheduler.give_place(call)
-        if thread is not None:
-            self.scheduler.start(thread)
+            self.scheduler.give_place(call)
 
     def open_stream(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> StreamReader:
         return ThreadStreamReader(fn, args)

@@ -138,12 +138,12 @@ class FairCallQueues:
             siblings.calls.push(call)
             self._list(siblings)
             return
-        lane.calls.push(call)
         if not lane.listed:
             lane.listed = True
             self._lanes.append(lane)
         if not lane.running and self.busy >= self.max_workers:
             self._starving.append(lane)
+        lane.calls.push(call)  # last: a signal handler may raise after each call
 
     def forget(self, call: Call) -> None:
         """End a queued call. Its queue skips it when its turn comes."""

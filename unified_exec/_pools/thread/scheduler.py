@@ -35,13 +35,13 @@ class IdleThread:
         exits: the thread exits after what it does now.
     """
 
-    __slots__ = ("exits", "picked", "started", "wakeup")
+    __slots__ = ("exits", "picked", "wakeup")
 
     def __init__(self) -> None:
         self.wakeup = allocate_lock()
         self.wakeup.acquire()
         self.picked = True
-        self.started = self.exits = False
+        self.exits = False
 
 
 class Scheduler:
@@ -80,21 +80,34 @@ class Scheduler:
         while inbox:
             self.queues.add(*inbox.popleft())
 
-    def pick_thread(self) -> IdleThread | None:
-        """Choose a thread to take a queued call, if there is one and no other thread is on its way; see `start`.
+    def send_thread(self) -> bool:
+        """Wake or start a thread to take a queued call, if there is one and no other thread is on its way.
 
-        One at a time: it picks the next before it begins its own call if there is more to do. So a thousand calls of
+        One at a time: it sends the next before it begins its own call if there is more to do. So a thousand calls of
         a microsecond each do not start forty threads, and forty that block run at once.
+
+        Returns:
+            ``False`` if the system cannot start a thread.
         """
         if self._picking or not self.queues.waiting():
-            return None
-        self._picking = True
+            return True
+        # A signal handler may raise after each call: none is made between the first change and the start.
         if self._idle:
-            thread = self._idle.pop()
-            thread.picked = True
-            return thread
+            thread = self._idle[-1]
+            del self._idle[-1]
+            self._picking = thread.picked = True
+            thread.wakeup.release()
+            return True
+        thread = IdleThread()
+        self._picking = True
         self._threads += 1
-        return IdleThread()
+        try:
+            start_new_thread(self._run_thread, (thread,))  # threading.Thread.start would wait for it
+        except (RuntimeError, MemoryError):
+            self._picking = False
+            self._threads -= 1
+            return False
+        return True
 
     def abandon(self, call: Call) -> None:
         """Count out a running call whose scope goes on without it, and its thread."""
@@ -102,13 +115,13 @@ class Scheduler:
         self.queues.release(call)
         self._threads -= 1
 
-    def give_place(self, call: Call) -> IdleThread | None:
+    def give_place(self, call: Call) -> None:
         """Let another call run in the place of `call`, which waits for a queued one; its own thread runs on beyond
-        `max_workers`. Returns the thread to start, if any."""
+        `max_workers`."""
         if call.state == RUNNING and not call.extra:
             call.extra = True
             self.queues.busy -= 1
-        return self.pick_thread()
+        self.send_thread()
 
     def take_at_end(self) -> list[Callable[[], object]]:
         """Return what is to be called, without the lock, if no thread is left."""
@@ -128,32 +141,14 @@ class Scheduler:
 
     # --- in any thread, without the lock ---
 
-    def start(self, thread: IdleThread) -> bool:
-        """Wake or start the picked thread without waiting for it; ``False`` if the system cannot start a thread."""
-        if thread.started:
-            thread.wakeup.release()
-            return True
-        try:
-            start_new_thread(self._run_thread, (thread,))  # threading.Thread.start would wait for it
-        except (RuntimeError, MemoryError):
-            with self.lock:
-                self._picking = False
-                self._threads -= 1
-                at_end = self.take_at_end()
-            call_all(at_end)
-            return False
-        return True
-
     def recheck_inbox(self) -> None:
         """Queue what was submitted while the caller held the lock, unless another thread holds it now and will."""
         while self.inbox and self.lock.acquire(False):
             try:
                 self.queue_inbox()
-                thread = self.pick_thread()
+                self.send_thread()
             finally:
                 self.lock.release()
-            if thread is not None:
-                self.start(thread)
 
     def close(self, on_end: Callable[[], object] | None) -> bool:
         """Let the threads exit when they find no more calls.
@@ -163,22 +158,19 @@ class Scheduler:
         with self.lock:
             self.closed = True
             self.queue_inbox()
-            picked = self.pick_thread()
-            idle, self._idle = self._idle, []
+            self.send_thread()
+            while self._idle:
+                thread = self._idle[-1]
+                del self._idle[-1]
+                thread.wakeup.release()
             if self._threads and on_end is not None:
                 self._at_end.append(on_end)
-            running = self._threads > 0
-        for thread in idle:
-            thread.wakeup.release()
-        if picked is not None:
-            self.start(picked)
-        return running
+            return self._threads > 0
 
     # --- the threads ---
 
     def _run_thread(self, thread: IdleThread) -> None:
         """What each thread does. Between calls it holds no reference to any."""
-        thread.started = True
         name_thread(self._thread_name)
         if events.rows is not None:
             events.emit(events.WORKER_STARTED, get_ident(), self._thread_name, "thread", "queue")
@@ -238,15 +230,13 @@ class Scheduler:
                     at_end = self.take_at_end()
                 else:
                     self._idle.append(thread)
-            other = self.pick_thread()
+            self.send_thread()
         finally:
             lock.release()
             if late is not None:
                 late.log_abandoned()
         if lane is not None and not lane.wake():
             lane.ended.clear()  # the loop has ended: nobody waits for them
-        if other is not None:
-            self.start(other)
         if at_end:
             call_all(at_end)
         if self.inbox:
