@@ -195,3 +195,41 @@ def test_an_event_loop_may_be_used_after_its_async_generators_were_shut_down() -
         return seen
 
     assert asyncio.run(main()) == [1] * 4
+
+
+def leave(*_: object) -> Any:
+    raise SystemExit(7)
+
+
+async def map_all(scope: TaskScope, fn: Any, on: Any, **options: Any) -> None:
+    async for _ in scope.map(fn, [1], on=on, **options):
+        pass
+
+
+CALLBACKS: dict[str, Callable[[TaskScope, Any], Any]] = {
+    "progress": lambda scope, on: scope.spawn(reports, on=on, progress=leave),
+    "progress of a map": lambda scope, on: map_all(scope, abs, on, progress=leave),
+    "backoff": lambda scope, on: scope.spawn(fail, on=on, retry=Retry(backoff=leave)),
+    "backoff of a map": lambda scope, on: map_all(scope, fail, on, retry=Retry(backoff=leave)),
+    "judge": lambda scope, on: scope.spawn(abs, -1, on=on),
+    "on_error": lambda scope, on: Pipeline([1]).map(fail, on=on, on_error=leave).run(),
+    "progress of a pipeline": lambda scope, on: Pipeline([1]).map(abs, on=on).run(progress=leave),
+}
+
+
+@pytest.mark.parametrize("which", CALLBACKS)
+@pytest.mark.parametrize("on", ["thread", "process"])
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_sys_exit_in_a_function_that_a_scope_calls_ends_the_block(loop: str, on: str, which: str) -> None:
+    async def main() -> None:
+        async with TaskScope(policy=Judge(leave) if which == "judge" else None) as scope:  # type: ignore[arg-type]
+            await CALLBACKS[which](scope, on)
+            await anyio.sleep_forever()
+
+    with pytest.raises(BaseException) as caught:
+        anyio.run(main, backend=loop)
+    error = caught.value
+    while isinstance(error, BaseExceptionGroup):
+        [error] = error.exceptions
+    assert isinstance(error, SystemExit)
+    assert error.code == 7

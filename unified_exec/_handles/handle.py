@@ -295,12 +295,14 @@ class TaskHandle(Task, Generic[T]):
             self._timer = None
         # Wake the waiters first: if the scope were cancelled before, they would see the cancellation, not the failure.
         waiters, self._waiters = self._waiters, None
-        if isinstance(waiters, list):
-            for waiter in waiters:
-                waiter.wake()
-        elif waiters is not None:
-            waiters.wake()
-        self.owner.task_settled(self)
+        try:
+            if isinstance(waiters, list):
+                for waiter in waiters:
+                    waiter.wake()
+            elif waiters is not None:
+                waiters.wake()
+        finally:
+            self.owner.task_settled(self)
 
     def __repr__(self) -> str:
         state = self.state

@@ -38,9 +38,11 @@ class OpenScope:
         body_has_ended: it waits for its tasks.
         context: that of the code which has entered the block.
         tally: how its tasks have ended so far.
+        broken: what a function of the user's raised that ends the scope.
     """
 
     ranked = False
+    broken: BaseException | None = None
     tally: Tally
 
     def __init__(
@@ -82,6 +84,11 @@ class OpenScope:
     def awaits_new_tasks(self) -> bool:
         """Tell whether the scope is sure to wait for a task that is started now, by code that is not one of its own."""
         return not self.body_has_ended or any(self.lanes())
+
+    def fail(self, error: BaseException) -> None:
+        """Cancel everything in the scope, which raises `error` in the end."""
+        self.broken = error
+        self.cancel(None)
 
     def cancel(self, reason: str | None) -> None:
         """Cancel everything in the scope. Called in the thread of its loop."""

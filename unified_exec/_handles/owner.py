@@ -60,6 +60,9 @@ class Launcher(TaskOwner, Protocol):
     def create_task(self, coro: Coroutine[Any, Any, Any], *, name: object = None) -> object:
         """Start a coroutine as a task of the scope's own, which no policy sees; see `anyio.abc.TaskGroup`."""
 
+    def fail(self, error: BaseException) -> None:
+        """Cancel everything in the scope, which raises `error` in the end."""
+
     def awaits_new_tasks(self) -> bool:
         """Tell whether the scope is sure to wait for a task that is started now, by code that is not one of its own."""
 

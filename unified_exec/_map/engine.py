@@ -249,7 +249,7 @@ class MapEngine:
             if self._on_error is not None:
                 self._context.copy().run(self._on_error, chunk.items[index], failure.error)
                 return SKIPPED
-        except Exception as exc:  # raised by the user's backoff or dead letter function
+        except BaseException as exc:  # raised by the user's backoff or dead letter function, in a callback of the loop
             return Stop(exc)
         return failure
 

@@ -92,7 +92,7 @@ def make_map(
         check_show(progress)
     engine = make_engine(scope, fn, items, on, **options)
     if progress:
-        engine.tracker = Tracker(scope.adapter, engine.name, engine.source.total, progress)
+        engine.tracker = Tracker(scope, engine.name, engine.source.total, progress)
     return MapStream(engine)
 
 

@@ -112,7 +112,7 @@ class MapStage(Stage):
         engine.stats = StageStats(self.name, engine.backend)
         run.stats.append(engine.stats)
         if run.progress:
-            engine.tracker = Tracker(run.scope.adapter, repr(self), run.total, run.progress)
+            engine.tracker = Tracker(run.scope, repr(self), run.total, run.progress)
         return MapStream(engine)
 
     def __repr__(self) -> str:

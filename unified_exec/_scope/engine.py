@@ -122,7 +122,7 @@ class ScopeEngine(OpenScope):
         if progress:
             from ..observe.progress.tracker import follow
 
-            follow(self.adapter, handle, progress, partial(launch, handle, backend, timeout))
+            follow(self, handle, progress, partial(launch, handle, backend, timeout))
         else:
             launch(handle, backend, timeout)
         return handle

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from .._handles.cancelled import is_own_cancellation, leaves
+from .._handles.open_scopes import OpenScope
 from .._tasks.loaded import loaded
 from ..errors import TaskTimeout
 from .ending import Ending
@@ -16,11 +17,13 @@ _LINKS: tuple[Any, ...] = tuple(
 
 
 def final_error(
-    scope: object, name: str | None, raised: BaseException | None, outcomes: PolicyState, ending: Ending
+    scope: OpenScope, name: str | None, raised: BaseException | None, outcomes: PolicyState, ending: Ending
 ) -> BaseException | None:
     """Return what a scope raises, given what its task group raised."""
     timeout = ending.timeout_error(raised)
     failures = outcomes.raised()
+    if scope.broken is not None:
+        failures, scope.broken = [*failures, scope.broken], None
     # No tally is kept of the tasks of maps, hence `cut_short`.
     if timeout is not None or failures or outcomes.tally.cancelled or ending.cut_short:
         raised = _joined(scope, name, raised, failures, timeout)

@@ -43,7 +43,7 @@ class PolicyState:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._broken: Exception | None = None
+        self._broken: BaseException | None = None
         self._restarted: deque[float] | None = None
         self.decided: Verdict | None = None
         self.failures: list[BaseException] = []
@@ -80,7 +80,7 @@ class PolicyState:
             verdict = judge(tally) if context is None else context.run(judge, tally)
             if type(verdict) is not Verdict:
                 raise TypeError(f"{type(self._policy).__name__}.judge() must return a Verdict, got {verdict!r}")
-        except Exception as error:
+        except BaseException as error:
             self._broken = error if self._broken is None else self._broken
             verdict = Verdict.CANCEL_SCOPE
         if verdict is GO_ON or verdict is self.decided or self.decided is Verdict.CANCEL_SCOPE:
@@ -109,7 +109,7 @@ class PolicyState:
         """The failures that the scope is to raise."""
         try:
             failures = self.failures if self._policy.raises(self.tally) else []
-        except Exception as error:
+        except BaseException as error:
             self._broken = error if self._broken is None else self._broken
             failures = self.failures
         if self.dropped and failures is self.failures and not failures:

@@ -268,7 +268,7 @@ class RetryingLane(Lane):
         if outcome.error is not None and not stopped:
             try:
                 delay = self._context.copy().run(retry_delay, handle, self._plan, outcome.error)
-            except Exception as error:  # of the user's own backoff or policy
+            except BaseException as error:  # of the user's own backoff or policy, in a callback of the loop
                 outcome = Outcome(error=error)
         if delay is None:
             handle.finished_at = attempt.finished_at

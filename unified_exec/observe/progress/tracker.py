@@ -15,7 +15,8 @@ from .record import Picture, Progress, Show
 
 if TYPE_CHECKING:
     from ..._handles.handle import TaskHandle
-    from ..._loops.adapter import LoopAdapter, Timer
+    from ..._handles.owner import Launcher
+    from ..._loops.adapter import Timer
 
 REDRAW = 0.1
 """Seconds between two drawings of a bar."""
@@ -24,8 +25,8 @@ REDRAW = 0.1
 class Tracker:
     """Counts what is done and shows it: calls a function at each change, or redraws a bar at a steady pace."""
 
-    def __init__(self, loop: LoopAdapter, name: str, total: float | None, show: Show) -> None:
-        self._loop = loop
+    def __init__(self, scope: Launcher, name: str, total: float | None, show: Show) -> None:
+        self._scope = scope
         self._name = name
         self._total = total
         self._done = 0.0
@@ -79,18 +80,19 @@ class Tracker:
         if self._function is not None:
             try:
                 self._context.copy().run(self._function, self._snapshot())
-            except Exception:
+            except BaseException as error:
+                failed, self._function = self._function, None
+                if not isinstance(error, Exception):  # raised in a callback of the loop it would cost tasks their end
+                    self._scope.fail(error)
+                    return
                 import logging
 
-                logging.getLogger("unified_exec").exception(
-                    "a progress function failed and is dropped: %r", self._function
-                )
-                self._function = None
+                logging.getLogger("unified_exec").exception("a progress function failed and is dropped: %r", failed)
 
     def _draw(self) -> None:
         if self._picture is not None:
             self._picture.draw(self._snapshot())
-            self._timer = self._loop.call_later(REDRAW, self._draw)
+            self._timer = self._scope.adapter.call_later(REDRAW, self._draw)
 
     def _snapshot(self) -> Progress:
         now = time.monotonic()
@@ -127,10 +129,10 @@ def picture_for(name: str) -> Picture | None:
     return None
 
 
-def follow(loop: LoopAdapter, handle: TaskHandle[Any], show: Show, launch: Callable[[], object]) -> None:
+def follow(scope: Launcher, handle: TaskHandle[Any], show: Show, launch: Callable[[], object]) -> None:
     """Start a task with `launch` and show its reports."""
     check_show(show)
-    tracker = Tracker(loop, handle.name, None, show)
+    tracker = Tracker(scope, handle.name, None, show)
     handle.listener = tracker.on_task_report
     try:
         launch()
