@@ -47,6 +47,11 @@ def several() -> Iterator[subprocess.Popen[str]]:
         yield process
 
 
+def extra_workers() -> str:
+    """Each loop has a worker of a pool of one."""
+    return f" and {len(loops()) - 1} extra"
+
+
 def test_the_tree_shows_all_loops_and_why_their_tasks_wait(several: subprocess.Popen[str]) -> None:
     texts: list[str] = []
 
@@ -56,6 +61,7 @@ def test_the_tree_shows_all_loops_and_why_their_tasks_wait(several: subprocess.P
         return all(f"Lock(name='{loop}'), held by" in texts[-1] for loop in loops())
 
     until(shows_all)
+    assert f"1 of 1{extra_workers()} busy" in texts[-1]
     for loop in loops():
         assert f" on {loop} [FailFast, {loop}]" in texts[-1]
         assert f"sleeps on {loop} (loop, " in texts[-1]
@@ -69,7 +75,8 @@ def test_top_shows_all_loops(several: subprocess.Popen[str]) -> None:
 
     async def act(app: object, pilot: object) -> None:
         names = [f"{text} {loop}" for loop in loops() for text in ("sleeps on", "computes for", "wants on")]
-        await test_top.shows(app, pilot, *names, *[f"FailFast, {loop}" for loop in loops()])
+        kinds = [f"FailFast, {loop}" for loop in loops()]
+        await test_top.shows(app, pilot, *names, *kinds, f"1 of 1{extra_workers()} busy")
 
     test_top.drive(several.pid, act)
 

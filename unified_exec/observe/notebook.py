@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._handles.open_scopes import OpenScope, open_scopes
 from .live.dump import look
-from .live.text import busy_workers, duration, plain, render
+from .live.text import busy_count, busy_text, duration, plain, render
 
 if TYPE_CHECKING:
     from .._rules.policies import Tally
@@ -183,8 +183,7 @@ def _task_line(task: dict[str, Any]) -> str:
 
 
 def _pool_line(pool: dict[str, Any]) -> str:
-    busy = pool["busy"] if pool["kind"] == "thread" else busy_workers(pool)
-    return f"{pool['name']}: {busy} of {pool['max']} busy, {pool['queued']:,} queued"
+    return f"{pool['name']}: {busy_text(busy_count(pool), pool['max'])}, {pool['queued']:,} queued"
 
 
 def _text(value: object) -> str:

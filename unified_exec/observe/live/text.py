@@ -10,9 +10,17 @@ from typing import Any
 NAME_MAX = 60
 
 
-def busy_workers(pool: dict[str, Any]) -> int:
-    """Count the workers of a pool that run something."""
+def busy_count(pool: dict[str, Any]) -> int:
+    """Count the threads or workers of a pool that run something."""
+    if "busy" in pool:
+        return int(pool["busy"])
     return sum(1 for worker in pool["workers"] if worker["running"] or (worker["coroutines"] and worker["tasks"]))
+
+
+def busy_text(busy: int, most: int) -> str:
+    """Say how many of `most` are busy. There may be more: each event loop with work has at least one worker."""
+    extra = f" and {busy - most} extra" if busy > most else ""
+    return f"{min(busy, most)} of {most}{extra} busy"
 
 
 def plain(text: object, most: int = 400) -> str:
@@ -164,9 +172,12 @@ class _Renderer:
     def _pool(self, pool: dict[str, Any]) -> Iterator[str]:
         head = f"{plain(pool['name'], 100)}: "
         if "workers" not in pool:
-            yield head + f"{pool['busy']} of {pool['max']} busy, {pool['threads']} started, {pool['queued']:,} queued"
+            yield (
+                head
+                + f"{busy_text(busy_count(pool), pool['max'])}, {pool['threads']} started, {pool['queued']:,} queued"
+            )
             return
-        yield head + f"{busy_workers(pool)} of {pool['max']} busy, {pool['queued']:,} queued"
+        yield head + f"{busy_text(busy_count(pool), pool['max'])}, {pool['queued']:,} queued"
         for worker in pool["workers"]:
             text = f"   worker {worker['pid']} {plain(worker['state'], 20)}"
             text += f", runs {self._name(worker['running'])}" if worker["running"] else ""

@@ -20,7 +20,7 @@ from ..._tasks.task import Task
 from ..._wire.protocol import STARTING, UP
 from . import reasons
 from .samples import usage
-from .text import duration
+from .text import busy_text, duration
 
 _RUNNER = os.path.join(reasons.PACKAGE, "_worker", "run_")
 _CALL = os.path.join(reasons.PACKAGE, "_pools", "thread", "call.py")
@@ -153,7 +153,7 @@ class Whereabouts:
                 groups = [group for lane in lanes for group in lane.groups]
                 busy = [id for group in groups for worker in list(group.workers) if (id := running(worker))]
                 most, queued = registry.spec.max_workers, sum(group.queue.length for group in groups)
-                text = f"a worker: {len(busy)} of {most} busy, {queued} queued"
+                text = f"a worker: {busy_text(len(busy), most)}, {queued} queued"
                 return reasons.wait("worker", text, busy if len(registry.workers) >= most else ())
         return reasons.wait("worker", "a worker")
 

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from typing import Any
 
-from ..live.text import busy_workers
+from ..live.text import busy_count, busy_text
 from .board import Board
 
 FUNCTIONS_SHOWN = 40
@@ -57,9 +57,8 @@ def _pools(board: Board) -> list[dict[str, Any]]:
             one["memories"] = [*board.memory.get(worker["pid"], ())]
             workers.append(one)
         one = {key: value for key, value in pool.items() if key != "workers"}
-        if "workers" in pool:
-            one["busy"] = busy_workers(pool)
-        found.append({**one, "workers": workers})
+        busy = busy_count(pool)
+        found.append({**one, "busy": busy, "load": busy_text(busy, pool["max"]), "workers": workers})
     return found
 
 

@@ -182,7 +182,7 @@ class Top(App[None]):
         text = Text(no_wrap=True, overflow="ellipsis")
         for pool in told["pools"]:
             text.append(f"{plain(pool['name'], 40)}: ", "bold")
-            text.append(f"{pool['busy']} of {pool['max']} busy, {pool['queued']:,} queued\n")
+            text.append(f"{pool['load']}, {pool['queued']:,} queued\n")
             for worker in pool["workers"]:
                 runs = (
                     f"runs #{worker['running']} {plain(worker['name'], 30)}" if worker["running"] else worker["state"]
