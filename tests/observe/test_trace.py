@@ -19,6 +19,7 @@ from tests.observe.test_tree import program
 from unified_exec import Collect, Limit, ProcessPool, TaskScope, observe
 from unified_exec._tasks import events
 from unified_exec.cli.main import main as command
+from unified_exec.observe.output.perfetto import Writer
 from unified_exec.observe.output.recorder import Recording, Sample
 from unified_exec.observe.output.trace_file import lanes, perfetto
 from unified_exec.observe.recording.schema import TaskSettled
@@ -119,6 +120,20 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_block(tmp_path: Pat
     with pytest.raises(FileNotFoundError), observe.trace(tmp_path / "nowhere" / "run.pftrace"):
         pytest.fail("the block must not run")
     assert events.rows is None
+
+
+def test_numbers_texts_and_times_of_every_length_are_read_back() -> None:
+    writer, begin = Writer(), 10**12
+    track = writer.process(1, "p")
+    values = [edge + step for edge in (0, 1 << 7, 1 << 14, 1 << 21, 1 << 28, 1 << 40) for step in (-1, 0, 1)]
+    expected: list[Any] = []
+    for value in values:
+        begin += abs(value)
+        text = "x" * min(abs(value), 1 << 15)
+        writer.slice(track, begin, begin, "s", {"number": value, "text": text})
+        expected.append(("s", track, begin, begin + 1, {"number": value % (1 << 64), "text": text.encode()}))
+        begin += 1
+    assert Trace(writer.finish()).slices == expected
 
 
 def test_what_overlaps_lies_in_different_lanes() -> None:

@@ -28,13 +28,16 @@ NOTES_KEPT = 10_000
 
 _DOUBLE = Struct("<d")
 _FIXED = Struct("<Q")
-_SMALL = [bytes([n]) if n < 128 else bytes([n & 127 | 128, n >> 7]) for n in range(1 << 14)]
+_KNOWN = 1 << 14
+_SMALL = [bytes([n]) if n < 128 else bytes([n & 127 | 128, n >> 7]) for n in range(_KNOWN)]
 
 
 def varint(number: int) -> bytes:
     """Encode a whole number of 64 bits."""
-    if 0 <= number < 1 << 14:
+    if 0 <= number < _KNOWN:
         return _SMALL[number]
+    if 0 < number < 1 << 21:
+        return bytes((number & 127 | 128, number >> 7 & 127 | 128, number >> 14))
     number &= (1 << 64) - 1
     out = bytearray()
     while number > 127:
@@ -58,6 +61,9 @@ _ONE = field(_SEQUENCE, 1)
 _TAIL = field(_FLAGS, _NEEDS_STATE) + _ONE
 _FLOW_KEY, _FLOW_END_KEY = varint(_FLOW << 3 | 1), varint(_FLOW_END << 3 | 1)
 _VALUE_KEY = varint(_COUNTER_VALUE << 3 | 1)
+_EVENT_KEY = varint(_TRACK_EVENT << 3 | 2)
+DEFLATION = 5
+"""Level 6 takes twice the time, for 2 % less."""
 
 
 class Writer:
@@ -74,7 +80,7 @@ class Writer:
         self._notes: dict[str, int] = {}
         self._new_names = bytearray()
         self._heads: dict[tuple[int, str], bytes] = {}
-        self._int_heads: dict[str, bytes] = {}
+        self._int_heads: dict[str, list[bytes]] = {}
         self._ends: dict[int, bytes] = {}
         self._packed_notes: dict[tuple[str, Any], bytes] = {}
 
@@ -112,7 +118,8 @@ class Writer:
             flow: number of an arrow that begins or goes on here.
             flow_end: number of one that ends here.
         """
-        end = max(end, begin + 1)
+        if end <= begin:
+            end = begin + 1
         body = self._head(_BEGIN, track, name) + self._packed(notes)
         if flow:
             body += _FLOW_KEY + _FIXED.pack(flow)
@@ -120,7 +127,9 @@ class Writer:
             body += _FLOW_END_KEY + _FIXED.pack(flow_end)
         events = self._events
         # At one instant an end comes before a begin; of two begins the longer is the outer one.
-        events.append((begin, 1, -end, blob(_TRACK_EVENT, body)))
+        events.append(
+            (begin, 1, -end, _EVENT_KEY + (_SMALL[len(body)] if len(body) < _KNOWN else varint(len(body))) + body)
+        )
         events.append((end, 0, -begin, self._ends.get(track) or self._end(track)))
 
     def _end(self, track: int) -> bytes:
@@ -151,13 +160,12 @@ class Writer:
 
     def _packed(self, notes: dict[str, Any]) -> bytes:
         out = b""
-        packed = self._packed_notes
+        packed, small = self._packed_notes, _SMALL
         for note in notes.items():
             name, value = note
             if type(value) is int:
-                head = self._int_heads.get(name) or self._int_head(name)
-                body = head + (_SMALL[value] if 0 <= value < 1 << 14 else varint(value))
-                out += b"\x22" + _SMALL[len(body)] + body
+                number = small[value] if 0 <= value < _KNOWN else varint(value)
+                out += (self._int_heads.get(name) or self._int_head(name))[len(number)] + number
                 continue
             known = packed.get(note)
             if known is None:
@@ -172,9 +180,11 @@ class Writer:
             out += known
         return out
 
-    def _int_head(self, name: str) -> bytes:
-        head = self._int_heads[name] = b"\x08" + _SMALL[self._number(self._notes, name, 3)] + b"\x20"
-        return head
+    def _int_head(self, name: str) -> list[bytes]:
+        """What comes before a number of so many bytes."""
+        head = b"\x08" + _SMALL[self._number(self._notes, name, 3)] + b"\x20"
+        heads = self._int_heads[name] = [b"\x22" + _SMALL[len(head) + size] + head for size in range(11)]
+        return heads
 
     def _number(self, known: dict[str, int], name: str, tag: int) -> int:
         number = known.get(name)
@@ -192,8 +202,11 @@ class Writer:
         first = blob(_CLOCK_SNAPSHOT, clocks) + blob(_INTERNED, bytes(self._new_names))
         first += blob(_DEFAULTS, field(_CLOCK_ID, _OUR_CLOCK)) + field(_FLAGS, _CLEARED) + _ONE
         out = [blob(1, first), *self._tracks]
+        small, rest, tail = _SMALL, 1 + len(_TAIL), _TAIL + b"\x0a"
+        add = out.append
+        add(b"\x0a")
         for at, _, _, body in events:
-            packet = b"\x40" + varint(at - last) + body + _TAIL
-            last = at
-            out.append(b"\x0a" + varint(len(packet)) + packet)
-        return blob(1, blob(_COMPRESSED, zlib.compress(b"".join(out), 6)))
+            gap = small[at - last] if at - last < _KNOWN else varint(at - last)
+            size, last = rest + len(gap) + len(body), at
+            add(b"%b\x40%b%b%b" % (small[size] if size < _KNOWN else varint(size), gap, body, tail))
+        return blob(1, blob(_COMPRESSED, zlib.compress(b"".join(out)[:-1], DEFLATION)))
