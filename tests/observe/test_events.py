@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -288,14 +289,14 @@ def test_an_unknown_kind_is_refused() -> None:
 def test_what_a_site_tells_while_the_list_is_taken_comes_with_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unified_exec.observe.recording.ring.HELD_SECONDS", 3600.0)
     told: list[Any] = []
-    end = ring.subscribe(lambda fields: told.append(schema.split(fields)), moves=False)
+    end = ring.subscribe(lambda batch: told.append(batch.rows), moves=False)
     try:
         sink = events.rows
         assert sink is not None
         events.emit(events.WORKER_RETIRED, 1)
         ring.drain()
         assert told == []
-        sink((next(events.numbers), events.WORKER_RETIRED, 0.0, 2))
+        sink((events.WORKER_RETIRED, 0.0, 2))
         del sink
     finally:
         end()
@@ -305,7 +306,7 @@ def test_what_a_site_tells_while_the_list_is_taken_comes_with_the_next_one(monke
 async def test_a_thread_task_that_runs_for_long_holds_no_events_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unified_exec.observe.recording.ring.HELD_SECONDS", 3600.0)
     told: list[Any] = []
-    end = ring.subscribe(lambda fields: told.extend(schema.split(fields)), moves=True)
+    end = ring.subscribe(lambda batch: told.extend(batch.rows), moves=True)
     go_on = threading.Event()
 
     def started() -> bool:
@@ -322,6 +323,25 @@ async def test_a_thread_task_that_runs_for_long_holds_no_events_back(monkeypatch
 
 
 def test_the_oldest_events_are_dropped_if_there_are_too_many() -> None:
-    told = [field for number in range(5) for field in (number, "worker.ready", 0.5, number, 1.0)]
-    assert schema.cut(told, 12) == 3
-    assert [row[0] for row in schema.split(told)] == [3, 4]
+    told = [field for number in range(5) for field in ("worker.ready", 0.5, number, 1.0)]
+    assert schema.cut(told, 10) == 3
+    assert [row[3] for row in schema.split(told, count(1))] == [3, 4]
+
+
+def test_all_listeners_get_the_same_events_whose_numbers_tell_what_was_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unified_exec.observe.recording.ring.FIELDS_MAX", 6)
+    seen: list[list[Any]] = []
+    ends = [ring.subscribe(lambda batch: seen.append(batch.rows), moves=False) for _ in range(2)]
+    try:
+        for number in range(4):
+            events.emit(events.WORKER_RETIRED, number)
+        ring.drain()
+        assert ring.dropped == 2
+        events.emit(events.WORKER_RETIRED, 4)
+    finally:
+        for end in ends:
+            end()
+    assert seen[0] is seen[1]
+    first = seen[0][0][0]
+    assert [(row[0], row[3]) for rows in seen[::2] for row in rows] == [(first, 2), (first + 1, 3), (first + 2, 4)]
+    assert first > 2

@@ -9,6 +9,7 @@ import pytest
 from tests import installed
 from tests.observe import workloads
 from unified_exec import Collect, ProcessPool, TaskScope, observe
+from unified_exec._tasks import events
 from unified_exec.observe import counting, metrics
 
 pytestmark = pytest.mark.anyio
@@ -66,10 +67,10 @@ async def test_a_pool_tells_its_workers_and_their_memory() -> None:
 
 def test_too_many_functions_share_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "FUNCTIONS_MAX", 2)
-    collector = observe.prometheus_collector()
+    observe.prometheus_collector()
     for number in range(5):
         times = (0.0, None, 0, 1, "value", "", 1.0, 2.0, 0, 0, "")
-        collector._take([number, "task.settled", 2.0, number, "t", f"f{number}", "loop", 0, 0, 1, *times, "m"])
+        events.emit("task.settled", number, "t", f"m:f{number}", "loop", 0, 0, 1, *times)
     counts = {
         dict(labels)["function"]: count
         for (name, labels), count in samples().items()

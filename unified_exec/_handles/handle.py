@@ -105,7 +105,7 @@ class TaskHandle(Task, Generic[T]):
         self.outcome = None
         self.queued_at = monotonic()
         self.started_at = None
-        self.finished_at = self.sent_at = None
+        self.finished_at = self.sent_at = self.notes = None
         self.bytes_sent = self.bytes_received = 0
         self._state = TaskState.QUEUED
         self.private = False  # its outcome is handled by the code that made it; the policy of the scope does not see it

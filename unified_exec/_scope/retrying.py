@@ -75,8 +75,6 @@ class Attempt(Task):
 
     __slots__ = ("_retrying",)
 
-    silent = True  # events tell of the handle
-
     def __init__(self, handle: TaskHandle[Any], retrying: RetryingLane) -> None:
         assert handle.fn is not None
         assert handle.args is not None
@@ -87,7 +85,7 @@ class Attempt(Task):
         self.abandon = handle.abandon
         self.nested = handle.nested
         self.asked_by = handle.asked_by
-        self.told_as = handle.id
+        self.silent, self.told_as = True, handle.id  # events tell of the handle
 
     def on_message(self, message: Any) -> None:
         self._retrying.on_message(message)

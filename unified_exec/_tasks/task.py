@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import TaskTimeout
 from . import events
+from .events import Noted, Notes
 from .messages import Waited
 from .types import CANCELLED, NEXT, IllegalMove, Outcome, TaskState, Timing
 
@@ -52,13 +53,7 @@ class Task:
         timeout: the task's own timeout in seconds, ``None`` for none.
         expired: ``True`` once the task's own timeout has passed.
         fatal_claims: how many workers have died right after they had received it, before it began.
-        attempts: the number of its attempt, the last one if it has ended: 1 unless it was tried again.
-        fn_name: what events tell of its function; "" for the function itself.
-        in_span: `events.in_span` has been called for it.
-        items: how many items of a map it carries, 1 if it is not a chunk.
-        parent: id of the task that spawned it, 0 for none.
-        silent: events tell nothing of it.
-        told_as: the id that events give it; 0 for its own.
+        notes: what events tell of a task that is not as most are.
         nested: ``True`` if it was spawned from inside a running task of the same process: it must not wait for a
             worker that its own parent occupies.
         priority: queued tasks of a higher one start first.
@@ -78,14 +73,13 @@ class Task:
     priority: int = 0
     stop_reason: str | None = None
     timeout: float | None = None
-    # What events tell of it, noted only while somebody listens.
-    attempts: int = 1
-    fn_name: str = ""
-    in_span: bool = False
-    items: int = 1
-    parent: int = 0
-    silent: bool = False
-    told_as: int = 0
+    attempts = Noted(1)
+    fn_name = Noted("")
+    in_span = Noted(False)
+    items = Noted(1)
+    parent = Noted(0)
+    silent = Noted(False)
+    told_as = Noted(0)
 
     __slots__ = (
         "__dict__",
@@ -101,6 +95,7 @@ class Task:
         "id",
         "location",
         "name",
+        "notes",
         "outcome",
         "owner",
         "queued_at",
@@ -125,6 +120,7 @@ class Task:
         self.started_at: float | None = None
         self.finished_at: float | None = None
         # What events tell of the way to a worker and back, noted only while somebody listens.
+        self.notes: Notes | None = None
         self.sent_at: float | None = None
         self.bytes_sent = self.bytes_received = 0
         self._state = TaskState.QUEUED
@@ -180,10 +176,12 @@ class Task:
         old = self._state
         if old is TaskState.DONE:
             raise IllegalMove(self.name, old, TaskState.DONE)
-        if events.rows is not None and not self.silent:
+        if events.rows is not None:
             error = outcome.error
-            ended_well = error is None and not outcome.cancelled
-            self.emit_settled("value" if ended_well else events.outcome_name(error, outcome.cancelled), error)
+            if self.notes is None and error is None and not outcome.cancelled:
+                self.emit_value()
+            elif not self.silent:
+                self.emit_settled(events.outcome_name(error, outcome.cancelled), error)
         self.outcome = outcome
         self.backend_data = self.location = self.args = self.fn = None
         if self.finished_at is None:
@@ -230,98 +228,93 @@ class Task:
     def note_spawner(self, parent: int) -> None:
         """Tell that it was spawned, by the code of task `parent`; 0 if that is not a task."""
         if parent:
-            self.parent = parent
+            if self.notes is None:
+                self.notes = Notes()
+            self.notes.parent = parent
         sink = events.moves
-        if sink is not None:
-            fn, name, module = self.fn, self.fn_name, ""
-            if not name and type(fn) is FunctionType:  # as in `emit_settled`
-                name, module = fn.__qualname__, fn.__module__
-            elif not name:
-                name = events.function_name(fn)
-            try:
-                scope = self.owner.number
-            except AttributeError:
-                scope = 0
-            sink(
-                (
-                    next(events.numbers),
-                    events.TASK_SPAWNED,
-                    self.queued_at,
-                    self.id,
-                    self.name[:200],
-                    name,
-                    self.backend,
-                    scope,
-                    parent,
-                    self.items,
-                    self.deadline,
-                    module,
-                )
-            )
+        if sink is None:
+            return
+        fn, title, notes = self.fn, self.name, self.notes
+        try:
+            scope = self.owner.number
+        except AttributeError:  # an executor
+            scope = 0
+        if notes is None and type(fn) is FunctionType:
+            name = fn.__qualname__
+            if title is not name:
+                title = title[:200]
+            at, module = self.queued_at, fn.__module__
+            sink((events.PLAIN_SPAWN, at, self.id, title, name, self.backend, scope, self.deadline, module))
+        else:
+            name, items = self.fn_name or events.function_name(fn), self.items
+            told = title[:200], name, self.backend, scope, parent, items, self.deadline
+            sink((events.TASK_SPAWNED, self.queued_at, self.id, *told))
 
     def emit_queued(self, pool: str, ahead: int) -> None:
         """Tell that it could not be sent at once: `ahead` others wait for `pool` before it."""
         sink = events.moves
         if sink is not None:
-            sink((next(events.numbers), events.TASK_QUEUED, time.monotonic(), self.told_as or self.id, pool, ahead))
+            sink((events.TASK_QUEUED, time.monotonic(), self.event_id, pool, ahead))
 
     def emit_sent(self, worker: int, ahead: int) -> None:
         """Tell that `worker` was sent it, with `ahead` others before it."""
         sink = events.moves
         if sink is not None:
-            at = time.monotonic() if self.sent_at is None else self.sent_at
-            sink((next(events.numbers), events.TASK_SENT, at, self.told_as or self.id, worker, self.bytes_sent, ahead))
+            at, id = self.sent_at, self.id if self.notes is None else self.event_id
+            sink((events.TASK_SENT, time.monotonic() if at is None else at, id, worker, self.bytes_sent, ahead))
 
     def emit_started(self, late: bool = False) -> None:
         """Tell that its function is called; `late` if that is told after its end, because a worker called it."""
         sink = events.moves
         if sink is not None:
             at, worker = time.monotonic() if self.started_at is None else self.started_at, self.worker or 0
-            sink((next(events.numbers), events.TASK_STARTED, at, self.told_as or self.id, worker, self.attempts, late))
+            if self.notes is None:
+                sink((events.TASK_STARTED, at, self.id, worker, 1, late))
+            else:
+                sink((events.TASK_STARTED, at, self.event_id, worker, self.attempts, late))
 
-    def emit_settled(self, outcome: str, error: BaseException | None) -> None:
-        """Tell the whole life of the task. Its function is still there, the outcome is not set yet."""
+    def emit_value(self) -> None:
+        """Tell the whole life of a task that ended with a value, and of which nothing was noted. Its function is still
+        there, the outcome is not set yet."""
         sink = events.rows  # read once: another thread may switch it off
+        fn, title = self.fn, self.name
         if sink is None:
             return
         now = time.monotonic()
         if self.finished_at is None:
             self.finished_at = now
-        fn, name, module = self.fn, self.fn_name, ""
-        if not name and type(fn) is FunctionType:  # named when the event is read: less to do for every task
+        if type(fn) is FunctionType:  # named when the event is read: less to do for every task
             name, module = fn.__qualname__, fn.__module__
-        elif not name:
-            name = events.function_name(fn)
+        else:
+            name, module = events.function_name(fn), ""
+        if title is not name:
+            title = title[:200]
         try:
             scope = self.owner.number
-        except AttributeError:  # an executor
+        except AttributeError:
             scope = 0
-        sink(
-            (
-                next(events.numbers),
-                events.TASK_SETTLED,
-                now,
-                self.id,
-                self.name[:200],
-                name,
-                self.backend,
-                scope,
-                self.parent,
-                self.items,
-                self.queued_at,
-                self.sent_at,
-                self.worker or 0,
-                self.attempts,
-                outcome,
-                "" if error is None else type(error).__name__,
-                self.started_at,
-                self.finished_at,
-                self.bytes_sent,
-                self.bytes_received,
-                "" if error is None else events.traceback_text(error),
-                module,
-            )
-        )
+        id, place, worker, spawned = self.id, self.backend, self.worker or 0, self.queued_at
+        began, ended, sent = self.started_at, self.finished_at, self.sent_at
+        if sent is None:
+            sink((events.PLAIN_VALUE, now, id, title, name, place, scope, spawned, worker, began, ended, module))
+        else:
+            kind, size, back = events.PLAIN_ANSWER, self.bytes_sent, self.bytes_received
+            sink((kind, now, id, title, name, place, scope, spawned, worker, began, ended, sent, size, back, module))
+
+    def emit_settled(self, outcome: str, error: BaseException | None) -> None:
+        """Tell the whole life of any task."""
+        sink = events.rows
+        if sink is None:
+            return
+        now = time.monotonic()
+        if self.finished_at is None:
+            self.finished_at = now
+        name = self.fn_name or events.function_name(self.fn)
+        scope = getattr(self.owner, "number", 0)
+        spawned = self.id, self.name[:200], name, self.backend, scope, self.parent, self.items, self.queued_at
+        error_name, trace = ("", "") if error is None else (type(error).__name__, events.traceback_text(error))
+        ran = self.sent_at, self.worker or 0, self.attempts, outcome, error_name, self.started_at, self.finished_at
+        sink((events.TASK_SETTLED, now, *spawned, *ran, self.bytes_sent, self.bytes_received, trace))
 
     def note_attempt(self, attempt: Task) -> None:
         """Note what events will tell of its newest attempt."""
@@ -332,4 +325,4 @@ class Task:
     @property
     def event_id(self) -> int:
         """The id that events give it."""
-        return self.told_as or self.id
+        return self.id if self.notes is None else self.told_as or self.id

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from .counting import BOUNDS, FunctionLabels, count_active_tasks, count_pools, end_reason
-from .recording.ring import ring
-from .recording.schema import Row, Told, split
+from .recording.ring import Batch, ring
+from .recording.schema import Row
 
 _FN, _BACKEND, _SPAWNED, _OUTCOME, _STARTED, _FINISHED = 5, 6, 10, 14, 16, 17  # of `schema.TaskSettled`
 _CODE = 4  # of `schema.WorkerDied`
@@ -58,9 +58,9 @@ class TaskCollector:
         """Count no more."""
         self._stop()
 
-    def _take(self, told: Told) -> None:
+    def _take(self, batch: Batch) -> None:
         with self._lock:
-            for row in split(told):
+            for row in batch.rows:
                 kind = row[1]
                 if kind == "task.settled":
                     self._settled(row)

@@ -155,8 +155,8 @@ class ThreadCall(CurrentTask):
         task.worker = get_ident()
         task.started_at = time.monotonic()
         if (sink := events.moves) is not None:  # `emit_started`, without the call
-            id, at = task.told_as or task.id, task.started_at
-            sink((next(events.numbers), events.TASK_STARTED, at, id, task.worker, task.attempts, False))
+            id, attempt = (task.id, 1) if task.notes is None else (task.event_id, task.attempts)
+            sink((events.TASK_STARTED, task.started_at, id, task.worker, attempt, False))
             sink = None  # events wait for those who hold it, see `Ring`
         try:
             if self.interruptible:

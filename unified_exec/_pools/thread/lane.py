@@ -76,8 +76,8 @@ class ThreadLane(CallLane, Lane):
         finally:
             self._inside = before
         if (sink := events.moves) is not None:  # `emit_queued`, without the call, and without the clock
-            id, ahead = task.told_as or task.id, self.calls.length - 1
-            sink((next(events.numbers), events.TASK_QUEUED, task.queued_at, id, self.name, ahead))
+            id, ahead = task.id if task.notes is None else task.event_id, self.calls.length - 1
+            sink((events.TASK_QUEUED, task.queued_at, id, self.name, ahead))
         if not has_thread:
             self._no_thread(call)
 

@@ -12,8 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..recording.ring import ring
-from ..recording.schema import Told, split
+from ..recording.ring import Batch, ring
 from . import control
 from .looker import LOOKS, Looker
 from .protocol import ANSWER_MAX, REQUEST_MAX, VERSION, BadMessage, command_line, pack, take
@@ -177,8 +176,8 @@ class Reception:
         wanted = frozenset(kind for kind in kinds if isinstance(kind, str)) if isinstance(kinds, list) else None
         door = self._door
 
-        def send(told: Told) -> None:
-            rows = [row for row in split(told) if wanted is None or row[1] in wanted]
+        def send(batch: Batch) -> None:
+            rows = [row for row in batch.rows if wanted is None or row[1] in wanted]
             if rows:
                 viewer.send({"type": "events", "rows": rows})
                 door.wake()

@@ -181,7 +181,7 @@ class Writer:
         return out
 
     def _int_head(self, name: str) -> list[bytes]:
-        """What comes before a number of so many bytes."""
+        """What comes before a number, by the bytes that it takes."""
         head = b"\x08" + _SMALL[self._number(self._notes, name, 3)] + b"\x20"
         heads = self._int_heads[name] = [b"\x22" + _SMALL[len(head) + size] + head for size in range(11)]
         return heads

@@ -16,8 +16,8 @@ from ..._pools.thread.pool import thread_pools
 from ..live.pools import describe_pools
 from ..live.protocol import command_line
 from ..live.samples import usage
-from ..recording.ring import ring
-from ..recording.schema import TYPES, Row, Told, split
+from ..recording.ring import Batch, ring
+from ..recording.schema import TYPES, Row
 from .threads import ThreadReader, Used
 
 SAMPLE_SECONDS = 0.25
@@ -131,7 +131,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.recording = Recording()
-        self._told: deque[Told] = deque()
+        self._batches: deque[Batch] = deque()
         self._fields = 0
         self._end: Callable[[], None] | None = None
         self._over = threading.Event()
@@ -163,8 +163,8 @@ class Recorder:
             recording.samples.append(self._take_sample())
             self._end()
             self._end = None
-            while self._told:  # nothing is kept twice
-                recording.add(split(self._told.popleft()))
+            while self._batches:  # nothing is kept twice
+                recording.add(self._batches.popleft().rows)
             gc.callbacks.remove(self._on_collection)
             self._over.set()
             if self._sampler is not None:
@@ -174,12 +174,12 @@ class Recorder:
             recording.dropped += max(0, ring.dropped - self._dropped_before)
         return recording
 
-    def _take(self, told: Told) -> None:
-        self._fields += len(told)
+    def _take(self, batch: Batch) -> None:
+        self._fields += batch.fields
         if self._fields <= FIELDS_MAX:
-            self._told.append(told)  # made events at the end: that would slow the program down
+            self._batches.append(batch)  # made events at the end: that would slow the program down
         else:
-            self.recording.dropped += len(split(told))
+            self.recording.dropped += len(batch.rows)
 
     def _on_collection(self, phase: str, info: dict[str, int]) -> None:
         if phase == "start":

@@ -6,13 +6,14 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count, islice
 from sys import getrefcount
 from typing import Any
 
 from ..._sync import waits
 from ..._tasks import events
-from .schema import Told, cut
+from .schema import Row, Told, cut, split
 
 FIELDS_MAX = 4_000_000
 """Fields taken out at a time; the oldest events are dropped first."""
@@ -32,6 +33,31 @@ _UNUSED = _references(((told := list[Any]()), told.extend, 0.0))
 """The references to a sink that no site is about to call."""
 
 
+class Batch:
+    """Some events. They are made, and numbered, when the first subscriber asks for them.
+
+    Attributes:
+        fields: how many fields the sites told.
+    """
+
+    __slots__ = ("_numbers", "_rows", "_told", "fields")
+
+    def __init__(self, told: Told, numbers: Iterator[int]) -> None:
+        self.fields = len(told)
+        self._told = told
+        self._numbers = numbers
+        self._rows: list[Row] | None = None
+
+    @property
+    def rows(self) -> list[Row]:
+        """The events; the same list for all."""
+        told, rows = self._told, self._rows  # in this order: another thread may make them just now
+        if rows is None:
+            rows = self._rows = split(told, self._numbers)
+            self._told = []
+        return rows
+
+
 class Ring:
     """Gives the events to its subscribers, in batches.
 
@@ -47,15 +73,16 @@ class Ring:
         self._told: Told = []
         self._extend = self._told.extend
         self._full: deque[Full] = deque()
-        self._subscribers: dict[object, tuple[Callable[[Told], object], bool]] = {}
+        self._subscribers: dict[object, tuple[Callable[[Batch], object], bool]] = {}
         self._stopping: threading.Event | None = None
+        self._numbers = count(1)
         self.dropped = 0
 
-    def subscribe(self, take: Callable[[Told], object], moves: bool) -> Callable[[], None]:
+    def subscribe(self, take: Callable[[Batch], object], moves: bool) -> Callable[[], None]:
         """Have `take` called with each batch, in the ring's thread or in the one that ends a subscription.
 
         Args:
-            take: gets the fields of some events. It must be quick, for events are kept meanwhile, and must not raise.
+            take: gets some events. It must be quick, for events are kept meanwhile, and must not raise.
             moves: it wants each step of each task.
 
         Returns:
@@ -118,9 +145,12 @@ class Ring:
                     time.sleep(0.001)
                 told, *_ = self._full.popleft()
                 if len(told) > FIELDS_MAX:
-                    self.dropped += cut(told, FIELDS_MAX)
+                    dropped = cut(told, FIELDS_MAX)
+                    self.dropped += dropped
+                    next(islice(self._numbers, dropped, dropped), None)
+                batch = Batch(told, self._numbers)
                 for take, _ in list(self._subscribers.values()):
-                    take(told)
+                    take(batch)
 
     def _run(self, stopping: threading.Event) -> None:
         while not stopping.wait(DRAIN_SECONDS):

@@ -7,16 +7,18 @@ is a process id or the ident of a thread. Sizes are bytes, durations seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
+
+from ..._tasks.events import PLAIN_ANSWER, PLAIN_SPAWN, PLAIN_VALUE, TASK_SETTLED, TASK_SPAWNED
 
 VERSION = 1
 
 Row = tuple[Any, ...]
 """The fields of one event."""
 Told = list[Any]
-"""What the sites told: the fields of some events, one after the other; `split` makes events of them."""
+"""What the sites told: the fields of some events but their numbers, one after the other; see `split`."""
 
 
 class Event(Protocol):
@@ -283,34 +285,41 @@ MOVES = frozenset({"task.spawned", "task.queued", "task.sent", "task.returned", 
 """The kinds that are told for each step of each task; the others are told once for each task, or are rare."""
 
 
-_NAMED = frozenset({"task.spawned", "task.settled"})
-"""The kinds whose sites tell the qualified name of a function and, after all other fields, its module, or "" if the
-name is whole. The two are joined here, where no task waits for it."""
-_FN = TaskSettled.__match_args__.index("fn")
-_WIDTHS = {kind: len(each.__match_args__) + (kind in _NAMED) for kind, each in TYPES.items()}
+_PLAIN = {PLAIN_SPAWN: 9, PLAIN_VALUE: 12, PLAIN_ANSWER: 15}
+_WIDTHS = {kind: len(each.__match_args__) - 1 for kind, each in TYPES.items()} | _PLAIN
+"""How many fields the sites tell: all but the number."""
 
 
-def split(told: Told) -> list[Row]:
-    """Make the events of what the sites told."""
+def split(told: Told, numbers: Iterator[int]) -> list[Row]:
+    """Make the events of what the sites told, each with the next of `numbers`."""
     rows: list[Row] = []
     at = 0
     while at < len(told):
-        kind = told[at + 1]
+        kind = told[at]
         end = at + _WIDTHS[kind]
-        if kind in _NAMED:
-            name = _full_name(told[end - 1], told[at + _FN])
-            rows.append((*told[at : at + _FN], name, *told[at + _FN + 1 : end - 1]))
-        else:
-            rows.append(tuple(told[at:end]))
+        fields = told[at:end]
+        rows.append((next(numbers), *(_whole(kind, fields) if kind in _PLAIN else fields)))
         at = end
     return rows
+
+
+def _whole(kind: str, fields: Told) -> Row:
+    """All fields of an event that was told in short."""
+    _, at, task, title, name, backend, scope, *rest, module = fields
+    head = at, task, title, _full_name(module, name), backend, scope, 0, 1
+    if kind == PLAIN_SPAWN:
+        return TASK_SPAWNED, *head, *rest
+    spawned, worker, started, finished, *sent = rest
+    at_worker, bytes_sent, bytes_received = sent or (None, 0, 0)
+    ran = spawned, at_worker, worker, 1, "value", "", started, finished
+    return TASK_SETTLED, *head, *ran, bytes_sent, bytes_received, ""
 
 
 def cut(told: Told, most: int) -> int:
     """Drop the oldest events until there are no more than `most` fields; returns how many."""
     at = dropped = 0
     while len(told) - at > most:
-        at += _WIDTHS[told[at + 1]]
+        at += _WIDTHS[told[at]]
         dropped += 1
     del told[:at]
     return dropped

@@ -11,8 +11,8 @@ from typing import Any
 
 from ..._rules.arguments import check_callback
 from . import schema
-from .ring import ring
-from .schema import Row, Told
+from .ring import Batch, ring
+from .schema import Row
 
 WAITING_MAX = 200_000
 """Events kept for a listener that is slow; the oldest are dropped first."""
@@ -77,9 +77,9 @@ class _Listener:
         self._unsubscribe = ring.subscribe(self._take, bool(self._kinds & schema.MOVES))
         return self.stop
 
-    def _take(self, told: Told) -> None:
+    def _take(self, batch: Batch) -> None:
         kinds = self._kinds
-        self._rows.extend([row for row in schema.split(told) if row[1] in kinds])
+        self._rows.extend([row for row in batch.rows if row[1] in kinds])
         self._wake.set()
 
     def stop(self) -> None:
