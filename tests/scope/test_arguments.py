@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from decimal import Decimal
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -23,6 +24,7 @@ from unified_exec import (
     Rate,
     Retry,
     Supervise,
+    SyncTaskScope,
     TaskScope,
     ThreadPool,
     blocking,
@@ -113,6 +115,7 @@ WRONG: list[tuple[Callable[..., object], str, type[Exception], str]] = [
     (Pipeline([]).map, "fn=None", TypeError, r"map\(\) takes a function and its arguments, got None"),
     (blocking, "fn=3", TypeError, "@blocking cannot mark 3"),
     (observe.watch, "fn=3", TypeError, r"watch\(\) takes a function of a list of events, got 3"),
+    (TaskScope, "timeout=10**5000", ValueError, "timeout must be a number of seconds, got one that no float can hold"),
     (TaskScope, "timeout=[1]", TypeError, r"timeout must be a number of seconds or None, got \[1\]"),
 ]
 
@@ -161,16 +164,28 @@ async def test_arguments_of_calls_are_checked_too() -> None:
             scope.actor(nothing)
         with pytest.raises(ValueError, match="grace must be a number of seconds, got nan"):
             scope.actor(Service, on="thread", grace=NAN)
-        for wrong, error in ((NAN, ValueError), ("1", TypeError)):
+        actor = scope.actor(Service, on="thread")
+        for wrong, error in ((NAN, ValueError), ("1", TypeError), (Decimal(1), TypeError)):
             refused = scope.spawn(partial(Event().wait_sync, timeout=wrong))  # type: ignore[arg-type]
             await refused.wait()
             assert isinstance(refused.exception(), error)
+            with pytest.raises(error, match="timeout must be a number of seconds"):
+                await Event().wait(timeout=wrong)  # type: ignore[arg-type]
+            with pytest.raises(error, match="timeout must be a number of seconds"):
+                actor.call(Service.ask, timeout=wrong)  # type: ignore[call-overload]
+            retry = Retry(backoff=lambda _, wrong=wrong: wrong)  # type: ignore[misc]
+            with pytest.raises(error, match=r"Retry\(backoff\) returned must be a number of seconds"):
+                await scope.spawn(int, "x", on="thread", retry=retry)
 
 
 async def test_a_number_of_seconds_may_be_huge() -> None:
     def wait() -> None:
         Channel(1).receive_sync(timeout=1e300)
 
+    event = Event()
+    current_adapter().call_soon(event.set)
+    await event.wait(timeout=10**400)
+    event.wait_sync(timeout=10**400)
     async with ProcessPool(1, grace=1e300, idle_timeout=1e300, start_timeout=1e300) as pool:
         async with TaskScope(processes=pool, policy=Collect()) as scope:
             assert await scope.spawn(pow, 2, 3, on="process", timeout=1e300) == 8
@@ -196,3 +211,16 @@ async def test_a_program_without_argv_has_workers(monkeypatch: pytest.MonkeyPatc
     async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
         assert await scope.spawn(pow, 2, 3, on="process") == 8
         assert str(os.getpid()) in observe.dump()  # which says what program it is
+
+
+def test_a_blocking_wait_for_what_is_no_number_of_seconds_is_refused() -> None:
+    with SyncTaskScope() as scope:
+        handle = scope.spawn(abs, -1, on="thread")
+        for wrong, error in ((NAN, ValueError), ("1", TypeError), (10**400, ValueError)):
+            with pytest.raises(error, match="timeout must be a number of seconds"):
+                handle.result(timeout=wrong)  # type: ignore[arg-type]
+        assert handle.result(timeout=1e300) == 1
+    with ThreadExecutor(1) as executor:
+        assert list(executor.map(abs, [-1], timeout=float("inf"))) == [1]
+        with pytest.raises(TypeError, match="timeout must be a number of seconds"):
+            executor.map(abs, [-1], timeout="1")  # type: ignore[arg-type]

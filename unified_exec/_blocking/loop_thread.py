@@ -14,6 +14,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from .._loops.current import current_adapter
 from .._platform.posix import StandardTaken
+from .._rules.arguments import seconds_left
 
 if TYPE_CHECKING:
     from .._loops.adapter import LoopAdapter
@@ -28,7 +29,7 @@ handler, that of Ctrl-C too, would not run until the wait has ended."""
 
 def has_ended(future: Future[Any], timeout: float | None = None) -> bool:
     """Wait for the end of a future, however it ends; ``False`` if `timeout` seconds were not enough."""
-    end = None if timeout is None else monotonic() + timeout
+    end = None if timeout is None else monotonic() + seconds_left("timeout", timeout)
     while not future.done():
         left = TURN if end is None else min(TURN, end - monotonic())
         try:

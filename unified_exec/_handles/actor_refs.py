@@ -55,6 +55,10 @@ class ActorRef:
         self, method: Callable[..., Any], /, *args: Any, timeout: float | None = None, name: str | None = None
     ) -> SpawnedTask[Any]:
         """Call a method and return at once; see `Actor.call`. It is a call of the actor's scope, which waits for it."""
+        if timeout is not None:
+            from .._rules.arguments import check_seconds
+
+            check_seconds("timeout", timeout)
         return ask((self.token, self.name), self.name, method_name(self.cls, method), args, timeout, name)
 
     def stream(self, method: Callable[..., Any], /, *args: Any) -> Any:

@@ -22,11 +22,15 @@ def check_seconds(what: str, value: object, *, optional: bool = True, positive: 
 
     Raises:
         TypeError: it is not a number.
-        ValueError: it is negative, or not a number in the sense of IEEE 754.
+        ValueError: it is negative, larger than any `float`, or not a number in the sense of IEEE 754.
     """
     if isinstance(value, bool) or not (isinstance(value, (int, float)) or _is_real(value)):
         raise TypeError(f"{what} must be a number of seconds{' or None' if optional else ''}, got {value!r}")
     none = "; use None for no limit" if optional else ""
+    try:
+        float(value)
+    except OverflowError:  # and maybe too long to be shown
+        raise ValueError(f"{what} must be a number of seconds, got one that no float can hold{none}") from None
     if value != value:
         raise ValueError(f"{what} must be a number of seconds, got {value!r}{none}")
     if value < 0 or (positive and value == 0):
@@ -37,6 +41,11 @@ def seconds(what: str, value: Any, *, optional: bool = True, positive: bool = Fa
     """Check a number of seconds, and return it as a `float` that may travel and be waited for; see `check_seconds`."""
     check_seconds(what, value, optional=optional, positive=positive)
     return min(float(value), LONGEST)
+
+
+def seconds_left(what: str, value: Any) -> float:
+    """Like `seconds`; less than none is left of a deadline that has passed."""
+    return 0.0 if isinstance(value, (int, float)) and value < 0 else seconds(what, value)
 
 
 def _is_real(value: object) -> TypeGuard[float]:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 from ..errors import SerializationError, WorkerCrashed
-from .arguments import check_backoff, check_seconds, exception_types, whole
+from .arguments import check_backoff, check_seconds, exception_types, seconds_left, whole
 
 
 def exponential(
@@ -92,7 +92,9 @@ class Retry:
 
     def delay(self, retry: int) -> float:
         """Seconds to wait before the `retry`-th retry, counted from 1."""
-        return max(0.0, float(self.backoff(retry) if callable(self.backoff) else self.backoff))
+        if callable(self.backoff):
+            return seconds_left("what Retry(backoff) returned", self.backoff(retry))
+        return float(self.backoff)
 
     def __repr__(self) -> str:
         names = ", ".join(kind.__name__ for kind in self.on)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, TypeVarTuple, 
 from .._handles import actor_refs
 from .._handles.handle import TaskHandle
 from .._pools.thread.pool import ThreadPool
-from .._rules.arguments import text
+from .._rules.arguments import check_seconds, text
 from .._rules.dispatch import call_name
 from .._tasks import events
 from .._tasks.types import Outcome
@@ -80,12 +80,15 @@ class Actor(Generic[A]):
 
         Raises:
             TypeError: `method` is not a method of the actor's class.
+            ValueError: the timeout is negative or not a number.
             SerializationError: an argument cannot travel.
             RuntimeError: the actor or its scope has ended.
 
         A call that is cancelled before its turn never starts. One that runs in a process is asked to stop, and if it
         does not within the grace, the worker is killed: the object is lost with it.
         """
+        if timeout is not None:
+            check_seconds("timeout", timeout)
         if self._scope.thread != get_ident():
             method_name = actor_refs.method_name(self._cls, method)
             asked: Any = actor_refs.ask(self, self.name, method_name, args, timeout, name)

@@ -9,6 +9,8 @@ from concurrent.futures import Future
 from itertools import islice
 from typing import Any
 
+from .._rules.arguments import seconds_left
+
 
 class Results(Iterator[Any]):
     """Iterates over the values of calls, which run ahead of the iteration.
@@ -28,7 +30,7 @@ class Results(Iterator[Any]):
         ahead: int | None,
     ) -> None:
         self._iterated = False
-        self._until = None if timeout is None else timeout + time.monotonic()
+        self._until = None if timeout is None else time.monotonic() + seconds_left("timeout", timeout)
         self._started: deque[Future[Any]] = deque()
         self._submit: Callable[..., Future[Any]] | None = None
         self._calls: Iterator[tuple[Any, ...]] = iter(())

@@ -132,7 +132,7 @@ def make_spec(
     if idle_timeout is not None:
         idle_timeout = arguments.seconds("idle_timeout", idle_timeout, positive=True)
     if start_timeout is not None:
-        arguments.check_seconds("start_timeout", start_timeout, positive=True)
+        start_timeout = arguments.seconds("start_timeout", start_timeout, positive=True)
     arguments.check_initializer(initializer, initargs)
     _check_environment(env)
     if main not in (None, "import"):

@@ -53,13 +53,17 @@ def end_of(timeout: float | None) -> End | None:
     """
     if timeout is None:
         return None
-    if timeout != timeout or not isinstance(timeout, (int, float)):
-        from ..._rules.arguments import check_seconds
-
-        check_seconds("timeout", timeout)
-    end = End(time.monotonic() + min(timeout, LONGEST))
+    end = End(time.monotonic() + _seconds(timeout))
     end.timeout = timeout
     return end
+
+
+def _seconds(timeout: float) -> float:
+    if timeout == timeout and type(timeout) in (int, float):
+        return min(timeout, LONGEST)
+    from ..._rules.arguments import seconds_left
+
+    return seconds_left("timeout", timeout)
 
 
 def timed_out(timeout: float, failed: str, then: str = "") -> TimeoutError:
@@ -73,10 +77,11 @@ def within(timeout: float, words: Callable[[], tuple[str, str]]) -> Generator[No
 
     Raises:
         TimeoutError: the block has not ended after `timeout` seconds.
+        TypeError, ValueError: that is not a number.
     """
     from anyio import move_on_after
 
-    with move_on_after(timeout) as scope:
+    with move_on_after(_seconds(timeout)) as scope:
         yield
     if scope.cancelled_caught:
         raise timed_out(timeout, *words())
