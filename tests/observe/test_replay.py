@@ -15,7 +15,7 @@ from tests.observe import workloads
 from tests.observe.patience import until
 from unified_exec import ProcessPool, SyncTaskScope, TaskScope
 from unified_exec.observe.output import recorder as recorder_module
-from unified_exec.observe.output.demands import Demand, demands
+from unified_exec.observe.output.demands import Demand, cores_of, demands
 from unified_exec.observe.output.recorder import LOOK_SECONDS, Look, Recorder, Recording, Sample
 from unified_exec.observe.output.replay import moved, replay
 from unified_exec.observe.output.schedule import PROCESS_CALL, Job, Schedule, schedule_of
@@ -47,6 +47,12 @@ def test_threads_that_compute_share_one_core_and_processes_have_one_each() -> No
     assert replay(run, gil=False) == near(4.0)
     assert replay(moved(run, "m:f", "thread", "process")) == near(4.0)
     assert replay(replace(moved(run, "m:f", "thread", "process"), cores=1)) == near(8.0)
+
+
+def test_a_program_that_cannot_have_all_cores_gains_less_by_processes() -> None:
+    run = schedule(jobs(8, "thread", 1.0, 0.0), capacity=1.25)
+    assert replay(run) == near(8.0)
+    assert replay(moved(run, "m:f", "thread", "process")) == near(8.0 / 1.25)
 
 
 def test_threads_that_compute_without_the_gil_have_a_core_each() -> None:
@@ -194,6 +200,32 @@ def test_without_looks_threads_that_compute_all_the_time_together_wait_for_the_g
     assert needed(threads("f", 1, 2), steps({1: 0.2, 2: 0.2}), [])["f"] == (near(0.2), 0.0, near(0.8))
     found = needed(threads("f", 1, 2), steps({1: 0.9, 2: 0.9}), [])["f"]
     assert found == (near(0.5), near(0.4), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("computed", "stalled", "idle", "capacity", "slowness"),
+    [
+        (1.0, 0.0, 1.0, 2.0, 1.0),  # nobody else is there
+        (1.0, 0.0, 0.5, 1.5, 1.0),  # others have half a core
+        (0.5, 0.5, 0.0, 1.0, 2.0),  # others want all cores: two processes have no more together than one thread
+        (0.8, 0.2, 0.2, 1.25, 1.25),
+        (0.1, 0.0, 0.0, 2.0, 1.0),  # it hardly computes, and shows nothing
+        (0.5, 0.5, None, 2.0, 1.0),  # the system does not tell
+    ],
+)
+def test_the_cores_that_other_programs_had_are_not_there_for_processes(
+    monkeypatch: pytest.MonkeyPatch,
+    computed: float,
+    stalled: float,
+    idle: float | None,
+    capacity: float,
+    slowness: float,
+) -> None:
+    monkeypatch.setattr("unified_exec.observe.output.demands.cpu_count", lambda: 2)
+    samples = steps({1: computed}, {1: stalled})
+    for n, sample in enumerate(samples):
+        sample.seconds, sample.idle = n * computed, None if idle is None else n * idle
+    assert cores_of(recording(samples=samples)) == (near(capacity), near(slowness))
 
 
 def test_only_the_time_in_which_tasks_ran_counts() -> None:

@@ -26,6 +26,8 @@ LOOKS_LEAST = 5
 CROWDED = 0.1
 """If threads wait for a core for a larger share of the time while the program does not use the cores, others do. Then a
 thread that wants the GIL is often on its way to a core and seems to run: all that it computes counts as holding it."""
+BUSY = 0.5
+"""Only while the program wants this many cores it shows how many it can have."""
 _ROUNDS = 30
 
 Function = tuple[str, str]
@@ -73,18 +75,55 @@ def demands(recording: Recording, tasks: list[Any], left_out: Container[int] = (
     return found
 
 
+class Cores(NamedTuple):
+    """What the program had of the machine.
+
+    Attributes:
+        capacity: how many of those that compute could do so at the pace at which they did.
+        slowness: by how much longer they took, since other programs had the cores.
+    """
+
+    capacity: float
+    slowness: float
+
+
+def cores_of(recording: Recording) -> Cores:
+    """Tell what the other programs left, while this one computed: what it had, and what was idle.
+
+    A system shares its cores between programs, not between their processes: one more gets no more.
+    """
+    got = idle = wanted = seconds = 0.0
+    for before, after in pairwise(recording.samples):
+        if before.idle is None or after.idle is None:
+            continue
+        wants = sum(_of_threads(before, after).computed.values()) + sum(_of_workers(before, after).values())
+        if wants >= BUSY * (after.at - before.at):
+            got += after.seconds - before.seconds + sum(_computed(before, after).values())
+            idle += after.idle - before.idle
+            wanted += wants
+            seconds += after.at - before.at
+    if got <= 0:
+        return Cores(cpu_count(), 1.0)
+    slowness = max(1.0, wanted / got)
+    return Cores(min(cpu_count(), max(1.0, (got + idle) * slowness / seconds)), slowness)
+
+
 # -- what was used between two samples, by worker
+
+
+def _computed(before: Sample, after: Sample) -> dict[int, float]:
+    """Seconds in which each worker computed."""
+    earlier = {worker["pid"]: worker["seconds"] for pool in before.pools for worker in pool.get("workers", ())}
+    workers = [worker for pool in after.pools for worker in pool.get("workers", ()) if worker["pid"] in earlier]
+    return {worker["pid"]: max(0.0, worker["seconds"] - earlier[worker["pid"]]) for worker in workers}
 
 
 def _of_workers(before: Sample, after: Sample) -> dict[int, float]:
     """Seconds in which each worker computed, or would have if others had not had the cores."""
     used: dict[int, float] = {}
-    earlier = {worker["pid"]: worker["seconds"] for pool in before.pools for worker in pool.get("workers", ())}
-    for pool in after.pools:
-        for worker in pool.get("workers", ()):
-            if (pid := worker["pid"]) in earlier:
-                stalled = after.stalled.get(pid, 0.0) - before.stalled.get(pid, 0.0)
-                used[pid] = _wanted(worker["seconds"] - earlier[pid], stalled, after.at - before.at)
+    for pid, computed in _computed(before, after).items():
+        stalled = after.stalled.get(pid, 0.0) - before.stalled.get(pid, 0.0)
+        used[pid] = _wanted(computed, stalled, after.at - before.at)
     return used
 
 

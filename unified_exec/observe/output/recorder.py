@@ -44,6 +44,7 @@ class Sample:
         stalled: seconds for which the threads of each worker waited for a core so far, by process id; empty where the
             system does not tell.
         threads: what the threads of the program used so far, by ident.
+        idle: seconds for which cores of the machine had nothing to do so far; ``None`` where the system does not tell.
     """
 
     at: float
@@ -52,6 +53,7 @@ class Sample:
     seconds: float = 0.0
     stalled: dict[int, float] = field(default_factory=dict)
     threads: dict[int, Used] = field(default_factory=dict)
+    idle: float | None = None
 
 
 class Look(NamedTuple):
@@ -222,7 +224,18 @@ class Recorder:
         threads = self._threads.used()
         at, used, pools = time.monotonic(), usage(os.getpid()), describe_pools({})
         pids = [worker["pid"] for pool in pools for worker in pool.get("workers", ())]
-        return Sample(at, pools, used.memory, used.seconds, {pid: _stalled(pid) for pid in pids}, threads)
+        stalled = {pid: _stalled(pid) for pid in pids}
+        return Sample(at, pools, used.memory, used.seconds, stalled, threads, _idle())
+
+
+def _idle() -> float | None:
+    """Seconds for which the cores of the machine had nothing to do, all together."""
+    try:
+        with open("/proc/stat", "rb") as file:
+            fields = file.readline().split()
+        return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):  # another system
+        return None
 
 
 def _stalled(pid: int) -> float:

@@ -90,7 +90,8 @@ class _Replay:
     def _set_paces(self) -> None:
         """Share the cores between what computes now."""
         held, free = (len(self._computing[kind].ends) for kind in ("gil", "free"))
-        share = min(1.0, self.schedule.cores / max(1, min(1, held) + free))
+        cores = min(self.schedule.cores, self.schedule.capacity)
+        share = min(1.0, cores / max(1, min(1, held) + free))
         self._computing["gil"].pace = share / max(1, held)
         self._computing["free"].pace = share
 

@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 from ..._platform.cpu_count import cpu_count
-from .demands import WAITS, demands
+from .demands import WAITS, cores_of, demands
 from .recorder import Recording, Sample
 
 CAUSAL = 0.005
@@ -77,6 +77,7 @@ class Schedule:
         limits: how many jobs a limit lets pass.
         worker_start: seconds until a worker process is ready; 0 if the run began with warm ones.
         tail: seconds from the end of the last job to the end of the run.
+        capacity: how many of the cores the program can have; see `Cores`.
     """
 
     jobs: list[Job]
@@ -85,6 +86,7 @@ class Schedule:
     limits: dict[str, int]
     worker_start: float
     tail: float
+    capacity: float = INF
 
 
 def schedule_of(recording: Recording, tasks: list[Any]) -> Schedule:
@@ -122,9 +124,12 @@ def schedule_of(recording: Recording, tasks: list[Any]) -> Schedule:
     _add_children(tasks, jobs)
     warm = any(pool["kind"] == "process" and pool["workers"] for pool in _pools(recording.samples[:1]))
     took = [event.took for event in recording.of_kind("worker.ready")]
-    start = 0.0 if warm else (median(took) if took else WORKER_START) + (median(first.values()) if first else 0.0)
+    cores, places = cores_of(recording), _places(recording)
+    usual = WORKER_START * cores.slowness * max(1.0, min(places["process"], cpu_count()) / cores.capacity)
+    start = 0.0 if warm else (median(took) if took else usual) + (median(first.values()) if first else 0.0)
     limits = {name: int(found[1]) for name in limits_of.values() if (found := _LIMIT.search(name))}
-    return Schedule(jobs, cpu_count(), _places(recording), limits, start, max(0.0, recording.ended - last))
+    tail = max(0.0, recording.ended - last)
+    return Schedule(jobs, cpu_count(), places, limits, start, tail, cores.capacity)
 
 
 def _travels(tasks: list[Any]) -> dict[str, float]:
