@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import pytest
 
 from tests.profiles import examples
 from tests.waiting import has_ended, until, until_async
-from unified_exec import Collect, ProcessPool, TaskScope, TaskState, WorkerCrashed, share
+from unified_exec import Collect, ProcessPool, SerializationError, TaskScope, TaskState, WorkerCrashed, share
 
 pytestmark = pytest.mark.one_loop
 
@@ -229,6 +231,31 @@ def test_nothing_is_left_of_what_a_killed_parent_had_sent(tmp_path: Path) -> Non
         parent.wait()
     # Blocks have no name: with the last process that maps them they are gone.
     assert until(lambda: has_ended(worker))
+
+
+@pytest.mark.fresh_pool
+async def test_a_large_result_that_no_descriptor_is_left_for_fails_its_task_alone() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 64, hard))
+    taken = list[int]()
+    try:
+        async with ProcessPool(1) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
+            pid = await scope.spawn(os.getpid, on=pool)
+            with suppress(OSError):
+                while True:
+                    taken.append(os.open(os.devnull, os.O_RDONLY))
+            lost = scope.spawn(bytes, LARGE, on=pool)
+            await lost.wait()
+            while taken:
+                os.close(taken.pop())
+            with pytest.raises(SerializationError, match=r"could not be received: .* Too many open files"):
+                lost.result()
+            assert len(await scope.spawn(bytes, LARGE, on=pool)) == LARGE
+            assert await scope.spawn(os.getpid, on=pool) == pid
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 MANY = """

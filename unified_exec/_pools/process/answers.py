@@ -13,7 +13,7 @@ from ..._wire import frames, protocol
 from ..._wire.frames import ProtocolError
 from ..._worker import passing
 from ..._worker.connection import receive_all
-from ...errors import WorkerCrashed
+from ...errors import SerializationError, WorkerCrashed
 from .decode_result import HERE, Decoding, decode_start_error
 from .requests import on_ask, on_offer
 from .start_retry import StartFailures
@@ -202,7 +202,12 @@ class AnswerReader:
             return
         try:
             content, buffers = worker.payload(event, fd)
-        except (ProtocolError, OSError, ValueError, MemoryError) as exc:
+        except (OSError, MemoryError) as exc:
+            error = SerializationError(f"the result of {task.name}()", f"it could not be received: {exc}", sent=True)
+            error.__cause__ = exc
+            task.settle(Outcome(error=error))
+            return
+        except (ProtocolError, ValueError) as exc:
             task.settle(Outcome(error=WorkerCrashed(task.name, worker.pid, None, f"its answer was lost: {exc}")))
             self.broke_protocol(worker, exc)
             return

@@ -259,11 +259,14 @@ class Worker:
 
         Raises:
             ProtocolError: the worker promised a block and sent none.
-            OSError: no memory is left to map it.
+            OSError: no descriptor is left to receive it, or no memory to map it.
         """
         if not event.shared:
             return event.payload, []
         if fd is None:
+            os.close(
+                os.dup(self.child.control.fileno())
+            )  # if no descriptor is left, the kernel has dropped it for that
             raise ProtocolError("an answer in shared memory came without it")
         return shared_memory.read_block(fd, event.payload, blocks=self.blocks)
 
