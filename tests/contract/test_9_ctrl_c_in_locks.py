@@ -147,7 +147,7 @@ OPERATIONS = [send, send_many, receive, receive_many]
 @pytest.mark.parametrize("operation", examples(OPERATIONS, nightly=[*OPERATIONS, receive_last]))
 def test_ctrl_c_at_any_instant_leaves_a_shared_channel_whole(operation: Any) -> None:
     """What was not returned may be gone, as after a death; no slot is, and nothing comes twice or in another order."""
-    for at in range(0, 1000, STEP):
+    for at in range(1000):
         channel, got = Channel[int](4), list[int]()
         channel.share()
         for item in (1, 2):
@@ -159,7 +159,7 @@ def test_ctrl_c_at_any_instant_leaves_a_shared_channel_whole(operation: Any) -> 
         except KeyboardInterrupt:
             pass
         if not ctrl_c.place:
-            assert at > 10
+            assert at > 7
             return
         assert channel._shared is not None
         assert channel._shared.look_for_dead()

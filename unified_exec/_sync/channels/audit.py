@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..shared.pipes import drain, fill
-from ..shared.seats import PID, START, STATE
+from ..shared.seats import OWN, PID, START, STATE
 from .memory import COUNT, HEADERS, LOST, OWNER, STATES, TAKEN, TAKING, ChannelMemory
 
 _SUM = 1 << 63
@@ -40,8 +40,12 @@ def count_lost(memory: ChannelMemory, seat: int) -> None:
         )
         state = words[seat + STATE]
         taking = max(0, (state >> TAKING & COUNT) - back)
-        words[seat + START] = _SUM | words[LOST] + taking + (state >> TAKEN)
+        instants = {words[HEADERS + 2 * number] >> 2 for number in range(memory.capacity)}
+        own = words[seat + OWN] >> 2  # zero, or when the item in the hand of a thread was sent
+        is_gone = bool(own) and own not in instants
+        words[seat + START] = _SUM | words[LOST] + taking + (state >> TAKEN) + is_gone
     words[LOST] = words[seat + START] ^ _SUM
     memory.seat_freed(seat)
+    words[seat + OWN] = 0
     words[seat + STATE] = 0
     words[seat + PID] = 0

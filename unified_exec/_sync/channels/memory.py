@@ -5,10 +5,11 @@
     closed    readable for ever once the channel is closed
     memory    gate, closed, capacity, slot size, lost, ends made, passed; seats; send ends; headers; slots; spill region
 
-A *seat* belongs to one process: state, pid, start time. Its state is one word, so that one store changes all of it:
-busy or not; the items that the operation under way has taken out; those that were taken out before and have not been
-returned to the caller yet. A *header* belongs to one slot: state and the instant at
-which it was filled; length and, while a receiver holds the slot, its seat.
+A *seat* belongs to one process: state, pid, start time, own word. Its state is one word, so that one store changes all
+of it: busy or not; the items that the operation under way has taken out; those that were taken out before and have not
+been returned to the caller yet. The own word is for one thread, and one item at a time: busy or not; when the item was
+sent that it has taken out. A *header* belongs to one slot: state and the instant at which it was filled; length and,
+while a receiver that takes several holds the slot, its seat.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ STATES = 3
 """The bits of a header that hold its state; above them is the instant."""
 OWNER = 48
 """The bit of a header's second word from which on it holds the seat, plus one, of the receiver that has the slot."""
+LENGTH = (1 << OWNER) - 1
 SPILL_STRIDE = 1 << (30 if posix.PLAIN or not hasattr(os, "memfd_create") else 36)
 
 _SLOT = 1024

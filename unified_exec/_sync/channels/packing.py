@@ -165,3 +165,15 @@ def unspill(fd: int, at: int, size: int) -> bytearray:
         view = view[got:]
         at += got
     return data
+
+
+def free_pages(fd: int, at: int, size: int) -> None:
+    """Give the memory of a large item back to the system, where that is possible."""
+    import mmap
+
+    if hasattr(mmap, "MADV_REMOVE"):
+        try:
+            with mmap.mmap(fd, size, offset=at) as pages:
+                pages.madvise(mmap.MADV_REMOVE)
+        except (OSError, ValueError):
+            pass  # a file system without holes

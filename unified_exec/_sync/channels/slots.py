@@ -7,19 +7,18 @@ and writes of a pipe are whole numbers and atomic.
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 from collections.abc import Sequence
-from mmap import mmap
 from time import monotonic_ns
 from typing import Any
 
-from ..._wire.pickling.c_pickle import PROTOCOL, dumps
+from ..._wire.pickling.c_pickle import PROTOCOL, dumps, loads
 from ..._wire.pickling.codec import ATOMS
 from ..._wire.pickling.shared_refs import pickled_here
 from ..shared import seats
 from ..shared.gate import PATIENCE, Gated
-from ..shared.pipes import BATCH, numbers_in, waiting
-from ..shared.seats import IN_USE, STATE
+from ..shared.pipes import BATCH, number_in, numbers_in, waiting
+from ..shared.seats import DUE, GATE, IN_USE, OWN, STATE
 from . import audit
 from .local_form import NOTHING
 from .memory import (
@@ -27,6 +26,7 @@ from .memory import (
     EMPTY,
     FULL,
     HEADERS,
+    LENGTH,
     LOST,
     OWNER,
     PARTS,
@@ -37,7 +37,7 @@ from .memory import (
     TAKING,
     ChannelMemory,
 )
-from .packing import PackedItem, pack, spill, unpack, unspill
+from .packing import PackedItem, free_pages, pack, spill, unpack, unspill
 from .send_ends import close_ends_of_dead, none_is_open
 
 _KEEP_SLOT, _KEEP = 1 << 20, 64 << 20
@@ -45,6 +45,7 @@ _KEEP_SLOT, _KEEP = 1 << 20, 64 << 20
 _GRANULE = 4096
 _PLAIN = ATOMS | {dict, list, tuple}
 _NAMES = b"\x93"
+_NAME = 0x93
 """The opcode of every name in a pickle. One without it needs nothing of the program, and brings nothing."""
 
 
@@ -55,9 +56,11 @@ class Slots(Gated):
         "__weakref__",
         "_keep",
         "_lock",
+        "_own",
         "_owner",
         "_rest",
         "_state",
+        "_thread",
         "capacity",
         "memory",
         "receives",
@@ -85,7 +88,8 @@ class Slots(Gated):
         """
         self._lock = allocate_lock()
         self.seat = seats.take_seat(self.memory)
-        self._state = self.seat + STATE
+        self._state, self._own = self.seat + STATE, self.seat + OWN
+        self._thread = 0  # the one that needs no lock
         self._rest = 0  # the state between operations: what was taken out before, and not returned yet
         self._owner = self.seat + 1 << OWNER
 
@@ -129,28 +133,45 @@ class Slots(Gated):
                 data = dumps(item, PROTOCOL)
             except Exception:
                 data = _NAMES  # `pack` raises the error that says why
-            if len(data) <= self.memory.slot and (_NAMES not in data or type(item) in ATOMS):
-                return bool(self._in_turn(self._put_small, data))
+            if len(data) <= self.memory.slot and (_NAME not in data or type(item) in ATOMS):
+                return self._put_small(data)
             pickled_here().clear()
         return self.try_put(pack(item))
 
     def _put_small(self, data: bytes) -> bool:
-        """Send one item that fits into a slot, if one is free: `_put_many`, without the loops."""
-        memory, words = self.memory, self.words
-        fds = memory.fds
+        """Send one item that fits into a slot, if one is free; without the lock if the calling thread needs none."""
+        words, own = self.words, self._own
+        if get_ident() != self._thread or words[own]:
+            if not self._thread:
+                self._claim()
+            return bool(self._in_turn(self._put_one, data))
+        words[own] = IN_USE  # first, as in `_in_turn`
         try:
-            record = os.read(fds[0], 4)
+            if words[GATE]:
+                self._wait_for_gate(own, 0)
+            return self._put_one(data)
+        except BaseException:
+            words[DUE] = 1
+            raise
+        finally:
+            words[own] = 0
+
+    def _put_one(self, data: bytes) -> bool:
+        """`_put_many`, without the loops."""
+        memory, words = self.memory, self.words
+        try:
+            record = os.read(memory.fds[0], 4)
         except BlockingIOError:
             return False
         if words[CLOSED]:
-            os.write(fds[1], record)
+            os.write(memory.fds[1], record)
             return False
-        number = int.from_bytes(record, "little")
+        (number,) = number_in(record)
         at, header, size = memory.slots_at + number * memory.slot, HEADERS + 2 * number, len(data)
         memory.map[at : at + size] = data
         words[header + 1] = size
         words[header] = monotonic_ns() << 2 | FULL
-        os.write(fds[3], record)
+        os.write(memory.fds[3], record)
         return True
 
     def try_put(self, packed: PackedItem) -> bool:
@@ -206,36 +227,48 @@ class Slots(Gated):
     # -- receiving
 
     def try_receive(self) -> Any:
-        """Return the oldest item, `NOTHING` if there is none: `try_receive_many`, without the loops."""
-        taken = self._in_turn(self._take_one, None)
-        if taken is NOTHING:
-            return NOTHING
+        """Return the oldest item, `NOTHING` if there is none; without the lock if the calling thread needs none."""
+        memory, words, own = self.memory, self.words, self._own
+        if get_ident() != self._thread or words[own]:
+            if not self._thread:
+                self._claim()
+            return (self.try_receive_many(1) or [NOTHING])[0]
+        words[own] = IN_USE  # first, as in `_in_turn`
         try:
-            return unpack(*taken)
-        finally:
-            self._give(1)
-
-    def _take_one(self, _: object) -> Any:
-        memory, words = self.memory, self.words
-        fds = memory.fds
-        try:
-            record = os.read(fds[2], 4)
-        except BlockingIOError:
-            return NOTHING
-        number = int.from_bytes(record, "little")
-        header = HEADERS + 2 * number
-        words[header + 1] |= self._owner
-        words[self._state] = self._rest + (IN_USE | 1 << TAKING)
-        try:
-            taken = self._read_slot(number)
-        except BaseException:  # no memory for a large item
-            words[self._state] = self._rest + IN_USE
-            os.write(fds[3], record)
+            if words[GATE]:
+                self._wait_for_gate(own, 0)
+            try:
+                record = os.read(memory.fds[2], 4)
+            except BlockingIOError:
+                return NOTHING
+            (number,) = number_in(record)
+            header = HEADERS + 2 * number
+            stamp = words[header]
+            kind = stamp & STATES
+            words[own] = stamp - kind + IN_USE
+            data: bytes | bytearray
+            if kind == FULL:
+                at = memory.slots_at + number * memory.slot
+                data = memory.map[at : at + (words[header + 1] & LENGTH)]
+            else:
+                data = self._read_spilled(number, record)
+            words[header] = EMPTY
+            os.write(memory.fds[1], record)
+            words[own] = stamp - kind
+            return loads(data) if kind == FULL and _NAME not in data else unpack(data, kind)
+        except BaseException:
+            if words[own] & IN_USE:
+                words[DUE] = 1
             raise
-        words[header] = EMPTY
-        os.write(fds[1], record)
-        self._rest += 1 << TAKEN
-        return taken
+        finally:
+            words[own] = 0
+
+    def _read_spilled(self, number: int, record: bytes) -> bytes | bytearray:
+        try:
+            return self._read_slot(number)[0]
+        except BaseException:  # no memory for a large item
+            os.write(self.memory.fds[3], record)
+            raise
 
     def try_receive_many(self, most: int) -> list[Any]:
         """Return up to `most` items."""
@@ -256,7 +289,7 @@ class Slots(Gated):
             return []
         numbers = numbers_in(records)
         for number in numbers:
-            words[HEADERS + 2 * number + 1] |= self._owner
+            words[HEADERS + 2 * number + 1] = words[HEADERS + 2 * number + 1] & LENGTH | self._owner
         words[self._state] = self._rest + (IN_USE | len(numbers) << TAKING)
         try:
             found = [self._read_slot(number) for number in numbers]
@@ -272,7 +305,7 @@ class Slots(Gated):
 
     def _read_slot(self, number: int) -> tuple[bytes | bytearray, int]:
         memory, words, header = self.memory, self.words, HEADERS + 2 * number
-        size = words[header + 1] & (1 << OWNER) - 1
+        size = words[header + 1] & LENGTH
         state = words[header] & STATES
         if state == FULL:
             at = memory.slots_at + number * memory.slot
@@ -280,7 +313,7 @@ class Slots(Gated):
         at = memory.spill_at + number * SPILL_STRIDE
         data = unspill(memory.fds[4], at, size)
         if size > self._keep:
-            _free_pages(memory.fds[4], at + self._keep, size - self._keep)
+            free_pages(memory.fds[4], at + self._keep, size - self._keep)
         return data, state
 
     def _give(self, count: int) -> None:
@@ -289,6 +322,11 @@ class Slots(Gated):
             self.words[self._state] = self._rest
 
     # -- the gate
+
+    def _claim(self) -> None:
+        """Have the calling thread do without the lock from now on, unless another one does."""
+        with self._lock:
+            self._thread = self._thread or get_ident()
 
     def _give_back(self, dead: list[int]) -> None:
         audit.give_back(self.memory, dead)
@@ -299,15 +337,3 @@ class Slots(Gated):
         if not self.closed and none_is_open(self.memory):
             self.close()
         return self._audit(patience)
-
-
-def _free_pages(fd: int, at: int, size: int) -> None:
-    """Give the memory of a large item back to the system, where that is possible."""
-    import mmap as module
-
-    if hasattr(module, "MADV_REMOVE"):
-        try:
-            with mmap(fd, size, offset=at) as pages:
-                pages.madvise(module.MADV_REMOVE)
-        except (OSError, ValueError):
-            pass  # a file system without holes

@@ -1,6 +1,7 @@
 """How an operation on a shared channel or lock runs: with the seat busy, and past the gate.
 
-The threads of a process share one seat, under one lock. A signal handler may raise in the main thread after any call,
+The threads of a process share one seat, under one lock; one of them has a word of its own there for what is done most
+often, and needs no lock for that. A signal handler may raise in the main thread after any call,
 Ctrl-C first of all. The lock and the seat are given back then. A number that was read from a pipe may be in nobody's
 hands: a word of the page asks for an audit, which puts it back.
 """
@@ -57,7 +58,7 @@ class Gated:
             words[self._state] = self._rest + IN_USE  # first: who shuts the gate looks at it then
             try:
                 if words[GATE]:
-                    self._wait_for_gate()
+                    self._wait_for_gate(self._state, self._rest)
                 return step(argument)
             except BaseException:
                 words[DUE] = 1
@@ -65,18 +66,18 @@ class Gated:
             finally:
                 words[self._state] = self._rest
 
-    def _wait_for_gate(self) -> None:
-        """Be busy no more until the gate is open. With the lock held."""
+    def _wait_for_gate(self, at: int, rest: int) -> None:
+        """Be busy no more until the gate is open: the word `at` of the seat is `rest` then."""
         words = self.words
         while words[GATE]:
-            words[self._state] = self._rest
+            words[at] = rest
             since = time.monotonic()
             while words[GATE]:
                 time.sleep(_SHUT_PAUSE)
                 if time.monotonic() - since > _GATE_STUCK:
                     seats.audit(self.memory, PATIENCE, self._give_back)
                     since = time.monotonic()
-            words[self._state] = self._rest + IN_USE
+            words[at] = rest + IN_USE
 
     def _audit(self, patience: float) -> bool:
         """Audit if a process died in an operation, or was interrupted, or an audit was begun and not ended."""

@@ -9,7 +9,7 @@ import struct
 from ..._platform import posix
 from ...errors import SerializationError
 
-__all__ = ["BATCH", "drain", "fill", "make_pipe", "make_room", "numbers_in", "record", "waiting"]
+__all__ = ["BATCH", "drain", "fill", "make_pipe", "make_room", "number_in", "numbers_in", "record", "waiting"]
 
 BATCH = getattr(select, "PIPE_BUF", 512) // 4
 """The most numbers that one read or write of a pipe moves atomically."""
@@ -59,6 +59,10 @@ def make_room(fd: int, capacity: int, what: str) -> None:
             "the pipes of this system are too small for that",
             "choose a smaller capacity",
         )
+
+
+number_in = struct.Struct("<I").unpack
+"""Returns the number of one record, in a tuple."""
 
 
 def record(number: int) -> bytes:

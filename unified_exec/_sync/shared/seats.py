@@ -21,6 +21,7 @@ __all__ = [
     "DUE",
     "GATE",
     "IN_USE",
+    "OWN",
     "PID",
     "SEATS",
     "SEATS_END",
@@ -47,13 +48,15 @@ GATE, DUE, PASSED = 0, 14, 15
 may be nobody's; how many items under way contain the object."""
 SEATS = 16
 SEATS_MAX = 256
-STATE, PID, START = range(3)
+STATE, PID, START, OWN = range(4)
 SEAT_SIZE = 4
 SEATS_END = SEATS + SEAT_SIZE * SEATS_MAX
 IN_USE, DEAD = 1, 2
 USE = 3
-"""The bits of a seat's state that say whether its process is in an operation, or died in one. A state that is not zero
-means that the process has something in its hands: its seat is given to another one after an audit only."""
+"""The bits of a seat's state that say whether its process is in an operation, or died in one. The own word of a seat
+belongs to one thread of the process, which does without the lock of the others; it says the same of this thread. A
+state or own word that is not zero means that the process has something in its hands: its seat is given to another one
+after an audit only."""
 
 _BARRIER = 0.0001
 
@@ -114,7 +117,8 @@ def take_seat(page: Page) -> int:
     with record_lock(page.page_fd, True):
         for seat in range(SEATS, SEATS_END, SEAT_SIZE):
             pid = words[seat + PID]
-            if not pid or (not words[seat + STATE] and is_dead(pid, words[seat + START])):
+            in_hands = words[seat + STATE] or words[seat + OWN]
+            if not pid or (not in_hands and is_dead(pid, words[seat + START])):
                 page.seat_freed(seat)
                 words[seat + START] = _state_and_start(os.getpid())[1]
                 words[seat + PID] = os.getpid()
@@ -130,7 +134,7 @@ def free_seat(page: Page, seat: int) -> None:
     words = page.words
     if words[seat + PID] == os.getpid():
         page.seat_freed(seat)
-        words[seat + STATE] = words[seat + PID] = 0
+        words[seat + STATE] = words[seat + OWN] = words[seat + PID] = 0
 
 
 def count_passed(page: Page, step: int) -> None:
@@ -150,27 +154,26 @@ def held_elsewhere(page: Page, seat: int) -> bool:
 
 def someone_is_busy(page: Page, seat: int) -> bool:
     """Tell whether the process of another seat is in the midst of an operation, or died in one."""
-    states = _states(page)
+    states = _all(page, STATE)
     states[(seat - SEATS) // SEAT_SIZE] = 0
-    return any(state & USE for state in states)
+    return any(word & USE for word in states + _all(page, OWN))
 
 
-def _states(page: Page) -> list[int]:
-    return page.words[SEATS + STATE : SEATS_END : SEAT_SIZE].tolist()
+def _all(page: Page, word: int) -> list[int]:
+    """This word of every seat."""
+    return page.words[SEATS + word : SEATS_END : SEAT_SIZE].tolist()
 
 
 def _use(page: Page) -> set[int]:
-    return {state & USE for state in _states(page)}
+    return {word & USE for word in _all(page, STATE) + _all(page, OWN)}
 
 
 def _find_dead(page: Page) -> list[int]:
     """The seats that need an audit: their processes died in an operation, or with something taken."""
     words = page.words
-    return [
-        SEATS + SEAT_SIZE * index
-        for index, state in enumerate(_states(page))
-        if state and is_dead(words[SEATS + SEAT_SIZE * index + PID], words[SEATS + SEAT_SIZE * index + START])
-    ]
+    both = enumerate(zip(_all(page, STATE), _all(page, OWN), strict=True))
+    seats = [SEATS + SEAT_SIZE * index for index, held in both if any(held)]
+    return [seat for seat in seats if is_dead(words[seat + PID], words[seat + START])]
 
 
 def audit_is_due(page: Page) -> bool:
@@ -196,7 +199,8 @@ def audit(page: Page, patience: float, give_back: Callable[[list[int]], None]) -
             return True
         for seat in _find_dead(page):  # with the lock held: nobody takes the seat of one that was dead a moment ago
             words[seat + STATE] = words[seat + STATE] & ~USE | DEAD  # it remains so if we die as well
-        marked = [SEATS + SEAT_SIZE * index for index, state in enumerate(_states(page)) if state & USE == DEAD]
+            words[seat + OWN] &= ~USE
+        marked = [SEATS + SEAT_SIZE * index for index, state in enumerate(_all(page, STATE)) if state & USE == DEAD]
         if marked or words[GATE] or words[DUE]:
             words[GATE] = 1
             time.sleep(_BARRIER)  # who was past its look at the gate has its state in memory by now
