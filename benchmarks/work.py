@@ -45,6 +45,12 @@ async def count_async(turns: int) -> int:
     return count(turns)
 
 
+def busy(seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
 def forever() -> None:
     turns = 0
     while True:

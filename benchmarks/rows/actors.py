@@ -10,8 +10,8 @@ from typing import Any
 
 from unified_exec import Collect, TaskScope, WorkerCrashed
 
-from .. import work
-from ..dask_cluster import ROOT, scheduler_address
+from .. import ray_cluster, work
+from ..dask_cluster import scheduler_address
 from ..engines.engine import on_loop
 from ..row import OURS, Bar, Contender, Row, Settings
 
@@ -59,10 +59,7 @@ def _dask_actor() -> Iterator[Any]:
 def _ray_actor() -> Iterator[Any]:
     import ray
 
-    if not ray.is_initialized():
-        environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
-        options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "CRITICAL"}
-        ray.init(num_cpus=2, runtime_env=environment, **options)
+    ray_cluster.start()
     yield ray.remote(work.Counter).remote()
 
 
