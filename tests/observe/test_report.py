@@ -17,7 +17,7 @@ from tests.observe import workloads
 from unified_exec import Collect, ProcessPool, TaskScope, observe
 from unified_exec.observe.output import advice
 from unified_exec.observe.output.advice import Facts, Function, WaitedFor, advise
-from unified_exec.observe.output.figures import covered, growth, straggler, thread_seconds
+from unified_exec.observe.output.figures import covered, growth, idle_seconds, straggler, thread_seconds
 from unified_exec.observe.output.recorder import Recording, Sample
 from unified_exec.observe.output.report_page import page
 from unified_exec.observe.output.threads import Used
@@ -89,6 +89,7 @@ FACTS = Facts(
     seconds=100.0,
     cores=4,
     cpu=380.0,
+    idle=20.0,
     thread_cpu=20.0,
     functions=[],
     starved={},
@@ -116,9 +117,20 @@ COMPUTES = Function("m:h", "thread", 100, 100, 300.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0
         ({"functions": [LONG]}, None),
         ({"functions": [SHORT._replace(tasks=900, items=900)]}, None),
         ({"functions": [SHORT._replace(items=90_000)]}, None),
-        ({"starved": {"the pool": 0.6}, "cpu": 100.0}, "the pool starves while cores idle"),
-        ({"starved": {"the pool": 0.6}}, None),
-        ({"starved": {"the pool": 0.4}, "cpu": 100.0}, None),
+        ({"starved": {"the pool": ("process", 0.6)}, "idle": 300.0}, "the pool starves while cores idle"),
+        ({"starved": {"the pool": ("process", 0.6)}}, None),
+        ({"starved": {"the pool": ("process", 0.4)}, "idle": 300.0}, None),
+        ({"starved": {"threads": ("thread", 0.9)}, "idle": 300.0}, "threads starves while cores idle"),
+        (
+            {
+                "starved": {"threads": ("thread", 0.9)},
+                "idle": 300.0,
+                "functions": [COMPUTES],
+                "threads": 3.0,
+                "thread_cpu": 99.0,
+            },
+            "Threads that run h share one core",
+        ),
         ({"waits": [LIMIT], "busy": 0.5}, "Much waits for Limit(2)"),
         ({"waits": [LIMIT._replace(seconds=20.0)], "busy": 0.5}, None),
         ({"waits": [LIMIT]}, None),
@@ -160,6 +172,15 @@ def test_the_processor_time_of_threads_is_not_that_of_the_event_loop() -> None:
     run = Recording(samples=[Sample(float(n), [], seconds=10.0 * n, threads=each) for n, each in enumerate(used)])
     ran = [SimpleNamespace(worker=ident) for ident in (2, 3)]
     assert thread_seconds(run, ran) == 0.75
+
+
+@pytest.mark.parametrize(("idle", "told"), [(None, 15.0), (4.0, 4.0), (90.0, 15.0)])
+def test_cores_that_other_programs_use_do_not_idle(
+    monkeypatch: pytest.MonkeyPatch, idle: float | None, told: float
+) -> None:
+    monkeypatch.setattr("unified_exec.observe.output.figures.cpu_count", lambda: 2)
+    samples = [Sample(0.0, [], idle=None if idle is None else 0.0), Sample(10.0, [], seconds=5.0, idle=idle)]
+    assert idle_seconds(Recording(began=0.0, ended=10.0, samples=samples)) == told
 
 
 def test_the_figures_behind_the_advice() -> None:

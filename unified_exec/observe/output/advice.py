@@ -65,9 +65,10 @@ class Facts(NamedTuple):
         seconds: the length of the run.
         cores: those the program may use.
         cpu: seconds of processor time of the program and its workers together.
-        thread_cpu: those of the threads of the program that ran tasks.
+        idle: seconds for which the cores had nothing to do, all together.
+        thread_cpu: those of the threads of the program that ran tasks, as if other programs had not had the cores.
         functions: what ran.
-        starved: by pool, the share of the samples in which tasks were queued.
+        starved: by pool, its kind and the share of the samples in which tasks were queued.
         waits: what tasks waited for.
         busy: the share of the workers' and threads' time in which they ran tasks that did not wait.
         threads: how many thread tasks ran at the same time, on average while any ran.
@@ -80,9 +81,10 @@ class Facts(NamedTuple):
     seconds: float
     cores: int
     cpu: float
+    idle: float
     thread_cpu: float
     functions: list[Function]
-    starved: dict[str, float]
+    starved: dict[str, tuple[str, float]]
     waits: list[WaitedFor]
     busy: float
     threads: float
@@ -130,8 +132,9 @@ def too_short(facts: Facts) -> list[Advice]:
 
 
 def starved(facts: Facts) -> list[Advice]:
-    """Tasks queue while cores idle."""
-    used = facts.cpu / max(1e-9, facts.seconds * facts.cores)
+    """Tasks queue while cores idle. More threads do not help those that share one core."""
+    used = 1 - facts.idle / max(1e-9, facts.seconds * facts.cores)
+    useless = "thread" if gil(facts) else ""
     return [
         Advice(
             f"{pool} starves while cores idle",
@@ -139,8 +142,8 @@ def starved(facts: Facts) -> list[Advice]:
             f"tasks were queued {100 * share:.0f} % of the time, {100 * used:.0f} % of {facts.cores} cores were used",
             share * facts.seconds * (1 - used),
         )
-        for pool, share in facts.starved.items()
-        if share > 0.5 and used < 0.5
+        for pool, (kind, share) in facts.starved.items()
+        if share > 0.5 and used < 0.5 and kind != useless
     ]
 
 

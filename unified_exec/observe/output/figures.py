@@ -9,6 +9,7 @@ from typing import Any
 
 from ..._platform.cpu_count import cpu_count
 from .advice import Facts, Function, WaitedFor
+from .demands import cores_of
 from .recorder import Recording, Wait
 
 GROWS_IN = 0.8
@@ -104,6 +105,15 @@ def processor_seconds(recording: Recording) -> float:
     return own + sum(last[pid] - first[pid] for pid in last)
 
 
+def idle_seconds(recording: Recording) -> float:
+    """Seconds for which cores had nothing to do. What other programs used is not known on all systems."""
+    samples = recording.samples
+    unused = max(0.0, cpu_count() * (recording.ended - recording.began) - processor_seconds(recording))
+    if len(samples) < 2 or samples[0].idle is None or samples[-1].idle is None:
+        return unused
+    return min(unused, samples[-1].idle - samples[0].idle)
+
+
 def thread_seconds(recording: Recording, tasks: Iterable[Any]) -> float:
     """Processor time during the recording of the threads that ran these tasks."""
     idents = {task.worker for task in tasks}
@@ -144,12 +154,12 @@ def straggler(tasks: list[Any]) -> tuple[float, str]:
 def facts(recording: Recording, tasks: list[Any]) -> Facts:
     """What the advice rests on."""
     seconds = max(1e-6, recording.ended - recording.began)
-    queued: dict[str, int] = defaultdict(int)
+    queued: dict[tuple[str, str], int] = defaultdict(int)
     for sample in recording.samples:
         for pool in sample.pools:
             # More processes than cores would not help: its workers wait for the cores.
             if pool["kind"] != "process" or pool["max"] < cpu_count():
-                queued[pool["name"]] += pool["queued"] > 0
+                queued[pool["name"], pool["kind"]] += pool["queued"] > 0
     threads = [task for task in tasks if task.backend == "thread" and task.started is not None]
     remote = [task for task in tasks if task.backend != "loop" and task.started is not None]
     places = len({task.worker for task in remote})
@@ -162,9 +172,10 @@ def facts(recording: Recording, tasks: list[Any]) -> Facts:
         seconds,
         cpu_count(),
         processor_seconds(recording),
-        thread_seconds(recording, threads),
+        idle_seconds(recording),
+        thread_seconds(recording, threads) * cores_of(recording).slowness,
         functions(tasks, waited),
-        {name: count / max(1, len(recording.samples)) for name, count in queued.items()},
+        {name: (kind, count / max(1, len(recording.samples))) for (name, kind), count in queued.items()},
         waits(found),
         min(1.0, ran / max(1e-9, places * seconds)),
         sum(task.finished - task.started for task in threads) / max(1e-9, covered(threads)),

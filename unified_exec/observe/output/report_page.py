@@ -72,6 +72,7 @@ def _what_if(recording: Recording, tasks: list[Any]) -> dict[str, Any] | None:
         "measured": found.measured,
         "replayed": found.replayed,
         "trusted": found.trusted,
+        "cores": round(found.cores, 1),
         "plan": [(step.change.text, step.seconds) for step in found.plan],
         "alone": [(*step.change[:3], step.seconds) for step in found.alone],
     }

@@ -54,6 +54,7 @@ class WhatIf(NamedTuple):
         trusted: the two agree.
         alone: each change by itself, the best for its function, limit or pool.
         plan: the changes to make together, in order; empty if nothing helps.
+        cores: how many cores there were for the program.
     """
 
     measured: float
@@ -61,6 +62,7 @@ class WhatIf(NamedTuple):
     trusted: bool
     alone: list[Step]
     plan: list[Step]
+    cores: float
 
 
 def what_if(recording: Recording, tasks: list[Any]) -> WhatIf | None:
@@ -79,11 +81,11 @@ def judge(schedule: Schedule, measured: float) -> WhatIf | None:
         measured: seconds that the run took; predictions are scaled to it.
     """
     gil = getattr(sys, "_is_gil_enabled", lambda: True)()
-    replayed = replay(schedule, gil)
+    replayed, cores = replay(schedule, gil), min(schedule.cores, schedule.capacity)
     if replayed <= 0 or measured <= 0:
         return None
     if abs(replayed / measured - 1) > AGREES:
-        return WhatIf(measured, replayed, False, [], [])
+        return WhatIf(measured, replayed, False, [], [], cores)
     scale = measured / replayed
     best: dict[tuple[str, str], Step] = {}
     tried = _tried(schedule, scale, gil)
@@ -104,7 +106,7 @@ def judge(schedule: Schedule, measured: float) -> WhatIf | None:
         gained, change, now = next(each for each in tried if each[0] <= least * (1 + WORTH))
         seconds = gained
         plan.append(Step(change, seconds))
-    return WhatIf(measured, replayed, True, sorted(best.values(), key=lambda step: step.seconds), plan)
+    return WhatIf(measured, replayed, True, sorted(best.values(), key=lambda step: step.seconds), plan, cores)
 
 
 def _tried(schedule: Schedule, scale: float, gil: bool) -> list[tuple[float, Change, Schedule]]:
