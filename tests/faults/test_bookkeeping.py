@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import logging
+import mmap
+import os
+import signal
+import socket
+import subprocess
 import weakref
 from functools import partial
 from pathlib import Path
@@ -15,7 +20,9 @@ from tests.faults import programs, tasks
 from tests.waiting import is_freed, until_async
 from unified_exec import Collect, ProcessPool, Tally, TaskHandle, TaskScope, ThreadPool, Verdict
 from unified_exec._loops.current import current_adapter
-from unified_exec._platform import shm_cache
+from unified_exec._platform import posix, shm_cache
+from unified_exec._platform.posix import PLAIN
+from unified_exec._pools.process.child import Child
 from unified_exec._pools.process.worker_logs import LogReader
 from unified_exec._pools.process.worker_spec import WorkerSpec
 from unified_exec._rules import prefetch
@@ -123,6 +130,36 @@ def test_a_fork_while_a_thread_makes_the_adapter_of_its_loop_leaves_the_child_ab
         """,
     ).check().lines  # fmt: skip
     assert lines == ["1"]
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open") or PLAIN, reason="processes are known by their numbers alone here")
+@pytest.mark.parametrize("kernel", ["6.9", "5.4"])
+def test_a_process_that_has_the_number_of_a_worker_which_others_reaped_is_not_touched(
+    kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kernel == "5.4":
+        monkeypatch.setattr(posix, "_TO_GROUP", 1 << 20)  # an unknown flag, as that of 6.9 is there
+    gone, other = [subprocess.Popen(["sleep", "600"], process_group=0) for _ in range(2)]
+    pidfd = os.pidfd_open(gone.pid)
+    lifeline, end = socket.socketpair()
+    try:
+        gone.kill()
+        gone.wait()
+        worker: Any = Child(other.pid, end, end, end, lifeline, mmap.mmap(-1, 8), pidfd)
+        worker.ring()
+        worker.send_signal(signal.SIGTERM)
+        worker.kill()
+        with pytest.raises(ProcessLookupError):
+            posix.signal_group(worker.pid, pidfd, signal.SIGSTOP)
+        assert worker.has_ended()
+        assert worker.reap() is None
+        assert other.poll() is None
+    finally:
+        os.close(pidfd)
+        lifeline.close()
+        end.close()
+        other.kill()
+        other.wait()
 
 
 async def test_workers_of_other_loops_may_start_while_they_are_counted() -> None:

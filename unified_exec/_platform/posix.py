@@ -32,6 +32,7 @@ RECEIVED_CLOEXEC = 0 if PLAIN else getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
 ROOM = 512 * 1024
 """Buffer size in bytes of a datagram socket; macOS defaults to 2 KiB, and no message may be longer than that."""
 _ROOM_AGAIN = 0.0005
+_TO_GROUP = 1 << 2  # PIDFD_SIGNAL_PROCESS_GROUP
 sched_yield = getattr(os, "sched_yield", int)
 
 UNTRACKED: Any = {"trackfd": False} if sys.version_info >= (3, 13) else {}
@@ -156,6 +157,27 @@ def write_at(fd: int, data: memoryview, offset: int) -> int:
         return os.pwrite(fd, data, offset)
     os.lseek(fd, offset, os.SEEK_SET)
     return os.write(fd, data)
+
+
+def signal_group(pid: int, pidfd: int | None, signum: int) -> None:
+    """Send a signal to the process group that a worker leads.
+
+    With a pidfd it never reaches another group: if other code has reaped the worker, another process may have its
+    number. Before Linux 6.9 what is left of the group of a worker that was reaped is then out of reach.
+
+    Raises:
+        ProcessLookupError: there is no such group any more.
+        PermissionError: this process has changed its user since it started the worker.
+    """
+    if pidfd is not None:
+        try:
+            _signal.pidfd_send_signal(pidfd, signum, None, _TO_GROUP)
+            return
+        except OSError as exc:
+            if exc.errno != errno.EINVAL:
+                raise
+        _signal.pidfd_send_signal(pidfd, 0)
+    os.killpg(pid, signum)
 
 
 def keep_from_children(fds: list[int]) -> None:

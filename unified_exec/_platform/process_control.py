@@ -7,10 +7,11 @@ import select
 import signal
 import socket
 import sys
+from typing import Any
 
 from ..errors import WorkerStartError
 from . import terminal_stop
-from .posix import CANCEL_SIGNAL, DONTWAIT, MESSAGES, PLAIN, ROOM, TELLS_END, StandardTaken, above_standard
+from .posix import DONTWAIT, MESSAGES, PLAIN, ROOM, TELLS_END, StandardTaken, above_standard, signal_group
 
 try:
     import fcntl
@@ -165,9 +166,11 @@ def open_pidfd(pid: int) -> int | None:
     if PLAIN or not hasattr(os, "pidfd_open"):
         return None
     try:
-        return above_standard(os.pidfd_open(pid))
+        pidfd = above_standard(os.pidfd_open(pid))
     except OSError:
         return None  # a kernel before 5.3, or a filter that forbids it
+    terminal_stop.add(pid, pidfd)
+    return pidfd
 
 
 def credentials() -> tuple[object, ...]:
@@ -178,14 +181,17 @@ def credentials() -> tuple[object, ...]:
     return users, groups, sorted(os.getgroups()), (root.st_dev, root.st_ino)
 
 
-def signal_worker(pid: int) -> None:
-    """Have a worker read its mailbox.
+def send_signal(pid: int, pidfd: int | None, signum: int) -> None:
+    """Send a signal to a worker, and to no other process that has its number by now.
 
     Raises:
         ProcessLookupError: there is no such process any more.
+        PermissionError: this process has changed its user since it started the worker.
     """
-    if CANCEL_SIGNAL is not None:
-        os.kill(pid, CANCEL_SIGNAL)
+    if pidfd is not None:
+        signal.pidfd_send_signal(pidfd, signum)
+    else:
+        os.kill(pid, signum)
 
 
 def kill(pid: int, pidfd: int | None) -> bool:
@@ -195,14 +201,11 @@ def kill(pid: int, pidfd: int | None) -> bool:
         ``False`` if that is not permitted: this process has changed its user since it started the worker.
     """
     try:
-        os.killpg(pid, signal.SIGKILL)
+        signal_group(pid, pidfd, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         pass
     try:  # by itself too: a task may have moved the worker to another group
-        if pidfd is not None:
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        else:
-            os.kill(pid, signal.SIGKILL)
+        send_signal(pid, pidfd, signal.SIGKILL)
     except ProcessLookupError:
         pass
     except PermissionError:
@@ -210,14 +213,18 @@ def kill(pid: int, pidfd: int | None) -> bool:
     return True
 
 
-def reap(pid: int) -> int | None:
+def reap(pid: int, pidfd: int | None) -> int | None:
     """Wait for a process that is dead or about to be, and return its exit code, negative for a signal.
 
     ``None`` if other code has reaped it, or the application ignores SIGCHLD.
     """
     terminal_stop.discard(pid)
     try:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if pidfd is None:
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        found: Any = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+        code: int = found.si_status
+        return code if found.si_code == os.CLD_EXITED else -code
     except ChildProcessError:
         return None
 
@@ -229,7 +236,7 @@ def wait_for_exit(pidfd: int, seconds: float) -> None:
     poll.poll(max(0.0, seconds) * 1000)
 
 
-def has_ended(pid: int, lifeline: socket.socket) -> bool:
+def has_ended(pid: int, pidfd: int | None, lifeline: socket.socket) -> bool:
     """Tell whether a worker has ended, without reaping it."""
     if not hasattr(os, "waitid"):  # macOS before Python 3.13
         try:
@@ -238,7 +245,8 @@ def has_ended(pid: int, lifeline: socket.socket) -> bool:
             return False
         except OSError:
             return True
+    which, number = (os.P_PID, pid) if pidfd is None else (os.P_PIDFD, pidfd)
     try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return os.waitid(which, number, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
         return True  # other code has reaped it

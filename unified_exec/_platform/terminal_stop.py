@@ -11,14 +11,16 @@ import signal
 import threading
 from types import FrameType
 
-_running: dict[int, None] = {}  # the process groups of the workers
+from .posix import signal_group
+
+_running: dict[int, int | None] = {}  # the process groups of the workers, each with the pidfd of its leader
 _looked = False
 
 
-def add(pid: int) -> None:
+def add(pid: int, pidfd: int | None = None) -> None:
     """Let the worker with this process id stop and go on with the program."""
     global _looked
-    _running[pid] = None
+    _running[pid] = pidfd
     if not _looked:
         _looked = True
         _install()
@@ -54,9 +56,9 @@ def _on_stop(signum: int, frame: FrameType | None) -> None:
 
 
 def _send(signum: signal.Signals) -> None:
-    for pid in list(_running):
+    for pid, pidfd in list(_running.items()):
         try:
-            os.killpg(pid, signum)
+            signal_group(pid, pidfd, signum)
         except OSError:
             pass  # it has just ended, or belongs to another user now
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import mmap
 import os
-import signal
 import socket
 import time
 from typing import NamedTuple
 
 from ..._platform import process_control
+from ..._platform.posix import CANCEL_SIGNAL
 
 
 class Child(NamedTuple):
@@ -50,7 +50,8 @@ class Child(NamedTuple):
     def ring(self) -> None:
         """Have the worker read its mailbox."""
         try:
-            process_control.signal_worker(self.pid)
+            if CANCEL_SIGNAL is not None:
+                process_control.send_signal(self.pid, self.pidfd, CANCEL_SIGNAL)
         except (ProcessLookupError, PermissionError):
             pass  # it has just died, or this process has changed its user: then the lifeline kills it
 
@@ -65,10 +66,7 @@ class Child(NamedTuple):
     def send_signal(self, signum: int) -> None:
         """Send a signal to the process; kill it if this process may not send it signals any more."""
         try:
-            if self.pidfd is not None:
-                signal.pidfd_send_signal(self.pidfd, signum)
-            else:
-                os.kill(self.pid, signum)
+            process_control.send_signal(self.pid, self.pidfd, signum)
         except ProcessLookupError:
             pass  # it has ended
         except PermissionError:  # this process has changed its user
@@ -76,7 +74,7 @@ class Child(NamedTuple):
 
     def has_ended(self) -> bool:
         """Tell whether the process has ended, without reaping it."""
-        return process_control.has_ended(self.pid, self.lifeline)
+        return process_control.has_ended(self.pid, self.pidfd, self.lifeline)
 
     def wait_for_end(self, until: float) -> None:
         """Wait for the end of the process, at most to the instant `until` of `time.monotonic`."""
@@ -92,7 +90,7 @@ class Child(NamedTuple):
         ``None`` if somebody else has reaped it. Waits for the process, which must be dead or about to be.
         """
         self.kill()  # before reaping: until then nobody else can have its number
-        return process_control.reap(self.pid)
+        return process_control.reap(self.pid, self.pidfd)
 
     def close(self) -> None:
         """Close our descriptors."""

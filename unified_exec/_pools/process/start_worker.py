@@ -81,7 +81,7 @@ def _start_process(environment: dict[str, str], arguments: tuple[str, ...], undo
             pid = process_control.spawn(_command(arguments), environment, descriptors)
         finally:
             os.close(status_fd)
-    undo.callback(process_control.reap, pid)
+    undo.callback(process_control.reap, pid, None)
     undo.callback(process_control.kill, pid, None)
     tasks.setblocking(False)
     control.setblocking(False)
