@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from html import escape
 from typing import Any
 
 import anyio
@@ -128,8 +129,20 @@ async def test_the_tree_of_a_scope_shows_its_progress_and_what_is_nested() -> No
         html = scope._repr_mimebundle_()["text/html"]
         assert "1 open, 1 returned, 1 failed" in html
         assert html.index("outer") < html.index("inner") < html.index("deep")
+        assert f"#{task.id} {escape(task.name)}" in html  # as the reasons of other tasks name it
         task.cancel()
     assert "1 returned, 1 failed, 1 cancelled" in scope._repr_mimebundle_()["text/html"]
+
+
+@pytest.mark.parametrize(
+    ("file", "shown"), [("/tmp/ipykernel_12/34567.py", "cell:8"), ("/home/me/shop.py", "shop.py:8")]
+)
+def test_the_line_of_a_task_is_that_of_a_cell_or_a_file(file: str, shown: str) -> None:
+    task = {"id": 1, "name": "store", "state": "waits", "backend": "loop", "age": 1.0, "at": (file, 8, "store")}
+    scope = {"id": 1, "name": "shop", "policy": "FailFast", "age": 1.0, "opener": 0, "tasks": [1], "queued": {}}
+    tasks = {"1": {**task, "why": {"text": "a sleep"}}}
+    html = notebook.Tree({"scopes": [{**scope, "more": 0}], "tasks": tasks, "pools": [], "rings": []}, {})._repr_html_()
+    assert f"a sleep  {shown}<" in html
 
 
 async def test_text_alone_needs_no_look(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,11 +173,12 @@ def _task_line(task: dict[str, Any]) -> str:
     why = task["why"]
     colour = _RUNS if task["state"] == "runs" else _WAITS
     at = task.get("at")
-    place = f"  {at[0].rpartition('/')[2]}:{at[1]}" if at else ""
+    file = "cell" if at and "/ipykernel_" in at[0] else at[0].rpartition("/")[2] if at else ""
+    place = f"  {file}:{at[1]}" if at else ""
     waits = "" if task["state"] == "runs" else "waits for "
     kind = f"{task['backend']}, {duration(task['age'])}"
     return (
-        f'<span style="color:{colour}">●</span> {_text(task["name"])} <span style="opacity:.75">{kind}: '
+        f'<span style="color:{colour}">●</span> #{task["id"]} {_text(task["name"])} <span style="opacity:.75">{kind}: '
         f"{_text(waits + why['text'])}{_text(place)}</span>"
     )
 
