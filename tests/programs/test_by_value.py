@@ -348,6 +348,10 @@ class Later(BaseModel): item: "Item"
 @dataclasses.dataclass
 class Pair: item: "Item"
 def later(): return Later(item=Item(n=1)), Pair(item=Item(n=2))
+class Unfinished(BaseModel): item: "Missing | None" = None
+def unfinished():
+    try: Unfinished()
+    except Exception as error: return str(error)
 T = TypeVar("T")
 class Item(BaseModel): n: int
 class Page(BaseModel, Generic[T]): items: list[T]
@@ -355,6 +359,7 @@ def make(page): return Page[Item](items=[{"n": page.items[0].n + 1}])
 with SyncTaskScope() as scope:
     got = scope.spawn(make, Page[Item](items=[{"n": 1}]), on="process").result()
     assert scope.spawn(later, on="process").result() == later()
+    assert "should define `Missing`" in scope.spawn(unfinished, on="process").result()
 assert type(got) is Page[Item] and got == Page[Item](items=[Item(n=2)])
 """,
         "msgspec": """

@@ -226,6 +226,7 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             args[3]["__qualname__"] = obj.__qualname__
             lazy_annotations.keep(obj, state[0])
             kinds.keep_slots(obj, args[3], state[0])
+            kinds.keep_incomplete(obj, state[0])
             owner = kinds.init_subclass_by_value(obj)
             if owner is not None:
                 make, args = kinds.made_quietly, (owner, make, args)

@@ -175,6 +175,13 @@ def complete_model(obj: Any) -> None:
             rebuild(raise_errors=False, _parent_namespace_depth=0)
 
 
+def keep_incomplete(cls: type, state: dict[str, Any]) -> None:
+    """Keep the mark of a class that pydantic could not finish. cloudpickle leaves it out, as its base has the same, and
+    the empty class that is made in its place is a finished one."""
+    if vars(cls).get("__pydantic_complete__") is False:
+        state["__pydantic_complete__"] = False
+
+
 def is_struct(cls: type) -> bool:
     """Tell whether this is a class of `msgspec`, whose metaclass wants the fields at the creation."""
     msgspec = sys.modules.get("msgspec")
