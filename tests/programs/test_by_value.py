@@ -337,10 +337,28 @@ def test_annotations_that_only_type_checkers_can_evaluate_do_no_harm(tmp_path: P
     assert run_script(tmp_path, LAZY) == f"3\n{expected}\n"
 
 
-@pytest.mark.parametrize("library", ["pydantic", "msgspec"])
+@pytest.mark.parametrize("library", ["ctypes", "pydantic", "msgspec"])
 def test_classes_of_libraries_travel(library: str, tmp_path: Path) -> None:
     pytest.importorskip(library)
     texts = {
+        "ctypes": """
+import ctypes as c
+class Word(c.Union): _fields_ = [("whole", c.c_int), ("parts", c.c_ubyte * 4)]
+class Row(c.Structure):
+    _pack_, _anonymous_ = 1, ("word",)
+    _fields_ = [("tag", c.c_char), ("word", Word), ("bits", c.c_int, 3)]
+    def double(self): return Row(self.tag, Word(2 * self.whole))
+class Wire(c.BigEndianStructure): _fields_ = [("number", c.c_int)]
+class Node(c.Structure): pass
+Node._fields_ = [("next", c.POINTER(Node)), ("number", c.c_int)]
+Callback = c.CFUNCTYPE(c.c_int, c.c_int)
+def make(row): return row.double(), bytes(Wire(1)), Node(c.pointer(Node(number=5))).next[0].number, Callback(abs)(-6)
+with SyncTaskScope() as scope:
+    for _ in range(2):  # the second time in a worker that has the classes
+        row, *more = scope.spawn(make, Row(b"x", Word(4), 1), on="process").result()
+        assert type(row) is Row and row.whole == 8 and row.tag == b"x" and c.sizeof(row) == 9
+        assert more == [bytes([0, 0, 0, 1]), 5, 6], more
+""",
         "pydantic": """
 from typing import Generic, TypeVar
 from pydantic import BaseModel, dataclasses

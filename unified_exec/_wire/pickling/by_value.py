@@ -15,6 +15,7 @@ from enum import Enum
 import cloudpickle
 
 from . import (
+    c_types,
     context_vars,
     descriptors,
     enums,
@@ -227,6 +228,9 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             lazy_annotations.keep(obj, state[0])
             kinds.keep_slots(obj, args[3], state[0])
             kinds.keep_incomplete(obj, state[0])
+            if c_types.has_fields(obj):
+                c_types.keep_fields(state[0])
+                setter = c_types.set_with_fields
             owner = kinds.init_subclass_by_value(obj)
             if owner is not None:
                 make, args = kinds.made_quietly, (owner, make, args)

@@ -13,7 +13,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from . import lazy_annotations
+from . import c_types, lazy_annotations
 from .module_names import WAYS_OUT, goes_by_value
 from .sent_home import SentHome, importable, place_of
 
@@ -155,12 +155,13 @@ def made_quietly(owner: Any, make: Callable[..., object], args: _Reduced) -> obj
 
 
 def reduce_parametrized(obj: Any) -> _Reduced | None:
-    """``Page[Item]`` of pydantic is made by subscripting and cached there: the same class on both sides."""
+    """``Page[Item]`` of pydantic is made by subscripting and cached there: the same class on both sides. So are arrays
+    and pointers of ctypes."""
     if not isinstance(obj, type):
         return None
     made = vars(obj).get("__pydantic_generic_metadata__")
     if type(made) is not dict or made.get("origin") is None or not made.get("args"):
-        return None
+        return c_types.reduce_made(obj)
     args = made["args"]
     return operator.getitem, (made["origin"], args if len(args) > 1 else args[0])
 
