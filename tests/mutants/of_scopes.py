@@ -87,8 +87,8 @@ NO_ORPHANS = (
         place="process",
         breaks="the grandchildren of a killed worker die with it",
         file="_platform/process_control.py",
-        old="os.killpg(pid, signal.SIGKILL)",
-        new="os.kill(pid, signal.SIGKILL)",
+        old="signal_group(pid, pidfd, signal.SIGKILL)",
+        new="send_signal(pid, pidfd, signal.SIGKILL)",
         tests=(
             f"{ORPHAN_PROCESSES}::test_grandchildren_of_a_cancelled_task_are_killed_with_their_worker",
             f"{ORPHAN_PROCESSES}::test_the_death_of_a_worker_takes_its_grandchildren_along",
