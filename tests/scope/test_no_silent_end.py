@@ -20,7 +20,10 @@ from anyio.lowlevel import checkpoint
 from tests.scope import many
 from tests.waiting import until_async
 from unified_exec import (
+    Collect,
     Pipeline,
+    SyncTaskHandle,
+    SyncTaskScope,
     TaskCancelled,
     TaskScope,
     TaskTimeout,
@@ -109,6 +112,15 @@ async def test_a_generator_that_raises_stop_async_iteration_does_not_end_its_str
         assert await anext(stream) == 1
         with pytest.raises(RuntimeError, match="raised StopAsyncIteration"):
             await anext(stream)
+
+
+@pytest.mark.parametrize("on", ["thread", "process"])
+def test_a_task_that_raises_stop_iteration_ends_no_loop_over_results(on: str) -> None:
+    with SyncTaskScope(policy=Collect()) as scope:
+        handles = [scope.spawn(end_at_three, x, on=on) for x in (2, 3, 4)]
+        with pytest.raises(RuntimeError, match="task 'end_at_three' raised StopIteration") as caught:
+            list(map(SyncTaskHandle.result, handles))
+    assert isinstance(caught.value.__cause__, StopIteration)
 
 
 @pytest.mark.parametrize(("make", "chunksize"), [(ThreadExecutor, 1), (ProcessExecutor, 1), (ProcessExecutor, 2)])
