@@ -6,12 +6,14 @@ import gc
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 if TYPE_CHECKING:
     import psutil
+
+    from unified_exec import TaskHandle
 
 PATIENCE = 30.0
 """Seconds for what comes at once on a quiet machine: only a test that fails waits them."""
@@ -45,6 +47,12 @@ async def until_async(condition: Callable[[], object], within: float = PATIENCE)
             return bool(condition())
         await anyio.sleep(PAUSE)
     return True
+
+
+def is_asleep(handle: TaskHandle[Any]) -> bool:
+    """Tell whether the thread of a task sleeps in a channel or a lock."""
+    frame = sys._current_frames().get(handle.worker or 0)
+    return frame is not None and frame.f_code.co_name in ("sleep", "_sleep")
 
 
 def has_ended(process: psutil.Process) -> bool:

@@ -117,6 +117,20 @@ def folder(tmp_path: Path) -> Folder:
 
 
 @pytest.fixture
+def never_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits in this process is woken, or sleeps for ever: it does not look for the dead, nor for deadlocks."""
+    from unified_exec._sync.channels import shared_form  # workers import this file, too
+    from unified_exec._sync.deadlocks import look
+    from unified_exec._sync.locks import permits, shared_meeting
+
+    monkeypatch.setattr(look, "PERIOD", 3600.0)
+    monkeypatch.setattr(permits, "LOOK_LATE", 3600.0)
+    for module in (permits, shared_form, shared_meeting):
+        monkeypatch.setattr(module, "LOOK", 3600.0)
+        monkeypatch.setattr(module, "LOOK_AGAIN", 3600.0)
+
+
+@pytest.fixture
 def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits are looked at from their beginning on, and often."""
     from unified_exec._sync.deadlocks import look, patrol  # workers import this file, too

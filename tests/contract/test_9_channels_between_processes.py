@@ -249,19 +249,6 @@ def receive_with_timeout(channel: Channel[int]) -> int:
     return channel.receive_sync(timeout=0.05)
 
 
-async def test_a_cancelled_thread_leaves_its_wait_at_a_shared_channel() -> None:
-    channel = Channel[int](1)
-    async with TaskScope() as scope:
-        await scope.spawn(give_back, channel, on="process")
-        handle = scope.spawn(channel.receive_sync)
-        await until_async(lambda: handle.state is TaskState.RUNNING)
-        handle.cancel()
-        await handle.wait()
-        assert handle.cancelled()
-        await channel.send(1)
-        assert await channel.receive() == 1
-
-
 def die_after(channel: Channel[int], count: int) -> None:
     for n in range(count):
         channel.send_sync(n)

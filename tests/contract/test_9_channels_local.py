@@ -15,9 +15,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tests.waiting import until, until_async
+from tests.waiting import is_asleep, until, until_async
 from unified_exec import Channel, ChannelClosed, ChannelEmpty, ChannelFull, TaskScope, ThreadPool
-from unified_exec._sync.deadlocks import look
 from unified_exec.errors import UnifiedExecError
 
 pytestmark = pytest.mark.every_loop
@@ -181,16 +180,19 @@ def test_a_timeout_in_a_thread_leaves_the_channel_as_it_was(is_shared: bool) -> 
     assert is_shared or not waiting(channel)
 
 
-async def test_a_cancelled_thread_leaves_its_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(look, "PERIOD", 3600)  # it wakes up by itself to look for deadlocks
+@pytest.mark.usefixtures("never_looks")
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_a_cancelled_thread_leaves_its_wait_at_once(is_shared: bool) -> None:
     channel = Channel[int](1)
+    if is_shared:
+        channel.share()
     async with ThreadPool(1) as pool, TaskScope(threads=pool) as scope:
         handle = scope.spawn(channel.receive_sync)
-        await until_async(lambda: waiting(channel) == 1)
+        assert await until_async(lambda: is_asleep(handle))
         handle.cancel()
         await handle.wait()
         assert handle.cancelled()
-        assert not waiting(channel)
+        assert is_shared or not waiting(channel)
         await channel.send(1)
         assert await channel.receive() == 1
 

@@ -14,7 +14,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tests.waiting import until, until_async
+from tests.waiting import is_asleep, until, until_async
 from unified_exec import (
     Barrier,
     BrokenBarrier,
@@ -33,7 +33,6 @@ from unified_exec import (
     ThreadPool,
     check_cancelled,
 )
-from unified_exec._sync.locks import permits
 
 pytestmark = pytest.mark.every_loop
 PERMITS = [Lock, RLock, lambda: Semaphore(1)]
@@ -107,12 +106,20 @@ async def test_waiters_are_served_first_come_first_served(make: Callable[[], Any
     assert served == list(range(7))
 
 
+@pytest.mark.usefixtures("never_looks")
+@pytest.mark.parametrize("is_shared", [False, True])
 @names
-async def test_a_cancelled_waiter_leaves_and_the_next_one_is_served(make: Callable[[], Any]) -> None:
+async def test_a_cancelled_waiter_leaves_at_once_and_the_next_one_is_served(
+    make: Callable[[], Any], is_shared: bool
+) -> None:
     lock: Any = make()
+    if is_shared:
+        lock.share()
     async with ThreadPool(2) as pool, TaskScope(threads=pool) as scope:
         async with lock:
-            waits = [scope.spawn(lock.acquire), scope.spawn(lock.acquire_sync)]
+            waits: list[Any] = [scope.spawn(lock.acquire_sync)]
+            await reached(lambda: is_asleep(waits[0]))
+            waits.append(scope.spawn(lock.acquire))
             await reached(lambda: queue(lock) == 2)
             for handle in waits:
                 handle.cancel()
@@ -123,13 +130,9 @@ async def test_a_cancelled_waiter_leaves_and_the_next_one_is_served(make: Callab
             pass
 
 
+@pytest.mark.usefixtures("never_looks")
 @names
-def test_a_woken_waiter_that_is_cancelled_passes_the_wake_on(
-    make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for pause in ("LOOK", "LOOK_AGAIN", "LOOK_LATE"):
-        monkeypatch.setattr(permits, pause, 1000.0)  # a waiter that looks by itself needs no wake
-
+def test_a_woken_waiter_that_is_cancelled_passes_the_wake_on(make: Callable[[], Any]) -> None:
     async def main() -> None:
         lock: Any = make()
         await lock.acquire()
@@ -418,12 +421,22 @@ async def test_an_event_wakes_coroutines_and_threads_also_if_it_is_cleared_at_on
             await scope.spawn(lambda: event.wait_sync(timeout=0.01))
         with pytest.raises(RuntimeError, match=r"use `await event\.wait\(\)`"):
             event.wait_sync()
-        gone = [scope.spawn(event.wait), scope.spawn(event.wait_sync)]
-        await reached(lambda: tickets(event) == 2)
-        for handle in gone:
+
+
+@pytest.mark.usefixtures("never_looks")
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_a_cancelled_waiter_leaves_an_event_at_once(is_shared: bool) -> None:
+    event = Event()
+    if is_shared:
+        event.share()
+    async with TaskScope(policy=Collect()) as scope:
+        waits = [scope.spawn(event.wait_sync), scope.spawn(event.wait)]
+        await reached(lambda: is_asleep(waits[0]) and event._waiting() == 2)
+        for handle in waits:
             handle.cancel()
             await handle.wait()
-        assert not tickets(event)
+            assert handle.cancelled()
+        assert not event._waiting()
 
 
 # -- conditions

@@ -78,6 +78,15 @@ COMMUNICATION = (
     ),
     Mutant(
         clause=9,
+        place="thread",
+        breaks="a cancellation wakes a thread that waits for a shared channel",
+        file="_sync/channels/shared_form.py",
+        old="            sleepers[bell] = task",
+        new="            pass",
+        tests=(f"{LOCAL}::test_a_cancelled_thread_leaves_its_wait_at_once",),
+    ),
+    Mutant(
+        clause=9,
         place="process",
         breaks="busy is said before the gate is looked at",
         file="_sync/shared/gate.py",
