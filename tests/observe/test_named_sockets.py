@@ -107,11 +107,12 @@ def test_a_planted_folder_is_refused_and_the_program_goes_on(
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.parametrize("suffix", [".sock", ".new"])
 @pytest.mark.parametrize("planted", ["a file", "a link", "a socket"])
-def test_a_path_that_exists_is_replaced_and_not_followed(planted: str, runtime: Path) -> None:
+def test_a_path_that_exists_is_replaced_and_not_followed(planted: str, suffix: str, runtime: Path) -> None:
     folder = runtime / "unified_exec"
     folder.mkdir(mode=0o700)
-    place, target = folder / f"{os.getpid()}.sock", runtime / "target"
+    place, target = folder / f"{os.getpid()}{suffix}", runtime / "target"
     target.write_text("kept")
     with socket.socket(socket.AF_UNIX) as other, socket.socket(socket.AF_UNIX) as mine:
         if planted == "a file":
@@ -120,9 +121,10 @@ def test_a_path_that_exists_is_replaced_and_not_followed(planted: str, runtime: 
             place.symlink_to(target)
         else:
             other.bind(os.fspath(place))
-        assert named.listen(mine, 1) == os.fspath(place)
+        path = named.listen(mine, 1)
+        assert path == os.fspath(place.with_suffix(".sock"))
         with socket.socket(socket.AF_UNIX) as viewer:
-            viewer.connect(os.fspath(place))
+            viewer.connect(path)
     assert target.read_text() == "kept"
 
 
