@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
+import os
+import pickle
+import signal
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,23 +21,45 @@ import anyio
 import pytest
 import sniffio
 
+from tests.contract.keepers import (
+    Keeper,
+    a_touch,
+    keep,
+    keep_in_nested,
+    kept,
+    send,
+    send_in_a_fork,
+    send_kept,
+    send_nested,
+    send_to_what_came,
+    take_over,
+    touch,
+    wait_for,
+)
 from tests.contract.looks import until_looked
+from tests.waiting import until, until_async
 from unified_exec import (
     Barrier,
     Channel,
+    ChannelClosed,
     Condition,
     DeadlockError,
     Event,
     Limit,
     Lock,
+    ProcessPool,
+    Semaphore,
     SyncTaskScope,
     TaskHandle,
     TaskScope,
     from_task,
 )
 from unified_exec._loops.current import current_adapter
+from unified_exec._sync.channels import shared_form
 from unified_exec._sync.deadlocks import known, look, patrol, reach
+from unified_exec._sync.locks import shared_meeting
 from unified_exec._sync.shared import board
+from unified_exec._worker import passing
 
 NEWER = sys.version_info >= (3, 14)  # a running frame may refer to objects without counting that
 pytestmark = [
@@ -322,12 +349,12 @@ class Quiet:
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, scope: TaskScope, looks: int = 4) -> None:
-        self._left, self._known, self._scope, self._adapter = looks, board.known, id(scope), id(current_adapter())
+        self.left, self._known, self._scope, self._adapter = looks, board.known, id(scope), id(current_adapter())
         monkeypatch.setattr(board, "known", self._counted)  # called after the threads were looked at: it is in none
 
     def _counted(self) -> bool:
-        self._left -= 1
-        if not self._left:
+        self.left -= 1
+        if not self.left:
             adapter, scope = (ctypes.cast(each, ctypes.py_object).value for each in (self._adapter, self._scope))
             adapter.call_threadsafe(scope.cancel)
         return self._known()
@@ -386,6 +413,26 @@ async def nothing_is_told_while_another_waits_for_a_thread(monkeypatch: pytest.M
         Quiet(monkeypatch, scope)
     free.set()
     thread.join()
+
+
+async def test_a_look_leaves_nothing_behind_that_hides_an_endless_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has found of a task that ends, until the collector runs."""
+    quiet: list[Quiet] = []
+
+    async def end_soon() -> None:
+        assert await until_async(lambda: quiet and quiet[0].left < 36)
+
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ExceptionGroup) as caught:
+            async with TaskScope() as scope:
+                scope.spawn(end_soon)
+                scope.spawn(a_park, Channel)
+                quiet.append(Quiet(monkeypatch, scope, looks=40))
+    finally:
+        gc.enable()
+    the_one(caught.value)
 
 
 async def a_wait_with_a_deadline() -> None:
@@ -680,3 +727,206 @@ async def test_a_look_keeps_nothing_alive_in_a_thread_that_waits_for_something_e
         go.set()
         assert await holder
         scope.cancel()
+
+
+# -- what was shared with worker processes
+
+
+@pytest.fixture
+def threads_look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for form in (shared_form, shared_meeting):
+        monkeypatch.setattr(form, "LOOK_AGAIN", 0.05)
+
+
+async def a_send_two(channel: Channel[int]) -> None:
+    await channel.send(1)
+    await channel.send(2)
+
+
+SHARED = {
+    "item": (a_receive, lambda: Channel(1, name="x"), "an item of Channel(1, name='x')"),
+    "room": (a_send_two, lambda: Channel(1, name="x"), "room in Channel(1, name='x')"),
+    "event": (a_wait, lambda: Event(name="x"), "Event(name='x')"),
+    "barrier": (a_wait, lambda: Barrier(2, name="x"), "Barrier(2, name='x')"),
+    "condition": (a_wait_for_change, lambda: Condition(name="x"), "Condition(name='x')"),
+    "thread-item": (receive, lambda: Channel(1, name="x"), "an item of Channel(1, name='x')"),
+    "thread-event": (wait_sync, lambda: Event(name="x"), "Event(name='x')"),
+}
+
+
+@pytest.mark.usefixtures("threads_look_at_once")
+@pytest.mark.parametrize(
+    ("fn", "make", "words"),
+    [pytest.param(*case, marks=IN_THREADS if "thread" in name else (), id=name) for name, case in SHARED.items()],
+)
+async def test_who_waits_for_what_no_process_has_any_more_is_told(fn: Any, make: Any, words: str) -> None:
+    """The tasks of the workers that had it have ended; the workers are there, and serve again."""
+    with pytest.raises(ExceptionGroup) as caught:
+        async with TaskScope() as scope:
+            made = make()
+            for other in (touch, a_touch):
+                scope.spawn(other, made, on="process")
+            scope.spawn(fn, made, on="loop" if fn.__name__.startswith("a_") else "thread")
+            del made
+    error = the_one(caught.value)
+    assert f"task '{fn.__name__}' in process {os.getpid()} waits for {words} at {__file__}:" in error.ring[0]
+    assert "close a channel" in str(error)
+
+
+@pytest.mark.parametrize("kind", [Lock, lambda name: Semaphore(1, name=name)])
+async def test_a_ring_of_a_lock_and_a_channel_that_were_shared_is_found(kind: Any) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        async with TaskScope() as scope:
+            both = kind(name="mine"), Channel[int](1, name="pages")
+            await scope.spawn(touch, *both, on="process")
+            scope.spawn(a_hold_and_receive, *both)
+            await anyio.wait_all_tasks_blocked()
+            scope.spawn(a_lock_and_send, *both)
+            del both
+    error = the_one(caught.value)
+    assert "task 'a_lock_and_send'" in error.ring[0]
+    assert "waits for an item of Channel(1, name='pages')" in str(error)
+
+
+class Elsewhere:
+    """Has a channel go somewhere, in scopes of other threads, and has something sent from there later.
+
+    Args:
+        pool: one worker.
+        channels: has the channel, and nothing else here.
+        path: for the sign that the later part begins, where that is not in this process.
+    """
+
+    def __init__(self, pool: ProcessPool, channels: list[Channel[int]], path: Path) -> None:
+        self.pool, self.channels, self.path, self.go = pool, channels, path, threading.Event()
+
+    def call(self, fn: Any, *args: Any) -> None:
+        with SyncTaskScope(processes=self.pool) as scope:
+            scope.spawn(fn, *args, on="process")
+
+    def call_aside(self, *calls: tuple[Any, ...]) -> None:
+        """In a thread that has only started them when this returns."""
+
+        def run() -> None:
+            with SyncTaskScope(processes=self.pool) as scope:
+                for fn, *args in calls:
+                    scope.spawn(fn, *args, on="process")
+                del fn, args
+                calls_made.set()
+
+        calls_made = threading.Event()
+        threading.Thread(target=run).start()
+        assert calls_made.wait(PATIENCE)
+
+    def in_a_global(self) -> Any:
+        self.call(keep, self.channels[0])
+        return lambda: self.call(send_kept)
+
+    def in_a_nested_worker(self) -> Any:
+        self.call(keep_in_nested, self.channels[0])
+        return lambda: self.call(send_nested)
+
+    def in_a_forked_child(self) -> Any:
+        self.call(send_in_a_fork, self.channels[0], self.path)
+        return self.path.touch
+
+    def in_an_item(self) -> Any:
+        mail = Channel[Any](1)
+        self.call(keep, mail)
+        mail.send_nowait(self.channels[0])
+        return lambda: self.call(send_to_what_came)
+
+    def in_a_queued_call(self) -> Any:
+        self.call_aside((wait_for, self.path), (send, self.channels[0]))
+        return self.path.touch
+
+    def in_an_answer_under_way(self) -> Any:
+        kept.append(self.channels[0])
+        self.call_aside((take_over,))
+        assert until(lambda: not kept)
+        (worker,) = self.pool._registry.workers
+        return lambda: os.kill(worker.pid, signal.SIGCONT)
+
+    def in_a_pickle(self) -> Any:
+        data = pickle.dumps(self.channels[0])
+        self.call(touch, self.channels[0])
+        return lambda: pickle.loads(data).send_nowait(1)
+
+    def in_an_actor(self) -> Any:
+        def run() -> None:
+            with SyncTaskScope(processes=self.pool) as scope:
+                actor = scope.actor(Keeper, self.channels[0], on="process")
+                actor_made.set()
+                assert self.go.wait(PATIENCE)
+                actor.call(Keeper.send).wait()
+
+        actor_made = threading.Event()
+        threading.Thread(target=run).start()
+        assert actor_made.wait(PATIENCE)
+        return self.go.set
+
+
+@pytest.mark.parametrize("where", [name for name in vars(Elsewhere) if name.startswith("in_")])
+@pytest.mark.one_loop
+async def test_who_may_still_send_in_another_process_means_no_deadlock(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ProcessPool(1) as pool:
+        channels = [Channel[int](1)]
+        acts: list[Any] = []
+        elsewhere = Elsewhere(pool, channels, tmp_path / "go")
+        thread = threading.Thread(target=lambda: acts.append(getattr(elsewhere, where)()))
+        thread.start()
+        thread.join()
+        async with TaskScope() as scope:
+            scope.spawn(a_receive, channels.pop())
+            CancelsLater(monkeypatch, acts)
+    gc.collect()
+    assert until(lambda: passing.sweep() == 0)
+
+
+async def test_a_worker_that_has_let_go_is_sent_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
+        channel = Channel[int](1)
+        await scope.spawn(touch, channel, on="process")
+        receiver = scope.spawn(a_receive, channel)
+        await until_looked(monkeypatch, looks=4, within=PATIENCE)  # this frame could send
+        scope.spawn(send, channel, on="process")
+        await receiver
+
+
+async def test_an_item_that_the_loop_has_not_seen_yet_means_no_deadlock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop is held up, and the threads look."""
+    looks: list[int] = []
+    gives_up, known, note, adapter = Channel[int](1), board.known, patrol.note_shared, current_adapter()
+    channel = Channel[int](1)
+    channel.share()
+    number = id(channel)
+
+    def counted() -> bool:
+        looks.append(1)
+        return known()
+
+    def hold_up() -> None:
+        ctypes.cast(number, ctypes.py_object).value.send_nowait(1)
+        before = len(looks)
+        assert until(lambda: len(looks) > before + 4)
+
+    def noted(*args: Any) -> None:
+        note(*args)
+        monkeypatch.setattr(patrol, "note_shared", note)
+        adapter.call_soon(hold_up)
+
+    def look_on() -> None:
+        with pytest.raises(ChannelClosed):
+            gives_up.receive_sync(timeout=PATIENCE)
+
+    monkeypatch.setattr(board, "known", counted)
+    monkeypatch.setattr(patrol, "note_shared", noted)
+    thread = threading.Thread(target=look_on)
+    thread.start()
+    async with TaskScope() as scope:
+        scope.spawn(a_receive, channel)
+        del channel
+    gives_up.close()
+    thread.join()

@@ -11,6 +11,8 @@ CAN_GO_ON = f"{ONE_PROCESS}::test_who_can_go_on_is_no_deadlock"
 ACTORS = "test_9_actors.py::test_actors_that_call_each_other_in_a_ring_are_told"
 NO_END = "test_9_waits_without_end.py"
 COULD_ACT = f"{NO_END}::test_who_has_what_is_waited_for_and_could_act_means_no_deadlock"
+ELSEWHERE = f"{NO_END}::test_who_may_still_send_in_another_process_means_no_deadlock"
+SHARED = f"{NO_END}::test_who_waits_for_what_no_process_has_any_more_is_told"
 HANDLE = f"{BETWEEN}::test_a_ring_over_a_handle_is_found"
 
 DEADLOCKS = (
@@ -299,9 +301,72 @@ DEADLOCKS = (
         clause=9,
         place="thread",
         breaks="objects that are waited for may change while they are listed",
-        file="_sync/deadlocks/known.py",
+        file="_tasks/weak_sets.py",
         old="self._refs.copy().values()",
         new="self._refs.values()",
         tests=(f"{NO_END}::test_what_is_waited_for_may_change_while_another_thread_looks",),
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="a process that has a shared channel may send into it",
+        file="_sync/shared/travel.py",
+        old="        if seats.held_elsewhere(page, form.seat):",
+        new="        if False:",
+        tests=(ELSEWHERE,),
+    ),
+    Mutant(
+        clause=9,
+        place="scope",
+        breaks="who has a channel in a pickle may send into it",
+        file="_sync/shared/travel.py",
+        old="return not (page.words[seats.SPREAD] or ",
+        new="return not (",
+        tests=(ELSEWHERE,),
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="what is under way to a worker may be used there",
+        file="_sync/shared/travel.py",
+        old=" or any(each.tasks for each in holders)",
+        new="",
+        tests=(ELSEWHERE,),
+    ),
+    Mutant(
+        clause=9,
+        place="scope",
+        breaks="an item that lies there ends the wait",
+        file="_sync/shared/travel.py",
+        old=" or form.has_come(wait)",
+        new="",
+        tests=(f"{NO_END}::test_an_item_that_the_loop_has_not_seen_yet_means_no_deadlock",),
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="idle workers let go of a channel that somebody waits for",
+        file="_worker/received.py",
+        old="channels[token] = channels[token].unmade()",
+        new="pass",
+        tests=(SHARED,),
+    ),
+    Mutant(
+        clause=9,
+        place="process",
+        breaks="a thread that waits for what was shared looks, too",
+        file="_sync/deadlocks/patrol.py",
+        old="        _asked = now + min(watch() or 0.0, _first())",
+        new="        pass",
+        tests=(SHARED,),
+    ),
+    Mutant(
+        clause=9,
+        place="scope",
+        breaks="what a look has met does not count at the next one",
+        file="_sync/deadlocks/agents.py",
+        old="        del frame  #",
+        new="        pass  #",
+        tests=(f"{NO_END}::test_a_look_leaves_nothing_behind_that_hides_an_endless_wait",),
     ),
 )

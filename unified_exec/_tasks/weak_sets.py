@@ -1,15 +1,49 @@
-"""Reading a weak set from another thread than those that change it."""
+"""Weak sets that are read by another thread than those that change them, and the weak references of this package."""
 
 from __future__ import annotations
 
+from weakref import ref
+
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
-    from typing import TypeVar
+    from collections.abc import Iterator
+    from typing import Any, TypeVar
     from weakref import WeakSet
 
     T = TypeVar("T")
 
 TRIES = 20
+
+
+class OwnRef(ref):  # type: ignore[type-arg]
+    """A weak reference of this package's own, by which no code of the program reaches its object."""
+
+    __slots__ = ()
+
+
+class Registry:
+    """Objects while they live. Any thread may add, discard and iterate at the same time, the collector too.
+
+    A `WeakSet` runs Python code while it is copied. Here each step is one operation of a dictionary.
+    """
+
+    def __init__(self) -> None:
+        self._refs: dict[int, OwnRef] = {}
+
+    def add(self, one: Any) -> None:
+        number, refs = id(one), self._refs
+        if number not in refs:
+            refs[number] = OwnRef(one, lambda _: refs.pop(number, None))
+
+    def discard(self, one: Any) -> None:
+        self._refs.pop(id(one), None)
+
+    def __contains__(self, one: object) -> bool:
+        return id(one) in self._refs
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over a copy."""
+        return iter([one for each in self._refs.copy().values() if (one := each()) is not None])
 
 
 def members(weak: WeakSet[T]) -> list[T]:

@@ -16,6 +16,7 @@ REPORT      a message of a running task to its handle
 SHARE       a shared object, with the descriptor of its block; without a table: the bare descriptor of an argument
 CHANNEL     a channel, with its descriptors
 DROP        the parent needs that shared object no more; a worker has dropped one that it had offered
+RECALL      the parent asks for the end of a channel or lock in the worker unless something there refers to it
 LOGS        the pipe of the worker's log records, with its descriptor
 CREDIT      the handle allows a task this many more messages
 WHERE       the parent asks what the worker is doing
@@ -43,7 +44,7 @@ else:
     from .._tasks.light_typing import NamedTuple
 
 TASK, DONE, READY, SETUP, CANCEL, FAILED, AGAIN, RETIRED, STOP, REPORT, CREDIT, SHARE, DROP, CHANNEL = range(1, 15)
-LOGS = 15
+LOGS, RECALL = 15, 16
 REQUEST, REPLY = 17, 18
 OFFER, ASK, FOUND = range(21, 24)
 WHERE, HERE = 24, 25

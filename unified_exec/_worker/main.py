@@ -92,6 +92,7 @@ def connect(runner: CallRunner | CoroutineRunner, connection: WorkerConnection, 
     signal.handlers[frames.SHARE] = received.on_share
     signal.handlers[frames.CHANNEL] = received.on_channel
     signal.handlers[frames.DROP] = received.on_drop
+    signal.handlers[frames.RECALL] = received.on_recall
     signal.handlers[frames.FOUND] = passing.on_found
     signal.handlers[frames.WHERE] = on_where(connection, signal)
     signal.watch_swallowed()

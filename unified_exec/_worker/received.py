@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from weakref import WeakValueDictionary
 
 from .._platform.shared_memory import close_all
@@ -20,6 +21,8 @@ channels: dict[bytes, Any] = {}
 """The channels the parent has sent: name and descriptors, or the channel itself once it was unpickled here."""
 made_here: WeakValueDictionary[bytes, Any] = WeakValueDictionary()
 """The shared objects of this process while they live: a task may return them."""
+_ALONE = 2
+"""References to what only a table refers to: that one, and the argument of the call that counts."""
 
 
 def on_share(message: bytes, fds: list[int]) -> None:
@@ -49,6 +52,16 @@ def on_drop(message: bytes, fds: list[int]) -> None:
     if token in descriptors:
         close_all([descriptors.pop(token)])
     close_unused(channels.pop(token, None), 1)
+
+
+def on_recall(message: bytes, fds: list[int]) -> None:
+    """End a channel that only this table refers to (RECALL). It is made again when a call brings it."""
+    token = bytes(frames.unpack_payload(memoryview(message))[1])
+    if type(channels.get(token, ())) is not tuple and sys.getrefcount(channels[token]) == _ALONE:
+        try:
+            channels[token] = channels[token].unmade()
+        except OSError:
+            pass  # no descriptor is left
 
 
 def close_unused(entry: Any, at: int) -> None:

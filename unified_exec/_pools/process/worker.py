@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,6 +13,7 @@ from ..._platform.posix import DONTWAIT, TELLS_END, is_full
 from ..._platform.shm_cache import BlockCache
 from ..._tasks import events
 from ..._tasks.task import Task
+from ..._tasks.weak_sets import OwnRef
 from ..._wire import frames
 from ..._wire.frames import ProtocolError
 from ..._wire.pickling.functions import EncodedCall
@@ -103,7 +103,7 @@ class Worker:
         self.ends_with_program = False
         self.inbox = Inbox()
         self.start_timer: Timer | None = None
-        self.shares: dict[bytes, weakref.ref[Any]] = {}
+        self.shares: dict[bytes, OwnRef] = {}
         self.blocks: BlockCache | None = None
         self.knowledge = WorkerKnowledge(self.connection)
 
@@ -199,8 +199,8 @@ class Worker:
                     raise
                 self.signal()
                 return False
-            self.shares[shared_object.token] = weakref.ref(shared_object)
-            shared_object.holders.add(self)
+            self.shares[shared_object.token] = OwnRef(shared_object)
+            shared_object.sent_to(self, self.child.can_kill)
         return True
 
     def drop_share(self, token: bytes) -> None:

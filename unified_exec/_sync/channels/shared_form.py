@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from _thread import get_ident
 from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from ..._loops.current import current_adapter
 from ..._tasks.current import current, sleepers
+from ..deadlocks import patrol
 from ..shared.bells import Bell, poll_of, sleep, thread_bell
 from ..shared.pipes import waiting
+from ..shared.sleepers import QueueSleeper
 from ..shared.travel import SharedFormBase
 from .memory import ChannelMemory
 from .slots import Slots
@@ -19,7 +22,7 @@ from .slots import Slots
 if TYPE_CHECKING:
     from ..._loops.adapter import LoopAdapter, Waiter
 
-__all__ = ["SharedForm"]
+__all__ = ["LongWait", "SharedForm"]
 
 LOOK = 0.05
 """Seconds of waiting after which a waiter looks for dead processes that hold an item or a slot."""
@@ -33,21 +36,33 @@ _DRAINING = 0.001
 class SharedForm(Slots, SharedFormBase):
     """Slots, and who of this process waits for them."""
 
-    __slots__ = ("_sides", "page")
+    __slots__ = ("_sides", "_threads", "known", "page")
 
     def __init__(self, memory: ChannelMemory) -> None:
         super().__init__(memory)
         self.page = memory
+        self.known = False
         self._sides: dict[LoopAdapter, LoopSide] = {}
+        self._threads: list[QueueSleeper] = []
         self.take_part()
 
     def after_fork(self) -> None:
         """In a forked child: it is another participant."""
         self._sides = {}
+        self._threads = []
         self.sit_down()
 
     def descriptors(self) -> Sequence[int]:
         return self.memory.on_wire()
+
+    def asleep(self) -> list[QueueSleeper]:
+        """Return who waits, and has for a moment."""
+        sides = list(self._sides.values())
+        return [*self._threads, *[each for side in sides for each in list(side.long_waits.values())]]
+
+    def has_come(self, wait: int) -> bool:
+        """Tell whether there is room (1), or an item (0), or the channel is closed."""
+        return self.closed or bool(waiting(self.memory.fds[0 if wait else 2]))
 
     def wait_sync(self, sending: bool, deadline: float | None) -> None:
         """Sleep until there may be room, or an item.
@@ -58,6 +73,7 @@ class SharedForm(Slots, SharedFormBase):
         """
         task = current.get()
         bell: Bell | None = None
+        sleeper: QueueSleeper | None = None
         fds = (self.memory.fds[0 if sending else 2], *([] if self.closed else [self.memory.fds[5]]))
         if task is not None:
             bell = thread_bell()
@@ -72,12 +88,22 @@ class SharedForm(Slots, SharedFormBase):
                 if self.closed:
                     return
                 pause = LOOK_AGAIN
+                if sleeper is None:
+                    sleeper = QueueSleeper()
+                    sleeper.since -= LOOK
+                    self._threads.append(sleeper)
+                    patrol.note_shared(self)
+                patrol.watch_by_the_way(sleeper.since)
+                if sleeper.error is not None:
+                    raise sleeper.error
         finally:
+            if sleeper is not None:
+                self._threads.remove(sleeper)
             if bell is not None:
                 sleepers.pop(bell, None)
                 bell.silence()
 
-    async def wait(self, sending: bool) -> None:
+    def wait(self, sending: bool) -> Coroutine[Any, Any, None]:
         """Wait until there may be room, or an item."""
         adapter = current_adapter()
         side = self._sides.get(adapter)
@@ -85,7 +111,7 @@ class SharedForm(Slots, SharedFormBase):
             for other in [known for known in self._sides if known.ended()]:
                 del self._sides[other]
             side = self._sides[adapter] = LoopSide(adapter, self)
-        await side.wait(sending)
+        return side.wait(sending)
 
     def stop_reading(self) -> None:
         """Have every loop stop reading the descriptors, which will be closed: nobody waits any more."""
@@ -103,21 +129,39 @@ class LoopSide:
     """What the coroutines of one event loop wait for. A descriptor is read while somebody waits for it.
 
     Each time it is found readable one waiter is woken, who tries; it is read until the first time that nobody waits.
+
+    Attributes:
+        adapter: the event loop.
+        long_waits: those who have waited for a moment, by the waiter of each.
+        thread: of the event loop.
     """
 
-    __slots__ = ("__weakref__", "_adapter", "_form", "_reading", "_timer_set", "_waiters", "_woken", "thread")
+    __slots__ = (
+        "__weakref__",
+        "_form",
+        "_looked_at",
+        "_reading",
+        "_timer_set",
+        "_waiters",
+        "_woken",
+        "adapter",
+        "long_waits",
+        "thread",
+    )
 
     def __init__(self, adapter: LoopAdapter, form: SharedForm) -> None:
-        self._adapter = adapter
+        self.adapter = adapter
+        self.long_waits: dict[Waiter | None, LongWait] = {}
         self._form = form
         self.thread = get_ident()
         self._waiters: tuple[deque[Waiter], deque[Waiter]] = (deque(), deque())  # for items, for room
         self._woken = [0, 0]  # those that have been woken and have not tried yet
         self._reading: set[int] = set()
         self._timer_set = False
+        self._looked_at = 0.0
 
     async def wait(self, sending: bool) -> None:
-        adapter, form = self._adapter, self._form
+        adapter, form = self.adapter, self._form
         waiter = adapter.waiter()
         if form.closed:  # somebody is in the midst of the last send
             adapter.call_later(_DRAINING, waiter.wake)
@@ -129,7 +173,7 @@ class LoopSide:
         self._read(fds[0 if sending else 2], self._room_ready if sending else self._item_ready)
         self._read(fds[5], self._closed)
         if not self._timer_set:
-            self._timer_set = True
+            self._timer_set, self._looked_at = True, monotonic()
             adapter.call_later(LOOK, _look, ref(self))
         try:
             await waiter
@@ -140,11 +184,14 @@ class LoopSide:
                     self.stop()
             else:
                 self._woken[sending] -= 1
+            long = self.long_waits.pop(waiter, None)
+        if long is not None and long.error is not None:
+            raise long.error
 
     def _read(self, fd: int, ready: object) -> None:
         if fd not in self._reading:
             self._reading.add(fd)
-            self._adapter.add_reader(fd, ready)  # type: ignore[arg-type]
+            self.adapter.add_reader(fd, ready)  # type: ignore[arg-type]
 
     def _item_ready(self) -> None:
         self._ready(False, self._form.memory.fds[2])
@@ -172,16 +219,46 @@ class LoopSide:
         self._timer_set = any(self._waiters)
         if self._timer_set:
             self._form.look_for_dead(PATIENCE)
-            self._adapter.call_later(LOOK_AGAIN, _look, ref(self))
+            for sending in (False, True):
+                for waiter in self._waiters[sending]:
+                    if waiter not in self.long_waits:
+                        self.long_waits[waiter] = LongWait(self, waiter, sending, self._looked_at)
+            self._looked_at = monotonic()
+            patrol.note_shared(self._form, self.adapter)
+            self.adapter.call_later(LOOK_AGAIN, _look, ref(self))
+
+    def give_up(self, long: LongWait) -> None:
+        """Wake one who is told that the wait has no end, unless it was woken."""
+        waiters = self._waiters[long.sending]
+        if long.waiter in waiters:
+            waiters.remove(long.waiter)
+            self._woken[long.sending] += 1
+            long.waiter.wake()
 
     def _unread(self, fd: int) -> None:
         if fd in self._reading:
             self._reading.discard(fd)
-            self._adapter.remove_reader(fd)
+            self.adapter.remove_reader(fd)
 
     def stop(self) -> None:
         for fd in list(self._reading):
             self._unread(fd)
+
+
+class LongWait(QueueSleeper):
+    """A coroutine that has waited for a moment, at most since the instant that is given."""
+
+    __slots__ = ("_side", "sending", "waiter")
+
+    def __init__(self, side: LoopSide, waiter: Waiter, sending: bool, since: float) -> None:
+        super().__init__()
+        self.since = since
+        self._side = side
+        self.waiter = waiter
+        self.sending = sending
+
+    def wake(self) -> bool:
+        return self._side.adapter.call_threadsafe(self._side.give_up, self)
 
 
 def _look(side: ref[LoopSide]) -> None:

@@ -171,6 +171,7 @@ def agents_of_threads(runs: Mapping[int, Key], keys: Mapping[int, Key]) -> Itera
     """
     for ident, frame in sys._current_frames().items():
         agent = _of_thread(ident, thread_frames(frame), runs, keys)
+        del frame  # it may be this one, and a ring of references would keep what this look has found
         if agent is not None:
             yield agent
 

@@ -30,6 +30,7 @@ class Awaited(NamedTuple):
         sleeper: who waits for the object.
         target: id of the object, or of the scope whose tasks they are.
         words: what it waits for, and where.
+        wait: names the wait to an object that is shared with other processes; see `SharedFormBase.has_come`.
     """
 
     kind: int
@@ -39,6 +40,7 @@ class Awaited(NamedTuple):
     sleeper: Any = None
     target: int = 0
     words: str = ""
+    wait: int = 0
 
 
 def is_ours(frame: FrameType) -> bool:
@@ -136,20 +138,29 @@ def _limit(names: dict[str, Any], *_: Any) -> Awaited | None:
     return None if waiter.granted or not hasattr(gate, "n") else Awaited(PERMIT, [], id(waiter), gate, waiter)
 
 
-def _channel(names: dict[str, Any], _: FrameType, outer: FrameType | None, line: str) -> Awaited | None:
-    sleeper = names.get("sleeper")
+def _channel(names: dict[str, Any], _: Any, outer: FrameType | None, line: str) -> Awaited | None:
+    return _of_channel(names.get("sleeper"), names, outer, line)
+
+
+def _side(names: dict[str, Any], _: Any, outer: FrameType | None, line: str) -> Awaited | None:
+    return _of_channel(names["self"].long_waits.get(names.get("waiter")), names, outer, line)
+
+
+def _of_channel(sleeper: Any, names: dict[str, Any], outer: FrameType | None, line: str) -> Awaited | None:
     channel = None if outer is None else outer.f_locals.get("self")
     if sleeper is None or sleeper.woken or channel is None or names.get("deadline") is not None:
         return None
-    what = "room in" if names["sending"] else "an item of"
-    return Awaited(REACH, [], id(sleeper), None, sleeper, id(channel), f"waits for {what} {channel!r} at {line}")
+    sending = names["sending"]
+    words = f"waits for {'room in' if sending else 'an item of'} {channel!r} at {line}"
+    return Awaited(REACH, [], id(sleeper), None, sleeper, id(channel), words, sending)
 
 
 def _meeting(names: dict[str, Any], _: FrameType, __: FrameType | None, line: str) -> Awaited | None:
     meeting, ticket = names["self"], names["ticket"]
-    if ticket.told or ticket.woken or ticket.row >= 0 or names["timeout"] is not None:
+    if ticket.told or ticket.error or (ticket.woken and ticket.row < 0) or names["timeout"] is not None:
         return None
-    return Awaited(REACH, [], id(ticket), None, ticket, id(meeting), f"waits for {meeting!r} at {line}")
+    words = f"waits for {meeting!r} at {line}"
+    return Awaited(REACH, [], id(ticket), None, ticket, id(meeting), words, ticket.row)
 
 
 _READERS = {
@@ -161,6 +172,8 @@ _READERS = {
     "Gate._wait_in_thread": _limit,
     "LocalForm.wait": _channel,
     "LocalForm.wait_sync": _channel,
+    "LoopSide.wait": _side,
+    "SharedForm.wait_sync": _channel,
     "Meeting._wait": _meeting,
     "Meeting._wait_sync": _meeting,
 }

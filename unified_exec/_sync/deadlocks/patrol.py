@@ -12,11 +12,12 @@ from _thread import allocate_lock
 from typing import Any
 
 from ..._loops.adapter import LoopAdapter, call_later_apart
+from ..._worker import context
 from . import look
 from .known import all_locks, waited_for
 from .reach import can_count
 
-__all__ = ["begin", "note", "renew_lock", "watch", "watch_from"]
+__all__ = ["begin", "note", "note_shared", "renew_lock", "watch", "watch_by_the_way", "watch_from"]
 
 _PAUSE_MAX = 8
 """The longest pause between two looks, in seconds waited at first."""
@@ -30,6 +31,7 @@ _guard = allocate_lock()
 _before: frozenset[int] = frozenset()  # who waited at the last look
 _pause = 1
 _next = 0.0
+_asked = 0.0  # before that no thread that wakes by itself asks
 _floor = 0.0  # before that nobody looks, or looks would take too much of the time
 _failed = False
 
@@ -44,6 +46,15 @@ def note(waited: Any) -> None:
     """Somebody waits for this, which is not known to be waited for."""
     waited.known = True
     waited_for.add(waited)
+
+
+def note_shared(waited: Any, adapter: LoopAdapter | None = None) -> None:
+    """Somebody, maybe a coroutine of this loop, waits for what is shared. In a worker that is not judged."""
+    if context.worker is None:
+        if not waited.known:
+            note(waited)
+        if adapter is not None and not adapter.watched:
+            begin(adapter)
 
 
 def begin(adapter: LoopAdapter) -> None:
@@ -73,6 +84,14 @@ def watch_from(since: float) -> float:
         return NEVER
     left = since + _first() - time.monotonic()
     return left if left > 0 else watch() or _first()
+
+
+def watch_by_the_way(since: float) -> None:
+    """`watch_from`, for a thread that has waited since then and wakes by itself several times a second."""
+    global _asked
+    now = time.monotonic()
+    if context.worker is None and can_count() and now >= max(_asked, since + _first()):
+        _asked = now + min(watch() or 0.0, _first())
 
 
 def watch() -> float | None:

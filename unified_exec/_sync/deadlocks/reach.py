@@ -15,8 +15,9 @@ from collections.abc import Generator
 from functools import partial
 from typing import Any
 
+from ..._tasks.weak_sets import OwnRef
+from ..shared.travel import shared_here
 from .graph import Key
-from .known import all_locks, waited_for
 
 __all__ = ["Reach", "can_count", "module_of"]
 
@@ -108,6 +109,10 @@ class Reach:
             todo += self._referrers[number]
         return {holder for holder in holders if holder is not None}
 
+    def object_of(self, number: int) -> Any:
+        """Return the object of this id, which was met."""
+        return self._objects[number]
+
     def _count(self, number: int) -> int:
         return sys.getrefcount(self._objects[number])
 
@@ -141,7 +146,8 @@ def _has_weak_references(found: object) -> bool:
     """Tell whether anybody may reach an object who has no reference to it."""
     if module_of(type(found)) == "unified_exec._scope.engine":
         return False  # in the list of open scopes
-    return weakref.getweakrefcount(found) > (found in waited_for) + (found in all_locks)
+    own = 2 * (found in shared_here)  # the finalizer's, and that in the table of tokens
+    return sum(type(each) is not OwnRef for each in weakref.getweakrefs(found)) > own
 
 
 _counts: bool | None = None

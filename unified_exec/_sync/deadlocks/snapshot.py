@@ -196,7 +196,7 @@ class Snapshot:
             ):
                 continue
             holders = reach.holders_of(awaited.target)
-            if holders is not None:
+            if holders is not None and reach.object_of(awaited.target).is_left_to_us(awaited.wait):
                 wants = tuple(sorted((holders | live) - {key}))
                 words = f"{self._words(key, agent.name)} {awaited.words}"
                 since = awaited.sleeper.since

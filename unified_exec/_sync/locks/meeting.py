@@ -103,8 +103,8 @@ class Meeting(Traveller):
         return len(self._tickets) if shared is None else shared.waiting()
 
     def asleep(self) -> list[Ticket]:
-        """Return who waits, in the local form."""
-        return list(self._tickets)
+        """Return who waits."""
+        return list(self._tickets) if self._shared is None else list(self._shared.tickets)
 
     def _leave(self, ticket: Ticket) -> int:
         """Leave before the time; returns what the ticket had been told, 0 if nothing."""
@@ -138,6 +138,7 @@ class Meeting(Traveller):
         try:
             while not ticket.told:
                 if ticket.row >= 0 and self._shared is not None:
+                    patrol.note_shared(self)
                     self._shared.wait_sync(ticket, task, end)
                 else:
                     self._sleep(ticket, task, end)
@@ -169,15 +170,16 @@ class Meeting(Traveller):
         try:
             while not ticket.told:
                 if ticket.row >= 0 and self._shared is not None:
+                    patrol.note_shared(self, ticket.adapter)
                     await self._shared.wait(ticket)
                 else:
                     if not ticket.adapter.watched:
                         patrol.begin(ticket.adapter)
                     await ticket.waiter
-                    if ticket.error is not None:
-                        raise ticket.error
-                    if not ticket.told:
-                        ticket.renew()
+                if ticket.error is not None and not ticket.told:
+                    raise ticket.error
+                if not ticket.told:
+                    ticket.renew()
         except GeneratorExit:  # perhaps the collector has ended the coroutine
             self._late.append(ticket)
             self._do_late()

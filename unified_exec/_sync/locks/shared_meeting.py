@@ -18,6 +18,7 @@ from weakref import ref
 from ..._loops.current import current_adapter
 from ..._tasks.current import CurrentTask, sleepers
 from ...errors import SerializationError
+from ..deadlocks import patrol
 from ..shared.bells import Bell, sleep, thread_bell
 from ..shared.seats import record_lock
 from .page import BODY, LockPage, SharedLockForm
@@ -42,12 +43,17 @@ _NOT_OURS = 0.001
 
 
 class SharedMeeting(SharedLockForm):
-    """Rows of those who wait."""
+    """Rows of those who wait.
 
-    __slots__ = ("_sides",)
+    Attributes:
+        tickets: of those of this process who wait.
+    """
+
+    __slots__ = ("_sides", "tickets")
 
     def __init__(self, page: LockPage) -> None:
         self._sides: dict[LoopAdapter, LoopWatch] = {}
+        self.tickets: list[ThreadTicket | CoroutineTicket] = []
         super().__init__(page)
 
     @classmethod
@@ -80,6 +86,7 @@ class SharedMeeting(SharedLockForm):
 
     def after_fork(self) -> None:
         self._sides = {}
+        self.tickets = []
         super().after_fork()
 
     # -- under the record lock
@@ -170,6 +177,12 @@ class SharedMeeting(SharedLockForm):
             self._strike_out(row)
         return told
 
+    def has_come(self, wait: int) -> bool:
+        """Tell whether the ticket of this row was told something, or may be once the dead are struck out."""
+        mine = self.seat + 1
+        owners = {int(self.words[row + SEAT]) for row in range(ROWS, ROWS + ROW * ROWS_MAX, ROW)} - {0}
+        return wait < 0 or bool(self.told(wait)) or owners != {mine}
+
     def look_for_dead(self, patience: float = 1.0) -> bool:
         """Strike out the tickets of dead processes. A barrier is broken then, and a notification goes to the next."""
         words = self.words
@@ -207,6 +220,7 @@ class SharedMeeting(SharedLockForm):
             poll.register(bell.fds[0], select.POLLIN)
             alone.register(bell.fds[0], select.POLLIN)
             sleepers[bell] = task
+        self.tickets.append(ticket)
         try:
             pause = LOOK
             while not self.told(row):
@@ -216,7 +230,11 @@ class SharedMeeting(SharedLockForm):
                 else:
                     self.look_for_dead()
                     pause = LOOK_AGAIN
+                    patrol.watch_by_the_way(ticket.since)
+                    if ticket.error is not None and not self.told(row):
+                        raise ticket.error
         finally:
+            self.tickets.remove(ticket)
             if bell is not None:
                 sleepers.pop(bell, None)
                 bell.silence()
@@ -233,10 +251,12 @@ class SharedMeeting(SharedLockForm):
             watch = self._sides[adapter] = LoopWatch(adapter, self)
         ticket.renew()
         watch.add(ticket)
+        self.tickets.append(ticket)
         try:
             if not self.told(ticket.row):
                 await ticket.waiter
         finally:
+            self.tickets.remove(ticket)
             watch.remove(ticket)
         if self.told(ticket.row):
             ticket.told = self.leave(ticket.row)

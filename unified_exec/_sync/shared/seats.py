@@ -27,6 +27,7 @@ __all__ = [
     "SEATS_END",
     "SEATS_MAX",
     "SEAT_SIZE",
+    "SPREAD",
     "START",
     "STATE",
     "Page",
@@ -43,9 +44,10 @@ __all__ = [
     "take_seat",
 ]
 
-GATE, DUE, PASSED = 0, 14, 15
-"""Words of a page: set while an audit keeps everybody out; an operation was interrupted, and what it had in its hands
-may be nobody's; how many items under way contain the object."""
+GATE, SPREAD, DUE, PASSED = 0, 13, 14, 15
+"""Words of a page: set while an audit keeps everybody out; set for good when the object has gone where nobody can tell
+who has it; an operation was interrupted, and what it had in its hands may be nobody's; how many items under way contain
+the object."""
 SEATS = 16
 SEATS_MAX = 256
 STATE, PID, START, OWN = range(4)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from _thread import allocate_lock, get_ident
-from abc import abstractmethod
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +33,9 @@ class QueueSleeper(Sleeper):
         self.suspected: tuple[frozenset[Any], dict[int, int]] | None = None
         self.error: Exception | None = None
 
-    @abstractmethod
     def wake(self) -> bool:
-        """Wake it; ``False`` if it is gone with its event loop. From any thread."""
+        """Wake it, unless it wakes by itself; ``False`` if it is gone with its event loop. From any thread."""
+        return True
 
 
 class ThreadSleeper(QueueSleeper):

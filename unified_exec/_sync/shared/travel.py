@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
 from _thread import allocate_lock
 from abc import abstractmethod
 from collections.abc import Sequence
+from os.path import dirname, join
+from types import FrameType
 from typing import Any
 from weakref import WeakSet, WeakValueDictionary, finalize
 
 from ..._platform.shared_memory import close_all
-from ..._tasks.weak_sets import members
+from ..._tasks.weak_sets import Registry, members
 from ..._wire import frames
 from ..._wire.pickling.shared_refs import ByDescriptors, pickled_here
 from ..._worker import context, passing, received
 from . import board, seats
 
-__all__ = ["SharedFormBase", "Traveller", "arrived"]
+__all__ = ["SharedFormBase", "Traveller", "arrived", "shared_here"]
 
 
 class SharedFormBase:
@@ -48,6 +51,10 @@ class SharedFormBase:
         """Give back what dead processes held; ``False`` if that must be tried again."""
         raise NotImplementedError
 
+    def has_come(self, wait: int) -> bool:
+        """Tell whether a wait that still sleeps can go on: see the kinds of form for what names it."""
+        raise NotImplementedError
+
     def stop_reading(self) -> None:
         """Have every loop stop reading the descriptors, which will be closed: nobody waits any more."""
         raise NotImplementedError
@@ -60,6 +67,11 @@ def _release(page: seats.Page, seat: int, pid: int) -> None:
     if os.getpid() == pid:
         seats.free_seat(page, seat)
     close_all(page.fds)
+
+
+def _before_fork() -> None:
+    for form in list(_forms):
+        form.page.words[seats.SPREAD] = 1
 
 
 def _after_fork() -> None:
@@ -75,7 +87,7 @@ def _after_fork() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
 
 
 class Traveller(ByDescriptors):
@@ -118,12 +130,15 @@ class Traveller(ByDescriptors):
         self.holders: WeakSet[Any] = WeakSet()
         self._shared = form
         _known[token] = self
+        shared_here.add(self)
         finalize(self, _let_go, token, form, self.holders).atexit = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         self.share()
         met = pickled_here()
         met.append(self)
+        if met.in_item or context.worker is not None or not _is_of_call(sys._getframe(1)):
+            self.spread()
         return (arrived_in_item if met.in_item else arrived), (type(self), self.token)
 
     def wait_words(self, call: str) -> str:
@@ -136,6 +151,16 @@ class Traveller(ByDescriptors):
         fds = (*self._shared.descriptors(), self.board.fd)
         return frames.pack_channel(self.token, (self._name or "").encode()), fds
 
+    def sent_to(self, worker: Any, ends: bool) -> None:
+        super().sent_to(worker, ends)
+        if not ends:
+            self.spread()
+
+    def spread(self) -> None:
+        """Note for good that nobody can tell who may have it."""
+        assert self._shared is not None
+        self._shared.page.words[seats.SPREAD] = 1
+
     def passed(self, step: int) -> None:
         assert self._shared is not None
         seats.count_passed(self._shared.page, step)
@@ -144,10 +169,58 @@ class Traveller(ByDescriptors):
         assert self._shared is not None
         return seats.held_elsewhere(self._shared.page, self._shared.seat)
 
+    def is_left_to_us(self, wait: int) -> bool:
+        """Tell whether only code of this process can end a wait for this object; see `SharedFormBase.has_come`.
+
+        If other processes have it, workers without a task are asked to let go of it: a later look may find that.
+        """
+        form = self._shared
+        if form is None:
+            return True
+        holders = members(self.holders)
+        if context.worker is not None or len(holders) != len(self.holders) or any(each.tasks for each in holders):
+            return False
+        page = form.page
+        if seats.held_elsewhere(page, form.seat):
+            for each in holders:
+                if not each.reaped and each.post(frames.pack_payload(frames.RECALL, self.token)):
+                    each.signal()
+            return False
+        # In this order: who has the object has a seat, and says that it passes the object on before it drops that.
+        return not (page.words[seats.SPREAD] or seats.audit_is_due(page) or form.has_come(wait))
+
+    def unmade(self) -> tuple[bytes, list[int]]:
+        """Return what it can be made of again in this process: name and descriptors.
+
+        Raises:
+            OSError: no descriptor is left.
+        """
+        message, fds = self.message()
+        copies: list[int] = []
+        try:
+            copies.extend(map(os.dup, fds))
+        except OSError:
+            close_all(copies)
+            raise
+        return frames.unpack_channel(memoryview(message))[1], copies
+
     def holder_died(self) -> None:
         assert self._shared is not None
         self._shared.look_for_dead()
 
+
+def _is_of_call(frame: FrameType | None) -> bool:
+    """Tell whether this code pickles a call: whatever is pickled in other ways may be kept, and rebuilt at any time."""
+    while frame is not None and frame.f_code.co_filename.startswith(_SYNC):
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_filename.startswith(_WIRE)
+
+
+_SYNC = dirname(dirname(__file__))
+_WIRE = join(dirname(_SYNC), "_wire")
+
+shared_here = Registry()
+"""The channels and locks of this process that have their shared form."""
 
 _known: WeakValueDictionary[bytes, Traveller] = WeakValueDictionary()
 _arriving = allocate_lock()

@@ -52,6 +52,10 @@ class ByDescriptors(Unchanging):
     def holder_died(self) -> None:
         """A process that had it was reaped."""
 
+    def sent_to(self, worker: Any, ends: bool) -> None:
+        """Note that a worker has it, and whether a task ends there that is forgotten here."""
+        self.holders.add(worker)
+
     def passed(self, step: int) -> None:
         """Count the items under way that contain it: 1 before one is sent, -1 when one was received or not sent."""
 
