@@ -117,7 +117,8 @@ async def test_a_large_result_for_which_no_memory_is_left_fails_its_task(monkeyp
             patched.setattr(shared_memory, "_map", no_memory)
             task: Any = scope.spawn(hostile.text, 100_000, on="process")
             await task.wait()
-        assert isinstance(task.exception(), WorkerCrashed)
+        assert isinstance(task.exception(), SerializationError)
+        assert "it could not be received: MemoryError" in str(task.exception())
         assert await scope.spawn(abs, -2, on="process") == 2
 
 

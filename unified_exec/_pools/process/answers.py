@@ -203,7 +203,8 @@ class AnswerReader:
         try:
             content, buffers = worker.payload(event, fd)
         except (OSError, MemoryError) as exc:
-            error = SerializationError(f"the result of {task.name}()", f"it could not be received: {exc}", sent=True)
+            why = f"it could not be received: {type(exc).__name__}: {exc}".removesuffix(": ")
+            error = SerializationError(f"the result of {task.name}()", why, sent=True)
             error.__cause__ = exc
             task.settle(Outcome(error=error))
             return

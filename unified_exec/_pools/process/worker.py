@@ -264,9 +264,8 @@ class Worker:
         if not event.shared:
             return event.payload, []
         if fd is None:
-            os.close(
-                os.dup(self.child.control.fileno())
-            )  # if no descriptor is left, the kernel has dropped it for that
+            # Raises if no descriptor is left: then the kernel has dropped the one that came.
+            os.close(os.dup(self.child.control.fileno()))
             raise ProtocolError("an answer in shared memory came without it")
         return shared_memory.read_block(fd, event.payload, blocks=self.blocks)
 
