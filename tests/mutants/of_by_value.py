@@ -295,14 +295,14 @@ ONE_HOME = (
     ),
     _mutant(
         "a lock that another thread held is free in a forked child",
-        "_wire/pickling/fork_lock.py",
+        "_tasks/fork_lock.py",
         "        if not lock._is_owned():",
         "        if False:",
         "unit/test_fork_lock.py::test_a_lock_that_another_thread_held_is_free_in_a_forked_child",
     ),
     _mutant(
         "a lock of the thread that forks stays its own",
-        "_wire/pickling/fork_lock.py",
+        "_tasks/fork_lock.py",
         "        if not lock._is_owned():",
         "        if True:",
         "unit/test_fork_lock.py::test_a_lock_that_the_forking_thread_holds_is_still_its_own_in_the_child",

@@ -50,6 +50,27 @@ with open({str(tmp_path / "fine")!r}, "w") as file:
     assert (tmp_path / "fine").read_text() == "fine"
 
 
+def test_a_closed_stream_is_kept_free_until_the_last_thread_has_opened_its_descriptors(tmp_path: Path) -> None:
+    code = """
+import os
+from unified_exec._platform.posix import StandardTaken, above_standard
+os.close(0)
+first, second = StandardTaken(), StandardTaken()
+first.__enter__()
+second.__enter__()
+first.release()
+assert os.open("/dev/null", os.O_RDONLY) > 2
+second.release()
+transient = os.open("/dev/null", os.O_RDONLY)
+with StandardTaken():
+    assert transient == 0 and above_standard(transient) > 2
+    assert os.open("/dev/null", os.O_RDONLY) > 2
+assert not os.path.exists("/proc/self/fd/0")
+"""
+    ended = run_script(tmp_path, code)
+    assert ended.code == 0, ended
+
+
 def test_a_start_that_fails_for_want_of_descriptors_leaves_none_open(tmp_path: Path) -> None:
     code = """
 import asyncio, gc, os, resource

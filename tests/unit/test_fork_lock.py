@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from unified_exec._wire.pickling.fork_lock import fork_lock
+from unified_exec._tasks.fork_lock import fork_lock
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 

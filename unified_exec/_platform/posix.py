@@ -13,6 +13,8 @@ import os
 import sys
 from time import sleep
 
+from .._tasks.fork_lock import fork_lock
+
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from typing import Any
@@ -90,7 +92,7 @@ def above_standard(fd: int) -> int:
     try:
         return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
     finally:
-        os.close(fd)
+        StandardTaken.close(fd)
 
 
 def enlarge_pipe(fd: int, size: int) -> None:
@@ -109,26 +111,55 @@ class StandardTaken:
         needed: whether it does.
     """
 
-    __slots__ = ("_needed", "_taken")
+    __slots__ = ("_needed",)
+    _lock = fork_lock()
+    _blocks = 0
+    _taken: list[int] = []  # noqa: RUF012  as long as any block is open, in whatever thread
 
     def __init__(self, needed: bool = True) -> None:
         self._needed = needed
-        self._taken: list[int] = []
 
     def __enter__(self) -> StandardTaken:
-        for fd in range(3) if self._needed else ():
+        with self._lock:
+            if self._needed:
+                StandardTaken._blocks += 1
+                try:
+                    self._take()
+                except BaseException:
+                    self.release()
+                    raise
+        return self
+
+    def _take(self) -> None:
+        for fd in range(3):
             try:
                 os.fstat(fd)
             except OSError:
                 self._taken.append(os.open(os.devnull, os.O_RDWR | getattr(os, "O_CLOEXEC", 0)))
-        return self
 
     def __exit__(self, *exc: object) -> None:
         self.release()
 
     def release(self) -> None:
-        while self._taken:
-            os.close(self._taken.pop())
+        with self._lock:
+            if self._needed:
+                self._needed = False
+                StandardTaken._blocks -= 1
+            while self._taken and not self._blocks:
+                os.close(self._taken.pop())
+
+    @classmethod
+    def close(cls, fd: int) -> None:
+        """Close a descriptor below 3, which a block that another thread has begun meanwhile may count on."""
+        with cls._lock:
+            null = -1
+            try:
+                if cls._blocks:
+                    null = os.open(os.devnull, os.O_RDWR)
+                    os.dup2(null, fd, inheritable=False)
+                    cls._taken.append(fd)
+            finally:
+                os.close(fd if null < 0 else null)
 
 
 def anonymous_memory() -> int:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from _weakref import ref as weak
 
+from ..._tasks.fork_lock import fork_lock
 from ...errors import SerializationError
-from .fork_lock import fork_lock
 from .issuer import new_token
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light

@@ -10,9 +10,9 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 from weakref import ref as weak
 
+from ..._tasks.fork_lock import fork_lock
 from . import homes, identity
 from .code_facts import facts_of, words_in
-from .fork_lock import fork_lock
 from .issuer import new_token
 from .lazy_annotations import in_words
 from .module_names import MAINS, goes_by_value

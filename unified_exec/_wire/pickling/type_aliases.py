@@ -33,7 +33,8 @@ def reduce(alias: Any, upward: bool) -> tuple[Any, ...]:
         return _make, (module, name, value, parameters)
     described = tuple([type_parameters.describe(each, upward) for each in parameters])
     state = {"__value__": value, "__type_params__": parameters}
-    return type_parameters.make_alias, (module, name, described), state, None, None, type_parameters.set_values
+    made = (module, name, described, getattr(alias, "__qualname__", name))
+    return type_parameters.make_alias, made, state, None, None, type_parameters.set_values
 
 
 def _make(module: str, name: str, value: Any, parameters: tuple[Any, ...]) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import typing
+from types import CodeType
 from typing import Any
 
 from . import identity
@@ -120,22 +121,29 @@ def _make_lazy(module: str, syntax: str) -> Any:
     return _of_module(alias.__type_params__[0], module)
 
 
-def make_alias(module: str, name: str, described: tuple[tuple[str, bool, str, str], ...]) -> Any:
+def make_alias(module: str, name: str, described: tuple[tuple[str, bool, str, str], ...], qualname: str) -> Any:
     """Make an alias of the new syntax. What it evaluates comes with `set_values`."""
-    alias = _new_alias(module, name, [each[-1] for each in described])
+    alias = _new_alias(module, name, [each[-1] for each in described], qualname)
     for made, (token, upward, of, _) in zip(alias.__type_params__, described, strict=True):
         identity.adopt(token, upward, _of_module, (made, of))
     return alias
 
 
-def _new_alias(module: str, name: str, parameters: list[str]) -> Any:
+def _new_alias(module: str, name: str, parameters: list[str], qualname: str = "") -> Any:
     names: dict[str, Any] = {"__name__": module}
     text = ", ".join([syntax.format(index) for index, syntax in enumerate(parameters)])
-    exec(_NEW_SYNTAX.format(name, text and f"[{text}]"), names)
+    code = compile(_NEW_SYNTAX.format(name, text and f"[{text}]"), "<unified_exec>", "exec")
+    exec(_with_name(code, f"make.<locals>.{name}", qualname), names)
     held = [_Held() for _ in (*parameters, name)]
     alias = names["make"](held)
     _held.update(zip(map(id, (*alias.__type_params__, alias)), held, strict=True))
     return alias
+
+
+def _with_name(code: CodeType, old: str, new: str) -> CodeType:
+    """From CPython 3.15 on an alias, whose qualified name cannot be set, has that of the code of its value."""
+    inner = [_with_name(each, old, new) if type(each) is CodeType else each for each in code.co_consts]
+    return code.replace(co_consts=tuple(inner), co_qualname=new if code.co_qualname == old else code.co_qualname)
 
 
 def set_values(made: Any, values: dict[str, Any]) -> None:
