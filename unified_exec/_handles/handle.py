@@ -14,7 +14,7 @@ from .._loops.adapter import call_later_apart
 from .._rules.arguments import text
 from .._tasks.bound import bound_among, live
 from .._tasks.task import Task, task_ids
-from .._tasks.types import Outcome, TaskState
+from .._tasks.types import TaskState, of_stop_iteration
 from .cancelled import TaskCancelled
 from .validation import wrong_loop
 
@@ -295,9 +295,7 @@ class TaskHandle(Task, Generic[T]):
             self._timer = None
         outcome = self.outcome
         if outcome is not None and outcome.error is not None and isinstance(outcome.error, StopIteration):
-            error = RuntimeError(f"task {self.name!r} raised StopIteration")  # it would end who takes the next result
-            error.__cause__ = outcome.error
-            self.outcome = Outcome(error=error)
+            self.outcome = of_stop_iteration(self.name, outcome.error)
         # Wake the waiters first: if the scope were cancelled before, they would see the cancellation, not the failure.
         waiters, self._waiters = self._waiters, None
         try:

@@ -91,3 +91,10 @@ class Outcome(Generic[T]):
 
 
 CANCELLED: Outcome[object] = Outcome(cancelled=True)
+
+
+def of_stop_iteration(name: str, error: StopIteration) -> Outcome[object]:
+    """Return the outcome of a task that raised `error`: as in a coroutine, for it would end what takes the result."""
+    raised = RuntimeError(f"task {name!r} raised StopIteration")
+    raised.__cause__ = error
+    return Outcome(error=raised)

@@ -17,7 +17,7 @@ from ..._tasks.inner_loops import cancellations
 from ..._tasks.loaded import loaded
 from ..._tasks.requests import LocalRequest, Pending
 from ..._tasks.task import Task
-from ..._tasks.types import CANCELLED, Outcome
+from ..._tasks.types import CANCELLED, Outcome, of_stop_iteration
 from ...errors import Cancelled
 from .interrupt import InterruptToken, run_interruptible
 from .queues import QUEUED, RUNNING, LaneQueue, NestedCalls
@@ -187,10 +187,8 @@ class ThreadCall(CurrentTask):
     def _failed(self, exc: BaseException) -> Outcome[Any]:
         # The methods themselves: the class of the exception may forbid to set attributes, as a frozen dataclass does.
         BaseException.with_traceback(exc, _without_own_frames(_traceback_of(exc)))
-        if isinstance(exc, StopIteration):  # as in a coroutine: nobody could await it
-            error = RuntimeError(f"task {self.name!r} raised StopIteration")
-            error.__cause__ = exc
-            return Outcome(error=error)
+        if isinstance(exc, StopIteration):
+            return of_stop_iteration(self.name, exc)
         if isinstance(exc, Exception):
             return Outcome(error=exc)
         if self.cancel_requested or self.scope_cancelled:
