@@ -122,7 +122,7 @@ def test_a_path_that_exists_is_replaced_and_not_followed(planted: str, suffix: s
             place.symlink_to(target)
         else:
             other.bind(os.fspath(place))
-        path = named.listen(mine, 1)
+        path = named.Name().listen(mine, 1)
         assert path == os.fspath(place.with_suffix(".sock"))
         with socket.socket(socket.AF_UNIX) as viewer:
             viewer.connect(path)
@@ -138,15 +138,45 @@ def test_it_is_found_only_once_it_listens(runtime: Path) -> None:
             super().listen(backlog)
 
     with Watched(socket.AF_UNIX) as sock:
-        place = named.listen(sock, 1)
+        place = named.Name().listen(sock, 1)
         found.append(list(named.sockets()))
     assert found == [[], [(os.getpid(), place)]]
+
+
+def test_a_program_that_ends_while_its_socket_gets_a_name_leaves_none(runtime: Path) -> None:
+    code = """if True:
+        import atexit, socket, threading
+        from unified_exec.observe.live import named
+
+        bound, ends = threading.Event(), threading.Event()
+
+        class Slow(socket.socket):
+            def listen(self, backlog=1, /):
+                bound.set()
+                ends.wait()
+                super().listen(backlog)
+
+        def late():
+            try:
+                name.listen(socket.socket(socket.AF_UNIX), 1)
+            except OSError as error:
+                print(error)
+
+        atexit.register(late)
+        name = named.Name()
+        atexit.register(ends.set)
+        threading.Thread(target=name.listen, args=(Slow(socket.AF_UNIX), 1), daemon=True).start()
+        bound.wait()
+    """
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == ("the program ends\n", "")
+    assert list(runtime.iterdir()) == []
 
 
 def test_a_path_that_is_too_long_is_refused(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/tmp/" + "x" * 100)
     with socket.socket(socket.AF_UNIX) as sock, pytest.raises(OSError, match="too long"):
-        named.listen(sock, 1)
+        named.Name().listen(sock, 1)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user")

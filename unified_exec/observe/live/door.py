@@ -36,6 +36,7 @@ class Door:
 
     def __init__(self) -> None:
         self.listener = self.inode = -1
+        self._name = named.Name() if named.USED else None
         with StandardTaken():
             self.wake_read, self.wake_write = os.pipe()
         os.set_blocking(self.wake_read, False)
@@ -63,7 +64,7 @@ class Door:
         try:
             if self.listener < 0:  # not on the event loop's thread: a file system may be slow
                 with StandardTaken():
-                    self.listener, self.inode = _listen()
+                    self.listener, self.inode = _listen(self._name)
             serve(self)
         except OSError as error:
             logging.getLogger("unified_exec").debug("this program cannot be looked at: %s", error)
@@ -103,14 +104,14 @@ def wait_for_end_of(thread: int) -> None:
         time.sleep(0.0002)
 
 
-def _listen() -> tuple[int, int]:
+def _listen(name: named.Name | None) -> tuple[int, int]:
     import socket
 
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.setblocking(False)
     try:
-        if named.USED:
-            named.listen(sock, BACKLOG)
+        if name is not None:
+            name.listen(sock, BACKLOG)
             return sock.detach(), -1
         os.fchmod(sock.fileno(), 0o600)  # before it is bound: the inode is made with this mode
         path = _bind(sock)

@@ -6,6 +6,7 @@ import atexit
 import os
 import re
 import stat
+from _thread import allocate_lock
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -51,26 +52,51 @@ def sockets() -> Iterator[tuple[int, str]]:
             yield pid, place
 
 
-def listen(sock: socket.socket, backlog: int) -> str:
-    """Give a socket its name, for this user alone, and remove what ended programs have left.
+class Name:
+    """The name of this program's socket. It goes when the program ends, also when it is being given at that moment."""
 
-    It has its name once it listens, so that a viewer which finds it can connect.
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._place = ""
+        self._lock = allocate_lock()
+        self._ended = False
+        atexit.register(self._remove)
 
-    Raises:
-        OSError: the folder cannot be made or is not this user's alone, or its path is too long.
-    """
-    pid = os.getpid()
-    place = os.path.join(folder(), f"{pid}.sock")
-    if len(os.fsencode(place)) > PATH_MAX:
-        raise OSError(f"the path is too long for a socket: {place}")
-    try:
-        _bind(sock, place)
-    except FileNotFoundError:  # a program that ended just then has removed the folder
-        _bind(sock, place)
-    sock.listen(backlog)
-    os.replace(_unfinished(place), place)
-    atexit.register(_remove_own, place, pid)
-    return place
+    def listen(self, sock: socket.socket, backlog: int) -> str:
+        """Give a socket its name, for this user alone, and remove what ended programs have left.
+
+        It has its name once it listens, so that a viewer which finds it can connect.
+
+        Raises:
+            OSError: the folder cannot be made or is not this user's alone, or its path is too long; or the program ends.
+        """
+        place = os.path.join(folder(), f"{self._pid}.sock")
+        if len(os.fsencode(place)) > PATH_MAX:
+            raise OSError(f"the path is too long for a socket: {place}")
+        with self._lock:
+            if self._ended:
+                raise OSError("the program ends")
+            self._place = place
+            try:
+                _bind(sock, place)
+            except FileNotFoundError:  # a program that ended just then has removed the folder
+                _bind(sock, place)
+            sock.listen(backlog)
+            os.replace(_unfinished(place), place)
+        return place
+
+    def _remove(self) -> None:
+        if os.getpid() != self._pid:
+            return  # a forked child leaves its parent's
+        with self._lock:
+            self._ended = True
+            if self._place:
+                _remove(_unfinished(self._place))
+                _remove(self._place)
+                try:
+                    os.rmdir(os.path.dirname(self._place))
+                except OSError:
+                    pass  # others are in it
 
 
 def _bind(sock: socket.socket, place: str) -> None:
@@ -115,12 +141,3 @@ def _remove(place: str) -> None:
         os.unlink(place)
     except OSError:
         pass
-
-
-def _remove_own(place: str, pid: int) -> None:
-    if os.getpid() == pid:  # a forked child leaves its parent's
-        _remove(place)
-        try:
-            os.rmdir(os.path.dirname(place))
-        except OSError:
-            pass  # others are in it
