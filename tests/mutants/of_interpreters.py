@@ -71,7 +71,7 @@ INTERPRETERS = (
         "                safe_points.call_soon(ident, hold)",
         "                pass",
         "test_a_program_ends_without_a_crash_whatever_its_interpreters_do",
-        only="python or threads",  # the others take long, or need no parking
+        only="writing",
     ),
     broken(
         8,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import select
 import sys
 import threading
 import time
@@ -39,6 +41,25 @@ def sleep(begun: int) -> None:
     time.sleep(1000)
 
 
+def write(begun: int) -> None:
+    while True:
+        try:
+            while True:
+                if select.select([], [begun], [], 0)[1]:
+                    os.write(begun, b".")
+        except Cancelled:
+            pass
+
+
+def tell_of_writers(reader: int) -> None:
+    reads = 0
+    while reads < 3 and select.select([reader], [], [], 0.2)[0]:
+        os.read(reader, 1 << 20)
+        reads += 1
+    if reads == 3:
+        print("a task still runs")
+
+
 def count(begun: int) -> int:
     os.write(begun, b".")
     return sum(range(10**12))  # in C, and with the interpreter's lock
@@ -63,7 +84,9 @@ def main(state: str) -> None:
         anyio.run(use)
     else:
         reader, begun = os.pipe()  # a descriptor is one of the whole process
-        fn = {"sleeping": sleep, "counting": count, "threads": spin_in_a_thread}.get(state, spin)
+        if state == "writing":
+            atexit.register(tell_of_writers, reader)  # first, so it is called last
+        fn = {"sleeping": sleep, "counting": count, "threads": spin_in_a_thread, "writing": write}.get(state, spin)
         threading.Thread(target=anyio.run, args=(hold, fn, begun), daemon=True).start()
         started.wait()
         for _ in range(0 if state == "starting" else 2):
