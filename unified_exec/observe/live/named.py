@@ -68,7 +68,7 @@ class Name:
         It has its name once it listens, so that a viewer which finds it can connect.
 
         Raises:
-            OSError: the folder cannot be made or is not this user's alone, or its path is too long; or the program ends.
+            OSError: the folder cannot be made, is not this user's alone, or its path is too long; or the program ends.
         """
         place = os.path.join(folder(), f"{self._pid}.sock")
         if len(os.fsencode(place)) > PATH_MAX:
