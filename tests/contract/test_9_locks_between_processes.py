@@ -121,6 +121,14 @@ def release(lock: Any) -> None:
     lock.release()
 
 
+def acquire_abandoned(lock: Any) -> bool:
+    try:
+        lock.acquire_sync(timeout=30)
+    except LockAbandoned:
+        return True
+    return False
+
+
 @pytest.mark.fresh_pool
 async def test_what_a_dead_process_held_passes_on(make: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "unified_exec")
@@ -140,6 +148,8 @@ async def test_what_a_dead_process_held_passes_on(make: Any, caplog: pytest.LogC
             lock.release()
             async with lock:
                 assert not getattr(lock, "abandoned", False)
+            await scope.spawn(acquire, lock, on="thread")
+            assert await scope.spawn(acquire_abandoned, lock, on="process") == (on_abandoned == "raise")
 
 
 @pytest.mark.parametrize("place", [name for name in PLACES if name != "loop"])

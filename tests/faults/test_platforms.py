@@ -67,10 +67,20 @@ def test_plain_posix_means_are_in_use_where_they_are_asked_for(tmp_path: Path) -
     text = """
         import os
         import anyio
-        from unified_exec import ProcessPool, TaskScope, share
+        from unified_exec import Lock, LockAbandoned, ProcessPool, TaskScope, share
 
         def look():
             return open("/proc/self/maps").read()
+
+        def acquire_after_a_death(lock):
+            if not os.fork():
+                lock.acquire_sync()
+                os.kill(os.getpid(), 9)
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)  # nobody reaps it
+            try:
+                lock.acquire_sync(timeout=10)
+            except LockAbandoned:
+                return "passed on"
 
         async def main():
             async with ProcessPool(1) as pool, TaskScope(processes=pool) as scope:
@@ -79,11 +89,13 @@ def test_plain_posix_means_are_in_use_where_they_are_asked_for(tmp_path: Path) -
                 print("memfd" in maps, worker.pidfd, worker.tasks.type.name)
                 shared = share(bytes(300_000))
                 print(await scope.spawn(lambda s: len(s.value), shared, on="process"))
+                print(await scope.spawn(acquire_after_a_death, Lock(on_abandoned="raise"), on="process"))
 
         anyio.run(main)
     """
-    ended = programs.run_script(tmp_path, text, UNIFIED_EXEC_PLAIN_POSIX="1", TMPDIR=str(tmp_path))
-    assert ended.check().lines == ["False None SOCK_DGRAM", "300000"]
+    more = {"UNIFIED_EXEC_PLAIN_POSIX": "1", "TMPDIR": str(tmp_path), "PYTHONWARNINGS": "ignore"}
+    ended = programs.run_script(tmp_path, text, **more)
+    assert ended.check().lines == ["False None SOCK_DGRAM", "300000", "passed on"]
     assert [path.name for path in tmp_path.iterdir()] == ["script.py"]
 
 

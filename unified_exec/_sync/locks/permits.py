@@ -166,7 +166,7 @@ class Permits(PermitQueue):
         with self._guard:
             if self._shared is not None:
                 return
-            form = SharedPermits.create(self.total, self.kind)
+            form = SharedPermits.create(self.total, self.kind, self._raises)
             self.become(os.urandom(16), form)
             form.begin(self._free)
             for each in self._queue:
@@ -183,6 +183,7 @@ class Permits(PermitQueue):
         form = SharedPermits(LockPage(fds, cls.kind))
         made = cls._of_total(form.total, name)
         made._free.clear()
+        made._raises = form.raises
         return made, form
 
     @classmethod

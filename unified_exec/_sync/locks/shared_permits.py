@@ -20,8 +20,8 @@ from .page import BODY, LockPage, SharedLockForm
 
 __all__ = ["SharedPermits"]
 
-TOTAL = 1
-"""The word of the page that holds the number of permits."""
+TOTAL, RAISES = 1, 2
+"""Words of the page: the number of permits; whoever acquires an abandoned one gets an error."""
 HELD = 8
 """The bit of a seat's state from which on it counts the permits that its process holds."""
 HOLDER, ABANDONED, NAME = range(3)
@@ -48,7 +48,7 @@ class SharedPermits(Gated, SharedLockForm):
         self.readable = page.fds[1]
 
     @classmethod
-    def create(cls, total: int, kind: str) -> SharedPermits:
+    def create(cls, total: int, kind: str, raises: bool) -> SharedPermits:
         """Make one with all permits held by nobody and none in the pipe; `begin` goes on.
 
         Raises:
@@ -57,7 +57,7 @@ class SharedPermits(Gated, SharedLockForm):
         """
         page = LockPage.create(kind, SIZE * total)
         make_room(page.fds[2], total, kind)
-        page.words[TOTAL] = total
+        page.words[TOTAL], page.words[RAISES] = total, raises
         return cls(page)
 
     def sit_down(self) -> None:
@@ -70,6 +70,11 @@ class SharedPermits(Gated, SharedLockForm):
     def total(self) -> int:
         """How many permits there are."""
         return self._total
+
+    @property
+    def raises(self) -> bool:
+        """Whoever acquires an abandoned permit gets an error."""
+        return bool(self.words[RAISES])
 
     def begin(self, free: list[int]) -> None:
         """Take over the permits of the local form: those in `free` are free, this process has the others."""

@@ -231,16 +231,15 @@ def start_of(pid: int) -> int:
 
 def _state_and_start(pid: int) -> tuple[str, int]:
     """The state of a process, X if there is none, and its start time; 0 where the system does not say."""
-    if not posix.PLAIN:
-        try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
-            return fields[0].decode(), int(fields[19])
-        except (OSError, IndexError, ValueError):
-            if os.path.exists("/proc/self/stat"):
-                return "X", 0
     try:
-        os.kill(pid, 0)
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        return fields[0].decode(), 0 if posix.PLAIN else int(fields[19])
+    except (OSError, IndexError, ValueError):
+        if os.path.exists("/proc/self/stat"):
+            return "X", 0
+    try:
+        os.getpgid(pid)  # macOS and the BSDs find no zombie here, which `kill` finds
     except ProcessLookupError:
         return "X", 0
     except OSError:
