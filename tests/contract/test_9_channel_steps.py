@@ -6,21 +6,25 @@ runs. Its seat is then given a wrong start time, as if another process had its p
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
 import sys
 import threading
 from _thread import get_ident
 from collections.abc import Callable, Iterator
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.profiles import examples
+from unified_exec import Channel, Event, Lock
 from unified_exec._sync.channels import audit, slots
 from unified_exec._sync.channels.local_form import NOTHING
 from unified_exec._sync.channels.memory import ChannelMemory, create
 from unified_exec._sync.channels.slots import Slots
+from unified_exec._sync.locks import shared_permits
 from unified_exec._sync.shared import gate, seats
 from unified_exec._sync.shared.pipes import drain, fill
 from unified_exec._sync.shared.seats import DUE, IN_USE, OWN, START, STATE
@@ -448,3 +452,52 @@ def test_a_channel_is_not_drained_while_an_audit_has_its_numbers(memory: Any, mo
     assert found == [False]
     assert receiver.try_receive() == "last"
     assert receiver.drained()
+
+
+@pytest.mark.parametrize("call", ["send_nowait", "send_many_sync", "set", "acquire_nowait"])
+def test_a_signal_handler_that_uses_what_its_thread_is_using_never_hangs(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It works, or gets an error that says so, and what it interrupts is done."""
+    made = {"set": Event, "acquire_nowait": Lock}.get(call, lambda: Channel[int](4))()
+    made.share()
+    told: list[str] = []
+
+    def handle(*_: object) -> None:
+        try:
+            getattr(made, call)(*arguments)
+        except RuntimeError as error:
+            told.append(str(error))
+
+    def read(fd: int, size: int) -> bytes:
+        monkeypatch.undo()
+        signal.raise_signal(signal.SIGUSR2)
+        return os.read(fd, size)
+
+    def lockf(*args: Any) -> None:
+        monkeypatch.undo()
+        fcntl_lockf(*args)
+        signal.raise_signal(signal.SIGUSR2)
+
+    arguments = {"send_nowait": [1], "send_many_sync": [[2, 3]]}.get(call, [])
+    fcntl_lockf = fcntl.lockf
+    before = signal.signal(signal.SIGUSR2, handle)
+    try:
+        for module in (slots, shared_permits):
+            monkeypatch.setattr(module, "os", SimpleNamespace(read=read, write=os.write))
+        if call == "set":
+            monkeypatch.setattr(fcntl, "lockf", lockf)
+        getattr(made, call)(*arguments)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    if call == "send_nowait":  # the word of this thread needs no lock
+        assert not told
+        assert [made.receive_nowait(), made.receive_nowait()] == [1, 1]
+        return
+    assert "is being used by this thread, and a signal handler cannot use it" in told[0]
+    if call == "send_many_sync":
+        assert made.receive_many_sync(4) == [2, 3]
+    elif call == "set":
+        assert made.is_set()
+    else:
+        made.release()

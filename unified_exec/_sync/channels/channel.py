@@ -32,7 +32,7 @@ class Channel(ChannelCore, Generic[T]):
         ValueError: `capacity` is less than 1.
 
     Cancelling a waiting sender or receiver leaves the channel as it was: an item is either in the channel or in the
-    hands of the caller.
+    hands of the caller. A signal handler should not use a channel: it may have interrupted its thread in a `send`.
 
     Example:
         pages = Channel[str](100)

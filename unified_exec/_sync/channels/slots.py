@@ -7,7 +7,7 @@ and writes of a pipe are whole numbers and atomic.
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock, get_ident
+from _thread import RLock, get_ident
 from collections.abc import Sequence
 from time import monotonic_ns
 from typing import Any
@@ -86,7 +86,7 @@ class Slots(Gated):
         Raises:
             SerializationError: there is none.
         """
-        self._lock = allocate_lock()
+        self._lock = RLock()
         self.seat = seats.take_seat(self.memory)
         self._state, self._own = self.seat + STATE, self.seat + OWN
         self._thread = 0  # the one that needs no lock

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import select
-from _thread import allocate_lock
+from _thread import RLock
 
 from ..._tasks.current import CurrentTask, sleepers
 from ..shared.bells import Bell, sleep, thread_bell
@@ -61,7 +61,7 @@ class SharedPermits(Gated, SharedLockForm):
         return cls(page)
 
     def sit_down(self) -> None:
-        self._lock = allocate_lock()
+        self._lock = RLock()
         super().sit_down()
         self._state = self.seat + STATE
         self._rest = 0

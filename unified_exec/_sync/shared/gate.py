@@ -9,7 +9,7 @@ hands: a word of the page asks for an audit, which puts it back.
 from __future__ import annotations
 
 import time
-from _thread import LockType
+from _thread import RLock
 from collections.abc import Callable
 from typing import Any
 
@@ -39,7 +39,7 @@ class Gated:
     __slots__ = ()
     memory: seats.Page
     words: memoryview
-    _lock: LockType
+    _lock: RLock
     _state: int
     _rest: int
 
@@ -52,9 +52,15 @@ class Gated:
         raise NotImplementedError
 
     def _in_turn(self, step: Callable[[Any], Any], argument: Any) -> Any:
-        """Call a step with the lock held, the seat busy, and the gate open."""
+        """Call a step with the lock held, the seat busy, and the gate open.
+
+        Raises:
+            RuntimeError: this code has interrupted such a step in its own thread.
+        """
         words = self.words
         with self._lock:
+            if words[self._state] & IN_USE:
+                raise seats.used_by_interrupted(self.memory.kind)
             words[self._state] = self._rest + IN_USE  # first: who shuts the gate looks at it then
             try:
                 if words[GATE]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from _thread import allocate_lock
+from _thread import RLock
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -42,6 +42,7 @@ __all__ = [
     "someone_is_busy",
     "start_of",
     "take_seat",
+    "used_by_interrupted",
 ]
 
 GATE, SPREAD, DUE, PASSED = 0, 13, 14, 15
@@ -62,13 +63,14 @@ after an audit only."""
 
 _BARRIER = 0.0001
 
-_threads = allocate_lock()  # record locks exclude processes, not threads
+_threads = RLock()  # record locks exclude processes, not threads
+_locked: dict[int, bool] = {}  # by descriptor: the thread that has the lock has the record lock of these
 
 
 def renew_lock() -> None:
     """In a forked child: another thread of the parent may have held the lock."""
-    global _threads
-    _threads = allocate_lock()
+    global _threads, _locked
+    _threads, _locked = RLock(), {}
 
 
 class Page:
@@ -94,19 +96,38 @@ class Page:
 
 @contextmanager
 def record_lock(fd: int, wait: bool) -> Iterator[bool]:
-    """Hold the one record lock of the page; the kernel lets go of it when this process dies."""
+    """Hold the one record lock of the page; the kernel lets go of it when this process dies.
+
+    Raises:
+        RuntimeError: this code has interrupted its own thread, which holds it.
+    """
     import fcntl  # there is none where there are no workers
 
     with _threads:
+        if fd in _locked:
+            raise used_by_interrupted("a channel or lock")
+        _locked[fd] = True  # first: a signal handler may run in the next call
         try:
             fcntl.lockf(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
-        except OSError:
+        except BaseException as error:
+            del _locked[fd]
+            if not isinstance(error, OSError):
+                raise
             yield False
             return
         try:
             yield True
         finally:
+            del _locked[fd]  # no call: a signal handler may raise after one
             fcntl.lockf(fd, fcntl.LOCK_UN, 1)
+
+
+def used_by_interrupted(kind: str) -> RuntimeError:
+    """Return the error of a signal handler that would wait for what it has interrupted."""
+    return RuntimeError(
+        f"{kind} is being used by this thread, and a signal handler cannot use it at the same time: it may set a "
+        "variable or call `loop.call_soon_threadsafe`, and other code sends, sets or notifies"
+    )
 
 
 def take_seat(page: Page) -> int:
