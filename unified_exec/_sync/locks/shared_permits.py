@@ -21,7 +21,7 @@ from .page import BODY, LockPage, SharedLockForm
 __all__ = ["SharedPermits"]
 
 TOTAL, RAISES = 1, 2
-"""Words of the page: the number of permits; whoever acquires an abandoned one gets an error."""
+"""Words of the page: the number of permits; who acquires an abandoned one gets an error."""
 HELD = 8
 """The bit of a seat's state from which on it counts the permits that its process holds."""
 HOLDER, ABANDONED, NAME = range(3)
@@ -73,7 +73,7 @@ class SharedPermits(Gated, SharedLockForm):
 
     @property
     def raises(self) -> bool:
-        """Whoever acquires an abandoned permit gets an error."""
+        """Who acquires an abandoned permit gets an error."""
         return bool(self.words[RAISES])
 
     def begin(self, free: list[int]) -> None:
