@@ -1,4 +1,4 @@
-"""What the agent of a Ray node keeps for the program until it is collected; Ray itself is not needed."""
+"""Calls of the agent of a Ray node: each brings a batch and waits for one. Ray itself is not needed."""
 
 from __future__ import annotations
 
@@ -8,41 +8,138 @@ from typing import Any
 
 import pytest
 
-from unified_exec.cluster import ray_agent
+from unified_exec.cluster import ray_agent, wire
+from unified_exec.cluster.ray_agent import Call, pack_call, unpack
 
 pytestmark = pytest.mark.asyncio
 
 
-async def test_a_batch_is_collected_without_a_task_of_its_own() -> None:
-    lane: Any = ray_agent._LaneAtAgent()
-    collected = asyncio.create_task(lane.collect())
-    await asyncio.sleep(0)
-    tasks = len(asyncio.all_tasks())
-    lane.send([(b"head", [memoryview(b"buffer")])])
-    (frame,) = ray_agent.unpack(await collected)
-    assert (frame[0], bytes(frame[1][0])) == (b"head", b"buffer")
-    assert tasks == 2  # this one, and the one that collects
+class Program:
+    """A lane at an agent, and the calls that a program makes there."""
+
+    def __init__(self) -> None:
+        self.agent: Any = ray_agent.RayAgent("address", 1)
+        self.lane: Any = ray_agent._LaneAtAgent(7)
+        self.agent._lanes["lane"] = self.lane
+        self.received: list[wire.Frame] = []
+        self.ended: list[str] = []
+        self.lane.connection = SimpleNamespace(slots=1, receive=self.received.extend, end=self.end)
+
+    def end(self, why: str) -> None:
+        self.ended.append(why)
+        self.lane.end()
+
+    def call(
+        self, number: int, *heads: bytes, buffer: bytes = b"", read: int = 0, connection: int = 7
+    ) -> asyncio.Task[Any]:
+        batch = [(head, [memoryview(buffer)] if buffer else []) for head in heads]
+        data, buffers = pack_call(Call("lane", connection, number, read, 1), batch)
+        return asyncio.create_task(self.agent.deliver(data, buffers))
+
+    def say(self, head: bytes) -> None:
+        self.lane.send([(head, ())])
+
+    def heads(self) -> list[bytes]:
+        return [head for head, _ in self.received]
 
 
-async def test_what_came_before_a_lane_was_given_up_is_still_collected() -> None:
-    lane: Any = ray_agent._LaneAtAgent()
-    lane.send([(b"last", ())])
-    lane.end()
-    assert await lane.collect() == [(b"last", [])]
-    assert await lane.collect() is None
-    assert await lane.collect() is None
+async def pause() -> None:
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def test_a_call_is_answered_with_the_next_batch_and_none_waits_in_vain() -> None:
+    program = Program()
+    calls = [program.call(0), program.call(1, b"task", b"other")]
+    await pause()
+    assert program.heads() == [b"task", b"other"]
+    assert not any(call.done() for call in calls)
+    program.say(b"done")
+    assert unpack(await calls[0]) == [(b"done", [])]
+    more = [program.call(number) for number in (2, 3)]
+    assert unpack(await calls[1]) == []  # two are enough
+    assert not any(call.done() for call in more)
+    program.lane.send([(b"large", [memoryview(b"buffer")]), (b"small", ())])
+    (large, buffers), small = unpack(*await more[0])
+    assert (large, bytes(buffers[0])) == (b"large", b"buffer")
+    assert small == (b"small", [])
+    program.lane.end()
+    assert await more[1] is None
+
+
+async def test_batches_are_taken_in_and_answered_in_the_order_of_the_calls() -> None:
+    program = Program()
+    late, early = program.call(1, b"second"), program.call(2, b"third")
+    await pause()
+    assert program.heads() == []
+    program.say(b"an answer")
+    first = program.call(0, b"first")
+    assert unpack(await first) == [(b"an answer", [])]
+    assert program.heads() == [b"first", b"second", b"third"]
+    program.say(b"another one")
+    assert unpack(await late) == [(b"another one", [])]
+    assert not early.done()
+    program.lane.end()
+    await early
+
+
+async def test_a_repeated_call_is_taken_in_once_and_has_the_same_answer() -> None:
+    """Ray repeats a call although it was made, if its answer was lost."""
+    program = Program()
+    held = program.call(0, b"task")
+    await pause()
+    again = program.call(0, b"task")
+    await pause()
+    program.say(b"done")
+    program.say(b"more")
+    assert unpack(await held) == unpack(await again) == unpack(await program.call(0, b"task")) == [(b"done", [])]
+    assert unpack(await program.call(1, read=1)) == [(b"more", [])]
+    assert await program.call(0, b"task") is None  # its answer was read
+    assert program.heads() == [b"task"]
+    assert list(program.lane._answers) == [1]
+
+
+async def test_a_call_that_brought_large_data_does_not_wait() -> None:
+    """Ray keeps what came with a call until it is answered."""
+    program = Program()
+    calls = [program.call(0), program.call(1, b"array", buffer=b"buffer")]
+    assert [unpack(await call) for call in calls] == [[], []]
+    assert unpack(await program.call(2, bytes(wire.LARGE + 1))) == []
+    assert program.heads() == [b"array", bytes(wire.LARGE + 1)]
+
+
+async def test_a_call_of_an_earlier_connection_is_not_taken_in() -> None:
+    program = Program()
+    assert await program.call(0, b"task", connection=6) is None
+    assert program.heads() == []
+
+
+async def test_when_a_lane_is_given_up_its_last_words_are_sent_and_no_call_waits() -> None:
+    program = Program()
+    program.say(b"last")
+    program.lane.end()
+    assert unpack(await program.call(0)) == [(b"last", [])]
+    assert await program.call(1) is None
+    program = Program()
+    after_a_gap = program.call(1, b"task")
+    await pause()
+    program.lane.end()
+    assert await after_a_gap is None
+    assert await program.call(0, b"task") is None
+    assert program.heads() == []
 
 
 async def test_an_agent_that_cannot_take_a_batch_in_gives_the_lane_up() -> None:
-    """Nobody waits for the method that delivers it: its calls would never be answered."""
+    """Otherwise the calls that it brought would never be answered."""
 
     def receive(batch: Any) -> None:
         raise OSError("no descriptor is left")
 
-    told: list[str] = []
-    agent: Any = ray_agent.RayAgent("address", 1)
-    lane = agent._lanes["lane"] = ray_agent._LaneAtAgent()
-    lane.connection = SimpleNamespace(slots=1, receive=receive, end=told.append)
+    program = Program()
+    held = program.call(0)
+    await pause()
+    program.lane.connection.receive = receive
     with pytest.raises(OSError, match="no descriptor is left"):
-        await agent.deliver("lane", 0, [], 1)
-    assert told == ["OSError: no descriptor is left"]
+        await program.call(1, b"task")
+    assert program.ended == ["OSError: no descriptor is left"]
+    assert await held is None

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -21,6 +24,7 @@ from tests.cluster.tasks import spin, tick
 from tests.waiting import has_ended, until, until_async
 from unified_exec import Collect, Retry, SyncTaskScope, TaskScope
 from unified_exec.cluster import NodeLost, RayPool
+from unified_exec.cluster.ray_agent import Call, pack, unpack_call
 
 ray = pytest.importorskip("ray", reason="RayPool needs Ray, which is heavy: pip install ray")
 pytestmark = pytest.mark.timeout(180)
@@ -61,6 +65,16 @@ def agent_of(pid: int) -> int:
     parent = psutil.Process(pid).parent()
     assert parent is not None
     return parent.pid
+
+
+def break_connections(agent: int) -> int:
+    """Shut down what this program has to the agent's process; return how many connections these were."""
+    ports = {each.laddr.port for each in psutil.Process(agent).net_connections() if each.status == psutil.CONN_LISTEN}
+    broken = [each.fd for each in psutil.Process().net_connections() if each.raddr and each.raddr.port in ports]
+    for fd in broken:
+        with socket.socket(fileno=os.dup(fd)) as connection:
+            connection.shutdown(socket.SHUT_RDWR)
+    return len(broken)
 
 
 def is_alive(pid: int) -> bool:
@@ -124,6 +138,99 @@ async def test_a_seat_is_found_although_ray_failed_to_answer_once(monkeypatch: p
         await engine.stop()
 
 
+class Deliver:
+    """An agent's method `deliver`: the test gives its answers."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.answers: list[Future[Any]] = []
+
+    def options(self, **options: Any) -> Deliver:
+        assert options == {"max_task_retries": -1}
+        return self
+
+    def remote(self, data: bytes, buffers: Any = ()) -> Any:
+        self.calls.append(unpack_call(data, buffers)[0])
+        answer: Future[Any] = Future()
+        self.answers.append(answer)
+        return SimpleNamespace(future=lambda: answer)
+
+
+@pytest.fixture
+def deliver() -> Deliver:
+    return Deliver()
+
+
+@pytest.fixture
+def comm(deliver: Deliver) -> Any:
+    from unified_exec.cluster.ray_comm import RayComm
+
+    engine: Any = SimpleNamespace(note_error=lambda exc: None, leaving=lambda comm: None)
+    return RayComm(engine, SimpleNamespace(deliver=deliver), "lane", "address")
+
+
+@pytest.mark.asyncio
+async def test_answers_are_read_in_the_order_of_the_calls_and_one_call_always_waits(
+    deliver: Deliver, comm: Any
+) -> None:
+    for head in (b"one", b"two"):
+        comm.write([(head, ())])
+    deliver.answers[1].set_result(pack([(b"second", ())])[0])
+    first = asyncio.create_task(comm.read())
+    await asyncio.sleep(0)
+    deliver.answers[0].set_result(pack([(b"first", ())])[0])
+    assert await first == [(b"first", [])]
+    assert await comm.read() == [(b"second", [])]
+    third = asyncio.create_task(comm.read())
+    await asyncio.sleep(0)
+    assert [(call.number, call.read) for call in deliver.calls] == [(0, 0), (1, 0), (2, 2)]
+    deliver.answers[2].set_result(None)
+    with pytest.raises(ConnectionError, match="given it up"):
+        await third
+
+
+@pytest.mark.asyncio
+async def test_a_large_result_is_writable_and_the_agent_is_told_that_it_has_come(deliver: Deliver, comm: Any) -> None:
+    for _ in range(2):
+        comm.write([])
+    deliver.answers[0].set_result(pack([(b"done", [memoryview(b"large")])]))
+    ((_, (buffer,)),) = await comm.read()
+    assert (bytes(buffer), buffer.readonly) == (b"large", False)
+    assert [call.read for call in deliver.calls] == [0, 0, 1]
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_fails_for_good_is_told_while_another_one_waits(deliver: Deliver, comm: Any) -> None:
+    """Nothing after it would be taken in."""
+    for _ in range(2):
+        comm.write([])
+    read = asyncio.create_task(comm.read())
+    await asyncio.sleep(0)
+    deliver.answers[1].set_exception(OSError("no memory is left"))
+    with pytest.raises(ConnectionError, match="no memory is left"):
+        await read
+
+
+@pytest.mark.asyncio
+async def test_what_is_heard_late_of_an_agent_that_died_does_not_concern_the_next_one() -> None:
+    from unified_exec.cluster import ray_engine
+
+    engine: Any = ray_engine.RayEngine(None, None, None)
+    await engine.start(lambda name, address: None)
+    try:
+        (address,) = engine._nodes
+        first = engine._agent(address)
+        ray.kill(first)
+        engine.agent_died(address, first)
+        assert await engine.has_exited(address)
+        second = engine._agent(address)
+        engine.agent_died(address, first)
+        assert not await engine.has_exited(address)
+        assert engine._agent(address) is second
+    finally:
+        await engine.stop()
+
+
 @pytest.mark.asyncio
 async def test_what_a_killed_agent_had_is_lost_and_the_rest_runs_once(tmp_path: Path) -> None:
     async with RayPool() as pool, TaskScope(policy=Collect()) as scope:
@@ -138,6 +245,19 @@ async def test_what_a_killed_agent_had_is_lost_and_the_rest_runs_once(tmp_path: 
     assert type(victim.exception()) is NodeLost
     assert "ray://" in str(victim.exception())
     assert (tmp_path / "starts").read_text().split().count("victim") == 1
+
+
+@pytest.mark.asyncio
+async def test_a_connection_that_breaks_for_a_moment_loses_no_task_and_none_runs_twice(tmp_path: Path) -> None:
+    async with RayPool() as pool, TaskScope() as scope:
+        untyped: Any = scope
+        agent = agent_of(await untyped.spawn(os.getpid, on=pool))
+        names = [str(n) for n in range(4)]
+        handles = [untyped.spawn(tick, str(tmp_path), name, 0.02, on=pool) for name in names]
+        await started(tmp_path, "0")
+        assert break_connections(agent)
+        assert await scope.gather(*handles) == names
+    assert sorted((tmp_path / "starts").read_text().split()) == names
 
 
 @pytest.mark.asyncio

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
+from itertools import count
 from typing import Any, Protocol
 
 import ray
@@ -9,7 +12,7 @@ from ray.exceptions import ActorDiedError, ActorUnschedulableError, RuntimeEnvSe
 
 from . import wire
 from .engine import Comm
-from .ray_agent import pack, unpack, writable
+from .ray_agent import Call, pack_call, unpack, writable
 
 GONE = (ActorDiedError, ActorUnschedulableError, RuntimeEnvSetupError)
 """What Ray raises if the process of an agent has exited, or never started."""
@@ -33,7 +36,7 @@ class Seats(Protocol):
     def leaving(self, comm: RayComm) -> None:
         """Note that a connection is over, and have the agent end what runs there."""
 
-    def note_error(self, exc: Exception) -> None:
+    def note_error(self, exc: BaseException) -> None:
         """Keep the last thing that Ray has refused."""
 
 
@@ -58,7 +61,7 @@ class _RayCalls(Comm):
             self.failed(exc)
             raise ConnectionError(str(exc).partition("\n")[0]) from None
 
-    def failed(self, exc: Exception) -> None:
+    def failed(self, exc: BaseException) -> None:
         """Note why the agent cannot be reached."""
 
     def write(self, batch: list[wire.Frame]) -> None:
@@ -72,34 +75,77 @@ class _RayCalls(Comm):
 
 
 class RayComm(_RayCalls):
-    """One event loop's connection to an agent.
+    """One event loop's connection to an agent. Each call brings a batch, and waits for one of the agent.
+
+    Ray repeats a call that was lost on the way. The calls are numbered: the agent takes each in once, and keeps its
+    answer until it has come.
 
     Attributes:
         lane, address: the event loop and the node.
     """
 
+    _connections = count()
+
     def __init__(self, engine: Seats, agent: Any, lane: str, address: str) -> None:
         super().__init__(agent, lane)
         self.address = address
         self._engine = engine
-        self._number = 0
+        self._deliver = agent.deliver.options(max_task_retries=-1)
+        self._connection = next(self._connections)
+        self._number = self._read = 0  # the calls below were made, and their answers read
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._news = asyncio.Event()
+        self._failure: BaseException | None = None
         self._seats = 0
         self._connected = False
 
     async def connect(self, hello: dict[str, Any], seats: int) -> None:
         """Have the agent serve the lane."""
         self._seats = seats
-        await self.call(self._agent.connect, hello, seats)
+        await self.call(self._agent.connect, hello, seats, self._connection)
         self._connected = True
 
     async def read(self) -> list[wire.Frame]:
-        batch = await self.call(self._agent.collect, self.lane)
-        if batch is None:
+        if self._read == self._number and not self._over:
+            self._send([])
+        while (answer := self._answers.pop(self._read, None)) is None or answer.exception() is not None:
+            if self._failure is not None or self._over:
+                raise ConnectionError(str(self._failure or "it was let go").partition("\n")[0])
+            self._news.clear()
+            await self._news.wait()
+        self._read += 1
+        packed = answer.result()
+        if packed is None:
             raise ConnectionError("its agent has given it up")
+        if type(packed) is bytes:
+            return unpack(packed)
+        self._send([])  # the agent keeps the buffers until it knows that they have come
         # What comes out of Ray's object store is read-only; a value must be as writable as one of this machine.
-        return [(head, [writable(buffer) for buffer in buffers]) for head, buffers in unpack(batch)]
+        return [(head, [writable(buffer) for buffer in buffers]) for head, buffers in unpack(*packed)]
 
-    def failed(self, exc: Exception) -> None:
+    def _send(self, batch: list[wire.Frame]) -> None:
+        call = Call(self.lane, self._connection, self._number, self._read, self._seats)
+        data, buffers = pack_call(call, batch)
+        try:
+            check_connected()
+            answer = self._deliver.remote(data, buffers) if buffers else self._deliver.remote(data)
+            asyncio.wrap_future(answer.future()).add_done_callback(partial(self._answered, self._number))
+        except Exception as exc:  # what follows would wait for it at the agent
+            self._failure = exc
+            self._engine.note_error(exc)
+            self.abort()
+            return
+        self._number += 1
+
+    def _answered(self, number: int, answer: asyncio.Future[Any]) -> None:
+        self._answers[number] = answer
+        exc = answer.exception()
+        if exc is not None and self._failure is None and not self._over:
+            self._failure = exc
+            self.failed(exc)
+        self._news.set()
+
+    def failed(self, exc: BaseException) -> None:
         self._engine.note_error(exc)
         if isinstance(exc, GONE):
             self._engine.agent_died(self.address, self._agent)
@@ -116,14 +162,7 @@ class RayComm(_RayCalls):
         released = [wire.unpack_numbers(head)[0] for head, _ in batch if wire.kind_of(head) == wire.RELEASE]
         rest = [frame for frame in batch if wire.kind_of(frame[0]) != wire.RELEASE]
         if rest or not batch:
-            try:
-                check_connected()
-                self._agent.deliver.remote(self.lane, self._number, pack(rest), self._seats)
-            except Exception as exc:  # what follows would wait for it at the agent
-                self._engine.note_error(exc)
-                self.abort()
-                return
-            self._number += 1
+            self._send(rest)
         for n in released:
             self._engine.release_seats(self.lane, self.address, n)
 
@@ -133,6 +172,7 @@ class RayComm(_RayCalls):
     def abort(self) -> None:
         if not self._over:
             super().abort()
+            self._news.set()
             self._engine.leaving(self)
 
     async def end(self) -> None:

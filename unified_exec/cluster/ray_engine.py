@@ -70,7 +70,7 @@ class RayEngine(Engine):
         found = await asyncio.to_thread(ray.nodes)
         self._nodes = {_address_of(node): node for node in found if node["Alive"]}
 
-    def note_error(self, exc: Exception) -> None:
+    def note_error(self, exc: BaseException) -> None:
         """Keep the last thing that Ray has refused, for `status`."""
         self._error = f"{type(exc).__name__}: {str(exc).partition(chr(10))[0]}"
 
@@ -240,8 +240,9 @@ class RayEngine(Engine):
 
     def agent_died(self, address: str, agent: Any) -> None:
         """Note that the process of an agent has ended; its seats are given back."""
-        if self._agents.get(address) is agent:
-            del self._agents[address]
+        if self._agents.get(address) is not agent:
+            return  # it is known, and there may be another one
+        del self._agents[address]
         self._died.add(address)
         for name in list(self._seats):
             self.release_seats(name, address, self.seats_at(name, address))
