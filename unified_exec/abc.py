@@ -75,8 +75,10 @@ class StreamReader(ABC):
         args: its arguments.
         items: the items that have arrived and were not taken yet.
         task: the task, set before it is submitted.
+        error: why items that were sent could not be rebuilt here; those after them do not arrive.
     """
 
+    error: Exception | None = None
     fn: Callable[..., Any]
     args: tuple[Any, ...]
     items: deque[Any]

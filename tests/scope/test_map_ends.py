@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -102,6 +103,80 @@ async def test_a_generator_whose_closing_hangs_is_cancelled_after_a_while(
             break
     assert ends == ["closing", "cancelled"]
     assert "took longer than 0.05 s" in caplog.text
+
+
+def closes_badly() -> Iterator[int]:
+    try:
+        yield from count()
+    finally:
+        raise ValueError("bad end")
+
+
+async def a_closes_badly() -> AsyncIterator[int]:
+    try:
+        for i in count():
+            yield i
+    finally:
+        raise ValueError("bad end")
+
+
+@pytest.mark.parametrize(
+    ("how", "source"),
+    [
+        ("dropped", closes_badly),
+        ("dropped", a_closes_badly),
+        ("closed", closes_badly),
+        ("closed", a_closes_badly),
+        ("left to the scope", closes_badly),
+    ],
+)
+async def test_what_a_source_raises_while_it_is_closed_is_logged_and_costs_nothing_else(
+    how: str, source: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    streams: list[Any] = []
+
+    async with TaskScope(policy=Collect()) as scope:
+        for _ in range(2):
+            streams.append(scope.map(many.a_double, source(), limit=1, buffer=0))
+            assert await anext(streams[-1]) == 0
+        failed = scope.spawn(many.a_fail_at_three, 3)
+        if how == "closed":
+            for stream in streams:
+                await stream.aclose()
+        if how == "dropped":
+            stream = None
+            streams.clear()
+            gc.collect()
+    assert str(failed.exception()) == "3"
+    assert caplog.text.count("ValueError: bad end") == 2
+
+
+async def test_closing_a_map_waits_for_the_end_of_its_source() -> None:
+    ends: list[str] = []
+
+    async def source() -> AsyncIterator[int]:
+        try:
+            for i in count():
+                yield i
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.lowlevel.checkpoint()
+            ends.append("closed")
+
+    async with TaskScope() as scope:
+        async with scope.map(many.a_double, source(), limit=1, buffer=0) as stream:
+            assert await anext(stream) == 0
+        assert ends == ["closed"]
+
+
+async def test_a_source_may_close_its_own_map() -> None:
+    async def source() -> AsyncIterator[int]:
+        yield 1
+        await stream.aclose()
+
+    async with TaskScope() as scope:
+        stream = scope.map(many.a_double, source())
+        assert [x async for x in stream] in ([], [2])
 
 
 async def test_a_map_that_outlives_its_scope_says_so() -> None:

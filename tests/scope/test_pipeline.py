@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from functools import partial
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from tests.scope import many
@@ -205,6 +207,60 @@ async def test_a_source_whose_closing_hangs_does_not_hold_up_the_end(
             break
     assert ends == ["closing", "cancelled"]
     assert "took longer than 0.05 s" in caplog.text
+
+
+@pytest.mark.parametrize("stage", [None, "filter", "batch"])
+async def test_a_source_that_raises_while_it_is_closed_leaves_no_scope_open(
+    stage: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    def source() -> Any:
+        try:
+            yield from count()
+        finally:
+            raise ValueError("bad end")
+
+    pipeline: Any = Pipeline(source())
+    if stage is not None:
+        pipeline = pipeline.filter(bool) if stage == "filter" else pipeline.batch(1)
+    with anyio.CancelScope() as around:
+        async with pipeline as results:
+            async for _ in results:
+                break
+        await anyio.lowlevel.checkpoint()
+    assert not around.cancelled_caught
+    assert "ValueError: bad end" in caplog.text
+
+
+@pytest.mark.asyncio
+async def test_a_task_that_is_cancelled_while_its_pipeline_closes_leaves_no_scope_open() -> None:
+    closing_began = asyncio.Event()
+    ends: list[str] = []
+
+    async def source() -> Any:
+        try:
+            for i in count():
+                yield i
+        finally:
+            closing_began.set()
+            await asyncio.Event().wait()
+
+    async def use() -> None:
+        try:
+            async with Pipeline(source()).filter(lambda _: True) as results:
+                async for _ in results:
+                    break
+        except asyncio.CancelledError:
+            with anyio.CancelScope():  # of the task's innermost scope, which is none of the pipeline's
+                await asyncio.sleep(0)
+            ends.append("cancelled")
+            raise
+
+    task = asyncio.ensure_future(use())
+    await closing_began.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ends == ["cancelled"]
 
 
 async def test_it_runs_once_at_a_time() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +143,72 @@ async def test_an_item_that_cannot_travel_is_said(tmp_path: Path) -> None:
         with pytest.raises(SerializationError, match="an item of the generator"):
             async for _ in scope.stream(many.unpicklable_items, on="process"):
                 pass
+
+
+def many_and_one_that_stays(folder: Path) -> Iterator[Any]:
+    yield from range(300)
+    yield (lock := socket.socket())
+    lock.close()
+    try:
+        many.hold(folder, "all")
+    except Exception:  # of the engine's own nothing comes here
+        (folder / "caught").touch()
+    yield 1
+
+
+async def a_many_and_one_that_stays(folder: Path) -> AsyncIterator[Any]:
+    for i in range(300):
+        yield i
+    with socket.socket() as stays:
+        yield stays
+    while not (folder / "all.go").exists():
+        await anyio.sleep(0.001)
+    yield 1
+
+
+@pytest.mark.parametrize("fn", [many_and_one_that_stays, a_many_and_one_that_stays])
+async def test_the_items_before_one_that_cannot_travel_arrive(fn: Any, tmp_path: Path) -> None:
+    got: list[int] = []
+    async with TaskScope() as scope:
+        with pytest.raises(SerializationError, match="an item of the generator"):
+            async for x in scope.stream(fn, tmp_path, on="process"):
+                got.append(x)
+                if x == 299:
+                    (tmp_path / "all.go").touch()
+    assert got == list(range(300))
+    assert not (tmp_path / "caught").exists()
+
+
+class Unbuildable:
+    def __reduce__(self) -> Any:
+        return int, ("x",)
+
+
+def one_that_cannot_be_rebuilt() -> Iterator[Any]:
+    yield 1
+    yield Unbuildable()
+    yield 2
+
+
+async def test_an_item_that_cannot_be_rebuilt_is_the_error_of_its_stream() -> None:
+    async with TaskScope() as scope:
+        with pytest.raises(SerializationError, match="invalid literal"):
+            async for x in scope.stream(one_that_cannot_be_rebuilt, on="process"):
+                assert x == 1
+
+
+def many_and_the_end() -> Iterator[int]:
+    yield from range(300)
+    sys.exit("enough")
+
+
+async def test_the_items_before_sys_exit_arrive() -> None:
+    got: list[int] = []
+    async with TaskScope() as scope:
+        with pytest.raises(RemoteError, match="enough"):
+            async for x in scope.stream(many_and_the_end, on="process"):
+                got.append(x)
+    assert got == list(range(300))
 
 
 async def test_cancelling_the_scope_ends_the_generator(remote: Any, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeVar
 
@@ -30,7 +31,7 @@ async def as_completed(handles: Iterable[TaskHandle[T]]) -> AsyncIterator[TaskHa
     each = list(dict.fromkeys(handles))
     check_handles("as_completed(handles)", each, TaskHandle)
     adapter = current_adapter()
-    ended: list[TaskHandle[T]] = []
+    ended: deque[TaskHandle[T]] = deque()
     left = len(each)
     waiter: Any = None
 
@@ -48,7 +49,6 @@ async def as_completed(handles: Iterable[TaskHandle[T]]) -> AsyncIterator[TaskHa
             waiter = adapter.waiter()
             await waiter
         waiter = None
-        for handle in ended[:]:
-            ended.remove(handle)
+        while ended:
             left -= 1
-            yield handle
+            yield ended.popleft()

@@ -1,4 +1,7 @@
-"""Closing sources and streams although the caller is cancelled, but not for longer than a time limit."""
+"""Closing sources and streams although the caller is cancelled, but not for longer than a time limit.
+
+What closing raises is logged: whoever left the stream early wants nothing more of it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ async def close_shielded(stream: Any, name: str) -> None:
     if aclose is None:
         return
     with anyio.move_on_after(CLOSE_TIMEOUT, shield=True) as limit:
-        await aclose()
+        try:
+            await aclose()
+        except Exception:
+            log_failure(stream, name)
     if limit.cancelled_caught:
         import logging
 
@@ -31,3 +37,10 @@ async def close_shielded(stream: Any, name: str) -> None:
             stream,
             CLOSE_TIMEOUT,
         )
+
+
+def log_failure(stream: Any, name: str) -> None:
+    """Log the exception that closing `stream` has raised."""
+    import logging
+
+    logging.getLogger("unified_exec").exception("%s: closing %r failed", name, stream)

@@ -317,7 +317,7 @@ class MapEngine:
         self._order.clear()
         for handle in list(self._flights):
             handle.cancel("its map was left")
-        self.source.stop()
+        self.source.stop(self.name)
         self.wake()
 
     def scope_ended(self) -> None:
@@ -336,4 +336,4 @@ class MapEngine:
         self.ready.clear()
         for handle in flights:
             await handle.wait()
-        await self.source.aclose()
+        await self.source.aclose(self.name)

@@ -117,6 +117,8 @@ class _Engine:
                     self.left = True
                     self.wake()  # other consumers
                     try:
+                        if self.reader.error is not None:
+                            raise self.reader.error
                         self.handle.result()
                     except StopAsyncIteration as error:
                         raise_failure(error, self.handle.name)

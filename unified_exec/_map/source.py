@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anyio
 
 from .._handles.cancelled import TaskCancelled
-from .closing import close_shielded
+from .closing import close_shielded, log_failure
 from .result_stream import ResultStream
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ class Source(ABC):
         """Deliver what has been gathered."""
 
     @abstractmethod
-    def stop(self) -> None:
-        """Read nothing more; close what can be closed without waiting."""
+    def stop(self, name: str) -> None:
+        """Read nothing more; close what can be closed without waiting. The map is called `name` in the log."""
 
-    async def aclose(self) -> None:  # noqa: B027  optional
+    async def aclose(self, name: str) -> None:  # noqa: B027  optional
         """Close the rest, after `stop`."""
 
 
@@ -78,6 +78,7 @@ class SyncSource(Source):
         self.total = self.left = length_of(items)
         self._items = iter(items)
         self._context = context
+        self._reading = False
 
     def pump(self, room: Room, deliver: Deliver) -> None:
         while not self.exhausted and (free := room.room()) > 0:
@@ -94,25 +95,27 @@ class SyncSource(Source):
         """Read up to `most` items. Fewer mean that the iterable has ended, or raised the exception that is returned."""
         items: list[Any] = []
         error: BaseException | None = None
+        self._reading = True
         try:
             self._context.run(items.extend, islice(self._items, most))
         except BaseException as exc:  # not only `Exception`: this may run in a callback of the loop
             error = exc
+        finally:
+            self._reading = False
         if self.left is not None:
             self.left = max(0, self.left - len(items))
         if len(items) < most:
             self.exhausted = True
         return items, error
 
-    def stop(self) -> None:
+    def stop(self, name: str) -> None:
         self.exhausted = True
-        if isinstance(self._items, Generator):  # what else can be closed, such as a file, is its owner's
+        items = self._items  # what is no generator but can be closed, such as a file, is its owner's
+        if isinstance(items, Generator) and not self._reading:  # else it has stopped the map itself
             try:
-                self._context.run(self._items.close)
-            except ValueError:
-                pass  # it is running right now: it has stopped the map itself
-            except RuntimeError:
-                pass  # the same, raised by the context
+                self._context.run(items.close)
+            except Exception:
+                log_failure(items, name)
 
 
 class AsyncSource(Source):
@@ -126,6 +129,8 @@ class AsyncSource(Source):
         self._items = aiter(items)
         self._scope = scope
         self._task_scope: anyio.CancelScope | None = None  # around the reading task, once it has been started
+        self._task: object = None  # that reads
+        self._read_and_closed = anyio.Event()
         self._waiter: Waiter | None = None  # the reading task waits for room
 
     def pump(self, room: Room, deliver: Deliver) -> None:
@@ -141,19 +146,22 @@ class AsyncSource(Source):
             items, self.gathered = self.gathered, []
             deliver(items)
 
-    def stop(self) -> None:
+    def stop(self, name: str) -> None:
         self.exhausted = True
         if self._task_scope is not None:
             self._task_scope.cancel()
 
-    async def aclose(self) -> None:
-        if self._task_scope is None and hasattr(self._items, "aclose"):  # else the reading task closes it
-            await self._items.aclose()
+    async def aclose(self, name: str) -> None:
+        if self._task_scope is None:
+            await close_shielded(self._items, name)
+        elif self._task is not self._scope.adapter.current_task():
+            await self._read_and_closed.wait()
 
     async def _read(self, room: Room, deliver: Deliver, task_scope: anyio.CancelScope) -> None:
         cancelled = TaskCancelled(room.name, "the reading of its source was cancelled")
         cancelled.scope = self._scope
         error: BaseException | None = cancelled
+        self._task = self._scope.adapter.current_task()
         try:
             with task_scope:
                 while True:
@@ -174,6 +182,7 @@ class AsyncSource(Source):
             self.exhausted = True
             room.source_ended(error)
             await close_shielded(self._items, room.name)
+            self._read_and_closed.set()
 
     async def _wait_for(self, room: Room) -> None:
         while room.room() <= 0:  # `stop` cancels this wait too

@@ -201,7 +201,11 @@ class Pipeline(Generic[T]):
         engine = engine_of(scope)
         results, self._results = self._results, None
         scope.cancel("its pipeline was left")  # after its natural end nothing is running
-        await close_shielded(results, repr(self))  # each stage closes the previous one
+        try:
+            await close_shielded(results, repr(self))  # each stage closes the previous one
+        except BaseException as raised:  # `asyncio.Task.cancel`, which no shield stops
+            await scope.__aexit__(type(raised), raised, raised.__traceback__)
+            raise
         try:
             await scope.__aexit__(kind, exc, tb)
             # If a cancelled item has ended first, the cancellation that caused it has not arrived here yet.

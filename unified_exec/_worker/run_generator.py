@@ -9,7 +9,8 @@ from time import monotonic
 
 from .._tasks.current import current
 from .._tasks.messages import Batch
-from ..errors import SerializationError
+from .._wire.pickling import codec
+from ..errors import Cancelled, SerializationError
 from . import forked
 from .context import WorkerContext, WorkerTask
 
@@ -30,7 +31,8 @@ class Batches:
     """Gathers items and sends them in numbered batches.
 
     The parent may request what has been gathered (`flush`), in the signal handler: an item is taken off the deque only
-    to be sent, and `_sending` keeps the handler out of a `_send` that it interrupted.
+    to be sent, and `_sending` keeps the handler out of a `_send` that it interrupted. Nor may the handler raise: that
+    an item cannot travel is kept in `_failed` for the next `send`.
     """
 
     def __init__(self, context: WorkerContext, id: int) -> None:
@@ -39,6 +41,7 @@ class Batches:
         self._gathered: deque[Any] = deque()
         self._sending = False
         self._wanted = False
+        self._failed: SerializationError | None = None
         self._size = 1
         self._began = monotonic()
         self.count = 0
@@ -52,7 +55,7 @@ class Batches:
         """Send what has been gathered if there is credit for it; if nothing has been, the next item is sent at once."""
         if not self._gathered:
             self._wanted = True
-        elif not self._sending and self.may_send():
+        elif not self._sending and self._failed is None and self.may_send():
             self._send()
 
     def may_send(self) -> bool:
@@ -60,18 +63,23 @@ class Batches:
         return AHEAD + self._context.credit.get(self._id, 0) > self.count
 
     def send(self) -> None:
-        """Wait for credit and send. Raises `Cancelled` if the task is requested to stop meanwhile."""
-        if not self._gathered:
-            return
-        now = monotonic()
-        if now - self._began < QUICK:
-            self._size = min(2 * self._size, BATCH_MAX)
-        elif now - self._began > SLOW:
-            self._size = max(1, self._size // 2)
-        self._context.wait_for_credit(self._id, self.count - AHEAD)
-        if self._gathered:  # else the parent requested it meanwhile
-            self._send()
-        self._began = monotonic()
+        """Wait for credit and send. Raises `Cancelled` if the task is requested to stop meanwhile.
+
+        Raises:
+            SerializationError: an item cannot travel. Those before it are sent.
+        """
+        if self._gathered and self._failed is None:
+            now = monotonic()
+            if now - self._began < QUICK:
+                self._size = min(2 * self._size, BATCH_MAX)
+            elif now - self._began > SLOW:
+                self._size = max(1, self._size // 2)
+            self._context.wait_for_credit(self._id, self.count - AHEAD)
+            if self._gathered:  # else the parent requested it meanwhile
+                self._send()
+            self._began = monotonic()
+        if self._failed is not None:
+            raise self._failed
 
     def _send(self) -> None:
         self._sending = True
@@ -84,10 +92,22 @@ class Batches:
             try:
                 self._context.send(self._id, Batch(self.count, items))
             except SerializationError as exc:
-                raise SerializationError("an item of the generator", exc.why, exc.hint) from exc
+                self._send_until_failure(items, exc)
             self.count += 1
         finally:
             self._sending = False
+
+    def _send_until_failure(self, items: list[Any], error: SerializationError) -> None:
+        travel: list[Any] = []
+        try:
+            for item in items:
+                codec.encode_value(item, "an item of the generator")
+                travel.append(item)
+        except SerializationError as exc:
+            error = exc
+        self._failed, self._wanted = error, True
+        if travel:
+            self._context.send(self._id, Batch(self.count, travel))
 
 
 def _this_task() -> WorkerTask:
@@ -112,7 +132,9 @@ def run_generator(fn: Callable[..., Iterator[Any]], args: tuple[Any, ...]) -> in
         if forked.happened:
             forked.end(None)
         batches.send()
-    except Exception as exc:
+    except Cancelled:
+        raise
+    except BaseException as exc:
         if forked.happened:
             forked.end(exc)
         batches.send()

@@ -82,7 +82,7 @@ def decode_start_error(data: frames.Bytes) -> BaseException:
 def message_of(data: frames.Bytes, buffers: list[memoryview]) -> object:
     """Rebuild a message of a running task; returns the exception if that fails."""
     try:
-        return codec.decode(data, buffers, "a message of the task")
+        return codec.decode(data, buffers, "what the task sent")
     except Exception as exc:
         return exc
 

@@ -39,6 +39,7 @@ class ProcessStreamReader(StreamReader):
 
     def on_message(self, message: Any) -> bool:
         if isinstance(message, Exception):
+            self.error = message
             self._lane.cancel([self.task], "a batch could not be rebuilt")
             return False
         self._early[message.number] = message.items
@@ -60,7 +61,7 @@ class ProcessStreamReader(StreamReader):
         self._give_credit(0)
 
     def is_complete(self, outcome: Outcome[Any]) -> bool:
-        return not outcome.is_value or outcome.unwrap() == self._next
+        return not outcome.is_value or self.error is not None or outcome.unwrap() == self._next
 
     def _give_credit(self, count: int) -> None:
         """Allow the generator `count` more batches; 0 makes it send what it has gathered."""
