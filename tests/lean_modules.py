@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableSequence
 from types import ModuleType
 from typing import Any
 
@@ -66,7 +66,7 @@ class LeanPytest(LeanModule):
 class LeanHypothesis(ModuleType):
     """No worker process tries examples, so that every name is a decorator that leaves the test as it is."""
 
-    __path__: tuple[str, ...] = ()
+    __path__: MutableSequence[str] = []  # noqa: RUF012
 
     @staticmethod
     def precondition(check: Callable[..., bool]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -21,7 +22,7 @@ from tests.observe.patience import until_async
 from tests.observe.programs import ROOT
 from unified_exec import Collect, ProcessPool, TaskScope, observe
 from unified_exec.cli.main import main
-from unified_exec.cli.options import WAITS
+from unified_exec.cli.options import WAITS, seconds
 
 pytestmark = pytest.mark.anyio
 wrong: Any = observe  # mypy would refuse what these tests are about
@@ -42,11 +43,23 @@ def test_every_kind_of_wait_of_the_tree_can_be_asked_for() -> None:
     assert told <= set(WAITS)
 
 
-@pytest.mark.parametrize("seconds", ["-1", "nan", "0", "soon"])
-def test_watching_every_so_often_needs_a_time(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("text", ["-1", "nan", "0", "soon"])
+def test_watching_every_so_often_needs_a_time(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["tree", str(os.getpid()), "--watch", seconds])
+        main(["tree", str(os.getpid()), "--watch", text])
     assert "is not a number of seconds" in capsys.readouterr().err
+
+
+def test_a_time_without_an_end_can_be_slept_for() -> None:
+    assert seconds("1e300") <= threading.TIMEOUT_MAX
+
+
+async def test_a_name_that_does_not_fit_the_encoding_of_the_output_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    async with TaskScope("gr\xf6\xdfe"):
+        assert await anyio.to_thread.run_sync(main, ["tree", str(os.getpid())]) == 0
+    assert rb"gr\xf6\xdfe" in written.getvalue()
 
 
 async def test_top_without_a_terminal_says_what_to_use(

@@ -117,6 +117,44 @@ async def test_breaking_without_closing_is_reaped_by_the_scope(remote: Any, tmp_
     assert (tmp_path / "closed").exists()
 
 
+@pytest.mark.parametrize("kind", ["stream", "map of an async source", "map of a stream"])
+async def test_a_stream_that_was_left_does_not_hold_up_its_scope(kind: str, tmp_path: Path) -> None:
+    async with TaskScope() as scope:
+        source = scope.stream(many.count_to, tmp_path, 1_000_000, on="thread")
+        stream = (
+            source if kind == "stream" else scope.map(many.a_double, many.AsyncSource() if "async" in kind else source)
+        )
+        other = scope.spawn(many.double, 4, on="thread")
+        async for x in stream:
+            assert x == 0
+            break
+    assert other.result() == 8
+    with pytest.raises(RuntimeError, match="inside the block"):
+        while True:
+            await anext(stream)
+
+
+async def test_a_task_takes_the_items_of_a_stream_when_the_block_has_ended(tmp_path: Path) -> None:
+    async def take(stream: Any) -> int:
+        return len([x async for x in stream])
+
+    async with TaskScope() as scope:
+        stream = scope.stream(many.count_to, tmp_path, 500, on="thread")
+        assert await anext(stream) == 0
+        spawned = scope.spawn(take, stream)
+    assert spawned.result() == 499
+
+    seen: list[int] = []
+    async with TaskScope() as scope:
+        stream = scope.map(many.a_double, many.AsyncSource(500))
+
+        async def plainly() -> None:
+            seen.append(await take(stream))
+
+        scope.start_soon(plainly)
+    assert seen == [500]
+
+
 async def test_an_error_comes_behind_the_items(generator: Any, tmp_path: Path) -> None:
     on, _, fails = generator
     got = []

@@ -320,8 +320,12 @@ class MapEngine:
         self.source.stop(self.name)
         self.wake()
 
+    def running(self) -> int:
+        """How many tasks of the scope are its own."""
+        return sum(not handle.done() for handle in self._flights)
+
     def scope_ended(self) -> None:
-        """Called by the scope when it has exited: nothing more can be sent."""
+        """Called by the scope when it has exited, or nothing of it takes results any more."""
         self._cut_short = not self._complete()
         self.stop()
 

@@ -71,7 +71,8 @@ class _Engine:
         self, scope: Launcher, name: str, fn: Callable[..., Any], args: tuple[Any, ...], pool: Backend
     ) -> None:
         self.loop = scope.adapter
-        self.left = False
+        self.left = self._cut_short = False
+        self._scope = scope
         self._waiting = WaitingConsumers(self.loop)
         self.reader = reader = pool.lane(self.loop).open_stream(fn, args)
         self.items = reader.items
@@ -82,6 +83,7 @@ class _Engine:
         if priority := scope.default_priority():
             self.handle.priority = priority
         scope.launch(self.handle, pool, None)
+        scope.attach(self)
         self.handle.when_done(self.wake)
 
     def all_here(self) -> bool:
@@ -97,6 +99,7 @@ class _Engine:
     def wake(self) -> None:
         if self.handle.done():
             self.handle.listener = None  # no reference cycle, which would keep the items not taken
+            self._scope.detach(self)
         self._waiting.wake()
 
     async def more(self) -> None:
@@ -111,6 +114,8 @@ class _Engine:
         timer = self.loop.call_later(IMPATIENT, self.reader.flush)
         try:
             while not self.reader.has_item():
+                if self._cut_short:
+                    raise RuntimeError(taken_too_late(self.handle.name))
                 if self.left:
                     raise StopAsyncIteration
                 if self.handle.done() and self.all_here():
@@ -131,6 +136,15 @@ class _Engine:
     def stop(self) -> None:
         self.left = True
         self.handle.cancel("its stream was left")
+
+    def running(self) -> int:
+        """How many tasks of the scope are its own."""
+        return 0 if self.handle.done() else 1
+
+    def scope_ended(self) -> None:
+        """Nothing of the scope takes items any more."""
+        self._cut_short = not self.left
+        self.stop()
 
     def abandon(self) -> None:
         """Like `stop`, but called by the garbage collector, in any thread."""
@@ -153,7 +167,7 @@ class _LoopStream(ResultStream[T]):
     async def __anext__(self) -> T:
         generator = self._generator
         if generator.cut_short:
-            raise RuntimeError(f"the scope of this {generator.name} has ended: take its items inside the block")
+            raise RuntimeError(taken_too_late(generator.name))
         try:
             item: T = await anext(generator.items)
             return item
@@ -210,6 +224,11 @@ class _LoopGenerator:
 
     def scope_ended(self) -> None:
         self._scope = None
+
+
+def taken_too_late(name: str) -> str:
+    """The message for an item that is wanted after the scope."""
+    return f"the scope of this {name} has ended: take its items inside the block"
 
 
 def make_stream(scope: Launcher, fn: Callable[..., Any], args: tuple[Any, ...], on: Any) -> Any:

@@ -54,7 +54,7 @@ class ScopeBlock(LazyTaskGroup):
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> bool:
         try:
-            return await engine_of(self).close(kind, exc, tb)
+            return await engine_of(self).close(self, kind, exc, tb)
         finally:
             del kind, exc, tb  # no cycle from an error over its traceback to this frame
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from anyio import CancelScope
 
+    from .lazy_group import LazyTaskGroup
     from .policy_state import PolicyState
 
 DECIDED = "the outcome of its scope is decided"
@@ -34,6 +35,7 @@ class Ending:
     Attributes:
         ends_at: when the timeout strikes, as an instant of the event loop's clock.
         cut_short: some task, or the body, was cancelled before it had ended.
+        block: tells what was started with anyio's own verbs; ``None`` until the body has ended.
     """
 
     __slots__ = (
@@ -44,6 +46,7 @@ class Ending:
         "_outcomes",
         "_reason",
         "_timeout",
+        "block",
         "cut_short",
         "ends_at",
     )
@@ -56,6 +59,7 @@ class Ending:
         self._cancelled = False
         self._reason: str | None = None
         self._native: tuple[int, int] | None = None
+        self.block: LazyTaskGroup | None = None
         self.cut_short = False
         self.ends_at = INF
         if timeout is not None:
@@ -84,6 +88,20 @@ class Ending:
             self.cut_short = True
         elif loop_time() < self.ends_at:
             self._cancelled = True
+
+    def end_streams(self, parts: Iterable[Any], tasks: int) -> None:
+        """End the maps and streams if the body has ended and nothing else of the scope runs: their consumers have left.
+
+        Args:
+            parts: those of the scope.
+            tasks: how many tasks of the scope have not ended.
+        """
+        if self.block is None or self.block.started_plainly:  # a plain task might be a consumer
+            return
+        streams = [part for part in parts if hasattr(part, "running")]
+        if sum(part.running() for part in streams) == tasks:
+            for stream in streams:
+                stream.scope_ended()
 
     def reason(self) -> str:
         """Why the scope cancels its tasks."""

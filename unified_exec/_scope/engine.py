@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .._tasks.task import Task
     from ..abc import Backend
     from ..observe.watchdog import Stall
+    from .lazy_group import LazyTaskGroup
 
 
 class ScopeEngine(OpenScope):
@@ -75,8 +76,7 @@ class ScopeEngine(OpenScope):
         self._group, self._around = group, group.cancel_scope
         self._enclosing = enclosing_deadline()
         self._outcomes = PolicyState(policy)
-        self.tally = self._outcomes.tally
-        self.ending = Ending(name, timeout, self._around, self._outcomes)
+        self.tally, self.ending = self._outcomes.tally, Ending(name, timeout, self._around, self._outcomes)
         self._remote = RemoteTasks(adapter, group, self.ending.reason)
         self._local: set[TaskHandle[Any]] = set()
         self._parts: set[ScopePart] = set()
@@ -218,12 +218,11 @@ class ScopeEngine(OpenScope):
             if outcomes.values_never_decide and outcome.error is None and not outcome.cancelled:
                 outcomes.tally.values += 1  # what `record` does with most outcomes
             elif (verdict := outcomes.record(outcome, self, handle.context)) is not Verdict.GO_ON:
-                if verdict is Verdict.CANCEL_SCOPE:
-                    self.cancel(None)
-                else:
-                    self._cancel_rest()
+                self.cancel(None) if verdict is Verdict.CANCEL_SCOPE else self._cancel_rest()
         if was_remote and not remote.tasks:
             remote.on_idle()
+        if self._parts and self.body_has_ended:
+            self.ending.end_streams(self._parts, self.remote_count + len(self._local))
 
     @property
     def decided(self) -> bool:
@@ -290,9 +289,7 @@ class ScopeEngine(OpenScope):
 
     # -- the end
 
-    async def close(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> bool:
+    async def close(self, block: LazyTaskGroup, kind: Any, exc: BaseException | None, tb: TracebackType | None) -> bool:
         """Wait for every task, after the body has ended with `exc`; returns whether `exc` ends here.
 
         Raises:
@@ -304,7 +301,8 @@ class ScopeEngine(OpenScope):
         try:
             if exc is not None:
                 self.ending.note_body_raised()
-            self.body_has_ended = True
+            self.body_has_ended, self.ending.block = True, block
+            self.ending.end_streams(self._parts, self.remote_count + len(self._local))
             self._remote.leave()
             try:
                 if wrong is None or self.adapter.task_has_ended(self.host):
@@ -343,7 +341,7 @@ class ScopeEngine(OpenScope):
             for part in tuple(self._parts):
                 part.scope_ended()
             self._outcomes.forget()
-            self.host = None
+            self.host = self.ending.block = None
 
 
 KEPT_WHOLE = (ScopeEngine, RemoteTasks, PolicyState, TaskHandle)

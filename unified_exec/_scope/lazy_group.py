@@ -17,7 +17,13 @@ T = TypeVar("T")
 
 
 class LazyTaskGroup(TaskGroup):
-    """anyio's own verbs of a `TaskScope`: they behave as those of the task group inside, which is made at first use."""
+    """anyio's own verbs of a `TaskScope`: they behave as those of the task group inside, which is made at first use.
+
+    Attributes:
+        started_plainly: they have started a task.
+    """
+
+    started_plainly = False
 
     def __init__(self) -> None:
         self._group: TaskGroup | None = None
@@ -36,8 +42,10 @@ class LazyTaskGroup(TaskGroup):
         self, coro: Coroutine[Any, Any, T], *, name: object = None, context: Context | None = None
     ) -> anyio.TaskHandle[T]:
         """Start a coroutine object as a task; see `anyio.abc.TaskGroup.create_task`."""
+        self.started_plainly = True
         return self._task_group().create_task(coro, name=name, context=context)
 
     async def start(self, func: Callable[..., Coroutine[Any, Any, Any]], *args: object, **options: Any) -> Any:
         """Start a task and wait until it says it is ready; see `anyio.abc.TaskGroup.start`."""
+        self.started_plainly = True
         return await self._task_group().start(func, *args, **options)

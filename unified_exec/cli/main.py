@@ -6,6 +6,7 @@ import argparse
 import errno
 import importlib
 import importlib.util
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -132,6 +133,8 @@ def complain(subcommand: str, missing: Sequence[str]) -> int:
 def _run(command: Callable[[], int]) -> int:
     if sys.stdout is None:  # `... >&-`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names need not fit the terminal's encoding
     try:
         code = command()
         sys.stdout.flush()

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 LOOPS = ("asyncio", "trio")
+LONGEST = 1e9
+"""Seconds, 32 years. `time.sleep` refuses what is far longer."""
 
 ADVISE = """Calls a function of yours a few times, on the event loop, in threads and in processes, and says where it
 should run, with how many workers and in chunks of what size, and why. Each call really happens, with all its
@@ -232,7 +234,7 @@ def seconds_or_zero(text: str) -> float:
         number = -1.0
     if not 0 <= number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return number
+    return min(number, LONGEST)
 
 
 def seconds(text: str) -> float:
