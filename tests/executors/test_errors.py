@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pickle
 import signal
+import sys
 import threading
 from concurrent.futures.process import BrokenProcessPool
 from concurrent.futures.thread import BrokenThreadPool
 from typing import Any, cast
+
+import pytest
 
 from tests.executors.held import PATIENT, Held, die, fail
 from tests.this_python import needs_interpreters
@@ -47,6 +50,15 @@ def test_what_cannot_travel_is_a_pickling_error_of_the_future() -> None:
 class NotRebuilt:
     def __reduce__(self) -> Any:
         return fail, ("not here",)
+
+
+@pytest.mark.parametrize("chunksize", [1, 2])
+def test_the_errors_of_a_map_are_those_of_its_calls_whatever_its_chunks(chunksize: int) -> None:
+    with ProcessExecutor(1) as executor:
+        with pytest.raises(pickle.PicklingError):
+            list(executor.map(lambda x: threading.Lock() if x else x, [0, 1], chunksize=chunksize))
+        with pytest.raises(SystemExit):
+            list(executor.map(sys.exit, [3], chunksize=chunksize))
 
 
 def test_what_cannot_be_rebuilt_is_what_breaks_the_standard_librarys_pool() -> None:

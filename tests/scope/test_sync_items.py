@@ -21,6 +21,16 @@ def count(n: int) -> Iterator[int]:
     yield from range(n)
 
 
+def test_results_that_are_wanted_after_the_block_say_so() -> None:
+    with SyncTaskScope() as scope:
+        left = [scope.map(double, range(10**6), on="thread"), scope.stream(count, 10**6, on="thread")]
+        for each in left:
+            next(each)
+    for each in left:
+        with pytest.raises(RuntimeError, match="inside the block"):
+            list(each)
+
+
 def test_the_results_of_a_map_and_the_items_of_a_stream_may_be_the_items_of_another_map() -> None:
     with SyncTaskScope() as scope:
         assert list(scope.map(double, scope.map(double, range(5)))) == [0, 4, 8, 12, 16]

@@ -25,6 +25,7 @@ T = TypeVar("T")
 TURN = 0.5
 """Seconds after which a wait begins anew: a signal that comes just before a wait begins does not interrupt it, and its
 handler, that of Ctrl-C too, would not run until the wait has ended."""
+TOO_LATE = "the scope has ended: take the results of its map() and stream() inside the block"
 
 
 def has_ended(future: Future[Any], timeout: float | None = None) -> bool:
@@ -123,7 +124,8 @@ class LoopThread:
         """
         assert self._portal is not None
         if self.is_current():
-            raise RuntimeError(would_wait_for_itself("this"))
+            assert self._adapter is not None
+            raise RuntimeError(TOO_LATE if self._adapter.ended() else would_wait_for_itself("this"))
         future = self._portal.start_task_soon(fn)
         has_ended(future)
         return future.result()

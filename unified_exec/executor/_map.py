@@ -89,10 +89,16 @@ def _not_the_end() -> RuntimeError:
 
 
 class Chained(Iterator[Any]):
-    """The values of `Results` of chunks. A failure in a chunk does not lose the values before it."""
+    """The values of `Results` of chunks. A failure in a chunk does not lose the values before it.
 
-    def __init__(self, chunks: Results) -> None:
+    Args:
+        chunks: the results of the chunks.
+        backend: the kind of the pool.
+    """
+
+    def __init__(self, chunks: Results, backend: str) -> None:
         self._chunks = chunks
+        self._backend = backend
         self._values: deque[Any] = deque()
 
     def __next__(self) -> Any:
@@ -104,12 +110,15 @@ class Chained(Iterator[Any]):
         if type(value) is not ItemFailure:
             return value
         self.close()
+        from .errors import translate  # loaded with the first error
+
+        error = translate(value.error, self._backend)
         try:
-            if isinstance(value.error, StopIteration):
-                raise _not_the_end() from value.error
-            raise value.error
+            if isinstance(error, StopIteration):
+                raise _not_the_end() from error
+            raise error
         finally:
-            del value
+            del value, error
 
     def close(self) -> None:
         """Cancel the calls whose values were not fetched."""

@@ -122,7 +122,8 @@ class WorkerExecutor(Executor):
         def submit(chunk: list[tuple[Any, ...]]) -> ProcessFuture[Any]:
             return self.submit(run_star_chunk, fn, chunk)
 
-        return _map.Chained(_map.Results(submit, _map.in_chunks(calls, chunksize), timeout, buffersize))
+        chunks = _map.Results(submit, _map.in_chunks(calls, chunksize), timeout, buffersize)
+        return _map.Chained(chunks, self._pool.kind)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept no more calls; submitted ones still run to their end.
