@@ -1,6 +1,6 @@
 """Closing sources and streams although the caller is cancelled, but not for longer than a time limit.
 
-What closing raises is logged: whoever left the stream early wants nothing more of it.
+What closing raises is logged: code that has left a stream early wants nothing more of it.
 """
 
 from __future__ import annotations
