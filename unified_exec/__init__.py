@@ -44,9 +44,9 @@ if TYPE_CHECKING or not _read_homes():
     from ._handles.cancelled import TaskCancelled as TaskCancelled
     from ._handles.decision import Decision as Decision
     from ._handles.handle import TaskHandle as TaskHandle
-    from ._pipeline.pipeline import Failure as Failure
+    from ._map.stats import StageStats as StageStats
     from ._pipeline.pipeline import Pipeline as Pipeline
-    from ._pipeline.pipeline import StageStats as StageStats
+    from ._pipeline.stages import Failure as Failure
     from ._platform.cpu_count import cpu_count as cpu_count
     from ._pools.default_pools import prestart as prestart
     from ._pools.default_pools import shutdown_default_pools as shutdown_default_pools

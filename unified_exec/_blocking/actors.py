@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from .._handles.handle import TaskHandle
     from .._scope.actor import Actor, ActorGroup
 
-__all__ = ["SyncActor"]
-
 A = TypeVar("A")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ..observe.watchdog import Stall
     from .actors import SyncActor
 
-__all__ = ["SyncTaskHandle", "SyncTaskScope"]
-
 T = TypeVar("T")
 A = TypeVar("A")
 Ts = TypeVarTuple("Ts")

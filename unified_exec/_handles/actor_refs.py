@@ -16,19 +16,6 @@ if TYPE_CHECKING:
 
     from .._tasks.current import CurrentTask
 
-__all__ = [
-    "ActorRef",
-    "GroupRef",
-    "arrived",
-    "arrived_group",
-    "ask",
-    "forward",
-    "itself",
-    "method_name",
-    "no_stream",
-    "token_of",
-]
-
 _known: WeakValueDictionary[str, Any] = WeakValueDictionary()
 """By token: the actors of this process that have travelled, and the references to those of others."""
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ..observe.progress.record import Show
     from .stages import OnError, Stage
 
-__all__ = ["Failure", "Pipeline", "StageStats"]
-
 T = TypeVar("T")
 U = TypeVar("U")
 

@@ -18,8 +18,6 @@ from .._sync.deadlocks.graph import TASKS, Key, Node, stuck
 from .._tasks.types import Outcome
 from ..errors import DeadlockError
 
-__all__ = ["QueuedCall", "watch"]
-
 _ADVICE = "call the method directly, or return before its result is needed"
 
 

@@ -10,8 +10,6 @@ from .._tasks.current import CurrentTask, current
 from .._tasks.messages import Waited
 from .._worker import context
 
-__all__ = ["MOMENT", "ToldWait", "begin", "is_told", "tell_at_once", "tell_long_waits"]
-
 MOMENT = 0.01
 """Seconds. Shorter waits for locks and channels are not told: there may be very many."""
 NAME_MAX = 200

@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-__all__ = ["Bound", "bound_among", "live"]
-
 live: set[int] = set()
 """The ids of those of this process that have not ended. While there are none, a task looks for none."""
 

@@ -9,8 +9,6 @@ TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["fork_lock"]
-
 
 def fork_lock() -> Any:
     """Return a reentrant lock that is kept until the process exits."""

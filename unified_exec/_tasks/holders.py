@@ -22,22 +22,6 @@ if TYPE_CHECKING:
             """What it holds is given back."""
 
 
-__all__ = [
-    "ThreadHolder",
-    "coroutine_holds",
-    "current_coroutine",
-    "describe",
-    "end_coroutine_holder",
-    "has_ended",
-    "me",
-    "note_hold",
-    "note_release",
-    "of_thread",
-    "running_loop",
-    "task_ended",
-]
-
-
 class ThreadHolder:
     """A thread, or one task that runs in it.
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 from _collections_abc import Iterable
 from collections import namedtuple
 
-__all__ = ["Generic", "NamedTuple", "overload"]
-
 
 class Generic:
     __slots__ = ()

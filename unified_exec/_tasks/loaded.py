@@ -8,8 +8,6 @@ TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["in_worker", "loaded"]
-
 
 def loaded(name: str) -> Any:
     """Return a module if it is loaded and complete, ``None`` otherwise.

@@ -9,8 +9,6 @@ TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Batch", "Measurement", "Report", "Waited"]
-
 
 class Report:
     """How far a task is; see `report`.

@@ -24,22 +24,6 @@ if TYPE_CHECKING:
             """Of the tasks that it spawns without one."""
 
 
-__all__ = [
-    "CALL",
-    "CANCEL",
-    "DEEPEST",
-    "LOOK_UP",
-    "RUN",
-    "RUN_SYNC",
-    "SPAWN",
-    "STOP",
-    "WAIT",
-    "LocalRequest",
-    "Pending",
-    "Request",
-    "chain_of",
-]
-
 RUN, RUN_SYNC, SPAWN, WAIT, CANCEL, STOP, CALL, LOOK_UP = range(8)
 """Run a coroutine function; call a plain function; spawn a task, wait for it, cancel it; stop an earlier request; call
 an actor, which is waited for and cancelled as a spawned task is; bring a global of the program."""

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-__all__ = ["CUT", "FIELDS", "RATE", "RECORD", "WARNING", "framed", "take_whole"]
-
 RECORD, WARNING, CUT = range(3)
 """The first item of a tuple says what it is. RECORD: task id, the values of `FIELDS`, the error, what ``extra=`` added;
 WARNING: task id, the warning, file name, line; CUT: pairs of (logger, level) and how many records were dropped."""

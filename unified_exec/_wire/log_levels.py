@@ -8,8 +8,6 @@ TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["UNCHANGED", "apply", "levels_now", "watched_cache"]
-
 UNCHANGED: Any = "unified_exec"
 """A key in the root logger's cache, which `logging` empties whenever a level changes: while it is there, none has."""
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["with_related"]
-
 
 def with_related(error: BaseException) -> Iterator[BaseException]:
     """Yield `error` and all that it came from or contains, each once."""

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     Ref = tuple[Names, str, str, bytes]
 
-__all__ = ["ContextState", "note_absent"]
-
 
 class _Carried:
     """One spawner's context.

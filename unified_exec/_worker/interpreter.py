@@ -8,8 +8,6 @@ TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["apply", "read"]
-
 
 class _NamedCategory(type):
     """The type of a warning category that is known by name only, so that its module need not be imported.

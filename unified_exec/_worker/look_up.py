@@ -15,8 +15,6 @@ TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["connect"]
-
 
 def connect(worker: WorkerContext, main_is_imported: bool) -> None:
     """Have the running tasks of this worker ask for what they look up, also in ``__main__`` if it is not imported."""

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-__all__ = ["changes", "note_calls", "note_calls_of_interpreter"]
-
 _POSIX = (
     "chdir",
     "chroot",

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-__all__ = ["when_imported"]
-
 _waiting: dict[str, list[Callable[[], object]]] = {}
 
 

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     Reply = Callable[[bool, bytes, list[int]], object]
 
-__all__ = ["ask", "connect", "dropped", "find", "forward", "hold", "offer", "on_found", "sweep", "take", "unpin"]
-
 _SWEEP_MIN = 4
 _POLL_MS = 50
 

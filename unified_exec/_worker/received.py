@@ -13,8 +13,6 @@ TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["channels", "is_of_parent", "made_here", "on_channel", "on_drop", "on_share", "shares"]
-
 shares: dict[bytes, Any] = {}
 """The shared objects the parent has sent: descriptors, table and size, or the object once it was unpickled here."""
 channels: dict[bytes, Any] = {}

@@ -26,9 +26,6 @@ else:
     T = object
 
 
-__all__ = ["Shared", "arrived", "place", "remember_own"]
-
-
 class Shared(ByDescriptors, Generic[T]):
     """A handle on an object in shared memory; see `share`. It may be passed to tasks on every backend.
 

@@ -12,8 +12,6 @@ from ..._loops.adapter import LoopAdapter, call_later_apart
 from ..._platform.posix import bytes_unread
 from .worker import Worker
 
-__all__ = ["POST_AGAIN", "signal_until_read"]
-
 POST_AGAIN = 0.005
 """Seconds until a message that found a worker's mailbox full is sent again."""
 _AGAIN, _AGAIN_MAX = 0.05, 1.0

@@ -17,8 +17,6 @@ from .sender import ChannelSender
 if TYPE_CHECKING:
     from .shared_form import SharedForm
 
-__all__ = ["BATCH_MAX", "ChannelCore", "note_sent"]
-
 BATCH_MAX = 1024
 """The most items that are moved in one step."""
 

@@ -23,8 +23,6 @@ from ..shared.sleepers import LoopSleeper, QueueSleeper, ThreadSleeper, sleep
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["NOTHING", "LocalForm"]
-
 NOTHING: Any = object()
 """Stands for "there is no item"."""
 

@@ -16,8 +16,6 @@ from ..shared import seats
 from ..shared.seats import PID, START
 from .memory import ENDS, ENDS_MADE, ENDS_MAX, OWNED, ChannelMemory
 
-__all__ = ["OpenEnds", "Place", "close_cell", "close_ends_of_dead", "none_is_open", "open_cell"]
-
 Place = tuple[Any, int, int]
 """Where an end is noted in a shared channel: its form, the index of the cell, and what is in the cell."""
 

@@ -15,8 +15,6 @@ from .send_ends import Place, close_cell
 
 T = TypeVar("T")
 
-__all__ = ["ChannelSender"]
-
 
 class ChannelSender(Bound, Unchanging, Generic[T]):
     """A send end of a channel, made by `Channel.sender`. When the last one has ended, the channel is closed.

@@ -22,8 +22,6 @@ from .slots import Slots
 if TYPE_CHECKING:
     from ..._loops.adapter import LoopAdapter, Waiter
 
-__all__ = ["LongWait", "SharedForm"]
-
 LOOK = 0.05
 """Seconds of waiting after which a waiter looks for dead processes that hold an item or a slot."""
 LOOK_AGAIN = 0.25

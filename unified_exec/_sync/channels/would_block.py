@@ -6,8 +6,6 @@ from anyio import WouldBlock
 
 from ...errors import UnifiedExecError
 
-__all__ = ["ChannelEmpty", "ChannelFull"]
-
 
 class _ChannelNotReady(UnifiedExecError, WouldBlock):
     """A `_nowait` form would have had to wait.

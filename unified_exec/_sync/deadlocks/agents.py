@@ -23,8 +23,6 @@ from .frames import Awaited, awaited_in, coroutine_of, is_ours, key_of_frame
 from .graph import Key
 from .reach import Reach, module_of
 
-__all__ = ["Agent", "agents_of_loops", "agents_of_threads"]
-
 _MOST = 500
 """The most tasks of one event loop that are looked at."""
 _HERE = dirname(__file__)

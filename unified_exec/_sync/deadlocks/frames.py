@@ -13,8 +13,6 @@ from ..._stacks.lines import coroutine_parts, thread_frames
 from ..._tasks.holders import ThreadHolder
 from .graph import ANY_TASK, PERMIT, REACH, TASKS, Key
 
-__all__ = ["Awaited", "awaited_in", "awaits", "coroutine_of", "is_ours", "key_of", "key_of_caller", "key_of_frame"]
-
 _PACKAGE = dirname(dirname(dirname(__file__)))
 _LOOPS = frozenset({"Handle._run", "Runner.run", "BaseEventLoop.run_until_complete", "unrolled_run"})
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["ANY_TASK", "PERMIT", "REACH", "TASKS", "Key", "Node", "group_of", "rings", "stuck"]
-
 PERMIT, TASKS, ANY_TASK, REACH = range(4)
 """What a node waits for: a permit of a lock; the end of each of some tasks; tasks one of which is enough to hold it; an
 object that only these tasks have, perhaps none."""

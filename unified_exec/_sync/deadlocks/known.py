@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ..._tasks.weak_sets import Registry
 
-__all__ = ["Registry", "all_locks", "waited_for"]
-
 all_locks = Registry()
 """The locks and semaphores of this process that anybody has waited for, or that are shared; see `waiters` and `holds`
 of each."""

@@ -22,8 +22,6 @@ from ..shared import board
 from .graph import REACH, Key, Node, group_of, rings, stuck
 from .snapshot import Lock, Snapshot
 
-__all__ = ["AFTER", "PERIOD", "look", "renew_lock", "tell_holds"]
-
 AFTER = 1.0
 """Seconds of waiting after which a waiter may be part of a deadlock."""
 PERIOD = 0.25

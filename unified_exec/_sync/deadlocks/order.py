@@ -17,8 +17,6 @@ from ..._tasks.holders import describe
 from ..shared.place import line_of
 from .known import all_locks
 
-__all__ = ["Order", "Orders", "Report", "begin", "end", "made"]
-
 
 class Order(NamedTuple):
     """A lock was asked for while another one was held.

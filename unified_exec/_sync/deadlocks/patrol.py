@@ -17,8 +17,6 @@ from . import look
 from .known import all_locks, waited_for
 from .reach import can_count
 
-__all__ = ["begin", "note", "note_shared", "renew_lock", "watch", "watch_by_the_way", "watch_from"]
-
 _PAUSE_MAX = 8
 """The longest pause between two looks, in seconds waited at first."""
 SHARE = 100

@@ -19,8 +19,6 @@ from ..._tasks.weak_sets import OwnRef
 from ..shared.travel import shared_here
 from .graph import Key
 
-__all__ = ["Reach", "can_count", "module_of"]
-
 MOST = 5000
 """The most objects that are looked at."""
 REFERENCES_MOST = 30_000

@@ -19,8 +19,6 @@ from .graph import ANY_TASK, PERMIT, REACH, TASKS, Key, Node
 from .known import waited_for
 from .reach import Reach
 
-__all__ = ["Lock", "Snapshot"]
-
 
 class Lock(Protocol):
     """A lock or semaphore, as far as it is looked at here."""

@@ -9,8 +9,6 @@ from ..shared.sleepers import refuse_on_loop
 from .meeting import Meeting
 from .tickets import BROKEN, GO, CoroutineTicket, ThreadTicket, Ticket, tell_first
 
-__all__ = ["Barrier"]
-
 _ALL = 1 << 60
 
 

@@ -15,8 +15,6 @@ from .lock import FORMS, Lock
 from .meeting import Meeting
 from .tickets import GO, CoroutineTicket, ThreadTicket, Ticket
 
-__all__ = ["Condition"]
-
 _ALL = 1 << 60
 
 

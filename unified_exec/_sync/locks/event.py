@@ -6,8 +6,6 @@ from ..shared.sleepers import refuse_on_loop
 from .meeting import Meeting
 from .tickets import GO, CoroutineTicket, ThreadTicket
 
-__all__ = ["Event"]
-
 _ALL = 1 << 60
 
 

@@ -13,8 +13,6 @@ from ..shared.calls import DONE, TURNS
 from ..shared.place import line_of
 from .permits import Permits
 
-__all__ = ["FORMS", "Lock"]
-
 FORMS = "Lock.acquire_sync|await lock.acquire()` or `async with lock"
 """The blocking form, and what a coroutine uses instead of it."""
 

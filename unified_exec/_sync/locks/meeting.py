@@ -23,8 +23,6 @@ from .tickets import CoroutineTicket, ThreadTicket, Ticket, tell_first
 if TYPE_CHECKING:
     from .shared_meeting import SharedMeeting
 
-__all__ = ["Meeting"]
-
 
 class Meeting(Traveller):
     """Tickets, in the order in which they came.

@@ -12,8 +12,6 @@ from ..shared.pipes import make_pipe
 from ..shared.seats import SEATS_END, Page
 from ..shared.travel import SharedFormBase
 
-__all__ = ["BODY", "LockPage", "SharedLockForm"]
-
 BODY = SEATS_END
 """The first of the words that a kind of lock has for itself."""
 

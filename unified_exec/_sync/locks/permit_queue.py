@@ -32,8 +32,6 @@ from .queue import CoroutineInQueue, ThreadInQueue
 if TYPE_CHECKING:
     from .shared_permits import SharedPermits
 
-__all__ = ["PermitQueue"]
-
 HOLDERS_NAMED = 4
 
 

@@ -23,8 +23,6 @@ from .queue import LOOK, LOOK_AGAIN, LOOK_LATE, CoroutineInQueue, ThreadInQueue,
 if TYPE_CHECKING:
     from .shared_permits import SharedPermits
 
-__all__ = ["Permits"]
-
 
 class Permits(PermitQueue):
     """Permits that coroutines and threads wait for, and that go to processes."""

@@ -8,8 +8,6 @@ from types import CodeType
 from ..._tasks.current import CurrentTask
 from ..shared.sleepers import LoopSleeper, ThreadSleeper
 
-__all__ = ["LOOK", "LOOK_AGAIN", "LOOK_LATE", "CoroutineInQueue", "ThreadInQueue", "sleep"]
-
 LOOK = 0.05
 """Seconds after which the first of a queue looks whether the holder has ended, or its process has died."""
 LOOK_AGAIN = 0.25

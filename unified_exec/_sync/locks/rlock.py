@@ -10,8 +10,6 @@ from ..._tasks.holders import me
 from ..shared.calls import DONE
 from .lock import FORMS, Lock
 
-__all__ = ["RLock"]
-
 
 class RLock(Lock):
     """A `Lock` that the task which holds it may acquire again; it is free after as many releases.

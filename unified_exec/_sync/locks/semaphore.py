@@ -10,8 +10,6 @@ from ...errors import LockAbandoned
 from ..shared.place import line_of
 from .permits import Permits
 
-__all__ = ["Semaphore"]
-
 _FORMS = "Semaphore.acquire_sync|await semaphore.acquire()` or `async with semaphore"
 _MAX = 4096
 

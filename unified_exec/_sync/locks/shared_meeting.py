@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ..._loops.adapter import LoopAdapter
     from .tickets import CoroutineTicket, ThreadTicket
 
-__all__ = ["SharedMeeting"]
-
 FLAG, PARTIES, COUNTER = range(BODY, BODY + 3)
 """Words: the event is set or the barrier is broken; the parties of a barrier; the tickets given out so far."""
 ROWS = BODY + 8

@@ -18,8 +18,6 @@ from ..shared.pipes import drain, fill, make_room, numbers_in, record, waiting
 from ..shared.seats import PID, STATE
 from .page import BODY, LockPage, SharedLockForm
 
-__all__ = ["SharedPermits"]
-
 TOTAL, RAISES = 1, 2
 """Words of the page: the number of permits; who acquires an abandoned one gets an error."""
 HELD = 8

@@ -7,8 +7,6 @@ from typing import TypeAlias
 
 from ..shared.sleepers import LoopSleeper, ThreadSleeper
 
-__all__ = ["BROKEN", "GO", "CoroutineTicket", "ThreadTicket", "Ticket", "tell_first"]
-
 GO, BROKEN = 1, 2
 """What a ticket is told."""
 

@@ -16,8 +16,6 @@ from ..shared.seats import SEAT_SIZE, SEATS, SEATS_MAX, record_lock
 from ..shared.travel import SharedFormBase, Traveller
 from .page import BODY, LockPage, SharedLockForm
 
-__all__ = ["SharedValue"]
-
 N = TypeVar("N", int, float)
 
 IS_FLOAT, SETS, HIGHEST = range(BODY, BODY + 3)

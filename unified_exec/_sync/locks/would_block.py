@@ -6,8 +6,6 @@ from anyio import WouldBlock
 
 from ...errors import UnifiedExecError
 
-__all__ = ["LockTaken"]
-
 
 class LockTaken(UnifiedExecError, WouldBlock):
     """`acquire_nowait` found a lock or a semaphore taken.

@@ -11,9 +11,6 @@ from weakref import finalize
 from ..._platform.shared_memory import close_all
 from ..._tasks.current import CurrentTask, Sleeper
 
-__all__ = ["Bell", "poll_of", "sleep", "thread_bell"]
-
-
 _POLLS_MAX = 64
 
 

@@ -18,8 +18,6 @@ from weakref import WeakValueDictionary, finalize
 from ..._platform import posix
 from .seats import is_dead, record_lock, start_of
 
-__all__ = ["Board", "Row", "adopt", "current", "exchange", "known"]
-
 _ROW = 1 << 15
 _ROWS_MAX = 512
 _HEAD = struct.Struct("<QQQLL")

@@ -11,8 +11,6 @@ from types import coroutine
 from ..._tasks.current import current
 from ..._tasks.loaded import loaded
 
-__all__ = ["DONE", "TURNS", "End", "check_cancelled", "end_of", "give_turn", "timed_out", "within"]
-
 LONGEST = 2e6
 """Seconds, 23 days: `poll` takes no more."""
 

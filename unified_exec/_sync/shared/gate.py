@@ -16,8 +16,6 @@ from typing import Any
 from . import seats
 from .seats import DUE, GATE, IN_USE
 
-__all__ = ["PATIENCE", "Gated"]
-
 PATIENCE = 1.0
 """Seconds that an audit waits for living processes that are busy."""
 _GATE_STUCK = 0.02

@@ -9,8 +9,6 @@ import struct
 from ..._platform import posix
 from ...errors import SerializationError
 
-__all__ = ["BATCH", "drain", "fill", "make_pipe", "make_room", "number_in", "numbers_in", "record", "waiting"]
-
 BATCH = getattr(select, "PIPE_BUF", 512) // 4
 """The most numbers that one read or write of a pipe moves atomically."""
 

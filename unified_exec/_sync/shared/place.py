@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from types import CodeType
 
-__all__ = ["line_of"]
-
 
 def line_of(code: CodeType | None, at: int) -> str:
     """Return file and line of an instruction."""

@@ -17,34 +17,6 @@ from contextlib import contextmanager
 from ..._platform import posix
 from ...errors import SerializationError
 
-__all__ = [
-    "DUE",
-    "GATE",
-    "IN_USE",
-    "OWN",
-    "PID",
-    "SEATS",
-    "SEATS_END",
-    "SEATS_MAX",
-    "SEAT_SIZE",
-    "SPREAD",
-    "START",
-    "STATE",
-    "Page",
-    "audit",
-    "audit_is_due",
-    "count_passed",
-    "free_seat",
-    "held_elsewhere",
-    "is_dead",
-    "record_lock",
-    "renew_lock",
-    "someone_is_busy",
-    "start_of",
-    "take_seat",
-    "used_by_interrupted",
-]
-
 GATE, SPREAD, DUE, PASSED = 0, 13, 14, 15
 """Words of a page: set while an audit keeps everybody out; set for good when the object has gone where nobody can tell
 who has it; an operation was interrupted, and what it had in its hands may be nobody's; how many items under way contain

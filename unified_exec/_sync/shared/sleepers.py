@@ -12,8 +12,6 @@ from ..._tasks.current import CurrentTask, Sleeper, on_event_loop
 if TYPE_CHECKING:
     from ..._loops.adapter import LoopAdapter, Waiter
 
-__all__ = ["LoopSleeper", "QueueSleeper", "ThreadSleeper", "refuse_on_loop", "sleep"]
-
 
 class QueueSleeper(Sleeper):
     """A waiter in a queue. It is never handed anything: it is woken, and looks again.

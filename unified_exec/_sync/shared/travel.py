@@ -19,8 +19,6 @@ from ..._wire.pickling.shared_refs import ByDescriptors, pickled_here
 from ..._worker import context, passing, received
 from . import board, seats
 
-__all__ = ["SharedFormBase", "Traveller", "arrived", "shared_here"]
-
 
 class SharedFormBase:
     """What a `Traveller` needs of its shared form.

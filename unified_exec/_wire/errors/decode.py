@@ -11,8 +11,6 @@ from ..pickling.c_pickle import Unpickler, loads
 from . import tracebacks
 from .nodes import HEAP_TYPE, Node, text_of, type_name_of
 
-__all__ = ["decode_error"]
-
 _MAX_PASSES = 5
 
 # The C slots themselves: a class of the user's may define attributes of the same names.

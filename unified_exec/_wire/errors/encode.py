@@ -14,8 +14,6 @@ TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["encode_error"]
-
 _MAX_NODES = 1000
 _MAX_OBJ = 64 * 1024
 

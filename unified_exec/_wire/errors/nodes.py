@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 else:
     from ..._tasks.light_typing import NamedTuple
 
-__all__ = ["HEAP_TYPE", "Node", "as_outcome_error", "text_of", "type_name_of"]
-
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 _MAX_MESSAGE = 100_000
 

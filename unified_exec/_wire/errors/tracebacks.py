@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 Frame = tuple[str, str, str, int, int | None, int | None, int | None]
 """File, function, module, line, last line, first column, last column."""
 
-__all__ = ["Frame", "formatted", "frames_of", "traceback_of"]
-
 _MAX_FRAMES = 200
 _OWN_MODULES = ("unified_exec._worker", "unified_exec._wire")
 

@@ -44,8 +44,6 @@ from .sent_home import (
 )
 from .writable import is_read_only_array, reduce_writable
 
-__all__ = ["ByValuePickler", "dumps_node", "reduce_module"]
-
 _Reduced = tuple[typing.Any, ...]
 # A module in a child of multiprocessing, the same as __main__; in no worker, and elsewhere another name of __main__.
 if getattr(sys.modules.get("__mp_main__"), "__name__", "") == "__mp_main__" and not module_names.main_is_imported:

@@ -8,8 +8,6 @@ from typing import Any
 
 from ..._tasks.loaded import loaded
 
-__all__ = ["has_fields", "keep_fields", "reduce_made", "set_with_fields"]
-
 _PROTOTYPES = {1: "CFUNCTYPE", 1 | 4: "PYFUNCTYPE"}  # by their flags
 
 

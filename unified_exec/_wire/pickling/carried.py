@@ -21,8 +21,6 @@ TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Carried", "carried_of", "private"]
-
 private: set[ContextVar[Any]] = set()
 """Variables of the machinery, which do not travel: our own, and those of event loops. Found out at first sight."""
 _PRIVATE_PACKAGES = frozenset(

@@ -12,8 +12,6 @@ from .kinds import SINGLE_DISPATCH
 from .lazy_annotations import CACHE
 from .sent_home import importable
 
-__all__ = ["Mutable", "snapshots_inside"]
-
 _MISSING = object()
 _NOT_SENT = ("__dict__", "__weakref__", "_abc_impl", CACHE)
 

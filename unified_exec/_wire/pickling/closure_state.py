@@ -17,20 +17,6 @@ from .kinds import SET_BY_LRU_CACHE, CachedFunction, place_in_module
 from .sent_home import home_of_function, importable
 from .shared_refs import Unchanging
 
-__all__ = [
-    "CaptureSnapshot",
-    "Mutable",
-    "contents_of",
-    "identity_of",
-    "is_atom",
-    "is_by_name",
-    "plain_watch",
-    "same_atom",
-    "same_items",
-    "same_object",
-    "snapshots_of",
-]
-
 _MISSING = object()
 _GIVEN = SET_BY_LRU_CACHE - {"__wrapped__"}
 _ATOMS = frozenset(

@@ -9,8 +9,6 @@ from opcode import EXTENDED_ARG, opmap
 from typing import NamedTuple
 from weakref import ref as weak
 
-__all__ = ["CodeFacts", "facts_of", "words_in"]
-
 
 def _codes(*names: str) -> frozenset[int]:
     return frozenset(opmap[name] for name in names if name in opmap)

@@ -18,18 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-__all__ = [
-    "ATOMS",
-    "OOB_MIN",
-    "Packed",
-    "decode",
-    "decode_alone",
-    "encode_args",
-    "encode_call_args",
-    "encode_value",
-    "pack",
-]
-
 ATOMS = frozenset({int, float, str, bool, complex, type(None)})
 """Types whose values need nothing but plain pickling, in every process."""
 _FLAT = frozenset({bytes, bytearray, memoryview})

@@ -17,8 +17,6 @@ TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Names", "find", "names_of", "reduce", "token_of", "variable"]
-
 Names = tuple[tuple[str, str], ...]
 
 _NAMES_MAX = 8

@@ -11,8 +11,6 @@ from ..._tasks.weak_sets import members
 from .. import frames
 from .shared_refs import ByDescriptors, pickled_here, received_descriptor
 
-__all__ = ["PassedDescriptor", "cannot_pickle", "has_descriptor", "reduce"]
-
 _CONNECTIONS = "multiprocessing.connection"
 _ABOVE_STANDARD = 3
 

@@ -9,8 +9,6 @@ from typing import Any
 from .c_pickle import PROTOCOL, dumps, marked
 from .entry_pickler import EntryPickler
 
-__all__ = ["digest", "is_plain_pickle"]
-
 _KEPT = 256
 """A pickle of at most this many bytes is its own digest."""
 

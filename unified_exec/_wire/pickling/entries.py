@@ -14,8 +14,6 @@ from .sent_home import MISSING, Entry, SentHome, importable, names_wanted
 from .shared_refs import pickled_here
 from .versions import next_number
 
-__all__ = ["current_entry", "lock"]
-
 _ATOMS = frozenset({type(None), bool, int, float, complex})
 
 lock = fork_lock()

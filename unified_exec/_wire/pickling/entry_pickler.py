@@ -14,8 +14,6 @@ from .kinds import DEFINITIONS
 from .plain_functions import Part
 from .sent_home import Entry, SentHome, words_of_annotations
 
-__all__ = ["EntryPickler", "SharingPickler"]
-
 
 class EntryPickler(ByValuePickler):
     """Pickles the value of a global: what coordinates threads or is local to one process is made anew.

@@ -22,8 +22,8 @@ from weakref import ref as weak
 
 from . import large_values, type_aliases, type_parameters
 from .c_pickle import PROTOCOL, dumps
-from .class_state import Mutable, snapshots_inside
-from .closure_state import identity_of, is_atom, is_by_name, plain_watch, same_atom, same_object
+from .class_state import snapshots_inside
+from .closure_state import Mutable, identity_of, is_atom, is_by_name, plain_watch, same_atom, same_object
 from .digests import digest, is_plain_pickle
 from .entry_pickler import EntryPickler, SharingPickler
 from .kinds import DEFINITIONS, CachedFunction
@@ -31,8 +31,6 @@ from .module_names import goes_by_value
 from .refusal_words import why_undefined
 from .sent_home import Entry, SentHome, importable
 from .shared_refs import pickled_here
-
-__all__ = ["fill"]
 
 LARGE = 256 * 1024
 """A mutable global whose pickle has more bytes than this slows down each call: that is logged once."""

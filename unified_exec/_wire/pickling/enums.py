@@ -11,8 +11,6 @@ from typing import Any
 
 from .lazy_annotations import CACHE
 
-__all__ = ["make", "member", "reduce"]
-
 _COMPUTED = frozenset(
     {
         "_generate_next_value_", "_member_names_", "_member_map_", "_member_type_", "_value2member_map_",

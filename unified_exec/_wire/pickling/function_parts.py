@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     Reduced = tuple[Any, ...]
 
-__all__ = ["WITHOUT_REFERENCES", "imported", "reduce_cell", "reduce_code", "set_state"]
-
 WITHOUT_REFERENCES = 2
 """The last version of the format in which equal code gives equal bytes. Digests of pickles need that."""
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-__all__ = ["FunctionTable", "decode_call"]
-
 
 class FunctionTable:
     """The functions a worker has learnt. They are unpickled at first use, so an error fails that task only.

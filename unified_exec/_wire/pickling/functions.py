@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 else:
     from ..._tasks.light_typing import NamedTuple
 
-__all__ = [
-    "EncodedCall", "FunctionEntry", "FunctionStats", "encode_call", "encode_call_by_name", "entry_for",
-    "in_context", "stats_for",
-]  # fmt: skip
-
 _NO_ARGUMENTS = dumps((), PROTOCOL)
 new_tuple = tuple.__new__  # what `EncodedCall(...)` does, without a Python call
 

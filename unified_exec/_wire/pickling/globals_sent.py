@@ -16,8 +16,6 @@ from .kinds import DEFINITIONS, place_in_module
 from .sent_home import MISSING, Entry, SentHome, dead, home_of
 from .shared_refs import pickled_here, shared_of
 
-__all__ = ["HomeSnapshot", "Needs", "Sent", "encode", "encode_alone", "look_up", "message"]
-
 
 class HomeSnapshot:
     """All that one function needs of one home; part of what tells whether its cached pickle is still true.

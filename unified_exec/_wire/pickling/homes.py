@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     Names = tuple[str, ...]
     Needs = tuple[tuple[str, str, str], ...]
 
-__all__ = [
-    "Home", "HomeModule", "drop", "find", "home_for", "home_of", "issued",
-    "look_up", "make_function", "module", "place", "rebuild", "receive", "settle", "wanted",
-]  # fmt: skip
-
 wanted: list[tuple[Home, str]] = []
 """What is wanted and not rebuilt yet."""
 several = False

@@ -18,8 +18,6 @@ TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["adopt", "issue", "living", "parents_own", "refresh", "token_known_above"]
-
 _OWN, _ABOVE, _BELOW = "own", "above", "below"
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from itertools import count
 
-__all__ = ["new_token"]
-
 _numbers = count(1)
 _prefix = ""
 

@@ -17,11 +17,6 @@ from . import c_types, lazy_annotations
 from .module_names import WAYS_OUT, goes_by_value
 from .sent_home import SentHome, importable, place_of
 
-__all__ = [
-    "DEFINITIONS", "OF_BOUND_DISPATCH", "SET_BY_LRU_CACHE", "SINGLE_DISPATCH", "SINGLE_DISPATCH_METHOD",
-    "CachedFunction", "check_registered", "complete_model", "made_quietly", "place_in_module", "reduce_bound_dispatch",
-]  # fmt: skip
-
 _Reduced = tuple[Any, ...]
 CachedFunction = type(functools.lru_cache(maxsize=1)(len))
 DEFINITIONS = (type, types.FunctionType, CachedFunction)

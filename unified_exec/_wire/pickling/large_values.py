@@ -13,8 +13,6 @@ from .c_pickle import OOB_MIN, OOB_MOST, PROTOCOL, PickleBuffer, dumps, marked
 from .entry_pickler import EntryPickler
 from .kinds import DEFINITIONS
 
-__all__ = ["pickled", "same_frozen"]
-
 P = TypeVar("P", bound=EntryPickler)
 Callback = Callable[[PickleBuffer], bool]
 

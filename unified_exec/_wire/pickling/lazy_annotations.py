@@ -7,8 +7,6 @@ import types
 import typing
 from typing import Any
 
-__all__ = ["CACHE", "REDUCERS", "in_words", "keep", "with_annotations"]
-
 CACHE = "__annotations_cache__"
 """In a class of CPython 3.14: what was evaluated. It comes with the first question, so it says nothing of a change."""
 

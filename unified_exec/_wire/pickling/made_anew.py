@@ -7,8 +7,6 @@ import threading
 import weakref
 from typing import Any
 
-__all__ = ["REDUCERS"]
-
 _Reduced = tuple[Any, ...]
 
 

@@ -9,8 +9,6 @@ TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["GuardedModule", "has_guard"]
-
 
 class GuardedModule(ModuleType):
     """A module whose file multiprocessing runs again only if the program's start is under a main guard."""

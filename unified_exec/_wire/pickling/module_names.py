@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-__all__ = ["MAINS", "by_value", "goes_by_value", "in_pickle", "scan"]
-
 MAINS = ("__main__", "__mp_main__")
 
 by_value: set[str] = set()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from ..related_errors import with_related
 from .homes import home_of
 
-__all__ = ["add_to"]
-
 
 def add_to(error: BaseException) -> None:
     """Say, on each `NameError` in `error` and in what it came from, why the name is undefined in this process."""

@@ -13,8 +13,6 @@ from .c_pickle import marked
 from .module_names import WAYS_OUT
 from .refusal_words import reason, short, why_not_by_value
 
-__all__ = ["find_unpicklable", "hint_for", "not_rebuilt", "refused", "refused_args", "refused_call"]
-
 _MAX_DEPTH = 30
 _MAX_TRIALS = 500
 _MAX_BYTES = 64 * 1024 * 1024

@@ -16,8 +16,6 @@ from .closure_state import plain_watch
 from .code_facts import facts_of
 from .sent_home import SentHome, home_of, reduce_by_name
 
-__all__ = ["Part", "by_name", "by_place", "module", "pickled"]
-
 
 class Part:
     """Pickles as the call it was made of."""

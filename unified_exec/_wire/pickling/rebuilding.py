@@ -11,11 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = [
-    "Rebuilding", "count", "is_definition", "is_older", "note_older", "of_definitions", "of_nothing", "older",
-    "older_one",
-]  # fmt: skip
-
 older: dict[str, dict[tuple[str, int], tuple[bytes, Any]]] = {}
 """By the token of a home, the classes and functions that arrived after a newer value of their name, by this name and
 the number of the value: the pickle, and what it wants. Calls that were pickled before may still refer to them."""

@@ -6,8 +6,6 @@ from typing import Any
 
 from .module_names import WAYS_OUT
 
-__all__ = ["reason", "short", "why_not_by_value", "why_undefined"]
-
 
 def reason(obj: Any, error: Exception) -> str:
     """Say what `obj` is, and what pickling it raised if that says more."""

@@ -18,11 +18,6 @@ from .lazy_annotations import in_words
 from .module_names import MAINS, goes_by_value
 from .rebuilding import is_definition
 
-__all__ = [
-    "MISSING", "Entry", "SentHome", "dead", "home_of", "home_of_function", "importable", "names_wanted", "path_in",
-    "place_of", "reduce_by_name",
-]  # fmt: skip
-
 MISSING: Any = object()
 dead: set[str] = set()
 """Tokens of homes that are gone, for the workers to drop."""

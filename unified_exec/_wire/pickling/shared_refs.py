@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
-__all__ = ["ByDescriptors", "Met", "Unchanging", "pickled_here", "received", "received_descriptor", "shared_of"]
-
 _thread = _local()
 
 received: dict[bytes, int] = {}

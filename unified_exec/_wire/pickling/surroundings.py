@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-__all__ = ["Snapshot", "authkey_now", "current_levels", "import_path", "snapshot", "take_over", "variables"]
-
 _environment: Any = getattr(os.environ, "_data", os.environ)
 """The dict behind `os.environ`: comparing it costs no decoding."""
 

@@ -11,8 +11,6 @@ from . import homes, sent_home, type_parameters
 from .closure_state import identity_of
 from .sent_home import SentHome
 
-__all__ = ["KIND", "home_of", "reduce", "same"]
-
 KIND: Any = getattr(typing, "TypeAliasType", None)
 """The class of the aliases; ``None`` where there is none."""
 

@@ -13,8 +13,6 @@ from typing import Any
 
 from . import identity
 
-__all__ = ["KINDS", "Unknown", "describe", "evaluated", "is_lazy", "make_alias", "reduce", "set_values"]
-
 _PARAMETERS: tuple[Any, ...] = (typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple)
 KINDS: tuple[Any, ...] = (*_PARAMETERS, typing.NewType)
 _NEW_SYNTAX = "def make(held):\n    type {0}{1} = held[-1]('__value__')\n    return {0}\n"

@@ -4,6 +4,4 @@ from __future__ import annotations
 
 from itertools import count
 
-__all__ = ["next_number"]
-
 next_number = count(1).__next__

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["dumps", "is_read_only_array", "reduce_writable"]
-
 
 def is_read_only_array(obj: object) -> bool:
     """Tell whether `obj` is a NumPy array that may not be written to."""

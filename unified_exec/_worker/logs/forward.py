@@ -13,8 +13,6 @@ TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["LogForwarding"]
-
 
 class LogForwarding:
     """Installs the handler and the hook in their time, and sets the levels of the parent's loggers.
