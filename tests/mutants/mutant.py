@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -54,3 +55,17 @@ class Mutant:
         if found != 1:
             raise LookupError(f"{self.path} has the text to replace {found} times")
         return text.replace(self.old, self.new)
+
+
+class Clause:
+    """Makes the mutants of one clause: a method for each place where the broken code works.
+
+    ``Clause(1).thread(breaks=..., file=..., old=..., new=..., tests=...)`` is a `Mutant` of clause 1 in a thread.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.scope = partial(Mutant, number, "scope")
+        self.loop = partial(Mutant, number, "loop")
+        self.thread = partial(Mutant, number, "thread")
+        self.process = partial(Mutant, number, "process")
+        self.process_coroutine = partial(Mutant, number, "process-coroutine")

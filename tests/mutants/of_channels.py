@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import Clause
 
 LOCAL = "test_9_channels_local.py"
 BETWEEN = "test_9_channels_between_processes.py"
@@ -14,10 +14,10 @@ RACES = "test_9_channel_races.py"
 LIVING = f"{STEPS}::test_an_audit_waits_for_the_living_who_are_busy"
 DEATHS = f"{STEPS}::test_a_death_before_any_line_loses_no_number_and_doubles_nothing"
 
+clause_9 = Clause(9)
+
 COMMUNICATION = (
-    Mutant(
-        clause=9,
-        place="scope",
+    clause_9.scope(
         breaks="a woken waiter that leaves passes the wake on",
         file="_sync/channels/local_form.py",
         old="                _wake_one(queue)  # it was woken to look; another one must",
@@ -25,9 +25,7 @@ COMMUNICATION = (
         tests=(f"{LOCAL}::test_a_woken_waiter_that_is_cancelled_passes_the_wake_on",),
         only="",
     ),
-    Mutant(
-        clause=9,
-        place="scope",
+    clause_9.scope(
         breaks="a loop that has ended does not swallow a wake",
         file="_sync/channels/local_form.py",
         old="    while queue and not queue.popleft().wake():\n        pass",
@@ -35,9 +33,7 @@ COMMUNICATION = (
         tests=(f"{LOCAL}::test_a_loop_that_has_ended_does_not_swallow_the_wake",),
         only="",
     ),
-    Mutant(
-        clause=9,
-        place="thread",
+    clause_9.thread(
         breaks="a sender queues up before it looks for room again",
         file="_sync/channels/local_form.py",
         old="            queue.append(sleeper)  # first: who receives after the look below sees it, and wakes it\n"
@@ -49,45 +45,35 @@ COMMUNICATION = (
         "            if waits:\n                queue.append(sleeper)",
         tests=(f"{RACES}::test_room_that_comes_while_a_sender_queues_up_is_seen",),
     ),
-    Mutant(
-        clause=9,
-        place="thread",
+    clause_9.thread(
         breaks="a receiver waits while the channel becomes shared",
         file="_sync/channels/local_form.py",
         old="        if self._mover in (0, get_ident()):",
         new="        if self._mover or True:",
         tests=(f"{RACES}::test_who_receives_while_the_channel_becomes_shared_gets_the_oldest_item",),
     ),
-    Mutant(
-        clause=9,
-        place="scope",
+    clause_9.scope(
         breaks="a busy consumer gives the loop a turn",
         file="_sync/shared/calls.py",
         old="TURNS = 32",
         new="TURNS = 1 << 60",
         tests=(f"{LOCAL}::test_a_busy_consumer_gives_the_loop_a_turn_and_can_be_cancelled",),
     ),
-    Mutant(
-        clause=9,
-        place="thread",
+    clause_9.thread(
         breaks="a cancellation wakes a thread that waits for a channel",
         file="_tasks/current.py",
         old="                    sleeper.interrupt()",
         new="                    pass",
         tests=(f"{LOCAL}::test_a_cancelled_thread_leaves_its_wait_at_once",),
     ),
-    Mutant(
-        clause=9,
-        place="thread",
+    clause_9.thread(
         breaks="a cancellation wakes a thread that waits for a shared channel",
         file="_sync/channels/shared_form.py",
         old="            sleepers[bell] = task",
         new="            pass",
         tests=(f"{LOCAL}::test_a_cancelled_thread_leaves_its_wait_at_once",),
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="busy is said before the gate is looked at",
         file="_sync/shared/gate.py",
         old="            words[self._state] = self._rest + IN_USE  # first: who shuts the gate looks at it then\n"
@@ -99,9 +85,7 @@ COMMUNICATION = (
         tests=(LIVING,),
         only="",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="an audit waits for the living who are busy",
         file="_sync/shared/seats.py",
         old="            while IN_USE in _use(page):",
@@ -109,9 +93,7 @@ COMMUNICATION = (
         tests=(LIVING,),
         only="",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="a slot is filled before its number is passed on",
         file="_sync/channels/slots.py",
         old="        try:\n            for at, number in",
@@ -119,9 +101,7 @@ COMMUNICATION = (
         tests=(DEATHS, LIVING),
         only="",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="a slot whose number is given back is marked empty",
         file="_sync/channels/slots.py",
         old="            words[HEADERS + 2 * number] = EMPTY\n        os.write(fds[1], records)\n",
@@ -129,9 +109,7 @@ COMMUNICATION = (
         tests=(DEATHS, LIVING),
         only="",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="what is given back comes in the order in which it was sent",
         file="_sync/channels/audit.py",
         old="sorted([*filled, *again], key=lambda number: words[HEADERS + 2 * number])",
@@ -139,9 +117,7 @@ COMMUNICATION = (
         tests=(f"{STEPS}::test_what_was_given_back_comes_in_the_order_in_which_it_was_sent",),
         only="",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="an audit marks seats only once nobody else does",
         file="_sync/shared/seats.py",
         old="    words = page.words\n    with record_lock(page.page_fd, False) as held:\n",
@@ -150,9 +126,7 @@ COMMUNICATION = (
         tests=(f"{STEPS}::test_an_audit_leaves_a_seat_alone_that_another_one_has_freed",),
         only="",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="a channel is not drained while an audit has its numbers",
         file="_sync/channels/slots.py",
         old="bool(self._in_turn(self._is_empty, None))",
@@ -160,9 +134,7 @@ COMMUNICATION = (
         tests=(f"{STEPS}::test_a_channel_is_not_drained_while_an_audit_has_its_numbers",),
         only="",
     ),
-    Mutant(
-        clause=9,
-        place="thread",
+    clause_9.thread(
         breaks="a number that Ctrl-C took out of a pipe is put back",
         file="_sync/shared/gate.py",
         old="                words[DUE] = 1\n",
@@ -170,9 +142,7 @@ COMMUNICATION = (
         tests=(f"{CTRL_C}::test_ctrl_c_at_any_instant_leaves_a_shared_channel_whole",),
         only="",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="a pipe always has room for the numbers",
         file="_sync/shared/pipes.py",
         old="    size = 4096 * (2 * -(-capacity // _PAGE_NUMBERS) + 2)",
@@ -180,9 +150,7 @@ COMMUNICATION = (
         tests=(f"{STEPS}::test_a_pipe_always_has_room_for_the_numbers",),
         only="",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="what a dead receiver had taken out is counted",
         file="_sync/channels/slots.py",
         old="        words[self._state] = self._rest + (IN_USE | len(numbers) << TAKING)\n",
@@ -190,27 +158,21 @@ COMMUNICATION = (
         tests=(DEATHS, f"{BETWEEN}::test_what_a_dead_receiver_had_taken_out_is_counted"),
         only="",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="a send end ends with the task that it was passed to",
         file="_tasks/task.py",
         old="                one.task_ended(self.id)",
         new="                pass",
         tests=(f"{ENDS}::test_a_task_that_fails_ends_its_send_end_though_its_error_is_kept",),
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="the death of the process that opened a send end ends it",
         file="_sync/channels/slots.py",
         old="        close_ends_of_dead(self.memory)\n",
         new="",
         tests=(f"{ENDS}::test_the_death_of_its_process_ends_a_send_end",),
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="a slot of one item whose number is given back is marked empty",
         file="_sync/channels/slots.py",
         old="            words[header] = EMPTY\n            os.write(memory.fds[1], record)\n",
@@ -218,9 +180,7 @@ COMMUNICATION = (
         tests=(DEATHS, LIVING),
         only="receive_one",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="a slot of one item is filled before its number is passed on",
         file="_sync/channels/slots.py",
         old="        (number,) = number_in(record)\n        at, header",
@@ -228,9 +188,7 @@ COMMUNICATION = (
         tests=(DEATHS, LIVING),
         only="send_one",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="busy is said before the gate is looked at for one item to send",
         file="_sync/channels/slots.py",
         old="        words[own] = IN_USE  # first, as in `_in_turn`\n        try:\n"
@@ -241,9 +199,7 @@ COMMUNICATION = (
         tests=(LIVING,),
         only="send_one",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="busy is said before the gate is looked at for one item to receive",
         file="_sync/channels/slots.py",
         old="        words[own] = IN_USE  # first, as in `_in_turn`\n        try:\n"
@@ -254,9 +210,7 @@ COMMUNICATION = (
         tests=(LIVING,),
         only="receive_one",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="a number that Ctrl-C took out of a pipe for one item to send is put back",
         file="_sync/channels/slots.py",
         old="        except BaseException:\n            words[DUE] = 1\n            raise\n",
@@ -264,9 +218,7 @@ COMMUNICATION = (
         tests=(f"{CTRL_C}::test_ctrl_c_at_any_instant_leaves_a_shared_channel_whole",),
         only="send",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="a number that Ctrl-C took out of a pipe for one item to receive is put back",
         file="_sync/channels/slots.py",
         old="            if words[own] & IN_USE:\n                words[DUE] = 1\n",
@@ -274,9 +226,7 @@ COMMUNICATION = (
         tests=(f"{CTRL_C}::test_ctrl_c_at_any_instant_leaves_a_shared_channel_whole",),
         only="receive",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="what a dead receiver had taken out as one item is counted",
         file="_sync/channels/slots.py",
         old="            words[own] = stamp - kind + IN_USE\n",
@@ -284,9 +234,7 @@ COMMUNICATION = (
         tests=(DEATHS,),
         only="receive_one",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="an audit does not wait for the rebuilding of an item",
         file="_sync/channels/slots.py",
         old="            words[own] = stamp - kind\n",
@@ -294,9 +242,7 @@ COMMUNICATION = (
         tests=(f"{STEPS}::test_while_an_item_is_rebuilt_others_come_and_go_and_audits_go_on",),
         only="",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="the own word of a seat is that of one thread",
         file="_sync/channels/slots.py",
         old="        if get_ident() != self._thread or words[own]:\n            if not self._thread:\n"
@@ -306,9 +252,7 @@ COMMUNICATION = (
         tests=(f"{STEPS}::test_a_thread_beside_leaves_the_word_of_the_one_that_needs_no_lock_alone",),
         only="receive_one",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="when sending, the own word of a seat is that of one thread",
         file="_sync/channels/slots.py",
         old="        if get_ident() != self._thread or words[own]:\n            if not self._thread:\n"
@@ -318,9 +262,7 @@ COMMUNICATION = (
         tests=(f"{STEPS}::test_a_thread_beside_leaves_the_word_of_the_one_that_needs_no_lock_alone",),
         only="send_one",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="the own word of a seat serves one operation at a time",
         file="_sync/channels/slots.py",
         old="        if get_ident() != self._thread or words[own]:\n            if not self._thread:\n"
@@ -330,9 +272,7 @@ COMMUNICATION = (
         tests=(DEATHS,),
         only="receive_beside",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="when sending, the own word of a seat serves one operation at a time",
         file="_sync/channels/slots.py",
         old="        if get_ident() != self._thread or words[own]:\n            if not self._thread:\n"
@@ -342,9 +282,7 @@ COMMUNICATION = (
         tests=(f"{STEPS}::test_while_an_item_is_rebuilt_others_come_and_go_and_audits_go_on",),
         only="",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="a channel is not drained while a thread without the lock sends",
         file="_sync/shared/seats.py",
         old="any(word & USE for word in states + _all(page, OWN))",
@@ -352,9 +290,7 @@ COMMUNICATION = (
         tests=(f"{STEPS}::test_a_channel_is_not_drained_while_a_sender_is_in_the_midst_of_a_send",),
         only="send_one",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="an audit waits for the thread without the lock, too",
         file="_sync/shared/seats.py",
         old="{word & USE for word in _all(page, STATE) + _all(page, OWN)}",
@@ -362,9 +298,7 @@ COMMUNICATION = (
         tests=(LIVING,),
         only="send_one",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="an item that came back from a dead receiver is not counted as lost",
         file="_sync/channels/audit.py",
         old="bool(own) and own not in instants",
@@ -372,9 +306,7 @@ COMMUNICATION = (
         tests=(DEATHS,),
         only="receive_one",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="an item that came back has one owner",
         file="_sync/channels/slots.py",
         old="words[HEADERS + 2 * number + 1] = words[HEADERS + 2 * number + 1] & LENGTH | self._owner",
@@ -382,9 +314,7 @@ COMMUNICATION = (
         tests=(f"{STEPS}::test_an_item_that_came_back_from_two_dead_receivers_is_not_lost",),
         only="",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="the seat of one that died with an item in its hand is kept for the audit",
         file="_sync/shared/seats.py",
         old="words[seat + STATE] or words[seat + OWN]",
@@ -392,27 +322,21 @@ COMMUNICATION = (
         tests=(DEATHS,),
         only="receive_one",
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="a channel that only an item contains is kept for its receiver",
         file="_worker/passing.py",
         old="    _home[one.token] = one\n",
         new="",
         tests=(f"{ITEMS}::test_a_channel_that_its_sender_has_dropped_arrives",),
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="what nobody has any more is let go of",
         file="_worker/passing.py",
         old="            _home.pop(token, None)",
         new="            pass",
         tests=(f"{ITEMS}::test_a_request_brings_the_channel_for_its_answer",),
     ),
-    Mutant(
-        clause=9,
-        place="process",
+    clause_9.process(
         breaks="what a stream sends from the signal handler may bring a channel",
         file="_worker/cancel_signal.py",
         old="        self._read_mailbox(bytearray(frames.MESSAGE_MAX))",

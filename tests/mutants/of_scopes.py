@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import Clause
 
 ORPHANS = "test_1_no_orphans.py"
 ORPHAN_PROCESSES = "test_1_no_orphan_processes.py"
@@ -10,21 +10,20 @@ FAIL_FAST = "test_2_fail_fast.py"
 POLICIES = "test_2_other_policies.py"
 KEEPS = "test_2_what_a_scope_keeps.py"
 DEADLINES = "test_5_deadlines.py"
-PLAIN_ASYNCIO = "not trio and not uvloop and not eager"
+
+clause_1 = Clause(1)
+clause_2 = Clause(2)
+clause_5 = Clause(5)
 
 NO_ORPHANS = (
-    Mutant(
-        clause=1,
-        place="scope",
+    clause_1.scope(
         breaks="leaving the block waits for the tasks outside of the loop",
         file="_scope/remote_tasks.py",
         old="while not (self._leaving and not self.tasks):",
         new="while not self._leaving:",
         tests=(f"{ORPHANS}::test_leaving_the_block_waits_for_every_task",),
     ),
-    Mutant(
-        clause=1,
-        place="loop",
+    clause_1.loop(
         breaks="leaving the block waits for the coroutines",
         file="_scope/engine.py",
         old="task = create_task(self._group, run_coroutine(handle), handle.name)",
@@ -32,9 +31,7 @@ NO_ORPHANS = (
         tests=(f"{ORPHANS}::test_leaving_the_block_waits_for_every_task",),
         only="-loop and not trio and not uvloop and not eager",
     ),
-    Mutant(
-        clause=1,
-        place="scope",
+    clause_1.scope(
         breaks="what a cancellation stops is waited for, although the waiting itself is cancelled",
         file="_scope/remote_tasks.py",
         old="            while self.tasks:\n                self.draining",
@@ -45,9 +42,7 @@ NO_ORPHANS = (
             f"{ORPHANS}::test_no_number_of_asyncio_cancels_makes_an_orphan",
         ),
     ),
-    Mutant(
-        clause=1,
-        place="scope",
+    clause_1.scope(
         breaks="no number of asyncio's own cancellations makes an orphan",
         file="_scope/remote_tasks.py",
         old="except anyio.get_cancelled_exc_class() as exc:",
@@ -55,36 +50,28 @@ NO_ORPHANS = (
         tests=(f"{ORPHANS}::test_no_number_of_asyncio_cancels_makes_an_orphan",),
         only="",
     ),
-    Mutant(
-        clause=1,
-        place="scope",
+    clause_1.scope(
         breaks="tasks are waited for although the supervisor itself was hit",
         file="_scope/engine.py",
         old="if self._remote.tasks:  # the coroutine that represents them was cancelled itself",
         new="if False:",
         tests=(f"{ORPHANS}::test_what_outlived_a_broken_supervisor_is_still_waited_for",),
     ),
-    Mutant(
-        clause=1,
-        place="thread",
+    clause_1.thread(
         breaks="only a task that was spawned so may be abandoned",
         file="_pools/thread/lane.py",
         old="if task.abandon:",
         new="if True:",
         tests=(f"{ORPHANS}::test_a_thread_task_that_does_not_look_is_waited_for",),
     ),
-    Mutant(
-        clause=1,
-        place="thread",
+    clause_1.thread(
         breaks="a task that may be abandoned holds up nobody",
         file="_pools/thread/lane.py",
         old="if task.abandon:",
         new="if False:",
         tests=(f"{ORPHANS}::test_an_abandoned_thread_task_alone_may_outlive_its_scope",),
     ),
-    Mutant(
-        clause=1,
-        place="process",
+    clause_1.process(
         breaks="the grandchildren of a killed worker die with it",
         file="_platform/process_control.py",
         old="signal_group(pid, pidfd, signal.SIGKILL)",
@@ -94,9 +81,7 @@ NO_ORPHANS = (
             f"{ORPHAN_PROCESSES}::test_the_death_of_a_worker_takes_its_grandchildren_along",
         ),
     ),
-    Mutant(
-        clause=1,
-        place="process-coroutine",
+    clause_1.process_coroutine(
         breaks="a killed worker is dead before its task has ended",
         file="_pools/process/cancellation.py",
         old="            worker.killed_for = task\n",
@@ -106,9 +91,7 @@ NO_ORPHANS = (
 )
 
 FAILURE_POLICY = (
-    Mutant(
-        clause=2,
-        place="scope",
+    clause_2.scope(
         breaks="the first failure cancels all others",
         file="_rules/policies.py",
         old="    def __init__(self, *, unwrap: bool = False) -> None:\n        self.unwrap = unwrap\n\n"
@@ -118,9 +101,7 @@ FAILURE_POLICY = (
         "    def judge(self, tally: Tally) -> Verdict:\n        return Verdict.GO_ON",
         tests=(f"{FAIL_FAST}::test_the_first_failure_cancels_all_others_at_every_place_and_the_body",),
     ),
-    Mutant(
-        clause=2,
-        place="scope",
+    clause_2.scope(
         breaks="a failure that several tasks awaited is in the group once",
         file="_scope/exit_errors.py",
         old="kept = _once(_without_own_cancellations(scope, raised), failures)",
@@ -130,64 +111,49 @@ FAILURE_POLICY = (
             f"{FAIL_FAST}::test_a_failure_awaited_in_a_nested_group_is_in_the_group_once",
         ),
     ),
-    Mutant(
-        clause=2,
-        place="scope",
+    clause_2.scope(
         breaks="a failure that the body awaited is in the group once",
         file="_scope/exit_errors.py",
         old="known = {id(leaf) for leaf in leaves(kept)}",
         new="known: set[int] = set()",
         tests=(f"{FAIL_FAST}::test_a_failure_that_the_body_awaited_and_ended_with_is_in_the_group_once",),
     ),
-    Mutant(
-        clause=2,
-        place="scope",
+    clause_2.scope(
         breaks="a cancellation that the scope itself caused is no failure",
         file="_handles/cancelled.py",
         old="return all(isinstance(leaf, TaskCancelled) and leaf.scope is scope for leaf in leaves(error))",
         new="return False",
         tests=(f"{FAIL_FAST}::test_awaiting_a_sibling_that_the_scope_cancelled_is_no_failure",),
     ),
-    Mutant(
-        clause=2,
-        place="loop",
+    clause_2.loop(
         breaks="the failure of a coroutine counts for the policy of its scope",
         file="_scope/coroutine.py",
         old="    except Exception as exc:\n        handle.settle(Outcome(error=exc))",
         new="    except Exception as exc:\n        handle.settle(Outcome(exc))",
         tests=(f"{FAIL_FAST}::test_every_real_failure_is_in_the_group_once",),
     ),
-    Mutant(
-        clause=2,
-        place="loop",
+    clause_2.loop(
         breaks="a task that awaits what others cancelled is cancelled alone",
         file="_scope/coroutine.py",
         old="if anyio.current_effective_deadline() != -INF:",
         new="if False:",
         tests=(f"{POLICIES}::test_a_task_that_awaits_what_others_cancelled_is_cancelled_alone",),
-        only=PLAIN_ASYNCIO,
     ),
-    Mutant(
-        clause=2,
-        place="scope",
+    clause_2.scope(
         breaks="Collect raises nothing",
         file="_rules/policies.py",
         old="    def raises(self, tally: Tally) -> bool:\n        return False",
         new="    def raises(self, tally: Tally) -> bool:\n        return True",
         tests=(f"{POLICIES}::test_collect_lets_every_task_finish_and_raises_nothing",),
     ),
-    Mutant(
-        clause=2,
-        place="scope",
+    clause_2.scope(
         breaks="a race is won by its n-th value",
         file="_rules/policies.py",
         old="return Verdict.CANCEL_REST if tally.values >= self.n else Verdict.GO_ON",
         new="return Verdict.CANCEL_REST if tally.values > self.n else Verdict.GO_ON",
         tests=(f"{POLICIES}::test_the_first_values_win_a_race_and_the_rest_is_cancelled",),
     ),
-    Mutant(
-        clause=2,
-        place="loop",
+    clause_2.loop(
         breaks="a race that is won cancels the coroutines",
         file="_scope/engine.py",
         old="for handle in list(self._local):",
@@ -195,9 +161,7 @@ FAILURE_POLICY = (
         tests=(f"{POLICIES}::test_the_first_values_win_a_race_and_the_rest_is_cancelled",),
         only="-loop and not trio and not uvloop and not eager",
     ),
-    Mutant(
-        clause=2,
-        place="scope",
+    clause_2.scope(
         breaks="a race that is won cancels the tasks outside of the loop",
         file="_scope/engine.py",
         old="        self._remote.cancel_all(reason)\n        for handle in list(self._local)",
@@ -205,9 +169,7 @@ FAILURE_POLICY = (
         tests=(f"{POLICIES}::test_the_first_values_win_a_race_and_the_rest_is_cancelled",),
         only="not -loop and not trio and not uvloop and not eager",
     ),
-    Mutant(
-        clause=2,
-        place="scope",
+    clause_2.scope(
         breaks="a scope keeps no failure that its policy never raises",
         file="_scope/policy_state.py",
         old="if self.decided is not None or len(self.failures) < self._kept_failures:",
@@ -217,9 +179,7 @@ FAILURE_POLICY = (
             f"{KEEPS}::test_an_undecided_policy_keeps_a_bounded_number_of_failures",
         ),
     ),
-    Mutant(
-        clause=2,
-        place="scope",
+    clause_2.scope(
         breaks="a failure that is alone is raised itself if the policy unwraps",
         file="_scope/policy_state.py",
         old='if getattr(self._policy, "unwrap", False) or isinstance(alone, GeneratorExit):',
@@ -229,27 +189,21 @@ FAILURE_POLICY = (
 )
 
 DEADLINE = (
-    Mutant(
-        clause=5,
-        place="scope",
+    clause_5.scope(
         breaks="the timeout of a scope strikes",
         file="_scope/ending.py",
         old="around.deadline = min(around.deadline, self.ends_at)",
         new="pass",
         tests=(f"{DEADLINES}::test_a_short_timeout_strikes_by_itself",),
     ),
-    Mutant(
-        clause=5,
-        place="scope",
+    clause_5.scope(
         breaks="a scope that was cut short by its timeout raises TaskTimeout",
         file="_scope/ending.py",
         old="if around.cancelled_caught or self.cut_short or isinstance(raised, BaseExceptionGroup):",
         new="if False:",
         tests=(f"{DEADLINES}::test_the_scopes_timeout_stops_every_task_and_the_body",),
     ),
-    Mutant(
-        clause=5,
-        place="loop",
+    clause_5.loop(
         breaks="the timeout of a coroutine strikes",
         file="_scope/coroutine.py",
         old="anyio.CancelScope(deadline=anyio.current_time() + seconds)",
@@ -257,9 +211,7 @@ DEADLINE = (
         tests=(f"{DEADLINES}::test_a_tasks_own_timeout_is_that_tasks_failure",),
         only="-loop and not trio and not uvloop and not eager",
     ),
-    Mutant(
-        clause=5,
-        place="scope",
+    clause_5.scope(
         breaks="the timeout of a task outside of the loop strikes",
         file="_scope/engine.py",
         old="            handle.start_clock(timeout)",
@@ -267,9 +219,7 @@ DEADLINE = (
         tests=(f"{DEADLINES}::test_a_tasks_own_timeout_is_that_tasks_failure",),
         only="not -loop and not trio and not uvloop and not eager",
     ),
-    Mutant(
-        clause=5,
-        place="scope",
+    clause_5.scope(
         breaks="the timeout of a task outside of the loop strikes on trio",
         file="_loops/trio_loop.py",
         old="                await trio.sleep(float(delay))\n                fn(*args)",
@@ -277,18 +227,14 @@ DEADLINE = (
         tests=(f"{DEADLINES}::test_a_tasks_own_timeout_is_that_tasks_failure",),
         only="trio and thread",
     ),
-    Mutant(
-        clause=5,
-        place="scope",
+    clause_5.scope(
         breaks="the timeout of a task is its failure, no cancellation",
         file="_handles/handle.py",
         old="            self.expired = True\n",
         new="",
         tests=(f"{DEADLINES}::test_under_fail_fast_it_ends_the_scope",),
     ),
-    Mutant(
-        clause=5,
-        place="loop",
+    clause_5.loop(
         breaks="time_left() tells a coroutine the nearest deadline",
         file="_tasks/current.py",
         old="            left = anyio.current_effective_deadline() - anyio.current_time()",
@@ -296,36 +242,28 @@ DEADLINE = (
         tests=(f"{DEADLINES}::test_time_left_tells_the_nearest_deadline",),
         only="-loop and not trio and not uvloop and not eager",
     ),
-    Mutant(
-        clause=5,
-        place="thread",
+    clause_5.thread(
         breaks="time_left() tells a thread task the nearest deadline",
         file="_pools/thread/call.py",
         old="self.deadline = task.deadline",
         new="self.deadline = None",
         tests=(f"{DEADLINES}::test_time_left_tells_the_nearest_deadline",),
     ),
-    Mutant(
-        clause=5,
-        place="process",
+    clause_5.process(
         breaks="time_left() tells a process task the nearest deadline",
         file="_worker/run_calls.py",
         old="deadline or None, self.context",
         new="None, self.context",
         tests=(f"{DEADLINES}::test_time_left_tells_the_nearest_deadline",),
     ),
-    Mutant(
-        clause=5,
-        place="process-coroutine",
+    clause_5.process_coroutine(
         breaks="time_left() tells a coroutine in a process the nearest deadline",
         file="_worker/run_coroutines.py",
         old="task.deadline or None, self.context",
         new="None, self.context",
         tests=(f"{DEADLINES}::test_time_left_tells_the_nearest_deadline",),
     ),
-    Mutant(
-        clause=5,
-        place="scope",
+    clause_5.scope(
         breaks="enclosing deadlines count for the tasks outside of the loop",
         file="_scope/engine.py",
         old="self._enclosing = enclosing_deadline()",
