@@ -8,7 +8,7 @@ takes long compared with the work is rejected whatever the gain.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from statistics import median
 from types import MappingProxyType
 from typing import NamedTuple
@@ -311,15 +311,11 @@ class _Shares:
         waiting, which differs from call to call, the second smallest.
         """
         held = min(self._held, default=1.0)
-        together = _median(self._together)
+        together = median(self._together or [0.0])
         if together > PARALLEL:
             held = min(held, 1 / together)  # includes the cost of passing the GIL back and forth
         waits = sorted(self._clean or self._disturbed)
         return waits[min(1, (len(waits) - 1) // 2)] if waits else 0.0, held
-
-
-def _median(values: Iterable[float]) -> float:
-    return median(list(values) or [0.0])
 
 
 def _alike(a: float, b: float) -> bool:

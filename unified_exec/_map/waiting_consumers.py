@@ -18,7 +18,6 @@ class WaitingConsumers:
         self._waiting: list[Waiter] = []
 
     async def wait(self) -> None:
-        """Wait for `wake`."""
         waiter = self._loop.waiter()
         self._waiting.append(waiter)
         try:
@@ -28,7 +27,6 @@ class WaitingConsumers:
                 self._waiting.remove(waiter)
 
     def wake(self) -> None:
-        """Wake all that wait now."""
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             waiter.wake()

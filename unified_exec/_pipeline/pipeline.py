@@ -210,7 +210,7 @@ class Pipeline(Generic[T]):
             if is_own_cancellation(exc, engine):
                 await anyio.lowlevel.checkpoint_if_cancelled()
         except BaseExceptionGroup as group:
-            if exc is not None and _only(group, exc):
+            if exc is not None and len(group.exceptions) == 1 and group.exceptions[0] is exc:
                 return False
             raise
         finally:
@@ -249,7 +249,3 @@ class Pipeline(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<Pipeline {' -> '.join(['source', *(repr(stage) for stage in self._stages)])}>"
-
-
-def _only(group: BaseExceptionGroup[Any], exc: BaseException) -> bool:
-    return len(group.exceptions) == 1 and group.exceptions[0] is exc

@@ -97,7 +97,6 @@ class Actor(Generic[A]):
         return self._start(text(name) or f"{self.name}.{method_name}", method_name, args, timeout)
 
     def is_of(self, adapter: LoopAdapter) -> bool:
-        """Tell whether this is the event loop of the actor."""
         return adapter is self._scope.adapter
 
     def call_named(

@@ -18,7 +18,6 @@ Line = tuple[str, int, str]
 
 
 def line_of(frame: FrameType) -> Line:
-    """The line that `frame` is at."""
     return frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_qualname
 
 

@@ -37,7 +37,6 @@ class ToldWait:
         self._wait = Waited(on, name[:NAME_MAX], place, held_by[:NAME_MAX], monotonic(), None)
 
     def tell_begun(self) -> None:
-        """Tell that it has begun."""
         events.emit_wait(self._task, self._wait)
 
     def has_lasted(self) -> bool:

@@ -133,7 +133,6 @@ def function_name(fn: Any) -> str:
 
 
 def outcome_name(error: BaseException | None, cancelled: bool) -> str:
-    """The outcome of a task as the events tell it."""
     if cancelled:
         return "cancelled"
     if error is None:

@@ -44,7 +44,6 @@ _LENGTH = Struct("<I")
 
 
 def framed(items: tuple[Any, ...]) -> bytes:
-    """Return what travels for one tuple."""
     data = dumps(items, PROTOCOL)
     return _LENGTH.pack(len(data)) + data
 

@@ -42,7 +42,6 @@ async def make_async(token: str, cls: Callable[..., Any], args: tuple[Any, ...])
 
 
 def call(token: str, name: str, args: tuple[Any, ...]) -> Any:
-    """Call a method."""
     found = _objects.get(token)
     return Missing() if found is None else getattr(found[0], name)(*args)
 

@@ -43,7 +43,10 @@ def apply(state: dict[str, Any]) -> None:
         import warnings
 
         warnings.resetwarnings()  # also tells the interpreter that the filters have changed
-        warnings.filters[:] = [_make_filter(*each) for each in state["filters"]]  # type: ignore[index]
+        warnings.filters[:] = [  # type: ignore[index]
+            (action, _compiled(message), _category(*category), _compiled(module), line)
+            for action, message, category, module, line in state["filters"]
+        ]
 
 
 def _read_filters() -> list[tuple[Any, ...]]:
@@ -58,12 +61,6 @@ def _read_filters() -> list[tuple[Any, ...]]:
 
 def _plain(pattern: Any) -> Any:
     return (pattern.pattern, pattern.flags) if hasattr(pattern, "pattern") else pattern
-
-
-def _make_filter(
-    action: str, message: Any, category: tuple[str, str], module: Any, line: int
-) -> tuple[str, Any, type, Any, int]:
-    return action, _compiled(message), _category(*category), _compiled(module), line
 
 
 def _compiled(pattern: Any) -> Any:

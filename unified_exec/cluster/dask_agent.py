@@ -141,7 +141,6 @@ class AgentPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
 
 
 async def unified_exec_seat(pool: str, lane: str, key: str) -> None:
-    """The Dask task that is a seat."""
     plugins = get_worker().plugins
     for _ in range(int(SETUP_SECONDS / POLL)):
         if NAME in plugins:

@@ -244,7 +244,7 @@ class AgentLink:
 
         If nothing can be found out, the heart ends the wait.
         """
-        self.lane.adapter.call_threadsafe(self._close_slots)
+        self.lane.adapter.call_threadsafe(setattr, self.node, "slots", 0)
         while not self._over:
             if await self._engine.has_exited(self.node.address):
                 await asyncio.sleep(LAST_MOMENTS)
@@ -253,9 +253,6 @@ class AgentLink:
                 self._lost(why)
             else:
                 await asyncio.sleep(ASK_AGAIN)
-
-    def _close_slots(self) -> None:
-        self.node.slots = 0
 
     async def _has_ended_there(self) -> bool:
         """Ask the agent to tell when what it had of this lane has ended; ``False`` if it could not be asked."""

@@ -109,7 +109,6 @@ class RayAgent:
         return await lane.deliver(call, batch)
 
     async def ping(self, name: str, ping: bytes) -> bytes | None:
-        """Answer a PING."""
         return None if self._host is None else self._host.pong(name, ping)
 
     async def let_go(self, name: str) -> None:

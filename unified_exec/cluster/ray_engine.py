@@ -68,7 +68,8 @@ class RayEngine(Engine):
     async def _look_at_nodes(self) -> None:
         check_connected()
         found = await asyncio.to_thread(ray.nodes)
-        self._nodes = {_address_of(node): node for node in found if node["Alive"]}
+        alive = [node for node in found if node["Alive"]]
+        self._nodes = {f"ray://{node['NodeManagerAddress']}/{node['NodeID'][:12]}": node for node in alive}
 
     def note_error(self, exc: BaseException) -> None:
         """Keep the last thing that Ray has refused, for `status`."""
@@ -275,7 +276,3 @@ class RayEngine(Engine):
     def status(self) -> str:
         state = "connected" if ray.is_initialized() else "not connected"
         return f"this program is {state} to Ray{f'; {self._error}' if self._error else ''}"
-
-
-def _address_of(node: dict[str, Any]) -> str:
-    return f"ray://{node['NodeManagerAddress']}/{node['NodeID'][:12]}"

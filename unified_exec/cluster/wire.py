@@ -156,7 +156,6 @@ def unpack_text(head: bytes) -> str:
 
 
 def pack_call(call: RelayCall) -> Frame:
-    """Pack a TASK."""
     name = call.name.encode("utf-8", "replace")[: frames.NAME_MAX]
     flags = _COROUTINE * call.coroutine | _IN_CONTEXT * call.in_context
     left = 0.0
@@ -202,7 +201,6 @@ def _tokens(head: bytes, at: int, n: int) -> list[bytes]:
 
 
 def pack_answer(answer: RelayAnswer) -> Frame:
-    """Pack a DONE."""
     id, kind, data, buffers, started, finished, pid = answer
     if type(data) is bytes and len(data) <= LARGE:
         return _DONE.pack(DONE, 0, kind, id, started, finished, pid) + data, buffers
@@ -303,7 +301,6 @@ def pack_global(value: Any) -> bytes:
 
 
 def unpack_global(head: bytes) -> RelayedGlobal:
-    """Read a GLOBAL."""
     (token, module, attributes, name, id, there, needs, why, group), data = _facts_of(head)
     home = RelayedHome(token, module, attributes)
     needs = tuple([tuple(need) for need in needs])

@@ -19,7 +19,6 @@ LOOKS = (0.5, 0.9)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the option."""
     parser.getgroup("unified_exec").addoption(
         "--unified-exec-tree",
         nargs="?",

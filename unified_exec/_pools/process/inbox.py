@@ -78,7 +78,6 @@ class Inbox:
         self.mail: deque[tuple[memoryview, list[int]]] = deque()
 
     def close(self) -> None:
-        """Close the descriptors."""
         logs, self.logs = self.logs, None
         if logs is not None:
             logs.close()

@@ -164,7 +164,6 @@ class Gate:
         self._functions[function.id] = function
 
     def learn_global(self, value: RelayedGlobal) -> None:
-        """Take in the value of a global."""
         self._globals[value.id] = value
         place = value.home.token, value.name
         latest = self._latest.get(place, value)
@@ -309,7 +308,6 @@ class Gate:
             self._adapter.call_soon(shutdown.end, self._registry, self._adapter, tell)
 
     def _ended_one(self, task: RelayTask, outcome: Outcome[Any]) -> None:
-        """Pass on the outcome of a task."""
         del self._tasks[task.id]
         sink, times = self._sink, (task.started_at or 0.0, task.finished_at or 0.0)
         pid = task.worker or 0

@@ -140,7 +140,7 @@ def end_workers() -> None:
             _dismiss(registry, worker)
             lent.append((until - EXIT_SECONDS + registry.grace if tasks else until, worker))
     for instant, worker in sorted([*_leaving, *lent], key=lambda entry: entry[0]):
-        while not _has_ended(worker) and (now := time.monotonic()) < instant:
+        while not (worker.reaped or worker.child.has_ended()) and (now := time.monotonic()) < instant:
             worker.child.wait_for_end(min(instant, now + SIGNAL_AGAIN))
             for _, other in lent:
                 other.signal()
@@ -148,10 +148,6 @@ def end_workers() -> None:
     for _, worker in _leaving:
         worker.reap()
     _leaving.clear()
-
-
-def _has_ended(worker: Worker) -> bool:
-    return worker.reaped or worker.child.has_ended()
 
 
 def _after_fork() -> None:

@@ -112,7 +112,6 @@ class WorkerGroup:
         return all(worker.blocked_at is not None and worker.blocked_at <= latest for worker in self.workers)
 
     def has(self, worker: Worker) -> bool:
-        """Tell whether the worker is in the group."""
         return worker.blocks is self.blocks
 
     def not_starting(self, worker: Worker) -> None:

@@ -290,7 +290,6 @@ class WorkerRegistry(Generic[L]):
     # -- the pool is closed
 
     def take_free(self) -> list[Worker]:
-        """Remove the free workers."""
         with self._lock:
             free, self._free = self._free, []
             self._lent.update(worker.kind for worker in free)

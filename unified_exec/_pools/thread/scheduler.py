@@ -75,7 +75,6 @@ class Scheduler:
     # --- in any thread, with the lock held ---
 
     def queue_inbox(self) -> None:
-        """Queue the calls in the inbox."""
         inbox = self.inbox
         while inbox:
             self.queues.add(*inbox.popleft())

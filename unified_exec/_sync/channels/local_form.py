@@ -76,7 +76,6 @@ class LocalForm:
         return item
 
     def try_send(self, item: object) -> bool:
-        """Send an item if there is room."""
         with self._lock:
             if len(self._items) >= self.capacity:
                 return False
@@ -237,7 +236,6 @@ class LocalForm:
         return waits
 
     def asleep(self) -> list[QueueSleeper]:
-        """Return who waits."""
         return [*self._receivers, *self._senders]
 
     def _leave(self, sending: bool, sleeper: QueueSleeper) -> None:

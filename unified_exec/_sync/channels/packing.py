@@ -46,7 +46,6 @@ class PackedItem:
         self.brings = brings
 
     def unsent(self) -> None:
-        """Note that it is not sent."""
         for one in self.brings:
             one.passed(-1)
 

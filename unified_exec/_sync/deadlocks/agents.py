@@ -67,7 +67,6 @@ class Agent(NamedTuple):
     may_be_cancelled: bool = False
 
     def add_to(self, reach: Reach) -> None:
-        """Tell what it has."""
         for root in self.roots:
             reach.add_root(root, self.key)
         for state in self.states:

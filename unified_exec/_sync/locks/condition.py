@@ -227,7 +227,6 @@ class Condition(Meeting):
 
 
 def _arrived(arrive: Callable[..., Any], cls: Any, token: bytes, lock: Lock) -> Any:
-    """Return the condition of this token, with its lock."""
     found = arrive(cls, token)
     found._lock = lock
     return found

@@ -101,7 +101,6 @@ class Meeting(Traveller):
         return len(self._tickets) if shared is None else shared.waiting()
 
     def asleep(self) -> list[Ticket]:
-        """Return who waits."""
         return list(self._tickets) if self._shared is None else list(self._shared.tickets)
 
     def _leave(self, ticket: Ticket) -> int:

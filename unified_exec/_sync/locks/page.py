@@ -86,7 +86,6 @@ class SharedLockForm(SharedFormBase):
         pass
 
     def process_of(self, seat: int) -> int:
-        """The process that has a seat."""
         return int(self.words[seat + seats.PID])
 
     def is_dead(self, seat: int) -> bool:

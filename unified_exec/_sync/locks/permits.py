@@ -99,7 +99,6 @@ class Permits(PermitQueue):
                 told.end()
 
     async def _acquire(self, frame: FrameType, timeout: float | None) -> None:
-        """Acquire in a coroutine."""
         self._turns += 1
         if self._turns > TURNS:
             self._turns = 0

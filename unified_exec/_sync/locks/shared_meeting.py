@@ -160,7 +160,6 @@ class SharedMeeting(SharedLockForm):
             return self._tell(count, told)
 
     def waiting(self) -> int:
-        """How many wait."""
         with self._locked():
             return len(self._rows())
 
@@ -240,7 +239,6 @@ class SharedMeeting(SharedLockForm):
         ticket.row = -1
 
     async def wait(self, ticket: CoroutineTicket) -> None:
-        """Wait in a coroutine."""
         adapter = current_adapter()
         watch = self._sides.get(adapter)
         if watch is None:
@@ -321,7 +319,6 @@ class LoopWatch:
         self._read()
 
     def stop(self) -> None:
-        """Stop listening."""
         if self._reading:
             self._reading = False
             self._adapter.remove_reader(self._fd)

@@ -147,7 +147,6 @@ class SharedPermits(Gated, SharedLockForm):
         return not waiting(self.readable)
 
     def free_permits(self) -> int:
-        """How many are free."""
         return waiting(self.readable)
 
     def holders(self) -> list[str]:

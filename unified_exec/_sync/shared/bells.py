@@ -85,7 +85,6 @@ _of_thread = _local()
 
 
 def thread_bell() -> Bell:
-    """Return the bell of the calling thread."""
     try:
         bell: Bell = _of_thread.bell
     except AttributeError:

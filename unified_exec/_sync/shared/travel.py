@@ -123,7 +123,6 @@ class Traveller(ByDescriptors):
         raise NotImplementedError
 
     def become(self, token: bytes, form: SharedFormBase) -> None:
-        """Take a shared form."""
         self.token = token
         self.holders: WeakSet[Any] = WeakSet()
         self._shared = form

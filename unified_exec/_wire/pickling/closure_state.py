@@ -101,7 +101,7 @@ class CaptureSnapshot:
         return (
             same_items(self._globals, fn.__globals__)
             and (not self._kwdefaults or same_items(self._kwdefaults, fn.__kwdefaults__))
-            and (not self._cells or _same_contents(self._cells, contents_of(fn)))
+            and (not self._cells or same_items(self._cells, dict(enumerate(contents_of(fn)))))
         )
 
 
@@ -170,7 +170,6 @@ def identity_of(value: Any) -> tuple[object, bool]:
 
 
 def same_atom(value: Any) -> Callable[[Any], bool]:
-    """Return what tells whether a value is this atom."""
     kind = type(value)
     if kind is float or kind is complex:
         return lambda now: now is value  # not a number is not equal to itself
@@ -222,7 +221,3 @@ def same_items(noted: Iterable[tuple[Any, object, bool]], container: Any) -> boo
         if found is not (value() if by_reference else value) or (found is None and by_reference):  # type: ignore[operator]
             return False  # also where the noted object has died, and None has taken its place
     return True
-
-
-def _same_contents(noted: tuple[tuple[Any, object, bool], ...], items: list[object]) -> bool:
-    return same_items(noted, dict(enumerate(items)))

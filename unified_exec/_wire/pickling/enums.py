@@ -102,5 +102,4 @@ def make(
 
 
 def member(cls: Any, name: str) -> Any:
-    """Return the member of this name."""
     return cls._member_map_[name]

@@ -218,7 +218,7 @@ def _new_entry(fn: Callable[..., object]) -> FunctionEntry:
     place = kinds.place_in_module(fn)
     if place is not None and "." not in place[1]:
         snapshots = ()  # the entry of its name is watched
-    elif _may_be_cached(fn):
+    elif type(fn) in (types.FunctionType, partial, _lru_cache_wrapper):
         snapshots = closure_state.snapshots_of(fn)
     if snapshots is None and place is not None:
         snapshots = ()
@@ -269,10 +269,6 @@ def _may_have_a_name(fn: Any) -> bool:
 
 def _is_descriptor(fn: object) -> bool:
     return isinstance(fn, (types.MethodDescriptorType, types.WrapperDescriptorType))
-
-
-def _may_be_cached(fn: Any) -> bool:
-    return type(fn) in (types.FunctionType, partial, _lru_cache_wrapper)
 
 
 def _underlying(fn: Any) -> Any:

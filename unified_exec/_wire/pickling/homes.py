@@ -219,7 +219,6 @@ def home_for(token: str, name: str) -> Home:
 
 
 def home_of(globals_: Any) -> Home | None:
-    """Return the home that has these globals."""
     return _by_globals.get(id(globals_))
 
 
@@ -289,7 +288,6 @@ def look_up(token: str, name: str) -> dict[str, Any] | None:
 
 
 def module(token: str, name: str) -> ModuleType:
-    """Return the module itself."""
     found = _globals(token, name)
     there = sys.modules.get(name)
     return there if there is not None and vars(there) is found else home_for(token, name).module

@@ -157,16 +157,11 @@ def take_over(changes: dict[str, Any], in_process: bool = True) -> None:
 
         process.current_process().authkey = changes["authkey"]
     for name, value in changes["environment"].items():
-        if not in_process:
-            _set_in_copy(os.fsencode(name), value)
+        if not in_process and value is None:
+            _environment.pop(os.fsencode(name), None)
+        elif not in_process:
+            _environment[os.fsencode(name)] = os.fsencode(value)
         elif value is None:
             os.environ.pop(name, None)
         elif os.environ.get(name) != value:
             os.environ[name] = value
-
-
-def _set_in_copy(name: bytes, value: str | None) -> None:
-    if value is None:
-        _environment.pop(name, None)
-    else:
-        _environment[name] = os.fsencode(value)

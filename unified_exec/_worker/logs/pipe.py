@@ -89,7 +89,6 @@ class LogPipe:
             return False
 
     def send(self, items: tuple[Any, ...]) -> None:
-        """Send one tuple of `log_frames`."""
         data = framed(items)
         with self._lock:
             self._pending.append(data)

@@ -11,7 +11,6 @@ from .result_tables import describe_run, result_tables
 
 
 def print_results(console: Console, results: Results) -> None:
-    """Print all tables."""
     for line in describe_machine(results["machine"]):
         say(console, line)
     say(console, describe_run(results), style="dim")
@@ -22,7 +21,6 @@ def print_results(console: Console, results: Results) -> None:
 
 
 def markdown_page(results: Results) -> str:
-    """Return the whole page."""
     options = " --quick" if results["settings"]["quick"] else ""
     parts = [
         "# Measurements",

@@ -14,7 +14,6 @@ from .store import Totals
 
 
 def print_report(console: Console, report: Report) -> None:
-    """Print the report."""
     if report.hybrid.cancelled or report.hybrid.lost:
         _law(console, report)
     else:

@@ -35,7 +35,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def describe(program: Program) -> dict[str, Any]:
-    """Ask a program what it is."""
     told: dict[str, Any] = {"pid": program.pid, "age": _age(program.pid), "program": command(program.pid)}
     try:
         with Connection(program, ANSWER_SECONDS) as connection:

@@ -81,7 +81,6 @@ def beyond_noise(old: dict[str, Any], new: dict[str, Any], least: float = 0.05) 
 
 
 def column_medians(rows: Sequence[Sequence[float]]) -> list[float]:
-    """Return the median of each column."""
     return [statistics.median(column) for column in zip(*rows, strict=True)] if rows else []
 
 

@@ -182,7 +182,6 @@ class Connection:
         self._sock.close()
 
     def send(self, **request: Any) -> None:
-        """Send a request."""
         try:
             self._sock.sendall(pack(request))
         except OSError as error:
@@ -213,7 +212,6 @@ class Connection:
         return message
 
     def tree(self, stacks: str = "mine") -> dict[str, Any]:
-        """Ask for the tree."""
         self.send(type="tree", stacks=stacks)
         try:
             tree = self.receive()["tree"]

@@ -26,7 +26,6 @@ def command_line() -> list[str]:
 
 
 def pack(message: dict[str, Any]) -> bytes:
-    """Return the bytes of a message."""
     body = json.dumps(message, separators=(",", ":"), default=str).encode("utf-8", "backslashreplace")
     if len(body) > ANSWER_MAX:
         body = json.dumps({"type": "error", "what": "the answer is too large", "size": len(body)}).encode()

@@ -23,7 +23,6 @@ Wait = dict[str, Any]
 
 
 def wait(kind: str, text: str, enders: Iterable[int] = (), every: bool = False) -> Wait:
-    """Make a wait."""
     return {"kind": kind, "text": text, "enders": list(enders), "all": every}
 
 
@@ -45,7 +44,8 @@ def of_coroutine(frames: list[FrameType], end: Any) -> Wait:
         frames: innermost first.
         end: what is awaited in the innermost one, if that is known.
     """
-    return of_thread(frames) or wait("unknown", _awaits(end))
+    what = "something it does not tell" if end is None else f"an object of type {type(end).__name__}"
+    return of_thread(frames) or wait("unknown", what)
 
 
 def of_lines(lines: list[Line]) -> Wait | None:
@@ -172,10 +172,6 @@ def _statistics(me: Any, call: str) -> str:
         if isinstance(waiting, int):
             return f"{kind}, {waiting} wait"
     return kind
-
-
-def _awaits(end: Any) -> str:
-    return "something it does not tell" if end is None else f"an object of type {type(end).__name__}"
 
 
 _BY_NAME = {

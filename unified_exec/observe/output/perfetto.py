@@ -48,7 +48,6 @@ def varint(number: int) -> bytes:
 
 
 def field(tag: int, number: int) -> bytes:
-    """A field that is a number."""
     return varint(tag << 3) + varint(number)
 
 
@@ -144,7 +143,6 @@ class Writer:
         self._events.append((at, 2, 0, blob(_TRACK_EVENT, body)))
 
     def count(self, track: int, at: int, value: float) -> None:
-        """Add a value of a counter."""
         body = self._head(_COUNTS, track, "") + _VALUE_KEY + _DOUBLE.pack(value)
         self._events.append((at, 2, 0, blob(_TRACK_EVENT, body)))
 
@@ -194,7 +192,6 @@ class Writer:
         return number
 
     def finish(self) -> bytes:
-        """Return the file."""
         events = sorted(self._events)
         last = events[0][0] if events else 0
         clocks = blob(1, field(1, _TRACE_CLOCK) + field(2, last))

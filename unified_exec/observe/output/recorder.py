@@ -144,7 +144,6 @@ class Recorder:
         self._threads = ThreadReader()
 
     def start(self) -> None:
-        """Begin to record."""
         self.recording = Recording()
         self._dropped_before = ring.dropped
         self._look_seconds = LOOK_SECONDS

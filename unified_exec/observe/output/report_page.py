@@ -24,7 +24,6 @@ LOAD_STEPS = 600
 
 
 def page(recording: Recording) -> str:
-    """Return the page."""
     packed = json.dumps(_data(recording), separators=(",", ":"), default=str)
     data = base64.b64encode(zlib.compress(packed.encode("utf-8", "backslashreplace"), 6)).decode("ascii")
     template = resources.files(__package__).joinpath("report.html").read_text("utf-8")

@@ -77,7 +77,6 @@ def terminal_bar() -> TerminalBar | None:
 
 
 def columns(progress: Progress) -> dict[str, Any]:
-    """The texts next to the bar."""
     of = "" if progress.total is None else f"/{format_number(progress.total)}"
     return {
         "count": f"{format_number(progress.done)}{of}",

@@ -37,7 +37,7 @@ def summary(board: Board) -> dict[str, Any]:
         "rates": list(board.rates),
         "queues": list(board.queues),
         "functions": [totals.describe() for totals in slowest],
-        "failures": [_failure(each) for each in list(board.failures)[-FAILURES_SHOWN:]],
+        "failures": [{**each, "name": each["name"][:TEXT_MAX]} for each in list(board.failures)[-FAILURES_SHOWN:]],
         "worker_events": list(board.worker_events),
         "pools": _pools(board),
         "memory": [*board.memory.get(0, ())],
@@ -60,10 +60,6 @@ def _pools(board: Board) -> list[dict[str, Any]]:
         busy = busy_count(pool)
         found.append({**one, "busy": busy, "load": busy_text(busy, pool["max"]), "workers": workers})
     return found
-
-
-def _failure(failure: dict[str, Any]) -> dict[str, Any]:
-    return {**failure, "name": failure["name"][:TEXT_MAX]}
 
 
 def _held(loop: dict[str, Any]) -> str:

@@ -259,7 +259,6 @@ class Top(App[None]):
             node.set_label(label)
 
     def _remove_node(self, node: TreeNode[Key]) -> None:
-        """Remove a node with all that is below it."""
         below = [node]
         for each in below:
             below += each.children

@@ -14,5 +14,4 @@ MODELS: tuple[Model, ...] = (*STDLIB, *SCOPES)
 
 
 def by_key(key: str) -> Model:
-    """Return the model of that key."""
     return next(model for model in (*MODELS, *PEERS) if model.key == key)

@@ -88,13 +88,11 @@ def lines_of_code(function: Callable[..., Any]) -> int:
     lines: set[int] = set()
     for statement in tree.body[ast.get_docstring(tree) is not None :]:
         for node in ast.walk(statement):
-            if isinstance(node, ast.expr | ast.stmt | ast.ExceptHandler | ast.arg) and not _is_import(node):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                continue
+            if isinstance(node, ast.expr | ast.stmt | ast.ExceptHandler | ast.arg):
                 lines.add(node.lineno)
     return len(lines)
-
-
-def _is_import(node: ast.AST) -> bool:
-    return isinstance(node, ast.Import | ast.ImportFrom)
 
 
 @dataclass(frozen=True)

@@ -16,5 +16,4 @@ WORKLOADS: tuple[Workload, ...] = (
 
 
 def by_key(key: str) -> Workload:
-    """Return the workload of that key."""
     return next(workload for workload in WORKLOADS if workload.key == key)
