@@ -10,8 +10,11 @@ from .._handles import actor_refs
 from .handle import SyncTaskHandle
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from .._handles.handle import TaskHandle
     from .._scope.actor import Actor, ActorGroup
+    from .._scope.options import CallOptions
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -33,25 +36,19 @@ class SyncActor(Generic[A]):
 
     @overload
     def call(
-        self,
-        method: Callable[[A, *Ts], Awaitable[T]],
-        /,
-        *args: *Ts,
-        timeout: float | None = None,
-        name: str | None = None,
+        self, method: Callable[[A, *Ts], Awaitable[T]], /, *args: *Ts, **options: Unpack[CallOptions]
     ) -> SyncTaskHandle[T]: ...
 
     @overload
     def call(
-        self, method: Callable[[A, *Ts], T], /, *args: *Ts, timeout: float | None = None, name: str | None = None
+        self, method: Callable[[A, *Ts], T], /, *args: *Ts, **options: Unpack[CallOptions]
     ) -> SyncTaskHandle[T]: ...
 
     def call(  # type: ignore[misc]  # mypy: *args: *Ts "may" be an option
-        self, method: Callable[..., Any], /, *args: Any, timeout: float | None = None, name: str | None = None
+        self, method: Callable[..., Any], /, *args: Any, **options: Any
     ) -> SyncTaskHandle[Any]:
         """Call a method of the object and return at once; arguments and errors as for `Actor.call`."""
-        untyped: Any = self._actor.call
-        return self._start(partial(untyped, method, *args, timeout=timeout, name=name))
+        return self._start(partial(self._actor.call, method, *args, **options))
 
     def stream(self, method: Callable[..., Any], /, *args: Any) -> Iterator[Any]:
         """Yield the items of a generator that is a method; see `Actor.stream`."""

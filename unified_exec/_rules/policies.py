@@ -232,7 +232,7 @@ class Quorum:
         return f"Quorum({self.n}, of={self.of}{_shown(self.unwrap, ', ')})"
 
 
-class Supervise:
+class Supervise(FailFast):
     """A task that fails is restarted, alone; too many restarts in too short a time fail the scope.
 
     As Erlang's supervisors do (strategy ``one_for_one``, children that are ``transient``, a restart intensity for all
@@ -273,7 +273,7 @@ class Supervise:
         self.within = within
         self.on = exception_types("Supervise(on=...)", on)
         self.backoff = backoff
-        self.unwrap = unwrap
+        super().__init__(unwrap=unwrap)
 
     def restart(self, error: Exception, ages: Sequence[float]) -> float | None:
         """Decide whether a task that failed with `error` is restarted.
@@ -289,12 +289,6 @@ class Supervise:
         if not isinstance(error, self.on) or recent >= self.restarts:
             return None
         return self.backoff(recent + 1) if callable(self.backoff) else self.backoff
-
-    def judge(self, tally: Tally) -> Verdict:
-        return Verdict.CANCEL_SCOPE if tally.errors else Verdict.GO_ON
-
-    def raises(self, tally: Tally) -> bool:
-        return tally.errors > 0
 
     def __repr__(self) -> str:
         return f"Supervise({self.restarts}, within={self.within:g}{_shown(self.unwrap, ', ')})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _thread import get_ident
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, TypeVarTuple, Unpack, overload
 
 from .._handles import actor_refs
 from .._handles.handle import TaskHandle
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .._handles.owner import Launcher
     from .._loops.adapter import LoopAdapter
     from .._map.generator_stream import GeneratorStream
+    from .options import CallOptions
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -54,18 +55,11 @@ class Actor(Generic[A]):
 
     @overload
     def call(
-        self,
-        method: Callable[[A, *Ts], Awaitable[T]],
-        /,
-        *args: *Ts,
-        timeout: float | None = None,
-        name: str | None = None,
+        self, method: Callable[[A, *Ts], Awaitable[T]], /, *args: *Ts, **options: Unpack[CallOptions]
     ) -> TaskHandle[T]: ...
 
     @overload
-    def call(
-        self, method: Callable[[A, *Ts], T], /, *args: *Ts, timeout: float | None = None, name: str | None = None
-    ) -> TaskHandle[T]: ...
+    def call(self, method: Callable[[A, *Ts], T], /, *args: *Ts, **options: Unpack[CallOptions]) -> TaskHandle[T]: ...
 
     def call(  # type: ignore[misc]  # mypy: *args: *Ts "may" be an option
         self, method: Callable[..., Any], /, *args: Any, timeout: float | None = None, name: str | None = None
@@ -167,26 +161,17 @@ class ActorGroup(Generic[A]):
 
     @overload
     def call(
-        self,
-        method: Callable[[A, *Ts], Awaitable[T]],
-        /,
-        *args: *Ts,
-        timeout: float | None = None,
-        name: str | None = None,
+        self, method: Callable[[A, *Ts], Awaitable[T]], /, *args: *Ts, **options: Unpack[CallOptions]
     ) -> TaskHandle[T]: ...
 
     @overload
-    def call(
-        self, method: Callable[[A, *Ts], T], /, *args: *Ts, timeout: float | None = None, name: str | None = None
-    ) -> TaskHandle[T]: ...
+    def call(self, method: Callable[[A, *Ts], T], /, *args: *Ts, **options: Unpack[CallOptions]) -> TaskHandle[T]: ...
 
     def call(  # type: ignore[misc]  # mypy: *args: *Ts "may" be an option
-        self, method: Callable[..., Any], /, *args: Any, timeout: float | None = None, name: str | None = None
+        self, method: Callable[..., Any], /, *args: Any, **options: Any
     ) -> TaskHandle[Any]:
         """Call a method of the least busy actor, in turn if several are; arguments and errors as for `Actor.call`."""
-        untyped: Any = self.least_busy().call
-        handle: TaskHandle[Any] = untyped(method, *args, timeout=timeout, name=name)
-        return handle
+        return self.least_busy().call(method, *args, **options)
 
     def stream(self, method: Callable[..., Any], /, *args: Any) -> GeneratorStream[Any]:
         """Iterate over a generator method of the least busy actor, see `Actor.stream`."""

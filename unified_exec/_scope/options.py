@@ -35,6 +35,13 @@ class SpawnOptions(PlaceOption, total=False):
     priority: int | None
 
 
+class CallOptions(TypedDict, total=False):
+    """The options of a call of an actor."""
+
+    timeout: float | None
+    name: str | None
+
+
 class StageOptions(PlaceOption, total=False):
     """The options that `TaskScope.map` shares with `Pipeline.map`."""
 

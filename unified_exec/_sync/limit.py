@@ -16,7 +16,7 @@ from . import waits
 from .waiters import LoopWaiter, Permit, ThreadWaiter, Waiter, enter, newest_active, newest_permit
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    pass
 
 POLL = 0.02
 """Seconds between two checks of a waiting thread for the cancellation of its task."""
@@ -98,9 +98,7 @@ class Gate(ABC):
         finally:
             wait.end()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: object, exc: object, tb: object) -> None:
         self._leave()
 
     def __enter__(self) -> Self:

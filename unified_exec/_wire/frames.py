@@ -2,32 +2,6 @@
 
 One message is one datagram. All integers are little-endian. The layout is private to one version of this
 package: parent and worker are always the same code.
-
-==========  =========================================================================
-TASK        header, name, function (if the worker has not seen it), arguments
-DONE        header, result or error
-READY       the worker is up
-SETUP       pickled settings of the worker
-CANCEL      task id and reason
-FAILED      the worker cannot start; encoded error
-AGAIN       a cancellation was swallowed (in a ``__del__``): send the signal again
-RETIRED     the worker takes no more tasks and exits
-REPORT      a message of a running task to its handle
-SHARE       a shared object, with the descriptor of its block; without a table: the bare descriptor of an argument
-CHANNEL     a channel, with its descriptors
-DROP        the parent needs that shared object no more; a worker has dropped one that it had offered
-RECALL      the parent asks for the end of a channel or lock in the worker unless something there refers to it
-LOGS        the pipe of the worker's log records, with its descriptor
-CREDIT      the handle allows a task this many more messages
-WHERE       the parent asks what the worker is doing
-HERE        the answer, as JSON
-STOP        the parent wants the worker to exit when it is done
-REQUEST     a running task asks for something on the event loop of its scope
-REPLY       the answer to a request
-OFFER       to the parent: a shared object or channel that goes up inside a value, with its descriptors
-ASK         to the parent: the descriptors of a token that came inside an item
-FOUND       the answer to an OFFER or an ASK
-==========  =========================================================================
 """
 
 from __future__ import annotations
@@ -43,11 +17,30 @@ if TYPE_CHECKING:
 else:
     from .._tasks.light_typing import NamedTuple
 
-TASK, DONE, READY, SETUP, CANCEL, FAILED, AGAIN, RETIRED, STOP, REPORT, CREDIT, SHARE, DROP, CHANNEL = range(1, 15)
-LOGS, RECALL = 15, 16
-REQUEST, REPLY = 17, 18
-OFFER, ASK, FOUND = range(21, 24)
-WHERE, HERE = 24, 25
+# Kinds of messages.
+TASK = 1  # header, name, function (if the worker has not seen it), arguments
+DONE = 2  # header, result or error
+READY = 3  # the worker is up
+SETUP = 4  # pickled settings of the worker
+CANCEL = 5  # task id and reason
+FAILED = 6  # the worker cannot start; encoded error
+AGAIN = 7  # a cancellation was swallowed (in a ``__del__``): send the signal again
+RETIRED = 8  # the worker takes no more tasks and exits
+STOP = 9  # the parent wants the worker to exit when it is done
+REPORT = 10  # a message of a running task to its handle
+CREDIT = 11  # the handle allows a task this many more messages
+SHARE = 12  # a shared object, with the descriptor of its block; without a table: the bare descriptor of an argument
+DROP = 13  # the parent needs that shared object no more; a worker has dropped one that it had offered
+CHANNEL = 14  # a channel, with its descriptors
+LOGS = 15  # the pipe of the worker's log records, with its descriptor
+RECALL = 16  # the parent asks for the end of a channel or lock in the worker unless something there refers to it
+REQUEST = 17  # a running task asks for something on the event loop of its scope
+REPLY = 18  # the answer to a request
+OFFER = 21  # to the parent: a shared object or channel that goes up inside a value, with its descriptors
+ASK = 22  # to the parent: the descriptors of a token that came inside an item
+FOUND = 23  # the answer to an OFFER or an ASK
+WHERE = 24  # the parent asks what the worker is doing
+HERE = 25  # the answer, as JSON
 
 # Outcome kinds of DONE.
 VALUE, ERROR, STOPPED, UNSTARTED = range(4)

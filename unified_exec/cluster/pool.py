@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from itertools import count
-from types import TracebackType
 from typing import Any, Self
 
 from .._loops.adapter import LoopAdapter
@@ -229,7 +228,7 @@ class ClusterPool(ProcessBackend):
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, kind: object, exc: object, tb: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
@@ -245,7 +244,5 @@ class ClusterPool(ProcessBackend):
             raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: object, exc: object, tb: object) -> None:
         await self.aclose()

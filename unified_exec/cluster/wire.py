@@ -2,36 +2,6 @@
 
 A frame is a head, which is bytes, and large buffers. A batch is a list of frames; the engine carries it as one message,
 in order. Nothing in a head is a pickle for the agent to load.
-
-==========  =========  ===========================================================================
-WELCOME     ←          the agent's clock and name
-REFUSED     ←          why this program is not served
-SLOTS       ←          how many calls run here at the same time; 0: this place closes
-GLOBAL      →          the value of a global of the program
-FUNCTION    →          a function
-FORGET      →          forget all functions and globals
-SHARE       →          a shared object, with its block
-DROP        →          forget a shared object
-CONTEXT     →          the context variables of the calls that follow
-LEVELS      →          the levels of the program's loggers
-TASK        →          a call, with the seconds left to its deadline
-CANCEL      →          stop a call
-CREDIT      →          allow a call some more messages
-TAKE_BACK   →          return these calls unless they have begun
-RELEASE     →          give seats back to the engine
-STARTED     ←          these calls have begun, in these processes
-REPORT      ←          a message of a running call
-ASKED       ←          a running call asks for something on the event loop of its scope
-REPLY       →          the answer to that
-WITHDRAWN   →          the call does not wait for that answer any more
-LOGGED      ←          a log record or a warning of a worker
-DONE        ←          the end of a call
-RETURNED    ←          these calls have not begun, and will not
-PING        →          the program's clock, and the newest reading of the agent's that it has
-PONG        ←          the clock of that PING, and the agent's
-WHERE       →          what are the workers doing?
-HERE        ←          the answer, as JSON: what each busy worker has told, by process id
-==========  =========  ===========================================================================
 """
 
 from __future__ import annotations
@@ -51,36 +21,34 @@ from .._wire.frames import ProtocolError
 
 Frame = tuple[bytes, Sequence[memoryview]]
 
-(
-    *_,
-    WELCOME,
-    REFUSED,
-    SLOTS,
-    GLOBAL,
-    FUNCTION,
-    FORGET,
-    SHARE,
-    DROP,
-    CONTEXT,
-    LEVELS,
-    TASK,
-    CANCEL,
-    CREDIT,
-    TAKE_BACK,
-    RELEASE,
-    STARTED,
-    REPORT,
-    ASKED,
-    REPLY,
-    WITHDRAWN,
-    LOGGED,
-    DONE,
-    RETURNED,
-    PING,
-    PONG,
-    WHERE,
-    HERE,
-) = range(28)
+# Kinds of frames. → are sent by the program, ← by the agent.
+WELCOME = 1  # ← the agent's clock and name
+REFUSED = 2  # ← why this program is not served
+SLOTS = 3  # ← how many calls run here at the same time; 0: this place closes
+GLOBAL = 4  # → the value of a global of the program
+FUNCTION = 5  # → a function
+FORGET = 6  # → forget all functions and globals
+SHARE = 7  # → a shared object, with its block
+DROP = 8  # → forget a shared object
+CONTEXT = 9  # → the context variables of the calls that follow
+LEVELS = 10  # → the levels of the program's loggers
+TASK = 11  # → a call, with the seconds left to its deadline
+CANCEL = 12  # → stop a call
+CREDIT = 13  # → allow a call some more messages
+TAKE_BACK = 14  # → return these calls unless they have begun
+RELEASE = 15  # → give seats back to the engine
+STARTED = 16  # ← these calls have begun, in these processes
+REPORT = 17  # ← a message of a running call
+ASKED = 18  # ← a running call asks for something on the event loop of its scope
+REPLY = 19  # → the answer to that
+WITHDRAWN = 20  # → the call does not wait for that answer any more
+LOGGED = 21  # ← a log record or a warning of a worker
+DONE = 22  # ← the end of a call
+RETURNED = 23  # ← these calls have not begun, and will not
+PING = 24  # → the program's clock, and the newest reading of the agent's that it has
+PONG = 25  # ← the clock of that PING, and the agent's
+WHERE = 26  # → what are the workers doing?
+HERE = 27  # ← the answer, as JSON: what each busy worker has told, by process id
 
 HEARTBEAT = 1.0
 """Seconds between two PINGs, and between two beats of an agent to its keeper."""

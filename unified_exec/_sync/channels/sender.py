@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
@@ -107,17 +106,13 @@ class ChannelSender(Bound, Unchanging, Generic[T]):
     def __enter__(self) -> ChannelSender[T]:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self.close()
 
     async def __aenter__(self) -> ChannelSender[T]:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: object, error: object, traceback: object) -> None:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:

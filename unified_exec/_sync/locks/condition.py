@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from sys import _getframe
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 from ..._tasks.holders import describe, me
 from ..shared.calls import End, end_of, timed_out
 from ..shared.sleepers import refuse_on_loop
-from .lock import FORMS, Lock
+from .lock import Lock
 from .meeting import Meeting
 from .tickets import GO, CoroutineTicket, ThreadTicket, Ticket
 
@@ -62,17 +62,13 @@ class Condition(Meeting):
     def __aenter__(self) -> Awaitable[None]:
         return self._lock._enter(_getframe(1))
 
-    def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> Awaitable[None]:
+    def __aexit__(self, kind: object, error: object, traceback: object) -> Awaitable[None]:
         return self._lock.__aexit__(kind, error, traceback)
 
     def __enter__(self) -> None:
         self._lock._enter_sync(_getframe(1))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self._lock.release()
 
     # -- for everybody
@@ -180,7 +176,7 @@ class Condition(Meeting):
             returns = True
         finally:
             told = self._leave(ticket)
-            lock._acquire_sync(me(), frame, None, FORMS, shielded=True)
+            lock._acquire_sync(me(), frame, None, shielded=True)
             lock._acquired_again(again)
             if told and not returns:
                 self._tell(1, GO)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from sys import _getframe
-from types import CodeType, FrameType, TracebackType
+from types import CodeType, FrameType
 
 from ..._tasks import holders
 from ..._tasks.holders import describe, has_ended, me, of_thread
@@ -12,9 +12,6 @@ from ...errors import LockAbandoned
 from ..shared.calls import DONE, TURNS
 from ..shared.place import line_of
 from .permits import Permits
-
-FORMS = "Lock.acquire_sync|await lock.acquire()` or `async with lock"
-"""The blocking form, and what a coroutine uses instead of it."""
 
 
 class Lock(Permits):
@@ -45,6 +42,8 @@ class Lock(Permits):
 
     __slots__ = ("_abandoned", "_at", "_code", "_holder")
 
+    forms = "Lock.acquire_sync|await lock.acquire()` or `async with lock"
+
     def __init__(self, *, name: str | None = None, on_abandoned: str = "warn") -> None:
         super().__init__(1, on_abandoned, name)
         self._abandoned = False
@@ -63,19 +62,6 @@ class Lock(Permits):
         """Tell whether anybody holds it, in any process."""
         shared = self._shared
         return self._holder is not None or (not self._free if shared is None else shared.all_taken())
-
-    def acquire_nowait(self) -> None:
-        """Acquire the lock if it is free now.
-
-        Raises:
-            LockTaken: it is not.
-            LockAbandoned: see the class.
-        """
-        holder = me()
-        if not self._acquire_now(holder, _getframe(1)):
-            from .would_block import LockTaken
-
-            raise LockTaken(repr(self), self._held_by())
 
     def release(self) -> None:
         """Release the lock.
@@ -97,21 +83,6 @@ class Lock(Permits):
             raise
 
     # -- in a coroutine
-
-    async def acquire(self, *, timeout: float | None = None) -> None:
-        """Acquire the lock; wait until it is free.
-
-        Args:
-            timeout: the seconds to wait at most; ``None`` for no limit.
-
-        Raises:
-            TimeoutError: it was not free within `timeout`.
-            LockAbandoned: see the class. The caller holds the lock.
-            RuntimeError: the caller holds it already.
-
-        If the caller is cancelled, the lock was not acquired.
-        """
-        await self._acquire(_getframe(1), timeout)
 
     def __aenter__(self) -> Awaitable[None]:
         if self._slow or self._turns >= TURNS:
@@ -138,9 +109,7 @@ class Lock(Permits):
             self.release()
             raise
 
-    def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> Awaitable[None]:
+    def __aexit__(self, kind: object, error: object, traceback: object) -> Awaitable[None]:
         try:
             try:
                 holder = holders.current_coroutine()
@@ -160,15 +129,6 @@ class Lock(Permits):
 
     # -- in a thread or a process task
 
-    def acquire_sync(self, *, timeout: float | None = None) -> None:
-        """Acquire the lock in a thread or a process task; see `acquire`.
-
-        Raises:
-            Cancelled: the task was requested to stop. The lock was not acquired.
-            RuntimeError: it would block the event loop that runs in this thread.
-        """
-        self._acquire_sync(me(), _getframe(1), timeout, FORMS)
-
     def __enter__(self) -> None:
         frame = _getframe(1)
         if not self._slow:
@@ -186,14 +146,12 @@ class Lock(Permits):
 
     def _enter_sync(self, frame: FrameType) -> None:
         try:
-            self._acquire_sync(me(), frame, None, FORMS)
+            self._acquire_sync(me(), frame, None)
         except LockAbandoned:
             self.release()
             raise
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         try:
             holder = (of_thread.holder if holders.running_loop() is None else None) or me()
             if self._holder is not holder:
@@ -274,7 +232,6 @@ class Lock(Permits):
     # -- for errors
 
     def _held_by(self) -> str:
-        """Say who holds it."""
         holder = self._holder
         if holder is not None:
             return f"held by {describe(holder)} since {line_of(self._code, self._at)}"

@@ -104,6 +104,10 @@ class PermitQueue(Traveller):
         """Note that the permit just acquired had been abandoned."""
 
     @abstractmethod
+    def _held_by(self) -> str:
+        """Say who holds it."""
+
+    @abstractmethod
     def holds(self) -> list[tuple[object, str]]:
         """Return the holders in this process, with the line where each acquired."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from sys import _getframe
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING
 
@@ -29,18 +30,57 @@ class Permits(PermitQueue):
 
     __slots__ = ()
 
+    forms: str
+    """The blocking form, and what a coroutine uses instead of it."""
+
+    def acquire_nowait(self) -> None:
+        """Acquire the lock, or a permit of the semaphore, if it is free now.
+
+        Raises:
+            LockTaken: it is not.
+            LockAbandoned: see the class.
+        """
+        if not self._acquire_now(me(), _getframe(1)):
+            raise self._taken()
+
+    async def acquire(self, *, timeout: float | None = None) -> None:
+        """Acquire the lock, or a permit of the semaphore; wait until it is free.
+
+        Args:
+            timeout: the seconds to wait at most; ``None`` for no limit.
+
+        Raises:
+            TimeoutError: it was not free within `timeout`.
+            LockAbandoned: see the class. The caller holds it.
+            RuntimeError: the caller holds the lock already.
+
+        If the caller is cancelled, it was not acquired.
+        """
+        await self._acquire(_getframe(1), timeout)
+
+    def acquire_sync(self, *, timeout: float | None = None) -> None:
+        """Acquire it in a thread or a process task; see `acquire`.
+
+        Raises:
+            Cancelled: the task was requested to stop. It was not acquired.
+            RuntimeError: it would block the event loop that runs in this thread.
+        """
+        self._acquire_sync(me(), _getframe(1), timeout)
+
     # -- waiting
 
-    def _acquire_sync(
-        self, holder: object, frame: FrameType, timeout: float | None, call: str, *, shielded: bool = False
-    ) -> None:
+    def _taken(self) -> Exception:
+        from .would_block import LockTaken
+
+        return LockTaken(repr(self), self._held_by())
+
+    def _acquire_sync(self, holder: object, frame: FrameType, timeout: float | None, *, shielded: bool = False) -> None:
         """Acquire in a thread.
 
         Args:
             holder: who acquires.
             frame: the line that acquires.
             timeout: seconds to wait at most.
-            call: the form that was called, and the one for coroutines, for the refusal.
             shielded: a cancellation does not end the wait.
         """
         if self._shared is not None and not shielded:
@@ -56,7 +96,7 @@ class Permits(PermitQueue):
             if self._shared is None and not self._queue and self._try_abandoned(holder, code, at):
                 return
             if not shielded:
-                refuse_on_loop(*call.split("|"))
+                refuse_on_loop(*self.forms.split("|"))
             self._wait_sync(holder, code, at, timeout, shielded)
         except LockAbandoned:
             raise

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from sys import _getframe
-from types import FrameType, TracebackType
+from types import FrameType
 
 from ..._tasks.holders import me
 from ..shared.calls import DONE
-from .lock import FORMS, Lock
+from .lock import Lock
 
 
 class RLock(Lock):
@@ -39,9 +39,7 @@ class RLock(Lock):
         if self._holder is me():
             self._again += 1
         elif not self._acquire_now(me(), _getframe(1)):
-            from .would_block import LockTaken
-
-            raise LockTaken(repr(self), self._held_by())
+            raise self._taken()
 
     def release(self) -> None:
         if self._again and self._holder is me():
@@ -61,9 +59,7 @@ class RLock(Lock):
         self._again += 1
         return DONE
 
-    def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> Awaitable[None]:
+    def __aexit__(self, kind: object, error: object, traceback: object) -> Awaitable[None]:
         self.release()
         return DONE
 
@@ -72,7 +68,7 @@ class RLock(Lock):
         if self._holder is holder:
             self._again += 1
         else:
-            self._acquire_sync(holder, _getframe(1), timeout, FORMS)
+            self._acquire_sync(holder, _getframe(1), timeout)
 
     def __enter__(self) -> None:
         holder = me()
@@ -93,9 +89,7 @@ class RLock(Lock):
         else:
             super()._enter_sync(frame)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self.release()
 
     def _release_all(self) -> int:

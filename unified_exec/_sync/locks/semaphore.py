@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from sys import _getframe
-from types import CodeType, TracebackType
+from types import CodeType
 
 from ..._tasks.holders import describe, has_ended, me
 from ...errors import LockAbandoned
 from ..shared.place import line_of
 from .permits import Permits
 
-_FORMS = "Semaphore.acquire_sync|await semaphore.acquire()` or `async with semaphore"
 _MAX = 4096
 
 
@@ -43,6 +42,7 @@ class Semaphore(Permits):
     __slots__ = ("_held",)
 
     kind = "a semaphore"
+    forms = "Semaphore.acquire_sync|await semaphore.acquire()` or `async with semaphore"
 
     def __init__(self, permits: int, *, name: str | None = None, on_abandoned: str = "warn") -> None:
         if type(permits) is not int:
@@ -64,18 +64,6 @@ class Semaphore(Permits):
         """Tell whether no permit is free."""
         return not self.available
 
-    def acquire_nowait(self) -> None:
-        """Acquire a permit if one is free now.
-
-        Raises:
-            LockTaken: there is none.
-            LockAbandoned: see the class.
-        """
-        if not self._acquire_now(me(), _getframe(1)):
-            from .would_block import LockTaken
-
-            raise LockTaken(repr(self), self._held_by())
-
     def release(self) -> None:
         """Give a permit back.
 
@@ -86,20 +74,6 @@ class Semaphore(Permits):
 
     # -- in a coroutine
 
-    async def acquire(self, *, timeout: float | None = None) -> None:
-        """Acquire a permit; wait until one is free.
-
-        Args:
-            timeout: the seconds to wait at most; ``None`` for no limit.
-
-        Raises:
-            TimeoutError: none was free within `timeout`.
-            LockAbandoned: see the class. The caller has the permit.
-
-        If the caller is cancelled, it has no permit.
-        """
-        await self._acquire(_getframe(1), timeout)
-
     async def __aenter__(self) -> None:
         try:
             await self._acquire(_getframe(1), None)
@@ -107,32 +81,19 @@ class Semaphore(Permits):
             self.release()
             raise
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: object, error: object, traceback: object) -> None:
         self.release()
 
     # -- in a thread or a process task
 
-    def acquire_sync(self, *, timeout: float | None = None) -> None:
-        """Acquire a permit in a thread or a process task; see `acquire`.
-
-        Raises:
-            Cancelled: the task was requested to stop. It has no permit.
-            RuntimeError: it would block the event loop that runs in this thread.
-        """
-        self._acquire_sync(me(), _getframe(1), timeout, _FORMS)
-
     def __enter__(self) -> None:
         try:
-            self._acquire_sync(me(), _getframe(1), None, _FORMS)
+            self._acquire_sync(me(), _getframe(1), None)
         except LockAbandoned:
             self.release()
             raise
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         had = 0
         try:
             holder = me()

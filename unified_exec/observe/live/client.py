@@ -7,7 +7,6 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from . import named
@@ -159,26 +158,23 @@ class Connection:
         try:
             self._sock.connect(program.path)
             self.hello = self.receive()
-        except TimeoutError:
+            if self.hello.get("v") != VERSION:
+                raise CannotLook(
+                    f"process {program.pid} speaks version {self.hello.get('v')!r}, this viewer {VERSION}: use the "
+                    "program's own unified-exec"
+                )
+        except BaseException as error:
             self._sock.close()
-            raise CannotLook(_silent(program.pid)) from None
-        except OSError as error:
-            self._sock.close()
-            raise CannotLook(f"process {program.pid} does not answer: {error}") from None
-        except CannotLook:
-            self._sock.close()
+            if isinstance(error, OSError):
+                late = isinstance(error, TimeoutError)
+                what = _silent(program.pid) if late else f"process {program.pid} does not answer: {error}"
+                raise CannotLook(what) from None
             raise
-        if self.hello.get("v") != VERSION:
-            self._sock.close()
-            raise CannotLook(
-                f"process {program.pid} speaks version {self.hello.get('v')!r}, this viewer {VERSION}: use the "
-                "program's own unified-exec"
-            )
 
     def __enter__(self) -> Connection:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, kind: object, exc: object, tb: object) -> None:
         self._sock.close()
 
     def send(self, **request: Any) -> None:
