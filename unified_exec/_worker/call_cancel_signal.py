@@ -32,8 +32,6 @@ class CallCancelSignal(CancelSignal):
         loop_notified: the event loop of the running task was told to cancel.
     """
 
-    __slots__ = ("_requested_at", "loop_notified", "outermost")
-
     def __init__(self, connection: WorkerConnection, outermost: CodeType) -> None:
         super().__init__(connection)
         self.outermost = outermost

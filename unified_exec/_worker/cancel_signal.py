@@ -46,20 +46,6 @@ class CancelSignal:
         by_signal: `on_signal` is called by the signal, and not in some other way.
     """
 
-    __slots__ = (
-        "_again",
-        "_buffer",
-        "_busy",
-        "_connection",
-        "handler",
-        "handlers",
-        "running",
-        "state",
-        "stop",
-        "task",
-        "trace",
-    )
-
     by_signal = True
 
     def __init__(self, connection: WorkerConnection) -> None:

@@ -42,7 +42,6 @@ _NOTE = "This extension module does not load in an interpreter of its own: use o
 class InterpreterRunner(CallRunner):
     """Runs the tasks of an interpreter."""
 
-    __slots__ = ()
     signal_type = InterpreterSignal
     signal: InterpreterSignal
 

@@ -37,7 +37,6 @@ class Shot:
 class InterpreterSignal(CallCancelSignal):
     """Raises in the task that runs in the thread that has made it; `wake` takes the place of the signal."""
 
-    __slots__ = ("_at_line", "_mailbox", "_reached", "_shot", "_thread")
     by_signal = False
 
     def __init__(self, connection: WorkerConnection, outermost: CodeType) -> None:

@@ -35,8 +35,6 @@ class LoopCancelSignal(CancelSignal):
         loop: the event loop, once it runs.
     """
 
-    __slots__ = ("_cancel", "_leave", "_outermost", "_requested_at", "_running", "loop")
-
     def __init__(
         self,
         connection: WorkerConnection,

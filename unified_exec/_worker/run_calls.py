@@ -49,22 +49,6 @@ class CallRunner:
         done: how many tasks have run.
     """
 
-    __slots__ = (
-        "_connection",
-        "_finished",
-        "_lingers",
-        "_mapped",
-        "_may_wear_out",
-        "_settings",
-        "_soon",
-        "blocks",
-        "context",
-        "done",
-        "functions",
-        "process",
-        "signal",
-        "variables",
-    )
     signal_type = CallCancelSignal
 
     def __init__(self, connection: WorkerConnection, settings: Settings) -> None:

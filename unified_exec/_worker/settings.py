@@ -6,7 +6,9 @@ import os
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NamedTuple
+else:
+    from .._tasks.light_typing import NamedTuple
 
 WORKER_MARK = "UNIFIED_EXEC_WORKER"
 """Set in the environment of a process that is to be a worker, which removes it. A process that keeps it is another
@@ -45,7 +47,7 @@ COROUTINES = WorkerKind("COROUTINES", concurrent=True)
 """Coroutine functions, in an event loop."""
 
 
-class Settings:
+class Settings(NamedTuple):
     """Settings of one worker; travels as a plain dict.
 
     Attributes:
@@ -65,57 +67,20 @@ class Settings:
         levels: those of the parent's loggers, see `log_levels`.
     """
 
-    __slots__ = (
-        "argv",
-        "authkey",
-        "idle",
-        "initializer",
-        "interpreter",
-        "kind",
-        "levels",
-        "main",
-        "max_memory",
-        "max_tasks",
-        "path",
-        "prefix",
-        "relayed",
-        "site",
-    )
-
-    def __init__(
-        self,
-        kind: WorkerKind = CALLS,
-        path: list[str] | None = None,
-        argv: list[str] | None = None,
-        prefix: tuple[str, str] | None = None,
-        site: bool = False,
-        initializer: bytes | None = None,
-        main: tuple[str, str] | None = None,
-        max_tasks: int | None = None,
-        max_memory: int | None = None,
-        idle: float | None = None,
-        authkey: bytes | None = None,
-        interpreter: dict[str, Any] | None = None,
-        levels: dict[str, Any] | None = None,
-        relayed: bool = False,
-    ) -> None:
-        self.kind = kind
-        self.path = path
-        self.argv = argv
-        self.prefix = prefix
-        self.site = site
-        self.initializer = initializer
-        self.main = main
-        self.max_tasks = max_tasks
-        self.max_memory = max_memory
-        self.idle = idle
-        self.authkey = authkey
-        self.interpreter = interpreter
-        self.levels = levels
-        self.relayed = relayed
-
-    def as_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
+    kind: WorkerKind = CALLS
+    path: list[str] | None = None
+    argv: list[str] | None = None
+    prefix: tuple[str, str] | None = None
+    site: bool = False
+    initializer: bytes | None = None
+    main: tuple[str, str] | None = None
+    max_tasks: int | None = None
+    max_memory: int | None = None
+    idle: float | None = None
+    authkey: bytes | None = None
+    interpreter: dict[str, Any] | None = None
+    levels: dict[str, Any] | None = None
+    relayed: bool = False
 
     def worn_out(self, done: int) -> bool:
         """Tell whether the worker should retire after `done` tasks."""

@@ -33,18 +33,6 @@ class AnswerReader:
     Settling a task runs the code of its scope, which may submit and cancel others, or end the pool.
     """
 
-    __slots__ = (
-        "_buffer",
-        "_decoding",
-        "_group",
-        "_learn",
-        "_outcome_of",
-        "_requests",
-        "_starts",
-        "_view",
-        "_watch_logs",
-    )
-
     def __init__(
         self,
         group: WorkerGroup,

@@ -57,33 +57,6 @@ class Worker:
         knowledge: what it knows of the program beyond its functions.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_surroundings",
-        "answered_at",
-        "blocked_at",
-        "blocked_by",
-        "blocks",
-        "cancel_timers",
-        "child",
-        "connection",
-        "credentials",
-        "detail",
-        "ends_with_program",
-        "found",
-        "inbox",
-        "killed_for",
-        "kind",
-        "knowledge",
-        "load",
-        "pid",
-        "reaped",
-        "shares",
-        "start_timer",
-        "stuck",
-        "tasks",
-    )
-
     def __init__(self, child: Child, kind: WorkerKind, surroundings: Callable[[], Snapshot] = snapshot) -> None:
         self.child, self.kind, self._surroundings = child, kind, surroundings
         self.pid = child.pid

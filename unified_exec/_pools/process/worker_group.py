@@ -39,20 +39,6 @@ class WorkerGroup:
         unblocked: workers that all waited for replies may have had help from one more, which is too many now.
     """
 
-    __slots__ = (
-        "adapter",
-        "blocks",
-        "early",
-        "idle",
-        "kind",
-        "logs",
-        "pump",
-        "queue",
-        "starting",
-        "unblocked",
-        "workers",
-    )
-
     def __init__(
         self, adapter: LoopAdapter, kind: WorkerKind, pump: Callable[..., object], logs: LogReader | None = None
     ) -> None:

@@ -30,17 +30,6 @@ class WorkerKnowledge:
         surroundings: those that the worker has for certain.
     """
 
-    __slots__ = (
-        "_carried",
-        "_carried_number",
-        "_connection",
-        "_fixed",
-        "_homes",
-        "_start",
-        "_variables",
-        "surroundings",
-    )
-
     def __init__(self, connection: ParentConnection) -> None:
         self._connection = connection
         self._homes: set[str] = set()  # tokens of the modules it was sent

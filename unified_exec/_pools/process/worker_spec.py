@@ -63,15 +63,16 @@ class WorkerSpec(NamedTuple):
             WorkerStartError: no process could be started.
         """
         seen = self.surroundings()
-        settings = parent_settings()
-        settings.kind = kind
-        settings.initializer = self.initializer
-        settings.main = self.main
-        settings.max_tasks = self.max_tasks
-        settings.max_memory = self.max_memory
-        settings.idle = self.idle_timeout
-        settings.levels = seen.levels
-        settings.relayed = self.relayed
+        settings = parent_settings()._replace(
+            kind=kind,
+            initializer=self.initializer,
+            main=self.main,
+            max_tasks=self.max_tasks,
+            max_memory=self.max_memory,
+            idle=self.idle_timeout,
+            levels=seen.levels,
+            relayed=self.relayed,
+        )
         environment = self.environment()
         fixed = surroundings.variables(name for name, value in environment.items() if os.environ.get(name) != value)
         worker = Worker(self.start_child(environment), kind, self.surroundings)
@@ -80,7 +81,7 @@ class WorkerSpec(NamedTuple):
         try:
             control.settimeout(ROOM_SECONDS)
             worker.send_shares(self.shared)
-            worker.send_settings(dumps(settings.as_dict(), PROTOCOL))
+            worker.send_settings(dumps(settings._asdict(), PROTOCOL))
             control.setblocking(False)
         except ConnectionError:
             control.setblocking(False)  # it has died at once: its exit will be noticed

@@ -16,13 +16,15 @@ from .. import log_levels
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
+    from typing import Any, NamedTuple
+else:
+    from ..._tasks.light_typing import NamedTuple
 
 _environment: Any = getattr(os.environ, "_data", os.environ)
 """The dict behind `os.environ`: comparing it costs no decoding."""
 
 
-class Snapshot:
+class Snapshot(NamedTuple):
     """The surroundings at one moment.
 
     Attributes:
@@ -35,23 +37,12 @@ class Snapshot:
         levels: those of the loggers, see `log_levels`.
     """
 
-    __slots__ = ("authkey", "environment", "folder", "levels", "number", "path")
-
-    def __init__(
-        self,
-        number: int,
-        path: list[str],
-        folder: str,
-        environment: dict[Any, Any],
-        authkey: bytes | None,
-        levels: dict[str, Any] | None,
-    ) -> None:
-        self.number = number
-        self.path = path
-        self.folder = folder
-        self.environment = environment
-        self.authkey = authkey
-        self.levels = levels
+    number: int
+    path: list[str]
+    folder: str
+    environment: dict[Any, Any]
+    authkey: bytes | None
+    levels: dict[str, Any] | None
 
     def changes_since(self, start: Snapshot, touched: set[Any], fixed: frozenset[Any]) -> dict[str, Any]:
         """Return what a worker must take over.

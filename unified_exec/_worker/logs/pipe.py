@@ -37,22 +37,6 @@ class LogPipe:
         has_news: something was written since the last answer.
     """
 
-    __slots__ = (
-        "_at",
-        "_busy",
-        "_connection",
-        "_cut",
-        "_cut_at",
-        "_fd",
-        "_lock",
-        "_node",
-        "_pending",
-        "_pending_size",
-        "_reserve",
-        "_tokens",
-        "has_news",
-    )
-
     def __init__(self, connection: WorkerConnection) -> None:
         self._connection = connection
         self._lock = RLock()
