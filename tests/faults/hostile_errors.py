@@ -130,19 +130,19 @@ def open_after_a_message_that_was_interrupted() -> int:
     from unified_exec import current_task
     from unified_exec._worker.connection import WorkerConnection
 
-    def report(self: object, id: int, message: bytes, fd: int | None = None) -> NoReturn:
+    def interrupted(self: object, message: bytes, fd: int | None, sockets: int) -> NoReturn:
         assert fd is not None
         raise KeyError("interrupted")
 
     task, before = current_task(), len(os.listdir("/proc/self/fd"))
     assert task is not None
-    kept, WorkerConnection.report = WorkerConnection.report, report  # type: ignore[method-assign]
+    kept, WorkerConnection._send_in_order = WorkerConnection._send_in_order, interrupted  # type: ignore[method-assign]
     try:
         task.send(["x" * 100_000])
     except KeyError:
         pass
     finally:
-        WorkerConnection.report = kept  # type: ignore[method-assign]
+        WorkerConnection._send_in_order = kept  # type: ignore[method-assign]
     return len(os.listdir("/proc/self/fd")) - before
 
 

@@ -98,7 +98,6 @@ def spawn(command: list[str], environment: dict[str, str], descriptors: dict[int
     finally:
         for fd in above:
             os.close(fd)
-    terminal_stop.add(pid)
     return pid
 
 
@@ -166,11 +165,9 @@ def open_pidfd(pid: int) -> int | None:
     if PLAIN or not hasattr(os, "pidfd_open"):
         return None
     try:
-        pidfd = above_standard(os.pidfd_open(pid))
+        return above_standard(os.pidfd_open(pid))
     except OSError:
         return None  # a kernel before 5.3, or a filter that forbids it
-    terminal_stop.add(pid, pidfd)
-    return pidfd
 
 
 def credentials() -> tuple[object, ...]:

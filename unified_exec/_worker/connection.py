@@ -5,7 +5,7 @@ from __future__ import annotations
 import _socket
 import os
 from _struct import Struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from mmap import mmap
 
 from .._platform import shared_memory
@@ -22,6 +22,8 @@ HAS_SETTINGS = STARTED.size
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from typing import Protocol
+
+    from .._wire.pickling.codec import Packed
 
     class LogPipe(Protocol):
         """What an answer needs of the pipe of log records."""
@@ -182,11 +184,26 @@ class WorkerConnection:
             if fd is not None:
                 os.close(fd)
 
-    def report(self, id: int, message: bytes, fd: int | None = None) -> None:
-        """Send what a running task reports, with the shared block that holds it, whose descriptor the caller closes."""
-        sockets = self.reported_on.get(id, 0)
-        self.reported_on[id] = sockets | (MAILED if fd is not None or sockets & MAILED else STREAMED)
-        self._send_in_order(message, fd, sockets)
+    def report(self, id: int, pack: Callable[..., bytes], packed: Packed, flags: int) -> None:
+        """Send what a running task reports, in a shared block if it is large.
+
+        Args:
+            id: of the task.
+            pack: makes the message of the payload and the flags.
+            packed: what is reported.
+            flags: of the message.
+        """
+        payload, fd = packed.data, None
+        if packed.buffers or len(payload) > frames.INLINE_MAX:
+            flags |= frames.IN_SHARED
+            fd, payload = shared_memory.write_block(payload, packed.buffers, self.blocks)
+        try:  # a cancellation may come at any instruction
+            sockets = self.reported_on.get(id, 0)
+            self.reported_on[id] = sockets | (MAILED if fd is not None or sockets & MAILED else STREAMED)
+            self._send_in_order(pack(payload, flags), fd, sockets)
+        finally:
+            if fd is not None:
+                os.close(fd)
 
     def _send_in_order(self, message: bytes, fd: int | None, sockets: int) -> None:
         if fd is None and not sockets & MAILED:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from _functools import partial  # type: ignore[import-not-found, unused-ignore]
 from _thread import get_ident
 from collections.abc import Callable
 
-from .._platform import shared_memory
 from .._tasks.current import CurrentTask, current
 from .._wire import frames
 from .._wire.pickling import codec
@@ -70,14 +69,7 @@ class WorkerContext:
         if met:
             passing.offer(met.taken(), True)
         flags = self.connection.log_flags()
-        if not packed.buffers and len(packed.data) <= frames.INLINE_MAX:
-            self.connection.report(id, frames.pack_report(id, packed.data, flags))
-            return
-        fd, table = shared_memory.write_block(packed.data, packed.buffers, self.connection.blocks)
-        try:  # a cancellation may come at any instruction
-            self.connection.report(id, frames.pack_report(id, table, flags | frames.IN_SHARED), fd)
-        finally:
-            os.close(fd)
+        self.connection.report(id, partial(frames.pack_report, id), packed, flags)
 
     @property
     def requests(self) -> WorkerRequests:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from _functools import partial  # type: ignore[import-not-found, unused-ignore]
 from _thread import get_ident
 from sys import _getframe
 
@@ -62,15 +63,7 @@ class WorkerRequests:
                 flags = frames.BLOCKS if pending.verb in (RUN, WAIT) else 0
         if pending.is_answered():
             self._pending[pending.number] = pending
-        connection = self._connection
-        if not packed.buffers and len(packed.data) <= frames.INLINE_MAX:
-            connection.report(id, frames.pack_request(id, pending.number, packed.data, flags))
-            return
-        fd, table = shared_memory.write_block(packed.data, packed.buffers, connection.blocks)
-        try:  # a cancellation may come at any instruction
-            connection.report(id, frames.pack_request(id, pending.number, table, flags | frames.IN_SHARED), fd)
-        finally:
-            os.close(fd)
+        self._connection.report(id, partial(frames.pack_request, id, pending.number), packed, flags)
 
     def wait(self, pending: Pending) -> None:
         """Wait for an answer; in the main thread, handle whatever else the parent sends meanwhile.

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import weakref
 
-from ..._platform import cpu_count, process_control
+from ..._platform import cpu_count, process_control, terminal_stop
 from ..._platform.posix import StandardTaken, anonymous_memory
 from ..._wire.pickling.surroundings import authkey_now, import_path
 from ..._worker import interpreter
@@ -79,13 +79,16 @@ def _start_process(environment: dict[str, str], arguments: tuple[str, ...], undo
                 STATUS_FD: status_fd,
             }
             pid = process_control.spawn(_command(arguments), environment, descriptors)
+            terminal_stop.add(pid)
         finally:
             os.close(status_fd)
     undo.callback(process_control.reap, pid, None)
     undo.callback(process_control.kill, pid, None)
     tasks.setblocking(False)
     control.setblocking(False)
-    return Child(pid, tasks, claims, control, lifeline, status, process_control.open_pidfd(pid))
+    pidfd = process_control.open_pidfd(pid)
+    terminal_stop.add(pid, pidfd)
+    return Child(pid, tasks, claims, control, lifeline, status, pidfd)
 
 
 def _closing(
