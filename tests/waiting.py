@@ -49,6 +49,11 @@ async def until_async(condition: Callable[[], object], within: float = PATIENCE)
     return True
 
 
+async def reached(condition: Callable[[], object]) -> None:
+    """Wait for a condition, long enough for a worker to start on a busy machine."""
+    assert await until_async(condition, 60)
+
+
 def is_asleep(handle: TaskHandle[Any]) -> bool:
     """Tell whether the thread of a task sleeps in a channel or a lock."""
     frame = sys._current_frames().get(handle.worker or 0)
@@ -63,6 +68,15 @@ def has_ended(process: psutil.Process) -> bool:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def is_alive(pid: int) -> bool:
+    import psutil
+
+    try:
+        return not has_ended(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return False
 
 
 def is_freed(ref: Callable[[], object]) -> bool:

@@ -16,7 +16,6 @@ from unified_exec import Lock, SharedValue, TaskScope
 from ..engines.engine import on_loop
 from ..row import OURS, Bar, Contender, Row, Settings
 
-ASYNCIO = ("asyncio", "uvloop")
 TURNS = 20_000
 SLICE = 500
 """Turns of one measurement; the fastest slice counts, for a busy machine slows single ones down."""

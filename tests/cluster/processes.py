@@ -12,12 +12,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Self
 
+import psutil
 import pytest
 
 from tests import process_tree
-from tests.waiting import until
+from tests.waiting import until, until_async
 
 ROOT = Path(__file__).parents[2]
 
@@ -113,3 +115,24 @@ def ray_cluster(home: Path, **options: Any) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def agent_of(pid: int) -> int:
+    """The process of the engine in whose process tree a worker of ours runs: not Dask's nanny."""
+    parent = psutil.Process(pid).parent()
+    assert parent is not None
+    return parent.pid
+
+
+async def started(folder: Path, name: str) -> int:
+    """Wait until a task of `tests.cluster.tasks` has begun; its process id."""
+    file = folder / f"{name}.pid"
+    assert await until_async(lambda: (folder / f"{name}.begun").exists(), 60)
+    return int(file.read_text())
+
+
+def in_main(code: str) -> Any:
+    """Functions of a program's `__main__`, which travel by value."""
+    module = ModuleType("__main__")
+    exec(code, module.__dict__)
+    return module

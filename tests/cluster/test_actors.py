@@ -13,19 +13,12 @@ import pytest
 from tests import installed
 from tests.cluster.conftest import OpenPool
 from tests.contract.actor_classes import Counter, Waiter
-from tests.waiting import has_ended, until_async
+from tests.waiting import is_alive, until_async
 from unified_exec import Collect, Supervise, SyncTaskScope, TaskScope, WorkerCrashed
 from unified_exec.cluster import NodeLost
 
 installed.needed("distributed", "DaskPool needs Dask: pip install distributed")
 pytestmark = [pytest.mark.one_loop, pytest.mark.timeout(120)]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return not has_ended(psutil.Process(pid))
-    except psutil.NoSuchProcess:
-        return False
 
 
 async def test_an_actor_keeps_its_state_on_a_node_and_is_closed_with_its_scope(

@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from tests import installed
-from tests.cluster.processes import ROOT, DaskCluster
+from tests.cluster.processes import ROOT, DaskCluster, agent_of, started
 from tests.cluster.tasks import slow_square, spin, tick
-from tests.waiting import has_ended, until, until_async
+from tests.waiting import is_alive, until, until_async
 from unified_exec import Collect, Retry, TaskScope
 from unified_exec.cluster import DaskPool, NodeLost
 
@@ -31,26 +31,6 @@ def dask_cluster() -> Iterator[DaskCluster]:
     """One of this module's own, which loses nodes, with nannies that start others in their place."""
     with DaskCluster(2) as cluster:
         yield cluster
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return not has_ended(psutil.Process(pid))
-    except psutil.NoSuchProcess:
-        return False
-
-
-def dask_worker_of(pid: int) -> int:
-    """The Dask worker in whose process tree a worker of ours runs: not its nanny."""
-    parent = psutil.Process(pid).parent()
-    assert parent is not None
-    return parent.pid
-
-
-async def started(folder: Path, name: str) -> int:
-    file = folder / f"{name}.pid"
-    assert await until_async(lambda: (folder / f"{name}.begun").exists(), 60)
-    return int(file.read_text())
 
 
 async def until_it_works(pool: DaskPool) -> None:
@@ -82,7 +62,7 @@ async def test_what_a_killed_node_had_is_lost_and_the_rest_runs_elsewhere_once(
         assert await until_async(lambda: victim.state.value == "running")
         others = [untyped.spawn(tick, str(tmp_path), f"other-{n}", 0.02, on=pool) for n in range(30)]
         again = untyped.spawn(tick, str(tmp_path), "again", 0.02, on=pool, retry=Retry(3, on=NodeLost))
-        os.kill(dask_worker_of(pid), signal.SIGKILL)
+        os.kill(agent_of(pid), signal.SIGKILL)
         await victim.wait()
         settled = time.monotonic()
     assert not is_alive(pid)
@@ -106,7 +86,7 @@ async def test_a_stopped_node_is_lost_after_its_tasks_were_killed(dask_cluster: 
         untyped: Any = scope
         victim = untyped.spawn(tick, str(tmp_path), "victim", 60, on=pool)
         pid = await started(tmp_path, "victim")
-        agent = dask_worker_of(pid)
+        agent = agent_of(pid)
         os.kill(agent, signal.SIGSTOP)
         try:
             await victim.wait()

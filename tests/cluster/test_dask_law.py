@@ -15,6 +15,7 @@ import pytest
 
 from tests import installed
 from tests.cluster.conftest import OpenPool
+from tests.cluster.processes import in_main
 from tests.cluster.tasks import a_nap, count_to, fail_once, meet, spin, telling
 from tests.waiting import until_async
 from unified_exec import (
@@ -42,15 +43,6 @@ installed.needed("distributed", "DaskPool needs Dask: pip install distributed")
 
 def begun(folder: Path, *names: str) -> Any:
     return until_async(lambda: all((folder / f"{name}.begun").exists() for name in names), 60)
-
-
-def in_main(code: str) -> Any:
-    """A `__main__` of its own, which travels by value."""
-    import types
-
-    module = types.ModuleType("__main__")
-    exec(code, module.__dict__)
-    return module
 
 
 @pytest.mark.asyncio

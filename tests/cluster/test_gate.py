@@ -12,6 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from tests.cluster.gate_sender import Ends, Sender, end
+from tests.cluster.processes import in_main
 from tests.waiting import until_async
 from unified_exec import Cancelled, WorkerCrashed, check_cancelled, from_task, report, share
 from unified_exec._loops.current import current_adapter
@@ -51,15 +52,6 @@ async def a_double(n: int) -> int:
 
 
 BASE = 40
-
-
-def in_main(code: str) -> Any:
-    """Functions of a program's `__main__`, which travel by value."""
-    import types
-
-    module = types.ModuleType("__main__")
-    exec(code, module.__dict__)
-    return module
 
 
 async def test_a_gate_runs_calls_and_passes_on_what_comes_back_unread(sender: Sender) -> None:

@@ -19,9 +19,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.cluster.processes import ROOT, ray_cluster
+from tests.cluster.processes import ROOT, agent_of, ray_cluster, started
 from tests.cluster.tasks import spin, tick
-from tests.waiting import has_ended, until, until_async
+from tests.waiting import is_alive, until, until_async
 from unified_exec import Collect, Retry, SyncTaskScope, TaskScope
 from unified_exec.cluster import NodeLost, RayPool
 from unified_exec.cluster.ray_agent import Call, pack, unpack_call
@@ -54,19 +54,6 @@ class Lane:
         self.seats = 0
 
 
-async def started(folder: Path, name: str) -> int:
-    file = folder / f"{name}.pid"
-    assert await until_async(lambda: (folder / f"{name}.begun").exists(), 60)
-    return int(file.read_text())
-
-
-def agent_of(pid: int) -> int:
-    """The agent's process, in whose process tree a worker of ours runs."""
-    parent = psutil.Process(pid).parent()
-    assert parent is not None
-    return parent.pid
-
-
 def break_connections(agent: int) -> int:
     """Shut down what this program has to the agent's process; return how many connections these were."""
     ports = {each.laddr.port for each in psutil.Process(agent).net_connections() if each.status == psutil.CONN_LISTEN}
@@ -75,13 +62,6 @@ def break_connections(agent: int) -> int:
         with socket.socket(fileno=os.dup(fd)) as connection:
             connection.shutdown(socket.SHUT_RDWR)
     return len(broken)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return not has_ended(psutil.Process(pid))
-    except psutil.NoSuchProcess:
-        return False
 
 
 @pytest.mark.asyncio

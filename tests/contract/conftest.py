@@ -25,6 +25,15 @@ def room_for_four() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def quick_switches() -> Iterator[None]:
+    """The GIL goes round as often as can be, so that a thread is often switched out while it holds a lock."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a task runs, and in which shape."""

@@ -29,26 +29,15 @@ def make_pickles_only() -> PicklesOnly:
     return PicklesOnly()
 
 
-async def test_an_argument_that_pickles_but_does_not_unpickle_is_an_error_that_names_it() -> None:
+@pytest.mark.parametrize("call", [(tasks.take, PicklesOnly()), (make_pickles_only,)], ids=["argument", "result"])
+async def test_what_pickles_but_does_not_unpickle_is_an_error_that_names_the_task(call: Any) -> None:
     async with ProcessPool(max_workers=1) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
         pid = await scope.spawn(tasks.pid, on="process")
-        handle = scope.spawn(tasks.take, PicklesOnly(), on="process")
+        handle = scope.spawn(*call, on="process")
         await handle.wait()
         error = handle.exception()
         assert isinstance(error, SerializationError)
-        assert "take()" in str(error)
-        assert "sprung" in str(error)
-        assert await scope.spawn(tasks.pid, on="process") == pid
-
-
-async def test_a_result_that_pickles_but_does_not_unpickle_is_an_error_that_names_the_task() -> None:
-    async with ProcessPool(max_workers=1) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
-        pid = await scope.spawn(tasks.pid, on="process")
-        handle = scope.spawn(make_pickles_only, on="process")
-        await handle.wait()
-        error = handle.exception()
-        assert isinstance(error, SerializationError)
-        assert "make_pickles_only()" in str(error)
+        assert f"{call[0].__name__}()" in str(error)
         assert "sprung" in str(error)
         assert await scope.spawn(tasks.pid, on="process") == pid
 

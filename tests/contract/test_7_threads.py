@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
 
 import anyio
 import anyio.from_thread
@@ -104,16 +102,7 @@ async def test_tasks_spawned_by_tasks_nest_without_starving() -> None:
             assert await scope.spawn(in_a_thread) == 3
 
 
-@pytest.fixture
-def hasty() -> Iterator[None]:
-    """The GIL goes round as often as can be, so that a thread is often switched out while it holds a lock."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("quick_switches")
 async def test_a_burst_of_tasks_loses_none_while_another_loop_cancels() -> None:
     ran = deque[int]()
 
@@ -135,7 +124,7 @@ async def test_a_burst_of_tasks_loses_none_while_another_loop_cancels() -> None:
     assert len(ran) == len(set(ran)) == spawned - cancelled
 
 
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("quick_switches")
 async def test_a_pool_that_closes_during_a_burst_runs_a_task_or_refuses_it() -> None:
     async with ThreadPool(1) as second:
         for _ in range(20):

@@ -30,7 +30,6 @@ from unified_exec._sync.shared.pipes import drain, fill
 from unified_exec._sync.shared.seats import DUE, IN_USE, OWN, START, STATE
 
 FILES = (slots.__file__, audit.__file__, gate.__file__, seats.__file__)
-WORDS = 4
 
 
 class Held:

@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.soak import lock_storm
 from tests.contract.conftest import PLACES
-from tests.waiting import until_async
+from tests.waiting import reached
 from unified_exec import (
     Barrier,
     BrokenBarrier,
@@ -33,16 +33,9 @@ from unified_exec import (
 )
 
 pytestmark = pytest.mark.one_loop
-
-pytestmark = pytest.mark.one_loop
 PERMITS = {"Lock": Lock, "RLock": RLock, "Semaphore": lambda **kw: Semaphore(1, **kw)}
 BOTH = [(a, b) for a in PLACES for b in PLACES if "process" in a + b]
 pairs = pytest.mark.parametrize(("one", "other"), BOTH, ids=["-and-".join(pair) for pair in BOTH])
-
-
-async def reached(condition: Callable[[], object]) -> None:
-    """Wait for a condition, long enough for a worker to start on a busy machine."""
-    assert await until_async(condition, 60)
 
 
 @pytest.fixture(params=list(PERMITS))

@@ -14,7 +14,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tests.waiting import is_asleep, until, until_async
+from tests.waiting import is_asleep, reached, until
 from unified_exec import (
     Barrier,
     BrokenBarrier,
@@ -37,11 +37,6 @@ from unified_exec import (
 pytestmark = pytest.mark.every_loop
 PERMITS = [Lock, RLock, lambda: Semaphore(1)]
 names = pytest.mark.parametrize("make", PERMITS, ids=["Lock", "RLock", "Semaphore"])
-
-
-async def reached(condition: Callable[[], object]) -> None:
-    """Wait for a condition, long enough for a worker to start on a busy machine."""
-    assert await until_async(condition, 60)
 
 
 def queue(lock: Any) -> int:

@@ -136,10 +136,6 @@ def catches(afn: Callable[..., Any]) -> str:
     return "nothing"
 
 
-async def ends_the_program() -> None:
-    raise ValueError("one") from SystemExit(3)
-
-
 def raises_system_exit() -> None:
     raise SystemExit(3)
 

@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 
 import unified_exec
+from tests.contract.groups import leaves
 from unified_exec import TaskScope, shutdown_default_pools
 
 ROOT = os.path.dirname(unified_exec.__file__)
@@ -49,12 +50,6 @@ async def use_a_scope(place: Any, sweep: Sweep | None) -> None:
         await first
         await second
     sys.settrace(None)
-
-
-def leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in leaves(inner)]
-    return [error]
 
 
 def main(loop: str, place: str, first: int, step: int) -> None:

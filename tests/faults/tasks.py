@@ -92,12 +92,6 @@ def hang_whatever_is_asked() -> None:
             pass
 
 
-def hold_the_gil(path: str) -> None:
-    """Stay in one C call that never lets go of the GIL."""
-    note(path, os.getpid())
-    ctypes.PyDLL(None).sleep(1000)
-
-
 def start_grandchild(path: str, seconds: int = 1000) -> int:
     """Start a process of the worker's own, note its pid and let it be."""
     import subprocess
@@ -127,11 +121,6 @@ def fail_to_start(what: str) -> None:
 def grow(megabytes: int) -> int:
     sys.unified_exec_ballast = b"x" * (megabytes << 20)  # type: ignore[attr-defined]
     return os.getpid()
-
-
-def send_nonsense(fd: int, data: bytes) -> None:
-    """Write to a descriptor of the worker's own link."""
-    os.write(fd, data)
 
 
 class Trap:

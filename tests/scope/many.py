@@ -15,7 +15,9 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from unified_exec import check_cancelled, report
+from tests.contract.tasks import a_hold as a_hold
+from tests.contract.tasks import hold as hold
+from unified_exec import report
 
 
 @dataclass(frozen=True)
@@ -105,28 +107,6 @@ def crash_first(folder: Path, name: str) -> str:
     if tell_run(folder, name) == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return name
-
-
-def hold(folder: Path, name: str) -> str:
-    """Run until the test says so."""
-    try:
-        (folder / f"{name}.started").touch()
-        while not (folder / f"{name}.go").exists():
-            check_cancelled()
-            time.sleep(0.002)
-        return name
-    finally:
-        (folder / f"{name}.ended").touch()
-
-
-async def a_hold(folder: Path, name: str) -> str:
-    try:
-        (folder / f"{name}.started").touch()
-        while not (folder / f"{name}.go").exists():
-            await anyio.sleep(0.002)
-        return name
-    finally:
-        (folder / f"{name}.ended").touch()
 
 
 def told(n: int) -> int:

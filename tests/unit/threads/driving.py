@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -92,6 +93,22 @@ async def comes_true(condition: Callable[[], bool]) -> None:
 
 async def happens(event: threading.Event) -> None:
     await comes_true(event.is_set)
+
+
+class Crowd:
+    """A call that counts how many of it run at the same time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running = self.most = 0
+
+    def __call__(self) -> None:
+        with self._lock:
+            self._running += 1
+            self.most = max(self.most, self._running)
+        time.sleep(0.0002)
+        with self._lock:
+            self._running -= 1
 
 
 class Blocker:

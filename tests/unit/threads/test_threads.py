@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import anyio.from_thread
 import anyio.lowlevel
 import pytest
 
-from tests.unit.threads.driving import Blocker, Driver, Job, comes_true, driver, happens
+from tests.unit.threads.driving import Blocker, Crowd, Driver, Job, comes_true, driver, happens
 from unified_exec._loops.current import current_adapter
 from unified_exec._pools.thread import scheduler
 from unified_exec._pools.thread.pool import ThreadPool
@@ -43,21 +42,11 @@ async def test_forty_calls_that_wait_for_each_other_all_run_at_once(known_as_sho
 
 
 async def test_never_more_than_max_workers_run() -> None:
-    lock, running, most = threading.Lock(), 0, 0
-
-    def work() -> None:
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        time.sleep(0.0002)
-        with lock:
-            running -= 1
-
+    crowd = Crowd()
     async with driver(3) as it:
-        for job in [it.spawn(work) for _ in range(300)]:
+        for job in [it.spawn(crowd) for _ in range(300)]:
             await job.value()
-    assert 1 <= most <= 3
+    assert 1 <= crowd.most <= 3
 
 
 async def test_one_call_after_another_uses_one_thread() -> None:

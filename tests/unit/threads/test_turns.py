@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
-
 import anyio
 import anyio.from_thread
 import anyio.lowlevel
 import pytest
 
-from tests.unit.threads.driving import Blocker, Owner, driver, happens
+from tests.unit.threads.driving import Blocker, Crowd, Owner, driver, happens
 
 pytestmark = pytest.mark.every_loop
 
@@ -38,23 +35,13 @@ async def test_within_a_scope_first_come_first_served() -> None:
 
 
 async def test_nested_tasks_of_one_parent_are_limited_like_a_pool() -> None:
-    lock, running, most = threading.Lock(), 0, 0
-
-    def work() -> None:
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        time.sleep(0.0002)
-        with lock:
-            running -= 1
-
+    crowd = Crowd()
     async with driver(3) as it:
 
         async def children() -> None:
-            for job in [it.spawn(work, nested=True) for _ in range(100)]:
+            for job in [it.spawn(crowd, nested=True) for _ in range(100)]:
                 await job.value()
 
         await it.spawn(anyio.from_thread.run, children).value()
-        assert most <= 3
+        assert crowd.most <= 3
         assert not it.lane.scheduler.queues._nested
