@@ -76,7 +76,7 @@ async def test_a_cancellation_that_comes_with_the_scopes_own_is_not_swallowed() 
 
 @on_asyncio
 async def test_neither_is_one_that_comes_while_the_scope_waits_for_its_end() -> None:
-    waiting, cleaning = asyncio.Event(), asyncio.Event()
+    waiting, cleaning, cancelled = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def body() -> None:
         with contextlib.suppress(asyncio.CancelledError):
@@ -93,13 +93,14 @@ async def test_neither_is_one_that_comes_while_the_scope_waits_for_its_end() -> 
         finally:
             cleaning.set()
             with anyio.CancelScope(shield=True):
-                await anyio.sleep(0.3)
+                await cancelled.wait()
 
     task = asyncio.create_task(body())
     await waiting.wait()
     task.cancel()
     await cleaning.wait()
     task.cancel()
+    cancelled.set()
     await asyncio.wait([task], timeout=30)
     assert task.cancelled()
 

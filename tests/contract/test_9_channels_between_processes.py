@@ -23,6 +23,7 @@ from unified_exec import (
     TaskScope,
     TaskState,
     WorkerCrashed,
+    observe,
 )
 
 pytestmark = pytest.mark.one_loop
@@ -202,8 +203,8 @@ async def test_cancelling_a_waiting_process_task_takes_nothing(place: str) -> No
     where = PLACES[place]
     async with TaskScope() as scope:
         handle: Any = scope.spawn(a_receive if where.coroutine else hang, channel, on=where.on)  # type: ignore[call-overload]
-        await until_async(lambda: handle.state is TaskState.RUNNING)
-        await anyio.sleep(0.1)  # it comes to its receive, of which nothing tells
+        while "on Channel(" not in await anyio.to_thread.run_sync(observe.dump):
+            pass
         handle.cancel()
         await handle.wait()
         assert handle.cancelled()

@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from tests.observe import workloads
+from tests.observe.patience import until_async
 from unified_exec import Collect, ProcessPool, TaskScope, observe
 from unified_exec.observe.output import advice
 from unified_exec.observe.output.advice import Facts, Function, WaitedFor, advise
@@ -68,7 +69,7 @@ async def test_a_report_of_a_program_that_hangs_shows_what_its_tasks_wait_for(tm
     async with TaskScope(name="hangs") as scope:
         scope.spawn(event.wait, name="waits")
         with observe.report(tmp_path / "run.html"):
-            await anyio.sleep(0.05)
+            await until_async(lambda: event.statistics().tasks_waiting == 1)
         event.set()
     data = data_of((tmp_path / "run.html").read_text("utf-8"))
     [task] = data["open"]

@@ -442,13 +442,16 @@ def test_a_program_can_be_named_by_its_command_line_and_one_that_was_stopped_is_
 
 
 async def test_a_task_that_waits_again_and_again_is_not_told_to_have_waited_all_its_life() -> None:
+    ticked: list[int] = []
+
     async def ticks() -> None:
         while True:
+            ticked.append(1)
             await anyio.sleep(0.01)
 
     async with TaskScope() as scope:
         scope.spawn(ticks, name="ticks")
-        await anyio.sleep(0.05)
+        await until_async(lambda: len(ticked) > 3)
         text = observe.dump()
         scope.cancel()
     assert re.search(r"ticks \(loop, [\d.]+ s\): ", text), text
