@@ -5,11 +5,11 @@ asyncio and trio are imported when one of them runs: importing this package must
 
 from __future__ import annotations
 
-import os
 from _thread import allocate_lock
 from typing import Any
 from weakref import WeakSet
 
+from .._tasks.fork_lock import in_forked_child
 from .._tasks.loaded import loaded
 from .._tasks.weak_sets import members
 from .adapter import LoopAdapter
@@ -64,10 +64,7 @@ def running_adapters() -> list[LoopAdapter]:
     return [adapter for adapter in members(_all) if not adapter.ended()]
 
 
+@in_forked_child
 def _after_fork() -> None:
     global _lock
     _lock = allocate_lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -11,6 +11,7 @@ import signal
 import threading
 from types import FrameType
 
+from .._tasks.fork_lock import in_forked_child
 from .posix import signal_group
 
 _running: dict[int, int | None] = {}  # the process groups of the workers, each with the pidfd of its leader
@@ -63,9 +64,6 @@ def _send(signum: signal.Signals) -> None:
             pass  # it has just ended, or belongs to another user now
 
 
+@in_forked_child
 def _after_fork() -> None:
     _running.clear()  # they are the parent's
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

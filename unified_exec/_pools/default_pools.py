@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from _thread import allocate_lock
 from typing import TYPE_CHECKING
 
+from .._tasks.fork_lock import in_forked_child
 from .._tasks.loaded import in_worker, loaded
 from ..errors import WorkerStartError
 
@@ -164,10 +164,7 @@ def shutdown_default_pools() -> None:
         _processes = _threads = _cores = _interpreters = None
 
 
+@in_forked_child
 def _after_fork() -> None:
     global _lock
     _lock = allocate_lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -5,11 +5,11 @@ A pool's thread and a worker run one task after another: each is a holder of its
 
 from __future__ import annotations
 
-import os
 from _thread import _local, get_ident
 from weakref import ref
 
 from .current import current
+from .fork_lock import in_forked_child
 from .loaded import loaded
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
@@ -188,13 +188,10 @@ def task_ended() -> None:
             held.holder_ended(holder)
 
 
+@in_forked_child
 def _after_fork() -> None:
     """In a forked child: what the parent holds is not the child's, shared locks least of all."""
     coroutine_holds.clear()
     holder = of_thread.holder
     if holder is not None:
         holder.holds.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

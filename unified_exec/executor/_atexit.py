@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 import weakref
 from typing import Protocol
+
+from .._tasks.fork_lock import in_forked_child
 
 
 class Joinable(Protocol):
@@ -50,6 +51,7 @@ def _join_all() -> None:
         executor.shutdown(wait=True)
 
 
+@in_forked_child
 def _after_fork() -> None:
     for executor in list(_executors):
         executor.after_fork()
@@ -57,5 +59,3 @@ def _after_fork() -> None:
 
 # Before threads can no longer be started, as concurrent.futures does; atexit runs a little later.
 getattr(threading, "_register_atexit", atexit.register)(_join_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

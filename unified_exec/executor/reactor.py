@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import os
 import selectors
 import socket
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 
 from .._loops.adapter import LoopAdapter, Timer, Waiter
 from .._platform.posix import StandardTaken
+from .._tasks.fork_lock import in_forked_child
 
 _Call = tuple[Callable[..., object], tuple[Any, ...]]
 
@@ -250,6 +250,7 @@ def release(adapter: ReactorAdapter) -> None:
     adapter.end()
 
 
+@in_forked_child
 def _after_fork() -> None:
     global _lock, _shared, _users
     _lock = threading.RLock()
@@ -257,7 +258,3 @@ def _after_fork() -> None:
     if adapter is not None:
         adapter._lock = threading.RLock()
         adapter.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 
 from ..._loops.adapter import LoopAdapter
+from ..._tasks.fork_lock import in_forked_child
 from ...errors import PoolClosed
 from .worker_group import WorkerGroup
 from .worker_registry import HasGroups
@@ -112,10 +112,7 @@ def _answer(groups: Iterable[WorkerGroup], answer: list[bool]) -> None:
 _all: weakref.WeakSet[Admission] = weakref.WeakSet()
 
 
+@in_forked_child
 def _after_fork() -> None:
     for admission in list(_all):
         admission._reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

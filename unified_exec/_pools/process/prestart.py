@@ -7,10 +7,10 @@ takes them, and a pool takes one only if a process started at that moment would 
 from __future__ import annotations
 
 import atexit
-import os
 from typing import NamedTuple
 
 from ..._platform import process_control
+from ..._tasks.fork_lock import in_forked_child
 from .child import Child
 from .start_worker import check_no_worker, start_process
 
@@ -95,10 +95,7 @@ def _end(process: Prestarted) -> None:
     process.child.close()
 
 
+@in_forked_child
 def _after_fork() -> None:
     while (process := _pop()) is not None:
         process.child.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

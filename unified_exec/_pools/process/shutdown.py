@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 import time
 import warnings
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..._loops.adapter import LoopAdapter
+from ..._tasks.fork_lock import in_forked_child
 from ..._tasks.weak_sets import members
 from ..._wire.protocol import STARTING
 from ..._worker import context
@@ -150,6 +150,7 @@ def end_workers() -> None:
     _leaving.clear()
 
 
+@in_forked_child
 def _after_fork() -> None:
     disband.after_fork()
     for _, worker in _leaving:
@@ -164,5 +165,3 @@ try:
     getattr(threading, "_register_atexit", atexit.register)(_dismiss_free)
 except RuntimeError:
     pass  # the end of the program has begun
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -12,6 +12,7 @@ import weakref
 
 from ..._platform import cpu_count, process_control, terminal_stop
 from ..._platform.posix import StandardTaken, anonymous_memory
+from ..._tasks.fork_lock import in_forked_child
 from ..._wire.pickling.surroundings import authkey_now, import_path
 from ..._worker import interpreter
 from ..._worker.settings import (
@@ -158,11 +159,8 @@ def _has_installed_finders() -> bool:
     )
 
 
+@in_forked_child
 def _close_lifelines() -> None:
     # A fork, also one in the midst of a start: what it holds would keep the workers of a dead parent alive.
     for lifeline in list(_lifelines):
         lifeline.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_lifelines)

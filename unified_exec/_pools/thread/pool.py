@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from _thread import allocate_lock
@@ -13,6 +12,7 @@ from ..._loops.adapter import LoopAdapter
 from ..._loops.current import current_adapter
 from ..._rules.arguments import whole
 from ..._tasks.current import current
+from ..._tasks.fork_lock import in_forked_child
 from ..._tasks.weak_sets import members
 from ...abc import Backend, Capabilities
 from ...errors import PoolClosed
@@ -156,6 +156,7 @@ class ThreadPool(Backend):
         return f"<ThreadPool: {self.name}, {state}>"
 
 
+@in_forked_child
 def _after_fork() -> None:
     for pool in _pools:
         pool._lanes = {}
@@ -166,7 +167,3 @@ def _after_fork() -> None:
         if getattr(main, "_tstate_lock", main) is None:
             # Before 3.13 the end of a process asserts this lock, which threads of `_thread` do not have.
             main._set_tstate_lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import weakref
@@ -13,6 +12,7 @@ from time import sleep
 
 from ..._platform.thread_name import name_thread
 from ..._tasks import events
+from ..._tasks.fork_lock import in_forked_child
 from .from_thread import enter
 from .queues import ABANDONED, ENDED, RUNNING, Call, FairCallQueues
 
@@ -272,10 +272,7 @@ def _wait_for(lock: LockType) -> None:
     lock.acquire()  # its holder takes long: a finalizer runs in there, say
 
 
+@in_forked_child
 def _after_fork() -> None:
     for scheduler in _schedulers:
         scheduler.reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -8,6 +8,7 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING
 
 from ..._tasks.current import INF, current, sleepers
+from ..._tasks.fork_lock import in_forked_child
 from ..._tasks.holders import me
 from ..._tasks.loaded import loaded
 from ...errors import LockAbandoned
@@ -238,13 +239,10 @@ def _has_deadline() -> bool:
     return anyio is not None and anyio.current_effective_deadline() != INF
 
 
+@in_forked_child
 def _after_fork() -> None:
     deadlocks.renew_lock()
     patrol.renew_lock()
     for lock in list(all_locks):
         if lock.token:
             lock.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -12,6 +12,7 @@ from math import fsum
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
+from ..._tasks.fork_lock import in_forked_child
 from ..shared.seats import SEAT_SIZE, SEATS, SEATS_MAX, record_lock
 from ..shared.travel import SharedFormBase, Traveller
 from .page import BODY, LockPage, SharedLockForm
@@ -215,10 +216,7 @@ class SharedValue(Traveller, Generic[N]):
 _shared_values: WeakSet[SharedValue[Any]] = WeakSet()
 
 
+@in_forked_child  # after the forms, which take their seats
 def _after_fork() -> None:
     for value in list(_shared_values):
         value.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)  # after the forms, which take their seats

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from itertools import count
 
+from ..._tasks.fork_lock import in_forked_child
+
 _numbers = count(1)
 _prefix = ""
 
 
+@in_forked_child
 def _renew() -> None:
     """A forked child is another issuer than its parent."""
     global _prefix
@@ -16,8 +19,6 @@ def _renew() -> None:
 
 
 _renew()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
 
 
 def new_token() -> str:

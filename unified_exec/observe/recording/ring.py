@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -13,6 +12,7 @@ from typing import Any
 
 from ..._sync import waits
 from ..._tasks import events
+from ..._tasks.fork_lock import in_forked_child
 from .schema import Row, Told, cut, split
 
 FIELDS_MAX = 4_000_000
@@ -164,6 +164,4 @@ class Ring:
 
 ring = Ring()
 """The one ring of this process."""
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=ring.reset)
+in_forked_child(ring.reset)
