@@ -28,15 +28,15 @@ class Subcommand(NamedTuple):
         help: a line for ``--help``.
         description: a paragraph for the subcommand's own ``--help``.
         add_options: declares its options.
-        needs: names the packages that a run needs besides those that unified_exec always has.
         module: has ``run(arguments) -> int``; imported only when the subcommand was chosen.
+        needs: names the packages that a run needs besides those that unified_exec always has.
     """
 
     help: str
     description: str
     add_options: Callable[[argparse.ArgumentParser], None]
-    needs: Callable[[argparse.Namespace], list[str]]
     module: str
+    needs: Callable[[argparse.Namespace], list[str]] = lambda run: []
 
 
 SUBCOMMANDS = {
@@ -44,57 +44,54 @@ SUBCOMMANDS = {
         "measure one of your functions and say where it should run",
         options.ADVISE,
         options.add_advise_options,
-        options.advise_needs,
         "unified_exec.cli.advise.run_advise",
+        lambda run: ["trio"] if run.backend == "trio" else [],
     ),
     "demo": Subcommand(
         "run a pipeline over coroutines, processes and threads on the standard library's own source",
         options.DEMO,
         options.add_demo_options,
-        options.demo_needs,
         "unified_exec.cli.demo.run_demo",
+        lambda run: ["httpx", "rich", *(["trio"] if run.backend == "trio" else [])],
     ),
     "ps": Subcommand(
         "list the programs that can be looked at while they run",
         options.PS,
         options.add_ps_options,
-        options.needs_nothing,
         "unified_exec.cli.live.run_ps",
     ),
     "tree": Subcommand(
         "show every scope and task of a running program, and why each waits",
         options.TREE,
         options.add_tree_options,
-        options.needs_nothing,
         "unified_exec.cli.live.run_tree",
     ),
     "top": Subcommand(
         "show a running program in the terminal, live",
         options.TOP,
         options.add_top_options,
-        options.top_needs,
         "unified_exec.cli.live.run_top",
+        lambda run: [] if run.json else ["textual"],
     ),
     "dashboard": Subcommand(
         "show a running program in a browser, live",
         options.DASHBOARD,
         options.add_dashboard_options,
-        options.dashboard_needs,
         "unified_exec.cli.live.run_dashboard",
+        lambda run: ["aiohttp"],
     ),
     "trace": Subcommand(
         "record a running program for a while, for the Perfetto trace viewer",
         options.TRACE,
         options.add_trace_options,
-        options.needs_nothing,
         "unified_exec.cli.live.run_trace",
     ),
     "bench": Subcommand(
         "measure models of concurrency on this machine: coroutines, threads, processes",
         options.BENCH,
         options.add_bench_options,
-        options.bench_needs,
         "unified_exec.cli.bench.run_bench",
+        lambda run: ["psutil", "rich", *(["plotly"] if run.html else [])],
     ),
 }
 

@@ -34,11 +34,6 @@ DASHBOARD = """Shows a running program in a browser, live. This command serves t
 the key in the address that it prints; the program itself opens no port. It needs no network."""
 
 
-def needs_nothing(arguments: argparse.Namespace) -> list[str]:
-    """Name the packages that a run needs besides those that unified_exec always has."""
-    return []
-
-
 def add_ps_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `unified_exec ps`."""
     parser.add_argument("--json", action="store_true", help="print the list as JSON")
@@ -92,21 +87,11 @@ def add_top_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="watch for a second, print what was seen as JSON, and end")
 
 
-def top_needs(arguments: argparse.Namespace) -> list[str]:
-    """Name the packages that a run needs besides those that unified_exec always has."""
-    return [] if arguments.json else ["textual"]
-
-
 def add_dashboard_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `unified_exec dashboard`."""
     _add_pid(parser)
     parser.add_argument("--port", type=port, default=0, metavar="N", help="the port on 127.0.0.1 (default: a free one)")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
-
-
-def dashboard_needs(arguments: argparse.Namespace) -> list[str]:
-    """Name the packages that a run needs besides those that unified_exec always has."""
-    return ["aiohttp"]
 
 
 def add_trace_options(parser: argparse.ArgumentParser) -> None:
@@ -151,11 +136,6 @@ def add_advise_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the report as JSON, and nothing else on stdout")
 
 
-def advise_needs(arguments: argparse.Namespace) -> list[str]:
-    """Name the packages that a run needs besides those that unified_exec always has."""
-    return ["trio"] if arguments.backend == "trio" else []
-
-
 def add_demo_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `unified_exec demo`."""
     parser.add_argument("--limit", type=count, metavar="N", help="process N files, evenly spread (default: all)")
@@ -171,11 +151,6 @@ def add_demo_options(parser: argparse.ArgumentParser) -> None:
     law = parser.add_mutually_exclusive_group()
     law.add_argument("--cancel-after", type=seconds_or_zero, metavar="S", help="cancel everything after S seconds")
     law.add_argument("--crash", action="store_true", help="kill the worker that parses one of the files")
-
-
-def demo_needs(arguments: argparse.Namespace) -> list[str]:
-    """Name the packages that a run needs besides those that unified_exec always has."""
-    return ["httpx", "rich", "trio"] if arguments.backend == "trio" else ["httpx", "rich"]
 
 
 def add_bench_options(parser: argparse.ArgumentParser) -> None:
@@ -202,11 +177,6 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
         "--from", dest="source", type=existing_file, metavar="RUN.json", help="show an earlier run, measure nothing"
     )
     parser.add_argument("--list", action="store_true", help="list the workloads and models, then exit")
-
-
-def bench_needs(arguments: argparse.Namespace) -> list[str]:
-    """Name the packages that a run needs besides those that unified_exec always has."""
-    return ["psutil", "rich", *(["plotly"] if arguments.html else [])]
 
 
 # Types of arguments. Each raises `argparse.ArgumentTypeError`, which argparse turns into a usage message.
