@@ -23,7 +23,6 @@ COMMUNICATION = (
         old="                _wake_one(queue)  # it was woken to look; another one must",
         new="                pass",
         tests=(f"{LOCAL}::test_a_woken_waiter_that_is_cancelled_passes_the_wake_on",),
-        only="",
     ),
     clause_9.scope(
         breaks="a loop that has ended does not swallow a wake",
@@ -31,7 +30,6 @@ COMMUNICATION = (
         old="    while queue and not queue.popleft().wake():\n        pass",
         new="    if queue:\n        queue.popleft().wake()",
         tests=(f"{LOCAL}::test_a_loop_that_has_ended_does_not_swallow_the_wake",),
-        only="",
     ),
     clause_9.thread(
         breaks="a sender queues up before it looks for room again",
@@ -83,7 +81,6 @@ COMMUNICATION = (
         "                    self._wait_for_gate(self._state, self._rest)\n"
         "                words[self._state] = self._rest + IN_USE\n",
         tests=(LIVING,),
-        only="",
     ),
     clause_9.process(
         breaks="an audit waits for the living who are busy",
@@ -91,7 +88,6 @@ COMMUNICATION = (
         old="            while IN_USE in _use(page):",
         new="            while False:",
         tests=(LIVING,),
-        only="",
     ),
     clause_9.process(
         breaks="a slot is filled before its number is passed on",
@@ -99,7 +95,6 @@ COMMUNICATION = (
         old="        try:\n            for at, number in",
         new="        os.write(fds[3], records)\n        try:\n            for at, number in",
         tests=(DEATHS, LIVING),
-        only="",
     ),
     clause_9.process(
         breaks="a slot whose number is given back is marked empty",
@@ -107,7 +102,6 @@ COMMUNICATION = (
         old="            words[HEADERS + 2 * number] = EMPTY\n        os.write(fds[1], records)\n",
         new="            pass\n        os.write(fds[1], records)\n",
         tests=(DEATHS, LIVING),
-        only="",
     ),
     clause_9.process(
         breaks="what is given back comes in the order in which it was sent",
@@ -115,7 +109,6 @@ COMMUNICATION = (
         old="sorted([*filled, *again], key=lambda number: words[HEADERS + 2 * number])",
         new="[*filled, *again]",
         tests=(f"{STEPS}::test_what_was_given_back_comes_in_the_order_in_which_it_was_sent",),
-        only="",
     ),
     clause_9.process(
         breaks="an audit marks seats only once nobody else does",
@@ -124,7 +117,6 @@ COMMUNICATION = (
         new="    words = page.words\n    found = _find_dead(page)\n    globals()['_find_dead'] = lambda page: found\n"
         "    with record_lock(page.page_fd, False) as held:\n",
         tests=(f"{STEPS}::test_an_audit_leaves_a_seat_alone_that_another_one_has_freed",),
-        only="",
     ),
     clause_9.process(
         breaks="a channel is not drained while an audit has its numbers",
@@ -132,7 +124,6 @@ COMMUNICATION = (
         old="bool(self._in_turn(self._is_empty, None))",
         new="self._is_empty(None)",
         tests=(f"{STEPS}::test_a_channel_is_not_drained_while_an_audit_has_its_numbers",),
-        only="",
     ),
     clause_9.thread(
         breaks="a number that Ctrl-C took out of a pipe is put back",
@@ -140,7 +131,6 @@ COMMUNICATION = (
         old="                words[DUE] = 1\n",
         new="                pass\n",
         tests=(f"{CTRL_C}::test_ctrl_c_at_any_instant_leaves_a_shared_channel_whole",),
-        only="",
     ),
     clause_9.process(
         breaks="a pipe always has room for the numbers",
@@ -148,7 +138,6 @@ COMMUNICATION = (
         old="    size = 4096 * (2 * -(-capacity // _PAGE_NUMBERS) + 2)",
         new="    size = 4096 * -(-capacity // _PAGE_NUMBERS)",
         tests=(f"{STEPS}::test_a_pipe_always_has_room_for_the_numbers",),
-        only="",
     ),
     clause_9.process(
         breaks="what a dead receiver had taken out is counted",
@@ -156,7 +145,6 @@ COMMUNICATION = (
         old="        words[self._state] = self._rest + (IN_USE | len(numbers) << TAKING)\n",
         new="",
         tests=(DEATHS, f"{BETWEEN}::test_what_a_dead_receiver_had_taken_out_is_counted"),
-        only="",
     ),
     clause_9.process(
         breaks="a send end ends with the task that it was passed to",
@@ -240,7 +228,6 @@ COMMUNICATION = (
         old="            words[own] = stamp - kind\n",
         new="",
         tests=(f"{STEPS}::test_while_an_item_is_rebuilt_others_come_and_go_and_audits_go_on",),
-        only="",
     ),
     clause_9.process(
         breaks="the own word of a seat is that of one thread",
@@ -280,7 +267,6 @@ COMMUNICATION = (
         new="        if get_ident() != self._thread:\n            if not self._thread:\n"
         "                self._claim()\n            return bool(self",
         tests=(f"{STEPS}::test_while_an_item_is_rebuilt_others_come_and_go_and_audits_go_on",),
-        only="",
     ),
     clause_9.process(
         breaks="a channel is not drained while a thread without the lock sends",
@@ -312,7 +298,6 @@ COMMUNICATION = (
         old="words[HEADERS + 2 * number + 1] = words[HEADERS + 2 * number + 1] & LENGTH | self._owner",
         new="words[HEADERS + 2 * number + 1] |= self._owner",
         tests=(f"{STEPS}::test_an_item_that_came_back_from_two_dead_receivers_is_not_lost",),
-        only="",
     ),
     clause_9.process(
         breaks="the seat of one that died with an item in its hand is kept for the audit",

@@ -24,7 +24,6 @@ LOCKS = (
         old="                pass\n            self._wake_head()\n",
         new="                pass\n",
         tests=(f"{LOCAL}::test_a_woken_waiter_that_is_cancelled_passes_the_wake_on",),
-        only="",
     ),
     clause_9.scope(
         breaks="a loop that has ended does not swallow the wake of a lock",
@@ -32,7 +31,6 @@ LOCKS = (
         old="            if queue[0].woken or queue[0].wake():\n                return\n",
         new="            queue[0].wake()\n            return\n",
         tests=(f"{LOCAL}::test_a_loop_that_has_ended_does_not_swallow_the_wake",),
-        only="",
     ),
     clause_9.scope(
         breaks="only the holder of a permit gives it back",
@@ -62,7 +60,6 @@ LOCKS = (
         old="        try:\n            self._join(each)\n            if task",
         new="        self._join(each)\n        try:\n            if task",
         tests=(f"{CTRL_C}::test_ctrl_c_just_after_a_waiter_has_queued_up_gives_its_seat_up",),
-        only="",
     ),
     clause_9.thread(
         breaks="an acquire that Ctrl-C interrupts has taken nothing",
@@ -70,7 +67,6 @@ LOCKS = (
         old="                self._free += taken\n                if shared",
         new="                if shared",
         tests=(f"{CTRL_C}::test_ctrl_c_at_any_instant_loses_no_permit",),
-        only="",
     ),
     clause_9.thread(
         breaks="an acquire that Ctrl-C interrupts after its wait has taken nothing",
@@ -78,7 +74,6 @@ LOCKS = (
         old="                self._put_back(holder)\n            raise\n\n    def",
         new="                pass\n            raise\n\n    def",
         tests=(f"{CTRL_C}::test_ctrl_c_at_any_instant_loses_no_permit",),
-        only="",
     ),
     clause_9.thread(
         breaks="a release that Ctrl-C interrupts has released",
@@ -86,7 +81,6 @@ LOCKS = (
         old="        if type(error) is not RuntimeError:\n            holder",
         new="        if False:\n            holder",
         tests=(f"{CTRL_C}::test_ctrl_c_at_any_instant_loses_no_permit",),
-        only="",
     ),
     clause_9.process(
         breaks="what a dead process held passes on",
@@ -94,7 +88,6 @@ LOCKS = (
         old="            if holder and holder - 1 in dead:\n",
         new="            if False:\n",
         tests=(f"{BETWEEN}::test_what_a_dead_process_held_passes_on",),
-        only="",
     ),
     clause_9.process(
         breaks="a forked child does not own what its parent holds",
@@ -102,7 +95,6 @@ LOCKS = (
         old="        lock.forget()\n",
         new="        pass\n",
         tests=(f"{BETWEEN}::test_a_forked_child_does_not_own_what_its_parent_holds",),
-        only="",
     ),
     clause_9.scope(
         breaks="the notification of a cancelled waiter goes to the next one",
@@ -125,7 +117,6 @@ LOCKS = (
         old="-fsum(parts) if self._is_float else -sum(parts)",
         new="0",
         tests=(f"{BETWEEN}::test_nothing_that_processes_add_is_lost",),
-        only="",
     ),
     clause_9.thread(
         breaks="a cancellation wakes a thread that waits for a lock",

@@ -196,7 +196,6 @@ SAFE = (
         old="        lifeline.close()",
         new="        pass",
         tests=(f"{FORK}::test_a_fork_in_the_midst_of_a_start_does_not_keep_that_worker_alive",),
-        only="",
     ),
     clause_8.process(
         breaks="stdin of a worker is empty",
@@ -205,7 +204,6 @@ SAFE = (
         "        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)\n    ]",
         new="    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = []",
         tests=(f"{STREAMS}::test_stdin_of_a_task_is_empty_and_the_programs_own_stays_whole",),
-        only="",
     ),
     clause_8.process(
         breaks="what a task prints is seen before its answer",
@@ -234,7 +232,6 @@ SAFE = (
         old="    os.closerange(STATUS_FD + 1, min(posix.descriptors_max(), _DESCRIPTORS_MAX))\n",
         new="",
         tests=(f"{MAIN}::test_nothing_is_left_in_shared_memory_in_temporary_folders_or_listening",),
-        only="",
     ),
     clause_8.process(
         breaks="a process with threads is never forked",
@@ -256,7 +253,6 @@ SAFE = (
         old="        executor.shutdown(wait=True)",
         new="        pass",
         tests=(f"{WORKERS}::test_the_end_of_the_program_waits_for_what_executors_were_given",),
-        only="",
     ),
     clause_6.process(
         breaks="a task at which each worker dies fails",
@@ -264,6 +260,5 @@ SAFE = (
         old="if claimed[0].fatal_claims >= FATAL_CLAIMS:",
         new="if False:",
         tests=("faults/test_hostile_errors.py::test_a_task_at_which_each_worker_dies_fails",),
-        only="",
     ),
 )

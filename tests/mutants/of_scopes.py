@@ -48,7 +48,6 @@ NO_ORPHANS = (
         old="except anyio.get_cancelled_exc_class() as exc:",
         new="except ZeroDivisionError as exc:",
         tests=(f"{ORPHANS}::test_no_number_of_asyncio_cancels_makes_an_orphan",),
-        only="",
     ),
     clause_1.scope(
         breaks="tasks are waited for although the supervisor itself was hit",
