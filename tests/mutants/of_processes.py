@@ -49,8 +49,8 @@ CRASH = (
     clause_6.process(
         breaks="the error says how the worker died",
         file="_platform/process_control.py",
-        old="return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])",
-        new="return os.waitpid(pid, 0)[1] and None",
+        old="        return code if found.si_code == os.CLD_EXITED else -code\n",
+        new="        return None\n",
         tests=(f"{CRASHES}::test_the_death_of_a_worker_fails_its_task_and_says_how",),
     ),
     clause_6.process(
