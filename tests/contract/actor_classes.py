@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -121,6 +122,31 @@ class Waiter:
     async def aclose(self) -> None:
         if self.log is not None:
             Path(self.log).write_text("aclosed")
+
+
+class Teller:
+    """Tells numbers without an end, and notes when it has stopped."""
+
+    def __init__(self) -> None:
+        self.ended = False
+
+    def tell(self) -> Iterator[int]:
+        try:
+            yield from itertools.count()
+        finally:
+            self.ended = True
+
+    async def tell_async(self) -> AsyncIterator[int]:
+        try:
+            for n in itertools.count():
+                yield n
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.lowlevel.checkpoint()
+            self.ended = True
+
+    def has_ended(self) -> bool:
+        return self.ended
 
 
 # -- code of tasks that have an actor as an argument

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.actor_classes import BadlyClosed, BadlyMade, Counter, Entered, Hanging, Waiter
+from tests.contract.actor_classes import BadlyClosed, BadlyMade, Counter, Entered, Hanging, Teller, Waiter
 from tests.waiting import until_async
 from unified_exec import (
     Actor,
@@ -222,7 +222,18 @@ async def test_a_crash_fails_all_calls_that_had_begun() -> None:
         assert await waiter.call(Waiter.meet, 1) == 1
 
 
-@remotely
+@pytest.mark.parametrize("on", ["process", "loop"])
+@pytest.mark.parametrize("method", [Teller.tell, Teller.tell_async])
+async def test_the_next_call_comes_after_the_end_of_a_stream_that_was_left(on: Any, method: Any) -> None:
+    async with TaskScope() as scope:
+        teller = scope.actor(Teller, on=on)
+        async with teller.stream(method) as stream:
+            assert await anext(stream) == 0
+            has_ended = teller.call(Teller.has_ended)
+        assert await has_ended
+
+
+@everywhere
 async def test_a_generator_method_is_streamed(on: Any) -> None:
     async with TaskScope() as scope:
         counter = scope.actor(Counter, 1, on=on)

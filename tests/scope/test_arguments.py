@@ -174,7 +174,7 @@ async def test_arguments_of_calls_are_checked_too() -> None:
             with pytest.raises(error, match="timeout must be a number of seconds"):
                 actor.call(Service.ask, timeout=wrong)  # type: ignore[call-overload]
             retry = Retry(backoff=lambda _, wrong=wrong: wrong)  # type: ignore[misc]
-            with pytest.raises(error, match=r"Retry\(backoff\) returned must be a number of seconds"):
+            with pytest.raises(error, match=r"Retry\(backoff\) returned must be a number of seconds, got"):
                 await scope.spawn(int, "x", on="thread", retry=retry)
 
 

@@ -43,9 +43,9 @@ def seconds(what: str, value: Any, *, optional: bool = True, positive: bool = Fa
     return min(float(value), LONGEST)
 
 
-def seconds_left(what: str, value: Any) -> float:
+def seconds_left(what: str, value: Any, *, optional: bool = True) -> float:
     """Like `seconds`; less than none is left of a deadline that has passed."""
-    return 0.0 if isinstance(value, (int, float)) and value < 0 else seconds(what, value)
+    return 0.0 if isinstance(value, (int, float)) and value < 0 else seconds(what, value, optional=optional)
 
 
 def _is_real(value: object) -> TypeGuard[float]:

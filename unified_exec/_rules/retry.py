@@ -93,7 +93,7 @@ class Retry:
     def delay(self, retry: int) -> float:
         """Seconds to wait before the `retry`-th retry, counted from 1."""
         if callable(self.backoff):
-            return seconds_left("what Retry(backoff) returned", self.backoff(retry))
+            return seconds_left("what Retry(backoff) returned", self.backoff(retry), optional=False)
         return float(self.backoff)
 
     def __repr__(self) -> str:

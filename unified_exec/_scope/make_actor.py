@@ -15,6 +15,7 @@ from .._rules.arguments import check_seconds, text
 from .._rules.dispatch import call_name, is_async
 from .._tasks import events
 from .._tasks.current import current
+from .._worker.actor_objects import each
 from ..abc import Backend, ProcessBackend
 from .actor import Actor, ActorGroup
 from .actor_rings import QueuedCall, watch
@@ -112,13 +113,18 @@ class LoopActor(Actor[A]):
         return stream
 
     async def _items(self, method: str, args: tuple[Any, ...]) -> Any:
-        turn = self._turns.enqueue()
+        turn, items = self._turns.enqueue(), None
         try:
             await turn.wait()
-            async for item in getattr(self._object, method)(*args):
+            items = each(getattr(self._object, method)(*args))
+            async for item in items:
                 yield item
         finally:
-            self._turns.end(turn)
+            try:
+                if items is not None:
+                    await items.aclose()
+            finally:
+                self._turns.end(turn)
 
     @property
     def pending(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from os import getpid
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
@@ -65,13 +65,28 @@ async def items_async(token: str, name: str, args: tuple[Any, ...]) -> AsyncIter
     found = _objects.get(token)
     if found is None:
         raise ActorMissing
-    generator = getattr(found[0], name)(*args)
-    if hasattr(generator, "__aiter__"):
-        async for item in generator:
+    items = each(getattr(found[0], name)(*args))
+    try:
+        async for item in items:
             yield item
-    else:
-        for item in generator:
-            yield item
+    finally:
+        await items.aclose()
+
+
+async def each(items: Any) -> AsyncGenerator[Any]:
+    """Yield what a generator of either kind yields, and close it in the end."""
+    try:
+        if hasattr(items, "__aiter__"):
+            async for item in items:
+                yield item
+        else:
+            for item in items:
+                yield item
+    finally:
+        if hasattr(items, "aclose"):
+            await items.aclose()
+        elif hasattr(items, "close"):
+            items.close()
 
 
 def close(token: str) -> None:
