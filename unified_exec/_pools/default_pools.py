@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from _thread import allocate_lock
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from .process.pool import ProcessPool
     from .thread.pool import ThreadPool
 
-_CAN_BE_OFF = "free-threading build" in sys.version  # said there from CPython 3.13 on
 _lock = allocate_lock()
 _processes: ProcessPool | None = None
 _threads: ThreadPool | None = None
@@ -90,11 +88,6 @@ def default_interpreters() -> InterpreterPool:
             if _interpreters is None or _interpreters.closed:
                 _interpreters = InterpreterPool(name="default")
     return _interpreters
-
-
-def gil_is_off() -> bool:
-    """Tell whether threads of this interpreter run Python code in parallel; an extension module may end that."""
-    return _CAN_BE_OFF and not sys._is_gil_enabled()  # type: ignore[attr-defined, unused-ignore]
 
 
 def prestart(workers: int = 1) -> None:
