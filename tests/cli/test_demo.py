@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
+from tests.this_python import HAS_GIL
 from tests.waiting import until
 from unified_exec.cli.main import USAGE, main
 
 ROOT = Path(__file__).parents[2]
 DEMO = [sys.executable, "-m", "unified_exec", "demo"]
+CPU = "processes" if HAS_GIL else "threads"
 posix = pytest.mark.skipif(os.name != "posix", reason="this system has no such signals")
 
 
@@ -76,7 +78,7 @@ def test_it_runs_and_tells_in_plain_lines() -> None:
     complexities = [int(row[0]) for row in ranking]
     assert complexities == sorted(complexities, reverse=True)
     assert all(".py:" in row[-1] for row in ranking)
-    assert [line.split()[0] for line in lines if line.endswith("%")] == ["coroutines", "processes", "threads"]
+    assert [line.split()[0] for line in lines if line.endswith("%")] == ["coroutines", CPU, "threads"]
     assert any(line.startswith("Speed-up: ") and line.endswith("both runs stored the same results.") for line in lines)
     assert run.stderr == ""
 

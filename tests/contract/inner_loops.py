@@ -11,6 +11,8 @@ from typing import Any
 import anyio
 from anyio.lowlevel import checkpoint
 
+from tests.this_python import HAS_GIL
+
 Main = Callable[[], Any]
 
 
@@ -39,7 +41,7 @@ def with_uvloop(main: Main) -> Any:
 
 
 RUNNERS = [with_asyncio, with_anyio, with_trio, with_a_bare_loop]
-if importlib.util.find_spec("uvloop"):
+if HAS_GIL and importlib.util.find_spec("uvloop"):  # it has no build without a GIL
     RUNNERS.append(with_uvloop)
 
 

@@ -37,6 +37,7 @@ from tests.contract.keepers import (
     wait_for,
 )
 from tests.contract.looks import until_looked
+from tests.this_python import HAS_GIL
 from tests.waiting import until, until_async
 from unified_exec import (
     Barrier,
@@ -63,7 +64,7 @@ from unified_exec._worker import passing
 
 NEWER = sys.version_info >= (3, 14)  # a running frame may refer to objects without counting that
 pytestmark = [
-    pytest.mark.skipif(NEWER and not reach.can_count(), reason="references cannot be counted"),
+    pytest.mark.skipif((NEWER or not HAS_GIL) and not reach.can_count(), reason="references cannot be counted"),
     pytest.mark.usefixtures("looks_at_once"),
 ]
 IN_THREADS = pytest.mark.skipif(NEWER, reason="what a running frame has cannot be counted")

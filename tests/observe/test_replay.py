@@ -352,7 +352,8 @@ def test_a_long_recording_is_looked_at_less_often(monkeypatch: pytest.MonkeyPatc
 # -- the advice
 
 
-def test_what_is_bound_by_the_gil_should_run_in_processes() -> None:
+def test_what_is_bound_by_the_gil_should_run_in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: True, raising=False)
     found = judge(schedule(jobs(8, "thread", 1.0, 0.0)), 8.0)
     assert found is not None
     assert [(step.change.text, step.seconds) for step in found.plan] == [('Run f with on="process"', near(4.0))]

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.this_python import needs_usual_references
 from tests.unit.wire_child import Child
 from unified_exec import errors
 from unified_exec._wire.pickling import functions
@@ -344,6 +345,7 @@ def test_cost_is_shared_by_all_that_call_the_same_code() -> None:
     assert entry_for(add).stats is not entry_for(returning).stats
 
 
+@needs_usual_references
 def test_an_entry_does_not_keep_its_function_alive() -> None:
     def recursive(n: int) -> int:
         return n if n < 1 else recursive(n - 1)  # noqa: F821

@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from tests.profiles import examples
-from tests.this_python import needs_interpreters
+from tests.this_python import HAS_GIL, needs_interpreters
 from unified_exec import shutdown_default_pools
 from unified_exec.cli.advise import measure_function
 from unified_exec.cli.advise.facts import Advice, Facts, InInterpreter, Machine, Transfer
@@ -25,6 +25,7 @@ from unified_exec.cli.advise.target_function import load
 from unified_exec.cli.advise.verdict import advise
 
 MODULE = "tests.cli.advise.functions"
+pytestmark = pytest.mark.skipif(not HAS_GIL, reason="without a GIL everything goes to threads")
 
 
 @pytest.fixture(autouse=True)
@@ -228,6 +229,13 @@ def test_a_chunk_is_about_three_milliseconds_of_work(wall: float, chunk: int) ->
     facts = Facts("m:f", Machine("3.13", True, 2), False, 7, 7, cpu=wall, gil=wall, transfer=Transfer(True))
     advice = advise(facts)
     assert (advice.backend, advice.chunk) == ("process", chunk)
+
+
+def test_without_a_gil_what_computes_goes_to_threads() -> None:
+    facts = Facts("m:f", Machine("3.13", False, 2), False, 7, 7, cpu=0.01, gil=0.01, transfer=Transfer(True))
+    advice = advise(facts)
+    assert advice.backend == "thread"
+    assert "no GIL: threads run in parallel" in advice.reason
 
 
 def test_a_tiny_function_is_called_where_one_is() -> None:
