@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
+import pytest_asyncio
 
 from tests.cluster.processes import ROOT, agent_of, ray_cluster, started
 from tests.cluster.tasks import spin, tick
@@ -141,8 +142,8 @@ def deliver() -> Deliver:
     return Deliver()
 
 
-@pytest.fixture
-def comm(deliver: Deliver) -> Any:
+@pytest_asyncio.fixture
+async def comm(deliver: Deliver) -> Any:
     from unified_exec.cluster.ray_comm import RayComm
 
     engine: Any = SimpleNamespace(note_error=lambda exc: None, leaving=lambda comm: None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
 from functools import partial
 from itertools import count
 from typing import Any, Protocol
@@ -93,8 +94,9 @@ class RayComm(_RayCalls):
         self._deliver = agent.deliver.options(max_task_retries=-1)
         self._connection = next(self._connections)
         self._number = self._read = 0  # the calls below were made, and their answers read
-        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._answers: dict[int, Future[Any]] = {}
         self._news = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self._failure: BaseException | None = None
         self._seats = 0
         self._connected = False
@@ -129,7 +131,7 @@ class RayComm(_RayCalls):
         try:
             check_connected()
             answer = self._deliver.remote(data, buffers) if buffers else self._deliver.remote(data)
-            asyncio.wrap_future(answer.future()).add_done_callback(partial(self._answered, self._number))
+            answer.future().add_done_callback(partial(self._tell_answered, self._number))
         except Exception as exc:  # what follows would wait for it at the agent
             self._failure = exc
             self._engine.note_error(exc)
@@ -137,7 +139,13 @@ class RayComm(_RayCalls):
             return
         self._number += 1
 
-    def _answered(self, number: int, answer: asyncio.Future[Any]) -> None:
+    def _tell_answered(self, number: int, answer: Future[Any]) -> None:  # in a thread of Ray's
+        try:
+            self._loop.call_soon_threadsafe(self._answered, number, answer)
+        except RuntimeError:
+            pass  # the pool was closed
+
+    def _answered(self, number: int, answer: Future[Any]) -> None:
         self._answers[number] = answer
         exc = answer.exception()
         if exc is not None and self._failure is None and not self._over:
