@@ -137,7 +137,7 @@ async def test_a_cancelled_task_runs_its_finally_block_and_has_stopped(open_pool
         assert (tmp_path / "task.ended").exists()
     assert all(each.cancelled() for each in (handle, *waiting))
     ran = {path.stem for path in tmp_path.glob("*.begun")}
-    assert ran == {path.stem for path in tmp_path.glob("*.ended")}
+    assert ran <= {path.stem for path in tmp_path.glob("*.ended")}  # one may be stopped before it says that it began
 
 
 @pytest.mark.asyncio
