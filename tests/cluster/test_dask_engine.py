@@ -51,21 +51,6 @@ def test_a_file_that_the_nodes_lack_can_be_uploaded(dask_cluster: DaskCluster, t
 
 
 @pytest.mark.asyncio
-async def test_nothing_is_kept_by_the_scheduler_for_a_pool_that_was(
-    open_pool: OpenPool, dask_cluster: DaskCluster
-) -> None:
-    """Dask drops no topic, and empties only those of its own: of each client and worker, and some for all."""
-    from distributed import Client
-
-    async with Client(dask_cluster.address, asynchronous=True, set_as_default=False) as client:
-        before = set(await client.get_events())
-        async with open_pool() as pool:
-            assert await call(int, on=pool) == 0
-        new = set(await client.get_events()) - before
-    assert not [topic for topic in new - {"all", "scheduler"} if not topic.startswith(("Client-", "tcp:"))]
-
-
-@pytest.mark.asyncio
 async def test_an_initializer_gets_shared_objects_and_large_globals(open_pool: OpenPool) -> None:
     numpy = pytest.importorskip("numpy")
     table: Any = share(numpy.arange(100_000))
@@ -102,7 +87,7 @@ async def test_a_seat_that_starts_after_its_lane_has_ended_is_given_back_at_once
 
 
 async def start_seat(engine: Any, seat: Any) -> Any:
-    return engine._client.submit(seat, engine._topic, "ended", "key", pure=False)
+    return engine._client.submit(seat, engine._pool, "ended", "key", pure=False)
 
 
 @pytest.mark.asyncio

@@ -24,6 +24,11 @@ LET_GO = 1000
 """Ended lanes that are remembered. A seat of an older one, which starts even later, waits for its program in vain."""
 
 
+def topic_of(pool: str) -> str:
+    """Return Dask's topic in which the seats of a pool announce themselves."""
+    return f"unified-exec-{pool}"
+
+
 class AgentPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typed
     """Serves programs: one `Connection` for each event loop that has connected."""
 
@@ -101,15 +106,15 @@ class AgentPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
         for seat in self._seats.get(lane, {}).values():
             seat.set()
 
-    async def sit(self, topic: str, lane: str, key: str) -> None:
-        """Hold one thread of this Dask worker for a lane, and say so in a topic of Dask's."""
+    async def sit(self, pool: str, lane: str, key: str) -> None:
+        """Hold one thread of this Dask worker for a lane."""
         task = self._worker.state.tasks.get(key)
         if lane in self._let_go or (task is not None and task.state == "cancelled"):
             return
         seats = self._seats.setdefault(lane, {})
         seat = seats[key] = asyncio.Event()
         self._seats_changed(lane)
-        self._worker.log_event(topic, {"key": key, "lane": lane, "address": self._worker.address})
+        self._worker.log_event(topic_of(pool), {"key": key, "lane": lane, "address": self._worker.address})
         try:
             while not seat.is_set():
                 try:
@@ -135,10 +140,10 @@ class AgentPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed is not typ
             connection.set_slots(len(self._seats.get(lane, ())))
 
 
-async def unified_exec_seat(topic: str, lane: str, key: str) -> None:
+async def unified_exec_seat(pool: str, lane: str, key: str) -> None:
     plugins = get_worker().plugins
     for _ in range(int(SETUP_SECONDS / POLL)):
         if NAME in plugins:
             break
         await asyncio.sleep(POLL)
-    await plugins[NAME].sit(topic, lane, key)
+    await plugins[NAME].sit(pool, lane, key)

@@ -14,7 +14,7 @@ from distributed.comm import connect, parse_host_port
 from distributed.diagnostics.plugin import UploadDirectory
 
 from .._rules.arguments import LONGEST
-from .dask_agent import AgentPlugin, unified_exec_seat
+from .dask_agent import AgentPlugin, topic_of, unified_exec_seat
 from .dask_comm import OPERATION, DaskComm
 from .engine import Comm, Engine
 from .lane import ClusterLane
@@ -58,7 +58,7 @@ class DaskEngine(Engine):
         self._upload = upload
         self._options = {"priority": priority, **({"resources": resources} if resources else {})}
         self._connect_timeout = LONGEST if connect_timeout is None else connect_timeout
-        self._topic = f"unified-exec-{pool}"
+        self._pool = pool
         self._numbers = count()
         self._seats: dict[str, dict[str, Any]] = {}
         self._started: set[str] = set()  # keys of those
@@ -71,11 +71,10 @@ class DaskEngine(Engine):
         self._on_seat = on_seat
         if self._own:
             self._client = await self._connect()
-            self._topic = self._client.id  # it is there anyway; Dask never drops a topic, but empties those of clients
 
         def on_event(event: tuple[Any, dict[str, str]]) -> None:
             told = self._on_seat  # read once: the thread of the connections sets it to None
-            if told is not None and "lane" in event[1]:
+            if told is not None:
                 self._started.add(event[1]["key"])
                 loop.call_soon_threadsafe(told, event[1]["lane"], event[1]["address"])
 
@@ -106,7 +105,7 @@ class DaskEngine(Engine):
                 await client.upload_file(path)
             else:
                 await client.register_plugin(UploadDirectory(path, update_path=True, restart_workers=False))
-        client.subscribe_topic(self._topic, on_event)
+        client.subscribe_topic(topic_of(self._pool), on_event)
         try:
             await client.run_on_scheduler(expect_long_seats)
         except Exception:
@@ -154,7 +153,7 @@ class DaskEngine(Engine):
 
     async def _unsubscribe(self) -> None:
         if self._client.status == "running":
-            self._client.unsubscribe_topic(self._topic)
+            self._client.unsubscribe_topic(topic_of(self._pool))
 
     async def request_seats(self, lane: ClusterLane, n: int) -> None:
         lane.seats += n
@@ -165,7 +164,7 @@ class DaskEngine(Engine):
         for _ in range(n):
             key = f"{SEAT}-{lane}-{next(self._numbers)}"
             seats[key] = self._client.submit(
-                unified_exec_seat, self._topic, lane, key, pure=False, key=key, **self._options
+                unified_exec_seat, self._pool, lane, key, pure=False, key=key, **self._options
             )
 
     async def withdraw_seats(self, lane: ClusterLane, n: int) -> int:
