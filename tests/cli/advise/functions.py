@@ -187,6 +187,11 @@ def prints(*, level: int) -> None:
     print("from the function")
 
 
+async def naps_after_a_word() -> None:
+    print("here", flush=True)
+    time.sleep(0.3)
+
+
 def generates() -> Any:
     yield 1
 

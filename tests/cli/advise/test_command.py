@@ -88,10 +88,11 @@ def test_a_function_that_raises_ends_it_with_its_own_traceback(name: str, place:
 
 @pytest.mark.skipif(os.name != "posix", reason="this system has no such signals")
 def test_ctrl_c_ends_it_without_a_traceback() -> None:
-    command = [sys.executable, "-m", "unified_exec", "advise", f"{MODULE}:naps_on_the_loop", "--args", "0.3"]
+    command = [sys.executable, "-m", "unified_exec", "advise", f"{MODULE}:naps_after_a_word"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stderr is not None
         assert "is called" in process.stderr.readline()
+        assert process.stderr.readline() == "here\n"
         process.send_signal(signal.SIGINT)
         _, rest = process.communicate(timeout=60)
     assert process.returncode == 130
