@@ -342,3 +342,23 @@ def test_what_a_signal_handler_raises_while_the_scope_waits_gets_the_clean_up() 
         signal.signal(signal.SIGTERM, before)
     assert caught.value.code == 3
     assert cleaned == ["task"]
+
+
+def test_what_a_signal_handler_raises_while_the_scope_opens_leaves_no_loop_behind() -> None:
+    def stop(signum: int, frame: object) -> None:
+        raise InterruptedError
+
+    def interrupt(frame: object, event: str, arg: object) -> None:  # in the thread of the loop, as it starts
+        sys.setprofile(None)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threads = threading.active_count()
+    before = signal.signal(signal.SIGTERM, stop)
+    threading.setprofile(interrupt)
+    try:
+        with pytest.raises(InterruptedError), SyncTaskScope():
+            pass
+    finally:
+        threading.setprofile(None)
+        signal.signal(signal.SIGTERM, before)
+    assert until(lambda: threading.active_count() <= threads)

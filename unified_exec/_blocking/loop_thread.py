@@ -64,13 +64,13 @@ class LoopThread:
             RuntimeError: the scope was open before.
         """
         threading.Thread(target=self._run, name="unified_exec sync scope", daemon=True).start()
-        try:
-            wait((self._opened, self._ended), return_when="FIRST_COMPLETED")
-        except BaseException:  # of a signal handler: the block will not run
-            self._opened.add_done_callback(lambda _: self.call_soon(self._leave, None))
-            raise
+        wait((self._opened, self._ended), return_when="FIRST_COMPLETED")
         if not self._opened.done():
             self._ended.result()
+
+    def give_up(self) -> None:
+        """Exit the scope as soon as it is open: the block will not run."""
+        self._opened.add_done_callback(lambda _: self.call_soon(self._leave, None))
 
     def close(self, exc: BaseException | None) -> bool:
         """Exit the scope: wait for its tasks, or cancel them if the block raised `exc`.

@@ -89,8 +89,12 @@ class SyncTaskScope:
         if on_event_loop():
             raise RuntimeError(_WRONG_HERE)
         loop = LoopThread(self._scope)
-        loop.open()
-        self._loop = loop
+        try:
+            loop.open()
+            self._loop = loop
+        except BaseException:  # of a signal handler, if the scope was not open before
+            loop.give_up()
+            raise
         return self
 
     def __exit__(self, kind: Any, exc: BaseException | None, tb: Any) -> bool:

@@ -48,7 +48,7 @@ class FairQueue(Generic[T]):
     """First in, first out within an owner; round robin between owners; a higher priority before a lower one.
 
     A priority that has waited for `AGING` seconds without a turn gets one, so none starves. Every operation takes the
-    same time however many items wait.
+    same time however many items wait; if they have several priorities, a `take` looks at each of these.
 
     Items that are done (`outcome` is set) are passed over when their turn comes; code that ends a queued item
     must call `forget_one`, so that the length stays right.

@@ -107,7 +107,7 @@ class NestedCalls:
 
 class FairCallQueues:
     """The queues of a pool. Loops take turns, and within a loop its scopes, the
-    higher priorities first. Each operation is O(1).
+    higher priorities first. Each operation is O(1) in the number of calls.
 
     Attributes:
         busy: running calls that count against `max_workers`. Nested ones, and the one call that each loop may run at
