@@ -58,6 +58,11 @@ class Batches:
         elif not self._sending and self._failed is None and self.may_send():
             self._send()
 
+    def on_credit(self) -> None:
+        """Send what was gathered while there was no credit: the generator itself may wait for its consumer."""
+        if self._gathered:
+            self.flush()
+
     def may_send(self) -> bool:
         """Tell whether there is credit for one more batch."""
         return AHEAD + self._context.credit.get(self._id, 0) > self.count
@@ -156,9 +161,14 @@ async def run_async_generator(fn: Callable[..., AsyncIterator[Any]], args: tuple
     batches = Batches(context, id)
     credited = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def on_credit() -> None:
+        credited.set()
+        batches.on_credit()
+
     # The signal handler may come when the loop has decided to sleep, or after the look at the credit below: an event
     # that is set at once would wake nobody, or be cleared unseen.
-    context.on_credit[id] = partial(loop.call_soon_threadsafe, credited.set)
+    context.on_credit[id] = partial(loop.call_soon_threadsafe, on_credit)
     items = fn(*args)
 
     async def send() -> None:
