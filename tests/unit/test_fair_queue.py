@@ -51,6 +51,19 @@ def test_owners_take_turns_and_each_ones_items_stay_in_order(owners: list[str]) 
     assert len(queue) == 0
 
 
+def test_of_many_priorities_none_starves_and_the_highest_comes_first() -> None:
+    clock = Clock()
+    queue: FairQueue[Item] = FairQueue(clock)
+    for number in range(200):
+        queue.push(Item("a", number, priority=number * 7 % 200 - 100))
+    assert [item.priority for item in queue.drain()] == list(range(99, -101, -1))
+    for priority in range(-50, 50):
+        queue.push(Item("a", 0, priority))
+        queue.push(Item("a", 1, 1000))
+    clock.now += AGING
+    assert [item.priority for _ in range(103) if (item := queue.take())] == [*range(-50, 50), 1000, 1000, 1000]
+
+
 def test_a_small_scope_does_not_wait_for_a_large_one() -> None:
     queue: FairQueue[Item] = FairQueue(Clock())
     for number in range(1000):
@@ -107,14 +120,20 @@ class Model(RuleBasedStateMachine):
         self.queue: FairQueue[Item] = FairQueue(self.clock)
         self.waiting: list[Item] = []
         self.taken: list[Item] = []
+        self.since: dict[int, float] = {}  # when a priority began to wait, or had its last turn
         self.number = 0
 
-    @rule(owner=st.sampled_from(OWNERS), priority=st.sampled_from((0, 0, 3, -1)))
+    @rule(owner=st.sampled_from(OWNERS), priority=st.sampled_from((0, 0, 3, -1, 7, -5)))
     def push(self, owner: str, priority: int) -> None:
         item = Item(owner, self.number, priority)
         self.number += 1
+        if priority not in self.priorities():
+            self.since[priority] = self.clock.now
         self.queue.push(item)
         self.waiting.append(item)
+
+    def priorities(self) -> set[int]:
+        return {item.priority for item in self.waiting}
 
     @precondition(lambda self: self.waiting)
     @rule()
@@ -122,6 +141,9 @@ class Model(RuleBasedStateMachine):
         item = self.queue.take()
         assert item is not None
         assert item.outcome is None
+        if item.priority < max(self.priorities()):
+            assert self.clock.now - self.since[item.priority] >= AGING
+        self.since[item.priority] = self.clock.now
         first = next(each for each in self.waiting if (each.owner, each.priority) == (item.owner, item.priority))
         assert item is first
         self.waiting.remove(item)
@@ -133,6 +155,8 @@ class Model(RuleBasedStateMachine):
         count = data.draw(st.integers(1, len(self.taken)))
         back, self.taken = self.taken[-count:], self.taken[:-count]
         self.queue.push_front(iter(back))
+        for item in back:
+            self.since.setdefault(item.priority, self.clock.now)
         self.waiting[:0] = back
 
     @rule(seconds=st.sampled_from((AGING / 2, AGING)))

@@ -5,8 +5,10 @@ Items of a higher priority come before those of a lower one.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from heapq import heappop, heappush, heapreplace
 from typing import Generic, Protocol, TypeVar
 
 AGING = 1.0
@@ -33,22 +35,24 @@ class _Level(Generic[T]):
     Attributes:
         served_at: when it last had a turn, or began to wait for one; kept only while there is another level.
         served_before: `served_at` before the last turn, which may be undone.
+        listed: it is in the queue's list of levels by waiting time.
     """
 
-    __slots__ = ("lines", "priority", "served_at", "served_before", "turns")
+    __slots__ = ("lines", "listed", "priority", "served_at", "served_before", "turns")
 
     def __init__(self, priority: int) -> None:
         self.priority = priority
         self.lines: dict[int, deque[T]] = {}
         self.turns: deque[int] = deque()
         self.served_at = self.served_before = 0.0
+        self.listed = False
 
 
 class FairQueue(Generic[T]):
     """First in, first out within an owner; round robin between owners; a higher priority before a lower one.
 
     A priority that has waited for `AGING` seconds without a turn gets one, so none starves. Every operation takes the
-    same time however many items wait; if they have several priorities, a `take` looks at each of these.
+    same time however many items wait, and little more with thousands of priorities.
 
     Items that are done (`outcome` is set) are passed over when their turn comes; code that ends a queued item
     must call `forget_one`, so that the length stays right.
@@ -60,13 +64,18 @@ class FairQueue(Generic[T]):
         length: how many items wait; `len` of the queue.
     """
 
-    __slots__ = ("_clock", "_others", "_usual", "length")
+    __slots__ = ("_by_priority", "_by_wait", "_clock", "_others", "_usual", "length")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._usual: _Level[T] = _Level(0)
-        self._others: dict[int, _Level[T]] = {}  # by priority, without 0
         self.length = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._usual: _Level[T] = _Level(0)
+        self._others: dict[int, _Level[T]] = {}  # by priority, without 0; while it is empty, so are the next two
+        self._by_priority: list[int] = []  # those with a turn, the highest last
+        self._by_wait: list[tuple[float, int]] = []  # a heap: `served_at`, or an earlier time, and the priority
 
     def __len__(self) -> int:
         return self.length
@@ -80,6 +89,7 @@ class FairQueue(Generic[T]):
             line = deque()
             if self._others and not level.turns:
                 level.served_at = self._clock()
+                self._list(level)
             level.lines[key] = line
             level.turns.append(key)
         self.length += 1
@@ -92,8 +102,7 @@ class FairQueue(Generic[T]):
             key = id(item.owner)
             line = level.lines.get(key)
             if line is None:
-                line = level.lines[key] = deque()
-                level.turns.appendleft(key)
+                line = self._new_line(level, key)
             line.appendleft(item)
             self.length += 1
 
@@ -111,10 +120,14 @@ class FairQueue(Generic[T]):
                         self.length -= 1
                         if not line:
                             del lines[turns.popleft()]
+                            if self._others and not turns:
+                                self._unlist(level)
                         elif len(turns) > 1:
                             turns.rotate(-1)
                         return item
                 del lines[turns.popleft()]
+                if self._others and not turns:
+                    self._unlist(level)
             if not self._others:
                 return None
 
@@ -125,8 +138,7 @@ class FairQueue(Generic[T]):
         key = id(item.owner)
         line = level.lines.get(key)
         if line is None:
-            line = level.lines[key] = deque()
-            level.turns.appendleft(key)
+            line = self._new_line(level, key)
         elif level.turns[-1] == key:
             level.turns.rotate(1)
         line.appendleft(item)
@@ -136,7 +148,7 @@ class FairQueue(Generic[T]):
         """Note that a queued item was ended by somebody else."""
         self.length -= 1
         if not self.length:  # nobody may take the rest, which is done, for long: it keeps its owners alive
-            self._usual, self._others = _Level(0), {}
+            self._reset()
 
     def drain(self) -> Iterator[T]:
         """Take all items."""
@@ -149,23 +161,60 @@ class FairQueue(Generic[T]):
         level = self._others.get(priority)
         if level is None:
             now = self._clock()
+            level = _Level(priority)
+            level.served_at = level.served_before = now
             if not self._others:
                 self._usual.served_at = now
-            level = self._others[priority] = _Level(priority)
-            level.served_at = level.served_before = now
+                if self._usual.turns:
+                    self._list(self._usual)
+            self._others[priority] = level
         return level
+
+    def _new_line(self, level: _Level[T], key: int) -> deque[T]:
+        """Make the line of an owner whose turn is the next."""
+        line: deque[T] = deque()
+        if self._others and not level.turns:
+            self._list(level)
+        level.lines[key] = line
+        level.turns.appendleft(key)
+        return line
+
+    def _list(self, level: _Level[T]) -> None:
+        """Note that a level begins to wait for a turn."""
+        insort(self._by_priority, level.priority)
+        if not level.listed:
+            level.listed = True
+            heappush(self._by_wait, (level.served_at, level.priority))
+
+    def _unlist(self, level: _Level[T]) -> None:
+        index = bisect_left(self._by_priority, level.priority)
+        if self._by_priority[index : index + 1] == [level.priority]:
+            del self._by_priority[index]
 
     def _next_level(self) -> _Level[T]:
         """Give a turn to the highest priority, or to the one that has waited for `AGING` seconds, the longest first."""
-        waiting = [level for level in (self._usual, *self._others.values()) if level.turns]
-        if len(waiting) <= len(self._others):
-            self._others = {level.priority: level for level in waiting if level.priority}
-        if not waiting:
+        level = self._longest_waiting()
+        if level is None:
             return self._usual
         now = self._clock()
-        overdue = [level for level in waiting if now - level.served_at >= AGING]
-        level = max(waiting, key=lambda level: level.priority)
-        if overdue:
-            level = min(overdue, key=lambda level: level.served_at)
+        if now - level.served_at < AGING:
+            while not (level := self._level_of(self._by_priority[-1])).turns:  # a signal handler has cut its push short
+                del self._by_priority[-1]
         level.served_before, level.served_at = level.served_at, now
         return level
+
+    def _longest_waiting(self) -> _Level[T] | None:
+        waits = self._by_wait
+        while waits:
+            since, priority = waits[0]
+            level = self._level_of(priority)
+            if not level.turns:
+                heappop(waits)
+                level.listed = False
+                self._others.pop(priority, None)
+            elif since != level.served_at:
+                heapreplace(waits, (level.served_at, priority))
+            else:
+                return level
+        self._reset()
+        return None

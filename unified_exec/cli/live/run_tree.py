@@ -18,7 +18,7 @@ FAILED = 1
 def run(arguments: argparse.Namespace) -> int:
     """Print the tree, once or again and again."""
     terminal = sys.stdout.isatty()
-    colours = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    colours = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
     stacks = "all" if arguments.all else "mine" if arguments.stacks or arguments.json else "none"
     try:
