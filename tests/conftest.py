@@ -339,3 +339,13 @@ def interpreter(
         where = f"on PATH, in pyenv's and uv's folders, in ${other_interpreters.VARIABLE}"
         pytest.skip(f"no CPython {request.param} found ({where})")
     return interpreters[request.param]
+
+
+@pytest.fixture
+def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits are looked at from their beginning on, and often."""
+    from unified_exec._sync.deadlocks import look, patrol  # workers import this file, too
+
+    monkeypatch.setattr(look, "AFTER", 0.0)
+    monkeypatch.setattr(look, "PERIOD", 0.05)
+    monkeypatch.setattr(patrol, "SHARE", 0)

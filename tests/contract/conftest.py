@@ -137,13 +137,3 @@ def never_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (permits, shared_form, shared_meeting):
         monkeypatch.setattr(module, "LOOK", 3600.0)
         monkeypatch.setattr(module, "LOOK_AGAIN", 3600.0)
-
-
-@pytest.fixture
-def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits are looked at from their beginning on, and often."""
-    from unified_exec._sync.deadlocks import look, patrol  # workers import this file, too
-
-    monkeypatch.setattr(look, "AFTER", 0.0)
-    monkeypatch.setattr(look, "PERIOD", 0.05)
-    monkeypatch.setattr(patrol, "SHARE", 0)

@@ -62,6 +62,13 @@ def send_in_a_fork(channel: Channel[int], path: Path) -> None:
             os._exit(0)
 
 
+def fork_once(_: Channel[int]) -> None:
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
 def take_over() -> None:
     from_task.run_sync(give, os.getpid()).send_sync(1)
 

@@ -156,6 +156,35 @@ async def test_a_process_that_tells_nothing_new_is_no_member_of_a_ring(
                 two.release()
 
 
+async def test_who_has_another_permit_and_has_long_gone_on_is_no_part_of_a_deadlock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two tasks of another process once waited for one another, and what was told then still stands on the board."""
+    permits, lock = Semaphore(2), Lock()
+    permits.share()
+    lock.share()
+    told = [
+        ((1 << 40, 1), 1.0, 7, PERMIT, (b"one", 1), (permits.token, b"two"), "task 'other'"),
+        ((1 << 40, 2), 1.0, 8, PERMIT, (b"two", 1), (b"one",), "task 'another'"),
+    ]
+    looks: list[int] = []
+    meeting = Barrier(2)
+
+    def exchange(content: Any) -> dict[int, Any]:
+        looks.append(1)
+        return {1 << 40: (5, told)}
+
+    monkeypatch.setattr(board, "exchange", exchange)
+    monkeypatch.setattr(board, "known", lambda: True)
+    taken: list[int] = []
+    permits._shared.try_take("another process", taken)  # type: ignore[union-attr]
+    async with TaskScope() as scope:
+        scope.spawn(a_take_both, permits, lock, meeting)
+        scope.spawn(a_take_both, lock, permits, meeting)
+        assert await until_async(lambda: len(looks) > 8, PATIENCE)
+        permits._shared.give(taken)  # type: ignore[union-attr]
+
+
 async def give_back(lock: Any, taken: list[int], done: list[bool]) -> None:
     assert await until_async(lambda: bool(done), PATIENCE)
     lock._shared.give(taken)

@@ -20,10 +20,12 @@ from typing import Any
 import anyio
 import pytest
 import sniffio
+from anyio import to_thread
 
 from tests.contract.keepers import (
     Keeper,
     a_touch,
+    fork_once,
     keep,
     keep_in_nested,
     kept,
@@ -59,7 +61,7 @@ from unified_exec._loops.current import current_adapter
 from unified_exec._sync.channels import shared_form
 from unified_exec._sync.deadlocks import known, look, patrol, reach
 from unified_exec._sync.locks import shared_meeting
-from unified_exec._sync.shared import board
+from unified_exec._sync.shared import board, seats
 from unified_exec._worker import passing
 
 NEWER = sys.version_info >= (3, 14)  # a running frame may refer to objects without counting that
@@ -894,6 +896,54 @@ async def test_a_worker_that_has_let_go_is_sent_it_again(monkeypatch: pytest.Mon
         await until_looked(monkeypatch, looks=4, within=PATIENCE)  # this frame could send
         scope.spawn(send, channel, on="process")
         await receiver
+
+
+def forked(channel: Channel[int], _: pytest.MonkeyPatch) -> None:
+    with SyncTaskScope() as scope:
+        scope.spawn(fork_once, channel, on="process")
+
+
+class ThreadOfAnInterpreter:
+    """Stands for a worker that lives in a thread of this process, and whose tasks may go on when they are forgotten."""
+
+    tasks = ()
+    reaped = True
+
+    def drop_share(self, token: bytes) -> None: ...
+
+
+def given_to_an_interpreter(channel: Channel[int], _: pytest.MonkeyPatch) -> None:
+    channel.share()
+    channel.sent_to(ThreadOfAnInterpreter(), False)
+
+
+def interrupted(channel: Channel[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An audit will find an item that nobody has in hands, but it must wait for somebody who is busy."""
+    channel.send_nowait(1)
+    channel.share()
+    form: Any = channel._form
+    os.read(form.memory.fds[2], 4)
+    form.words[seats.DUE] = 1
+    monkeypatch.setattr(seats, "audit", lambda *_: False)
+
+
+@pytest.mark.parametrize("gone", [forked, given_to_an_interpreter, interrupted])
+async def test_what_may_still_come_from_where_nobody_can_tell_means_no_deadlock(
+    gone: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = Channel[int](2)
+    await to_thread.run_sync(gone, channel, monkeypatch)
+    number = id(channel)
+
+    def come() -> None:
+        monkeypatch.undo()
+        if gone is not interrupted:
+            ctypes.cast(number, ctypes.py_object).value.send_nowait(1)
+
+    async with TaskScope() as scope:
+        scope.spawn(a_receive, channel)
+        del channel
+        CancelsLater(monkeypatch, [come])
 
 
 async def test_an_item_that_the_loop_has_not_seen_yet_means_no_deadlock(monkeypatch: pytest.MonkeyPatch) -> None:

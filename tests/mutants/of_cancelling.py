@@ -159,8 +159,8 @@ CANCELLATION = (
     clause_3.process(
         breaks="a C function that returned after the ask keeps its value",
         file="_worker/run_calls.py",
-        old="value = defaultdict(partial(context.run, fn, *args))[0]",
-        new="value = context.run(fn, *args)",
+        old="value = defaultdict(call)[0]",
+        new="value = call()",
         tests=(f"{PROCESSES}::test_a_c_function_that_returned_after_the_ask_keeps_its_value",),
     ),
     clause_3.process(

@@ -9,6 +9,7 @@ BETWEEN = "test_9_deadlocks_between_processes.py"
 LIMIT = f"{ONE_PROCESS}::test_a_ring_over_a_limit_is_found_unless_a_deadline_or_another_holder_opens_it"
 CAN_GO_ON = f"{ONE_PROCESS}::test_who_can_go_on_is_no_deadlock"
 ACTORS = "test_9_actors.py::test_actors_that_call_each_other_in_a_ring_are_told"
+IN_WORKERS = "test_9_waits_in_workers.py"
 NO_END = "test_9_waits_without_end.py"
 COULD_ACT = f"{NO_END}::test_who_has_what_is_waited_for_and_could_act_means_no_deadlock"
 ELSEWHERE = f"{NO_END}::test_who_may_still_send_in_another_process_means_no_deadlock"
@@ -170,7 +171,7 @@ DEADLOCKS = (
     clause_9.scope(
         breaks="a wait that another task of the scope may cancel is not endless",
         file="_sync/deadlocks/snapshot.py",
-        old="(holders | live) - {key}",
+        old="(holders | live[0]) - {key}",
         new="holders - {key}",
         tests=(f"{NO_END}::test_a_wait_that_live_code_may_cancel_is_not_endless",),
     ),
@@ -233,8 +234,8 @@ DEADLOCKS = (
     clause_9.scope(
         breaks="an error of a look reaches no wait",
         file="_sync/deadlocks/patrol.py",
-        old="    except Exception:\n        if not",
-        new="    except OSError:\n        if not",
+        old="    except Exception as error:\n        _note_failure(error)\n        return",
+        new="    except OSError as error:\n        _note_failure(error)\n        return",
         tests=(f"{NO_END}::test_a_look_runs_no_code_of_the_program_and_its_errors_reach_nobody",),
     ),
     clause_9.thread(
@@ -247,23 +248,51 @@ DEADLOCKS = (
     clause_9.process(
         breaks="a process that has a shared channel may send into it",
         file="_sync/shared/travel.py",
-        old="        if seats.held_elsewhere(page, form.seat):",
-        new="        if False:",
+        old="[0] * (each.pid in seated) + ids for",
+        new="ids for",
         tests=(ELSEWHERE,),
     ),
     clause_9.scope(
-        breaks="who has a channel in a pickle may send into it",
+        breaks="who has a channel in a pickle, or through a fork, may send into it",
         file="_sync/shared/travel.py",
-        old="return not (page.words[seats.SPREAD] or ",
-        new="return not (",
-        tests=(ELSEWHERE,),
+        old=" or words[seats.SPREAD]",
+        new="",
+        tests=(ELSEWHERE, f"{NO_END}::test_what_may_still_come_from_where_nobody_can_tell_means_no_deadlock"),
     ),
     clause_9.process(
-        breaks="what is under way to a worker may be used there",
+        breaks="what an audit may find means that the wait has an end",
         file="_sync/shared/travel.py",
-        old=" or any(each.tasks for each in holders)",
+        old=" or seats.audit_is_due(page)",
         new="",
-        tests=(ELSEWHERE,),
+        tests=(f"{NO_END}::test_what_may_still_come_from_where_nobody_can_tell_means_no_deadlock",),
+    ),
+    clause_9.process(
+        breaks="a worker that has not told who has it there may end the wait",
+        file="_sync/deadlocks/remote.py",
+        old="all_told = all_told and told is not None",
+        new="pass",
+        tests=(f"{IN_WORKERS}::test_who_could_end_the_wait_of_a_process_task_means_no_deadlock",),
+    ),
+    clause_9.process(
+        breaks="a process task with a deadline does not wait for ever",
+        file="_sync/deadlocks/agents.py",
+        old="if task.deadline is None and not",
+        new="if not",
+        tests=(f"{IN_WORKERS}::test_who_could_end_the_wait_of_a_process_task_means_no_deadlock",),
+    ),
+    clause_9.process(
+        breaks="a process task that alone has what it waits for is told",
+        file="_sync/deadlocks/remote.py",
+        old="if self._worker.post(frames.pack_payload(frames.NO_END",
+        new="if self.error and self._worker.post(frames.pack_payload(frames.NO_END",
+        tests=(f"{IN_WORKERS}::test_a_process_task_that_alone_has_what_it_waits_for_is_told",),
+    ),
+    clause_9.process(
+        breaks="all of those on which a deadlock relies must have told that they still wait",
+        file="_sync/deadlocks/look.py",
+        old="all_stuck = reached(graph, ring[0])",
+        new="all_stuck = ring",
+        tests=(f"{BETWEEN}::test_who_has_another_permit_and_has_long_gone_on_is_no_part_of_a_deadlock",),
     ),
     clause_9.scope(
         breaks="an item that lies there ends the wait",

@@ -41,6 +41,9 @@ ASK = 22  # to the parent: the descriptors of a token that came inside an item
 FOUND = 23  # the answer to an OFFER or an ASK
 WHERE = 24  # the parent asks what the worker is doing
 HERE = 25  # the answer, as JSON
+WAITS = 26  # a task of the worker has waited for long for a channel, an event or the like
+TELL = 27  # the parent asks what the worker's tasks wait for and who has what is shared; the answer goes to the board
+NO_END = 28  # the parent has found that a wait can never end
 
 # Outcome kinds of DONE.
 VALUE, ERROR, STOPPED, UNSTARTED = range(4)

@@ -17,7 +17,7 @@ else:
 # States of the parent's end, and what may come in each.
 STARTING, UP, LEAVING, OVER = "starting", "up", "leaving", "over"
 _ASKS = frozenset({frames.OFFER, frames.ASK, frames.DROP, frames.LOGS})
-_OF_TASKS = frozenset({frames.REPORT, frames.REQUEST, frames.HERE})
+_OF_TASKS = frozenset({frames.REPORT, frames.REQUEST, frames.HERE, frames.WAITS})
 _EXPECTED: dict[str, frozenset[int]] = {
     STARTING: frozenset({frames.READY, frames.FAILED, *_ASKS}),
     UP: frozenset({frames.DONE, frames.AGAIN, frames.RETIRED, *_OF_TASKS, *_ASKS}),
@@ -108,7 +108,27 @@ class Logs(NamedTuple):
     """The pipe of the worker's log records has come with the message."""
 
 
-Event = Answer | Ready | StartFailed | SignalAgain | Leaving | Report | Offer | Ask | Dropped | Here | TaskAsks | Logs
+class Waits(NamedTuple):
+    """A task has waited for long; the mark names the wait."""
+
+    mark: bytes
+
+
+Event = (
+    Waits
+    | Answer
+    | Ready
+    | StartFailed
+    | SignalAgain
+    | Leaving
+    | Report
+    | Offer
+    | Ask
+    | Dropped
+    | Here
+    | TaskAsks
+    | Logs
+)
 
 
 _UNKNOWN = -1  # no function has this number
@@ -183,6 +203,8 @@ class ParentConnection:
             return Ask(id, bytes(token))
         if kind == frames.DROP:
             return Dropped(bytes(frames.unpack_payload(message)[1]))
+        if kind == frames.WAITS:
+            return Waits(bytes(frames.unpack_payload(message)[1]))
         if kind == frames.HERE:
             return Here(frames.unpack_payload(message)[1])
         if kind == frames.REQUEST:

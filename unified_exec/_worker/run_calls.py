@@ -150,9 +150,9 @@ class CallRunner:
                 if cancelled_early:
                     signal.deliver(None)
                 fn, args = context.run(decode_call, self.functions, function_id, payload, buffers, name)
-                # A subscript instead of a call: after a call the interpreter looks for signals, and a raise there
-                # would lose the value of a function that has returned.
-                value = defaultdict(partial(context.run, fn, *args))[0]
+                # A subscript, no call: after that the interpreter looks for signals, and a raise would lose the value.
+                call: Any = partial(context.run, fn, *args)  # a look for endless waits finds what the task has in it
+                value = defaultdict(call)[0]
                 signal.running = 0
             except BaseException as exc:
                 error = exc
@@ -169,7 +169,7 @@ class CallRunner:
         if signal.loop_notified:
             cancelled_early.pop(id, None)
         signal.task = signal.trace = None
-        fn = args = payload = buffers = None  # what is built on a large call's block can serve the answer
+        fn = args = call = payload = buffers = None  # what is built on a large call's block can serve the answer
         finished = self._finished = monotonic()
         try:
             if value is not _NOTHING:

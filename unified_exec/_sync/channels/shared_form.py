@@ -91,7 +91,7 @@ class SharedForm(Slots, SharedFormBase):
                     sleeper.since -= LOOK
                     self._threads.append(sleeper)
                     patrol.note_shared(self)
-                patrol.watch_by_the_way(sleeper.since)
+                patrol.watch_by_the_way(sleeper)
                 if sleeper.error is not None:
                     raise sleeper.error
         finally:
@@ -223,6 +223,8 @@ class LoopSide:
                         self.long_waits[waiter] = LongWait(self, waiter, sending, self._looked_at)
             self._looked_at = monotonic()
             patrol.note_shared(self._form, self.adapter)
+            for long in list(self.long_waits.values())[:1]:
+                patrol.tell(long)
             self.adapter.call_later(LOOK_AGAIN, _look, ref(self))
 
     def give_up(self, long: LongWait) -> None:

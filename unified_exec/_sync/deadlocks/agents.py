@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 from ..._loops.adapter import LoopAdapter
 from ..._loops.deadlines import cancel_scopes, has_deadline
 from ..._stacks.lines import coroutine_parts, thread_frames
+from ..._tasks.weak_sets import members
+from ..shared.travel import shared_here
 from .frames import Awaited, awaited_in, coroutine_of, is_ours, key_of_frame
 from .graph import Key
 from .reach import Reach, module_of
@@ -189,6 +191,10 @@ def _of_thread(ident: int, frames: list[FrameType], runs: Mapping[int, Key], key
         roots += [task, task.args, call.f_locals["self"]]
     if main is not None and task is None and not in_worker:
         key = main
+    called = _called(frames, roots) if in_worker and task is None and main is None else None
+    if called is not None:
+        task, in_worker = called, False
+        key, name = (os.getppid(), called.id), f"task {called.name!r}"
     ends = in_worker or (task is not None and task.deadline is not None)  # in a worker: its parent may end it
     awaited = None if ends or main is not None else awaited_in(reversed(frames))
     if main is None and _RUNNING_FRAMES_BORROW:  # what it has is not known; a limit knows who has it
@@ -208,6 +214,28 @@ def _of_thread(ident: int, frames: list[FrameType], runs: Mapping[int, Key], key
             variables.append(inner.f_locals["self"])
         inner = frame
     return Agent(key, name, awaited, roots, variables, thread_of=main, around=tuple(around))
+
+
+def _called(frames: list[FrameType], roots: list[Any]) -> Any:
+    """Return the process task that this thread runs, ``None`` if it runs none; its call is a root."""
+    for frame in frames:
+        if frame.f_code.co_qualname == "CallRunner.run_task" and is_ours(frame):
+            names = frame.f_locals
+            if names.get("call") is not None:
+                roots.append(names["call"])
+                return names["view"]
+    return None
+
+
+def agents_of_workers() -> Iterator[Agent]:
+    """The tasks that workers have been sent which have something that is shared. It is their call that has it here."""
+    found: dict[int, Any] = {}
+    for each in shared_here:
+        for worker in members(each.holders):
+            found.update(worker.tasks)
+    for id, task in found.items():
+        if task.deadline is None and not task.cancel_requested:
+            yield Agent((os.getpid(), id), f"task {task.name!r}", None, [task], [])
 
 
 _RUNS = {

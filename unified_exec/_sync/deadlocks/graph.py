@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
-PERMIT, TASKS, ANY_TASK, REACH = range(4)
+PERMIT, TASKS, ANY_TASK, REACH, PART, HAS = range(6)
 """What a node waits for: a permit of a lock; the end of each of some tasks; tasks one of which is enough to hold it; an
-object that only these tasks have, perhaps none."""
+object that only these tasks have, perhaps none.
+
+The last two come from a worker, and only the process of the program makes nodes of them: a wait for an object of which
+a worker knows only who has it there; and who that is."""
 
 Key = tuple[int, int]
 """A process, and a number in it."""
@@ -20,8 +23,10 @@ class Node(NamedTuple):
         key: names it: by the process that spawned it and its id there if it is the task of a scope.
         since: when it began to wait (`time.monotonic`), 0 if that is not known: such a node is never told.
         mark: changes whenever one wait ends and the next one begins.
-        kind: `PERMIT`, `TASKS`, `ANY_TASK` or `REACH`.
-        wants: the lock and the number of its permits, or the tasks.
+        kind: `PERMIT`, `TASKS`, `ANY_TASK` or `REACH`; `PART` or `HAS`.
+        wants: the lock and the number of its permits, or the tasks. Of `PART`: the token of the object, the name of the
+            wait, the task of the parent that this one belongs to, and those whose code could cancel it. Of `HAS`: the
+            token, and who has it.
         holds: the locks of which it has permits, once for each permit.
         words: what it holds and waits for, in words.
     """
@@ -89,15 +94,16 @@ def rings(graph: Mapping[Key, list[Key]]) -> list[list[Key]]:
 
 def group_of(graph: Mapping[Key, list[Key]], ring: list[Key]) -> list[Key]:
     """Return those that wait for a node of this ring, and that it waits for, over any number of others."""
-    ahead = _reached(graph, ring[0])
+    ahead = reached(graph, ring[0])
     behind: dict[Key, list[Key]] = {key: [] for key in graph}
     for key, waits_for in graph.items():
         for other in waits_for:
             behind[other].append(key)
-    return sorted(ahead & _reached(behind, ring[0]))
+    return sorted(ahead & reached(behind, ring[0]))
 
 
-def _reached(graph: Mapping[Key, list[Key]], start: Key) -> set[Key]:
+def reached(graph: Mapping[Key, list[Key]], start: Key) -> set[Key]:
+    """Return this node and all that it waits for, over any number of others."""
     found, todo = {start}, [start]
     while todo:
         following = set(graph[todo.pop()]) - found

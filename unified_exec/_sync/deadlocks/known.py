@@ -10,4 +10,4 @@ of each."""
 
 waited_for = Registry()
 """Channels by their forms, events, conditions, barriers and limits that somebody waits for, or has waited for lately;
-see `asleep` of each. Of what is shared, in the process of the program only."""
+see `asleep` of each."""

@@ -17,9 +17,11 @@ from ..._loops.current import current_adapter
 from ..._loops.deadlines import has_deadline
 from ..._tasks.current import on_event_loop
 from ..._tasks.holders import coroutine_holds
+from ..._worker import long_waits
 from ...errors import DeadlockError
 from ..shared import board
-from .graph import REACH, Key, Node, group_of, rings, stuck
+from .graph import HAS, PART, REACH, Key, Node, group_of, reached, rings, stuck
+from .remote import complete
 from .snapshot import Lock, Snapshot
 
 AFTER = 1.0
@@ -53,9 +55,10 @@ def look(locks: Iterable[Lock], looker: Any, everybody: bool = False) -> bool:
     if not _looking.acquire(False):
         return False  # another thread looks
     try:
-        found = Snapshot(locks, time.monotonic() - AFTER, looker, everybody)
+        found = Snapshot(locks, time.monotonic() - AFTER, looker, everybody or long_waits.are_asked_for())
         rows = board.exchange([tuple(node) for node in found.nodes]) if board.known() else {}
-        return _judge(found, rows) if found.waiters else False
+        more_to_come = complete(found, rows)
+        return (_judge(found, rows) if found.waiters else False) or more_to_come
     finally:
         _looking.release()
 
@@ -68,23 +71,28 @@ def _judge(found: Snapshot, rows: Mapping[int, board.Row]) -> bool:
         for each in content:
             node = Node(*each)
             where[node.key] = pid
-            nodes.setdefault(node.key, node)
+            if node.kind not in (PART, HAS):
+                nodes.setdefault(node.key, node)
     graph = stuck(nodes.values())
     for ring in rings(graph):
+        all_stuck = reached(graph, ring[0])  # it is a ring as long as none of these goes on
         if any(nodes[key].kind == REACH for key in ring):
             ring = group_of(graph, ring)
-        last = max((nodes[key] for key in ring), key=lambda node: (node.since, node.key))
+        # What a worker waits for is completed here: nobody else can tell one of such a ring.
+        candidates = found.waiters.keys() if found.remote.intersection(ring) else ring
+        last = max((nodes[key] for key in ring if key in candidates), key=lambda node: (node.since, node.key))
         waiter = found.waiters.get(last.key)
         if waiter is not None:
-            beats = {where[key]: rows[where[key]][0] for key in ring if key in where}
+            beats = {where[key]: rows[where[key]][0] for key in all_stuck if key in where}
             start = ring.index(last.key)
-            suspects |= _suspect(waiter, [nodes[key] for key in (*ring[start:], *ring[:start])], beats)
+            ring = [*ring[start:], *ring[:start]]
+            suspects |= _suspect(waiter, [nodes[key] for key in ring], [nodes[key] for key in all_stuck], beats)
     return suspects
 
 
-def _suspect(waiter: Any, ring: list[Node], beats: dict[int, int]) -> bool:
+def _suspect(waiter: Any, ring: list[Node], all_stuck: list[Node], beats: dict[int, int]) -> bool:
     """Tell a waiter if the last look found the same; otherwise note it, and return that it must be found again."""
-    members = frozenset((node.key, node.mark, node.since, node.holds) for node in ring)
+    members = frozenset((node.key, node.mark, node.since, node.wants, node.holds) for node in all_stuck)
     before, first = waiter.suspected or (None, beats)
     if before != members:  # one look is not enough
         waiter.suspected = members, beats

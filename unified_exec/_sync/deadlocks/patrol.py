@@ -12,15 +12,22 @@ from _thread import allocate_lock
 from typing import Any
 
 from ..._loops.adapter import LoopAdapter, call_later_apart
-from ..._worker import context
+from ..._worker import context, long_waits
+from ..shared.sleepers import QueueSleeper
 from . import look
 from .known import all_locks, waited_for
 from .reach import can_count
+from .remote import raise_in_worker, said
 
 _PAUSE_MAX = 8
 """The longest pause between two looks, in seconds waited at first."""
 SHARE = 100
 """The time between two looks is at least as many times that which a look takes."""
+
+EAGER = 12
+"""Looks in a row, while the same ones wait, after which it is not thought that the next look will find more."""
+_SAY_PAUSE, _SAY_AGAIN = 0.2, 8
+"""The least seconds between two messages of a worker that tasks wait, and the most for one wait."""
 
 NEVER = 86400.0
 """Seconds after which a thread asks again where nobody can look."""
@@ -32,6 +39,12 @@ _next = 0.0
 _asked = 0.0  # before that no thread that wakes by itself asks
 _floor = 0.0  # before that nobody looks, or looks would take too much of the time
 _failed = False
+_eager = 0  # looks since others began to wait that made another one likely
+_said_last = (
+    0.0,
+    0.0,
+    1,
+)  # in a worker: when the wait began that was said last, when, and seconds until it is said again
 
 
 def renew_lock() -> None:
@@ -47,18 +60,17 @@ def note(waited: Any) -> None:
 
 
 def note_shared(waited: Any, adapter: LoopAdapter | None = None) -> None:
-    """Somebody, maybe a coroutine of this loop, waits for what is shared. In a worker that is not judged."""
-    if context.worker is None:
-        if not waited.known:
-            note(waited)
-        if adapter is not None and not adapter.watched:
-            begin(adapter)
+    """Somebody, maybe a coroutine of this loop, waits for what is shared. In a worker, that says so to the parent."""
+    if not waited.known:
+        note(waited)
+    if context.worker is None and adapter is not None and not adapter.watched:
+        begin(adapter)
 
 
-def begin(adapter: LoopAdapter) -> None:
-    """A coroutine of this event loop begins to wait."""
+def begin(adapter: LoopAdapter, after: float | None = None) -> None:
+    """A coroutine of this event loop begins to wait, or a task elsewhere, for which it looks `after` seconds later."""
     adapter.watched = True
-    call_later_apart(adapter, _first(), _tick, adapter)
+    call_later_apart(adapter, _first() if after is None else after, _tick, adapter)
 
 
 def _tick(adapter: LoopAdapter) -> None:
@@ -84,12 +96,45 @@ def watch_from(since: float) -> float:
     return left if left > 0 else watch() or _first()
 
 
-def watch_by_the_way(since: float) -> None:
-    """`watch_from`, for a thread that has waited since then and wakes by itself several times a second."""
+def watch_by_the_way(sleeper: QueueSleeper) -> None:
+    """`watch_from`, for a thread that waits for what is shared, and wakes by itself several times a second."""
     global _asked
     now = time.monotonic()
-    if context.worker is None and can_count() and now >= max(_asked, since + _first()):
+    if context.worker is not None:
+        tell(sleeper)
+    elif can_count() and now >= max(_asked, sleeper.since + _first()):
         _asked = now + min(watch() or 0.0, _first())
+
+
+def tell(sleeper: QueueSleeper) -> None:
+    """If this is a worker: say to the parent that a task has waited for long, and tell more if it asks."""
+    global _said_last
+    worker, now = context.worker, time.monotonic()
+    if worker is None or worker.backend != "process" or not can_count() or now < sleeper.since + look.AFTER:
+        return
+    since, at, pause = _said_last
+    is_same = since == sleeper.since
+    if now >= at + (pause if is_same else _SAY_PAUSE):
+        _said_last = sleeper.since, now, min(pause * 2, _SAY_AGAIN) if is_same else 1
+        long_waits.say(id(sleeper))
+    if long_waits.are_asked_for():
+        try:
+            look.look(all_locks, None, everybody=True)
+        except Exception as error:
+            _note_failure(error)
+
+
+def _heard(adapter: LoopAdapter, worker: Any, mark: bytes) -> None:
+    """A worker says that a task has waited for long."""
+    said.add(worker, mark, look.AFTER)
+    if not said.known:
+        note(said)
+    if not adapter.watched:
+        begin(adapter, look.PERIOD)
+
+
+long_waits.on_heard = _heard
+long_waits.on_end_of_hope = raise_in_worker
 
 
 def watch() -> float | None:
@@ -97,14 +142,18 @@ def watch() -> float | None:
 
     An error in here is this package's. It is logged once, and reaches no wait.
     """
-    global _failed
     try:
         return _watch() if can_count() else None
-    except Exception:
-        if not _failed:
-            _failed = True
-            logging.getLogger("unified_exec").exception("looking for endless waits failed")
+    except Exception as error:
+        _note_failure(error)
         return NEVER
+
+
+def _note_failure(error: Exception) -> None:
+    global _failed
+    if not _failed:
+        _failed = True
+        logging.getLogger("unified_exec").error("looking for endless waits failed", exc_info=error)
 
 
 def _watch() -> float | None:
@@ -129,10 +178,12 @@ def _watch() -> float | None:
 
 
 def _pause_after(old: frozenset[int], suspects: bool) -> float:
-    global _before, _pause
+    global _before, _pause, _eager
+    is_eager = suspects and _eager < EAGER
+    _eager = _eager + suspects if old == _before else 0
     _pause = min(_pause * 2, _PAUSE_MAX) if old == _before else 1
     _before = old
-    return look.PERIOD if suspects else _pause * _first()
+    return look.PERIOD if is_eager else _pause * _first()
 
 
 def _asleep() -> tuple[frozenset[int], bool]:

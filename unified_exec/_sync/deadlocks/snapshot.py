@@ -11,11 +11,13 @@ from ..._loops.current import running_adapters
 from ..._loops.deadlines import has_deadline
 from ..._tasks.current import INF
 from ..._tasks.holders import ThreadHolder, describe, has_ended
+from ..._worker import context, received
 from ..shared.place import line_of
+from ..shared.travel import shared_here
 from ..waiters import Permit, TaskPermit, TaskWaiter, newest_permit
-from .agents import Agent, agents_of_loops, agents_of_threads
+from .agents import Agent, agents_of_loops, agents_of_threads, agents_of_workers
 from .frames import Awaited, awaits, coroutine_of, key_of, key_of_caller
-from .graph import ANY_TASK, PERMIT, REACH, TASKS, Key, Node
+from .graph import ANY_TASK, HAS, PART, PERMIT, REACH, TASKS, Key, Node
 from .known import waited_for
 from .reach import Reach
 
@@ -42,12 +44,20 @@ class Snapshot:
 
     Attributes:
         nodes: who waits.
-        waiters: who can be woken to raise, by key.
+        waiters: who can be told, by key.
+        remote: the keys of those that wait in workers.
+        open: waits for what other processes have, too: node, id of the object, name of the wait.
+        reach: who has what in this process; ``None`` if that was not looked for.
     """
 
     def __init__(self, locks: Iterable[Lock], oldest: float, looker: Any, everybody: bool) -> None:
         self.nodes: list[Node] = []
         self.waiters: dict[Key, Any] = {}
+        self.remote: set[Key] = set()
+        self.open: list[tuple[Node, int, int]] = []
+        self.reach: Reach | None = None
+        self._agents: dict[Key, list[Agent]] = {}  # a task, and the thread that runs its loop
+        self._scopes: dict[Key, Node] = {}  # by task
         self._pid = os.getpid()
         self._oldest = oldest
         self._contexts: dict[Key, Context] = {}
@@ -175,44 +185,61 @@ class Snapshot:
             if agent.awaited is not None and agent.awaited.kind == REACH and agent.awaited.sleeper.since <= oldest
         }
         stuck = {*waiting, *[node.key for node in self.nodes]}
-        reach = Reach()
+        reach = self.reach = Reach()
         for agent in agents:
             if agent.key in stuck or agent.is_internal:
                 agent.add_to(reach)
             agent.variables.clear()  # these references are not to be counted
+            self._agents.setdefault(agent.key, []).append(agent)
+        for agent in agents_of_workers():
+            agent.add_to(reach)
+            self._agents.setdefault(agent.key, []).append(agent)
+        if context.worker is not None:
+            reach.add_root(received.channels, None)
         reach.explore()
-        by_key: dict[Key, list[Agent]] = {}  # a task, and the thread that runs its loop
-        for agent in agents:
-            by_key.setdefault(agent.key, []).append(agent)
-        scopes = {task: node for node in self.nodes if node.kind == ANY_TASK for task in node.wants}
+        self._scopes = {task: node for node in self.nodes if node.kind == ANY_TASK for task in node.wants}
         for key, agent in waiting.items():
             awaited = agent.awaited
-            if (
-                awaited is None
-                or key in self.waiters
-                or (live := self._could_cancel(key, by_key, scopes, reach)) is None
-            ):
+            if awaited is None or key in self.waiters or (live := self.could_cancel(key)) is None:
                 continue
             holders = reach.holders_of(awaited.target)
-            if holders is not None and reach.object_of(awaited.target).is_left_to_us(awaited.wait):
-                wants = tuple(sorted((holders | live) - {key}))
+            if holders is not None:
                 words = f"{self._words(key, agent.name)} {awaited.words}"
-                since = awaited.sleeper.since
-                self.nodes.append(Node(key, since, awaited.mark, REACH, wants, self._holds(key), words))
-                self.waiters[key] = awaited.sleeper
+                wants = tuple(sorted((holders | live[0]) - {key}))
+                node = Node(key, awaited.sleeper.since, awaited.mark, REACH, wants, self._holds(key), words)
+                self._add_waiting(node, live, awaited, reach.object_of(awaited.target).token)
+        if context.worker is not None:
+            numbers = {each.token: id(each) for each in shared_here}
+            for token, number in numbers.items():
+                holders = reach.holders_of(number)
+                if holders is not None:
+                    self.nodes.append(Node((self._pid, 0), 0.0, 0, HAS, (token, *sorted(holders)), (), ""))
 
-    def _could_cancel(
-        self, key: Key, agents: dict[Key, list[Agent]], scopes: dict[Key, Node], reach: Reach
-    ) -> set[Key] | None:
+    def _add_waiting(self, node: Node, live: tuple[set[Key], Key | None], awaited: Awaited, token: bytes) -> None:
+        assert self.reach is not None
+        if live[1] is not None:
+            if token:
+                self.nodes.append(node._replace(kind=PART, wants=(token, awaited.wait, live[1], *sorted(live[0]))))
+        elif context.worker is None and self.reach.object_of(awaited.target).workers_with_it(awaited.wait) == {}:
+            self.nodes.append(node)
+            self.waiters[node.key] = awaited.sleeper
+        elif token:
+            self.open.append((node, awaited.target, awaited.wait))
+            self.waiters[node.key] = awaited.sleeper
+
+    def could_cancel(self, key: Key) -> tuple[set[Key], Key | None] | None:
         """Return whose code could end a wait by a cancellation; ``None`` if anybody else's could.
 
         Those are the other tasks of the scope and its host, if that waits for its end, and who else has the scope or a
-        cancel scope around the wait; and so on, outwards.
+        cancel scope around the wait; and so on, outwards. In a worker this ends at the task of its parent, which is
+        returned, too: the rest is for the parent to find out.
         """
+        reach = self.reach
+        assert reach is not None
         found: set[Key] = set()
         while True:
-            parts = agents.get(key, ())
-            host = scopes.get(key)
+            parts = self._agents.get(key, ())
+            host = self._scopes.get(key)
             if not parts or any(part.may_be_cancelled for part in parts) or (host is not None and host.key in found):
                 return None
             around = [number for part in parts for number in part.around]
@@ -225,8 +252,10 @@ class Snapshot:
                 break
             found |= {host.key, *host.wants}
             key = host.key
+        if context.worker is not None and key[0] != self._pid:
+            return found, key
         is_task = key[0] != self._pid or key[1] > 0  # of a scope whose body goes on
-        return None if is_task or key in self._nested or not (found or key in self._roots) else found
+        return None if is_task or key in self._nested or not (found or key in self._roots) else (found, None)
 
     def _add_limit(self, key: Key, name: str, limit: Any, waiter: Any) -> None:
         self._limits[id(limit)] = limit

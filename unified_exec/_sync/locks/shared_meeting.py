@@ -176,9 +176,8 @@ class SharedMeeting(SharedLockForm):
 
     def has_come(self, wait: int) -> bool:
         """Tell whether the ticket of this row was told something, or may be once the dead are struck out."""
-        mine = self.seat + 1
-        owners = {int(self.words[row + SEAT]) for row in range(ROWS, ROWS + ROW * ROWS_MAX, ROW)} - {0}
-        return wait < 0 or bool(self.told(wait)) or owners != {mine}
+        owners = {int(self.words[row + SEAT]) for row in range(ROWS, ROWS + ROW * ROWS_MAX, ROW)} - {0, self.seat + 1}
+        return wait < 0 or bool(self.told(wait)) or any(self.is_dead(owner - 1) for owner in owners)
 
     def look_for_dead(self, patience: float = 1.0) -> bool:
         """Strike out the tickets of dead processes. A barrier is broken then, and a notification goes to the next."""
@@ -227,7 +226,7 @@ class SharedMeeting(SharedLockForm):
                 else:
                     self.look_for_dead()
                     pause = LOOK_AGAIN
-                    patrol.watch_by_the_way(ticket.since)
+                    patrol.watch_by_the_way(ticket)
                     if ticket.error is not None and not self.told(row):
                         raise ticket.error
         finally:
@@ -313,6 +312,8 @@ class LoopWatch:
         if self._timer_set:
             self._form.look_for_dead()
             self._wake_told()
+            for ticket in self._waiting[:1]:
+                patrol.tell(ticket)
             self._adapter.call_later(LOOK_AGAIN, _look, ref(self))
 
     def read_again(self) -> None:

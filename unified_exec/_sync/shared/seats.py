@@ -140,11 +140,17 @@ def count_passed(page: Page, step: int) -> None:
 
 def held_elsewhere(page: Page, seat: int) -> bool:
     """Tell whether a living process other than that of `seat` has a seat, or an item under way contains the object."""
+    return bool(page.words[PASSED]) or bool(processes_elsewhere(page, seat))
+
+
+def processes_elsewhere(page: Page, seat: int) -> list[int]:
+    """Return the living processes that have a seat other than `seat`."""
     words = page.words
-    return bool(words[PASSED]) or any(
-        other != seat and words[other + PID] and not is_dead(words[other + PID], words[other + START])
+    return [
+        int(words[other + PID])
         for other in range(SEATS, SEATS_END, SEAT_SIZE)
-    )
+        if other != seat and words[other + PID] and not is_dead(words[other + PID], words[other + START])
+    ]
 
 
 def someone_is_busy(page: Page, seat: int) -> bool:

@@ -166,25 +166,38 @@ class Traveller(ByDescriptors):
         assert self._shared is not None
         return seats.held_elsewhere(self._shared.page, self._shared.seat)
 
-    def is_left_to_us(self, wait: int) -> bool:
-        """Tell whether only code of this process can end a wait for this object; see `SharedFormBase.has_come`.
+    def workers_with_it(self, wait: int) -> dict[Any, list[int]] | None:
+        """Return which workers may use this object, if nobody but them and this process could end a wait for it.
 
-        If other processes have it, workers without a task are asked to let go of it: a later look may find that.
+        Workers without a task are asked to let go of it: a later look may find that.
+
+        Args:
+            wait: names the wait, see `SharedFormBase.has_come`.
+
+        Returns:
+            the ids of the tasks of each worker, and first a 0 if it has the object itself; ``None`` if others could
+            end the wait, or it has ended.
         """
         form = self._shared
         if form is None:
-            return True
+            return {}
         holders = members(self.holders)
-        if context.worker is not None or len(holders) != len(self.holders) or any(each.tasks for each in holders):
-            return False
+        if context.worker is not None or len(holders) != len(self.holders):
+            return None
+        # In this order: what a call brings is in the tasks, then in a seat; and who has the object has a seat, and says
+        # that it passes the object on before it drops that.
+        tasks = {each: list(each.tasks) for each in holders if not each.reaped}
         page = form.page
-        if seats.held_elsewhere(page, form.seat):
-            for each in holders:
-                if not each.reaped and each.post(frames.pack_payload(frames.RECALL, self.token)):
-                    each.signal()
-            return False
-        # In this order: who has the object has a seat, and says that it passes the object on before it drops that.
-        return not (page.words[seats.SPREAD] or seats.audit_is_due(page) or form.has_come(wait))
+        seated = seats.processes_elsewhere(page, form.seat)
+        for each, ids in tasks.items():
+            if seated and not ids and each.post(frames.pack_payload(frames.RECALL, self.token)):
+                each.signal()
+        if not {each.pid for each in tasks}.issuperset(seated):
+            return None
+        words = page.words
+        if words[seats.PASSED] or words[seats.SPREAD] or seats.audit_is_due(page) or form.has_come(wait):
+            return None
+        return {each: [0] * (each.pid in seated) + ids for each, ids in tasks.items() if ids or each.pid in seated}
 
     def unmade(self) -> tuple[bytes, list[int]]:
         """Return what it can be made of again in this process: name and descriptors.

@@ -1,0 +1,224 @@
+"""Waits that concern worker processes. Their workers tell what they know, and the process of the program judges.
+
+A worker says to the program that a task has waited for a second. It is asked then to tell more: for a second it writes
+on the board what its tasks wait for (`PART`), and which of its tasks have what is shared (`HAS`). With what the program
+itself knows, the calls that it has sent and who could cancel them, that makes whole nodes.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from ..._wire import frames
+from ..._worker import context
+from ...errors import DeadlockError
+from ..shared.sleepers import QueueSleeper
+from ..shared.travel import shared_here
+from .graph import HAS, PART, REACH, Key, Node
+from .known import waited_for
+from .reach import Reach
+
+_FORGOTTEN_AFTER = 20.0
+"""Seconds after which a worker that says no more that a task waits is not asked any more."""
+_WORDS_MAX = 20_000
+
+
+class Look(Protocol):
+    """What a look has found in this process.
+
+    Attributes:
+        nodes, waiters, remote: see `Snapshot`.
+        open: waits for what other processes have, too: node, id of the object, name of the wait.
+        reach: who has what; ``None`` if that was not looked for.
+    """
+
+    nodes: list[Node]
+    waiters: dict[Key, Any]
+    remote: set[Key]
+    open: list[tuple[Node, int, int]]
+    reach: Reach | None
+
+    def could_cancel(self, key: Key) -> tuple[set[Key], Key | None] | None: ...
+
+
+def complete(found: Look, rows: Mapping[int, tuple[int, list[Any]]]) -> bool:
+    """Add those that wait for what workers have, too, as far as these have told; returns whether some were asked to.
+
+    Args:
+        found: what this process has found by itself.
+        rows: what other processes tell.
+    """
+    if found.reach is None or context.worker is not None:
+        return False
+    outside = _Outside(found.reach, rows)
+    for node, number, wait in found.open:
+        others = outside.holders(number, wait)
+        if others is not None:
+            found.nodes.append(node._replace(wants=_wants(node.key, {*node.wants} | others)))
+    numbers = {each.token: id(each) for each in shared_here}
+    for pid, node in outside.parts:
+        token, wait, task, *cancellers = node.wants
+        at, could_cancel = numbers.get(token), found.could_cancel(task)
+        holders = None if at is None or could_cancel is None else found.reach.holders_of(at)
+        if at is None or could_cancel is None or holders is None:
+            continue
+        others = outside.holders(at, wait)
+        worker = outside.workers.get(pid)
+        if others is not None and worker is not None:
+            wants = _wants(node.key, {*cancellers} | holders | could_cancel[0] | others)
+            found.nodes.append(node._replace(kind=REACH, wants=wants))
+            found.waiters[node.key] = _remote_wait(worker, node)
+            found.remote.add(node.key)
+    for worker in said.workers():
+        if any(found.could_cancel((os.getpid(), id)) is not None for id in list(worker.tasks)):
+            outside.asked[worker] = None
+    for worker in outside.asked:
+        if not worker.reaped and worker.post(frames.pack_payload(frames.TELL)):
+            worker.signal()
+    return bool(outside.asked)
+
+
+def _wants(key: Key, others: set[Key]) -> tuple[Key, ...]:
+    return tuple(sorted(others - {key}))
+
+
+class _Outside:
+    """What the workers tell.
+
+    Attributes:
+        parts: the waits of their tasks, with their processes.
+        workers: those that were met, by process.
+        asked: those that are to tell more.
+    """
+
+    def __init__(self, reach: Reach, rows: Mapping[int, tuple[int, list[Any]]]) -> None:
+        self._reach = reach
+        self._has: dict[tuple[int, bytes], set[Key]] = {}
+        self.parts: list[tuple[int, Node]] = []
+        self.workers: dict[int, Any] = {}
+        self.asked: dict[Any, None] = {}
+        for pid, (_, content) in rows.items():
+            for each in content:
+                node = Node(*each)
+                if node.kind == HAS:
+                    self._has[pid, node.wants[0]] = {*node.wants[1:]}
+                elif node.kind == PART:
+                    self.parts.append((pid, node))
+
+    def holders(self, number: int, wait: int) -> set[Key] | None:
+        """Return who in workers could end a wait for the object of this id; ``None`` if that is not known."""
+        workers = self._reach.object_of(number).workers_with_it(wait)
+        if workers is None:
+            return None
+        token = self._reach.object_of(number).token
+        found: set[Key] = set()
+        all_told = True
+        for worker, tasks in workers.items():
+            self.workers[worker.pid] = worker
+            self.asked[worker] = None
+            found |= {(os.getpid(), id) for id in tasks if id}
+            told = self._has.get((worker.pid, token))
+            if 0 in tasks:
+                all_told = all_told and told is not None
+                found |= told or set()
+        return found if all_told else None
+
+
+class RemoteWait:
+    """A wait in a worker, as the program tells it that it has no end.
+
+    Attributes:
+        suspected, error: see `QueueSleeper`.
+    """
+
+    __slots__ = ("_node", "_worker", "error", "suspected")
+
+    def __init__(self, worker: Any, node: Node) -> None:
+        self._worker = worker
+        self._node = node
+        self.suspected: tuple[frozenset[Any], dict[int, int]] | None = None
+        self.error: DeadlockError | None = None
+
+    def wake(self) -> None:
+        """Have it raise; tried again by the next look if there is no room for the message."""
+        error, self.error = self.error, None
+        if error is not None and not self._worker.reaped:
+            words = [each[: _WORDS_MAX // len(error.ring)] for each in error.ring]
+            message = marshal.dumps((self._node.mark, self._node.since, words, error.advice))
+            if self._worker.post(frames.pack_payload(frames.NO_END, message)):
+                self.error = error
+                self._worker.signal()
+
+
+_waits: dict[tuple[int, float, Key], RemoteWait] = {}
+"""Those that the last look has met."""
+
+
+def _remote_wait(worker: Any, node: Node) -> RemoteWait:
+    name = node.mark, node.since, node.key
+    found = _waits.get(name)
+    if found is None:
+        if len(_waits) > 1000:
+            _waits.clear()
+        found = _waits[name] = RemoteWait(worker, node)
+    return found
+
+
+def raise_in_worker(message: bytes) -> None:
+    """Have a wait of this worker raise, if it still sleeps."""
+    mark, since, words, advice = marshal.loads(message)
+    for waited in waited_for:
+        for sleeper in waited.asleep():
+            if id(sleeper) == mark and sleeper.since == since and sleeper.error is None:
+                sleeper.error = DeadlockError(tuple(words), advice)
+                sleeper.wake()
+
+
+class _Said(QueueSleeper):
+    """A wait in a worker that is known to be long."""
+
+    __slots__ = ("until", "worker")
+
+    def __init__(self, worker: Any) -> None:
+        super().__init__()
+        self.worker = worker
+        self.until = 0.0
+
+
+class _SaidByWorkers:
+    """The waits that workers have said they have.
+
+    Attributes:
+        known: it is in `waited_for`.
+    """
+
+    known = False
+
+    def __init__(self) -> None:
+        self._waits: dict[tuple[int, bytes], _Said] = {}
+
+    def add(self, worker: Any, mark: bytes, long: float) -> None:
+        """A worker says that a task has waited for `long` seconds."""
+        said = self._waits.get((worker.pid, mark))
+        if said is None:
+            said = self._waits[worker.pid, mark] = _Said(worker)
+            said.since -= long
+        said.until = time.monotonic() + _FORGOTTEN_AFTER
+
+    def asleep(self) -> list[_Said]:
+        """Return them, without those of workers that have said nothing for long or have no task any more."""
+        now = time.monotonic()
+        for name, said in list(self._waits.items()):
+            if said.until < now or said.worker.reaped or not said.worker.tasks:
+                self._waits.pop(name, None)
+        return list(self._waits.values())
+
+    def workers(self) -> Iterator[Any]:
+        return iter({said.worker: None for said in self.asleep()})
+
+
+said = _SaidByWorkers()
