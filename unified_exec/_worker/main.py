@@ -15,7 +15,7 @@ from .._wire.errors.encode import encode_error
 from .._wire.errors.nodes import text_of
 from .._wire.pickling import codec, homes, module_names, shared_refs, surroundings
 from ..errors import SerializationError, WorkerStartError
-from . import context, forked, interpreter, long_waits, look_up, passing, received, send_result
+from . import context, forked, interpreter, look_up, passing, received, send_result
 from .cancel_signal import CancelSignal, Handler, takes_module_lock
 from .connection import HAS_SETTINGS, WorkerConnection, receive_all
 from .logs.forward import LogForwarding
@@ -93,8 +93,8 @@ def connect(runner: CallRunner | CoroutineRunner, connection: WorkerConnection, 
     signal.handlers[frames.CHANNEL] = received.on_channel
     signal.handlers[frames.DROP] = received.on_drop
     signal.handlers[frames.RECALL] = received.on_recall
-    signal.handlers[frames.TELL] = long_waits.on_tell
-    signal.handlers[frames.NO_END] = long_waits.on_no_end
+    signal.handlers[frames.TELL] = received.on_tell
+    signal.handlers[frames.NO_END] = received.on_no_end
     signal.handlers[frames.FOUND] = passing.on_found
     signal.handlers[frames.WHERE] = on_where(connection, signal)
     signal.watch_swallowed()

@@ -11,7 +11,7 @@ from ..._tasks import events
 from ..._tasks.types import Outcome
 from ..._wire import frames, protocol
 from ..._wire.frames import ProtocolError
-from ..._worker import long_waits, passing
+from ..._worker import passing, received
 from ..._worker.connection import receive_all
 from ...errors import SerializationError, WorkerCrashed
 from .decode_result import HERE, Decoding, decode_start_error
@@ -228,7 +228,7 @@ class AnswerReader:
         elif type(event) is protocol.Here:
             worker.found = time.monotonic(), bytes(event.payload)
         elif type(event) is protocol.Waits:
-            long_waits.heard(self._group.adapter, worker, event.mark)
+            received.heard(self._group.adapter, worker, event.mark)
         elif type(event) is protocol.TaskAsks:
             self._requests.read(worker, event, fd)
         elif type(event) is protocol.Logs:

@@ -17,7 +17,7 @@ from ..._loops.current import current_adapter
 from ..._loops.deadlines import has_deadline
 from ..._tasks.current import on_event_loop
 from ..._tasks.holders import coroutine_holds
-from ..._worker import long_waits
+from ..._worker import received
 from ...errors import DeadlockError
 from ..shared import board
 from .graph import HAS, PART, REACH, Key, Node, group_of, reached, rings, stuck
@@ -55,7 +55,7 @@ def look(locks: Iterable[Lock], looker: Any, everybody: bool = False) -> bool:
     if not _looking.acquire(False):
         return False  # another thread looks
     try:
-        found = Snapshot(locks, time.monotonic() - AFTER, looker, everybody or long_waits.are_asked_for())
+        found = Snapshot(locks, time.monotonic() - AFTER, looker, everybody or received.is_asked_for_waits())
         rows = board.exchange([tuple(node) for node in found.nodes]) if board.known() else {}
         more_to_come = complete(found, rows)
         return (_judge(found, rows) if found.waiters else False) or more_to_come

@@ -12,7 +12,7 @@ from _thread import allocate_lock
 from typing import Any
 
 from ..._loops.adapter import LoopAdapter, call_later_apart
-from ..._worker import context, long_waits
+from ..._worker import context, received
 from ..shared.sleepers import QueueSleeper
 from . import look
 from .known import all_locks, waited_for
@@ -116,8 +116,8 @@ def tell(sleeper: QueueSleeper) -> None:
     is_same = since == sleeper.since
     if now >= at + (pause if is_same else _SAY_PAUSE):
         _said_last = sleeper.since, now, min(pause * 2, _SAY_AGAIN) if is_same else 1
-        long_waits.say(id(sleeper))
-    if long_waits.are_asked_for():
+        received.say_long_wait(worker, id(sleeper))
+    if received.is_asked_for_waits():
         try:
             look.look(all_locks, None, everybody=True)
         except Exception as error:
@@ -133,8 +133,8 @@ def _heard(adapter: LoopAdapter, worker: Any, mark: bytes) -> None:
         begin(adapter, look.PERIOD)
 
 
-long_waits.on_heard = _heard
-long_waits.on_end_of_hope = raise_in_worker
+received.on_long_wait = _heard
+received.on_endless_wait = raise_in_worker
 
 
 def watch() -> float | None:
