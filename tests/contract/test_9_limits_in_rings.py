@@ -10,10 +10,14 @@ import pytest
 
 from tests.contract.looks import until_looked
 from tests.contract.test_9_waits_without_end import the_one
+from tests.this_python import HAS_GIL
 from unified_exec import Limit, TaskScope, from_task
 from unified_exec._sync.waiters import newest_permit
 
-pytestmark = pytest.mark.usefixtures("looks_at_once")
+pytestmark = [
+    pytest.mark.skipif(not HAS_GIL, reason="references cannot be counted"),
+    pytest.mark.usefixtures("looks_at_once"),
+]
 PATIENCE = 30
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests import installed
 from tests.observe import workloads
+from tests.waiting import until
 from unified_exec import Collect, ProcessPool, TaskScope, observe
 from unified_exec._tasks import events
 from unified_exec.observe import counting, metrics
@@ -47,7 +48,7 @@ async def test_tasks_are_counted_by_function_backend_and_outcome() -> None:
         assert (value(name, backend="thread") or 0) >= 1
         sleeping.cancel()
     of_value = {"function": "tests.observe.workloads:value", "backend": "process", "outcome": "value"}
-    assert value("unified_exec_task_duration_seconds_count", **of_value) == 3
+    assert until(lambda: value("unified_exec_task_duration_seconds_count", **of_value) == 3)
     assert value("unified_exec_task_duration_seconds_bucket", **of_value, le="+Inf") == 3
     of_failure = {"function": "tests.observe.workloads:fails", "backend": "thread", "outcome": "error"}
     assert value("unified_exec_task_duration_seconds_count", **of_failure) == 1

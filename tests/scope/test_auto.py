@@ -15,9 +15,9 @@ import pytest
 from unified_exec import Decision, Retry, SyncTaskScope, TaskHandle, TaskScope, call
 from unified_exec._auto import placement_model as rule
 from unified_exec._auto import placer
-from unified_exec._platform import gil
+from unified_exec._tasks import loaded
 
-pytestmark = pytest.mark.skipif(gil.is_off(), reason="without a GIL everything stays in threads")
+pytestmark = pytest.mark.skipif(loaded.gil_is_off(), reason="without a GIL everything stays in threads")
 
 
 @pytest.fixture(autouse=True)
@@ -294,7 +294,7 @@ def test_functions_made_anew_forever_take_no_memory_forever() -> None:
 
 
 async def test_without_a_gil_it_is_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unified_exec._platform.gil.is_off", lambda: True)
+    monkeypatch.setattr("unified_exec._tasks.loaded.gil_is_off", lambda: True)
     async with TaskScope() as scope:
         handles = await one_by_one(scope, 6, compute, TURNS)
     assert {handle.backend for handle in handles} == {"thread"}

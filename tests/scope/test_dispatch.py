@@ -12,8 +12,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from unified_exec import ProcessPool, TaskScope, ThreadPool, blocking, cpu_bound, current_task
-from unified_exec._platform import gil
 from unified_exec._pools import default_pools
+from unified_exec._tasks import loaded
 
 
 def place() -> str:
@@ -146,7 +146,7 @@ async def test_the_pools_of_the_scope_are_used() -> None:
 async def test_cpu_is_processes_or_threads_where_there_is_no_gil(
     monkeypatch: pytest.MonkeyPatch, free: bool, expected: str
 ) -> None:
-    monkeypatch.setattr(gil, "is_off", lambda: free)
+    monkeypatch.setattr(loaded, "gil_is_off", lambda: free)
     assert await runs_in(place, on="cpu") == expected
     assert await runs_in(marked_cpu) == expected
 
@@ -159,7 +159,7 @@ async def test_without_a_gil_cpu_tasks_are_interruptible_and_limited_to_the_core
         while True:
             pass
 
-    monkeypatch.setattr(gil, "is_off", lambda: True)
+    monkeypatch.setattr(loaded, "gil_is_off", lambda: True)
     monkeypatch.setattr("unified_exec._platform.cpu_count.cpu_count", lambda: 3)
     started = threading.Event()
     async with TaskScope() as scope:

@@ -15,7 +15,7 @@ import anyio.lowlevel
 import pytest
 
 from unified_exec import Stall, SyncTaskScope, TaskScope
-from unified_exec._platform import gil
+from unified_exec._tasks import loaded
 from unified_exec.observe import watchdog
 
 told = threading.Event()
@@ -94,7 +94,7 @@ async def test_the_body_of_the_scope_is_watched_too() -> None:
     assert "told.wait(30)" in seen[0].stack
 
 
-@pytest.mark.skipif(gil.is_off(), reason="without a GIL no thread starves another")
+@pytest.mark.skipif(loaded.gil_is_off(), reason="without a GIL no thread starves another")
 async def test_threads_that_hold_the_gil_are_reported_with_their_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "CPU_SHARE", 0.02)  # other processes may leave this one little of a core
     seen = Seen()

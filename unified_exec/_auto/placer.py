@@ -8,9 +8,9 @@ from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from .._platform import gil
 from .._platform.cpu_count import cpu_count
 from .._rules.dispatch import is_async, unwrap
+from .._tasks import loaded
 from .._tasks.messages import Measurement
 from ..abc import Backend
 from ..errors import SerializationError
@@ -147,7 +147,7 @@ def resolve(scope: Launcher, fn: Callable[..., Any]) -> tuple[str, Backend | Non
         if is_async(fn):
             return "loop", None
         record = record_of(fn)
-    in_thread = record.model.place == "thread" or gil.is_off()
+    in_thread = record.model.place == "thread" or loaded.gil_is_off()
     pool = scope.thread_pool() if in_thread else scope.process_pool()
     return pool.kind, pool
 
@@ -158,7 +158,7 @@ def launch(scope: Launcher, handle: TaskHandle[Any], backend: Backend | None, ti
     if backend is None:
         handle.decision = ON_LOOP
         scope.launch(handle, None, timeout)
-    elif gil.is_off():
+    elif loaded.gil_is_off():
         handle.decision = NO_GIL
         scope.launch(handle, backend, timeout)
     else:
@@ -233,7 +233,7 @@ class AdaptivePlacement:
 
         They are few while nothing is known about the function, since chunks in flight cannot move.
         """
-        gil_is_off = gil.is_off()
+        gil_is_off = loaded.gil_is_off()
         model = self._record.model
         pool = self._scope.thread_pool() if gil_is_off or model.place == "thread" else self._scope.process_pool()
         workers = pool.max_workers

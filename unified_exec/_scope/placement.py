@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .._handles.validation import close_coroutine
-from .._platform import gil
 from .._pools import default_pools
 from .._rules.dispatch import AUTO, is_async, must_not_be_async, not_a_function, place_of, unknown_place
+from .._tasks import loaded
 from ..abc import Backend
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def resolve(scope: Launcher, fn: Callable[..., Any], on: object) -> tuple[str, B
             return place, scope.thread_pool()
         if place == "interpreter":
             return place, default_pools.default_interpreters()
-        if place == "cpu" and gil.is_off():
+        if place == "cpu" and loaded.gil_is_off():
             cores = default_pools.default_cores()
             return cores.kind, cores
         return "process", scope.process_pool()

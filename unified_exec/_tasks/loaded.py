@@ -1,9 +1,10 @@
-"""Modules that are loaded already, without importing any."""
+"""What this process is and has: modules that are loaded already, without importing any, and the global lock."""
 
 from __future__ import annotations
 
 import sys
 
+_HAS_SWITCH = "free-threading build" in sys.version  # said there from CPython 3.13 on
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from typing import Any
@@ -25,3 +26,8 @@ def in_worker() -> bool:
     """Tell whether this process or interpreter is a worker; a program that has none does not load what tells it."""
     context = loaded("unified_exec._worker.context")
     return context is not None and context.worker is not None
+
+
+def gil_is_off() -> bool:
+    """Tell whether threads of this interpreter run Python code in parallel; an extension module may end that."""
+    return _HAS_SWITCH and not sys._is_gil_enabled()  # type: ignore[attr-defined, unused-ignore]

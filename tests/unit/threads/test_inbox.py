@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.unit.threads.driving import Blocker, Driver, Job, driver, happens
-from unified_exec._platform import gil
 from unified_exec._pools.thread import scheduler
 from unified_exec._pools.thread.pool import ThreadPool
+from unified_exec._tasks import loaded
 from unified_exec.errors import PoolClosed
 
 pytestmark = pytest.mark.every_loop
@@ -154,7 +154,7 @@ class WatchedLock:
 async def test_a_thread_with_a_result_waits_for_the_lock(looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """By looking again, and after enough looks asleep."""
     monkeypatch.setattr(scheduler, "LOCK_TRIES", looks)
-    monkeypatch.setattr(gil, "is_off", lambda: False)
+    monkeypatch.setattr(loaded, "gil_is_off", lambda: False)
     looked, lock = threading.Semaphore(0), WatchedLock()
 
     def look(seconds: float) -> None:

@@ -10,9 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from time import sleep
 
-from ..._platform import gil
 from ..._platform.thread_name import name_thread
-from ..._tasks import events
+from ..._tasks import events, loaded
 from ..._tasks.fork_lock import in_forked_child
 from .from_thread import enter
 from .queues import ABANDONED, ENDED, RUNNING, Call, FairCallQueues
@@ -267,7 +266,7 @@ def _wait_for(lock: LockType) -> None:
     """Acquire the lock by trying again. A thread that blocks in `acquire` gets the lock before it gets the GIL, and the
     thread that has the GIL then waits for the lock: a convoy, in which each step of each thread takes two
     switches. Where there is no GIL, forty threads that try again keep all cores busy instead."""
-    for _ in range(0 if gil.is_off() else LOCK_TRIES):
+    for _ in range(0 if loaded.gil_is_off() else LOCK_TRIES):
         sleep(0)  # the GIL goes to another thread, in the end to the one that has the lock
         if lock.acquire(False):
             return

@@ -9,7 +9,7 @@ from typing import Any
 
 from unified_exec import Collect, ProcessPool, TaskScope
 
-from ..._platform import gil
+from ..._tasks import loaded
 from .facts import Facts, InInterpreter
 from .target_function import Call
 from .verdict import IN_INTERPRETER
@@ -17,7 +17,7 @@ from .verdict import IN_INTERPRETER
 
 def has_interpreters() -> bool:
     """Whether this Python can have interpreters, and a GIL that makes them worth it."""
-    return sys.version_info >= (3, 14) and not gil.is_off()
+    return sys.version_info >= (3, 14) and not loaded.gil_is_off()
 
 
 async def call_in_interpreter(call: Call, facts: Facts) -> None:

@@ -17,8 +17,8 @@ from unified_exec import Collect, ProcessPool, TaskHandle, TaskScope, UnifiedExe
 from ..._auto import captured_state, payload
 from ..._auto.placement_model import Sample, waited
 from ..._auto.profile_call import run_measured
-from ..._platform import gil
 from ..._platform.cpu_count import cpu_count
+from ..._tasks import loaded
 from ..._tasks.messages import Measurement
 from ..._wire.pickling.functions import encode_call
 from ...errors import SerializationError
@@ -99,7 +99,7 @@ class FunctionMeasurement:
         self.call = call
         self.ends = time.perf_counter() + longest
         version = "{}.{}.{}".format(*sys.version_info)
-        self.facts = Facts(call.name, Machine(version, not gil.is_off(), cpu_count()), call.is_async, runs)
+        self.facts = Facts(call.name, Machine(version, not loaded.gil_is_off(), cpu_count()), call.is_async, runs)
         self._single: list[Reading] = []  # of calls without another at the same time
         self._blocked: list[float] = []
 
