@@ -40,11 +40,8 @@ _asked = 0.0  # before that no thread that wakes by itself asks
 _floor = 0.0  # before that nobody looks, or looks would take too much of the time
 _failed = False
 _eager = 0  # looks since others began to wait that made another one likely
-_said_last = (
-    0.0,
-    0.0,
-    1,
-)  # in a worker: when the wait began that was said last, when, and seconds until it is said again
+_said_last = 0.0, 0.0, 1
+"""In a worker: when the wait began that was said last, when that was said, and seconds until it is said again."""
 
 
 def renew_lock() -> None:
