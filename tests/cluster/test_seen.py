@@ -75,7 +75,8 @@ async def test_a_look_asks_the_workers_of_nodes_for_stacks_and_scopes_while_the_
         def is_told() -> bool:
             looks.append(observe.look())  # in a thread, while this code holds up the event loop
             spinning, nesting = (looks[-1]["tasks"][str(handle.id)] for handle in (spins, nests))
-            return bool(spinning["stack"] and "look" in nesting)
+            inner = nesting.get("look", {"tasks": {}})["tasks"].values()
+            return bool(spinning["stack"] and any(each["why"]["kind"] == "sleep" for each in inner))
 
         seen: list[bool] = []
         looker = Thread(target=lambda: seen.append(until(is_told, 60)))
