@@ -76,7 +76,8 @@ class ScopeEngine(OpenScope):
         self._group, self._around = group, group.cancel_scope
         self._enclosing = enclosing_deadline()
         self._outcomes = PolicyState(policy)
-        self.tally, self.ending = self._outcomes.tally, Ending(name, timeout, self._around, self._outcomes)
+        self.tally = self._outcomes.tally
+        self.ending = Ending(name, timeout, self._around, self._outcomes)
         self._remote = RemoteTasks(adapter, group, self.ending.reason)
         self._local: set[TaskHandle[Any]] = set()
         self._parts: set[ScopePart] = set()

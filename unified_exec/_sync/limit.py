@@ -5,7 +5,7 @@ from __future__ import annotations
 from _thread import allocate_lock
 from abc import ABC, abstractmethod
 from collections import deque
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import Any, NoReturn, Self
 
 from .._loops.adapter import LoopAdapter
 from .._loops.adapter import Waiter as LoopWakeup
@@ -14,9 +14,6 @@ from .._tasks import events
 from .._tasks.current import current, on_event_loop
 from . import waits
 from .waiters import LoopWaiter, Permit, ThreadWaiter, Waiter, enter, newest_active, newest_permit
-
-if TYPE_CHECKING:
-    pass
 
 POLL = 0.02
 """Seconds between two checks of a waiting thread for the cancellation of its task."""

@@ -223,8 +223,9 @@ class LoopSide:
                         self.long_waits[waiter] = LongWait(self, waiter, sending, self._looked_at)
             self._looked_at = monotonic()
             patrol.note_shared(self._form, self.adapter)
-            for long in list(self.long_waits.values())[:1]:
-                patrol.tell(long)
+            first = next(iter(self.long_waits.values()), None)
+            if first is not None:
+                patrol.tell(first)
             self.adapter.call_later(LOOK_AGAIN, _look, ref(self))
 
     def give_up(self, long: LongWait) -> None:
