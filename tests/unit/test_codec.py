@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import array
+import pickle
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import hypothesis.strategies as st
@@ -82,6 +84,37 @@ def test_a_memoryview_keeps_its_format_and_shape() -> None:
         [0, 1, 2],
         [3, 4, 5],
     ]
+
+
+class Carrier:
+    """Offers its memory as a pickle-5 buffer."""
+
+    def __init__(self, memory: object) -> None:
+        self.memory = memory
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Carrier, (pickle.PickleBuffer(self.memory),)
+
+
+SIZE = c_pickle.OOB_MIN
+
+
+VIEWS: dict[str, Callable[[], memoryview]] = {
+    "flat": lambda: memoryview(bytearray(SIZE)),
+    "shaped": lambda: memoryview(bytearray(8 * SIZE)).cast("d", (SIZE // 2, 2)),
+    "order of Fortran": lambda: memoryview(np.zeros((2, SIZE), order="F")),
+    "other byte order": lambda: memoryview(np.zeros(SIZE, dtype=">i4")),
+}
+
+
+@pytest.mark.parametrize(("kind", "carry"), [("shaped", lambda view: view), *((kind, Carrier) for kind in VIEWS)])
+def test_what_is_packed_exports_no_view(kind: str, carry: Callable[[memoryview], object]) -> None:
+    """CPython before 3.12.7 crashes when it collects a ring with a view that still has exports."""
+    view = VIEWS[kind]()
+    packed = codec.pack(carry(view), upward=False)
+    content = view.tobytes(order="A")
+    view.release()  # refused while it has exports
+    assert [bytes(each) for each in packed.buffers] == [content]
 
 
 def test_a_memoryview_whose_format_would_be_lost_is_refused() -> None:

@@ -8,7 +8,7 @@ import struct
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pickle import PickleBuffer
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 from . import wire
 from .agent import Connection
@@ -20,8 +20,25 @@ HELD_MAX = 2
 _NUMBERS = struct.Struct("<QQQIH")
 _SIZES = struct.Struct("<II")
 
-Packed = tuple[bytes, list[PickleBuffer]]
-"""A batch as Ray carries it: heads as bytes, which Ray does not pickle, and large buffers, which it does not copy."""
+
+class Buffer:
+    """Memory that Ray does not copy. It arrives as a memoryview.
+
+    It is an export of the view only while it is pickled: CPython before 3.12.7 crashes when it collects a view that
+    still has exports (gh-77894).
+    """
+
+    __slots__ = ("_view",)
+
+    def __init__(self, view: memoryview) -> None:
+        self._view = view
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[type[memoryview], tuple[PickleBuffer]]:
+        return memoryview, (PickleBuffer(self._view),)
+
+
+Packed = tuple[bytes, list[Buffer]]
+"""A batch as Ray carries it: heads as bytes, which Ray does not pickle, and large buffers."""
 
 
 class Call(NamedTuple):
@@ -46,17 +63,17 @@ def pack(batch: Iterable[wire.Frame]) -> Packed:
     packed = []
     for head, buffers in batch:
         parts += [_SIZES.pack(len(head), len(buffers)), head]
-        packed += [PickleBuffer(buffer) for buffer in buffers]
+        packed += [Buffer(buffer) for buffer in buffers]
     return b"".join(parts), packed
 
 
-def unpack(data: bytes, buffers: Sequence[Any] = (), at: int = 0) -> list[wire.Frame]:
+def unpack(data: bytes, buffers: Sequence[memoryview] = (), at: int = 0) -> list[wire.Frame]:
     batch: list[wire.Frame] = []
     rest = iter(buffers)
     while at < len(data):
         size, n = _SIZES.unpack_from(data, at)
         at += _SIZES.size
-        batch.append((data[at : at + size], [memoryview(next(rest)) for _ in range(n)]))
+        batch.append((data[at : at + size], [next(rest) for _ in range(n)]))
         at += size
     return batch
 
@@ -68,7 +85,7 @@ def pack_call(call: Call, batch: Iterable[wire.Frame]) -> Packed:
     return _NUMBERS.pack(*numbers, len(name)) + name + data, buffers
 
 
-def unpack_call(data: bytes, buffers: Sequence[Any]) -> tuple[Call, list[wire.Frame]]:
+def unpack_call(data: bytes, buffers: Sequence[memoryview]) -> tuple[Call, list[wire.Frame]]:
     *numbers, size = _NUMBERS.unpack_from(data)
     at = _NUMBERS.size + size
     return Call(data[_NUMBERS.size : at].decode(), *numbers), unpack(data, buffers, at)
@@ -97,7 +114,7 @@ class RayAgent:
         lane.connection = self._host.connect(lane.send, hello, seats)
         lane.connection.on_over = lane.end
 
-    async def deliver(self, data: bytes, buffers: Sequence[Any] = ()) -> bytes | Packed | None:
+    async def deliver(self, data: bytes, buffers: Sequence[memoryview] = ()) -> bytes | Packed | None:
         """Take in a batch and wait for one for the program; ``None`` if the lane was given up here.
 
         Ray may repeat a call, and does not promise to keep their order.

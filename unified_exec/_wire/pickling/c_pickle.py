@@ -18,6 +18,7 @@ __all__ = [
     "loads",
     "marked",
     "reduce_view",
+    "without_export",
 ]
 
 try:
@@ -75,6 +76,20 @@ def reduce_view(view: memoryview) -> _Reduced:
         raise TypeError(f"cannot pickle a memoryview of format {view.format!r}")
     flat = view if view.c_contiguous else view.tobytes()
     return _as_view, (PickleBuffer(flat), code, view.shape)
+
+
+def without_export(raw: memoryview) -> memoryview:
+    """Return the same memory as `PickleBuffer.raw` gives, but not as an export of another view.
+
+    CPython before 3.12.7 crashes when it collects a view that still has exports (gh-77894).
+    """
+    owner = raw.obj
+    if type(owner) is not memoryview:
+        return raw
+    try:
+        return owner.cast("B")
+    except TypeError:  # not contiguous in the order of C, or of a format that `cast` does not know
+        return memoryview(raw.tobytes())
 
 
 def _as_view(flat: memoryview | bytes | bytearray, code: str, shape: tuple[int, ...]) -> memoryview:

@@ -11,7 +11,7 @@ from types import FunctionType
 
 from ...errors import SerializationError
 from . import homes, module_names
-from .c_pickle import OOB_MIN, OOB_MOST, PROTOCOL, PickleBuffer, dumps, loads, marked
+from .c_pickle import OOB_MIN, OOB_MOST, PROTOCOL, PickleBuffer, dumps, loads, marked, without_export
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def pack(value: object, upward: bool, plainly: bool = True, main_is_imported: bo
             read_only = True
         if view.nbytes < OOB_MIN or len(buffers) >= OOB_MOST:
             return True
-        buffers.append(view)
+        buffers.append(without_export(view))
         return False
 
     try:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from weakref import ref as weak
 
 from . import shared_refs
-from .c_pickle import OOB_MIN, OOB_MOST, PROTOCOL, PickleBuffer, dumps, marked
+from .c_pickle import OOB_MIN, OOB_MOST, PROTOCOL, PickleBuffer, dumps, marked, without_export
 from .entry_pickler import EntryPickler
 from .kinds import DEFINITIONS
 
@@ -33,7 +33,7 @@ def pickled(value: object, make: Callable[[io.BytesIO, Callback | None], P]) -> 
         view = buffer.raw()
         if view.nbytes < OOB_MIN or len(buffers) >= OOB_MOST:
             return True
-        buffers.append(view)
+        buffers.append(without_export(view))
         return False
 
     place = None if isinstance(value, DEFINITIONS) else shared_refs.place_in_block
