@@ -112,22 +112,22 @@ class FairQueue(Generic[T]):
             level = self._next_level() if self._others else self._usual
             turns, lines = level.turns, level.lines
             while turns:
-                key = turns[0]
-                line = lines[key]
-                while line:
+                line = lines[turns[0]]
+                item = None
+                while line and item is None:
                     item = line.popleft()
                     if item.outcome is None:
                         self.length -= 1
-                        if not line:
-                            del lines[turns.popleft()]
-                            if self._others and not turns:
-                                self._unlist(level)
-                        elif len(turns) > 1:
-                            turns.rotate(-1)
-                        return item
-                del lines[turns.popleft()]
-                if self._others and not turns:
-                    self._unlist(level)
+                    else:
+                        item = None
+                if not line:
+                    del lines[turns.popleft()]
+                    if self._others and not turns:
+                        self._unlist(level)
+                elif len(turns) > 1:
+                    turns.rotate(-1)
+                if item is not None:
+                    return item
             if not self._others:
                 return None
 
