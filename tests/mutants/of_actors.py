@@ -55,8 +55,8 @@ ACTORS = (
     clause_9.process(
         breaks="an actor is closed after the tasks of its scope",
         file="_scope/engine.py",
-        old="            if self._parts:\n                await close_parts(self._parts)",
-        new="            if False:\n                await close_parts(self._parts)",
+        old="            if self.parts:\n                await close_parts(self.parts)",
+        new="            if False:\n                await close_parts(self.parts)",
         tests=(f"{ACTORS_FILE}::test_calls_are_served_one_at_a_time_in_order_by_one_object",),
     ),
     clause_9.loop(

@@ -15,6 +15,24 @@ from .._tasks import events
 from .._tasks.current import current
 from .handle import TaskHandle
 
+
+class ScopePart:
+    """Something that must not outlive its scope, though it is not a task."""
+
+    def running(self) -> int:
+        """How many tasks of the scope are its own, and of no use when its consumers have left."""
+        return 0
+
+    def consumers_left(self) -> None:
+        """Called when the body has ended, and every task that has not is one of a map or stream."""
+
+    async def last_of_all(self) -> None:
+        """Close what stays open until every task of the scope has ended."""
+
+    def scope_ended(self) -> None:
+        """Called when the scope has exited: start nothing more in it."""
+
+
 _open: set[weakref.ref[OpenScope]] = set()
 
 
@@ -38,6 +56,7 @@ class OpenScope:
         body_has_ended: it waits for its tasks.
         context: that of the code which has entered the block.
         tally: how its tasks have ended so far.
+        parts: what is told of its end.
         broken: what a function of the user's raised that ends the scope.
     """
 
@@ -63,6 +82,7 @@ class OpenScope:
             OpenScope.ranked = True
         self.opened_at = monotonic()
         self.thread = get_ident()
+        self.parts: set[ScopePart] = set()
         self.timeout = timeout
         self.host = adapter.current_task()
         _open.add(weakref.ref(self, _open.discard))
@@ -80,6 +100,14 @@ class OpenScope:
         """Return the priority of a task that the calling code spawns without one."""
         task = current.get()
         return self.priority if task is None or task.id == self.opener else task.priority
+
+    def attach(self, part: ScopePart) -> None:
+        """Tell `part` when the scope has exited."""
+        self.parts.add(part)
+
+    def detach(self, part: ScopePart) -> None:
+        """Forget `part`: it has ended before the scope."""
+        self.parts.discard(part)
 
     def awaits_new_tasks(self) -> bool:
         """Tell whether the scope is sure to wait for a task that is started now, by code that is not one of its own."""

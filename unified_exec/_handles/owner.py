@@ -7,13 +7,7 @@ from typing import Any, Protocol
 
 from ..abc import Backend
 from .handle import TaskHandle, TaskOwner
-
-
-class ScopePart(Protocol):
-    """Something that must not outlive its scope, though it is not a task."""
-
-    def scope_ended(self) -> None:
-        """Called once when the scope has exited: start nothing more in it."""
+from .open_scopes import ScopePart
 
 
 class Launcher(TaskOwner, Protocol):

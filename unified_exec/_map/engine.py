@@ -9,6 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from .._handles.handle import TaskHandle
+from .._handles.open_scopes import ScopePart
 from .._handles.validation import wrong_loop
 from .._rules.chunking import LONGEST
 from .._rules.dispatch import call_name, is_async
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from .stats import StageStats
 
 
-class MapEngine:
+class MapEngine(ScopePart):
     """One running map. Everything happens in the thread of its scope's loop.
 
     Attributes:
@@ -321,13 +322,13 @@ class MapEngine:
         self.wake()
 
     def running(self) -> int:
-        """How many tasks of the scope are its own."""
         return sum(not handle.done() for handle in self._flights)
 
     def scope_ended(self) -> None:
-        """Called by the scope when it has exited, or nothing of it takes results any more."""
         self._cut_short = not self._complete()
         self.stop()
+
+    consumers_left = scope_ended
 
     def abandon(self) -> None:
         """Like `stop`, but called by the garbage collector, in any thread."""

@@ -7,6 +7,7 @@ from inspect import isasyncgenfunction
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._handles.handle import TaskHandle
+from .._handles.open_scopes import ScopePart
 from .._handles.validation import wrong_loop
 from .._rules.dispatch import AUTO, call_name, unwrap
 from ..abc import Backend
@@ -64,7 +65,7 @@ class GeneratorStream(ResultStream[T]):
         self._engine.abandon()
 
 
-class _Engine:
+class _Engine(ScopePart):
     """The consumer's end: the reader of the items and the task that runs the generator."""
 
     def __init__(
@@ -138,13 +139,13 @@ class _Engine:
         self.handle.cancel("its stream was left")
 
     def running(self) -> int:
-        """How many tasks of the scope are its own."""
         return 0 if self.handle.done() else 1
 
     def scope_ended(self) -> None:
-        """Nothing of the scope takes items any more."""
         self._cut_short = not self.left
         self.stop()
+
+    consumers_left = scope_ended
 
     def abandon(self) -> None:
         """Like `stop`, but called by the garbage collector, in any thread."""
@@ -183,7 +184,7 @@ class _LoopStream(ResultStream[T]):
         self._generator.abandon()
 
 
-class _LoopGenerator:
+class _LoopGenerator(ScopePart):
     """The generator of a `_LoopStream`, which its scope closes if the consumer does not take all items.
 
     Attributes:

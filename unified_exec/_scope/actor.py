@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, TypeVarTuple, 
 
 from .._handles import actor_refs
 from .._handles.handle import TaskHandle
+from .._handles.open_scopes import ScopePart
 from .._pools.thread.pool import ThreadPool
 from .._rules.arguments import check_seconds, text
 from .._rules.dispatch import call_name
@@ -28,7 +29,7 @@ Ts = TypeVarTuple("Ts")
 ActorPlace = Literal["process", "thread", "loop"] | ProcessBackend | ThreadPool
 
 
-class Actor(Generic[A]):
+class Actor(ScopePart, Generic[A]):
     """An object that lives elsewhere and serves calls of its methods, see `TaskScope.actor`.
 
     It may be passed to tasks, in threads and processes too, and to other actors: they call it as the code of its scope
@@ -110,10 +111,6 @@ class Actor(Generic[A]):
         raise NotImplementedError
 
     def _start(self, name: str, method: str, args: tuple[Any, ...], timeout: float | None) -> TaskHandle[Any]:
-        raise NotImplementedError
-
-    async def last_of_all(self) -> None:
-        """Close the object; called when every task of the scope has ended."""
         raise NotImplementedError
 
     def scope_ended(self) -> None:

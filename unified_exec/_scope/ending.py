@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from math import inf as INF
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from anyio import CancelScope
 
+    from .._handles.open_scopes import ScopePart
     from .lazy_group import LazyTaskGroup
     from .policy_state import PolicyState
 
@@ -89,7 +90,7 @@ class Ending:
         elif loop_time() < self.ends_at:
             self._cancelled = True
 
-    def end_streams(self, parts: Iterable[Any], tasks: int) -> None:
+    def end_streams(self, parts: Iterable[ScopePart], tasks: int) -> None:
         """End the maps and streams if the body has ended and nothing else of the scope runs: their consumers have left.
 
         Args:
@@ -98,10 +99,9 @@ class Ending:
         """
         if self.block is None or self.block.started_plainly:  # a plain task might be a consumer
             return
-        streams = [part for part in parts if hasattr(part, "running")]
-        if sum(part.running() for part in streams) == tasks:
-            for stream in streams:
-                stream.scope_ended()
+        if sum(part.running() for part in parts) == tasks:
+            for part in list(parts):
+                part.consumers_left()
 
     def reason(self) -> str:
         """Why the scope cancels its tasks."""
@@ -132,7 +132,7 @@ class Ending:
         return None
 
 
-async def close_parts(parts: Iterable[Any]) -> None:
+async def close_parts(parts: Iterable[ScopePart]) -> None:
     """Close what stays open until every task of the scope has ended: its actors.
 
     Raises:
@@ -140,5 +140,4 @@ async def close_parts(parts: Iterable[Any]) -> None:
     """
     async with AsyncExitStack() as stack:
         for part in reversed(list(parts)):
-            if hasattr(part, "last_of_all"):
-                stack.push_async_callback(part.last_of_all)
+            stack.push_async_callback(part.last_of_all)

@@ -36,7 +36,6 @@ from .remote_tasks import RemoteTasks
 from .wrong_task import end_tasks, wrong_task
 
 if TYPE_CHECKING:
-    from .._handles.owner import ScopePart
     from .._loops.adapter import LoopAdapter
     from .._rules.policies import Policy
     from .._sync.limit import Gate
@@ -80,7 +79,6 @@ class ScopeEngine(OpenScope):
         self.ending = Ending(name, timeout, self._around, self._outcomes)
         self._remote = RemoteTasks(adapter, group, self.ending.reason)
         self._local: set[TaskHandle[Any]] = set()
-        self._parts: set[ScopePart] = set()
         self._limits: MutableMapping[object, Gate] | None = None
         if first_scope.pending:
             first_scope.opened(adapter)
@@ -197,12 +195,6 @@ class ScopeEngine(OpenScope):
         """Start a coroutine as a task of the scope's own, which no policy sees."""
         return create_task(self._group, coro, name)
 
-    def attach(self, part: ScopePart) -> None:
-        self._parts.add(part)
-
-    def detach(self, part: ScopePart) -> None:
-        self._parts.discard(part)
-
     # -- tasks that have ended
 
     def task_settled(self, handle: TaskHandle[Any]) -> None:
@@ -219,11 +211,14 @@ class ScopeEngine(OpenScope):
             if outcomes.values_never_decide and outcome.error is None and not outcome.cancelled:
                 outcomes.tally.values += 1  # what `record` does with most outcomes
             elif (verdict := outcomes.record(outcome, self, handle.context)) is not Verdict.GO_ON:
-                self.cancel(None) if verdict is Verdict.CANCEL_SCOPE else self._cancel_rest()
+                if verdict is Verdict.CANCEL_SCOPE:
+                    self.cancel(None)
+                else:
+                    self._cancel_rest()
         if was_remote and not remote.tasks:
             remote.on_idle()
-        if self._parts and self.body_has_ended:
-            self.ending.end_streams(self._parts, self.remote_count + len(self._local))
+        if self.parts and self.body_has_ended:
+            self.ending.end_streams(self.parts, self.remote_count + len(self._local))
 
     @property
     def decided(self) -> bool:
@@ -303,7 +298,7 @@ class ScopeEngine(OpenScope):
             if exc is not None:
                 self.ending.note_body_raised()
             self.body_has_ended, self.ending.block = True, block
-            self.ending.end_streams(self._parts, self.remote_count + len(self._local))
+            self.ending.end_streams(self.parts, self.remote_count + len(self._local))
             self._remote.leave()
             try:
                 if wrong is None or self.adapter.task_has_ended(self.host):
@@ -321,8 +316,8 @@ class ScopeEngine(OpenScope):
                     await self._remote.drain()
                 except BaseException as error:
                     raised = error if raised is None else raised
-            if self._parts:
-                await close_parts(self._parts)
+            if self.parts:
+                await close_parts(self.parts)
             if wrong is not None:
                 raised, wrong.__cause__ = wrong, final_error(self, self.name, None, self._outcomes, self.ending)
                 raise wrong
@@ -339,7 +334,7 @@ class ScopeEngine(OpenScope):
                 self.emit_closed(final or raised)
             # No cycle from an error over its traceback to this frame and back.
             del raised, final, wrong, exc, tb, kind
-            for part in tuple(self._parts):
+            for part in tuple(self.parts):
                 part.scope_ended()
             self._outcomes.forget()
             self.host = self.ending.block = None

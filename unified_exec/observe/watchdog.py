@@ -14,6 +14,7 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+from .._handles.open_scopes import ScopePart
 from .._sync.deadlocks import order
 from .._sync.deadlocks.known import all_locks
 from .._sync.locks.permit_queue import PermitQueue
@@ -108,7 +109,7 @@ _watchdogs: dict[LoopAdapter, LoopWatchdog] = {}
 _lock = threading.Lock()
 
 
-class Subscription:
+class Subscription(ScopePart):
     """A scope's subscription to the watchdog of its loop. The watchdog ends with its last subscription.
 
     Args:
