@@ -96,12 +96,14 @@ async def test_a_task_that_is_taken_back_while_it_is_cancelled_never_runs(
         surplus = Node.surplus
 
         def surplus_and_cancel(node: Node) -> Any:
-            asyncio.get_running_loop().call_soon(cancel_short)  # when the request to give them back is on its way
-            return surplus(node)
+            ids = surplus(node)
+            if long.id in node.tasks:  # they cannot begin there meanwhile
+                asyncio.get_running_loop().call_soon(cancel, ids)  # when the request to give them back is on its way
+            return ids
 
-        def cancel_short() -> None:
+        def cancel(ids: list[int]) -> None:
             for handle in short:
-                if not handle.done():
+                if handle.id in ids:
                     handle.cancel()
                     cancelled.append(handle)
 
