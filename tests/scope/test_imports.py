@@ -58,16 +58,21 @@ PROGRAM_MODULES = 145
 def test_program_and_worker_load_little_with_the_first_process_tasks(tmp_path: Path) -> None:
     (tmp_path / "part.py").write_text(
         "def loaded():\n    import sys\n    return set(sys.modules) - {'__main__'}\n"  # that name would be looked into
+        "def closure(found):\n    return lambda: found | loaded()\n"
     )
     script = tmp_path / "script.py"
     script.write_text(
         f"""if True:
         import sys
         import anyio
-        from part import loaded
+        from part import closure, loaded
         from unified_exec import call
 
         OFFSET = 40
+
+        class Own:
+            def names(self, found):
+                return found
 
         def of_script(number, more=1):
             def inner():
@@ -82,14 +87,17 @@ def test_program_and_worker_load_little_with_the_first_process_tasks(tmp_path: P
                 print(sorted(found & {HEAVY!r}), sum(name.startswith("unified_exec") for name in found))
             here = set(sys.modules)
             print(sorted(here & {RARE!r}), sum(name.startswith("unified_exec") for name in here))
+            found = await call(Own().names, modules, on="process")
+            print(sorted(await call(closure(found), on="process") & {HEAVY!r}))
 
         anyio.run(main)
         """
     )
     environment = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)]), "PATH": ""}
     done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=True)
-    found = [line.rpartition(" ")[::2] for line in done.stdout.splitlines()]
-    assert [names for names, _ in found] == ["[]"] * 3
+    *lines, in_closure = done.stdout.splitlines()
+    found = [line.rpartition(" ")[::2] for line in lines]
+    assert [*[names for names, _ in found], in_closure] == ["[]"] * 4
     importable, of_script, program = [int(count) for _, count in found]
     assert importable <= of_script <= WORKER_MODULES
     assert program <= PROGRAM_MODULES

@@ -34,6 +34,13 @@ def is_same_as_before(key: str, value: Any) -> bool:
     return kept.setdefault(key, value) is value
 
 
+def with_cloudpickle(value: Any, data: bytes) -> tuple[bool, bytes, bool]:
+    loaded = "cloudpickle" in sys.modules
+    import cloudpickle
+
+    return loaded, cloudpickle.dumps(value), cloudpickle.loads(data) is type(value)
+
+
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize("through", [instances, "two processes"])
 def test_classes_and_their_instances_come_back_as_the_senders_own(child: Child, make: Any, through: Any) -> None:
@@ -119,6 +126,17 @@ def test_a_class_arrives_without_running_init_subclass_again(child: Child) -> No
     assert child.run(lambda cls: (cls, hasattr(cls(), "__dict__")), Small) == (Small, False)
     back, made, bases, known = child.run(lambda cls: (cls, cls(), cls.__bases__, cls.known), Json)
     assert (back, type(made), bases, known) == (Json, Json, (Plugin,), ["json"])
+
+
+def test_in_pickles_that_a_task_writes_or_reads_with_cloudpickle_a_class_is_the_same_one() -> None:
+    import cloudpickle
+
+    cls = plain_class()
+    with Child() as child:
+        loaded, data, same = child.run(with_cloudpickle, cls(1), cloudpickle.dumps(cls))
+    assert not loaded, "so the class was made without it"
+    assert same
+    assert type(cloudpickle.loads(data)) is cls
 
 
 def test_the_senders_class_is_never_overwritten(child: Child) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 from contextvars import Context, ContextVar, copy_context
 
+from .._tasks.on_import import when_imported
 from .._wire.errors.nodes import text_of
 from .._wire.pickling.c_pickle import loads
 from .._wire.pickling.context_vars import Names, find, variable
 from ..errors import SerializationError
-from .on_import import when_imported
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from os import fchdir, get_blocking, getegid, geteuid, umask
 from sys import getprofile, getrecursionlimit, gettrace, setprofile, setrecursionlimit, settrace
 
 from .._platform.posix import CANCEL_SIGNAL
+from .._tasks.on_import import when_imported
 from .noted_calls import changes, note_calls
-from .on_import import when_imported
 from .settings import CONTROL_FD, LIFELINE_FD
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light

@@ -8,7 +8,7 @@ import threading
 from ...errors import WorkerStartError
 
 _DECODERS = "unified_exec._wire.pickling."
-_IMPORT_SYSTEM = ("importlib.", "_frozen_importlib", "unified_exec._worker.on_import")
+_IMPORT_SYSTEM = ("importlib.", "_frozen_importlib", "unified_exec._tasks.on_import")
 
 
 def check_not_imported_for_a_task() -> None:

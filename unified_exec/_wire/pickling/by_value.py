@@ -16,6 +16,7 @@ import cloudpickle
 
 from . import (
     c_types,
+    class_parts,
     context_vars,
     descriptors,
     enums,
@@ -153,6 +154,8 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
                 return _reduce_function_of_home(obj)
         kinds.complete_model(obj)
         reduced = super().reducer_override(obj)
+        if type(reduced) is tuple and reduced[0] is cloudpickle.cloudpickle._builtin_type:
+            return getattr, (types, *reduced[1])
         if reduced is NotImplemented and obj.__module__ != "builtins" and not importable(obj):
             if isinstance(obj, types.FunctionType):
                 return self._dynamic_function_reduce(obj)
@@ -209,11 +212,12 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
                 return *self._adopted(obj, make, args, place), state, None, None, setter
             if obj.__code__ is kinds.SINGLE_DISPATCH_METHOD:
                 return kinds.reduce_bound_dispatch(obj)
-            make, args = self._function(obj, make, args, state[1], place)
+            make, args = self._function(obj, args, state[1], place)
+            setter = function_parts.set_state
         elif issubclass(obj, Enum):
             members = {m.name: {k: v for k, v in vars(m).items() if k[:1] != "_"} for m in obj}
             members = {name: found for name, found in members.items() if found}
-            make = enums.make
+            make, setter = enums.make, class_parts.set_state
             args, later = enums.reduce(obj, state[0])
             state = (later, state[1])
         elif kinds.is_struct(obj):
@@ -222,6 +226,8 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             state = (later, None)
         else:
             args = kinds.with_real_bases(obj, args)
+            make, setter = class_parts.make_class, class_parts.set_state
+            args = args[:5]
             args[3]["__qualname__"] = obj.__qualname__
             lazy_annotations.keep(obj, state[0])
             kinds.keep_slots(obj, args[3], state[0])
@@ -235,12 +241,13 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         return *self._adopted(obj, make, args, place), (setter, state, members), None, None, identity.refresh
 
     def _function(
-        self, obj: types.FunctionType, make: typing.Any, args: _Reduced, state: dict[str, typing.Any], place: object
+        self, obj: types.FunctionType, args: _Reduced, state: dict[str, typing.Any], place: object
     ) -> tuple[typing.Any, _Reduced]:
         home = home_of_function(obj)
         if home is None:
             _complete_globals(obj, state["__globals__"])
-            return make, args
+            state["submodules"] = state.pop("_cloudpickle_submodules")
+            return function_parts.make_function, (args[0], args[1], args[4])
         names: tuple[str, ...] = ()
         if not self.upward:
             if home.facts.module is None and home not in self._namespaces:
@@ -308,7 +315,7 @@ def _reduce_function_of_home(function: types.FunctionType) -> _Reduced:
     state = {"".join(name): value for name, value in vars(function).items()}
     empty = None if cells is None else tuple([types.CellType() for _ in cells])
     args: _Reduced = (function.__code__, {}, None, None, empty)
-    return None, args, (state, slots), None, None, function_parts.set_state
+    return None, args, (state, slots), None, None, None
 
 
 def _complete_globals(function: types.FunctionType, sent: dict[str, object]) -> None:

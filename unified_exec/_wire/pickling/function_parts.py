@@ -5,14 +5,15 @@ Light: a worker that receives nothing else by value does not import cloudpickle.
 
 from __future__ import annotations
 
+import builtins
 import marshal
 from sys import modules
-from types import CellType, CodeType
+from types import CellType, CodeType, FunctionType
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FunctionType, ModuleType
+    from types import ModuleType
     from typing import Any
 
     Reduced = tuple[Any, ...]
@@ -54,10 +55,20 @@ def imported(name: str) -> ModuleType:
     return modules[name]
 
 
+def make_function(code: CodeType, globals_: dict[str, Any], closure: Any) -> FunctionType:
+    """Make a function with globals of its own, or with those of another from its module in the same pickle."""
+    globals_["__builtins__"] = vars(builtins)
+    return FunctionType(code, globals_, None, None, closure)
+
+
 def set_state(function: FunctionType, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """Set what a function has besides its code: attributes, captured variables, defaults, names, annotations."""
+    """Set what a function has besides its code: attributes, captured variables, defaults, names, annotations.
+
+    And globals, if it has some of its own.
+    """
     attributes, slots = state
     function.__dict__.update(attributes)
+    function.__globals__.update(slots.pop("__globals__", ()))
     for mine, sent in zip(function.__closure__ or (), slots.pop("__closure__") or (), strict=True):
         try:
             mine.cell_contents = sent.cell_contents

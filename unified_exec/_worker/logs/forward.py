@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from ..._tasks.on_import import when_imported
 from ..._wire import log_levels
 from ..connection import WorkerConnection
-from ..on_import import when_imported
 from .pipe import LogPipe
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
