@@ -35,8 +35,8 @@ def exhaust() -> None:
 
 
 def spin(folder: Path, name: str) -> None:
-    (folder / f"{name}.started").touch()
     try:
+        (folder / f"{name}.started").touch()
         while True:
             pass
     finally:
@@ -44,8 +44,8 @@ def spin(folder: Path, name: str) -> None:
 
 
 def spin_in_functions(folder: Path, name: str) -> None:
-    (folder / f"{name}.started").touch()
     try:
+        (folder / f"{name}.started").touch()
         while True:
             _short()
     finally:
@@ -58,8 +58,8 @@ def _short() -> None:
 
 def spin_in_a_loop(folder: Path, name: str) -> None:
     async def wait() -> None:
-        (folder / f"{name}.started").touch()
         try:
+            (folder / f"{name}.started").touch()
             await asyncio.sleep(1000)
         finally:
             (folder / f"{name}.ended").touch()

@@ -139,8 +139,8 @@ async def test_an_interrupt_swallowed_in_a_finalizer_is_repeated() -> None:
 
     def callback(ref: Any) -> None:  # of a weak reference: nothing tells it from other code
         if not began.is_set():
-            began.set()
             try:
+                began.set()
                 while True:
                     pass
             finally:
