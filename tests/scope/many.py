@@ -109,6 +109,38 @@ def crash_first(folder: Path, name: str) -> str:
     return name
 
 
+NONSENSE: list[tuple[Any, ...]] = [
+    ("a",),
+    (None,),
+    (True,),
+    (1j,),
+    (-1,),
+    (float("nan"),),
+    (float("inf"),),
+    (10**400,),
+    (1, "a"),
+    (1, float("inf")),
+    (1, -1.0),
+    (1, 2, 3),
+    (1, None, b"a"),
+]
+
+
+def report_nonsense() -> list[str]:
+    """What is said of each."""
+    said = []
+    for args in NONSENSE:
+        try:
+            report(*args)
+        except (TypeError, ValueError) as error:
+            said.append(str(error))
+    return said
+
+
+async def a_report_nonsense() -> list[str]:
+    return report_nonsense()
+
+
 def told(n: int) -> int:
     for done in range(n):
         report(done, n, f"step {done}")

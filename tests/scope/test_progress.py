@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import threading
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -33,6 +35,29 @@ async def test_reports_to_nobody_cost_nothing(place: Place) -> None:
     async with TaskScope() as scope:
         assert await scope.spawn(place.fn(many.told), 3, on=place.on) == 3
     report(1, 2)  # and outside of tasks
+
+
+async def test_what_cannot_be_counted_or_shown_is_refused_by_name_where_it_is_reported(place: Place) -> None:
+    got: list[Progress] = []
+    async with TaskScope() as scope:
+        said = await scope.spawn(place.fn(many.report_nonsense), on=place.on, progress=got.append)
+    assert said == many.report_nonsense()  # and outside of tasks
+    assert said[0] == "done of report() must be a number, got 'a': write report(done, total, text)"
+    assert all(" of report() must be " in each for each in said)
+    assert [each.split()[0] for each in said] == ["done"] * 8 + ["total"] * 3 + ["text"] * 2
+    assert [(each.done, each.ended) for each in got] == [(0, True)]
+
+
+def report_other_numbers() -> None:
+    report(Fraction(1, 2), Decimal(2), "half")  # type: ignore[arg-type]
+
+
+async def test_numbers_of_all_kinds_can_be_reported() -> None:
+    got: list[Progress] = []
+    async with TaskScope() as scope:
+        await scope.spawn(report_other_numbers, on="thread", progress=got.append)
+    assert [repr(each.done) for each in got] == ["0.5", "0.5"]
+    assert repr(got[0]) == "<Progress 'report_other_numbers': 0.5 of 2>"
 
 
 async def test_a_map_counts_its_items(place: Place) -> None:

@@ -11,10 +11,13 @@ from .messages import Report
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
+    from typing import Any
+
     from .messages import Waited
     from .requests import Pending, Request
 
 INF = float("inf")
+MOST_UNITS = 1e300
 _members_of = vars(BaseExceptionGroup)["exceptions"].__get__
 
 
@@ -219,10 +222,32 @@ def report(done: float, total: float | None = None, text: str | None = None) -> 
         text: what is being done.
 
     Does nothing outside of tasks, and in tasks without a listener (see ``progress=`` of `TaskScope.spawn`).
+
+    Raises:
+        TypeError: `done` or `total` is not a number, or `text` is not a text.
+        ValueError: `done` or `total` is negative, infinite, or not a number in the sense of IEEE 754.
     """
+    done = _units("done", done)
+    if total is not None:
+        total = _units("total", total)
+    if text is not None and not isinstance(text, str):
+        raise TypeError(f"text of report() must be a str or None, got {text!r}")
     task = current.get()
     if task is not None:
         task.send(Report(done, total, text))
+
+
+def _units(what: str, value: Any) -> float:
+    """Return units of work as a number that can be counted with and drawn, wherever it arrives."""
+    if type(value) is not int and type(value) is not float:
+        if isinstance(value, bool) or not hasattr(value, "__float__"):
+            raise TypeError(f"{what} of report() must be a number, got {value!r}: write report(done, total, text)")
+        value = float(value)
+    if not 0 <= value < MOST_UNITS:
+        unknown = "; leave it out if it is unknown" if what == "total" else ""
+        raise ValueError(f"{what} of report() must be a finite number from 0, got {value!r}{unknown}")
+    number: float = value
+    return number
 
 
 def _here(verb: str) -> CurrentTask:
