@@ -194,7 +194,7 @@ WRONG = [
     ({"initializer": 5}, "TypeError: initializer must be a callable, got 5: write initializer=f"),
     ({"initargs": 5}, "TypeError: initargs must be a tuple, got 5: write initargs=(5,)"),
     ({"env": {"a": 1}}, "TypeError: env must be a dict of strings, got 'a': 1"),
-    ({"priority": "high"}, "TypeError: priority must be a whole number, got 'high'; a larger one is served first"),
+    ({"priority": "high"}, "TypeError: priority must be a whole number, got 'high'"),
     ({"resources": "GPU"}, "TypeError: resources must be a dict of names and numbers, got 'GPU': write resources="),
     ({"resources": {"GPU": "a"}}, "TypeError: resources must be a dict of names and numbers, got {'GPU': 'a'}"),
     ({"resources": {"GPU": -1}}, "ValueError: resources must not be negative, got 'GPU': -1"),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent import futures
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.contract import tasks
@@ -13,7 +14,7 @@ from tests.executors.held import Held
 from unified_exec.executor import ProcessExecutor
 
 
-@pytest.mark.parametrize("chunksize", [1, 3, 7, 100])
+@pytest.mark.parametrize("chunksize", [1, np.int64(3), 7, 100])
 @pytest.mark.parametrize("buffersize", [None, 1, 4])
 def test_map_gives_the_values_in_order(executor: Any, chunksize: int, buffersize: int | None) -> None:
     values = executor.map(pow, range(40), range(40), chunksize=chunksize, buffersize=buffersize)

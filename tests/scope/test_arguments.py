@@ -14,15 +14,20 @@ import numpy as np
 import pytest
 
 from unified_exec import (
+    Barrier,
     Channel,
     Collect,
     Condition,
     Event,
+    Limit,
     Pipeline,
     ProcessPool,
+    Quorum,
     Race,
     Rate,
     Retry,
+    Semaphore,
+    SharedValue,
     Supervise,
     SyncTaskScope,
     TaskScope,
@@ -46,6 +51,10 @@ def own_name() -> str:
 
 async def nothing() -> None:
     pass
+
+
+def three_times(x: int) -> int:
+    return 3 * x
 
 
 class Service:
@@ -98,8 +107,8 @@ WRONG: list[tuple[Callable[..., object], str, type[Exception], str]] = [
     (Supervise, "within=0", ValueError, r"Supervise\(within\) must be positive, got 0"),
     (exponential, "first='x'", TypeError, "first must be a number of seconds, got 'x'"),
     (partial(Rate, 1), "per='x'", TypeError, "got per='x'"),
-    (partial(Rate, 10**30), "per=1", ValueError, "n >= 1"),
-    (Race, "n=True", TypeError, "whole number of values, got True"),
+    (partial(Rate, 10**30), "per=1", ValueError, r"Rate\(n\) must be at most"),
+    (Race, "n=True", TypeError, r"Race\(n\) must be a whole number, got True"),
     (Condition, "lock=3", TypeError, "needs a Lock or an RLock of this package, got 3"),
     (partial(Pipeline([]).batch), "size=1.5", TypeError, r"batch\(size\) must be a whole number, got 1.5"),
     (partial(Pipeline([]).batch, 1), "every=NAN", ValueError, "must be a number of seconds, got nan"),
@@ -147,15 +156,61 @@ async def test_a_timer_waits_for_seconds_of_other_kinds(seconds: Any) -> None:
     await over.wait()
 
 
+class Three:
+    """A whole number, as those of NumPy and SymPy are."""
+
+    def __index__(self) -> int:
+        return 3
+
+
+@pytest.mark.parametrize("three", [np.int64(3), Three()], ids=["int64", "another"])
+@pytest.mark.one_loop
+async def test_a_whole_number_may_be_one_of_another_library(three: Any) -> None:
+    """Wherever one is asked for; what is kept is an `int`, which does not overflow."""
+    barrier, semaphore = Barrier(three), Semaphore(three)
+    made = [Limit(three).n, Rate(three).n, Race(three).n, Quorum(three, of=three).of, Supervise(three).restarts]
+    made += [Retry(three).times, Channel[int](three).capacity, barrier.parties, semaphore.available]
+    async with ProcessPool(three, max_tasks_per_worker=three) as pool, ThreadPool(three) as threads:
+        made += [pool.max_workers, threads.max_workers]
+        async with TaskScope(priority=three) as scope:
+            assert await scope.spawn(pow, 2, 3, on="process", priority=three, limit=three) == 8
+            for on in "process", "thread":
+                options: dict[str, Any] = {"on": on, "limit": three, "priority": three}
+                tripled = scope.map(three_times, range(7), chunk=three, buffer=three, **options)
+                assert [x async for x in tripled] == list(range(0, 21, 3))
+            actors = scope.actors(Service, count=three, on="thread")
+            assert len(actors) == 3
+            actor = scope.actor(Service, on="loop", concurrency=three)
+            assert await actor.call(Service.ask)
+        assert await Pipeline(range(7)).batch(three).collect() == [[0, 1, 2], [3, 4, 5], [6]]
+    assert made == [3] * len(made)
+    assert {type(number) for number in made} == {int}
+
+
+@pytest.mark.parametrize("start", [2**62, np.int64(2**62)], ids=["int", "int64"])
+def test_a_shared_value_refuses_a_sum_that_has_no_room_whoever_s_numbers_are_added(start: Any) -> None:
+    value = SharedValue(start)
+    with pytest.raises(OverflowError):
+        value.add(np.int64(2**62))
+    assert (value.get(), type(value.get())) == (2**62, int)
+    value.set(np.uint8(255))
+    value.add(np.uint8(1))
+    assert value.get() == 256
+    tenths = SharedValue(np.float64(0.1))
+    tenths.add(np.float32(0.5))
+    tenths.add(0.1)
+    assert tenths.get() == 0.1 + 0.5 + 0.1
+
+
 async def test_arguments_of_calls_are_checked_too() -> None:
     channel: Channel[int] = Channel(2)
     channel.send_nowait(1)
-    with pytest.raises(TypeError, match=r"receive_many\(most\) needs a whole number, got '1'"):
+    with pytest.raises(TypeError, match=r"receive_many\(most\) must be a whole number, got '1'"):
         await channel.receive_many("1")  # type: ignore[arg-type]
     assert channel.receive_nowait() == 1
     changed = Condition()
     async with changed:
-        with pytest.raises(TypeError, match=r"notify\(n\) needs a whole number, got 1.5"):
+        with pytest.raises(TypeError, match=r"notify\(n\) must be a whole number, got 1.5"):
             changed.notify(1.5)  # type: ignore[arg-type]
     async with TaskScope(policy=Collect()) as scope:
         with pytest.raises(TypeError, match=r"progress must be a plain function, and nothing\(\) is async"):

@@ -286,7 +286,7 @@ async def test_a_closed_pool_is_said() -> None:
         ({"limit": 0}, ValueError),
         ({"limit": "3"}, TypeError),
         ({"chunk": 0}, ValueError),
-        ({"chunk": "big"}, ValueError),
+        ({"chunk": "big"}, TypeError),
         ({"buffer": -1}, ValueError),
         ({"retry": 3}, TypeError),
         ({"timeout": -1}, ValueError),

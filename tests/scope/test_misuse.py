@@ -166,9 +166,9 @@ def test_pools_in_each_others_place() -> None:
 
 
 def test_races_that_are_none() -> None:
-    with pytest.raises(ValueError, match="n >= 1, got 0"):
+    with pytest.raises(ValueError, match=r"Race\(n\) must be at least 1, got 0"):
         Race(0)
-    with pytest.raises(TypeError, match=r"whole number of values, got 1\.5"):
+    with pytest.raises(TypeError, match=r"Race\(n\) must be a whole number, got 1\.5"):
         Race(1.5)  # type: ignore[arg-type]
 
 

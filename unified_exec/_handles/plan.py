@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
+from .._rules.arguments import as_int
 from .._rules.dispatch import unwrap
 from .._rules.retry import Retry
 from .._sync.limit import Gate, Limit, as_gate
@@ -39,10 +40,11 @@ def make_plan(fn: Callable[..., Any], retry: object, limit: object, limits: Muta
     """
     if retry is not None and not isinstance(retry, Retry):
         raise TypeError(f"retry must be a Retry, got {retry!r}: write retry=Retry(3)")
-    if isinstance(limit, int) and not isinstance(limit, bool):
-        key = unwrap(fn), limit
+    number = as_int(limit)
+    if number is not None:
+        key = unwrap(fn), number
         gate = limits.get(key)
         if gate is None:
-            gate = limits[key] = Limit(limit)
+            gate = limits[key] = Limit(number)
         return RunPlan(retry, gate)
     return RunPlan(retry, as_gate(limit, "limit"))

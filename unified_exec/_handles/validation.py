@@ -6,15 +6,13 @@ from collections.abc import Callable, Sequence
 from types import CoroutineType
 from typing import Any
 
-from .._rules.arguments import check_callback, check_seconds
+from .._rules.arguments import as_int, check_callback, check_seconds, whole
 from .._rules.dispatch import AUTO, call_name, not_a_function
 from .._rules.policies import is_policy
 from ..abc import Backend
 
 
-def check_scope_arguments(
-    policy: object, timeout: object, processes: object, threads: object, debug: object, priority: object
-) -> None:
+def check_scope_arguments(policy: object, timeout: object, processes: object, threads: object, debug: object) -> None:
     """Check the arguments of a `TaskScope`.
 
     Raises:
@@ -26,8 +24,7 @@ def check_scope_arguments(
         hint = f"policy={shown}()" if isinstance(policy, type) else "policy=FailFast(), Collect() or Race(n)"
         raise TypeError(f"policy={shown} is not a policy: write {hint}")
     kept = getattr(policy, "kept_failures", 0)
-    if type(kept) is not int or kept < 0:
-        raise TypeError(f"kept_failures of policy={policy!r} must be a whole number, 0 or more, got {kept!r}")
+    whole(f"kept_failures of policy={policy!r}", kept, 0)
     if timeout is not None:
         check_seconds("timeout", timeout)
     if processes is not None and not (isinstance(processes, Backend) and processes.capabilities.isolated):
@@ -37,8 +34,6 @@ def check_scope_arguments(
     if debug.__class__ is not bool and not callable(debug):
         raise TypeError(f"debug must be True, False or a function of one Stall, got {debug!r}")
     check_callback("debug", debug)
-    if priority is not None:
-        check_priority(priority)
 
 
 def _wrong_pool(argument: str, pool: str, got: object) -> str:
@@ -97,11 +92,12 @@ def check_priority(priority: object) -> int:
     Raises:
         TypeError: it is not a whole number.
     """
-    if type(priority) is not int:
+    number = as_int(priority)
+    if number is None:
         raise TypeError(
             f"priority must be a whole number, higher first, or None for that of the scope, got {priority!r}"
         )
-    return priority
+    return number
 
 
 def close_coroutine(thing: object) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .._handles.validation import check_priority
-from .._rules.arguments import check_seconds
+from .._rules.arguments import as_int, check_seconds, whole
 from .._rules.dispatch import AUTO, is_async
 from .._rules.retry import Retry
 from .._sync.limit import Gate, as_gate
@@ -101,8 +101,6 @@ def make_engine(
     fn: Callable[[Any], Any],
     items: Iterable[Any] | AsyncIterable[Any],
     on: Any,
-    *,
-    chunk: int | str = "auto",
     **options: Any,
 ) -> MapEngine:
     """Check the arguments of a map and return its engine; the options are those of `MapEngine`.
@@ -114,7 +112,7 @@ def make_engine(
     _, backend = scope.resolve(fn, on)
     if not isinstance(items, (Iterable, AsyncIterable)):
         raise TypeError(f"map() takes an iterable or an async iterable of items, got {items!r}")
-    check_options(chunk=chunk, **options)
+    options = check_options(**options)
     placement: Placement
     if on == AUTO and not is_async(fn):
         from .._auto.placer import AdaptivePlacement  # loaded where it is used: it brings `statistics`
@@ -122,7 +120,7 @@ def make_engine(
         placement = AdaptivePlacement(scope, fn)
     else:
         placement = FixedPlacement(scope, backend)
-    return MapEngine(scope, fn, items, placement, chunk=chunk if isinstance(chunk, int) else None, **options)
+    return MapEngine(scope, fn, items, placement, **options)
 
 
 def check_options(
@@ -133,24 +131,22 @@ def check_options(
     retry: Retry | None = None,
     timeout: float | None = None,
     priority: int | None = None,
-    **_: Any,
-) -> None:
-    """Check the options of a map.
+    **others: Any,
+) -> dict[str, Any]:
+    """Check the options of a map, and return them as its engine takes them.
 
     Raises:
         TypeError, ValueError: one of them does not fit.
     """
-    if chunk != "auto" and (type(chunk) is not int or chunk < 1):
-        raise ValueError(f"chunk must be 'auto' or a number of at least 1, got {chunk!r}")
-    number = limit if type(limit) is int else None
-    if number is None:
-        as_gate(limit, "limit")
-    for what, value, least in (("limit", number, 1), ("buffer", buffer, 0)):
-        if value is not None and (type(value) is not int or value < least):
-            raise ValueError(f"{what} must be a whole number of at least {least} or None, got {value!r}")
+    limit = as_gate(limit, "limit") if as_int(limit) is None else whole("limit", limit)
+    size = None if chunk == "auto" else whole("chunk", chunk, instead="'auto'")
+    if buffer is not None:
+        buffer = whole("buffer", buffer, 0, instead="None")
     if retry is not None and not isinstance(retry, Retry):
         raise TypeError(f"retry must be a Retry, got {retry!r}: write retry=Retry(3)")
     if timeout is not None:
         check_seconds("timeout", timeout)
     if priority is not None:
-        check_priority(priority)
+        priority = check_priority(priority)
+    checked = {"limit": limit, "chunk": size, "buffer": buffer, "retry": retry, "timeout": timeout}
+    return {**checked, "priority": priority, **others}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from _thread import allocate_lock
 from typing import TYPE_CHECKING
 
+from .._rules.arguments import whole
 from .._tasks.fork_lock import in_forked_child
 from .._tasks.loaded import in_worker, loaded
 from ..errors import WorkerStartError
@@ -128,10 +129,7 @@ def prestart(workers: int = 1) -> None:
 
         anyio.run(main)
     """
-    if type(workers) is not int:
-        raise TypeError(f"prestart(workers) takes a number of worker processes, got {workers!r}")
-    if workers < 1:
-        raise ValueError(f"prestart(workers) takes a number of at least 1, got {workers}")
+    workers = whole("prestart(workers)", workers)
     if in_worker():
         return
     if _processes is not None and not _processes.closed:

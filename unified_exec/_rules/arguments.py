@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import index
 from typing import Any, TypeGuard
 
 from .dispatch import call_name, is_async, not_a_function
@@ -55,25 +56,37 @@ def _is_real(value: object) -> TypeGuard[float]:
     return isinstance(value, Real)
 
 
-def whole(what: str, value: Any, least: int = 1, *, optional: bool = False) -> int:
-    """Check a whole number and return it as an `int`; NumPy's are whole numbers, too.
+def as_int(value: object) -> int | None:
+    """Return a whole number as an `int`; ``None`` if it is something else. NumPy's are whole numbers, a bool is not."""
+    if type(value) is int:
+        return value
+    try:
+        return None if isinstance(value, bool) else index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def whole(what: str, value: object, least: int = 1, most: int | None = None, *, instead: str = "") -> int:
+    """Check a whole number and return it as an `int`.
 
     Args:
         what: the name of the argument.
         value: what was given.
-        least: the least that is allowed.
-        optional: ``None`` may be given instead; the caller has looked for it.
+        least, most: the bounds; ``None`` for no upper one.
+        instead: what else may be given; the caller has looked for it.
 
     Raises:
         TypeError: it is not a whole number.
-        ValueError: it is less than `least`.
+        ValueError: it is out of its bounds.
     """
-    none = " or None" if optional else ""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{what} must be a whole number{none}, got {value!r}")
-    number: int = value.__index__()
+    number = as_int(value)
+    instead = instead and f" or {instead}"
+    if number is None:
+        raise TypeError(f"{what} must be a whole number{instead}, got {value!r}")
     if number < least:
-        raise ValueError(f"{what} must be at least {least}{none}, got {number}")
+        raise ValueError(f"{what} must be at least {least}{instead}, got {number}")
+    if most is not None and number > most:
+        raise ValueError(f"{what} must be at most {most}{instead}, got {number}")
     return number
 
 

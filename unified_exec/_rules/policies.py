@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from .arguments import whole
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -175,11 +177,7 @@ class Race:
     """
 
     def __init__(self, n: int = 1, *, unwrap: bool = False) -> None:
-        if type(n) is not int:
-            raise TypeError(f"Race(n) needs a whole number of values, got {n!r}")
-        if n < 1:
-            raise ValueError(f"Race(n) needs n >= 1, got {n}")
-        self.n = n
+        self.n = whole("Race(n)", n)
         self.unwrap = unwrap
 
     def judge(self, tally: Tally) -> Verdict:
@@ -211,12 +209,8 @@ class Quorum:
     """
 
     def __init__(self, n: int, *, of: int, unwrap: bool = False) -> None:
-        if type(n) is not int or type(of) is not int:
-            raise TypeError(f"Quorum(n, of=m) needs whole numbers, got n={n!r}, of={of!r}")
-        if not 1 <= n <= of:
-            raise ValueError(f"Quorum(n, of=m) needs 1 <= n <= m, got n={n}, of={of}")
-        self.n = n
-        self.of = of
+        self.of = whole("Quorum(of=...)", of)
+        self.n = whole("Quorum(n)", n, 1, self.of)
         self.unwrap = unwrap
 
     def judge(self, tally: Tally) -> Verdict:
@@ -265,7 +259,7 @@ class Supervise(FailFast):
         backoff: float | Callable[[int], float] = 0.0,
         unwrap: bool = False,
     ) -> None:
-        from .arguments import check_backoff, check_seconds, exception_types, whole
+        from .arguments import check_backoff, check_seconds, exception_types
 
         check_seconds("Supervise(within)", within, optional=False, positive=True)
         check_backoff("Supervise(backoff)", backoff)

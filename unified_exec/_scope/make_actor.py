@@ -11,7 +11,7 @@ import anyio
 
 from .._handles.handle import TaskHandle
 from .._pools.thread.pool import ThreadPool
-from .._rules.arguments import check_seconds, text
+from .._rules.arguments import check_seconds, text, whole
 from .._rules.dispatch import call_name, is_async
 from .._tasks import events
 from .._tasks.current import current
@@ -162,8 +162,7 @@ def make_actor(
         raise TypeError(f"actor() takes a class, and {call_name(cls)}() is async: a class may have coroutine methods")
     if grace is not None:
         check_seconds("grace", grace)
-    if type(concurrency) is not int or concurrency < 1:
-        raise ValueError(f"concurrency must be a whole number of at least 1, got {concurrency!r}")
+    concurrency = whole("concurrency", concurrency)
     name = text(name)
     on_loop = any(iscoroutinefunction(member) or isasyncgenfunction(member) for member in _members(cls))
     if on == "loop":
@@ -198,8 +197,7 @@ def make_actors(
     grace: float | None,
 ) -> ActorGroup[A]:
     """Check the arguments of `TaskScope.actors` and make the actors."""
-    if type(count) is not int or count < 1:
-        raise ValueError(f"count must be a whole number of at least 1, got {count!r}")
+    count = whole("count", count)
     title = name or call_name(cls)
     names = [f"{title} {number}" for number in range(count)]
     return ActorGroup([make_actor(scope, cls, args, on, each, concurrency, grace) for each in names])

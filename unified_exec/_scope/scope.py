@@ -84,10 +84,12 @@ class TaskScope(ActorVerbs):
         debug: bool | Callable[[Stall], object] = False,
         priority: int | None = None,
     ) -> None:
-        from unified_exec._handles.validation import check_scope_arguments
+        from unified_exec._handles.validation import check_priority, check_scope_arguments
         from unified_exec._rules.policies import FailFast
 
-        check_scope_arguments(policy, timeout, processes, threads, debug, priority)
+        check_scope_arguments(policy, timeout, processes, threads, debug)
+        if priority is not None:
+            priority = check_priority(priority)
         policy = policy if policy is not None else FailFast()
         super().__init__(name, policy, timeout, (processes, threads, debug, priority))
 

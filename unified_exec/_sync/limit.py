@@ -10,6 +10,7 @@ from typing import Any, NoReturn, Self
 from .._loops.adapter import LoopAdapter
 from .._loops.adapter import Waiter as LoopWakeup
 from .._loops.current import current_adapter
+from .._rules.arguments import whole
 from .._tasks import events
 from .._tasks.current import current, on_event_loop
 from . import waits
@@ -176,12 +177,7 @@ class Limit(Gate):
 
     def __init__(self, n: int) -> None:
         super().__init__()
-        if type(n) is not int:
-            raise TypeError(f"Limit(n) needs a whole number, got {n!r}")
-        if n < 1:
-            raise ValueError(f"Limit(n) needs n >= 1, got {n}")
-        self.n = n
-        self._free = n
+        self.n = self._free = whole("Limit(n)", n)
         self._held: set[Permit] = set()
 
     @property

@@ -6,6 +6,7 @@ import sys
 import time
 from collections import deque
 
+from .._rules.arguments import whole
 from .limit import Gate
 from .waiters import Permit, Waiter
 
@@ -34,15 +35,13 @@ class Rate(Gate):
 
     def __init__(self, n: int, per: float = 1.0) -> None:
         super().__init__()
-        if type(n) is not int:
-            raise TypeError(f"Rate(n) needs a whole number, got {n!r}")
+        self.n = whole("Rate(n)", n, 1, sys.maxsize)
         if isinstance(per, bool) or not hasattr(per, "__float__"):
             raise TypeError(f"Rate(n, per) needs a number of seconds, got per={per!r}")
-        if not 1 <= n <= sys.maxsize or not 0 < per < float("inf"):
-            raise ValueError(f"Rate(n, per) needs n >= 1 and per > 0, got n={n}, per={per}")
-        self.n = n
+        if not 0 < per < float("inf"):
+            raise ValueError(f"Rate(n, per) needs per > 0, got per={per}")
         self.per = per
-        self._starts: deque[float] = deque(maxlen=n)
+        self._starts: deque[float] = deque(maxlen=self.n)
         self._clock = time.monotonic
 
     def acquire_nowait_or_enqueue(self, waiter: Waiter, *, enqueue: bool = True) -> bool:

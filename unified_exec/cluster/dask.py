@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .._rules.arguments import check_amounts
+from .._rules.arguments import check_amounts, whole
 from .pool import ClusterPool
 
 
@@ -87,8 +88,7 @@ class DaskPool(ClusterPool):
         missing = [path for path in paths if not os.path.exists(path)]
         if missing:
             raise ValueError(f"upload: there is no file or folder {missing[0]!r} (from {os.getcwd()})")
-        if isinstance(priority, bool) or not isinstance(priority, int):
-            raise TypeError(f"priority must be a whole number, got {priority!r}; a larger one is served first")
+        priority = whole("priority", priority, -sys.maxsize)
         if resources is not None:
             check_amounts("resources", resources, '{"GPU": 1}')
         pool_id = uuid.uuid4().hex[:12]

@@ -58,6 +58,8 @@ class ClusterPool(ProcessBackend):
         )
         refuse_local(spec.shared, "which the initializer uses")
         min_workers = whole("min_workers", min_workers, 0)
+        if max_workers is not None:
+            max_workers = spec.max_workers
         if max_workers is not None and min_workers > max_workers:
             raise ValueError(f"min_workers={min_workers} is more than max_workers={max_workers}")
         numbers = {"grace": grace, "drain": drain, "lease": lease}
@@ -76,7 +78,7 @@ class ClusterPool(ProcessBackend):
         options = {
             "initializer": spec.initializer,
             "shared": [shared.token for shared in spec.shared],
-            "max_tasks_per_worker": max_tasks_per_worker,
+            "max_tasks_per_worker": spec.max_tasks,
             "grace": grace,
             "idle_timeout": spec.idle_timeout,
             "env": spec.env,

@@ -19,7 +19,7 @@ def check_arguments(max_workers: Any, initializer: Any, initargs: Any, pool: obj
     Raises:
         TypeError, ValueError: an argument is of the wrong kind, or out of its range.
     """
-    if max_workers is not None and whole("max_workers", max_workers, -sys.maxsize, optional=True) <= 0:
+    if max_workers is not None and whole("max_workers", max_workers, -sys.maxsize, instead="None") <= 0:
         raise ValueError("max_workers must be greater than 0")
     check_initializer(initializer, initargs)
     if pool is not None and not isinstance(pool, kind):

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from itertools import islice
 from typing import Any
 
-from .._rules.arguments import seconds_left
+from .._rules.arguments import as_int, seconds_left
 
 
 class Results(Iterator[Any]):
@@ -126,20 +126,22 @@ class Chained(Iterator[Any]):
         self._chunks.close()
 
 
-def check(chunksize: int, buffersize: int | None) -> None:
-    """Check the numbers that `map` was given.
+def check(chunksize: int, buffersize: int | None) -> tuple[int, int | None]:
+    """Check the numbers that `map` was given, and return them.
 
     Raises:
         TypeError, ValueError: one is not a whole number above 0.
     """
-    if type(chunksize) is not int:
+    size, ahead = as_int(chunksize), as_int(buffersize)
+    if size is None:
         raise TypeError(f"chunksize must be an integer, got {chunksize!r}")
-    if chunksize < 1:
-        raise ValueError(f"chunksize must be >= 1, got {chunksize}")
-    if buffersize is not None and type(buffersize) is not int:
+    if size < 1:
+        raise ValueError(f"chunksize must be >= 1, got {size}")
+    if ahead is None and buffersize is not None:
         raise TypeError(f"buffersize must be an integer or None, got {buffersize!r}")
-    if buffersize is not None and buffersize < 1:
-        raise ValueError(f"buffersize must be None or > 0, got {buffersize}")
+    if ahead is not None and ahead < 1:
+        raise ValueError(f"buffersize must be None or > 0, got {ahead}")
+    return size, ahead
 
 
 def in_chunks(calls: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[list[tuple[Any, ...]]]]:

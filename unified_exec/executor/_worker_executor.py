@@ -113,7 +113,7 @@ class WorkerExecutor(Executor):
         Closing the iterator, dropping it half-way, a timeout and a failure cancel the remaining calls, including the
         running ones.
         """
-        _map.check(chunksize, buffersize)
+        chunksize, buffersize = _map.check(chunksize, buffersize)
         calls = zip(*iterables)  # noqa: B905 -- as the standard library's
         if chunksize == 1:
             return _map.Results(partial(self.submit, fn), calls, timeout, buffersize)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._pools.process.pool import ProcessPool
+from .._rules.arguments import as_int
 from ..abc import ProcessBackend
 from ._arguments import check_alone, check_arguments
 from ._worker_executor import WorkerExecutor
@@ -108,8 +109,9 @@ def _limit(child: int | None, worker: int | None) -> int | None:
         return None
     if child is not None and worker is not None and child != worker:
         raise ValueError("max_tasks_per_child and max_tasks_per_worker are two names for one option: give one of them")
-    if type(limit) is not int:
+    number = as_int(limit)
+    if number is None:
         raise TypeError(f"max_tasks_per_child must be an integer, got {limit!r}")
-    if limit <= 0:
+    if number <= 0:
         raise ValueError("max_tasks_per_child must be >= 1")
-    return limit
+    return number

@@ -64,7 +64,7 @@ class ThreadPool(Backend):
     closed = False  # no property: it is read on each spawn
 
     def __init__(self, max_workers: int | None = None, *, name: str | None = None, interruptible: bool = False) -> None:
-        max_workers = MAX_WORKERS if max_workers is None else whole("max_workers", max_workers, optional=True)
+        max_workers = MAX_WORKERS if max_workers is None else whole("max_workers", max_workers, instead="None")
         self.max_workers = max_workers
         self.name = f"thread pool {name!r}" if name else "the thread pool"
         self.interruptible = interruptible

@@ -50,11 +50,9 @@ class Channel(ChannelCore, Generic[T]):
     __slots__ = ()
 
     def __init__(self, capacity: int, *, name: str | None = None) -> None:
-        if type(capacity) is not int:
-            raise TypeError(f"Channel(capacity) needs a whole number, got {capacity!r}")
-        if capacity < 1:
-            raise ValueError(f"Channel(capacity) needs capacity >= 1, got {capacity}")
-        super().__init__(capacity, name=name)
+        from ..._rules.arguments import whole  # a worker that is sent a channel does without it
+
+        super().__init__(whole("Channel(capacity)", capacity), name=name)
 
     # -- for everybody
 

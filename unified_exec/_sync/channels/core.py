@@ -132,10 +132,10 @@ class ChannelCore(Traveller):
         return count
 
     def _try_receive_many(self, most: int) -> list[Any]:
-        if type(most) is not int:
-            raise TypeError(f"receive_many(most) needs a whole number, got {most!r}")
-        if most < 1:
-            raise ValueError(f"receive_many(most) needs most >= 1, got {most}")
+        if type(most) is not int or most < 1:
+            from ..._rules.arguments import whole  # a worker does without it
+
+            most = whole("receive_many(most)", most)
         form = self._form
         drained = form.drained()
         found = form.try_receive_many(min(most, BATCH_MAX))

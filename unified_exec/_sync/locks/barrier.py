@@ -42,12 +42,10 @@ class Barrier(Meeting):
     kind = "a barrier"
 
     def __init__(self, parties: int, *, name: str | None = None) -> None:
-        if type(parties) is not int:
-            raise TypeError(f"Barrier(parties) needs a whole number, got {parties!r}")
-        if not 1 <= parties <= 1000:
-            raise ValueError(f"Barrier(parties) needs 1 <= parties <= 1000, got {parties}")
+        from ..._rules.arguments import whole
+
         super().__init__(name)
-        self._parties = parties
+        self._parties = whole("Barrier(parties)", parties, 1, 1000)
 
     # -- for everybody
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from sys import _getframe
+from sys import _getframe, maxsize
 from types import FrameType
 from typing import Any
 
@@ -82,7 +82,9 @@ class Condition(Meeting):
         """
         self._check("notify")
         if type(n) is not int:
-            raise TypeError(f"notify(n) needs a whole number, got {n!r}")
+            from ..._rules.arguments import whole
+
+            n = whole("notify(n)", n, -maxsize)
         self._tell(n, GO)
 
     def notify_all(self) -> None:

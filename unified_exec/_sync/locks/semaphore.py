@@ -45,11 +45,9 @@ class Semaphore(Permits):
     forms = "Semaphore.acquire_sync|await semaphore.acquire()` or `async with semaphore"
 
     def __init__(self, permits: int, *, name: str | None = None, on_abandoned: str = "warn") -> None:
-        if type(permits) is not int:
-            raise TypeError(f"Semaphore(permits) needs a whole number, got {permits!r}")
-        if not 1 <= permits <= _MAX:
-            raise ValueError(f"Semaphore(permits) needs 1 <= permits <= {_MAX}, got {permits}")
-        super().__init__(permits, on_abandoned, name)
+        from ..._rules.arguments import whole
+
+        super().__init__(whole("Semaphore(permits)", permits, 1, _MAX), on_abandoned, name)
         self._held: dict[object, list[tuple[int, CodeType, int]]] = {}
 
     # -- for everybody

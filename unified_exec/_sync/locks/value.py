@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock
 from math import fsum
+from operator import index
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
@@ -121,17 +122,24 @@ class SharedValue(Traveller, Generic[N]):
     _shared: SharedCells | None
 
     def __init__(self, value: N) -> None:
-        if type(value) is not int and type(value) is not float:
+        is_float = isinstance(value, float)
+        if isinstance(value, bool) or not (is_float or hasattr(value, "__index__")):
             raise TypeError(f"SharedValue(value) needs an int or a float, got {value!r}")
         super().__init__(None)
-        self._kind: type[float] = type(value)
+        self._kind: type[float] = float if is_float else int
         self._lock = allocate_lock()
-        self._own: Any = memoryview(bytearray(8)).cast("q" if type(value) is int else "d")
-        self._added: float = value  # what is in our own cell
+        self._own: Any = memoryview(bytearray(8)).cast("d" if is_float else "q")
+        self._added: float = self._plain(value)  # what is in our own cell
         try:
-            self._own[0] = value
+            self._own[0] = self._added
         except ValueError:
             raise OverflowError(f"{value} does not fit into 64 bits") from None
+
+    def _plain(self, number: Any) -> Any:
+        """Return a number as one of this kind. NumPy's would bring their own bounds and precision into the sum."""
+        if type(number) is self._kind:
+            return number
+        return index(number) if self._kind is int else float(number + 0.0)
 
     def add(self, amount: N) -> None:
         """Add a number.
@@ -144,6 +152,8 @@ class SharedValue(Traveller, Generic[N]):
             OverflowError: the sum does not fit into 64 bits. Nothing was added.
         """
         try:
+            if type(amount) is not self._kind:
+                amount = self._plain(amount)
             with self._lock:
                 added = self._added + amount
                 self._own[0] = added
@@ -165,6 +175,7 @@ class SharedValue(Traveller, Generic[N]):
             OverflowError: it does not fit into 64 bits.
         """
         try:
+            value = self._plain(value)
             with self._lock:
                 if self._shared is None:
                     self._own[0] = value
