@@ -96,10 +96,20 @@ async def one_by_one(scope: TaskScope, times: int, fn: Callable[..., Any], *args
 
 async def moved(scope: TaskScope, fn: Callable[..., Any], *args: Any) -> list[TaskHandle[Any]]:
     """Call `fn` until a call goes to a process."""
+    return await called_until(scope, lambda handle: handle.backend == "process", fn, *args)
+
+
+async def called_until(
+    scope: TaskScope, is_last: Callable[[TaskHandle[Any]], bool], fn: Callable[..., Any], *args: Any
+) -> list[TaskHandle[Any]]:
     handles: list[TaskHandle[Any]] = []
-    while len(handles) < PATIENCE and not (handles and handles[-1].backend == "process"):
+    while len(handles) < PATIENCE and not (handles and is_last(handles[-1])):
         handles += await one_by_one(scope, 1, fn, *args)
     return handles
+
+
+def tells_why(word: str) -> Callable[[TaskHandle[Any]], bool]:
+    return lambda handle: handle.decision is not None and word in handle.decision.reason
 
 
 async def test_a_function_that_computes_begins_in_a_thread_and_moves_to_processes() -> None:
@@ -142,11 +152,10 @@ async def test_without_auto_there_is_no_decision() -> None:
 
 async def test_an_argument_that_cannot_travel_keeps_the_call_in_a_thread_and_the_reason_names_it() -> None:
     async with TaskScope() as scope:
-        handles = await one_by_one(scope, 8, with_a_lock, threading.Lock(), TURNS)
-        assert [handle.result() for handle in handles] == 8 * [compute(TURNS)]
+        handles = await called_until(scope, tells_why("lock"), with_a_lock, threading.Lock(), TURNS)
+        assert {handle.result() for handle in handles} == {compute(TURNS)}
     assert {handle.backend for handle in handles} == {"thread"}
-    assert handles[-1].decision is not None
-    assert "lock" in handles[-1].decision.reason
+    assert tells_why("lock")(handles[-1])
 
 
 async def test_a_call_that_cannot_travel_after_others_could_runs_in_a_thread() -> None:
