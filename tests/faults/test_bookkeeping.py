@@ -26,6 +26,7 @@ from unified_exec._pools.process.child import Child
 from unified_exec._pools.process.worker_logs import LogReader
 from unified_exec._pools.process.worker_spec import WorkerSpec
 from unified_exec._rules import prefetch
+from unified_exec._tasks import weak_sets
 from unified_exec._tasks.types import TaskState
 from unified_exec._wire import log_levels
 from unified_exec._wire.log_frames import CUT
@@ -241,22 +242,17 @@ async def test_loops_that_see_other_surroundings_at_the_same_time_do_not_take_th
 
 
 def test_a_fork_forgets_all_blocks_though_other_threads_make_some(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Changing(weakref.WeakSet[Any]):
-        reads = 0
-
-        def __iter__(self) -> Any:
-            self.reads += 1
-            if self.reads == 1:
-                raise RuntimeError("Set changed size during iteration")
-            return super().__iter__()
-
     class Blocks:
         forgotten = False
 
         def forget(self) -> None:
             self.forgotten = True
+            made.append(Blocks())  # as another thread may
+            shm_cache._all.add(made[-1])
 
-    blocks = Blocks()
-    monkeypatch.setattr(shm_cache, "_all", Changing([blocks]))
+    monkeypatch.setattr(shm_cache, "_all", weak_sets.Registry())
+    made = [Blocks(), Blocks()]
+    for blocks in made:
+        shm_cache._all.add(blocks)
     shm_cache._before_fork()
-    assert blocks.forgotten
+    assert [blocks.forgotten for blocks in made] == [True, True, False, False]

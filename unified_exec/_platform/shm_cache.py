@@ -11,11 +11,11 @@ a task has closed the descriptor, whose number may belong to something else by n
 from __future__ import annotations
 
 import os
+from _weakref import ref
 from mmap import ACCESS_COPY, mmap
 from time import monotonic
-from weakref import ReferenceType, WeakSet, ref
 
-from .._tasks.weak_sets import members
+from .._tasks.weak_sets import Registry
 from .posix import UNTRACKED, StandardTaken
 
 SIZE_MIN = 1024 * 1024
@@ -29,7 +29,7 @@ KEEP = 0.5
 """Seconds for which a block is kept. For less frequent senders the cost of a new block is negligible."""
 
 _forks = 0
-_all: WeakSet[BlockCache] = WeakSet()
+_all = Registry()
 
 
 class CachedBlock:
@@ -156,7 +156,7 @@ class Block(mmap):
 
     __slots__ = ("blocks", "kept")
 
-    blocks: ReferenceType[BlockCache]  # weak: an object in a block must not keep an event loop alive
+    blocks: ref[BlockCache]  # weak: an object in a block must not keep an event loop alive
     kept: CachedBlock
 
     def __del__(self) -> None:
@@ -177,7 +177,7 @@ def let_go(entries: dict[int, CachedBlock], fd: int) -> None:
 def _before_fork() -> None:
     global _forks
     _forks += 1
-    for blocks in members(_all):  # other threads may make some
+    for blocks in _all:
         blocks.forget()
 
 

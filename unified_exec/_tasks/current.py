@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextvars import ContextVar
+from _contextvars import ContextVar
 
 from ..errors import Cancelled
 from .loaded import loaded

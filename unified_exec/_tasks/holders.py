@@ -6,7 +6,7 @@ A pool's thread and a worker run one task after another: each is a holder of its
 from __future__ import annotations
 
 from _thread import _local, get_ident
-from weakref import ref
+from _weakref import ref
 
 from .current import current
 from .fork_lock import in_forked_child

@@ -1,8 +1,11 @@
-"""Weak sets that are read by another thread than those that change them, and the weak references of this package."""
+"""Weak sets that are read by another thread than those that change them, and the weak references of this package.
+
+The module `weakref` itself is not imported: a worker must stay light.
+"""
 
 from __future__ import annotations
 
-from weakref import ref
+from _weakref import ref
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
@@ -44,6 +47,29 @@ class Registry:
     def __iter__(self) -> Iterator[Any]:
         """Iterate over a copy."""
         return iter([one for each in self._refs.copy().values() if (one := each()) is not None])
+
+
+class WeakTable:
+    """Objects by key, while they live."""
+
+    def __init__(self) -> None:
+        self._refs: dict[Any, OwnRef] = {}
+
+    def __setitem__(self, key: Any, one: Any) -> None:
+        refs = self._refs
+
+        def forget(dead: OwnRef) -> None:
+            if refs.get(key) is dead:
+                refs.pop(key, None)
+
+        refs[key] = OwnRef(one, forget)
+
+    def get(self, key: Any) -> Any:
+        ref = self._refs.get(key)
+        return None if ref is None else ref()
+
+    def items(self) -> list[tuple[Any, Any]]:
+        return [(key, one) for key, each in self._refs.copy().items() if (one := each()) is not None]
 
 
 def members(weak: WeakSet[T]) -> list[T]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import _signal
 import sys
 from collections.abc import Callable
-from opcode import opname
 from types import CodeType, FrameType
 
 from .._platform.posix import CANCEL_SIGNAL
@@ -20,6 +19,11 @@ from .._wire.worker_protocol import WorkerConnectionState
 from ..errors import Cancelled
 from .connection import WorkerConnection
 
+try:
+    from _opcode_metadata import opmap  # type: ignore[import-not-found, unused-ignore]
+except ImportError:  # before CPython 3.13
+    from opcode import opmap
+
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from typing import Any
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
 NOT_REQUESTED: Any = object()
 _LOOK_AGAIN = 100
 """Milliseconds between two looks for what another thread may have read."""
-_BACK_JUMPS = frozenset(code for code, name in enumerate(opname) if "JUMP_BACKWARD" in name)
+_BACK_JUMPS = frozenset(code for name, code in opmap.items() if "JUMP_BACKWARD" in name)
 
 Handler = Callable[[bytes, list[int]], object]
 

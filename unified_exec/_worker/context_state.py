@@ -7,7 +7,7 @@ has been imported, which the task may do itself: nothing is imported for it.
 from __future__ import annotations
 
 import sys
-from contextvars import Context, ContextVar, copy_context
+from _contextvars import Context, ContextVar, copy_context
 
 from .._tasks.on_import import when_imported
 from .._wire.errors.nodes import text_of

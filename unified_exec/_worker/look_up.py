@@ -6,7 +6,6 @@ import os
 import sys
 
 from .._tasks.current import current
-from .._tasks.requests import LOOK_UP, Pending
 from .._wire.pickling import homes
 from ..errors import SerializationError
 from .context import WorkerContext, WorkerTask
@@ -44,6 +43,8 @@ def _asked(worker: WorkerContext, token: str, name: str) -> Any:
         id, of = worker.signal.running or next(iter(worker.signal.coroutines()), 0), "a task"
     if not id:
         return ()  # nobody listens between tasks
+    from .._tasks.requests import LOOK_UP, Pending  # most workers ask for nothing
+
     requests, pending = worker.requests, Pending(LOOK_UP, None, (token, name))
     try:
         requests.send(id, of, pending)

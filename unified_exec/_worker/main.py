@@ -13,7 +13,7 @@ from .._platform.shared_memory import read_block
 from .._wire import frames
 from .._wire.errors.encode import encode_error
 from .._wire.errors.nodes import text_of
-from .._wire.pickling import codec, homes, module_names, shared_refs, surroundings
+from .._wire.pickling import codec, homes, module_names, shared_refs, taken_over
 from ..errors import SerializationError, WorkerStartError
 from . import context, forked, interpreter, look_up, passing, received, send_result
 from .cancel_signal import CancelSignal, Handler, takes_module_lock
@@ -145,7 +145,7 @@ def on_where(connection: WorkerConnection, signal: CancelSignal) -> Handler:
 def on_move(runner: CallRunner | CoroutineRunner, forwarding: LogForwarding) -> None:
     """The worker has taken over what has changed in the program."""
     runner.process.take_surroundings()
-    forwarding.set_levels(surroundings.latest_levels)
+    forwarding.set_levels(taken_over.levels)
 
 
 def make_runner(connection: WorkerConnection, settings: Settings) -> CallRunner | CoroutineRunner:

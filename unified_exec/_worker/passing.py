@@ -10,11 +10,10 @@ from __future__ import annotations
 import itertools
 import os
 from _thread import allocate_lock, get_ident
-from weakref import WeakKeyDictionary, WeakSet
 
 from .._platform.posix import DONTWAIT, wait_for_room
 from .._platform.shared_memory import close_all
-from .._tasks.weak_sets import members
+from .._tasks.weak_sets import OwnRef, Registry, members
 from .._wire import frames
 from .._wire.pickling.c_pickle import PROTOCOL, dumps, loads
 from .._wire.pickling.shared_refs import pickled_here
@@ -41,12 +40,12 @@ _pid = 0
 
 _ids = itertools.count(1)
 _replies: dict[int, Reply] = {}
-_offered: WeakSet[ByDescriptors] = WeakSet()
+_offered = Registry()
 _offered_tokens: set[bytes] = set()
 
 _home: dict[bytes, ByDescriptors] = {}
 """At the root: the objects that were sent inside a value, while another process has them or an item contains them."""
-_pinned: WeakKeyDictionary[Any, dict[tuple[bytes, bool], ByDescriptors]] = WeakKeyDictionary()
+_pinned: dict[OwnRef, dict[tuple[bytes, bool], ByDescriptors]] = {}
 """At the root, by worker: what a result brings (true) until it is unpickled; shared objects until they are dropped."""
 _sweep_at = _SWEEP_MIN
 
@@ -204,7 +203,7 @@ def take(token: bytes, pin: bool, message: bytes, pickled: bytes, fds: list[int]
     else:
         received.made_here[token] = one
     if pin or not one.counts_holders:
-        _pinned.setdefault(worker, {})[token, pin] = one
+        _pinned.setdefault(OwnRef(worker, lambda ref: _pinned.pop(ref, None)), {})[token, pin] = one
 
 
 def hold(one: ByDescriptors) -> None:
@@ -240,7 +239,7 @@ def unpin(token: bytes) -> None:
 def dropped(token: bytes, worker: object = None) -> None:
     """A shared object was dropped here, or in a worker that had offered it. A finalizer may call this."""
     if worker is not None:
-        _pinned.get(worker, {}).pop((token, False), None)
+        _pinned.get(OwnRef(worker), {}).pop((token, False), None)
     if _parent is not None and (worker is not None or token in _offered_tokens):
         _offered_tokens.discard(token)
         try:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sys
 from time import monotonic
-from weakref import WeakValueDictionary
 
 from .._platform.posix import DONTWAIT
 from .._platform.shared_memory import close_all
+from .._tasks.weak_sets import WeakTable
 from .._wire import frames
 from .._wire.pickling.shared_refs import received as descriptors
 
@@ -24,7 +24,7 @@ shares: dict[bytes, Any] = {}
 """The shared objects the parent has sent: descriptors, table and size, or the object once it was unpickled here."""
 channels: dict[bytes, Any] = {}
 """The channels the parent has sent: name and descriptors, or the channel itself once it was unpickled here."""
-made_here: WeakValueDictionary[bytes, Any] = WeakValueDictionary()
+made_here = WeakTable()
 """The shared objects of this process while they live: a task may return them."""
 _TELLS_FOR = 1.0
 """Seconds for which a worker that was asked tells what its tasks wait for."""
@@ -44,7 +44,7 @@ def on_share(message: bytes, fds: list[int]) -> None:
     token, size, table = frames.unpack_share(memoryview(message))
     if fds and not table:
         descriptors[token] = fds[0]
-    elif token in shares or token in made_here or not fds:
+    elif token in shares or made_here.get(token) is not None or not fds:
         close_all(fds)
     else:
         shares[token] = fds, table, size

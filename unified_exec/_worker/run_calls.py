@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from _collections import defaultdict  # type: ignore[import-not-found, unused-ignore]
+from _contextvars import Context
 from _functools import partial  # type: ignore[import-not-found, unused-ignore]
 from _signal import getsignal
-from contextvars import Context
 from time import monotonic
 
 from .._platform.posix import CANCEL_SIGNAL, DONTWAIT, sched_yield

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from _contextvars import Context
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextvars import Context
 from time import monotonic
 from typing import Any
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
+from _contextvars import Context
 from collections.abc import Sequence
-from contextvars import Context
 
 from .._platform import shared_memory
 from .._tasks.current import current

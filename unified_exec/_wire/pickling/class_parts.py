@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sys import modules
 from types import new_class
-from weakref import WeakValueDictionary
 
 from ..._tasks.loaded import loaded
 from ..._tasks.on_import import when_imported
+from ..._tasks.weak_sets import WeakTable
 from . import module_names
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _CLOUDPICKLE = "cloudpickle.cloudpickle"
-_untracked: WeakValueDictionary[str, type] = WeakValueDictionary()
+_untracked = WeakTable()
 """Classes that were made before cloudpickle was imported, by their names in its pickles."""
 
 
@@ -36,7 +36,6 @@ def make_class(meta: Any, name: str, bases: tuple[Any, ...], body: dict[str, Any
 def _track() -> None:
     for tracked, made in _untracked.items():
         modules[_CLOUDPICKLE]._lookup_class_or_track(tracked, made)
-    _untracked.clear()
 
 
 def set_state(cls: Any, state: tuple[dict[str, Any], object]) -> None:

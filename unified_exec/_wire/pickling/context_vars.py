@@ -7,7 +7,7 @@ which modules have it. Any other (of ``__main__``, a closure, a dict) has a toke
 from __future__ import annotations
 
 import sys
-from contextvars import Context, ContextVar
+from _contextvars import Context, ContextVar
 from types import ModuleType
 
 from . import module_names

@@ -7,7 +7,7 @@ from sys import modules
 from types import FunctionType
 
 from ...errors import SerializationError
-from . import homes, surroundings
+from . import homes, taken_over
 from .c_pickle import loads
 from .codec import decode
 from .rebuilding import older
@@ -48,7 +48,7 @@ class FunctionTable:
         for token in drops:
             homes.drop(token)
         if changes is not None:
-            surroundings.take_over(changes, self.in_process)
+            taken_over.take_over(changes, self.in_process)
             if self.on_move is not None:
                 self.on_move()
         homes.receive(parts)

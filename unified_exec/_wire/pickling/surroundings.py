@@ -2,7 +2,7 @@
 loggers, and the key of the managers of `multiprocessing`.
 
 All of it has one version number, which the parent compares before it sends a task: the number of the last state that
-the worker has confirmed by an answer. Another field needs a line in `read`, in `_changed` and in `take_over`.
+the worker has confirmed by an answer. Another field needs a line in `snapshot`, in `changes_since` and in `taken_over`.
 """
 
 from __future__ import annotations
@@ -85,8 +85,6 @@ def authkey_now() -> bytes | None:
 _numbers = count(1)  # not the latest one's plus 1: loops in several threads may see different things at once
 _latest = Snapshot(0, [], "", {}, None, None)
 _log_cache: dict[Any, Any] | None = None
-latest_levels: dict[str, Any] | None = None
-"""In a worker: the levels of the program's loggers, as they came last."""
 
 
 def snapshot() -> Snapshot:
@@ -122,37 +120,3 @@ def current_levels() -> dict[str, Any] | None:
 def variables(names: Iterable[str]) -> frozenset[Any]:
     """Return the names of environment variables as `Snapshot.environment` has them."""
     return frozenset(name if _environment is os.environ else os.fsencode(name) for name in names)
-
-
-def take_over(changes: dict[str, Any], in_process: bool = True) -> None:
-    """In the worker: take over what `Snapshot.changes_since` returned.
-
-    Args:
-        changes: what that returned.
-        in_process: the worker is a process. An interpreter has only a copy of the environment to itself, `os.environ`;
-            the program may have changed the folder and the variables of its process again meanwhile.
-    """
-    global latest_levels
-    latest_levels = changes["levels"]
-    if sys.path != changes["path"]:
-        sys.path[:] = changes["path"]
-        sys.path_importer_cache.clear()
-    folder = changes["folder"]
-    if folder and in_process:
-        try:
-            os.chdir(folder)
-        except OSError:
-            pass  # it is gone; the program itself could not enter it again
-    if changes["authkey"] is not None:
-        from multiprocessing import process
-
-        process.current_process().authkey = changes["authkey"]
-    for name, value in changes["environment"].items():
-        if not in_process and value is None:
-            _environment.pop(os.fsencode(name), None)
-        elif not in_process:
-            _environment[os.fsencode(name)] = os.fsencode(value)
-        elif value is None:
-            os.environ.pop(name, None)
-        elif os.environ.get(name) != value:
-            os.environ[name] = value

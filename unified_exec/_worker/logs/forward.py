@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
+from _thread import allocate_lock
 
 from ..._tasks.on_import import when_imported
-from ..._wire import log_levels
 from ..connection import WorkerConnection
-from .pipe import LogPipe
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from typing import Any
+
+    from .pipe import LogPipe
 
 
 class LogForwarding:
@@ -22,10 +23,12 @@ class LogForwarding:
         levels: those of the parent's loggers when this worker was started, see `log_levels`.
     """
 
-    __slots__ = ("_applied", "_levels", "_pipe")
+    __slots__ = ("_applied", "_connection", "_levels", "_lock", "_shared_pipe")
 
     def __init__(self, connection: WorkerConnection, levels: dict[str, Any] | None) -> None:
-        self._pipe = LogPipe(connection)
+        self._connection = connection
+        self._lock = allocate_lock()  # for threads of a task that import both at the same time
+        self._shared_pipe: LogPipe | None = None
         self._levels = levels
         self._applied: dict[str, Any] | None = None
         when_imported("logging", self._on_logging)
@@ -35,16 +38,26 @@ class LogForwarding:
         """Take over levels that have changed in the parent."""
         self._levels = levels
         if "logging" in sys.modules and levels is not None and levels != self._applied:
+            from ..._wire import log_levels
+
             log_levels.apply(levels, self._applied)
             self._applied = levels
+
+    def _pipe(self) -> LogPipe:
+        from .pipe import LogPipe
+
+        with self._lock:
+            if self._shared_pipe is None:
+                self._shared_pipe = LogPipe(self._connection)
+            return self._shared_pipe
 
     def _on_logging(self) -> None:
         from . import handler
 
-        handler.install(self._pipe)
+        handler.install(self._pipe())
         self.set_levels(self._levels)
 
     def _on_warnings(self) -> None:
         from . import warning_hook
 
-        warning_hook.install(self._pipe)
+        warning_hook.install(self._pipe())
