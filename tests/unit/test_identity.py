@@ -80,12 +80,16 @@ def test_an_enum_keeps_members_aliases_and_what_its_init_made(child: Child) -> N
         B = 2
         AB = 3
 
+    class Odd(enum.Enum):
+        NO_NUMBER = float("nan")
+
     def ask(cls: Any, member: Any) -> Any:
         return member is cls.EARTH, cls["HOME"] is member, member.radius, member.density(), cls.MARS
 
     assert child.run(ask, Planet, Planet.EARTH) == (True, True, 6.0, 5 / 6, Planet.MARS)
     assert child.run(ask, Planet, Planet.EARTH)[4] is Planet.MARS
     assert child.run(same, (Bits.A | Bits.B, Bits)) == (Bits.AB, Bits)
+    assert child.run(same, Odd.NO_NUMBER) is Odd.NO_NUMBER  # no value finds it
 
 
 def test_a_class_is_made_once_over_there_and_refreshed_at_each_arrival(child: Child) -> None:

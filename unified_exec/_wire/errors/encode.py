@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from types import MemberDescriptorType
 
+from ..pickling import identity
 from ..pickling.c_pickle import PROTOCOL, Pickler, dumps
 from ..pickling.module_names import in_pickle
 from . import tracebacks
@@ -137,6 +138,7 @@ class _Graph:
 
 class _NodePickler(Pickler):
     graph: _Graph
+    reducer_override = staticmethod(identity.reduce_known_above)
 
     def persistent_id(self, obj: Any) -> int | None:
         return self.graph.number(obj) if issubclass(type(obj), BaseException) else None

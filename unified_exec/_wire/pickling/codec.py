@@ -6,12 +6,13 @@ each process), is pickled again by value. Results and errors go up, arguments go
 
 from __future__ import annotations
 
+from io import BytesIO
 from sys import modules
 from types import FunctionType
 
 from ...errors import SerializationError
-from . import homes, module_names
-from .c_pickle import OOB_MIN, OOB_MOST, PROTOCOL, PickleBuffer, dumps, loads, marked, without_export
+from . import homes, identity, module_names
+from .c_pickle import OOB_MIN, OOB_MOST, PROTOCOL, PickleBuffer, Pickler, dumps, loads, marked, without_export
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
@@ -166,11 +167,36 @@ def pack(value: object, upward: bool, plainly: bool = True, main_is_imported: bo
         raise
     except Exception:  # a second try by value tells whether it really cannot travel
         pass
+    buffers.clear()
+    if upward and not read_only and (data := _sent_back(value, stays_inside)) and not read_only:
+        return Packed(data, tuple(buffers))
     from . import globals_sent
 
     buffers.clear()
     sent = globals_sent.encode(value, upward=upward, buffer_callback=stays_inside)
     return Packed(sent.data, tuple(buffers), sent.keep, sent.needs.entries)
+
+
+class _SentBack(Pickler):
+    """Classes and functions that came from above go back as tokens."""
+
+    reducer_override = staticmethod(identity.reduce_known_above)
+
+
+def _sent_back(value: object, buffer_callback: Callable[[PickleBuffer], bool]) -> bytes:
+    """Pickle a value all of whose classes and functions have a name or came from above; empty if there are others.
+
+    Most results that hold something of ``__main__`` are such. It takes no cloudpickle.
+    """
+    with BytesIO() as file:
+        try:
+            _SentBack(file, PROTOCOL, buffer_callback=buffer_callback).dump(value)
+        except (MemoryError, RecursionError):
+            raise
+        except Exception:
+            return b""
+        data = file.getvalue()
+    return b"" if module_names.in_pickle(data) or _tells_too_little(data, False) else data
 
 
 def _tells_too_little(data: bytes, main_is_imported: bool) -> bool:

@@ -9,6 +9,7 @@ the token of the top, so the answer of a grandchild becomes the middle's object 
 from __future__ import annotations
 
 from _weakref import ref as weak
+from types import FunctionType
 
 from ..._tasks.fork_lock import fork_lock
 from ...errors import SerializationError
@@ -17,6 +18,7 @@ from .issuer import new_token
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 _OWN, _ABOVE, _BELOW = "own", "above", "below"
 
@@ -55,6 +57,20 @@ def token_known_above(obj: object) -> str | None:
     """Return the token of `obj` if the process above has the original, so that the token alone can go up."""
     record = _record_of(obj)
     return record.token if record is not None and record.side is _ABOVE else None
+
+
+def reduce_known_above(obj: Any) -> Any:
+    """Reduce a class or function that the process above has to its token. For a `reducer_override`.
+
+    Raises:
+        TypeError: it is a member of such an enumeration, which would be looked up by its value, in code of the user.
+    """
+    if not isinstance(obj, (type, FunctionType)):
+        if token_known_above(type(obj)) is not None and hasattr(type(obj), "_member_map_"):
+            raise TypeError("a member of an enumeration goes by its name")
+        return NotImplemented
+    token = token_known_above(obj)
+    return NotImplemented if token is None else (parents_own, (token,))
 
 
 def parents_own(token: str) -> object:
