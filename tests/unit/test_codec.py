@@ -18,7 +18,7 @@ from hypothesis import given
 from tests.unit.wire_child import ROOT, Child
 from unified_exec import errors
 from unified_exec._wire import block_layout, frames
-from unified_exec._wire.pickling import c_pickle, codec
+from unified_exec._wire.pickling import c_pickle, codec, digests
 
 PLAIN = st.recursive(
     st.none()
@@ -115,6 +115,28 @@ def test_what_is_packed_exports_no_view(kind: str, carry: Callable[[memoryview],
     content = view.tobytes(order="A")
     view.release()  # refused while it has exports
     assert [bytes(each) for each in packed.buffers] == [content]
+
+
+REFUSED: dict[str, Callable[[memoryview], object]] = {
+    "argument": lambda view: codec.encode_args((view, threading.Lock())),
+    "inside an argument": lambda view: codec.encode_args(([view, threading.Lock()],)),
+    "with its function": lambda view: codec.encode_call_args(lambda: None, (view, threading.Lock())),
+    "result": lambda view: codec.encode_value([view, threading.Lock()]),
+    "carried": lambda view: codec.encode_value([Carrier(view), threading.Lock()]),
+    "strided": lambda view: codec.encode_value([Carrier(view), threading.Lock()]),
+    "global": lambda view: digests.digest([Carrier(view), (x for x in ())]),
+    "strided global": lambda view: digests.digest(Carrier(view)),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_the_error_of_what_cannot_travel_exports_no_view(what: str) -> None:
+    """It keeps frames, and may be in a ring with them: CPython before 3.12.7 crashes when it collects that."""
+    view = memoryview(bytearray(SIZE))[:: 2 if "strided" in what else 1]
+    with pytest.raises((errors.SerializationError, pickle.PicklingError, TypeError)) as caught:
+        REFUSED[what](view)
+    view.release()  # refused while it has exports
+    assert caught.tb is not None
 
 
 def test_a_memoryview_whose_format_would_be_lost_is_refused() -> None:

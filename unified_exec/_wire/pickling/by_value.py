@@ -84,6 +84,13 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.homes: dict[SentHome, None] = {}
         self._namespaces: list[SentHome] = []  # those met that are no modules: a class does not say that it is of one
 
+    def dump(self, obj: object) -> None:
+        try:
+            super().dump(obj)
+        except BaseException:
+            self.clear_memo()  # an error's frames keep the pickler, and so views with exports: see `without_export`
+            raise
+
     def is_inside(self, obj: object, home: SentHome, root: str) -> bool:
         """Tell whether `obj` is part of the definition `root` that is being pickled as an entry of `home`."""
         return False

@@ -26,6 +26,10 @@ try:
 except ImportError:  # an interpreter without the accelerator
     from pickle import PickleBuffer, Pickler, Unpickler, dumps, loads
 
+TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
+if TYPE_CHECKING:
+    from typing import Any
+
 PROTOCOL = 5
 
 # STACK_GLOBAL, MEMOIZE, STOP: a pickle that ends so is nothing but a name to look up.
@@ -45,23 +49,21 @@ _Reduced = tuple[object, ...]
 class _Marked:
     """Stands for a top-level buffer and pickles as instructions to rebuild it."""
 
-    __slots__ = ("_reduced",)
+    __slots__ = ("_value",)
 
-    def __init__(self, reduced: _Reduced) -> None:
-        self._reduced = reduced
+    def __init__(self, value: Any) -> None:
+        self._value = value
 
     def __reduce__(self) -> _Reduced:
-        return self._reduced
+        value = self._value
+        return reduce_view(value) if type(value) is memoryview else (type(value), (PickleBuffer(value),))
 
 
 def marked(value: object) -> object:
     """Return `value`, or what has to be pickled in its place so that its buffer stays outside the pickle."""
     kind = type(value)
-    if kind is bytes or kind is bytearray:
-        if len(value) >= OOB_MIN:  # type: ignore[arg-type]
-            return _Marked((kind, (PickleBuffer(value),)))  # type: ignore[arg-type]
-    elif kind is memoryview:
-        return _Marked(reduce_view(value))  # type: ignore[arg-type]
+    if kind is memoryview or ((kind is bytes or kind is bytearray) and len(value) >= OOB_MIN):  # type: ignore[arg-type]
+        return _Marked(value)
     return value
 
 

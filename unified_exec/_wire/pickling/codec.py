@@ -145,7 +145,10 @@ def pack(value: object, upward: bool, plainly: bool = True, main_is_imported: bo
 
     def stays_inside(buffer: PickleBuffer) -> bool:
         nonlocal read_only
-        view = buffer.raw()
+        try:
+            view = buffer.raw()
+        finally:
+            del buffer  # an error's frames would keep it, see `without_export`
         if view.readonly and type(view.obj) is not bytes:
             read_only = True
         if view.nbytes < OOB_MIN or len(buffers) >= OOB_MOST:

@@ -20,15 +20,18 @@ def digest(value: Any) -> tuple[int, bytes]:
     """
     buffers: list[pickle.PickleBuffer] = []  # hashed where they are: a large array is not copied
     try:
-        data = pickle.dumps(marked(value), 5, buffer_callback=buffers.append)
-    except (MemoryError, RecursionError):
-        raise
-    except Exception:
-        with io.BytesIO() as file:
-            EntryPickler(file, value, None, "").dump(value)
-            data = file.getvalue()
-        buffers.clear()
-    views = [buffer.raw() for buffer in buffers]
+        try:
+            data = pickle.dumps(marked(value), 5, buffer_callback=buffers.append)
+        except (MemoryError, RecursionError):
+            raise
+        except Exception:
+            buffers.clear()
+            with io.BytesIO() as file:
+                EntryPickler(file, value, None, "").dump(value)
+                data = file.getvalue()
+        views = [buffer.raw() for buffer in buffers]
+    finally:
+        buffers.clear()  # an error's frames would keep them, see `without_export`
     size = len(data) + sum([view.nbytes for view in views])
     if size <= _KEPT:
         return size, b"".join((data, *views))

@@ -30,7 +30,10 @@ def pickled(value: object, make: Callable[[io.BytesIO, Callback | None], P]) -> 
     buffers: list[memoryview] = []
 
     def stays_inside(buffer: PickleBuffer) -> bool:
-        view = buffer.raw()
+        try:
+            view = buffer.raw()
+        finally:
+            del buffer  # an error's frames would keep it, see `without_export`
         if view.nbytes < OOB_MIN or len(buffers) >= OOB_MOST:
             return True
         buffers.append(without_export(view))

@@ -140,6 +140,11 @@ def _trial(obj: object, top_level: bool = False, upward: bool = False) -> tuple[
             marked(obj) if top_level else obj, upward=upward, buffer_callback=lambda buffer: False
         )
     except Exception as error:
+        told: BaseException | None = error
+        for _ in range(100):  # no ring from it over its frames to the parts: some export views, see `without_export`
+            if told is None:
+                break
+            told.__traceback__, told = None, told.__context__
         return 0, error
     return len(sent.data), None
 
