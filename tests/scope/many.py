@@ -158,6 +158,31 @@ def unpicklable(x: int) -> Any:
     return socket.socket() if x == 3 else x
 
 
+class Home:
+    """Can be rebuilt in the process that it was made in alone."""
+
+    def __init__(self, x: int) -> None:
+        self.x, self.pid = x, os.getpid()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if state["pid"] != os.getpid():
+            raise ValueError("far from home")
+        self.__dict__.update(state)
+
+
+class Parcel:
+    def __init__(self, x: int, *content: Any) -> None:
+        self.x, self.content = x, content
+
+
+def parcel(x: int) -> Parcel:
+    kinds: dict[int, Any] = {1: Home(x), 4: {"deep": [Home(x)]}, 6: b"." * 70_000}
+    return Parcel(x, kinds.get(x), SHARED)
+
+
+SHARED = [Parcel(0)]
+
+
 class Chaos:
     """Item by item: return, raise, or take the worker along. Each run is noted."""
 

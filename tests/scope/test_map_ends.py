@@ -248,8 +248,27 @@ async def test_an_item_that_cannot_travel_fails_alone() -> None:
 async def test_a_result_that_cannot_travel_fails_alone() -> None:
     async with TaskScope() as scope:
         got = await collect(scope.map(many.unpicklable, range(10), on="process", chunk=5, return_exceptions=True))
-    assert isinstance(got.pop(3), SerializationError)
+    error = got.pop(3)
+    assert isinstance(error, SerializationError)
+    assert error.what == "the result of map of unpicklable() for item 3"
     assert got == [x for x in range(10) if x != 3]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_a_result_that_cannot_be_rebuilt_fails_alone(ordered: bool) -> None:
+    async with TaskScope() as scope:
+        options: dict[str, Any] = {"on": "process", "chunk": 8, "ordered": ordered, "return_exceptions": True}
+        got = await collect(scope.map(many.parcel, range(8), **options))
+    said = [str(each) for each in got if isinstance(each, SerializationError)]
+    assert [text.partition(" cannot ")[0] for text in said] == [
+        "the result of map of parcel() for item 1",
+        "the result of map of parcel() for item 4",
+    ]
+    assert all("ValueError: far from home" in text for text in said)
+    rest = {each.x: each.content for each in got if isinstance(each, many.Parcel)}
+    assert [*rest] == [0, 2, 3, 5, 6, 7]
+    assert rest[6][0] == b"." * 70_000
+    assert [content[1][0].x for content in rest.values()] == [0] * 6
 
 
 async def test_each_item_has_its_timeout(place: Place, tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from .._worker.run_chunk import ItemFailure
-from ..errors import WorkerCrashed
+from .._worker.run_chunk import ItemFailure, PartOfResults
+from ..errors import SerializationError, WorkerCrashed
 
 if TYPE_CHECKING:
     from .._handles.handle import TaskHandle
@@ -149,6 +149,10 @@ def results_of(handle: TaskHandle[Any], outcome: Outcome[Any], chunk: Chunk, sin
     long."""
     if outcome.is_value:
         value = outcome.unwrap()
+        if type(value) is PartOfResults:
+            for item, result in zip(chunk.items, value.results, strict=False):
+                if type(result) is ItemFailure and isinstance(error := result.error, SerializationError):
+                    error.what += f" for item {_short(item)}"
         return [value] if single else value.results
     if outcome.cancelled:
         return [Stop(handle.cancellation()) for _ in chunk.items]

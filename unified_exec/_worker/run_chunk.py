@@ -50,7 +50,7 @@ class ChunkResults:
         self.results = results
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ChunkResults, (self.results,)
+        return type(self), (self.results,)
 
     def without_unpicklable(self, what: str) -> ChunkResults:
         """The same, with each result that cannot travel replaced by its error; `send_result` looks for this method."""
@@ -61,7 +61,13 @@ class ChunkResults:
             except Exception as exc:
                 result = ItemFailure(exc)
             kept.append(result)
-        return ChunkResults(kept)
+        return PartOfResults(kept)
+
+
+class PartOfResults(ChunkResults):
+    """Those of a chunk some of which cannot travel, or could not be rebuilt: in their place there are failures."""
+
+    __slots__ = ()
 
 
 def run_chunk(fn: Callable[[Any], Any], go_on: bool, seconds: float, items: Iterable[Any]) -> ChunkResults:

@@ -54,19 +54,37 @@ def outcome_of(name: str, kind: int, data: frames.Bytes, buffers: Sequence[memor
         try:
             return Outcome(loads(data, buffers=buffers) if buffers else loads(data))
         except Exception as exc:
-            error = SerializationError(
-                f"the result of {name}()",
-                f"rebuilding it here raised {type(exc).__name__}: {text_of(exc)}",
-                "check its __reduce__ or __setstate__",
-                sent=True,
-            )
-            error.__cause__ = exc
-            return Outcome(error=error)
+            results = _each_result(name, bytes(data), buffers)
+            return Outcome(error=_not_rebuilt(name, exc)) if results is None else Outcome(results)
         except BaseException as exc:
             return Outcome(error=as_outcome_error(exc))
     if kind == frames.ERROR:
         return Outcome(error=as_outcome_error(decode_error(bytes(data))))
     return CANCELLED
+
+
+def _not_rebuilt(name: str, raised: Exception) -> SerializationError:
+    why = f"rebuilding it here raised {type(raised).__name__}: {text_of(raised)}"
+    error = SerializationError(f"the result of {name}()", why, "check its __reduce__ or __setstate__", sent=True)
+    error.__cause__ = raised
+    return error
+
+
+def _each_result(name: str, data: bytes, buffers: Sequence[memoryview]) -> object | None:
+    """Rebuild those results of a chunk that can be rebuilt; ``None`` if the answer is not that of a chunk."""
+    from ..._worker.run_chunk import ChunkResults, ItemFailure, PartOfResults
+
+    if ChunkResults.__module__.encode() not in data[:100]:  # a pickle begins with what it calls last
+        return None
+    from ..._wire.pickling import partly
+
+    results = partly.rebuild(data, buffers, ChunkResults)
+    if results is None:
+        return None
+    lost = partly.Lost
+    return PartOfResults(
+        [ItemFailure(_not_rebuilt(name, each.error)) if type(each) is lost else each for each in results]
+    )
 
 
 def decode_start_error(data: frames.Bytes) -> BaseException:
