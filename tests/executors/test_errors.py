@@ -52,6 +52,10 @@ class NotRebuilt:
         return fail, ("not here",)
 
 
+def not_rebuilt(x: int) -> NotRebuilt:
+    return NotRebuilt()
+
+
 @pytest.mark.parametrize("chunksize", [1, 2])
 def test_the_errors_of_a_map_are_those_of_its_calls_whatever_its_chunks(chunksize: int) -> None:
     with ProcessExecutor(1) as executor:
@@ -59,6 +63,32 @@ def test_the_errors_of_a_map_are_those_of_its_calls_whatever_its_chunks(chunksiz
             list(executor.map(lambda x: threading.Lock() if x else x, [0, 1], chunksize=chunksize))
         with pytest.raises(SystemExit):
             list(executor.map(sys.exit, [3], chunksize=chunksize))
+
+
+def a_lock(x: int) -> Any:
+    return threading.Lock()
+
+
+@pytest.mark.parametrize("chunksize", [1, 2])
+def test_the_errors_of_a_map_name_its_function_whatever_its_chunks(chunksize: int) -> None:
+    lock = threading.Lock()
+    with ProcessExecutor(1) as executor:
+        said = []
+        for call in (
+            lambda: executor.map(divmod, [1, 2], [3, lock], chunksize=chunksize),
+            lambda: executor.map(lock.acquire, [1, 2], chunksize=chunksize),
+            lambda: executor.map(a_lock, [1, 2], chunksize=chunksize),
+            lambda: executor.map(not_rebuilt, [1, 2], chunksize=chunksize),
+        ):
+            with pytest.raises(SerializationError) as caught:
+                list(call())
+            said.append(caught.value.what)
+    assert said == [
+        "argument 2 ('y') of divmod()",
+        "the function lock.acquire()",
+        "the result of a_lock()",
+        "the result of not_rebuilt()",
+    ]
 
 
 def test_what_cannot_be_rebuilt_is_what_breaks_the_standard_librarys_pool() -> None:

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from .._rules.arguments import as_int, seconds_left
+from ..errors import SerializationError
 
 
 class Results(Iterator[Any]):
@@ -142,6 +143,21 @@ def check(chunksize: int, buffersize: int | None) -> tuple[int, int | None]:
     if ahead is not None and ahead < 1:
         raise ValueError(f"buffersize must be None or > 0, got {ahead}")
     return size, ahead
+
+
+def named(fn: Any, args: tuple[Any, ...], error: Exception) -> Exception:
+    """Return the error for a call that cannot travel: in that for a chunk, the user's function has its name."""
+    from .._wire.pickling.codec import encode_call_args
+    from .._worker.run_chunk import run_star_chunk
+
+    if fn is run_star_chunk and isinstance(error, SerializationError):
+        inner, chunk = args
+        for each in chunk:
+            try:
+                encode_call_args(inner, each)
+            except SerializationError as own:
+                return own
+    return error
 
 
 def in_chunks(calls: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[list[tuple[Any, ...]]]]:

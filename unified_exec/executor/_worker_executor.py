@@ -58,7 +58,10 @@ class WorkerExecutor(Executor):
         Raises:
             RuntimeError: after `shutdown`, or while the interpreter shuts down.
         """
-        call = ProcessCall(call_name(fn), partial(fn, **kwargs) if kwargs else fn, args, self._pool.kind, self)
+        return self._submit(call_name(fn), partial(fn, **kwargs) if kwargs else fn, args)
+
+    def _submit(self, name: str, fn: Callable[..., T], args: tuple[Any, ...]) -> ProcessFuture[T]:
+        call = ProcessCall(name, fn, args, self._pool.kind, self)
         call.queued = False
         future: ProcessFuture[T] = ProcessFuture()
         call.future = future
@@ -79,7 +82,7 @@ class WorkerExecutor(Executor):
             except PoolClosed:
                 raise
             except Exception as error:
-                call.settle(Outcome(error=error))
+                call.settle(Outcome(error=_map.named(fn, args, error)))
             else:
                 lane.adapter.call_threadsafe(self._enqueue, call)
         except BaseException as error:
@@ -120,7 +123,7 @@ class WorkerExecutor(Executor):
         from .._worker.run_chunk import run_star_chunk
 
         def submit(chunk: list[tuple[Any, ...]]) -> ProcessFuture[Any]:
-            return self.submit(run_star_chunk, fn, chunk)
+            return self._submit(call_name(fn), run_star_chunk, (fn, chunk))
 
         chunks = _map.Results(submit, _map.in_chunks(calls, chunksize), timeout, buffersize)
         return _map.Chained(chunks, self._pool.kind)
