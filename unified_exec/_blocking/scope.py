@@ -99,6 +99,7 @@ class SyncTaskScope:
 
     def __exit__(self, kind: Any, exc: BaseException | None, tb: Any) -> bool:
         loop = None
+        self = [self][0]  # borrows no reference: see `references` of deadlocks
         try:
             loop = self._open()
             return loop.close(exc)

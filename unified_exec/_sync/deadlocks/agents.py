@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import Context
-from opcode import opmap
 from os.path import dirname, join
 from types import FrameType, FunctionType, MethodType
 from typing import Any, NamedTuple
@@ -21,18 +20,14 @@ from ..._loops.deadlines import cancel_scopes, has_deadline
 from ..._stacks.lines import coroutine_parts, thread_frames
 from ..._tasks.weak_sets import members
 from ..shared.travel import shared_here
-from .frames import Awaited, awaited_in, coroutine_of, is_ours, key_of_frame
+from .frames import Awaited, awaited_in, coroutine_of, is_exit, is_ours, key_of_frame, references
 from .graph import Key
 from .reach import Reach, module_of
 
 _MOST = 500
 """The most tasks of one event loop that are looked at."""
 _HERE = dirname(__file__)
-_OPTIMIZED = 1  # CO_OPTIMIZED: the variables are not a dictionary
-_FOR_ITER = opmap["FOR_ITER"]
 _WORKER = join(dirname(dirname(_HERE)), "_worker")
-_RUNNING_FRAMES_BORROW = sys.version_info >= (3, 14)  # they may refer to objects without counting that
-_FRAMES_HAVE_DICTS = sys.version_info < (3, 13)
 
 
 class Agent(NamedTuple):
@@ -197,22 +192,9 @@ def _of_thread(ident: int, frames: list[FrameType], runs: Mapping[int, Key], key
         key, name = (os.getppid(), called.id), f"task {called.name!r}"
     ends = in_worker or (task is not None and task.deadline is not None)  # in a worker: its parent may end it
     awaited = None if ends or main is not None else awaited_in(reversed(frames))
-    if main is None and _RUNNING_FRAMES_BORROW:  # what it has is not known; a limit knows who has it
-        return None if awaited is None or awaited.limit is None else Agent(key, name, awaited, [], [])
-    variables: list[Any] = []
-    around: list[int] = []
-    inner: FrameType | None = None
-    for frame in [] if _RUNNING_FRAMES_BORROW else frames:
-        if runs.get(_main_of(frame)) is not None:
-            variables.clear()  # of the event loop itself
-            continue
-        variables += _variables(frame)
-        if frame.f_code.co_qualname == "SyncTaskScope.__exit__" and is_ours(frame):
-            around.append(id(frame.f_locals["self"]))
-            variables.append(frame.f_locals["self"])  # what the `with` has of it
-        if inner is not None and _iterates(frame, inner):
-            variables.append(inner.f_locals["self"])
-        inner = frame
+    around = [id(frame.f_locals["self"]) for frame in frames if is_exit(frame)]
+    of_loop = [at for at, frame in enumerate(frames, 1) if runs.get(_main_of(frame)) is not None]
+    variables = references(frames[of_loop[-1] if of_loop else 0 :])
     return Agent(key, name, awaited, roots, variables, thread_of=main, around=tuple(around))
 
 
@@ -259,20 +241,3 @@ def _main_of(frame: FrameType) -> int:
     if qualname == "run":
         return id(getattr(names.get("runner"), "main_task", None))
     return id(next((names[name] for name in ("task", "future", "self") if names.get(name) is not None), None))
-
-
-def _variables(frame: FrameType) -> list[Any]:
-    """What the variables of a frame refer to, once for each reference."""
-    code = frame.f_code
-    if not code.co_flags & _OPTIMIZED:
-        return []
-    names = frame.f_locals
-    cells = {*code.co_cellvars, *code.co_freevars}
-    found = [names[name] for name in code.co_varnames if name in names and name not in cells]
-    return found + list(names.values()) if _FRAMES_HAVE_DICTS else found
-
-
-def _iterates(frame: FrameType, inner: FrameType) -> bool:
-    """Tell whether `frame` is in a ``for`` loop over the object whose `__next__` is `inner`."""
-    is_next = inner.f_code.co_name == "__next__" and is_ours(inner)
-    return is_next and frame.f_code.co_code[frame.f_lasti] == _FOR_ITER

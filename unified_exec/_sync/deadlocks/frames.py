@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from opcode import opmap
 from os.path import dirname
 from types import FrameType
 from typing import Any, NamedTuple
@@ -14,7 +15,15 @@ from ..._tasks.holders import ThreadHolder
 from .graph import ANY_TASK, PERMIT, REACH, TASKS, Key
 
 _PACKAGE = dirname(dirname(dirname(__file__)))
+_OPTIMIZED = 1  # CO_OPTIMIZED: the variables are not a dictionary
+_GENERATOR = 0x20 | 0x80 | 0x200  # CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR
+_FOR_ITER = opmap["FOR_ITER"]
+_HAVE_DICTS = sys.version_info < (3, 13)
+_BORROW = sys.version_info >= (3, 14)
 _LOOPS = frozenset({"Handle._run", "Runner.run", "BaseEventLoop.run_until_complete", "unrolled_run"})
+
+KNOWN = sys.version_info < (3, 16) and not (sys.version_info >= (3, 14) and sys._jit.is_enabled())
+"""Whether it is known of this interpreter which variables of a running frame have a reference of their own."""
 
 
 class Awaited(NamedTuple):
@@ -176,3 +185,49 @@ _READERS = {
     "Meeting._wait_sync": _meeting,
 }
 """What the frame of a function that waits tells, by the name of the function."""
+
+
+def references(frames: list[FrameType]) -> list[Any]:
+    """What the variables of a thread's frames, the innermost first, refer to, once for each reference that surely counts.
+
+    From CPython 3.14 on, a variable may borrow the reference of another one farther out, over any number of calls. It is
+    left out then, also where it has one of its own: to find too few references means only that nothing is said. The
+    variables of generators borrow none.
+    """
+    if _BORROW and (not KNOWN or (frames and frames[-1].f_back is not None)):
+        return []
+    found: list[Any] = []
+    outside: set[int] = set()
+    caller: FrameType | None = None
+    for frame in reversed(frames):
+        names = frame.f_locals
+        is_generator = bool(frame.f_code.co_flags & _GENERATOR)
+        found += [each for each in _values(frame, names) if is_generator or id(each) not in outside]
+        if is_exit(frame) and (not _BORROW or id(names["self"]) in outside):
+            found.append(names["self"])  # what the `with` has of it, or its variable, which borrows nothing
+        if caller is not None and _iterates(caller, frame):
+            found += [names["self"]] * (1 + (id(names["self"]) in outside))  # what the loop has, and the variable
+        if _BORROW:
+            outside.update(map(id, names.values()))
+        caller = frame
+    return found
+
+
+def _values(frame: FrameType, names: Mapping[str, Any]) -> list[Any]:
+    code = frame.f_code
+    if not code.co_flags & _OPTIMIZED:
+        return []
+    cells = {*code.co_cellvars, *code.co_freevars}
+    found = [names[name] for name in code.co_varnames if name in names and name not in cells]
+    return found + list(names.values()) if _HAVE_DICTS else found
+
+
+def is_exit(frame: FrameType) -> bool:
+    """Tell whether this is the end of a `SyncTaskScope`."""
+    return frame.f_code.co_qualname == "SyncTaskScope.__exit__" and is_ours(frame)
+
+
+def _iterates(frame: FrameType, inner: FrameType) -> bool:
+    """Tell whether `frame` is in a ``for`` loop over the object whose `__next__` is `inner`."""
+    is_next = inner.f_code.co_name == "__next__" and is_ours(inner)
+    return is_next and frame.f_code.co_code[frame.f_lasti] == _FOR_ITER

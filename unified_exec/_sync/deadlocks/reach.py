@@ -79,7 +79,7 @@ class Reach:
             is_first = bool(self._first)
             number = (self._first or self._later).popleft()
             found = self._objects[number]
-            if number in self._owners or not _is_foreign(found):
+            if not _runs(found) and (number in self._owners or not _is_foreign(found)):
                 is_ours = _is_ours(found) or (is_first and type(found) in _CONTAINERS)
                 targets = gc.get_referents(found)
                 if len(targets) <= LARGE:
@@ -113,6 +113,15 @@ class Reach:
 
     def _count(self, number: int) -> int:
         return sys.getrefcount(self._objects[number])
+
+
+def _runs(found: object) -> bool:
+    """Tell whether this is a generator that runs: what its variables refer to is counted for the thread that runs it."""
+    if type(found) is types.AsyncGeneratorType:
+        return sys.version_info >= (3, 12) and found.ag_running and not found.ag_suspended
+    return (type(found) is types.GeneratorType and found.gi_running) or (
+        type(found) is types.CoroutineType and found.cr_running
+    )
 
 
 def _is_foreign(found: object) -> bool:
