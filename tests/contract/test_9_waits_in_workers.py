@@ -29,9 +29,7 @@ from unified_exec._sync.deadlocks import frames, patrol, reach
 from unified_exec._sync.shared import board
 
 pytestmark = [
-    pytest.mark.skipif(
-        not (frames.KNOWN and reach.can_count()), reason="what a running frame has cannot be counted"
-    ),
+    pytest.mark.skipif(not (frames.KNOWN and reach.can_count()), reason="what a running frame has cannot be counted"),
     pytest.mark.usefixtures("looks_at_once"),
 ]
 PATIENCE = 30

@@ -171,9 +171,7 @@ async def test_a_thread_whose_functions_hand_down_what_only_it_has_is_told(fn: A
 
 @pytest.mark.parametrize("fn", HANDED_DOWN)
 @pytest.mark.one_loop
-async def test_who_has_what_functions_of_a_thread_hand_down_could_act(
-    fn: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_has_what_functions_of_a_thread_hand_down_could_act(fn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async with TaskScope() as scope:
         channel = Channel[int](1)
         _global.extend([channel] * HANDED_DOWN[fn])
@@ -320,74 +318,73 @@ class CancelsLater:
 _global: list[Any] = []
 
 
-async def test_who_has_what_is_waited_for_and_could_act_means_no_deadlock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each receiver waits for one who sleeps, runs, is a timer or a global, or gives up by itself."""
-    done = anyio.Event()
-    free = threading.Event()
+class CouldAct:
+    """Each makes what a task waits for, and has somebody who could end that. `undo` ends what was started for it."""
 
-    async def a_sleeper(channel: Channel[int]) -> None:
-        await done.wait()
-        await channel.send(1)
+    def __init__(self, scope: TaskScope, undo: list[Callable[[], object]]) -> None:
+        self.scope, self.undo = scope, undo
 
-    def in_another_wait(channel: Channel[int]) -> None:
-        assert free.wait(PATIENCE)
-        channel.send_sync(1)
+    def a_sleeper(self) -> Any:
+        channel = Channel[int](1)
+        self.scope.spawn(a_sleep_with, channel)
+        return channel
 
-    async def with_a_deadline(channel: Channel[int]) -> None:
-        with anyio.move_on_after(PATIENCE):
-            await channel.receive()
+    def a_thread(self) -> Any:
+        channel, free = Channel[int](1), threading.Event()
+        threading.Thread(target=sleep_with, args=(free, channel)).start()
+        self.undo.append(free.set)
+        return channel
 
-    async def with_a_timeout(channel: Channel[int]) -> None:
-        await channel.receive(timeout=PATIENCE)
-
-    async with TaskScope() as scope:
-        channels = [Channel[int](1, name=str(number)) for number in range(7)]
-        held, running, timed, known, late, timing, in_object = channels
-        channels.clear()
-        _global.append(known)
-        thing = SimpleNamespace(channel=in_object)
-        scope.spawn(a_receive, held)
-        scope.spawn(a_sleeper, held)
-        scope.spawn(a_receive, running)
-        scope.spawn(in_another_wait, running, on="thread")
-        timer = threading.Timer(PATIENCE, timed.send_nowait, (1,))
+    def a_thread_of_a_timer(self) -> Any:
+        channel = Channel[int](1)
+        timer = threading.Timer(PATIENCE, channel.send_nowait, (1,))
         timer.start()
-        scope.spawn(a_receive, timed)
-        scope.spawn(a_receive, known)
-        scope.spawn(with_a_deadline, late)
-        scope.spawn(with_a_timeout, timing)
-        scope.spawn(a_receive, in_object)
-        del held, running, timed, known, late, timing, in_object
-        await until_looked(monkeypatch, looks=4, within=PATIENCE)
-        done.set()
-        free.set()
-        timer.cancel()
-        timer.function(1)
-        _global.pop().send_nowait(1)
-        thing.channel.send_nowait(1)
-        await anyio.wait_all_tasks_blocked()
-        scope.cancel()
+        self.undo.append(timer.cancel)
+        return channel
+
+    def a_timer_of_the_loop(self) -> Any:
+        event = Event()
+        if sniffio.current_async_library() == "asyncio":
+            self.undo.append(asyncio.get_running_loop().call_later(PATIENCE, event.set).cancel)
+        else:
+            self.scope.spawn(a_sleep_with, event)
+        return event
+
+    def a_global(self) -> Any:
+        channel = Channel[int](1)
+        _global.append(channel)
+        return channel
+
+    def an_object(self) -> Any:
+        channel = Channel[int](1)
+        _global.append(SimpleNamespace(channel=channel))
+        return channel
 
 
-async def test_a_timer_of_the_loop_can_set_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with TaskScope() as scope:
-        scope.spawn(a_wait, _event_set_by_a_timer(scope))
-        await until_looked(monkeypatch, looks=4, within=PATIENCE)
-        scope.cancel()
-
-
-def _event_set_by_a_timer(scope: TaskScope) -> Event:
-    event = Event()
-    try:
-        asyncio.get_running_loop().call_later(PATIENCE, event.set)
-    except RuntimeError:
-        scope.spawn(a_set_late, event)
-    return event
-
-
-async def a_set_late(event: Event) -> None:
+async def a_sleep_with(_: Any) -> None:
     await anyio.sleep(PATIENCE)
-    event.set()
+
+
+def sleep_with(free: threading.Event, _: Any) -> None:
+    assert free.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("who", [name for name in vars(CouldAct) if name[0] != "_"])
+@pytest.mark.one_loop
+async def test_who_has_what_is_waited_for_and_could_act_means_no_deadlock(
+    who: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undo: list[Callable[[], object]] = []
+    try:
+        async with TaskScope() as scope:
+            waited = getattr(CouldAct(scope, undo), who)()
+            scope.spawn(a_receive if isinstance(waited, Channel) else a_wait, waited)
+            del waited
+            Quiet(monkeypatch, scope)
+    finally:
+        for each in undo:
+            each()
+        _global.clear()
 
 
 # -- no false alarm: each of these was told once

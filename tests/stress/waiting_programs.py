@@ -54,6 +54,10 @@ def make(rng: random.Random, tasks: int, steps: int) -> Program:
     return Program([rng.choice(PLACES) for _ in range(tasks)], lists)
 
 
+def receive(channel: Any) -> None:
+    channel.receive_sync()
+
+
 def play(steps: list[Step]) -> None:
     with eager():
         while steps:
@@ -61,7 +65,7 @@ def play(steps: list[Step]) -> None:
             if kind == "send":
                 what.send_sync(1)
             elif kind == "receive":
-                what.receive_sync()
+                receive(what)  # whose variable may borrow its reference
             elif kind == "wait":
                 what.wait_sync()
             elif kind == "set":

@@ -20,7 +20,7 @@ from ..._loops.deadlines import cancel_scopes, has_deadline
 from ..._stacks.lines import coroutine_parts, thread_frames
 from ..._tasks.weak_sets import members
 from ..shared.travel import shared_here
-from .frames import Awaited, awaited_in, coroutine_of, is_exit, is_ours, key_of_frame, references
+from .frames import Awaited, awaited_in, coroutine_of, is_ours, key_of_frame, references
 from .graph import Key
 from .reach import Reach, module_of
 
@@ -192,10 +192,9 @@ def _of_thread(ident: int, frames: list[FrameType], runs: Mapping[int, Key], key
         key, name = (os.getppid(), called.id), f"task {called.name!r}"
     ends = in_worker or (task is not None and task.deadline is not None)  # in a worker: its parent may end it
     awaited = None if ends or main is not None else awaited_in(reversed(frames))
-    around = [id(frame.f_locals["self"]) for frame in frames if is_exit(frame)]
     of_loop = [at for at, frame in enumerate(frames, 1) if runs.get(_main_of(frame)) is not None]
     variables = references(frames[of_loop[-1] if of_loop else 0 :])
-    return Agent(key, name, awaited, roots, variables, thread_of=main, around=tuple(around))
+    return Agent(key, name, awaited, roots, variables, thread_of=main)
 
 
 def _called(frames: list[FrameType], roots: list[Any]) -> Any:

@@ -188,11 +188,11 @@ _READERS = {
 
 
 def references(frames: list[FrameType]) -> list[Any]:
-    """What the variables of a thread's frames, the innermost first, refer to, once for each reference that surely counts.
+    """What the variables of a thread's frames, the innermost first, refer to, once for each reference that must count.
 
-    From CPython 3.14 on, a variable may borrow the reference of another one farther out, over any number of calls. It is
-    left out then, also where it has one of its own: to find too few references means only that nothing is said. The
-    variables of generators borrow none.
+    From CPython 3.14 on, a variable may borrow the reference of another one farther out, over any number of calls. It
+    is left out then, also where it has one of its own: to find too few references means only that nothing is said.
+    The variables of generators borrow none.
     """
     if _BORROW and (not KNOWN or (frames and frames[-1].f_back is not None)):
         return []
@@ -203,7 +203,7 @@ def references(frames: list[FrameType]) -> list[Any]:
         names = frame.f_locals
         is_generator = bool(frame.f_code.co_flags & _GENERATOR)
         found += [each for each in _values(frame, names) if is_generator or id(each) not in outside]
-        if is_exit(frame) and (not _BORROW or id(names["self"]) in outside):
+        if _is_exit(frame) and (not _BORROW or id(names["self"]) in outside):
             found.append(names["self"])  # what the `with` has of it, or its variable, which borrows nothing
         if caller is not None and _iterates(caller, frame):
             found += [names["self"]] * (1 + (id(names["self"]) in outside))  # what the loop has, and the variable
@@ -222,8 +222,7 @@ def _values(frame: FrameType, names: Mapping[str, Any]) -> list[Any]:
     return found + list(names.values()) if _HAVE_DICTS else found
 
 
-def is_exit(frame: FrameType) -> bool:
-    """Tell whether this is the end of a `SyncTaskScope`."""
+def _is_exit(frame: FrameType) -> bool:
     return frame.f_code.co_qualname == "SyncTaskScope.__exit__" and is_ours(frame)
 
 

@@ -116,7 +116,7 @@ class Reach:
 
 
 def _runs(found: object) -> bool:
-    """Tell whether this is a generator that runs: what its variables refer to is counted for the thread that runs it."""
+    """Tell whether this is a generator that runs: what its variables refer to is counted for its thread."""
     if type(found) is types.AsyncGeneratorType:
         return sys.version_info >= (3, 12) and found.ag_running and not found.ag_suspended
     return (type(found) is types.GeneratorType and found.gi_running) or (
