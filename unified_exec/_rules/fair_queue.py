@@ -93,7 +93,7 @@ class FairQueue(Generic[T]):
             level.lines[key] = line
             level.turns.append(key)
         self.length += 1
-        line.append(item)
+        line += (item,)  # no call, after which a signal handler may raise: the caller knows that it is queued
 
     def push_front(self, items: Iterable[T]) -> None:
         """Put items that were taken from the queue back, in their order, before all others of their owners."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.ctrl_c import CtrlC
 from tests.unit.threads.driving import Blocker, Driver, Job, driver, happens
 from unified_exec._pools.thread import scheduler
 from unified_exec._pools.thread.pool import ThreadPool
@@ -175,3 +176,57 @@ async def test_a_thread_with_a_result_waits_for_the_lock(looks: int, monkeypatch
         assert await job.value() == "let go"
         assert await it.spawn(int, "5").value() == 5
         assert lock.slept_in.is_set() == (looks == 3)
+
+
+@pytest.mark.asyncio
+async def test_ctrl_c_while_a_thread_queues_what_waits_loses_none_and_runs_none_twice() -> None:
+    async with driver(8) as it:
+        for at in range(1000):
+            ran: list[int] = []
+            go = threading.Event()
+
+            def run(n: int, ran: list[int] = ran, go: threading.Event = go) -> None:
+                ran.append(n)
+                go.wait(30)
+
+            jobs = [locked_out(it, run, n) for n in range(3)]
+            ctrl_c = CtrlC(at)
+            try:
+                with ctrl_c:
+                    it.spawn(run, 3)  # queues them first
+            except KeyboardInterrupt:
+                pass
+            await it.spawn(int).value()  # what is queued twice would run now, too
+            go.set()
+            for job in jobs:
+                await job.value()
+            assert sorted(ran) in ([0, 1, 2], [0, 1, 2, 3]), ctrl_c.place
+            if not ctrl_c.place:
+                break
+    assert at > 10
+
+
+@pytest.mark.asyncio
+async def test_ctrl_c_in_a_cancellation_leaves_the_lock_of_the_pool_free() -> None:
+    async with driver(1) as it:
+        for at in range(1000):
+            blocker = Blocker()
+            it.spawn(blocker)
+            await happens(blocker.began)
+            job = it.spawn(int)
+            ctrl_c = CtrlC(at)
+            raised = None  # with its frames, as the clean-up of a program has it
+            try:
+                with ctrl_c:
+                    it.cancel(job)
+            except KeyboardInterrupt as error:
+                raised = error
+            assert not it.lane.scheduler.lock.locked(), ctrl_c.place
+            it.cancel(job)
+            assert job.outcome is not None, ctrl_c.place
+            it.jobs.remove(job)  # it may have come between the outcome and the callback
+            blocker.go.set()
+            assert await it.spawn(int).value() == 0
+            if raised is None:
+                break
+    assert at > 10

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from _thread import LockType
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from ..._loops.adapter import LoopAdapter
 from ..._tasks import events
 from ..._tasks.current import current
 from ..._tasks.task import Task
+from ..._tasks.types import CANCELLED
 from ...abc import Lane, StreamReader
 from ...errors import PoolClosed, WorkerStartError
 from .call import CallLane, ThreadCall
@@ -20,6 +21,8 @@ from .interrupt import RETRY, deliver
 from .queues import QUEUED, RUNNING, Call
 from .scheduler import Scheduler, call_all
 from .stream import ThreadStreamReader
+
+T = TypeVar("T")
 
 
 class ThreadLane(CallLane, Lane):
@@ -88,14 +91,13 @@ class ThreadLane(CallLane, Lane):
             if self.link is not None:
                 self.link.forget_loop()
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self._inside = True
+    def _with_lock(self, do: Callable[..., T], *args: Any) -> T:
+        before, self._inside = self._inside, True
         try:
-            with self.scheduler.lock:
-                yield
+            with self.scheduler.lock:  # no context manager of ours: Ctrl-C between it and its block would keep the lock
+                return do(*args)
         finally:
-            self._inside = False
+            self._inside = before
 
     def _hand_in(self, task: Task, call: ThreadCall, parent: object) -> None:
         """Leave the call to the thread that has the lock. Waiting for the lock would give the GIL to threads that
@@ -118,22 +120,24 @@ class ThreadLane(CallLane, Lane):
 
     def _no_thread(self, call: ThreadCall) -> None:
         """The system refused a thread: try again later if others are at work, else give up."""
-        with self._locked():
-            if self.scheduler.has_threads():
-                # The caller of an executor may be in any thread.
-                self.adapter.call_threadsafe(self.adapter.call_later, RETRY, self._try_again)
-                return
-            self.scheduler.queues.forget(call)
+        if self._with_lock(self._may_wait, call):
+            # The caller of an executor may be in any thread.
+            self.adapter.call_threadsafe(self.adapter.call_later, RETRY, self._try_again)
+            return
         if call.task is not None:
             call.task.backend_data = call.task.location = None
         raise WorkerStartError("the system has no room for another thread")
 
+    def _may_wait(self, call: ThreadCall) -> bool:
+        """Tell whether a thread may come free for a call; if none, it is taken back."""
+        has_threads = self.scheduler.has_threads()
+        if not has_threads:
+            self.scheduler.queues.forget(call)
+        return has_threads
+
     def _try_again(self) -> None:
         self._retrying = False
-        with self._locked():
-            self.scheduler.queue_inbox()
-            has_thread = self.scheduler.send_thread()
-        if not has_thread:
+        if not self._with_lock(self.scheduler.take_in):
             self.adapter.call_later(10 * RETRY, self._try_again)
 
     def cancel(self, tasks: Iterable[Task], reason: str | None) -> None:
@@ -145,16 +149,9 @@ class ThreadLane(CallLane, Lane):
         if self._inside:  # in a finalizer that the collector ran in there: this thread would wait for itself
             self.adapter.call_soon(self.cancel, [task], reason)
             return
-        scheduler = self.scheduler
-        with self._locked():
-            scheduler.queue_inbox()
-            state = call.state
-            if state == QUEUED:
-                scheduler.queues.forget(call)
-            elif state == RUNNING:
-                if call.cancel_requested:
-                    return
-                call.request_cancel(reason)
+        state = self._with_lock(self._stop, call, reason)
+        if state is None:
+            return
         if state == QUEUED:
             call.context = call.task = None
             task.settle_cancelled()
@@ -167,17 +164,25 @@ class ThreadLane(CallLane, Lane):
         if task.abandon:
             self.abandon(task)
 
+    def _stop(self, call: ThreadCall, reason: str | None) -> int | None:
+        """Return the state that the call was in, ``None`` if it was requested to stop before."""
+        self.scheduler.queue_inbox()
+        state = call.state
+        if state == QUEUED:
+            self.scheduler.queues.forget(call)
+        elif state == RUNNING:
+            if call.cancel_requested:
+                return None
+            call.request_cancel(reason)
+        elif call.outcome is CANCELLED and not call.finished_at:  # Ctrl-C has cut this short before
+            return QUEUED
+        return state
+
     def abandon(self, task: Task) -> None:
         call: ThreadCall | None = task.backend_data
-        if call is None:
+        at_end = None if call is None else self._with_lock(self.scheduler.abandon, call)
+        if call is None or at_end is None:
             return
-        scheduler = self.scheduler
-        with self._locked():
-            if call.state != RUNNING:
-                return
-            scheduler.abandon(call)
-            scheduler.send_thread()
-            at_end = scheduler.take_at_end()
         call.task = None
         call_all(at_end)
         task.settle_cancelled()
@@ -199,8 +204,7 @@ class ThreadLane(CallLane, Lane):
 
     def interrupt(self, call: ThreadCall, tries: int = 0) -> None:
         """Interrupt the function as soon as possible; does nothing if it has ended."""
-        with self._locked():
-            token = call.token  # none yet: the thread sees that it is cancelled when it arms
+        token = call.token  # none yet: the thread sees that it is cancelled when it arms
         if token is not None and not deliver(token, call.reason, tries):
             self.adapter.call_later(RETRY * min(tries + 1, 100), self.interrupt, call, tries + 1)
 

@@ -135,15 +135,17 @@ class FairCallQueues:
             if siblings is None:
                 siblings = self._nested[parent] = NestedCalls(parent)
             call.siblings = siblings
+            if not siblings.listed and siblings.running < self.max_workers:
+                siblings.listed = True
+                self._startable.append(siblings)
             siblings.calls.push(call)
-            self._list(siblings)
             return
         if not lane.listed:
             lane.listed = True
             self._lanes.append(lane)
         if not lane.running and self.busy >= self.max_workers:
             self._starving.append(lane)
-        lane.calls.push(call)  # last: a signal handler may raise after each call
+        lane.calls.push(call)  # last, as above: a signal handler may raise after each call
 
     def forget(self, call: Call) -> None:
         """End a queued call. Its queue skips it when its turn comes."""

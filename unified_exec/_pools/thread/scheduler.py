@@ -77,7 +77,16 @@ class Scheduler:
     def queue_inbox(self) -> None:
         inbox = self.inbox
         while inbox:
-            self.queues.add(*inbox.popleft())
+            call, parent = inbox[0]
+            self.queues.add(call, parent)
+            del inbox[
+                0
+            ]  # not `popleft`: a signal handler may raise after a call, and none comes after the last in `add`
+
+    def take_in(self) -> bool:
+        """Queue the inbox and send a thread; see `send_thread`."""
+        self.queue_inbox()
+        return self.send_thread()
 
     def send_thread(self) -> bool:
         """Wake or start a thread to take a queued call, if there is one and no other thread is on its way.
@@ -108,11 +117,19 @@ class Scheduler:
             return False
         return True
 
-    def abandon(self, call: Call) -> None:
-        """Count out a running call whose scope goes on without it, and its thread."""
+    def abandon(self, call: Call) -> list[Callable[[], object]] | None:
+        """Count out a running call whose scope goes on without it, and its thread.
+
+        Returns:
+            what `take_at_end` returns; ``None`` if the call does not run.
+        """
+        if call.state != RUNNING:
+            return None
         call.state = ABANDONED
         self.queues.release(call)
         self._threads -= 1
+        self.send_thread()
+        return self.take_at_end()
 
     def give_place(self, call: Call) -> None:
         """Let another call run in the place of `call`, which waits for a queued one; its own thread runs on beyond
