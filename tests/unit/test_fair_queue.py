@@ -121,13 +121,14 @@ class Model(RuleBasedStateMachine):
         self.waiting: list[Item] = []
         self.taken: list[Item] = []
         self.since: dict[int, float] = {}  # when a priority began to wait, or had its last turn
+        self.ended: set[int] = set()  # priorities of which an item that has ended may still wait for its turn
         self.number = 0
 
     @rule(owner=st.sampled_from(OWNERS), priority=st.sampled_from((0, 0, 3, -1, 7, -5)))
     def push(self, owner: str, priority: int) -> None:
         item = Item(owner, self.number, priority)
         self.number += 1
-        if priority not in self.priorities():
+        if priority not in self.priorities() | self.ended:
             self.since[priority] = self.clock.now
         self.queue.push(item)
         self.waiting.append(item)
@@ -176,6 +177,7 @@ class Model(RuleBasedStateMachine):
     def end_one_that_waits(self, data: Any) -> None:
         item = data.draw(st.sampled_from(self.waiting))
         item.outcome = "cancelled"
+        self.ended.add(item.priority)
         self.queue.forget_one()
         self.waiting.remove(item)
 
