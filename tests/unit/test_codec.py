@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import array
+import gc
 import pickle
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -17,8 +19,10 @@ from hypothesis import given
 
 from tests.unit.wire_child import ROOT, Child
 from unified_exec import errors
+from unified_exec._pools.process import decode_result
 from unified_exec._wire import block_layout, frames
 from unified_exec._wire.pickling import c_pickle, codec, digests
+from unified_exec._worker.run_chunk import ChunkResults
 
 PLAIN = st.recursive(
     st.none()
@@ -137,6 +141,31 @@ def test_the_error_of_what_cannot_travel_exports_no_view(what: str) -> None:
         REFUSED[what](view)
     view.release()  # refused while it has exports
     assert caught.tb is not None
+
+
+class Homesick:
+    def __setstate__(self, state: object) -> None:
+        raise ValueError("far from home")
+
+
+def test_the_error_of_a_result_that_cannot_be_rebuilt_keeps_no_other_result() -> None:
+    bad = Homesick()
+    bad.name = "bad"  # type: ignore[attr-defined]
+    packed = codec.encode_value(ChunkResults([Carrier(b"1"), bad, Carrier(b"3")]))
+    gc.disable()
+    try:
+        outcome: Any = decode_result.outcome_of("map of f", frames.VALUE, packed.data, ())
+        first, failure, last = outcome.unwrap().results
+        assert (bytes(first.memory), bytes(last.memory)) == (b"1", b"3")
+        assert str(failure.error.__cause__) == "far from home"
+        assert "Homesick.__setstate__" in failure.error.__cause__.__notes__[0]
+        kept, cause = weakref.ref(first), weakref.ref(failure.error)
+        del outcome, first, last
+        assert kept() is None
+        del failure
+        assert cause() is None
+    finally:
+        gc.enable()
 
 
 def test_a_memoryview_whose_format_would_be_lost_is_refused() -> None:

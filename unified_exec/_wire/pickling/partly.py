@@ -31,6 +31,21 @@ class Lost:
         self.error = error
 
 
+def _without_frames(error: Exception) -> Exception:
+    """Return it with a note of the line that raised it: its frames would keep all that is rebuilt."""
+    tb = error.__traceback__
+    while tb is not None and tb.tb_next is not None:
+        tb = tb.tb_next
+    if tb is not None:
+        code = tb.tb_frame.f_code
+        error.add_note(f'raised in {code.co_qualname}, file "{code.co_filename}", line {tb.tb_lineno}')
+    told: BaseException | None = error
+    for _ in range(100):  # a hostile one may lead back to itself
+        if told is not None:
+            told.__traceback__, told = None, told.__context__
+    return error
+
+
 _Plain: Any = vars(pickle)["_Unpickler"]  # the one written in Python
 
 
@@ -81,7 +96,7 @@ class _Unpickler(_Plain):  # type: ignore[misc]
                 load(self)
                 return
         except Exception as raised:
-            error = raised
+            error = _without_frames(raised)
         self.lose(depth, error, taken[:1] if code == pickle.BUILD else taken[1][:1] if taken[0] is refresh else [])
 
     def run_marked(self, load: Callable[[Any], None], below: int) -> None:
@@ -95,7 +110,7 @@ class _Unpickler(_Plain):  # type: ignore[misc]
                 return
             self.pop_mark()
         except Exception as raised:
-            error = raised
+            error = _without_frames(raised)
         self.lose(depth, error, taken)
 
 
