@@ -663,6 +663,18 @@ def hold_lazy() -> None:
     park()
 
 
+class Names(dict[str, Any]):
+    """As what a metaclass prepares for the body of a class."""
+
+    def values(self) -> Any:
+        Lazy.asked.append("values")
+        return super().values()
+
+
+def park_in_names() -> None:
+    exec("park()", {"park": park}, Names())
+
+
 async def a_hold_lazy() -> None:
     held = Lazy()
     held.me = held  # type: ignore[attr-defined]
@@ -679,7 +691,7 @@ async def test_a_look_runs_no_code_of_the_program_and_its_errors_reach_nobody(
             adapter.call_threadsafe(scope.cancel)
         raise ValueError("of a look")
 
-    for fn in (a_hold_lazy, hold_lazy) if frames.KNOWN else (a_hold_lazy,):
+    for fn in (a_hold_lazy, hold_lazy, park_in_names) if frames.KNOWN else (a_hold_lazy,):
         with pytest.raises(ExceptionGroup) as caught:
             async with TaskScope() as scope:
                 scope.spawn(fn)

@@ -162,14 +162,17 @@ def in_comprehension(one: Any) -> None:
 
 
 def in_comprehension_of_a_module(one: Any) -> None:
-    exec("[two(each, each) for each in one]", {"two": two, "one": [one]})
+    names = {"two": two, "popped": map(list.pop, [[one]])}
+    del one
+    exec("[two(each, each) for each in popped]", names)
 
 
 def in_class_body(one: Any) -> None:
+    popped = map(list.pop, [[one]])
+    del one
+
     class Body:
-        [two(each, each) for each in [one]]
-        other = one
-        two(other, other)
+        [two(each, each) for each in popped]
 
 
 def in_with(one: Any) -> None:

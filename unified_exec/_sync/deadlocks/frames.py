@@ -21,6 +21,8 @@ _FOR_ITER = opmap["FOR_ITER"]
 _HAVE_DICTS = sys.version_info < (3, 13)
 _BORROW = sys.version_info >= (3, 14)
 _LOOPS = frozenset({"Handle._run", "Runner.run", "BaseEventLoop.run_until_complete", "unrolled_run"})
+_Variables = type((lambda: sys._getframe().f_locals)())
+"""Of a frame whose variables can be borrowed from; the body of a class may have a mapping of the program."""
 
 KNOWN = sys.version_info < (3, 16) and not (sys.version_info >= (3, 14) and sys._jit.is_enabled())
 """Whether it is known of this interpreter which variables of a running frame have a reference of their own."""
@@ -207,7 +209,7 @@ def references(frames: list[FrameType]) -> list[Any]:
             found.append(names["self"])  # what the `with` has of it, or its variable, which borrows nothing
         if caller is not None and _iterates(caller, frame):
             found += [names["self"]] * (1 + (id(names["self"]) in outside))  # what the loop has, and the variable
-        if _BORROW:
+        if _BORROW and type(names) is _Variables:
             outside.update(map(id, names.values()))
         caller = frame
     return found
