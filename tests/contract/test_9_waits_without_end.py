@@ -871,11 +871,12 @@ class Elsewhere:
 
         def run() -> None:
             with SyncTaskScope(processes=self.pool) as scope:
-                for fn, *args in calls:
-                    scope.spawn(fn, *args, on="process")
-                del fn, args
+                while left:
+                    scope.spawn(*left.pop(0), on="process")
                 calls_made.set()
 
+        left = list(calls)
+        del calls
         calls_made = threading.Event()
         threading.Thread(target=run).start()
         assert calls_made.wait(PATIENCE)
