@@ -48,8 +48,8 @@ CANCELLATION = (
     clause_3.thread(
         breaks="a running thread task is asked",
         file="_pools/thread/lane.py",
-        old="                call.request_cancel(reason)",
-        new="                pass",
+        old="            call.request_cancel(reason)",
+        new="            pass",
         tests=(f"{THREADS}::test_check_cancelled_raises_in_a_task_that_was_asked_and_tells_why",),
     ),
     clause_3.thread(

@@ -134,8 +134,8 @@ ERROR_STORY = (
     clause_4.process(
         breaks="a result whose rebuilding raises an error without text ends its task",
         file="_pools/process/decode_result.py",
-        old="rebuilding it here raised {type(exc).__name__}: {text_of(exc)}",
-        new="rebuilding it here raised {type(exc).__name__}: {exc}",
+        old="rebuilding it here raised {type(raised).__name__}: {text_of(raised)}",
+        new="rebuilding it here raised {type(raised).__name__}: {raised}",
         tests=("faults/test_hostile_errors.py::test_a_result_whose_rebuilding_raises_an_error_without_text",),
     ),
 )
