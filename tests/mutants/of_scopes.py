@@ -205,7 +205,7 @@ DEADLINE = (
     clause_5.loop(
         breaks="the timeout of a coroutine strikes",
         file="_scope/coroutine.py",
-        old="anyio.CancelScope(deadline=anyio.current_time() + seconds)",
+        old="anyio.CancelScope(deadline=anyio.current_time() + handle.timeout)",
         new="anyio.CancelScope()",
         tests=(f"{DEADLINES}::test_a_tasks_own_timeout_is_that_tasks_failure",),
         only="-loop and not trio and not uvloop and not eager",

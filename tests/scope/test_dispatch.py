@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import sys
 import threading
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 from anyio.lowlevel import checkpoint
 
+import unified_exec
 from unified_exec import ProcessPool, TaskScope, ThreadPool, blocking, cpu_bound, current_task
+from unified_exec._handles.open_scopes import OpenScope
 from unified_exec._pools import default_pools
 from unified_exec._tasks import loaded
 
@@ -168,3 +173,30 @@ async def test_without_a_gil_cpu_tasks_are_interruptible_and_limited_to_the_core
         scope.cancel()
     assert handle.cancelled()
     assert default_pools.default_cores().max_workers == 3
+
+
+@pytest.mark.asyncio
+async def test_a_coroutine_task_costs_no_more_than_fourteen_calls_of_this_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def nothing() -> None: ...
+
+    monkeypatch.setattr(OpenScope, "ranked", False)  # another test may have used priorities
+    called: list[str] = []
+    package = str(Path(unified_exec.__file__).parent)
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(package):
+            called.append(frame.f_code.co_qualname)
+
+    async with TaskScope() as scope:
+        await scope.spawn(nothing)
+        sys.setprofile(note)
+        try:
+            handle = scope.spawn(nothing)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        finally:
+            sys.setprofile(None)
+        assert handle.done()
+    assert len(called) <= 14, called

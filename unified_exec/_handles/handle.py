@@ -14,7 +14,7 @@ from .._loops.adapter import call_later_apart
 from .._rules.arguments import text
 from .._tasks.bound import bound_among, live
 from .._tasks.task import Task, task_ids
-from .._tasks.types import TaskState, of_stop_iteration
+from .._tasks.types import DONE, QUEUED, of_stop_iteration
 from .cancelled import TaskCancelled
 from .validation import wrong_loop
 
@@ -98,16 +98,12 @@ class TaskHandle(Task, Generic[T]):
         self.args = args
         self.backend = backend
         self.owner = owner
-        self.backend_data = None
-        self.location = None
-        self.worker = None
-        self.deadline = None
-        self.outcome = None
+        self.backend_data = self.location = self.worker = self.outcome = None
+        self.deadline = self.notes = None
         self.queued_at = monotonic()
-        self.started_at = None
-        self.finished_at = self.sent_at = self.notes = None
+        self.started_at = self.finished_at = self.sent_at = None
         self.bytes_sent = self.bytes_received = 0
-        self._state = TaskState.QUEUED
+        self._state = QUEUED
         self.private = False  # its outcome is handled by the code that made it; the policy of the scope does not see it
         self._waiters: Waiter | _Callback | list[Waiter | _Callback] | None = None
         if live:
@@ -310,7 +306,7 @@ class TaskHandle(Task, Generic[T]):
     def __repr__(self) -> str:
         state = self.state
         text = state.value
-        if state is TaskState.DONE and self.outcome is not None:
+        if state is DONE and self.outcome is not None:
             text = "cancelled" if self.outcome.cancelled else "finished" if self.outcome.is_value else "failed"
         return f"<TaskHandle {self.name!r} id={self.id} on {self.backend}: {text}>"
 

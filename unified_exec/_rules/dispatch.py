@@ -100,7 +100,9 @@ def place_of(fn: Callable[..., Any], on: str | None = None) -> str:
         ValueError: `on` is not a valid target.
     """
     if type(fn) is FunctionType and not fn.__dict__:
-        coroutine, marker = bool(fn.__code__.co_flags & CO_COROUTINE), None
+        coroutine, marker = fn.__code__.co_flags & CO_COROUTINE != 0, None
+        if on is None:
+            return "loop" if coroutine else "thread"
     else:
         coroutine, marker = _look_inside(fn)
     if on is None:

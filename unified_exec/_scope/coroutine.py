@@ -13,7 +13,7 @@ import anyio
 
 from .._handles.handle import TaskHandle
 from .._rules.dispatch import not_awaitable
-from .._tasks.current import CurrentTask, current
+from .._tasks.current import CurrentTask, set_current
 from .._tasks.holders import coroutine_holds, end_coroutine_holder, me
 from .._tasks.requests import LocalRequest, Pending
 from .._tasks.types import CANCELLED, Outcome
@@ -63,20 +63,18 @@ async def run_coroutine(handle: TaskHandle[Any]) -> None:
     Failures stay in the handle: its scope raises them. Anything that is not an `Exception` is raised, as in anyio.
     """
     __tracebackhide__ = True
-    fn, args = handle.fn, handle.args
-    assert fn is not None
-    assert args is not None
-    current.set(LoopTask(handle))
+    fn: Any = handle.fn
+    args: Any = handle.args
+    set_current(LoopTask(handle))
     try:
-        if handle.plan is None:
-            call = _awaitable
+        if handle.plan is None and handle.timeout is None:
             handle.begin()
+            made = fn(*args)
+            if type(made) is not CoroutineType and not isinstance(made, Awaitable):
+                raise TypeError(not_awaitable(fn, made))
+            value = await made
         else:
-            call = _planned(handle)
-        if handle.timeout is None:
-            value = await call(fn, args)
-        else:
-            value = await _with_timeout(handle.name, handle.timeout, call, fn, args)
+            value = await _with_options(handle, fn, args)
     except anyio.get_cancelled_exc_class():
         if not handle.cancel_requested:
             if anyio.current_effective_deadline() != -INF:  # only on asyncio
@@ -99,8 +97,24 @@ async def run_coroutine(handle: TaskHandle[Any]) -> None:
         handle.settle(Outcome(value))
     finally:
         del handle, fn, args
+        made = None  # it may be a future that has the exception
         if coroutine_holds:
             end_coroutine_holder(me())
+
+
+async def _with_options(handle: TaskHandle[Any], fn: Any, args: tuple[Any, ...]) -> Any:
+    call: Any = _awaitable
+    if handle.plan is not None:
+        from .retrying import run_attempts
+
+        call = partial(run_attempts, handle, _awaitable)
+    else:
+        handle.begin()
+    if handle.timeout is None:
+        return await call(fn, args)
+    with anyio.CancelScope(deadline=anyio.current_time() + handle.timeout):
+        return await call(fn, args)
+    raise TaskTimeout(f"task {handle.name!r}", handle.timeout)
 
 
 def _awaitable(fn: Any, args: tuple[Any, ...]) -> Any:
@@ -120,15 +134,3 @@ def _settle_with_group(handle: TaskHandle[Any], group: BaseExceptionGroup[BaseEx
         return group
     handle.settle(Outcome(error=failed))
     return cancelled if isinstance(failed, Exception) else group
-
-
-def _planned(handle: TaskHandle[Any]) -> Any:
-    from .retrying import run_attempts
-
-    return partial(run_attempts, handle, _awaitable)
-
-
-async def _with_timeout(name: str, seconds: float, call: Any, fn: Any, args: tuple[Any, ...]) -> Any:
-    with anyio.CancelScope(deadline=anyio.current_time() + seconds):
-        return await call(fn, args)
-    raise TaskTimeout(f"task {name!r}", seconds)

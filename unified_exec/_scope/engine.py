@@ -24,7 +24,7 @@ from .._pools import default_pools
 from .._rules.dispatch import AUTO, call_name
 from .._rules.policies import Verdict
 from .._tasks import events
-from .._tasks.current import current
+from .._tasks.current import get_current
 from ..observe import first_scope
 from .coroutine import run_coroutine
 from .debugging import DEBUG, watch_loop
@@ -117,13 +117,15 @@ class ScopeEngine(OpenScope):
             OpenScope.ranked = True
         if retry is not None or limit is not None or self._outcomes.restarts:
             self._plan(handle, fn, retry, limit)
-        launch = partial(auto_placer().launch, self) if on == AUTO else self.launch
         if progress:
             from ..observe.progress.tracker import follow
 
+            launch = partial(auto_placer().launch, self) if on == AUTO else self.launch
             follow(self, handle, progress, partial(launch, handle, backend, timeout))
+        elif on is not None and on == AUTO:
+            auto_placer().launch(self, handle, backend, timeout)
         else:
-            launch(handle, backend, timeout)
+            self.launch(handle, backend, timeout)
         return handle
 
     def _plan(self, handle: TaskHandle[Any], fn: Callable[..., Any], retry: object, limit: object) -> None:
@@ -144,8 +146,9 @@ class ScopeEngine(OpenScope):
 
     def launch(self, handle: TaskHandle[Any], backend: Backend | None, timeout: float | None) -> TaskHandle[Any]:
         """Start a task that was made for this scope; ``backend`` is ``None`` for the event loop."""
-        timeout = None if timeout == INF else timeout
-        if (spawner := current.get()) is not None:
+        if timeout is not None and timeout == INF:
+            timeout = None
+        if (spawner := get_current()) is not None:
             handle.inherit_from(spawner)
         if events.rows is not None:
             if events.in_span is not None and not handle.in_span:
@@ -153,7 +156,20 @@ class ScopeEngine(OpenScope):
             if spawner is not None or events.moves is not None:
                 handle.note_spawner(0 if spawner is None else spawner.id)
         if backend is None:
-            self._launch_coroutine(handle, timeout)
+            if timeout is not None:
+                handle.timeout = timeout
+            self._local.add(handle)
+            try:
+                task = create_task(self._group, run_coroutine(handle), handle.name)
+            except BaseException:
+                self._local.discard(handle)
+                raise
+            if handle.outcome is None:  # it has one already if the task factory is an eager one
+                handle.backend_data = task
+                if self._outcomes.decided is not None:
+                    self._cancel_coroutine(handle, DECIDED)
+                elif self._around.cancel_called:  # anyio's asyncio scope may not deliver the cancellation to a new task
+                    self._cancel_coroutine(handle, self.reason())
             return handle
         enclosing, remote, deadline = self._enclosing, self._remote, self._around.deadline
         if timeout is not None or enclosing is not None or deadline != INF:
@@ -175,22 +191,6 @@ class ScopeEngine(OpenScope):
             handle.start_clock(timeout)
         return handle
 
-    def _launch_coroutine(self, handle: TaskHandle[Any], timeout: float | None) -> None:
-        if timeout is not None:
-            handle.timeout = timeout
-        self._local.add(handle)
-        try:
-            task = create_task(self._group, run_coroutine(handle), handle.name)
-        except BaseException:
-            self._local.discard(handle)
-            raise
-        if handle.outcome is None:  # it has one already if the task factory is an eager one
-            handle.backend_data = task
-            if self._outcomes.decided is not None:
-                self._cancel_coroutine(handle, DECIDED)
-            elif self._around.cancel_called:  # anyio's asyncio scope may not deliver the cancellation to a new task
-                self._cancel_coroutine(handle, self.reason())
-
     def create_task(self, coro: Coroutine[Any, Any, Any], *, name: object = None) -> object:
         """Start a coroutine as a task of the scope's own, which no policy sees."""
         return create_task(self._group, coro, name)
@@ -201,8 +201,8 @@ class ScopeEngine(OpenScope):
         """Record the outcome of a task, and do what the policy says. Called by the handle."""
         remote, outcome = self._remote, handle.outcome
         assert outcome is not None
-        was_remote = remote.tasks.pop(handle, None) is not None
-        if not was_remote:
+        lane = remote.tasks.pop(handle, None) if remote.tasks else None
+        if lane is None:
             self._local.discard(handle)
         if outcome.cancelled and handle.by_scope and handle.stop_reason is not DECIDED:
             self.ending.cut_short = True
@@ -215,7 +215,7 @@ class ScopeEngine(OpenScope):
                     self.cancel(None)
                 else:
                     self._cancel_rest()
-        if was_remote and not remote.tasks:
+        if lane is not None and not remote.tasks:
             remote.on_idle()
         if self.parts and self.body_has_ended:
             self.ending.end_streams(self.parts, self.remote_count + len(self._local))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from .._handles.validation import close_coroutine
@@ -22,29 +23,38 @@ def resolve(scope: Launcher, fn: Callable[..., Any], on: object) -> tuple[str, B
         TypeError: `fn` is not a function, or cannot run there.
         ValueError: `on` is not a valid target.
     """
-    if not callable(fn):
+    if type(fn) is not FunctionType and not callable(fn):
         close_coroutine(fn)
         raise TypeError(not_a_function(fn))
-    if on is None or isinstance(on, str):
-        if on == AUTO:
-            place, backend = auto_placer().resolve(scope, fn)
-            return place, backend
+    if on is None:
+        place = place_of(fn)
+    elif on == "loop":
+        return "loop", None
+    elif on == AUTO:
+        place, backend = auto_placer().resolve(scope, fn)
+        return place, backend
+    elif isinstance(on, str):
         place = place_of(fn, on)
-        if place == "loop":
-            return place, None
-        if place == "thread":
-            return place, scope.thread_pool()
-        if place == "interpreter":
-            return place, default_pools.default_interpreters()
-        if place == "cpu" and loaded.gil_is_off():
-            cores = default_pools.default_cores()
-            return cores.kind, cores
-        return "process", scope.process_pool()
-    if isinstance(on, Backend):
-        if not on.capabilities.coroutines and is_async(fn):
-            raise TypeError(must_not_be_async(fn, on.kind))
-        return on.kind, on
-    raise ValueError(unknown_place(on))
+    else:
+        return _in_pool(fn, on)
+    if place == "loop":
+        return place, None
+    if place == "thread":
+        return place, scope.thread_pool()
+    if place == "interpreter":
+        return place, default_pools.default_interpreters()
+    if place == "cpu" and loaded.gil_is_off():
+        cores = default_pools.default_cores()
+        return cores.kind, cores
+    return "process", scope.process_pool()
+
+
+def _in_pool(fn: Callable[..., Any], on: object) -> tuple[str, Backend]:
+    if not isinstance(on, Backend):
+        raise ValueError(unknown_place(on))
+    if not on.capabilities.coroutines and is_async(fn):
+        raise TypeError(must_not_be_async(fn, on.kind))
+    return on.kind, on
 
 
 _placer: Any = None

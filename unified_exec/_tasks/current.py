@@ -140,6 +140,7 @@ def consists_of(exc: BaseException | None, kinds: tuple[type[BaseException], ...
 
 
 current: ContextVar[CurrentTask | None] = ContextVar("unified_exec_current_task", default=None)
+get_current, set_current = current.get, current.set  # for hot paths: a method of an imported name is made for each call
 
 
 def on_event_loop() -> bool:

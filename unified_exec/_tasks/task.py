@@ -12,7 +12,7 @@ from ..errors import TaskTimeout
 from . import events
 from .events import Noted, Notes
 from .messages import Waited
-from .types import CANCELLED, NEXT, IllegalMove, Outcome, TaskState, Timing
+from .types import CANCELLED, DONE, NEXT, QUEUED, RUNNING, STOPPING, IllegalMove, Outcome, TaskState, Timing
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -123,13 +123,13 @@ class Task:
         self.notes: Notes | None = None
         self.sent_at: float | None = None
         self.bytes_sent = self.bytes_received = 0
-        self._state = TaskState.QUEUED
+        self._state = QUEUED
 
     @property
     def state(self) -> TaskState:
         """The state as far as it is known here; for a queued task the backend is asked whether it runs."""
-        if self._state is TaskState.QUEUED and self.location is not None and self.location.is_running(self):
-            return TaskState.RUNNING
+        if self._state is QUEUED and self.location is not None and self.location.is_running(self):
+            return RUNNING
         return self._state
 
     @property
@@ -145,8 +145,8 @@ class Task:
 
     def begin(self) -> None:
         """Note, in the thread of the owner's loop, that the function is about to be called; again with each new try."""
-        if self._state is TaskState.QUEUED:
-            self._state = TaskState.RUNNING
+        if self._state is QUEUED:
+            self._state = RUNNING
         if self.started_at is None:
             self.started_at = time.monotonic()
         if events.moves is not None:
@@ -155,14 +155,14 @@ class Task:
     @property
     def cancel_requested(self) -> bool:
         """It was requested to stop, and has not ended yet."""
-        return self._state is TaskState.STOPPING
+        return self._state is STOPPING
 
     def mark_stopping(self, reason: str | None) -> bool:
         """Note that the task is requested to stop; ``False`` if it was before or is done."""
-        if self._state is TaskState.STOPPING or self._state is TaskState.DONE:
+        if self._state is STOPPING or self._state is DONE:
             return False
         self.stop_reason = reason
-        self.move(TaskState.STOPPING)
+        self.move(STOPPING)
         if events.rows is not None and not self.silent:
             events.emit(events.TASK_ASKED, self.id, reason or "")
         if self.requests is not None:
@@ -174,8 +174,8 @@ class Task:
         if outcome.cancelled and self.expired and self.timeout is not None:
             outcome = Outcome(error=TaskTimeout(f"task {self.name!r}", self.timeout))
         old = self._state
-        if old is TaskState.DONE:
-            raise IllegalMove(self.name, old, TaskState.DONE)
+        if old is DONE:
+            raise IllegalMove(self.name, old, DONE)
         if events.rows is not None:
             error = outcome.error
             if self.notes is None and error is None and not outcome.cancelled:
@@ -186,7 +186,7 @@ class Task:
         self.backend_data = self.location = self.args = self.fn = None
         if self.finished_at is None:
             self.finished_at = time.monotonic()
-        self._state = TaskState.DONE  # what `move` does, without the table: every other state may become DONE
+        self._state = DONE  # what `move` does, without the table: every other state may become DONE
         if self.bound is not None:
             for one in self.bound:
                 one.task_ended(self.id)

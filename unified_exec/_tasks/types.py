@@ -22,13 +22,15 @@ class TaskState(Enum):
         return f"TaskState.{self.name}"
 
 
+QUEUED, RUNNING, STOPPING, DONE = TaskState  # a name is found faster than a member of an `Enum`
+
 NEXT: dict[TaskState, frozenset[TaskState]] = {
     # A queued task may be requested to stop before it is known whether its worker has begun it. A task whose worker
     # exits before beginning it stays queued: RUNNING is noted only once the function is called.
-    TaskState.QUEUED: frozenset({TaskState.RUNNING, TaskState.STOPPING, TaskState.DONE}),
-    TaskState.RUNNING: frozenset({TaskState.STOPPING, TaskState.DONE}),
-    TaskState.STOPPING: frozenset({TaskState.DONE}),
-    TaskState.DONE: frozenset(),
+    QUEUED: frozenset({RUNNING, STOPPING, DONE}),
+    RUNNING: frozenset({STOPPING, DONE}),
+    STOPPING: frozenset({DONE}),
+    DONE: frozenset(),
 }
 """The only moves between states."""
 
