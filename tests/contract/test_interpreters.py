@@ -18,7 +18,7 @@ from tests.contract.conftest import Folder
 from tests.programs import interpreter_tasks as tasks
 from tests.this_python import needs_interpreters
 from tests.waiting import until, until_async
-from unified_exec import Collect, InterpreterPool, TaskScope, TaskTimeout, WorkerStartError
+from unified_exec import Channel, Collect, InterpreterPool, SharedValue, TaskScope, TaskTimeout, WorkerStartError
 from unified_exec._platform import handed_over
 from unified_exec._pools.interpreter import carrier
 from unified_exec._wire.pickling.codec import OOB_MIN
@@ -294,6 +294,19 @@ def test_tracemalloc_is_refused_where_it_crashes() -> None:
             InterpreterPool()
     finally:
         tracemalloc.stop()
+
+
+@needs_interpreters
+async def test_interpreters_that_use_what_is_shared_for_the_first_time_at_once_have_seats_of_their_own() -> None:
+    """A record lock belongs to the process: two of its interpreters took the same seat."""
+    async with InterpreterPool(4) as pool, TaskScope() as scope:
+        for _ in range(100):
+            channel, total = Channel[int](4), SharedValue(0)
+            handles = [scope.spawn(tasks.send_and_add, channel, total, item, on=pool) for item in range(4)]
+            assert sorted([await channel.receive() for _ in range(4)]) == [0, 1, 2, 3]
+            for handle in handles:
+                await handle
+            assert total.get() == 6
 
 
 @needs_interpreters

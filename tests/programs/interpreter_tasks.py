@@ -9,7 +9,7 @@ import time
 from contextvars import copy_context
 from pathlib import Path
 
-from unified_exec import check_cancelled, current_task, from_task
+from unified_exec import Channel, SharedValue, check_cancelled, current_task, from_task
 
 settings: list[str] = []
 _kept: list[memoryview] = []
@@ -32,6 +32,11 @@ def recurse() -> None:
 
 def exhaust() -> None:
     raise MemoryError
+
+
+def send_and_add(channel: Channel[int], total: SharedValue[int], item: int) -> None:
+    channel.send_sync(item)
+    total.add(item)
 
 
 def spin(folder: Path, name: str) -> None:

@@ -28,6 +28,11 @@ def in_worker() -> bool:
     return context is not None and context.worker is not None
 
 
+def in_interpreter() -> bool:
+    """Tell whether this is a worker that is an interpreter: what it has open, the process keeps after its end."""
+    return "unified_exec._worker.in_interpreter" in sys.modules
+
+
 def gil_is_off() -> bool:
     """Tell whether threads of this interpreter run Python code in parallel; an extension module may end that."""
     return _HAS_SWITCH and not sys._is_gil_enabled()  # type: ignore[attr-defined, unused-ignore]

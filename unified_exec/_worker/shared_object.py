@@ -7,6 +7,7 @@ from _thread import allocate_lock
 from weakref import WeakSet, finalize
 
 from .._platform.shared_memory import open_block, read_block, write_block
+from .._tasks.loaded import in_interpreter
 from .._tasks.weak_sets import members
 from .._wire import frames
 from .._wire.pickling import homes
@@ -46,7 +47,7 @@ class Shared(ByDescriptors, Generic[T]):
         self._fd = fd
         self._lock = allocate_lock()
         self._value: Any = None
-        finalize(self, _release, token, fd, self.holders).atexit = False
+        finalize(self, _release, token, fd, self.holders).atexit = in_interpreter()
 
     @property
     def value(self) -> T:

@@ -10,6 +10,7 @@ from weakref import finalize
 
 from ..._platform.shared_memory import close_all
 from ..._tasks.current import CurrentTask, Sleeper
+from ..._tasks.loaded import in_interpreter
 
 _POLLS_MAX = 64
 
@@ -52,7 +53,7 @@ class Bell(Sleeper):
             os.set_blocking(fd, False)
         self._rung = False
         self._polls: dict[tuple[int, ...], select.poll] = {}
-        finalize(self, close_all, self.fds).atexit = False
+        finalize(self, close_all, self.fds).atexit = in_interpreter()
 
     def poll(self, *fds: int) -> select.poll:
         """Return what waits for these descriptors, and for the bell. For the thread of the bell."""

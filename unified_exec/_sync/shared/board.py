@@ -16,6 +16,7 @@ from typing import Any
 from weakref import WeakValueDictionary, finalize
 
 from ..._platform import posix
+from ..._tasks.loaded import in_interpreter
 from .seats import is_dead, record_lock, start_of
 
 _ROW = 1 << 15
@@ -41,7 +42,7 @@ class Board:
         self.identity = _identity(fd)
         self._row = -1
         _boards[self.identity] = self
-        finalize(self, _close, fd, self.identity).atexit = False
+        finalize(self, _close, fd, self.identity).atexit = in_interpreter()
 
     def write(self, pid: int, beat: int, body: bytes) -> None:
         at = self._own_row(pid)

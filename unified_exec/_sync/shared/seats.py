@@ -12,7 +12,7 @@ import os
 import time
 from _thread import RLock
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ..._platform import posix
 from ...errors import SerializationError
@@ -36,12 +36,16 @@ after an audit only."""
 _BARRIER = 0.0001
 
 _threads = RLock()  # record locks exclude processes, not threads
-_locked: dict[int, bool] = {}  # by descriptor: the thread that has the lock has the record lock of these
+_locked: dict[int, int] = {}
+"""The descriptors of the pages that the thread with that lock has locked, each with that of its own open file."""
 
 
 def renew_lock() -> None:
     """In a forked child: another thread of the parent may have held the lock."""
     global _threads, _locked
+    for own in _locked.values():
+        if own >= 0:
+            os.close(own)
     _threads, _locked = RLock(), {}
 
 
@@ -68,30 +72,49 @@ class Page:
 
 @contextmanager
 def record_lock(fd: int, wait: bool) -> Iterator[bool]:
-    """Hold the one record lock of the page; the kernel lets go of it when this process dies.
+    """Hold the one lock of the page; the kernel lets go of it when this process dies.
+
+    It is a record lock, which belongs to the process, and the lock of an open file of its own: that one excludes the
+    other interpreters of this process. Where a descriptor cannot be opened anew, they are not excluded.
 
     Raises:
         RuntimeError: this code has interrupted its own thread, which holds it.
     """
     import fcntl  # there is none where there are no workers
 
+    how = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
     with _threads:
         if fd in _locked:
             raise used_by_interrupted("a channel or lock")
-        _locked[fd] = True  # first: a signal handler may run in the next call
+        _locked[fd] = -1  # first: a signal handler may run in the next call
+        held = False
         try:
-            fcntl.lockf(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
-        except BaseException as error:
-            del _locked[fd]
-            if not isinstance(error, OSError):
-                raise
-            yield False
-            return
-        try:
-            yield True
+            with suppress(OSError):
+                fcntl.lockf(fd, how, 1)
+                _locked[fd] = _opened_anew(fd)
+                if _locked[fd] >= 0:
+                    fcntl.flock(_locked[fd], how)
+                held = True
+            yield held
         finally:
-            del _locked[fd]  # no call: a signal handler may raise after one
-            fcntl.lockf(fd, fcntl.LOCK_UN, 1)
+            own = _locked[fd]
+            del _locked[fd]  # no call: a signal handler may raise after one, after each of those below, too
+            try:
+                if own >= 0:
+                    fcntl.flock(own, fcntl.LOCK_UN)  # a child that was forked meanwhile may have this open file, too
+            finally:
+                try:
+                    if own >= 0:
+                        os.close(own)
+                finally:
+                    fcntl.lockf(fd, fcntl.LOCK_UN, 1)
+
+
+def _opened_anew(fd: int) -> int:
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
+    except OSError:
+        return -1
 
 
 def used_by_interrupted(kind: str) -> RuntimeError:

@@ -13,6 +13,7 @@ from typing import Any
 from weakref import WeakSet, WeakValueDictionary, finalize
 
 from ..._platform.shared_memory import close_all
+from ..._tasks.loaded import in_interpreter
 from ..._tasks.weak_sets import Registry, members
 from ..._wire import frames
 from ..._wire.pickling.shared_refs import ByDescriptors, pickled_here
@@ -35,7 +36,7 @@ class SharedFormBase:
     def take_part(self) -> None:
         """Be told of forks, and give back the seat and the descriptors with the last reference."""
         _forms.add(self)
-        finalize(self, _release, self.page, self.seat, os.getpid()).atexit = False
+        finalize(self, _release, self.page, self.seat, os.getpid()).atexit = in_interpreter()
 
     def after_fork(self) -> None:
         """In a forked child: it is another participant, and takes a seat of its own."""

@@ -7,6 +7,7 @@ from sys import modules
 from typing import Any
 from weakref import WeakSet, finalize
 
+from ..._tasks.loaded import in_interpreter
 from ..._tasks.weak_sets import members
 from .. import frames
 from .shared_refs import ByDescriptors, pickled_here, received_descriptor
@@ -26,7 +27,7 @@ class PassedDescriptor(ByDescriptors):
         self.fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE_STANDARD)
         self.token = os.urandom(16)
         self.holders: WeakSet[Any] = WeakSet()
-        finalize(self, _release, self.token, self.fd, self.holders).atexit = False
+        finalize(self, _release, self.token, self.fd, self.holders).atexit = in_interpreter()
 
     def message(self) -> tuple[bytes, tuple[int, ...]]:
         return frames.pack_share(self.token, 0, b""), (self.fd,)
