@@ -182,6 +182,16 @@ def anonymous_memory() -> int:
     return above_standard(fd)
 
 
+def opened_anew(fd: int) -> int:
+    """Return another descriptor of the same file, with locks (`flock`) of its own; -1 where there is no way to it."""
+    if PLAIN:
+        return -1
+    try:
+        return above_standard(os.open(f"/proc/self/fd/{fd}", os.O_RDWR))
+    except OSError:
+        return -1
+
+
 def write_at(fd: int, data: memoryview, offset: int) -> int:
     """Write at an offset of a file and return how many bytes were written."""
     if hasattr(os, "pwrite"):

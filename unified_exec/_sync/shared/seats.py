@@ -91,7 +91,7 @@ def record_lock(fd: int, wait: bool) -> Iterator[bool]:
         try:
             with suppress(OSError):
                 fcntl.lockf(fd, how, 1)
-                _locked[fd] = _opened_anew(fd)
+                _locked[fd] = posix.opened_anew(fd)
                 if _locked[fd] >= 0:
                     fcntl.flock(_locked[fd], how)
                 held = True
@@ -108,13 +108,6 @@ def record_lock(fd: int, wait: bool) -> Iterator[bool]:
                         os.close(own)
                 finally:
                     fcntl.lockf(fd, fcntl.LOCK_UN, 1)
-
-
-def _opened_anew(fd: int) -> int:
-    try:
-        return os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
-    except OSError:
-        return -1
 
 
 def used_by_interrupted(kind: str) -> RuntimeError:
