@@ -22,6 +22,7 @@ import pytest_asyncio
 
 from tests.cluster.processes import ROOT, agent_of, ray_cluster, started
 from tests.cluster.tasks import spin, tick
+from tests.cluster.test_ray_agent import through_ray
 from tests.waiting import is_alive, until, until_async
 from unified_exec import Collect, Retry, SyncTaskScope, TaskScope
 from unified_exec.cluster import NodeLost, RayPool
@@ -174,7 +175,7 @@ async def test_answers_are_read_in_the_order_of_the_calls_and_one_call_always_wa
 async def test_a_large_result_is_writable_and_the_agent_is_told_that_it_has_come(deliver: Deliver, comm: Any) -> None:
     for _ in range(2):
         comm.write([])
-    deliver.answers[0].set_result(pack([(b"done", [memoryview(b"large")])]))
+    deliver.answers[0].set_result(through_ray(*pack([(b"done", [memoryview(b"large")])])))
     ((_, (buffer,)),) = await comm.read()
     assert (bytes(buffer), buffer.readonly) == (b"large", False)
     assert [call.read for call in deliver.calls] == [0, 0, 1]
