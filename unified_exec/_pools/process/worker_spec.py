@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from ..._platform import cpu_count
 from ..._rules import arguments, prefetch
-from ..._rules.arguments import whole
 from ..._wire.pickling import shared_refs, surroundings
 from ..._wire.pickling.c_pickle import PROTOCOL, dumps
 from ..._wire.pickling.shared_refs import ByDescriptors, pickled_here
@@ -130,7 +129,7 @@ def make_spec(
     limits = {"max_workers": max_workers, "max_tasks_per_worker": max_tasks, "max_worker_memory": max_memory}
     for name, value in limits.items():
         if value is not None:
-            limits[name] = whole(name, value, instead="None")
+            limits[name] = arguments.whole(name, value, instead="None")
     if idle_timeout is not None:
         idle_timeout = arguments.seconds("idle_timeout", idle_timeout, positive=True)
     if start_timeout is not None:

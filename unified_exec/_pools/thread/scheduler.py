@@ -79,9 +79,8 @@ class Scheduler:
         while inbox:
             call, parent = inbox[0]
             self.queues.add(call, parent)
-            del inbox[
-                0
-            ]  # not `popleft`: a signal handler may raise after a call, and none comes after the last in `add`
+            # Not `popleft`: a signal handler may raise after a call, and none comes after the last in `add`.
+            del inbox[0]
 
     def take_in(self) -> bool:
         """Queue the inbox and send a thread; see `send_thread`."""
