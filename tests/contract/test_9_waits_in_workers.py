@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -30,7 +29,6 @@ from unified_exec._sync.deadlocks import frames, patrol, reach
 from unified_exec._sync.shared import board
 
 pytestmark = [
-    pytest.mark.skipif(sys.version_info >= (3, 15), reason="plain functions in workers are not judged on 3.15"),
     pytest.mark.skipif(not (frames.KNOWN and reach.can_count()), reason="what a running frame has cannot be counted"),
     pytest.mark.usefixtures("looks_at_once"),
 ]

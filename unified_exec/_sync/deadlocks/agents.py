@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import Context
+from functools import cache, partial
 from os.path import dirname, join
 from types import FrameType, FunctionType, MethodType
 from typing import Any, NamedTuple
@@ -179,6 +180,7 @@ def _of_thread(ident: int, frames: list[FrameType], runs: Mapping[int, Key], key
         return None  # reading its variables would keep them alive, before 3.13
     key, name = keys.get(ident, (os.getpid(), -ident)), f"thread {ident}"
     roots: list[Any] = []
+    variables: list[Any] = []
     call = next((frame for frame in frames if frame.f_code.co_qualname == "ThreadCall.run" and is_ours(frame)), None)
     task = None if call is None else call.f_locals.get("task")
     if call is not None and task is not None:
@@ -186,26 +188,38 @@ def _of_thread(ident: int, frames: list[FrameType], runs: Mapping[int, Key], key
         roots += [task, task.args, call.f_locals["self"]]
     if main is not None and task is None and not in_worker:
         key = main
-    called = _called(frames, roots) if in_worker and task is None and main is None else None
+    called = _called(frames, roots, variables) if in_worker and task is None and main is None else None
     if called is not None:
         task, in_worker = called, False
         key, name = (os.getppid(), called.id), f"task {called.name!r}"
     ends = in_worker or (task is not None and task.deadline is not None)  # in a worker: its parent may end it
     awaited = None if ends or main is not None else awaited_in(reversed(frames))
     of_loop = [at for at, frame in enumerate(frames, 1) if runs.get(_main_of(frame)) is not None]
-    variables = references(frames[of_loop[-1] if of_loop else 0 :])
+    variables += references(frames[of_loop[-1] if of_loop else 0 :])
     return Agent(key, name, awaited, roots, variables, thread_of=main)
 
 
-def _called(frames: list[FrameType], roots: list[Any]) -> Any:
+def _called(frames: list[FrameType], roots: list[Any], variables: list[Any]) -> Any:
     """Return the process task that this thread runs, ``None`` if it runs none; its call is a root."""
     for frame in frames:
         if frame.f_code.co_qualname == "CallRunner.run_task" and is_ours(frame):
             names = frame.f_locals
             if names.get("call") is not None:
                 roots.append(names["call"])
+                variables += [names["call"].args] * _kept_by_call()
                 return names["view"]
     return None
+
+
+@cache
+def _kept_by_call() -> int:
+    """How many references to its arguments a `partial` has more while it is called: one, from CPython 3.15 on."""
+
+    def count(_: object) -> int:
+        return sys.getrefcount(call.args)
+
+    call = partial(count, None)
+    return call() - sys.getrefcount(call.args)
 
 
 def agents_of_workers() -> Iterator[Agent]:
