@@ -26,6 +26,7 @@ from unified_exec import (
     TaskScope,
 )
 from unified_exec._sync.deadlocks import frames, patrol, reach
+from unified_exec._sync.deadlocks.graph import HAS, Node
 from unified_exec._sync.shared import board
 
 pytestmark = [
@@ -151,8 +152,8 @@ LOOKS, BEATS = 12, 5
 class CouldEnd:
     """Each spawns a task that waits, and has somebody end that later, when the path is there."""
 
-    def __init__(self, scope: TaskScope, pool: ProcessPool, path: Path) -> None:
-        self.scope, self.pool, self.path = scope, pool, path
+    def __init__(self, scope: TaskScope, alone: ProcessPool, path: Path) -> None:
+        self.scope, self.alone, self.path = scope, alone, path
 
     def spawn(self, fn: Any, *args: Any, on: Any = "process") -> None:
         self.scope.spawn(fn, *args, on=on)
@@ -214,6 +215,29 @@ class CouldEnd:
         self.spawn(waits.receive, channel)
         await self.scope.spawn(waits.start_sending_slowly, channel, self.path, on="process")
 
+    async def a_thread_of_an_idle_worker_that_has_told_of_it_before(self) -> None:
+        """What the worker told was true, and is no more."""
+        channel, other = Channel[int](1), Channel[int](1)
+        async with TaskScope(processes=self.alone) as scope:
+            await scope.spawn(waits.send_slowly, channel, self.path.parent, on="process")
+            scope.spawn(waits.receive, other, on="process")
+            threading.Thread(target=send_when_told, args=(other, channel.token)).start()
+        channel.receive_nowait()
+        await self.scope.spawn(waits.start_sending_slowly, channel, self.path, on=self.alone)
+        self.spawn(waits.receive, channel)
+
+
+def send_when_told(channel: Channel[int], token: bytes) -> None:
+    """Send when a worker has told that none of its tasks has the object of this token."""
+    told = Node((0, 0), 0.0, 0, HAS, (token,), (), "")
+
+    def is_told() -> bool:
+        rows = board.exchange([]).values()
+        return any(Node(*each)._replace(key=(0, 0)) == told for _, nodes in rows for each in nodes)
+
+    assert until(is_told, PATIENCE)
+    channel.send_sync(1)
+
 
 later: list[Callable[[], object]] = []
 
@@ -234,9 +258,9 @@ async def test_who_could_end_the_wait_of_a_process_task_means_no_deadlock(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "go"
-    async with ProcessPool(3) as pool:
+    async with ProcessPool(3) as pool, ProcessPool(1) as alone:
         async with TaskScope(processes=pool) as scope:
-            awaitable = getattr(CouldEnd(scope, pool, path), case)()
+            awaitable = getattr(CouldEnd(scope, alone, path), case)()
             if awaitable is not None:
                 await awaitable
                 del awaitable
