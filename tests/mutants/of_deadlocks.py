@@ -274,6 +274,13 @@ DEADLOCKS = (
         tests=(f"{IN_WORKERS}::test_who_could_end_the_wait_of_a_process_task_means_no_deadlock",),
     ),
     clause_9.process(
+        breaks="what a worker has told of who has it there must still be true",
+        file="_sync/deadlocks/look.py",
+        old="            pids.update(*[found.relied_on.get(key, ()) for key in all_stuck])\n",
+        new="",
+        tests=(f"{IN_WORKERS}::test_who_could_end_the_wait_of_a_process_task_means_no_deadlock",),
+    ),
+    clause_9.process(
         breaks="a process task with a deadline does not wait for ever",
         file="_sync/deadlocks/agents.py",
         old="if task.deadline is None and not",

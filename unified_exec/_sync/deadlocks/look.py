@@ -83,7 +83,9 @@ def _judge(found: Snapshot, rows: Mapping[int, board.Row]) -> bool:
         last = max((nodes[key] for key in ring if key in candidates), key=lambda node: (node.since, node.key))
         waiter = found.waiters.get(last.key)
         if waiter is not None:
-            beats = {where[key]: rows[where[key]][0] for key in all_stuck if key in where}
+            pids = {where[key] for key in all_stuck if key in where}
+            pids.update(*[found.relied_on.get(key, ()) for key in all_stuck])
+            beats = {pid: rows[pid][0] for pid in pids}
             start = ring.index(last.key)
             ring = [*ring[start:], *ring[:start]]
             suspects |= _suspect(waiter, [nodes[key] for key in ring], [nodes[key] for key in all_stuck], beats)

@@ -34,6 +34,7 @@ class Look(Protocol):
         nodes, waiters, remote: see `Snapshot`.
         open: waits for what other processes have, too: node, id of the object, name of the wait.
         reach: who has what; ``None`` if that was not looked for.
+        relied_on: the processes that were asked who has it there, for each wait for what they have.
     """
 
     nodes: list[Node]
@@ -41,6 +42,7 @@ class Look(Protocol):
     remote: set[Key]
     open: list[tuple[Node, int, int]]
     reach: Reach | None
+    relied_on: dict[Key, set[int]]
 
     def could_cancel(self, key: Key) -> tuple[set[Key], Key | None] | None: ...
 
@@ -56,8 +58,9 @@ def complete(found: Look, rows: Mapping[int, tuple[int, list[Any]]]) -> bool:
         return False
     outside = _Outside(found.reach, rows)
     for node, number, wait in found.open:
-        others = outside.holders(number, wait)
+        others, pids = outside.holders(number, wait)
         if others is not None:
+            found.relied_on[node.key] = pids
             found.nodes.append(node._replace(wants=_wants(node.key, {*node.wants} | others)))
     numbers = {each.token: id(each) for each in shared_here}
     for pid, node in outside.parts:
@@ -66,9 +69,10 @@ def complete(found: Look, rows: Mapping[int, tuple[int, list[Any]]]) -> bool:
         holders = None if at is None or could_cancel is None else found.reach.holders_of(at)
         if at is None or could_cancel is None or holders is None:
             continue
-        others = outside.holders(at, wait)
+        others, pids = outside.holders(at, wait)
         worker = outside.workers.get(pid)
         if others is not None and worker is not None:
+            found.relied_on[node.key] = pids
             wants = _wants(node.key, {*cancellers} | holders | could_cancel[0] | others)
             found.nodes.append(node._replace(kind=REACH, wants=wants))
             found.waiters[node.key] = _remote_wait(worker, node)
@@ -109,13 +113,17 @@ class _Outside:
                 elif node.kind == PART:
                     self.parts.append((pid, node))
 
-    def holders(self, number: int, wait: int) -> set[Key] | None:
-        """Return who in workers could end a wait for the object of this id; ``None`` if that is not known."""
+    def holders(self, number: int, wait: int) -> tuple[set[Key] | None, set[int]]:
+        """Return who in workers could end a wait for the object of this id, and the processes that have told so.
+
+        It is ``None`` if that is not known.
+        """
         workers = self._reach.object_of(number).workers_with_it(wait)
         if workers is None:
-            return None
+            return None, set()
         token = self._reach.object_of(number).token
         found: set[Key] = set()
+        relied_on: set[int] = set()
         all_told = True
         for worker, tasks in workers.items():
             self.workers[worker.pid] = worker
@@ -125,7 +133,8 @@ class _Outside:
             if 0 in tasks:
                 all_told = all_told and told is not None
                 found |= told or set()
-        return found if all_told else None
+                relied_on.add(worker.pid)
+        return (found if all_told else None), relied_on
 
 
 class RemoteWait:

@@ -48,6 +48,7 @@ class Snapshot:
         remote: the keys of those that wait in workers.
         open: waits for what other processes have, too: node, id of the object, name of the wait.
         reach: who has what in this process; ``None`` if that was not looked for.
+        relied_on: see `remote.Look`.
     """
 
     def __init__(self, locks: Iterable[Lock], oldest: float, looker: Any, everybody: bool) -> None:
@@ -56,6 +57,7 @@ class Snapshot:
         self.remote: set[Key] = set()
         self.open: list[tuple[Node, int, int]] = []
         self.reach: Reach | None = None
+        self.relied_on: dict[Key, set[int]] = {}
         self._agents: dict[Key, list[Agent]] = {}  # a task, and the thread that runs its loop
         self._scopes: dict[Key, Node] = {}  # by task
         self._pid = os.getpid()
