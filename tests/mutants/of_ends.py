@@ -116,7 +116,7 @@ ENDS = (
         "        call.state = ENDED  # here",
         "        pass  # here",
         f"{LEFT}::test_a_process_forked_in_the_call_of_an_executor_ends_well",
-        file="_pools/thread/pool.py",
+        file="_pools/thread/call.py",
         place="thread",
     ),
     left(

@@ -43,6 +43,15 @@ def test_a_scope_loads_no_event_loop_and_no_engine() -> None:
     assert not any(each.startswith("unified_exec._pools") for each in loaded)
 
 
+def test_the_classes_of_the_pools_load_nothing_that_runs_tasks() -> None:
+    """A worker that imports a module of the program gets them, and has no pool."""
+    loaded = loaded_after("from unified_exec import ProcessPool, TaskScope, ThreadPool")
+    pools = {"process", "process.pool", "process.worker_pool", "thread", "thread.pool"}
+    assert {each for each in loaded if each.startswith("unified_exec._pools.")} == {
+        f"unified_exec._pools.{each}" for each in pools
+    }
+
+
 HEAVY = {"asyncio", "cloudpickle", "dataclasses", "dis", "enum", "inspect", "logging", "pickle", "re", "socket"}
 HEAVY |= {"contextvars", "subprocess", "threading", "traceback", "typing", "warnings", "weakref"}
 HEAVY |= {"opcode"} if sys.version_info >= (3, 13) else set()

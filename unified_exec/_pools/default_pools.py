@@ -25,7 +25,7 @@ _interpreters: InterpreterPool | None = None
 def default_processes() -> ProcessPool:
     global _processes
     if _processes is None or _processes.closed:
-        if loaded("unified_exec._pools.process.pool") is None:
+        if loaded("unified_exec._pools.process.worker_registry") is None:
             try:
                 _start_ahead(1)  # the worker's interpreter starts on another core while this one loads the pool
             except WorkerStartError:
@@ -148,9 +148,12 @@ def shutdown_default_pools() -> None:
     for pool in (_processes, _threads, _cores, _interpreters):
         if pool is not None and not pool.closed:
             pool.close()
-    shutdown = loaded("unified_exec._pools.process.shutdown")
-    if shutdown is not None:
-        shutdown.reap_the_rest()
+    disband = loaded("unified_exec._pools.process.disband")
+    if disband is not None:
+        disband.reap_left()
+    prestart = loaded("unified_exec._pools.process.prestart")
+    if prestart is not None:
+        prestart.discard()
     with _lock:
         _processes = _threads = _cores = _interpreters = None
 

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...abc import Capabilities, ProcessBackend
-from . import prestart, shutdown
 from .worker_pool import WorkerPool
-from .worker_spec import make_spec
 
 IDLE_TIMEOUT = 60.0
 START_TIMEOUT = 30.0
@@ -72,6 +70,8 @@ class ProcessPool(WorkerPool, ProcessBackend):
         main: str | None = None,
         name: str | None = None,
     ) -> None:
+        from .worker_spec import make_spec
+
         spec = make_spec(
             max_workers,
             initializer,
@@ -100,9 +100,13 @@ class ProcessPool(WorkerPool, ProcessBackend):
         Raises:
             WorkerStartError: a process could not be started.
         """
+        from . import prestart
+
         missing = min(workers, self.max_workers) - len(self._registry.workers)
         prestart.start_ahead(missing, self._registry.spec.environment())
 
     def kill(self) -> None:
         """Kill every worker at once."""
+        from . import shutdown
+
         shutdown.kill(self._registry)

@@ -15,7 +15,7 @@ from ..._tasks.fork_lock import in_forked_child
 from ..._tasks.weak_sets import members
 from ..._wire.protocol import STARTING
 from ..._worker import context
-from . import disband, prestart
+from . import disband
 from .worker import Worker
 from .worker_registry import WorkerRegistry
 
@@ -83,12 +83,6 @@ def kill(registry: WorkerRegistry[Any]) -> None:
     """Kill every worker at once."""
     for worker in list(registry.workers):
         worker.kill()
-
-
-def reap_the_rest() -> None:
-    """Reap workers that no pool has: those of closed pools whose loops have ended, and those started ahead."""
-    disband.reap_left()
-    prestart.discard()
 
 
 def _drop(workers: set[Worker], pool: str) -> None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from ..._loops.adapter import LoopAdapter
 from ..._rules.arguments import seconds, text
 from ...abc import Backend
-from . import shutdown
-from .admission import Admission, IdleCheck, have_tasks
-from .disband import reap_all
-from .lane import ProcessLane
-from .worker_registry import WorkerRegistry
-from .worker_spec import WorkerSpec
+
+if TYPE_CHECKING:
+    from ..._loops.adapter import LoopAdapter
+    from .lane import ProcessLane
+    from .worker_registry import WorkerRegistry
+    from .worker_spec import WorkerSpec
 
 
 class WorkerPool(Backend):
     """Workers that any number of scopes and event loops share.
+
+    What runs them is imported with the first pool: a worker that imports a module which names the class has no pool.
 
     Args:
         spec: how they start.
@@ -31,6 +32,10 @@ class WorkerPool(Backend):
     closed = False  # no property: it is read on each spawn
 
     def __init__(self, spec: WorkerSpec, grace: float, name: str | None) -> None:
+        from . import shutdown
+        from .admission import Admission
+        from .worker_registry import WorkerRegistry
+
         self.max_workers = spec.max_workers
         self.grace = grace = seconds("grace", grace, optional=False)
         self.name = name = text(name)
@@ -51,9 +56,12 @@ class WorkerPool(Backend):
         if self._admission.guarded:
             self._admission.admit()
         registry = self._registry
-        return registry.lanes.get(adapter) or registry.lane(
-            adapter, lambda: ProcessLane(registry, self._admission, adapter)
-        )
+        known = registry.lanes.get(adapter)
+        if known is not None:
+            return known
+        from .lane import ProcessLane
+
+        return registry.lane(adapter, lambda: ProcessLane(registry, self._admission, adapter))
 
     def refuse_work(self) -> None:
         """Admit no work from now on."""
@@ -68,11 +76,14 @@ class WorkerPool(Backend):
         Raises:
             RuntimeError: tasks still run in this pool; leave their scopes first, or use `aclose`.
         """
+        from .disband import reap_all
+        from .shutdown import dismiss_all
+
         registry = self._registry
         if self.is_busy() or not self._admission.close_if_idle(registry.all_lanes, self.grace):
             raise RuntimeError(f"{self!r} still runs tasks: leave their scopes before closing it, or await aclose()")
         self.closed = True
-        reap_all(shutdown.dismiss_all(registry), self.grace)
+        reap_all(dismiss_all(registry), self.grace)
 
     async def aclose(self) -> None:
         """Refuse new work, wait for the tasks that are here, then end the workers.
@@ -80,6 +91,10 @@ class WorkerPool(Backend):
         Cancelling it ends the waiting: the workers are killed then, and what still runs fails with `WorkerCrashed`.
         """
         import anyio
+
+        from .admission import IdleCheck
+        from .disband import reap_all
+        from .shutdown import dismiss_all
 
         self.refuse_work()
         try:
@@ -93,7 +108,7 @@ class WorkerPool(Backend):
                     await anyio.sleep(0.0005)
                 idle = check.is_idle()
         finally:
-            workers = shutdown.dismiss_all(self._registry)
+            workers = dismiss_all(self._registry)
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(reap_all, workers, self.grace)
 
@@ -102,11 +117,15 @@ class WorkerPool(Backend):
 
         Its tasks must have ended. When the last worker is gone, `tell()` is called in that thread.
         """
+        from . import shutdown
+
         self.refuse_work()
         shutdown.end(self._registry, adapter, tell)
 
     def is_busy(self) -> bool:
         """Tell whether tasks wait or run in the pool, as far as it can be seen from this thread."""
+        from .admission import have_tasks
+
         return any(have_tasks(lane.groups) for _, lane in self._registry.all_lanes())
 
     def __enter__(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from _thread import LockType, get_ident
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..._loops.adapter import LoopAdapter
 from ..._tasks import events
 from ..._tasks.current import CurrentTask, consists_of, current
+from ..._tasks.fork_lock import in_forked_child
 from ..._tasks.holders import of_thread, task_ended
 from ..._tasks.inner_loops import cancellations
 from ..._tasks.loaded import loaded
@@ -20,7 +22,7 @@ from ..._tasks.task import Task
 from ..._tasks.types import CANCELLED, Outcome, of_stop_iteration
 from ...errors import Cancelled
 from .interrupt import InterruptToken, run_interruptible
-from .queues import QUEUED, RUNNING, LaneQueue, NestedCalls
+from .queues import ENDED, QUEUED, RUNNING, LaneQueue, NestedCalls
 
 if TYPE_CHECKING:
     import anyio
@@ -242,3 +244,14 @@ def _forgotten_await(name: str, value: CoroutineType[Any, Any, Any]) -> Outcome[
 def _pass_on(task: Task, message: object) -> None:
     if task.outcome is None:
         task.on_message(message)
+
+
+@in_forked_child
+def _end_current_call() -> None:
+    call = current.get()
+    if isinstance(call, ThreadCall):
+        call.state = ENDED  # here it runs in the main thread, and no pool of the child waits for it
+        main: Any = threading.main_thread()
+        if getattr(main, "_tstate_lock", main) is None:
+            # Before 3.13 the end of a process asserts this lock, which threads of `_thread` do not have.
+            main._set_tstate_lock()

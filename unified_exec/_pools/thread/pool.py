@@ -1,25 +1,22 @@
-"""Blocking calls in threads: the pool as its users see it."""
+"""Blocking calls in threads: the pool as its users see it. What runs them is imported with the first pool."""
 
 from __future__ import annotations
 
-import threading
 import weakref
 from _thread import allocate_lock
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ..._loops.adapter import LoopAdapter
-from ..._loops.current import current_adapter
 from ..._rules.arguments import whole
 from ..._tasks.current import current
 from ..._tasks.fork_lock import in_forked_child
 from ..._tasks.weak_sets import members
 from ...abc import Backend, Capabilities
 from ...errors import PoolClosed
-from .call import ThreadCall
-from .lane import ThreadLane
-from .queues import ENDED, RUNNING
-from .scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from ..._loops.adapter import LoopAdapter
+    from .lane import ThreadLane
 
 MAX_WORKERS = 40
 
@@ -64,6 +61,8 @@ class ThreadPool(Backend):
     closed = False  # no property: it is read on each spawn
 
     def __init__(self, max_workers: int | None = None, *, name: str | None = None, interruptible: bool = False) -> None:
+        from .scheduler import Scheduler
+
         max_workers = MAX_WORKERS if max_workers is None else whole("max_workers", max_workers, instead="None")
         self.max_workers = max_workers
         self.name = f"thread pool {name!r}" if name else "the thread pool"
@@ -78,6 +77,9 @@ class ThreadPool(Backend):
             raise PoolClosed(self.name)
         lane = self._lanes.get(adapter)
         if lane is None:
+            from .lane import ThreadLane
+            from .queues import ENDED
+
             made = ThreadLane(scheduler, adapter, self.name, self.interruptible, self._forget)
             with scheduler.lock:
                 scheduler.queue_inbox()
@@ -114,6 +116,8 @@ class ThreadPool(Backend):
 
     async def aclose(self) -> None:
         """Like `close`, without blocking the event loop. When cancelled it stops waiting; the pool stays closed."""
+        from ..._loops.current import current_adapter
+
         adapter = current_adapter()
         waiter = adapter.waiter()
         if self._close(lambda: adapter.call_threadsafe(waiter.wake)):
@@ -124,6 +128,9 @@ class ThreadPool(Backend):
         return self._scheduler.close(on_end)
 
     def _check_closable(self) -> None:
+        from .call import ThreadCall
+        from .queues import RUNNING
+
         scheduler, call = self._scheduler, current.get()
         if isinstance(call, ThreadCall) and call.lock is scheduler.lock and call.state == RUNNING:
             raise RuntimeError(f"{self.name} cannot be closed by one of its own tasks: it would wait for itself")
@@ -160,10 +167,3 @@ class ThreadPool(Backend):
 def _after_fork() -> None:
     for pool in _pools:
         pool._lanes = {}
-    call = current.get()
-    if isinstance(call, ThreadCall):
-        call.state = ENDED  # here it runs in the main thread, and no pool of the child waits for it
-        main: Any = threading.main_thread()
-        if getattr(main, "_tstate_lock", main) is None:
-            # Before 3.13 the end of a process asserts this lock, which threads of `_thread` do not have.
-            main._set_tstate_lock()

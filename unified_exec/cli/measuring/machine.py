@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -75,9 +74,11 @@ def _revision() -> str | None:
 
 
 def _version(package: str) -> str | None:
+    from importlib import metadata  # it loads zipfile and the compressors, in each worker that imports a benchmark
+
     try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return None
 
 
