@@ -222,17 +222,21 @@ class Unbuildable:
         return int, ("x",)
 
 
-def one_that_cannot_be_rebuilt() -> Iterator[Any]:
-    yield 1
+def one_that_cannot_be_rebuilt(before: int) -> Iterator[Any]:
+    yield from range(before)
     yield Unbuildable()
-    yield 2
+    yield from range(300)
 
 
-async def test_an_item_that_cannot_be_rebuilt_is_the_error_of_its_stream() -> None:
+@pytest.mark.parametrize("before", [0, 1, 300])
+async def test_the_items_before_one_that_cannot_be_rebuilt_arrive(before: int) -> None:
+    got: list[int] = []
     async with TaskScope() as scope:
-        with pytest.raises(SerializationError, match="invalid literal"):
-            async for x in scope.stream(one_that_cannot_be_rebuilt, on="process"):
-                assert x == 1
+        with pytest.raises(SerializationError, match=r"an item of the generator.*invalid literal") as caught:
+            async for x in scope.stream(one_that_cannot_be_rebuilt, before, on="process"):
+                got.append(x)
+    assert got == list(range(before))
+    assert type(caught.value.__cause__) is ValueError
 
 
 def many_and_the_end() -> Iterator[int]:

@@ -36,13 +36,15 @@ class Batch:
     Attributes:
         number: 0 for the first batch of the generator, then one more for each; they may arrive out of order.
         items: the items, in order.
+        error: why the item after them, which was sent, could not be rebuilt; ``None`` if all of them could.
     """
 
-    __slots__ = ("items", "number")
+    __slots__ = ("error", "items", "number")
 
     def __init__(self, number: int, items: list[Any]) -> None:
         self.number = number
         self.items = items
+        self.error: Exception | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Batch, (self.number, self.items)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..._loops.adapter import LoopAdapter
+from ..._tasks.messages import Batch
 from ..._tasks.task import Task
 from ..._tasks.types import CANCELLED, Outcome
 from ..._wire import frames
@@ -78,12 +79,12 @@ def _each_result(name: str, data: bytes, buffers: Sequence[memoryview]) -> objec
         return None
     from ..._wire.pickling import partly
 
-    results = partly.rebuild(data, buffers, ChunkResults)
-    if results is None:
+    chunk = partly.rebuild(data, buffers, ChunkResults, "results")
+    if chunk is None:
         return None
     lost = partly.Lost
     return PartOfResults(
-        [ItemFailure(_not_rebuilt(name, each.error)) if type(each) is lost else each for each in results]
+        [ItemFailure(_not_rebuilt(name, each.error)) if type(each) is lost else each for each in chunk.results]
     )
 
 
@@ -102,7 +103,24 @@ def message_of(data: frames.Bytes, buffers: list[memoryview]) -> object:
     try:
         return codec.decode(data, buffers, "what the task sent")
     except Exception as exc:
-        return exc
+        return _begin_of_batch(bytes(data), buffers) or exc
+
+
+def _begin_of_batch(data: bytes, buffers: Sequence[memoryview]) -> Batch | None:
+    """Rebuild the items of a batch that come before the first that cannot be rebuilt."""
+    if Batch.__module__.encode() not in data[:100]:
+        return None
+    from ..._wire.pickling import partly, pickle_errors
+
+    batch: Batch | None = partly.rebuild(data, buffers, Batch, "items")
+    for place, item in enumerate(() if batch is None else batch.items):
+        if type(item) is partly.Lost:
+            assert batch is not None
+            batch.error = pickle_errors.not_rebuilt("an item of the generator", item.error)
+            batch.error.__cause__ = item.error
+            del batch.items[place:]
+            return batch
+    return None
 
 
 class Decoding(NamedTuple):

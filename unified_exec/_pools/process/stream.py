@@ -10,6 +10,7 @@ from inspect import isasyncgenfunction
 from typing import Any
 
 from ..._rules.dispatch import unwrap
+from ..._tasks.messages import Batch
 from ..._tasks.task import Task
 from ..._tasks.types import Outcome
 from ...abc import Lane, StreamReader
@@ -33,22 +34,28 @@ class ProcessStreamReader(StreamReader):
         self.args = (args,)
         self.items: deque[Any] = deque()
         self._lane = lane
-        self._early: dict[int, list[Any]] = {}  # batches that arrived before those with lower numbers
+        self._early: dict[int, Batch] = {}  # batches that arrived before those with lower numbers
         self._next = 0
         self._sizes: deque[int] = deque()  # how many items of each batch are still in `items`
 
     def on_message(self, message: Any) -> bool:
         if isinstance(message, Exception):
-            self.error = message
-            self._lane.cancel([self.task], "a batch could not be rebuilt")
+            self._fail(message)
             return False
-        self._early[message.number] = message.items
-        while self._next in self._early:
-            items = self._early.pop(self._next)
+        self._early[message.number] = message
+        while self._next in self._early and self.error is None:
+            batch = self._early.pop(self._next)
             self._next += 1
-            self.items.extend(items)
-            self._sizes.append(len(items))
+            self.items.extend(batch.items)
+            if batch.items:
+                self._sizes.append(len(batch.items))
+            if batch.error is not None:
+                self._fail(batch.error)
         return True
+
+    def _fail(self, error: Exception) -> None:
+        self.error = error
+        self._lane.cancel([self.task], "an item could not be rebuilt")
 
     def item_taken(self) -> None:
         self._sizes[0] -= 1

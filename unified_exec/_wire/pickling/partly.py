@@ -53,7 +53,7 @@ class _Unpickler(_Plain):  # type: ignore[misc]
     """Goes on after an error, and hands nothing that is lost to code of the user's.
 
     Args:
-        data, buffers: a pickle that holds a call of `wrapper` with a list.
+        data, buffers: a pickle of an instance of `wrapper` with a list.
     """
 
     dispatch: ClassVar[dict[int, Callable[[_Unpickler], None]]] = dict(_Plain.dispatch)
@@ -130,8 +130,8 @@ for _code, _below in _MARKED.items():
     _guard_marked(_code, _below)
 
 
-def rebuild(data: bytes, buffers: Iterable[memoryview], wrapper: type) -> list[Any] | None:
-    """Rebuild the items of the list in ``wrapper(list)``; those that cannot be rebuilt are `Lost`.
+def rebuild(data: bytes, buffers: Iterable[memoryview], wrapper: type, attribute: str) -> Any:
+    """Rebuild an instance of `wrapper` with a list as that attribute; the items that cannot be rebuilt are `Lost`.
 
     Returns:
         ``None`` if that does not help.
@@ -141,8 +141,9 @@ def rebuild(data: bytes, buffers: Iterable[memoryview], wrapper: type) -> list[A
         whole = unpickler.load()
         if type(whole) is not wrapper:
             return None
-        items: list[Any] = whole.results  # type: ignore[attr-defined]
+        items: list[Any] = getattr(whole, attribute)
         errors = [unpickler.error_in(item) for item in items]
     except Exception:
         return None
-    return [item if error is None else Lost(error) for item, error in zip(items, errors, strict=True)]
+    items[:] = [item if error is None else Lost(error) for item, error in zip(items, errors, strict=True)]
+    return whole
