@@ -171,7 +171,7 @@ def launch(scope: Launcher, handle: TaskHandle[Any], backend: Backend | None, ti
             start(scope, handle, backend, timeout, record, 1, due)
         else:  # it takes any call: the short way
             handle.decision = record.model.decision
-            record.in_flight = scope.remote_count
+            record.in_flight = len(scope.remote_tasks)
             scope.launch(handle, backend, timeout)
 
 
@@ -187,7 +187,7 @@ def start(
     """Start a task in its pool, measured if it is `due`; in a thread if it cannot be pickled."""
     model, fn, listener = record.model, handle.fn, handle.listener
     handle.decision = model.decision
-    record.in_flight = scope.remote_count
+    record.in_flight = len(scope.remote_tasks)
     ended = record.measure(handle, backend.capabilities.isolated, items) if due else None
     try:
         scope.launch(handle, backend, timeout)

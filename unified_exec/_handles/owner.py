@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sized
 from typing import Any, Protocol
 
 from ..abc import Backend
@@ -18,8 +18,8 @@ class Launcher(TaskOwner, Protocol):
         """The thread of its event loop."""
 
     @property
-    def remote_count(self) -> int:
-        """How many thread and process tasks of the scope have not ended."""
+    def remote_tasks(self) -> Sized:
+        """The thread and process tasks of the scope that have not ended."""
 
     def default_priority(self) -> int:
         """Return the priority of a task that the calling code spawns without one."""

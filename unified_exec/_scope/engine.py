@@ -78,6 +78,7 @@ class ScopeEngine(OpenScope):
         self.tally = self._outcomes.tally
         self.ending = Ending(name, timeout, self._around, self._outcomes)
         self._remote = RemoteTasks(adapter, group, self.ending.reason)
+        self.remote_tasks = self._remote.tasks
         self._local: set[TaskHandle[Any]] = set()
         self._limits: MutableMapping[object, Gate] | None = None
         if first_scope.pending:
@@ -218,23 +219,19 @@ class ScopeEngine(OpenScope):
         if lane is not None and not remote.tasks:
             remote.on_idle()
         if self.parts and self.body_has_ended:
-            self.ending.end_streams(self.parts, self.remote_count + len(self._local))
+            self.ending.end_streams(self.parts, len(self.remote_tasks) + len(self._local))
 
     @property
     def decided(self) -> bool:
         """Whether the policy has decided the outcome of the scope."""
         return self._outcomes.decided is not None
 
-    @property
-    def remote_count(self) -> int:
-        return len(self._remote.tasks)
-
     def tasks(self) -> list[TaskHandle[Any]]:
         """Return the tasks that have not ended."""
-        return [*self._remote.tasks, *self._local]
+        return [*self.remote_tasks, *self._local]
 
     def lanes(self) -> list[tuple[TaskHandle[Any], object]]:
-        return [*self._remote.tasks.items(), *((handle, None) for handle in list(self._local))]
+        return [*self.remote_tasks.items(), *((handle, None) for handle in list(self._local))]
 
     def restart_delay(self, error: Exception) -> float | None:
         """Seconds until the policy wants a task that failed with `error` to be started again; ``None`` if never."""
@@ -275,7 +272,7 @@ class ScopeEngine(OpenScope):
         """Stop one task of this scope. Called by the handle."""
         if self.thread != get_ident():
             raise RuntimeError(validation.wrong_thread_to_cancel(handle, "handle"))
-        lane = self._remote.tasks.get(handle)
+        lane = self.remote_tasks.get(handle)
         if lane is not None:
             if not handle.cancel_requested:
                 handle.stop_reason = reason
@@ -298,7 +295,7 @@ class ScopeEngine(OpenScope):
             if exc is not None:
                 self.ending.note_body_raised()
             self.body_has_ended, self.ending.block = True, block
-            self.ending.end_streams(self.parts, self.remote_count + len(self._local))
+            self.ending.end_streams(self.parts, len(self.remote_tasks) + len(self._local))
             self._remote.leave()
             try:
                 if wrong is None or self.adapter.task_has_ended(self.host):
@@ -310,7 +307,7 @@ class ScopeEngine(OpenScope):
                 swallowed = self.ending.swallows(error)
                 raised = None if swallowed else error
             self.is_open = False
-            if self._remote.tasks:  # the coroutine that represents them was cancelled itself
+            if self.remote_tasks:  # the coroutine that represents them was cancelled itself
                 self._remote.cancel_all(self.reason())
                 try:
                     await self._remote.drain()

@@ -31,7 +31,7 @@ def resolve(scope: Launcher, fn: Callable[..., Any], on: object) -> tuple[str, B
     elif on == "loop":
         return "loop", None
     elif on == AUTO:
-        place, backend = auto_placer().resolve(scope, fn)
+        place, backend = (_placer or auto_placer()).resolve(scope, fn)
         return place, backend
     elif isinstance(on, str):
         place = place_of(fn, on)
