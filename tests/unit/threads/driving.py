@@ -18,23 +18,17 @@ from unified_exec._pools.thread.pool import ThreadPool
 from unified_exec._tasks.task import Task
 
 
-class Owner:
-    """Stands for a scope."""
-
-
 class Job(Task):
     """Stands for a handle."""
 
-    __slots__ = ("__weakref__", "adapter", "settlements", "waiters", "where")
+    __slots__ = ("__weakref__", "adapter", "settlements", "waiters")
 
     adapter: LoopAdapter
     settlements: int
     waiters: list[Waiter]
-    where: int
 
     def settled(self) -> None:
         self.settlements += 1
-        self.where = threading.get_ident()
         for waiter in self.waiters:
             waiter.wake()
 
@@ -58,11 +52,11 @@ class Driver:
         self.pool = pool
         self.adapter = current_adapter()
         self.lane = pool.lane(self.adapter)
-        self.owner = Owner()
+        self.owner: Any = object()  # stands for a scope
         self.jobs: list[Job] = []
 
-    def spawn(self, fn: Callable[..., Any], *args: Any, owner: Any = None, **options: Any) -> Job:
-        job = Job(getattr(fn, "__name__", "job"), fn, args, "thread", owner or self.owner)
+    def spawn(self, fn: Callable[..., Any], *args: Any, **options: Any) -> Job:
+        job = Job(getattr(fn, "__name__", "job"), fn, args, "thread", self.owner)
         job.adapter, job.waiters, job.settlements = self.adapter, [], 0
         for name, value in options.items():
             setattr(job, name, value)

@@ -64,12 +64,3 @@ async def test_anyio_check_cancelled_tells_of_the_ask() -> None:
         await happens(began)
         it.cancel(job)
         assert (await job.wait()).cancelled
-
-
-async def test_a_task_may_run_an_event_loop_of_its_own() -> None:
-    async def inner() -> int:
-        await anyio.lowlevel.checkpoint()
-        return 7
-
-    async with driver() as it:
-        assert await it.spawn(anyio.run, inner).value() == 7

@@ -18,35 +18,8 @@ import pytest
 from tests.unit.threads.driving import driver, happens
 from unified_exec._pools.thread import interrupt
 from unified_exec._pools.thread.call import ThreadCall
-from unified_exec.errors import Cancelled
 
 pytestmark = pytest.mark.every_loop
-
-
-async def test_an_interrupted_task_runs_its_finally_block_and_hears_why() -> None:
-    began = threading.Event()
-    heard: list[object] = []
-
-    def work() -> None:
-        try:
-            began.set()
-            while True:
-                time.sleep(0)
-        except Cancelled as exc:
-            heard.append((type(exc).__name__, exc.reason))
-            raise
-        finally:
-            heard.append("finally")
-
-    async with driver(1) as it:
-        for _ in range(20):
-            began.clear()
-            heard.clear()
-            job = it.spawn(work, interrupt=True)
-            await happens(began)
-            it.cancel(job, reason="enough")
-            assert (await job.wait()).cancelled
-            assert heard == [("Cancelled", "enough"), "finally"]
 
 
 TRACED_AFTERWARDS = """

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import threading
-import time
 import weakref
-from contextvars import ContextVar
 from typing import Any
 
 import anyio
@@ -16,26 +13,10 @@ import anyio.lowlevel
 import pytest
 
 from tests.this_python import HAS_GIL
-from tests.unit.threads.driving import Blocker, driver, happens
-from unified_exec._tasks.current import current_task
-from unified_exec._tasks.types import TaskState
+from tests.unit.threads.driving import driver
 from unified_exec.errors import Cancelled, RemoteError
 
 pytestmark = pytest.mark.every_loop
-
-
-async def test_a_value_arrives_and_is_settled_in_the_loops_thread() -> None:
-    async with driver() as it:
-        job = it.spawn(lambda a, b: (a + b, threading.get_ident()), 1, 2)
-        value, worker = await job.value()
-        assert value == 3
-        assert worker != threading.get_ident()
-        assert job.worker == worker
-        assert job.where == threading.get_ident()
-        queued, started, finished = job.timing
-        assert started is not None
-        assert finished is not None
-        assert queued <= started <= finished
 
 
 async def test_an_exception_arrives_as_itself_with_the_users_frames_only() -> None:
@@ -73,46 +54,6 @@ async def test_stop_iteration_can_be_awaited(interrupt: bool) -> None:
         with pytest.raises(RuntimeError, match="StopIteration") as caught:
             await job.value()
         assert type(caught.value.__cause__) is StopIteration
-
-
-async def test_an_async_function_in_disguise_is_an_error_and_no_warning() -> None:
-    async def late() -> None: ...
-
-    async with driver() as it:
-        with pytest.raises(TypeError, match="on='loop'"):
-            await it.spawn(lambda: late()).value()
-
-
-async def test_the_task_sees_the_callers_context_and_itself() -> None:
-    var = ContextVar("var", default="unset")
-    var.set("of the caller")
-
-    def look() -> tuple[Any, str]:
-        seen = var.get()
-        var.set("of the task")
-        return current_task(), seen
-
-    async with driver() as it:
-        job = it.spawn(look, deadline=time.monotonic() + 100)
-        task, seen = await job.value()
-        assert seen == "of the caller"
-        assert var.get() == "of the caller"
-        assert (task.id, task.name, task.backend) == (job.id, "look", "thread")
-        assert task.deadline == job.deadline
-
-
-async def test_the_state_is_known_while_it_runs() -> None:
-    async with driver(1) as it:
-        first, second = Blocker(), Blocker()
-        one, two = it.spawn(first), it.spawn(second)
-        await happens(first.began)
-        assert one.state is TaskState.RUNNING
-        assert two.state is TaskState.QUEUED
-        del one
-        first.go.set()
-        second.go.set()
-        await two.wait()
-        assert it.jobs[1].state is TaskState.DONE
 
 
 class Thing:

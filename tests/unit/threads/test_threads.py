@@ -165,3 +165,16 @@ async def test_a_task_that_finds_no_room_for_a_thread_waits_for_those_at_work(mo
             await anyio.lowlevel.checkpoint()
         assert await job.value() == 3  # tried again
         blocker.go.set()
+
+
+async def test_nested_tasks_of_one_parent_are_limited_like_a_pool() -> None:
+    crowd = Crowd()
+    async with driver(3) as it:
+
+        async def children() -> None:
+            for job in [it.spawn(crowd, nested=True) for _ in range(100)]:
+                await job.value()
+
+        await it.spawn(anyio.from_thread.run, children).value()
+        assert crowd.most <= 3
+        assert not it.lane.scheduler.queues._nested
