@@ -52,7 +52,7 @@ NO_ORPHANS = (
     clause_1.scope(
         breaks="tasks are waited for although the supervisor itself was hit",
         file="_scope/engine.py",
-        old="if self._remote.tasks:  # the coroutine that represents them was cancelled itself",
+        old="if self.remote_tasks:  # the coroutine that represents them was cancelled itself",
         new="if False:",
         tests=(f"{ORPHANS}::test_what_outlived_a_broken_supervisor_is_still_waited_for",),
     ),

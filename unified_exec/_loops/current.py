@@ -64,6 +64,19 @@ def running_adapters() -> list[LoopAdapter]:
     return [adapter for adapter in members(_all) if not adapter.ended()]
 
 
+def native_cancels() -> tuple[int, int] | None:
+    """Return the id of the running asyncio task and how often it was cancelled so far, all of which it has been told;
+    ``None`` if it has not yet, and on other loops."""
+    current_task = getattr(loaded("asyncio"), "current_task", None)
+    try:
+        task = None if current_task is None else current_task()
+    except RuntimeError:
+        return None
+    if task is None or getattr(task, "_must_cancel", True):
+        return None
+    return id(task), task.cancelling()  # the id: the caller keeps it, and must not keep the task
+
+
 @in_forked_child
 def _after_fork() -> None:
     global _lock

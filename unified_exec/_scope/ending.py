@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .._loops.callbacks import loop_time
-from .._loops.native_cancel import native_cancels
+from .._loops.current import native_cancels
 from ..errors import TaskTimeout
 
 if TYPE_CHECKING:

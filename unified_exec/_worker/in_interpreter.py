@@ -20,8 +20,8 @@ from . import send_result
 from .connection import PARK, PARKED, WorkerConnection
 from .context import WorkerTask
 from .interpreter_signal import InterpreterSignal
-from .interpreter_state import InterpreterState
 from .main import apply, connect, read_settings, serve, tell_failure
+from .process_state import ProcessState
 from .run_calls import CallRunner
 from .settings import Settings
 
@@ -200,3 +200,34 @@ def _left_threads() -> list[Any]:
         return []
     others = (threading._MainThread, threading._DummyThread)  # the program's main thread; this one and the second
     return [thread for thread in threading.enumerate() if not isinstance(thread, others)]
+
+
+class InterpreterState(ProcessState):
+    """What a task must not leave to the next one in its interpreter.
+
+    What it changes in the process, it changes for all.
+    """
+
+    def __init__(self, signal: InterpreterSignal) -> None:
+        self._signal = signal
+        super().__init__()
+
+    def take(self) -> None:
+        self._no_alarm = False  # alarms are the process's
+        self._take_interpreter()
+        self._look_at = 0.0
+
+    def take_surroundings(self) -> None:
+        self._take_path()
+
+    def quieten(self) -> None:
+        self._signal.end_shot()
+        super().quieten()
+
+    def _restore(self) -> bool:
+        self._restore_interpreter()
+        return self._restore_process()
+
+    def _restore_process(self) -> bool:
+        self._restore_settings()
+        return True

@@ -6,15 +6,17 @@ other tasks: no code relies on state that it read before a settle.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
+from mmap import mmap
 
-from ..._loops.adapter import LoopAdapter
+from ..._loops.adapter import LoopAdapter, Timer, call_later_apart
+from ..._platform.shm_cache import KEEP, Block, BlockCache
 from ..._rules.fair_queue import FairQueue
 from ..._tasks.task import Task
 from ..._wire import protocol
 from ..._worker.settings import WorkerKind
-from .loop_block_cache import LoopBlockCache
 from .worker import Worker
 from .worker_logs import LogReader
 
@@ -135,3 +137,33 @@ class WorkerGroup:
         self.not_idle(worker)
         self.not_starting(worker)
         self.requeue(worker.take_back())
+
+
+class LoopBlockCache(BlockCache):
+    """Keeps the blocks in which answers arrived for the arguments that are sent next; freed a moment after the last."""
+
+    __slots__ = ("_adapter", "_timer")
+
+    def __init__(self, adapter: LoopAdapter) -> None:
+        super().__init__()
+        self._adapter = adapter
+        self._timer: Timer | None = None
+
+    def map(self, fd: int, found: os.stat_result) -> mmap | None:
+        block = super().map(fd, found)
+        if block is not None and self._timer is None:
+            self._timer = call_later_apart(self._adapter, KEEP, self._check)
+        return block
+
+    def dropped(self, block: Block) -> None:
+        super().dropped(block)
+        if self._adapter.ended():
+            self.forget()
+
+    def _check(self) -> None:
+        seconds = self.keeps_for()
+        if seconds > 0:
+            self._timer = call_later_apart(self._adapter, seconds, self._check)
+        else:
+            self._timer = None
+            self.forget()

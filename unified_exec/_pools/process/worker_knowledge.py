@@ -7,8 +7,8 @@ from typing import Any
 from ..._wire import frames
 from ..._wire.pickling.carried import Carried
 from ..._wire.pickling.functions import EncodedCall
+from ..._wire.pickling.issuer import next_number
 from ..._wire.pickling.surroundings import Snapshot, snapshot
-from ..._wire.pickling.versions import next_number
 from ..._wire.protocol import ParentConnection
 
 KNOWN_MAX = 2000

@@ -14,8 +14,8 @@ from . import module_names
 from .c_pickle import PROTOCOL, dumps
 from .codec import ATOMS, Packed, pack
 from .context_vars import Names, default_of, names_of, token_of
+from .issuer import next_number
 from .shared_refs import pickled_here, shared_of
-from .versions import next_number
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:

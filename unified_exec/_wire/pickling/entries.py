@@ -10,9 +10,9 @@ from ..._tasks.fork_lock import fork_lock
 from . import plain_functions
 from .c_pickle import OOB_MIN, PROTOCOL, dumps
 from .closure_state import CaptureSnapshot, identity_of, is_by_name, plain_watch, same_atom, same_object
+from .issuer import next_number
 from .sent_home import MISSING, Entry, SentHome, importable, names_wanted
 from .shared_refs import pickled_here
-from .versions import next_number
 
 _ATOMS = frozenset({type(None), bool, int, float, complex})
 

@@ -10,8 +10,8 @@ from . import module_names
 from .c_pickle import GLOBAL_TAIL, PROTOCOL, dumps
 from .carried import carried_of
 from .codec import ATOMS, encode_args, encode_call_args, pack
+from .issuer import next_number
 from .shared_refs import pickled_here, shared_of
-from .versions import next_number
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Tokens that no other process issues, a forked child included."""
+"""Tokens that no other process issues, a forked child included, and numbers of what a worker learns."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from itertools import count
 
 from ..._tasks.fork_lock import in_forked_child
 
+next_number = count(1).__next__
+"""Functions, values of globals, and the state of the surroundings share one count."""
 _numbers = count(1)
 _prefix = ""
 
