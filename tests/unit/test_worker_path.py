@@ -1,19 +1,23 @@
-"""From task to task a worker runs little Python: the one measure of its speed that is exact."""
+"""A task takes little Python, in a worker and in a thread: the one measure of speed that is exact."""
 
 from __future__ import annotations
 
 import sys
+import threading
 from contextvars import Context
 from itertools import pairwise
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import anyio
 
+import unified_exec
 from tests.this_python import needs_usual_references
-from unified_exec import ProcessPool, TaskScope
+from unified_exec import ProcessPool, TaskScope, ThreadPool
 
 CALLS_MAX = 13
+THREAD_CALLS_MAX = 49
 _OF_SIGNALS = ("alarm", "setitimer", "getitimer", "pthread_sigmask", "sigpending", "set_wakeup_fd")
 LOOKS = frozenset(
     ("umask", "fchdir", "getcwd", "geteuid", "getegid", "get_blocking", "getrlimit", "stat", *_OF_SIGNALS)
@@ -64,3 +68,29 @@ def test_a_worker_makes_few_calls_from_task_to_task_and_does_not_ask_the_system_
     # Every few milliseconds it looks: not after each task.
     assert any(not any(at < look <= later for look in looks) for at, later in pairwise(tasks))
     assert looks
+
+
+def test_a_thread_call_takes_few_python_calls_of_this_package() -> None:
+    ours = str(Path(unified_exec.__file__).parent)
+    made = 0
+
+    def profile(frame: FrameType, event: str, arg: Any) -> None:
+        nonlocal made
+        made += event == "call" and frame.f_code.co_filename.startswith(ours)
+
+    async def main() -> None:
+        async with ThreadPool(1) as pool, TaskScope() as scope:
+            threading.setprofile(profile)  # for the thread of the pool, which starts now
+            try:
+                await scope.spawn(quick, 0, on=pool)
+            finally:
+                threading.setprofile(None)
+            sys.setprofile(profile)
+            try:
+                for n in range(200):
+                    await scope.spawn(quick, n, on=pool)
+            finally:
+                sys.setprofile(None)
+
+    Context().run(anyio.run, main)
+    assert made / 200 < THREAD_CALLS_MAX

@@ -174,7 +174,7 @@ class TaskHandle(Task, Generic[T]):
         try:
             if outcome.cancelled:
                 raise self.cancellation()
-            value: T = outcome.unwrap()
+            value: T = outcome.value if outcome.error is None else outcome.unwrap()
             return value
         finally:
             del self, outcome  # no cycle from the exception over its traceback to this frame

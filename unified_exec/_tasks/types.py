@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -60,12 +60,13 @@ class Outcome(Generic[T]):
     Attributes:
         error: the exception the task failed with, or ``None``.
         cancelled: ``True`` if the task was stopped, or never started, because of a cancellation.
+        value: what it returned; ``None`` if it has no value.
     """
 
-    __slots__ = ("_traceback", "_value", "cancelled", "error")
+    __slots__ = ("_traceback", "cancelled", "error", "value")
 
     def __init__(self, value: T | None = None, error: BaseException | None = None, cancelled: bool = False) -> None:
-        self._value = value
+        self.value: Any = value
         self.error = error
         self.cancelled = cancelled
         self._traceback = None if error is None else error.__traceback__
@@ -80,7 +81,7 @@ class Outcome(Generic[T]):
         Call it for values and errors only; the caller decides what a cancellation raises.
         """
         if self.error is None:
-            return self._value  # type: ignore[return-value]
+            return self.value  # type: ignore[no-any-return]
         try:
             raise self.error.with_traceback(self._traceback)
         finally:
@@ -89,7 +90,7 @@ class Outcome(Generic[T]):
     def __repr__(self) -> str:
         if self.cancelled:
             return "Outcome(cancelled)"
-        return f"Outcome(error={self.error!r})" if self.error is not None else f"Outcome(value={self._value!r})"
+        return f"Outcome(error={self.error!r})" if self.error is not None else f"Outcome(value={self.value!r})"
 
 
 CANCELLED: Outcome[object] = Outcome(cancelled=True)

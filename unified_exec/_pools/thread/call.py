@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from _thread import LockType, get_ident
@@ -12,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..._loops.adapter import LoopAdapter
 from ..._tasks import events
-from ..._tasks.current import CurrentTask, consists_of, current
+from ..._tasks.current import CurrentTask, consists_of, current, set_current
 from ..._tasks.fork_lock import in_forked_child
 from ..._tasks.holders import of_thread, task_ended
 from ..._tasks.inner_loops import cancellations
-from ..._tasks.loaded import loaded
 from ..._tasks.requests import LocalRequest, Pending
 from ..._tasks.task import Task
 from ..._tasks.types import CANCELLED, Outcome, of_stop_iteration
@@ -66,22 +66,24 @@ class ThreadCall(CurrentTask):
         scope_cancelled: the task has found its scope cancelled before the loop delivered that.
     """
 
+    # Few calls set these: the others read the value of the class, and stay small.
+    cancel_requested = extra = finishing = scope_cancelled = False
+    reason: str | None = None
+    siblings: NestedCalls | None = None
+    token: InterruptToken | None = None
+    loop_scopes: set[anyio.CancelScope] | None = None
+
     __slots__ = (
+        "__dict__",
         "context",
-        "extra",
         "finished_at",
-        "finishing",
         "interruptible",
         "lane",
-        "loop_scopes",
         "outcome",
         "owner",
         "priority",
-        "scope_cancelled",
-        "siblings",
         "state",
         "task",
-        "token",
     )
 
     holds_thread = True
@@ -92,8 +94,6 @@ class ThreadCall(CurrentTask):
         self.name = task.name
         self.backend = task.backend
         self.deadline = task.deadline
-        self.cancel_requested = False
-        self.reason = None
         self.task: Task | None = task
         self.owner: object = task.owner
         self.priority = task.priority
@@ -101,11 +101,7 @@ class ThreadCall(CurrentTask):
         self.state = QUEUED
         self.context: Context | None = copy_context()
         self.outcome: Outcome[Any] | None = None
-        self.siblings: NestedCalls | None = None
-        self.token: InterruptToken | None = None
         self.interruptible = task.interrupt or lane.interruptible
-        self.extra = self.finishing = self.scope_cancelled = False
-        self.loop_scopes: set[anyio.CancelScope] | None = None
         self.finished_at = 0.0
 
     def send(self, message: object) -> None:
@@ -148,9 +144,9 @@ class ThreadCall(CurrentTask):
     def run(self) -> None:
         """Run the function in this thread and keep its outcome. Raises nothing; leaves no reference in the thread."""
         __tracebackhide__ = True
-        task = self.task
+        task, context = self.task, self.context
         assert task is not None
-        assert self.context is not None
+        assert context is not None
         args, fn = task.args, task.fn  # in this order: `settle` clears args before fn
         if fn is None or args is None:
             return  # abandoned before it began
@@ -161,11 +157,14 @@ class ThreadCall(CurrentTask):
             sink((events.TASK_STARTED, task.started_at, id, task.worker, attempt, False))
             sink = None  # events wait for those who hold it, see `Ring`
         try:
+            library = getattr(sys.modules.get("sniffio"), "current_async_library_cvar", None)
+            if library is not None and context.get(library) is not None:
+                context.run(library.set, None)  # this thread is no event loop
             if self.interruptible:
-                self.context.run(_enter_context, self)
+                context.run(set_current, self)
                 value = run_interruptible(self, fn, args)
             else:
-                value = self.context.run(_run_in_context, self, fn, args)
+                value = context.run(_run_in_context, self, fn, args)
         except BaseException as exc:
             outcome = self._failed(exc)
         else:
@@ -175,7 +174,7 @@ class ThreadCall(CurrentTask):
         self.finished_at = time.monotonic()
         self.context = None
         self.outcome = outcome
-        del task, args, fn, outcome  # the error's traceback may lead back to this frame
+        del task, context, args, fn, outcome  # the error's traceback may lead back to this frame
 
     def log_abandoned(self) -> None:
         outcome, self.outcome = self.outcome, None
@@ -211,15 +210,9 @@ class ThreadCall(CurrentTask):
         self.lane.adapter.call_threadsafe(self.lane.interrupt, self)
 
 
-def _enter_context(call: ThreadCall) -> None:
-    current.set(call)
-    if (sniffio := loaded("sniffio")) is not None and sniffio.current_async_library_cvar.get() is not None:
-        sniffio.current_async_library_cvar.set(None)  # this thread is no event loop
-
-
 def _run_in_context(call: ThreadCall, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     __tracebackhide__ = True
-    _enter_context(call)
+    set_current(call)
     return fn(*args)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from _thread import LockType
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from ..._loops.adapter import LoopAdapter
@@ -75,7 +74,7 @@ class ThreadLane(CallLane, Lane):
                 if scheduler.inbox:
                     scheduler.queue_inbox()
                 scheduler.queues.add(call, parent)
-                has_thread = scheduler.send_thread()
+                has_thread = scheduler.picking or scheduler.send_thread()
         finally:
             self._inside = before
         if (sink := events.moves) is not None:  # `emit_queued`, without the call, and without the clock
@@ -220,9 +219,11 @@ class ThreadLane(CallLane, Lane):
         # `woken`. What is appended after the last `popleft` here comes after `woken` was cleared, and wakes again.
         self.woken = False
         ended: list[Call] = []
-        with suppress(IndexError):
+        try:
             while True:
                 ended.append(self.ended.popleft())
+        except IndexError:
+            pass
         calls = iter(ended)
         try:
             for call in calls:

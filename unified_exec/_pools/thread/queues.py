@@ -159,16 +159,17 @@ class FairCallQueues:
         call = self._take_nested() if self._startable and (self._nested_first or not room) else None
         if call is None:
             call = self._take_queued() if room else self._take_starving()
-        if call is None:
+        if call is None and self._startable:
             call = self._take_nested()
         if call is None:
             return None
         self._nested_first = call.siblings is None
         call.state = RUNNING
-        call.extra = not room
         call.lane.running += 1
         if room:
             self.busy += 1
+        else:
+            call.extra = True
         return call
 
     def release(self, call: Call) -> None:

@@ -53,6 +53,7 @@ class Scheduler:
         inbox: calls that were submitted while the lock was held, each with its parent. Appended without the lock,
             queued by the next holder of the lock.
         closed: no more calls are submitted; threads exit when they find none.
+        picking: a picked thread is on its way.
     """
 
     def __init__(self, max_workers: int, thread_name: str) -> None:
@@ -69,7 +70,7 @@ class Scheduler:
         self.inbox: deque[tuple[Call, object]] = deque()
         self._idle: list[IdleThread] = []  # the newest last: it works next, so that the oldest can exit
         self._threads = 0  # without those of abandoned calls
-        self._picking = False  # a picked thread is on its way
+        self.picking = False
         self._at_end: list[Callable[[], object]] = []
 
     # --- in any thread, with the lock held ---
@@ -96,22 +97,22 @@ class Scheduler:
         Returns:
             ``False`` if the system cannot start a thread.
         """
-        if self._picking or not self.queues.waiting():
+        if self.picking or not self.queues.waiting():
             return True
         # A signal handler may raise after each call: none is made between the first change and the start.
         if self._idle:
             thread = self._idle[-1]
             del self._idle[-1]
-            self._picking = thread.picked = True
+            self.picking = thread.picked = True
             thread.wakeup.release()
             return True
         thread = IdleThread()
-        self._picking = True
+        self.picking = True
         self._threads += 1
         try:
             start_new_thread(self._run_thread, (thread,))  # threading.Thread.start would wait for it
         except (RuntimeError, MemoryError):
-            self._picking = False
+            self.picking = False
             self._threads -= 1
             return False
         return True
@@ -225,7 +226,7 @@ class Scheduler:
             _wait_for(lock)
         try:
             if thread.picked:
-                thread.picked = self._picking = False
+                thread.picked = self.picking = False
             if ended is not None:
                 if ended.state == ABANDONED:  # counted out at that time
                     thread.exits = True
@@ -245,7 +246,8 @@ class Scheduler:
                     at_end = self.take_at_end()
                 else:
                     self._idle.append(thread)
-            self.send_thread()
+            elif not self.picking:
+                self.send_thread()
         finally:
             lock.release()
             if late is not None:
