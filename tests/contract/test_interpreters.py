@@ -14,12 +14,13 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from tests import leaks
 from tests.contract.conftest import Folder
 from tests.programs import interpreter_tasks as tasks
 from tests.this_python import needs_interpreters
 from tests.waiting import until, until_async
 from unified_exec import Channel, Collect, InterpreterPool, SharedValue, TaskScope, TaskTimeout, WorkerStartError
-from unified_exec._platform import handed_over
+from unified_exec._platform import handed_over, shm_cache
 from unified_exec._pools.interpreter import carrier
 from unified_exec._wire.pickling.codec import OOB_MIN
 from unified_exec.executor import InterpreterExecutor
@@ -161,6 +162,22 @@ async def test_a_large_read_only_view_is_not_copied() -> None:
         assert await until_async(lambda: _can_be_resized(memory))
         view = await scope.spawn(tasks.keep_out_of_reach, memoryview(memory), on=pool)
         assert (view[0], memory[0]) == (8, 7)  # one that could be written to arrives as a copy
+
+
+@needs_interpreters
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+async def test_large_views_come_back_in_the_memory_of_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shm_cache, "KEEP", 60.0)  # a loaded machine may take longer than usual from one to the next
+    used: set[int] = set()
+    async with InterpreterPool(1) as pool, TaskScope() as scope:
+        for turn in range(4):
+            sent = memoryview(bytes([turn]) * shm_cache.SIZE_MIN)
+            back = await scope.spawn(memoryview, sent, on=pool)
+            assert back == sent
+            blocks = [os.stat(fd) for fd, target in leaks.descriptors() if "memfd:unified_exec" in target]
+            used.update([block.st_ino for block in blocks if block.st_size >= shm_cache.SIZE_MIN])
+            del back
+    assert len(used) == 1
 
 
 @needs_interpreters

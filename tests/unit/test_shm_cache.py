@@ -95,6 +95,12 @@ class TwoEnds(RuleBasedStateMachine):
             data = b"mine" + data[4:]
         self.alive.append((view, data))
 
+    @rule(end=st.integers(0, 1))
+    def give(self, end: int) -> None:
+        fd = self.ends[end].take(SIZE_MIN)
+        if fd is not None:
+            self.ends[1 - end].give(fd)
+
     @rule(which=st.integers(0, 20))
     def drop(self, which: int) -> None:
         if self.alive:

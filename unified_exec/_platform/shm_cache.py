@@ -105,6 +105,12 @@ class BlockCache:
             let_go(self._live, fd)
         return block
 
+    def give(self, fd: int) -> None:
+        """Keep a block that its last owner has handed over, to be written."""
+        self._came = monotonic()
+        self._tidy(self._came - KEEP)
+        self._free[fd] = CachedBlock(fd, os.fstat(fd))
+
     def _tidy(self, since: float) -> None:
         for fd, kept in self._live.copy().items():
             if kept.came < since:

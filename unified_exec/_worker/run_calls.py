@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from _collections import defaultdict  # type: ignore[import-not-found, unused-ignore]
 from _contextvars import Context
 from _functools import partial  # type: ignore[import-not-found, unused-ignore]
@@ -139,7 +140,7 @@ class CallRunner:
                 buffers: Any = ()
                 if flags & _HAS_MORE:
                     # Before a raise may land: the parent relies on the function that came with the task being learnt.
-                    self._mapped = self._mapped or flags & frames.IN_SHARED != 0
+                    self._mapped = self._mapped or flags & (frames.IN_SHARED | frames.HANDED_OVER) != 0
                     payload, buffers = unpack(self.functions, task, fd, self.blocks)
                 if flags & frames.IN_CONTEXT or self.variables.decimal is not None:
                     context = self.variables.new_context(flags & frames.IN_CONTEXT != 0)
@@ -249,6 +250,8 @@ def unpack(
         from .._platform import handed_over
 
         packed, buffers = handed_over.take(memoryview(task.payload))
+        if fd is not None:
+            os.close(fd) if blocks is None else blocks.give(fd)
     if task.flags & frames.FORGET_FUNCTIONS:
         functions.clear()
     if task.flags & frames.WITH_GLOBALS:

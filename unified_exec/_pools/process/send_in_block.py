@@ -31,7 +31,7 @@ def send_in_block(
     """
     call: EncodedCall = task.backend_data
     if child.same_process and len(call.data) + len(function) <= frames.INLINE_MAX and handed_over.can_be(call.buffers):
-        _hand_over(child, task, name, function, flags)
+        _hand_over(child, blocks, task, name, function, flags)
         return
     inline_function = function if len(function) <= frames.INLINE_MAX else b""
     # A function too large for a message travels as the first buffer, before those of the arguments.
@@ -51,13 +51,19 @@ def send_in_block(
         os.close(fd)
 
 
-def _hand_over(child: Child, task: Task, name: bytes, function: bytes, flags: int) -> None:
+def _hand_over(child: Child, blocks: BlockCache | None, task: Task, name: bytes, function: bytes, flags: int) -> None:
+    """Send the buffers as they are, and with them a block that the worker may write its answer into."""
     call: EncodedCall = task.backend_data
     payload = handed_over.offer(call.data, call.buffers)
+    spare = blocks.take(call.size) if blocks is not None else None
     try:
-        child.tasks.send(
-            frames.pack_task(task.id, name, call.entry.id, function, payload, task.deadline, flags | frames.HANDED_OVER)
+        message = frames.pack_task(
+            task.id, name, call.entry.id, function, payload, task.deadline, flags | frames.HANDED_OVER
         )
+        child.tasks.sendmsg([message], fd_message(spare) if spare is not None else ())
     except BaseException:
         handed_over.drop(memoryview(payload))
         raise
+    finally:
+        if spare is not None:
+            os.close(spare)
