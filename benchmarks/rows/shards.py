@@ -1,10 +1,13 @@
-"""Several event loops, each in a thread, that share one pool of processes."""
+"""Several event loops, each in a thread: they share one pool of processes, or need none."""
 
 from __future__ import annotations
 
 import threading
 from time import perf_counter
 from typing import Any
+
+import anyio
+import anyio.lowlevel
 
 from unified_exec import ProcessPool, TaskScope
 
@@ -13,6 +16,7 @@ from ..engines.engine import WORKERS, on_loop
 from ..row import OURS, Bar, Contender, Measure, Row, Settings
 
 LOOPS = 4
+ONE_LOOP = f"{OURS}, one loop"
 TASKS = 4_000
 TURNS = 1_000
 """Of `work.count`, on the loop: some 30 µs."""
@@ -21,7 +25,8 @@ TURNS = 1_000
 def _together(loops: int, call: Any) -> Measure:
     def measure(settings: Settings) -> float:
         """Return the seconds for the same work, shared out among the loops."""
-        ready = threading.Barrier(loops + 1)
+        began: list[float] = []
+        ready = threading.Barrier(loops, action=lambda: began.append(perf_counter()))
 
         async def one(number: int) -> None:
             await call(pool, WORKERS * 10)
@@ -33,11 +38,9 @@ def _together(loops: int, call: Any) -> Measure:
             threads = [threading.Thread(target=on_loop, args=(settings.loop, one, number)) for _ in range(loops)]
             for thread in threads:
                 thread.start()
-            ready.wait()
-            began = perf_counter()
             for thread in threads:
                 thread.join()
-            return perf_counter() - began
+            return perf_counter() - began[0]
 
     return measure
 
@@ -61,15 +64,34 @@ async def _requests(pool: ProcessPool, number: int) -> None:
             scope.spawn(request)
 
 
+async def _coroutines(pool: object, number: int) -> None:
+    """Requests that the loop alone computes, each spawned in the scope."""
+    async with TaskScope() as scope:
+        for _ in range(number):
+            scope.spawn(_compute)
+
+
+async def _in_group(pool: object, number: int) -> None:
+    """The same without this package."""
+    async with anyio.create_task_group() as group:
+        for _ in range(number):
+            group.start_soon(_compute)
+
+
+async def _compute() -> None:
+    work.count(TURNS)
+    await anyio.lowlevel.checkpoint()
+    work.count(TURNS)
+
+
 def _row(name: str, title: str, call: Any) -> Row:
-    one = f"{OURS}, one loop"
     return Row(
         f"shards-{name}",
         f"{title}: {LOOPS} loops in threads that share a pool, against one loop",
         "s",
         f"{TASKS:,} in all, two workers. With a GIL the loops take turns; the bar is for builds without one.",
-        (Contender(OURS, _together(LOOPS, call)), Contender(one, _together(1, call), peer=False)),
-        (Bar(1.8, one, at_least=True),),
+        (Contender(OURS, _together(LOOPS, call)), Contender(ONE_LOOP, _together(1, call), peer=False)),
+        (Bar(1.8, ONE_LOOP, at_least=True),),
         rounds_most=5,
     )
 
@@ -77,4 +99,17 @@ def _row(name: str, title: str, call: Any) -> Row:
 ROWS = [
     _row("noops", "no-op process tasks", _noops),
     _row("requests", "requests that compute on the loop and in a process", _requests),
+    Row(
+        "shards-coroutines",
+        "requests that compute on the loop alone: 2 loops in threads, against one loop",
+        "s",
+        f"{TASKS:,} in all. A bare task group shows what two loops can gain on this Python and machine now.",
+        (
+            Contender(OURS, _together(2, _coroutines)),
+            Contender(ONE_LOOP, _together(1, _coroutines), peer=False),
+            Contender("anyio", _together(2, _in_group)),
+            Contender("anyio, one loop", _together(1, _in_group), peer=False),
+        ),
+        (Bar(1.8, ONE_LOOP, at_least=True), Bar(1.8, "anyio, one loop", "anyio", at_least=True)),
+    ),
 ]
