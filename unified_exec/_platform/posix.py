@@ -1,6 +1,6 @@
 """System calls of workers and their parent, with fallbacks for systems that lack them.
 
-All differences between Linux and other POSIX systems are here and in `process_control`. With
+What differs for workers between Linux and other POSIX systems is here and in `process_control`. With
 ``UNIFIED_EXEC_PLAIN_POSIX`` in the environment, Linux uses the fallbacks too; the tests do so.
 """
 

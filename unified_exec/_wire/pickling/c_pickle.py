@@ -11,6 +11,7 @@ __all__ = [
     "OOB_MIN",
     "OOB_MOST",
     "PROTOCOL",
+    "LargeBuffers",
     "PickleBuffer",
     "Pickler",
     "Unpickler",
@@ -92,6 +93,33 @@ def without_export(raw: memoryview) -> memoryview:
         return owner.cast("B")
     except TypeError:  # not contiguous in the order of C, or of a format that `cast` does not know
         return memoryview(raw.tobytes())
+
+
+class LargeBuffers:
+    """The `buffer_callback` of a pickler that takes large buffers out of the pickle.
+
+    Attributes:
+        taken: those buffers.
+        read_only: some buffer, large or not, is read-only and not that of `bytes`.
+    """
+
+    __slots__ = ("read_only", "taken")
+
+    def __init__(self) -> None:
+        self.taken: list[memoryview] = []
+        self.read_only = False
+
+    def __call__(self, buffer: PickleBuffer) -> bool:
+        try:
+            view = buffer.raw()
+        finally:
+            del buffer  # an error's frames would keep it, see `without_export`
+        if view.readonly and type(view.obj) is not bytes:
+            self.read_only = True
+        if view.nbytes < OOB_MIN or len(self.taken) >= OOB_MOST:
+            return True  # it stays inside
+        self.taken.append(without_export(view))
+        return False
 
 
 def _as_view(flat: memoryview | bytes | bytearray, code: str, shape: tuple[int, ...]) -> memoryview:

@@ -12,7 +12,7 @@ from types import FunctionType
 
 from ...errors import SerializationError
 from . import homes, identity, module_names
-from .c_pickle import OOB_MIN, OOB_MOST, PROTOCOL, PickleBuffer, Pickler, dumps, loads, marked, without_export
+from .c_pickle import OOB_MIN, PROTOCOL, LargeBuffers, PickleBuffer, Pickler, dumps, loads, marked
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
@@ -140,30 +140,16 @@ def pack(value: object, upward: bool, plainly: bool = True, main_is_imported: bo
         plainly: try plain pickling first.
         main_is_imported: the receiver finds by name what the main file defines.
     """
-    buffers: list[memoryview] = []
-    read_only = False
-
-    def stays_inside(buffer: PickleBuffer) -> bool:
-        nonlocal read_only
-        try:
-            view = buffer.raw()
-        finally:
-            del buffer  # an error's frames would keep it, see `without_export`
-        if view.readonly and type(view.obj) is not bytes:
-            read_only = True
-        if view.nbytes < OOB_MIN or len(buffers) >= OOB_MOST:
-            return True
-        buffers.append(without_export(view))
-        return False
-
+    large = LargeBuffers()
+    buffers = large.taken
     try:
         if plainly:
-            data = dumps(value, PROTOCOL, buffer_callback=stays_inside)
-            if read_only:
+            data = dumps(value, PROTOCOL, buffer_callback=large)
+            if large.read_only:
                 from . import writable
 
                 buffers.clear()
-                data = writable.dumps(value, stays_inside)
+                data = writable.dumps(value, large)
             if not module_names.in_pickle(data, main_is_imported) and not _tells_too_little(data, main_is_imported):
                 return Packed(data, tuple(buffers)) if buffers else Packed(data)
     except (MemoryError, RecursionError):
@@ -171,12 +157,12 @@ def pack(value: object, upward: bool, plainly: bool = True, main_is_imported: bo
     except Exception:  # a second try by value tells whether it really cannot travel
         pass
     buffers.clear()
-    if upward and not read_only and (data := _sent_back(value, stays_inside)) and not read_only:
+    if upward and not large.read_only and (data := _sent_back(value, large)) and not large.read_only:
         return Packed(data, tuple(buffers))
     from . import globals_sent
 
     buffers.clear()
-    sent = globals_sent.encode(value, upward=upward, buffer_callback=stays_inside)
+    sent = globals_sent.encode(value, upward=upward, buffer_callback=large)
     return Packed(sent.data, tuple(buffers), sent.keep, sent.needs.entries)
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from weakref import ref as weak
 
 from . import shared_refs
-from .c_pickle import OOB_MIN, OOB_MOST, PROTOCOL, PickleBuffer, dumps, marked, without_export
+from .c_pickle import PROTOCOL, LargeBuffers, PickleBuffer, dumps, marked
 from .entry_pickler import EntryPickler
 from .kinds import DEFINITIONS
 
@@ -27,27 +27,16 @@ def pickled(value: object, make: Callable[[io.BytesIO, Callback | None], P]) -> 
     Returns:
         its pickle, and the pickler.
     """
-    buffers: list[memoryview] = []
-
-    def stays_inside(buffer: PickleBuffer) -> bool:
-        try:
-            view = buffer.raw()
-        finally:
-            del buffer  # an error's frames would keep it, see `without_export`
-        if view.nbytes < OOB_MIN or len(buffers) >= OOB_MOST:
-            return True
-        buffers.append(without_export(view))
-        return False
-
+    large = LargeBuffers()
     place = None if isinstance(value, DEFINITIONS) else shared_refs.place_in_block
     with io.BytesIO() as file:
-        pickler = make(file, None if place is None else stays_inside)
+        pickler = make(file, None if place is None else large)
         pickler.dump(value if place is None else marked(value))
         data = file.getvalue()
-    if place is None or not buffers:
+    if place is None or not large.taken:
         return data, pickler
     try:
-        return dumps(place(data, buffers), PROTOCOL), pickler
+        return dumps(place(data, large.taken), PROTOCOL), pickler
     except OSError:  # no descriptor or no memory is left: in one piece
         with io.BytesIO() as file:
             pickler = make(file, None)
