@@ -9,6 +9,7 @@ from traceback import format_exception
 from typing import Any
 
 from unified_exec import TaskCancelled, TaskHandle, TaskTimeout, WorkerCrashed, WorkerStartError
+from unified_exec._handles.cancelled import leaves
 
 from . import jobs
 from .epoch_state import EpochState
@@ -144,15 +145,6 @@ def _error(task: Spawned) -> BaseException | None:
 
 def _only_base(tasks: list[Spawned]) -> bool:
     return any((error := _error(task)) is not None and not isinstance(error, Exception) for task in tasks)
-
-
-def leaves(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield the exceptions in a group and its nested groups."""
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from leaves(inner)
-    elif error is not None:
-        yield error
 
 
 def still_running(state: EpochState) -> Iterator[str]:

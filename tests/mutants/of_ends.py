@@ -97,9 +97,8 @@ ENDS = (
     ),
     left(
         "only the worker answers a chunk with a fork",
-        "            results.append(fn(item))\n            if forked.happened:\n                forked.end(None)\n"
-        "            if monotonic()",
-        "            results.append(fn(item))\n            if monotonic()",
+        "            if forked.happened:\n                forked.end(None)\n        except Cancelled:",
+        "        except Cancelled:",
         f"{LEFT}::test_only_the_worker_answers_a_chunk_with_a_fork",
         file="_worker/run_chunk.py",
     ),

@@ -281,8 +281,8 @@ def test_so_many_buffers_travel_outside_the_pickle_that_the_table_of_them_fits_i
 ) -> None:
     table, _, _ = block_layout.shared_layout(0, [1] * (c_pickle.OOB_MOST + 1))  # and one for the function
     assert len(table) <= frames.INLINE_MAX
-    monkeypatch.setattr(codec, "OOB_MIN", 1)
-    monkeypatch.setattr(codec, "OOB_MOST", 3)
+    monkeypatch.setattr(c_pickle, "OOB_MIN", 1)
+    monkeypatch.setattr(c_pickle, "OOB_MOST", 3)
     arrays = [np.arange(4) + number for number in range(5)]
     assert len(codec.encode_value(arrays).buffers) == 3
     there = there_and_back(arrays)

@@ -74,28 +74,7 @@ def run_chunk(fn: Callable[[Any], Any], go_on: bool, seconds: float, items: Iter
     """Call `fn` for each item; continue after a failure only if `go_on`, and start no item after `seconds`."""
     results: list[Any] = []
     ends = monotonic() + seconds
-    try:
-        for item in items:
-            results.append(fn(item))
-            if forked.happened:
-                forked.end(None)
-            if monotonic() > ends:
-                break
-    except Cancelled:
-        raise
-    except BaseException as exc:
-        if forked.happened:
-            forked.end(exc)
-        results.append(ItemFailure(exc))
-        if go_on:
-            return _run_rest(fn, results, items, ends)
-    return ChunkResults(results)
-
-
-def _run_rest(fn: Callable[[Any], Any], results: list[Any], items: Iterable[Any], ends: float) -> ChunkResults:
-    for item in list(items)[len(results) :]:
-        if monotonic() > ends:
-            break
+    for item in items:
         try:
             results.append(fn(item))
             if forked.happened:
@@ -106,6 +85,10 @@ def _run_rest(fn: Callable[[Any], Any], results: list[Any], items: Iterable[Any]
             if forked.happened:
                 forked.end(exc)
             results.append(ItemFailure(exc))
+            if not go_on:
+                break
+        if monotonic() > ends:
+            break
     return ChunkResults(results)
 
 
