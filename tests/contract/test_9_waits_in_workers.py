@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.contract import waits_elsewhere as waits
+from tests.contract.looks import act_later, send_by_id, the_ones
 from tests.waiting import until, until_async
 from unified_exec import (
     Barrier,
     Channel,
     Condition,
-    DeadlockError,
     Event,
     Lock,
     ProcessPool,
     SyncTaskScope,
     TaskScope,
 )
-from unified_exec._sync.deadlocks import frames, patrol, reach
+from unified_exec._sync.deadlocks import frames, reach
 from unified_exec._sync.deadlocks.graph import HAS, Node
 from unified_exec._sync.shared import board
 
@@ -34,14 +32,6 @@ pytestmark = [
     pytest.mark.usefixtures("looks_at_once"),
 ]
 PATIENCE = 30
-
-
-def the_ones(error: BaseException) -> list[DeadlockError]:
-    """The errors in any number of groups."""
-    if isinstance(error, BaseExceptionGroup):
-        return [each for inner in error.exceptions for each in the_ones(inner)]
-    assert isinstance(error, DeadlockError), error
-    return [error]
 
 
 ALONE = {
@@ -125,30 +115,6 @@ async def test_of_tasks_in_several_processes_that_wait_for_one_another_one_is_to
 # -- who could end a wait
 
 
-def act_later(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
-    """Call `act` in a thread when workers have told what they wait for several times, or could have."""
-    looks, first, most = 0, dict[int, int](), 0
-
-    def counted(content: list[Any]) -> dict[int, Any]:
-        nonlocal looks, most
-        found = exchange(content)
-        looks += 1
-        most = max([most, *(beat - first.setdefault(pid, beat) for pid, (beat, _) in found.items())])
-        return found
-
-    def wait() -> None:
-        assert until(lambda: looks >= LOOKS or (looks >= 6 and most >= BEATS), PATIENCE)
-        act()
-
-    exchange = board.exchange
-    monkeypatch.setattr(patrol, "_PAUSE_MAX", 1)
-    monkeypatch.setattr(board, "exchange", counted)
-    threading.Thread(target=wait).start()
-
-
-LOOKS, BEATS = 12, 5
-
-
 class CouldEnd:
     """Each spawns a task that waits, and has somebody end that later, when the path is there."""
 
@@ -186,12 +152,12 @@ class CouldEnd:
     def a_timeout(self) -> None:
         channel = Channel[int](1)
         self.spawn(waits.receive_in_time, channel, self.path)
-        later.append(partial(send_by_id, id(channel)))
+        later.append(send_by_id(channel))
 
     def a_deadline(self) -> None:
         channel = Channel[int](1)
         self.scope.spawn(waits.a_receive, channel, on="process", timeout=PATIENCE)
-        later.append(partial(send_by_id, id(channel)))
+        later.append(send_by_id(channel))
 
     def a_slow_holder_of_a_lock(self) -> None:
         lock, channel, held = Lock(), Channel[int](1), Event()
@@ -240,11 +206,6 @@ def send_when_told(channel: Channel[int], token: bytes) -> None:
 
 
 later: list[Callable[[], object]] = []
-
-
-def send_by_id(number: int) -> None:
-    """Send into what this function does not have: nobody but the call has it."""
-    ctypes.cast(number, ctypes.py_object).value.send_nowait(1)
 
 
 async def send_late(channel: Channel[int], path: Path) -> None:

@@ -38,7 +38,7 @@ from tests.contract.keepers import (
     touch,
     wait_for,
 )
-from tests.contract.looks import until_looked
+from tests.contract.looks import send_by_id, until_looked
 from tests.this_python import HAS_GIL
 from tests.waiting import until, until_async
 from unified_exec import (
@@ -612,6 +612,21 @@ async def test_a_thread_with_a_deadline_is_no_part_of_a_deadlock(case: Any, monk
                 ends = None if first is one and kind is Lock else PATIENCE  # one that ends is enough
                 scope.spawn(case, *args, on="thread", timeout=ends, limit=limit)
         Quiet(monkeypatch, scope, looks=8)
+
+
+def receive_below(channel: Channel[int]) -> None:
+    with SyncTaskScope() as scope:
+        scope.spawn(receive, channel, on="thread")
+        del channel
+
+
+async def test_a_thread_with_a_deadline_has_no_tasks_that_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    channel = Channel[int](1)
+    later = [send_by_id(channel)]
+    async with TaskScope() as scope:
+        scope.spawn(receive_below, channel, on="thread", timeout=PATIENCE)
+        del channel
+        CancelsLater(monkeypatch, later)
 
 
 class Page:

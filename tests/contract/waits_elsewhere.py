@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from unified_exec import Channel, Event, Lock, SyncTaskScope, from_task
+from unified_exec import Channel, Event, Lock, SyncTaskScope, TaskScope, from_task
 from unified_exec._sync.channels import shared_form
 from unified_exec._sync.deadlocks import look
 from unified_exec._sync.locks import shared_meeting
@@ -168,3 +168,71 @@ def receive_beside_a_thread(channel: Channel[int], path: Path) -> None:
     with SyncTaskScope() as scope:
         scope.spawn(send_slowly, channel, path, on="thread")
         scope.spawn(receive, channel, on="thread")
+
+
+# -- tasks of a process task
+
+
+def hand_on(fn: Any, on: Any, *args: Any) -> None:
+    with eager(), SyncTaskScope() as scope:
+        scope.spawn(fn, *args, on=on)
+        del args
+
+
+async def a_hand_on(fn: Any, on: Any, *args: Any) -> None:
+    with eager():
+        async with TaskScope() as scope:
+            scope.spawn(fn, *args, on=on)
+            del args
+
+
+def hand_on_aside(*args: Any) -> threading.Thread:
+    """In a thread that is no task, and has only the scope in which it does so."""
+
+    def run() -> None:
+        with SyncTaskScope() as scope:
+            scope.spawn(*left.pop(), on="process")
+            begun.set()
+
+    left = [args]
+    del args
+    begun = threading.Event()
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert begun.wait(PATIENCE)
+    return thread
+
+
+def receive_below_a_thread(channel: Channel[int], path: Path) -> None:
+    start_sending_slowly(channel, path)
+    hand_on(receive, "process", channel)
+
+
+def receive_beside_another_nested_worker(channel: Channel[int], path: Path) -> None:
+    hand_on_aside(send_slowly, channel, path)
+    hand_on(receive, "process", channel)
+
+
+def receive_below_in_time(channel: Channel[int]) -> None:
+    with eager(), SyncTaskScope() as scope:
+        scope.spawn(receive, channel, on="process", timeout=PATIENCE)
+        del channel
+
+
+def receive_below_who_may_cancel(channel: Channel[int], path: Path) -> None:
+    with eager(), SyncTaskScope() as scope:
+        scope.spawn(receive, channel, on="process")
+        del channel
+        threading.Thread(target=cancel_slowly, args=(scope.cancel, path)).start()
+
+
+def receive_below_beside_a_task(channel: Channel[int], other: Channel[int]) -> None:
+    with eager(), SyncTaskScope() as scope:
+        scope.spawn(receive, channel, on="process")
+        scope.spawn(receive, other, on="thread")
+        del channel, other
+
+
+def cancel_slowly(cancel: Any, path: Path) -> None:
+    until_there(path)
+    cancel()

@@ -10,6 +10,8 @@ LIMIT = f"{ONE_PROCESS}::test_a_ring_over_a_limit_is_found_unless_a_deadline_or_
 CAN_GO_ON = f"{ONE_PROCESS}::test_who_can_go_on_is_no_deadlock"
 ACTORS = "test_9_actors.py::test_actors_that_call_each_other_in_a_ring_are_told"
 IN_WORKERS = "test_9_waits_in_workers.py"
+NESTED = "test_9_waits_in_nested_workers.py"
+COULD_END_NESTED = f"{NESTED}::test_who_could_end_the_wait_in_a_nested_worker_means_no_deadlock"
 NO_END = "test_9_waits_without_end.py"
 COULD_ACT = f"{NO_END}::test_who_has_what_is_waited_for_and_could_act_means_no_deadlock"
 ELSEWHERE = f"{NO_END}::test_who_may_still_send_in_another_process_means_no_deadlock"
@@ -247,10 +249,10 @@ DEADLOCKS = (
     ),
     clause_9.process(
         breaks="a process that has a shared channel may send into it",
-        file="_sync/shared/travel.py",
-        old="[0] * (each.pid in seated) + ids for",
-        new="ids for",
-        tests=(ELSEWHERE,),
+        file="_sync/deadlocks/remote.py",
+        old="told = [self._has.get((pid, token)) for pid in seated]",
+        new="told = list[set[Key] | None]()",
+        tests=(ELSEWHERE, COULD_END_NESTED),
     ),
     clause_9.scope(
         breaks="who has a channel in a pickle, or through a fork, may send into it",
@@ -269,8 +271,8 @@ DEADLOCKS = (
     clause_9.process(
         breaks="a worker that has not told who has it there may end the wait",
         file="_sync/deadlocks/remote.py",
-        old="all_told = all_told and told is not None",
-        new="pass",
+        old="all_told = all(each is not None for each in told)",
+        new="all_told = True",
         tests=(f"{IN_WORKERS}::test_who_could_end_the_wait_of_a_process_task_means_no_deadlock",),
     ),
     clause_9.process(
@@ -321,6 +323,34 @@ DEADLOCKS = (
         old="        _asked = now + min(watch() or 0.0, _first())",
         new="        pass",
         tests=(SHARED,),
+    ),
+    clause_9.process(
+        breaks="a task of the same scope in a worker may cancel what waits in a nested one",
+        file="_sync/deadlocks/remote.py",
+        old="            cancellers += more\n",
+        new="",
+        tests=(COULD_END_NESTED,),
+    ),
+    clause_9.process(
+        breaks="a wait in a nested worker is told by the worker between",
+        file="_sync/deadlocks/remote.py",
+        old="    if pid != os.getpid():",
+        new="    if False:",
+        tests=(f"{NESTED}::test_a_task_that_a_process_or_thread_task_has_started_is_told",),
+    ),
+    clause_9.thread(
+        breaks="a thread with a deadline does not wait for ever for its tasks",
+        file="_sync/deadlocks/agents.py",
+        old="is_task=task is not None and not ends",
+        new="is_task=task is not None",
+        tests=(f"{NO_END}::test_a_thread_with_a_deadline_has_no_tasks_that_wait_for_ever",),
+    ),
+    clause_9.loop(
+        breaks="a group of asyncio around a wait could cancel it",
+        file="_sync/deadlocks/agents.py",
+        old="    return any(module_of(type(each)) in _CANCELS for each in owners)",
+        new="    return False and owners",
+        tests=(f"{NO_END}::test_who_has_a_scope_around_a_wait_may_end_it",),
     ),
     clause_9.scope(
         breaks="what a look has met does not count at the next one",

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.stress.waiting_programs import a_play, make, play
+from tests.stress.waiting_programs import make
 from unified_exec import ProcessPool, TaskScope
 
 SECONDS = float(os.environ.get("WAITING_PROGRAMS_SECONDS", "2"))
@@ -25,8 +25,7 @@ async def test_a_program_that_comes_to_its_end_has_no_deadlock() -> None:
             async with TaskScope(processes=pool) as scope:
                 places, lists = make(rng, rng.randint(2, 6), rng.randint(3, 30))
                 while lists:
-                    place = places.pop()
-                    fn = play if place in ("thread", "process") else a_play
-                    scope.spawn(fn, lists.pop(), on=place.partition("-")[0])
+                    fn, on = places.pop()
+                    scope.spawn(fn, lists.pop(), on=on)
             count += 1
     print(count, "programs")

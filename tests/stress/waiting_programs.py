@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import random
 import time
+from functools import partial
 from typing import Any, NamedTuple
 
 from tests.contract.waits_elsewhere import eager
-from unified_exec import Barrier, Channel, Event, Lock, Semaphore
+from unified_exec import Barrier, Channel, Event, Lock, Semaphore, SyncTaskScope, TaskScope
 
 Step = tuple[str, Any]
-PLACES = ("loop", "thread", "process", "process-coroutine")
 
 
 class Program(NamedTuple):
-    """One step list for each task, and where it runs."""
+    """One step list for each task, and what plays it where."""
 
-    places: list[str]
+    places: list[tuple[Any, Any]]
     steps: list[list[Step]]
 
 
@@ -98,3 +98,28 @@ async def a_play(steps: list[Step]) -> None:
                 async with what[0]:
                     await anyio.sleep(what[1])
             del what
+
+
+def hand_on(fn: Any, on: Any, steps: list[Step]) -> None:
+    with SyncTaskScope() as scope:
+        scope.spawn(fn, steps, on=on)
+        del steps
+
+
+async def a_hand_on(fn: Any, on: Any, steps: list[Step]) -> None:
+    async with TaskScope() as scope:
+        scope.spawn(fn, steps, on=on)
+        del steps
+
+
+PLACES: list[tuple[Any, Any]] = [
+    (a_play, "loop"),
+    (play, "thread"),
+    (play, "process"),
+    (a_play, "process"),
+    (partial(hand_on, play, "thread"), "thread"),
+    (partial(hand_on, play, "thread"), "process"),
+    (partial(hand_on, play, "process"), "process"),
+    (partial(a_hand_on, a_play, "process"), "process"),
+]
+"""Functions, and where they run. The last ones hand the steps on to a task of theirs, also in a nested worker."""

@@ -47,6 +47,7 @@ class Agent(NamedTuple):
         may_be_cancelled: a task group or timeout of asyncio itself could end its wait.
         is_internal: it waits for tasks of its scope in other places, and does nothing else.
         thread_of: the task of an event loop that this thread runs until it has ended.
+        is_task: this thread runs a task that has no deadline.
         runs: ids by which those name it that wait for its end: of the task, and of the `LoopThread` that it serves.
     """
 
@@ -62,6 +63,7 @@ class Agent(NamedTuple):
     around: tuple[int, ...] = ()
     states: list[Any] = []  # noqa: RUF012
     is_internal: bool = False
+    is_task: bool = False
     may_be_cancelled: bool = False
 
     def add_to(self, reach: Reach) -> None:
@@ -110,6 +112,7 @@ def _of_task(task: Any) -> Agent | None:
                 asker = _asker(handle)
                 ends = ends or handle.deadline is not None
         elif frame.f_code.co_qualname == "LoopThread._live" and is_ours(frame):
+            name = "SyncTaskScope"
             runs.append(id(frame.f_locals["self"]))
             roots.append(frame.f_locals["self"])
         is_internal = is_internal or (frame.f_code.co_qualname == "RemoteTasks._watch" and is_ours(frame))
@@ -188,7 +191,7 @@ def _of_thread(ident: int, frames: list[FrameType], runs: Mapping[int, Key], key
         roots += [task, task.args, call.f_locals["self"]]
     if main is not None and task is None and not in_worker:
         key = main
-    called = _called(frames, roots, variables) if in_worker and task is None and main is None else None
+    called = _called(frames, roots, variables) if in_worker and task is None else None
     if called is not None:
         task, in_worker = called, False
         key, name = (os.getppid(), called.id), f"task {called.name!r}"
@@ -196,7 +199,7 @@ def _of_thread(ident: int, frames: list[FrameType], runs: Mapping[int, Key], key
     awaited = None if ends or main is not None else awaited_in(reversed(frames))
     of_loop = [at for at, frame in enumerate(frames, 1) if runs.get(_main_of(frame)) is not None]
     variables += references(frames[of_loop[-1] if of_loop else 0 :])
-    return Agent(key, name, awaited, roots, variables, thread_of=main)
+    return Agent(key, name, awaited, roots, variables, thread_of=main, is_task=task is not None and not ends)
 
 
 def _called(frames: list[FrameType], roots: list[Any], variables: list[Any]) -> Any:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
-PERMIT, TASKS, ANY_TASK, REACH, PART, HAS = range(6)
+PERMIT, TASKS, ANY_TASK, REACH, PART, HAS, BELOW, UNDER = range(8)
 """What a node waits for: a permit of a lock; the end of each of some tasks; tasks one of which is enough to hold it; an
 object that only these tasks have, perhaps none.
 
-The last two come from a worker, and only the process of the program makes nodes of them: a wait for an object of which
-a worker knows only who has it there; and who that is."""
+The others come from a worker, and only the process of the program makes nodes of them: a wait for an object of which a
+worker knows only who has it there; who that is; which tasks a worker of its own has that was sent the object; and of
+such a task, who could cancel it."""
 
 Key = tuple[int, int]
 """A process, and a number in it."""
@@ -23,10 +24,11 @@ class Node(NamedTuple):
         key: names it: by the process that spawned it and its id there if it is the task of a scope.
         since: when it began to wait (`time.monotonic`), 0 if that is not known: such a node is never told.
         mark: changes whenever one wait ends and the next one begins.
-        kind: `PERMIT`, `TASKS`, `ANY_TASK` or `REACH`; `PART` or `HAS`.
+        kind: `PERMIT`, `TASKS`, `ANY_TASK` or `REACH`; `PART`, `HAS`, `BELOW` or `UNDER`.
         wants: the lock and the number of its permits, or the tasks. Of `PART`: the token of the object, the name of the
             wait, the task of the parent that this one belongs to, and those whose code could cancel it. Of `HAS`: the
-            token, and who has it.
+            token, and who has it. Of `BELOW`: the token, the process, and its tasks. Of `UNDER`: the task, and as
+            of `PART` the one that it belongs to, and those who could cancel it.
         holds: the locks of which it has permits, once for each permit.
         words: what it holds and waits for, in words.
     """

@@ -20,7 +20,7 @@ from ..._tasks.holders import coroutine_holds
 from ..._worker import received
 from ...errors import DeadlockError
 from ..shared import board
-from .graph import HAS, PART, REACH, Key, Node, group_of, reached, rings, stuck
+from .graph import REACH, Key, Node, group_of, reached, rings, stuck
 from .remote import complete
 from .snapshot import Lock, Snapshot
 
@@ -71,7 +71,7 @@ def _judge(found: Snapshot, rows: Mapping[int, board.Row]) -> bool:
         for each in content:
             node = Node(*each)
             where[node.key] = pid
-            if node.kind not in (PART, HAS):
+            if node.kind <= REACH:
                 nodes.setdefault(node.key, node)
     graph = stuck(nodes.values())
     for ring in rings(graph):

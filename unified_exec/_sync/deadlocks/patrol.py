@@ -124,6 +124,8 @@ def tell(sleeper: QueueSleeper) -> None:
 def _heard(adapter: LoopAdapter, worker: Any, mark: bytes) -> None:
     """A worker says that a task has waited for long."""
     said.add(worker, mark, look.AFTER)
+    if context.worker is not None:
+        received.say_long_wait(context.worker, int.from_bytes(mark, "little"))
     if not said.known:
         note(said)
     if not adapter.watched:

@@ -20,6 +20,7 @@ from .frames import Awaited, awaits, coroutine_of, key_of, key_of_caller
 from .graph import ANY_TASK, HAS, PART, PERMIT, REACH, TASKS, Key, Node
 from .known import waited_for
 from .reach import Reach
+from .remote import of_own_workers
 
 
 class Lock(Protocol):
@@ -83,7 +84,7 @@ class Snapshot:
                     self._add_waiter(lock, each)
         self._limits: dict[int, Any] = {}
         self._roots: set[Key] = set()  # threads of no task, and the main tasks that they run
-        self._nested: set[Key] = set()  # main tasks that the thread of a task runs
+        self._nested: dict[Key, Key | None] = {}  # main tasks that a thread runs until they end, with its own task
         self._seen = set(self.waiters)
         agents = self._find_agents() if everybody else []
         self._follow()
@@ -165,12 +166,18 @@ class Snapshot:
             if agent.awaited is not None and agent.key not in self._seen:
                 self._add_awaiting(agent.key, agent.name, agent.awaited)
             self._seen.add(agent.key)  # `_follow` has nothing to add
-            if agent.thread_of not in (None, agent.key):
-                self._nested.add(agent.thread_of)
+            if agent.thread_of is not None and agent.thread_of != agent.key:
+                self._add_nested(agent, agent.thread_of)
             if agent.asker is not None:
                 self._add_asker(agent)
         self._add_queued()
         return agents
+
+    def _add_nested(self, agent: Agent, main: Key) -> None:
+        self._nested[main] = agent.key if agent.is_task else None
+        if agent.is_task:
+            words = f"{self._words(agent.key, agent.name)} waits for an event loop that it runs"
+            self.nodes.append(Node(agent.key, 0.0, main[1], TASKS, (main,), self._holds(agent.key), words))
 
     def _add_asker(self, agent: Agent) -> None:
         key = self._pid, agent.asker.event_id  # of an attempt: the id of its task, which has the limit
@@ -216,13 +223,14 @@ class Snapshot:
                 holders = reach.holders_of(number)
                 if holders is not None:
                     self.nodes.append(Node((self._pid, 0), 0.0, 0, HAS, (token, *sorted(holders)), (), ""))
+            self.nodes += of_own_workers(self)
 
     def _add_waiting(self, node: Node, live: tuple[set[Key], Key | None], awaited: Awaited, token: bytes) -> None:
         assert self.reach is not None
         if live[1] is not None:
             if token:
                 self.nodes.append(node._replace(kind=PART, wants=(token, awaited.wait, live[1], *sorted(live[0]))))
-        elif context.worker is None and self.reach.object_of(awaited.target).workers_with_it(awaited.wait) == {}:
+        elif context.worker is None and self.reach.object_of(awaited.target).used_by(awaited.wait) == ({}, set()):
             self.nodes.append(node)
             self.waiters[node.key] = awaited.sleeper
         elif token:
@@ -250,10 +258,11 @@ class Snapshot:
                 if holders is None:
                     return None
                 found |= holders - {key}
-            if host is None:
+            outer = self._nested.get(key) if host is None else host.key
+            if outer is None:
                 break
-            found |= {host.key, *host.wants}
-            key = host.key
+            found |= {outer, *(() if host is None else host.wants)}
+            key = outer
         if context.worker is not None and key[0] != self._pid:
             return found, key
         is_task = key[0] != self._pid or key[1] > 0  # of a scope whose body goes on

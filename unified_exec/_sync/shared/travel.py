@@ -6,7 +6,7 @@ import os
 import sys
 from _thread import allocate_lock
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from os.path import dirname, join
 from types import FrameType
 from typing import Any
@@ -135,7 +135,7 @@ class Traveller(ByDescriptors):
         self.share()
         met = pickled_here()
         met.append(self)
-        if met.in_item or context.worker is not None or not _is_of_call(sys._getframe(1)):
+        if met.in_item or not _is_of_call(sys._getframe(1)):
             self.spread()
         return (arrived_in_item if met.in_item else arrived), (type(self), self.token)
 
@@ -167,38 +167,47 @@ class Traveller(ByDescriptors):
         assert self._shared is not None
         return seats.held_elsewhere(self._shared.page, self._shared.seat)
 
-    def workers_with_it(self, wait: int) -> dict[Any, list[int]] | None:
-        """Return which workers may use this object, if nobody but them and this process could end a wait for it.
+    def tasks_of_workers(self) -> dict[Any, list[int]] | None:
+        """Return the ids of the tasks of each worker of this process that was sent it; ``None`` if one is not known.
 
         Workers without a task are asked to let go of it: a later look may find that.
+        """
+        form = self._shared
+        holders = members(self.holders)
+        if form is None or len(holders) != len(self.holders):
+            return None
+        tasks = {each: list(each.tasks) for each in holders if not each.reaped}
+        seated = seats.processes_elsewhere(form.page, form.seat)
+        for each, ids in tasks.items():
+            if seated and not ids and each.post(frames.pack_payload(frames.RECALL, self.token)):
+                each.signal()
+        return tasks
+
+    def used_by(self, wait: int, nested: Iterable[int] = ()) -> tuple[dict[Any, list[int]], set[int]] | None:
+        """Return who elsewhere may use this object, if nobody but them and this process could end a wait for it.
 
         Args:
             wait: names the wait, see `SharedFormBase.has_come`.
+            nested: the processes to which workers have told that they have sent it.
 
         Returns:
-            the ids of the tasks of each worker, and first a 0 if it has the object itself; ``None`` if others could
+            the ids of the tasks of each worker, and the processes that have the object itself; ``None`` if others could
             end the wait, or it has ended.
         """
         form = self._shared
         if form is None:
-            return {}
-        holders = members(self.holders)
-        if context.worker is not None or len(holders) != len(self.holders):
-            return None
+            return {}, set()
         # In this order: what a call brings is in the tasks, then in a seat; and who has the object has a seat, and says
         # that it passes the object on before it drops that.
-        tasks = {each: list(each.tasks) for each in holders if not each.reaped}
+        tasks = self.tasks_of_workers()
         page = form.page
-        seated = seats.processes_elsewhere(page, form.seat)
-        for each, ids in tasks.items():
-            if seated and not ids and each.post(frames.pack_payload(frames.RECALL, self.token)):
-                each.signal()
-        if not {each.pid for each in tasks}.issuperset(seated):
+        seated = set(seats.processes_elsewhere(page, form.seat))
+        if context.worker is not None or tasks is None or not {*nested, *[each.pid for each in tasks]} >= seated:
             return None
         words = page.words
         if words[seats.PASSED] or words[seats.SPREAD] or seats.audit_is_due(page) or form.has_come(wait):
             return None
-        return {each: [0] * (each.pid in seated) + ids for each, ids in tasks.items() if ids or each.pid in seated}
+        return {each: ids for each, ids in tasks.items() if ids or each.pid in seated}, seated
 
     def unmade(self) -> tuple[bytes, list[int]]:
         """Return what it can be made of again in this process: name and descriptors.
@@ -224,9 +233,14 @@ def _is_of_call(frame: FrameType | None) -> bool:
     """Tell whether this code pickles a call: whatever is pickled in other ways may be kept, and rebuilt at any time."""
     while frame is not None and frame.f_code.co_filename.startswith(_SYNC):
         frame = frame.f_back
-    return frame is not None and frame.f_code.co_filename.startswith(_WIRE)
+    while frame is not None and frame.f_code.co_filename.startswith(_WIRE):
+        if context.worker is None or frame.f_code.co_name in _CALLS:  # a worker also pickles what goes up
+            return True
+        frame = frame.f_back
+    return False
 
 
+_CALLS = frozenset({"encode_call", "encode_call_by_name"})
 _SYNC = dirname(dirname(__file__))
 _WIRE = join(dirname(_SYNC), "_wire")
 
