@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import threading
 from typing import Any
@@ -15,26 +14,8 @@ import pytest
 
 from tests.unit.threads.driving import Blocker, Driver, driver, happens
 from unified_exec._pools.thread.pool import ThreadPool
-from unified_exec.errors import PoolClosed
 
 pytestmark = pytest.mark.every_loop
-
-
-async def test_a_closed_pool_takes_nothing_and_has_finished_everything() -> None:
-    pool = ThreadPool(2, name="crew")
-    it = Driver(pool)
-    done: list[int] = []
-    jobs = [it.spawn(functools.partial(done.append, n)) for n in range(50)]
-    await pool.aclose()
-    assert sorted(done) == list(range(50))
-    for job in jobs:
-        await job.value()
-    with pytest.raises(PoolClosed, match="crew"):
-        it.spawn(int)
-    with pytest.raises(PoolClosed):
-        pool.lane(it.adapter)
-    await pool.aclose()
-    pool.close()
 
 
 async def test_closing_leaves_the_loop_running() -> None:
