@@ -1,4 +1,4 @@
-"""The worker's end of a stream: credit that arrives in the signal handler wakes a generator that waits for it."""
+"""The ends of a stream by themselves: credit in the worker's signal handler, and batches that come out of order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from unified_exec._pools.process.stream import ProcessStreamReader
 from unified_exec._tasks.current import current
+from unified_exec._tasks.messages import Batch
 from unified_exec._wire import frames
 from unified_exec._worker.context import WorkerContext, WorkerTask
 from unified_exec._worker.run_generator import AHEAD, run_async_generator
@@ -90,3 +92,22 @@ def test_credit_that_the_signal_handler_reads_wakes_a_loop_that_sleeps() -> None
         mailbox.close()
         parents_end.close()
     assert all(results), f"batch {len(results)} was not sent: its credit woke nobody"
+
+
+def test_an_item_that_cannot_be_rebuilt_waits_for_the_batches_before_its_own() -> None:
+    class Lane:
+        def cancel(self, tasks: list[object], reason: str) -> None:
+            cancelled.append(tasks)
+
+    cancelled: list[list[object]] = []
+    lane: Any = Lane()
+    reader = ProcessStreamReader(lane, endless, ())
+    task: Any = object()
+    reader.task = task
+    broken = Batch(1, [3])
+    broken.error = ValueError()
+    for message, items in ((broken, []), (Batch(0, [1, 2]), [1, 2, 3]), (Batch(2, [5]), [1, 2, 3])):
+        reader.on_message(message)
+        assert list(reader.items) == items
+        assert (reader.error is broken.error) == bool(items)
+    assert cancelled == [[task]]
