@@ -62,20 +62,6 @@ class _Culprit(NamedTuple):
     error: Exception
 
 
-def find_unpicklable(obj: object) -> tuple[str, str]:
-    """Find what in `obj` cannot travel.
-
-    Returns the path from `obj` to it, such as ``".session._lock"`` ("" for `obj` itself), and the reason, such as
-    ``"a '_thread.lock' object"``. The search is bounded in depth and in work, so the path may stop early; with
-    nothing found the reason is "".
-    """
-    _, error = _trial(obj)
-    if error is None:
-        return "", ""
-    culprit = _search(obj, error)
-    return culprit.path, reason(culprit.obj, culprit.error)
-
-
 def hint_for(obj: object) -> str | None:
     """Return what the user can do instead of sending `obj`, or None if nothing is known about its type."""
     for cls in type(obj).__mro__:
