@@ -11,8 +11,8 @@ from .perfetto import Writer
 from .recorder import Recording
 
 LANES_MAX = 50
-SPAWN, OPENED = 1 << 60, 1 << 61
-"""Bits of the numbers of arrows: from a spawn to the run, and from a task to the scope that it opened."""
+SPAWN = 1 << 60
+"""The bit of the numbers of arrows from a spawn to the run."""
 
 Interval = tuple[int, int, Any]
 
