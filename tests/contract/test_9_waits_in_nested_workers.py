@@ -24,7 +24,6 @@ HANDED_ON: dict[str, tuple[Any, ...]] = {
     "thread": ("process", waits.hand_on, waits.receive, "thread"),
     "process": ("process", waits.hand_on, waits.receive, "process"),
     "coroutine": ("process", waits.a_hand_on, waits.a_receive, "loop"),
-    "process-coroutine": ("process", waits.a_hand_on, waits.a_receive, "process"),
     "two-levels": ("process", waits.a_hand_on, waits.hand_on, "process", waits.receive, "process"),
 }
 
@@ -70,10 +69,6 @@ class CouldEnd:
         self.threads[0].start()
         self.receive()
 
-    def another_worker(self) -> None:
-        self.aside(waits.send_slowly)
-        self.receive()
-
     def a_nested_worker_of_another_worker(self) -> None:
         self.aside(waits.hand_on, waits.send_slowly, "process")
         self.receive()
@@ -104,11 +99,6 @@ class CouldEnd:
     def a_timeout_of_the_nested_task(self) -> None:
         self.later.append(send_by_id(self.channel))
         self.scope.spawn(waits.receive_below_in_time, self.channel, on="process")
-
-    def a_timeout_of_the_task(self) -> None:
-        self.later.append(send_by_id(self.channel))
-        call = waits.hand_on, waits.receive, "process", self.channel
-        self.scope.spawn(*call, on="process", timeout=waits.PATIENCE)
 
 
 @pytest.mark.parametrize("who", [name for name in vars(CouldEnd) if name.startswith(("a_", "another", "who_"))])

@@ -124,7 +124,7 @@ def tell(sleeper: QueueSleeper) -> None:
 def _heard(adapter: LoopAdapter, worker: Any, mark: bytes) -> None:
     """A worker says that a task has waited for long."""
     said.add(worker, mark, look.AFTER)
-    if context.worker is not None:
+    if context.worker is not None and context.worker.backend == "process":
         received.say_long_wait(context.worker, int.from_bytes(mark, "little"))
     if not said.known:
         note(said)
