@@ -33,19 +33,29 @@ async def until_looked(monkeypatch: pytest.MonkeyPatch, looks: int = 6, within: 
     assert await until_async(lambda: count >= looks, within)
 
 
-def act_later(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
-    """Call `act` in a thread when workers have told what they wait for several times, or could have."""
-    looks, first, most = 0, dict[int, int](), 0
+def act_later(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object], telling: int = 0) -> None:
+    """Call `act` in a thread when workers have told what they wait for several times, or could have.
+
+    Args:
+        monkeypatch: counts.
+        act: the function.
+        telling: as many processes must have told.
+    """
+    looks, first, told = 0, dict[int, int](), dict[int, int]()
 
     def counted(content: list[Any]) -> dict[int, Any]:
-        nonlocal looks, most
+        nonlocal looks
         found = exchange(content)
         looks += 1
-        most = max([most, *(beat - first.setdefault(pid, beat) for pid, (beat, _) in found.items())])
+        told.update({pid: beat - first.setdefault(pid, beat) for pid, (beat, _) in found.items()})
         return found
 
+    def is_time() -> bool:
+        beats = sum(each >= (2 * BEATS if telling else BEATS) for each in told.copy().values())
+        return (looks >= LOOKS and not telling) or (looks >= 6 and beats >= max(telling, 1))
+
     def wait() -> None:
-        assert until(lambda: looks >= LOOKS or (looks >= 6 and most >= BEATS), PATIENCE)
+        assert until(is_time, PATIENCE)
         act()
 
     exchange = board.exchange

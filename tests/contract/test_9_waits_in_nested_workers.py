@@ -110,6 +110,6 @@ async def test_who_could_end_the_wait_in_a_nested_worker_means_no_deadlock(
     threads: list[threading.Thread] = []
     async with TaskScope() as scope:
         getattr(CouldEnd(scope, tmp_path / "go", later, threads), who)()
-        act_later(monkeypatch, lambda: [each() for each in later])
+        act_later(monkeypatch, lambda: [each() for each in later], telling=2)
     for each in threads:
         each.join()

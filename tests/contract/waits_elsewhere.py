@@ -12,7 +12,7 @@ from typing import Any
 
 from unified_exec import Channel, Event, Lock, SyncTaskScope, TaskScope, from_task
 from unified_exec._sync.channels import shared_form
-from unified_exec._sync.deadlocks import look
+from unified_exec._sync.deadlocks import look, patrol
 from unified_exec._sync.locks import shared_meeting
 
 PATIENCE = 30
@@ -21,13 +21,15 @@ PATIENCE = 30
 @contextmanager
 def eager() -> Iterator[None]:
     """In this worker, who waits says so at once, and looks often."""
-    before = look.AFTER, shared_form.LOOK, shared_form.LOOK_AGAIN, shared_meeting.LOOK, shared_meeting.LOOK_AGAIN
-    look.AFTER = 0.0
+    before = shared_form.LOOK, shared_form.LOOK_AGAIN, shared_meeting.LOOK, shared_meeting.LOOK_AGAIN
+    of_looks = look.AFTER, look.PERIOD, patrol.SHARE
+    look.AFTER, look.PERIOD, patrol.SHARE = 0.0, 0.05, 10
     shared_form.LOOK = shared_form.LOOK_AGAIN = shared_meeting.LOOK = shared_meeting.LOOK_AGAIN = 0.02
     try:
         yield
     finally:
-        look.AFTER, shared_form.LOOK, shared_form.LOOK_AGAIN, shared_meeting.LOOK, shared_meeting.LOOK_AGAIN = before
+        shared_form.LOOK, shared_form.LOOK_AGAIN, shared_meeting.LOOK, shared_meeting.LOOK_AGAIN = before
+        look.AFTER, look.PERIOD, patrol.SHARE = of_looks
 
 
 # -- waits
