@@ -22,6 +22,9 @@ NAMED_SECONDS = 0.2
 rename a thread takes a few microseconds."""
 LOCK_TRIES = 100
 """How often a thread tries to get the scheduler's lock before it blocks on it."""
+LOCK_SLEEP = 0.00002
+"""Seconds between two tries. A thread that only lets go of the GIL has it again before the holder of the lock, which
+waits for the GIL, has woken up: on two idle cores bursts took ten times as long now and then."""
 
 _schedulers: weakref.WeakSet[Scheduler] = weakref.WeakSet()
 
@@ -285,7 +288,7 @@ def _wait_for(lock: LockType) -> None:
     thread that has the GIL then waits for the lock: a convoy, in which each step of each thread takes two
     switches. Where there is no GIL, forty threads that try again keep all cores busy instead."""
     for _ in range(0 if loaded.gil_is_off() else LOCK_TRIES):
-        sleep(0)  # the GIL goes to another thread, in the end to the one that has the lock
+        sleep(LOCK_SLEEP)  # the GIL goes to another thread, in the end to the one that has the lock
         if lock.acquire(False):
             return
     lock.acquire()  # its holder takes long: a finalizer runs in there, say
