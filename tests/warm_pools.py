@@ -55,20 +55,21 @@ def holdings() -> set[Hashable]:
     found: set[Hashable] = set()
     addresses: set[str] = set()
     descriptors: set[int] = set()
-    for worker in list(pool._registry.workers) if pool is not None else ():
+    workers = list(pool._registry.workers) if pool is not None else []
+    template = pool and pool._registry.templates._now
+    for child in (*(worker.child for worker in workers), *([template._child] if template else ())):
         try:
-            found.add((worker.pid, psutil.Process(worker.pid).create_time()))
+            found.add((child.pid, psutil.Process(child.pid).create_time()))
         except psutil.NoSuchProcess:
             pass
-        for part in worker.child:
+        for part in child:
             if isinstance(part, mmap):
                 addresses.update(_address(part))
             elif hasattr(part, "fileno"):
                 descriptors.add(part.fileno())
-        if worker.child.pidfd is not None:
-            descriptors.add(worker.child.pidfd)
-        if worker.inbox.logs is not None:
-            descriptors.add(worker.inbox.logs.fd)
+        if child.pidfd is not None:
+            descriptors.add(child.pidfd)
+    descriptors.update(worker.inbox.logs.fd for worker in workers if worker.inbox.logs is not None)
     mapped = [line for line in _maps() if line.partition("-")[0] in addresses] if addresses else []
     found.update(mapped)
     found.update(_descriptors(descriptors, {_file(line) for line in mapped}))

@@ -21,7 +21,7 @@ from unified_exec import (
     WorkerStartError,
     shutdown_default_pools,
 )
-from unified_exec._pools.process import start_retry, start_worker, worker_spec
+from unified_exec._pools.process import start_retry, start_worker, templates
 
 pytestmark = pytest.mark.one_loop
 
@@ -162,7 +162,7 @@ async def test_an_interpreter_that_dies_before_it_is_told_anything_is_a_clear_er
         assert until(lambda: select.select([child.pidfd], [], [], 0)[0])
         return child
 
-    monkeypatch.setattr(worker_spec, "start_process", start_and_wait)
+    monkeypatch.setattr(templates, "start_process", start_and_wait)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     async with ProcessPool(max_workers=2) as pool, TaskScope(policy=Collect(), processes=pool) as scope:
         handle = scope.spawn(tasks.double, 1, on="process")

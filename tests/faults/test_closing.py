@@ -313,7 +313,7 @@ async def test_a_spare_that_comes_up_after_the_end_of_its_pool_is_reaped(monkeyp
     started = []
 
     def end_meanwhile(kind: WorkerKind, why: str) -> Worker:
-        worker = registry.spec.start(kind)
+        worker = registry.spec.start(kind, registry.templates)
         started.append(worker.pid)
         pool.close()
         pool._registry.workers.add(worker)

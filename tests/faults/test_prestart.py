@@ -165,6 +165,11 @@ sys.executable = sys.orig_argv[0]
         ("os.umask(0o027)", "os.umask(0)", str(0o027)),
         ("import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))", "limit()", "(0, 0)"),
         ("import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)", "hup()", "Handlers.SIG_IGN"),
+        (
+            "os.dup2(os.open(__file__ + '.err', os.O_RDWR | os.O_CREAT), 2)",
+            "os.readlink('/proc/self/fd/2')[-4:]",
+            ".err",
+        ),
         ("sys.path.append('/added')", "sys.path[-1]", "/added"),
         ("sys.path += [Text.A, None]", "sys.path[-1], type(sys.path[-1])", "('/a', <class 'str'>)"),
         (

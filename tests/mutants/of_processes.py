@@ -13,6 +13,7 @@ STREAMS = "test_8_streams.py"
 WORKERS = "test_8_workers_and_exit.py"
 PARENT = "test_8_parent_death.py"
 FORK = "test_8_fork.py"
+FORKED = "test_8_forked_workers.py"
 MAIN = "test_8_main_module.py"
 SENT_AHEAD = f"{CRASHES}::test_of_tasks_sent_ahead_only_the_one_that_had_started_fails_and_none_runs_twice"
 
@@ -260,5 +261,71 @@ SAFE = (
         old="if claimed[0].fatal_claims >= FATAL_CLAIMS:",
         new="if False:",
         tests=("faults/test_hostile_errors.py::test_a_task_at_which_each_worker_dies_fails",),
+    ),
+    clause_8.process(
+        breaks="the error says how a forked worker died",
+        file="_pools/process/template.py",
+        old="            return self._ask(pid, {})\n",
+        new="            return self._ask(pid, {}) and None\n",
+        tests=(f"{FORKED}::test_the_death_of_a_forked_worker_fails_its_task_and_says_how",),
+    ),
+    clause_8.process(
+        breaks="a template that was killed or stopped costs no task",
+        file="_pools/process/template.py",
+        old="            return process_control.reap(pid, pidfd)\n",
+        new="            raise\n",
+        tests=(f"{FORKED}::test_a_template_that_is_killed_or_stopped_costs_no_task",),
+    ),
+    clause_8.process(
+        breaks="a template that does not come up is not waited for",
+        file="_pools/process/template.py",
+        old="(None if time.monotonic() > self._until else False)",
+        new="False",
+        tests=(f"{FORKED}::test_a_template_that_does_not_come_up_costs_no_task",),
+    ),
+    clause_8.process(
+        breaks="the tasks of a forked worker are known as the program's",
+        file="_tasks/parent.py",
+        old="os.getppid() if pid is None else pid",
+        new="os.getppid()",
+        tests=(f"{FORKED}::test_deadlocks_of_the_program_and_forked_workers_are_found",),
+    ),
+    clause_8.process(
+        breaks="a forked worker has what one would have that is started now",
+        file="_pools/process/template.py",
+        old="        return self._passed_on == _passed_on(environment)\n",
+        new="        return True\n",
+        tests=(f"{FORKED}::test_a_forked_worker_has_what_a_worker_would_have_that_is_started_now",),
+    ),
+    clause_8.process(
+        breaks="a forked worker writes where the program does",
+        file="_pools/process/template.py",
+        old="{fd: fd for fd in (1, 2) if process_control.is_stream(fd)}",
+        new="{}",
+        tests=(f"{FORKED}::test_what_a_forked_worker_prints_goes_where_the_program_writes_now",),
+    ),
+    clause_8.process(
+        breaks="a forked worker leads a process group, as others do",
+        file="_worker/template.py",
+        old="        os.setpgid(pid, pid)",
+        new="        pass",
+        tests=(
+            f"{FORKED}::test_a_forked_worker_sees_what_a_started_one_sees",
+            f"{FORKED}::test_a_forked_worker_that_is_killed_to_stop_its_task_takes_its_children_along",
+        ),
+    ),
+    clause_8.process(
+        breaks="a template ends with the last worker of its pool",
+        file="_pools/process/worker_watcher.py",
+        old="            self._registry.templates.discard()\n",
+        new="            pass\n",
+        tests=(f"{FORKED}::test_a_template_ends_with_the_last_worker_of_its_pool",),
+    ),
+    clause_8.process(
+        breaks="nothing is left of a pool that was closed",
+        file="_pools/process/worker_registry.py",
+        old="        self.templates.discard()\n        return workers, lanes",
+        new="        return workers, lanes",
+        tests=(f"{FORKED}::test_a_forked_worker_sees_what_a_started_one_sees",),
     ),
 )

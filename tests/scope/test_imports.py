@@ -60,7 +60,7 @@ WORKER_MODULES = 58
 
 RARE = {"cloudpickle", "hashlib", "unified_exec._worker.run_generator", "unified_exec._wire.pickling.pickle_errors"}
 RARE |= {"unified_exec._worker.main_file", "unified_exec._pools.process.relay", "unified_exec._pools.thread.pool"}
-PROGRAM_MODULES = 145
+PROGRAM_MODULES = 146
 """The same in a program with a scope and a process task."""
 
 

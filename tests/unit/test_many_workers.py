@@ -118,11 +118,11 @@ class Spec(NamedTuple):
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
 
-    def start(self, kind: WorkerKind) -> Worker:
+    def start(self, kind: WorkerKind, templates: object) -> Worker:
         tasks, claims, control, lifeline = (Socket(4 * len(self.sockets) + at + 1000) for at in range(4))
         self.sockets.append(tasks)
         sockets: Any = (tasks, claims, control, lifeline)
-        return Worker(Child(1 << 30, *sockets, status=mmap(-1, STATUS_SIZE), pidfd=None), kind)
+        return Worker(Child(1 << 30, *sockets, mmap(-1, STATUS_SIZE), None), kind)
 
 
 class Pool:

@@ -22,7 +22,7 @@ else:
     MISSING += tuple([name for name in ("AF_UNIX", "CMSG_SPACE") if not hasattr(socket, name)])
 
 _STATUS = "/proc/thread-self/status"
-_LIMITS = "/proc/thread-self/limits"
+_NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid_for_children", "time_for_children", "user", "uts")
 _INHERITED = (b"Umask", b"Uid", b"Gid", b"Groups", b"SigIgn", b"Cap", b"NoNewPrivs", b"Seccomp", b"Cpus_", b"Mems_")
 
 
@@ -80,7 +80,7 @@ def spawn(command: list[str], environment: dict[str, str], descriptors: dict[int
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
     ]
-    actions += [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2) if not _is_stream(fd)]
+    actions += [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2) if not is_stream(fd)]
     above: list[int] = []  # above every target, so that no dup2 in the child overwrites one still needed
     try:
         for target, source in descriptors.items():
@@ -101,7 +101,7 @@ def spawn(command: list[str], environment: dict[str, str], descriptors: dict[int
     return pid
 
 
-def _is_stream(fd: int) -> bool:
+def is_stream(fd: int) -> bool:
     """Tell whether this is a standard stream of the program: if it is closed, another file may have its number."""
     try:
         return os.get_inheritable(fd)
@@ -110,9 +110,10 @@ def _is_stream(fd: int) -> bool:
 
 
 def inherited() -> tuple[object, ...]:
-    """Return what a worker started now would have besides the environment: interpreter, folder, user, limits, masks.
+    """Return what a worker started now would have besides the environment: interpreter, standard streams, folder, user,
+    session, limits, masks, control groups, namespaces.
 
-    Without ``/proc``, limits, masks and the user are missing.
+    Without ``/proc``, much of it is missing.
     """
     try:
         folder: str | None = os.getcwd()
@@ -125,9 +126,24 @@ def inherited() -> tuple[object, ...]:
         folder,
         (root.st_dev, root.st_ino),
         priority,
+        os.getsid(0),
         _lines(_STATUS, _INHERITED),
-        _lines(_LIMITS, (b"",)),
+        *[_lines(f"/proc/thread-self/{name}", (b"",)) for name in ("limits", "cgroup", "oom_score_adj")],
+        *map(_namespace, _NAMESPACES),
+        *[_file(fd) if is_stream(fd) else None for fd in (1, 2)],
     )
+
+
+def _namespace(name: str) -> str | None:
+    try:
+        return os.readlink(f"/proc/thread-self/ns/{name}")
+    except OSError:
+        return None
+
+
+def _file(fd: int) -> tuple[int, int]:
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino
 
 
 def _without_libc(line: bytes) -> bytes:
@@ -226,15 +242,22 @@ def reap(pid: int, pidfd: int | None) -> int | None:
         return None
 
 
-def wait_for_exit(pidfd: int, seconds: float) -> None:
-    """Wait for the end of a process, at most `seconds`."""
+def wait_for_exit(pidfd: int, seconds: float | None = None) -> bool:
+    """Wait for the end of a process, at most `seconds`, and tell whether it has ended."""
+    return is_readable(pidfd, seconds)
+
+
+def is_readable(fd: int, seconds: float | None) -> bool:
+    """Wait until a descriptor is readable, at most `seconds`, and tell whether it is."""
     poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    poll.poll(max(0.0, seconds) * 1000)
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else max(0.0, seconds) * 1000))
 
 
 def has_ended(pid: int, pidfd: int | None, lifeline: socket.socket) -> bool:
     """Tell whether a worker has ended, without reaping it."""
+    if pidfd is not None:
+        return wait_for_exit(pidfd, 0)  # it may be another's child
     if not hasattr(os, "waitid"):  # macOS before Python 3.13
         try:
             return lifeline.recv(1, DONTWAIT | socket.MSG_PEEK) == b""
@@ -242,8 +265,7 @@ def has_ended(pid: int, pidfd: int | None, lifeline: socket.socket) -> bool:
             return False
         except OSError:
             return True
-    which, number = (os.P_PID, pid) if pidfd is None else (os.P_PIDFD, pidfd)
     try:
-        return os.waitid(which, number, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
         return True  # other code has reaped it

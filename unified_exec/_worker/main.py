@@ -22,7 +22,7 @@ from .logs.forward import LogForwarding
 from .noted_calls import note_calls_of_interpreter
 from .process_state import ProcessState
 from .run_calls import CallRunner
-from .settings import CONTROL_FD, COROUTINES, LIFELINE_FD, STATUS_FD, TASKS_FD, WORKER_MARK, Settings
+from .settings import CONTROL_FD, COROUTINES, LIFELINE_FD, STATUS_FD, TASKS_FD, TEMPLATE, WORKER_MARK, Settings
 
 TYPE_CHECKING = False  # `typing` is not imported: a worker must stay light
 if TYPE_CHECKING:
@@ -39,11 +39,9 @@ FOR_INITIALIZER = {frames.CHANNEL: received.on_channel, frames.SHARE: received.o
 
 def main() -> None:
     """Run a worker until its parent lets it go."""
-    os.environ.pop(WORKER_MARK, None)
+    mark = os.environ.pop(WORKER_MARK, None)
     os.closerange(STATUS_FD + 1, min(posix.descriptors_max(), _DESCRIPTORS_MAX))
-    for fd in (TASKS_FD, CONTROL_FD):
-        os.set_inheritable(fd, False)  # not for the programs that a task starts
-    posix.die_with_parent(LIFELINE_FD)
+    hold_descriptors()
     # The parent decides what Ctrl-C means for the workers. Unlike SIG_IGN, a handler does not survive an exec.
     _signal.signal(_signal.SIGINT, lambda signum, frame: None)
     # The worker's group is a background one to the terminal: what it and its children write would stop them, what they
@@ -52,6 +50,11 @@ def main() -> None:
         _signal.signal(signum, _signal.SIG_IGN)
     note_calls_of_interpreter()
     module_names.in_worker = True
+    if mark == TEMPLATE:
+        from . import template
+
+        template.serve()  # returns in each worker
+        hold_descriptors()
     connection = WorkerConnection()
     idle_seconds = None
     if len(sys.argv) > 1:
@@ -79,6 +82,13 @@ def main() -> None:
     except BaseException as exc:
         forked.end(exc)  # at once: the end of an interpreter would wait for threads that tasks have left
     leave(0)
+
+
+def hold_descriptors() -> None:
+    """Keep our sockets from the programs that a task starts, and die with the parent."""
+    for fd in (TASKS_FD, CONTROL_FD):
+        os.set_inheritable(fd, False)
+    posix.die_with_parent(LIFELINE_FD)
 
 
 def connect(runner: CallRunner | CoroutineRunner, connection: WorkerConnection, settings: Settings) -> LogForwarding:

@@ -13,6 +13,8 @@ else:
 WORKER_MARK = "UNIFIED_EXEC_WORKER"
 """Set in the environment of a process that is to be a worker, which removes it. A process that keeps it is another
 program."""
+WORKER, TEMPLATE = "1", "template"
+"""Its values: the process is to be a worker; it is to be forked for each worker, see `template`."""
 
 TASKS_FD, CONTROL_FD, LIFELINE_FD, STATUS_FD = 3, 4, 5, 6
 """Where a worker finds its descriptors; everything above is closed at its start."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...abc import Capabilities
 from ...errors import WorkerStartError
+from ..process.templates import Templates
 from ..process.worker_pool import WorkerPool
 from ..process.worker_spec import WorkerSpec, make_spec
 from . import shutdown
@@ -92,7 +93,10 @@ class InterpreterSpec(WorkerSpec):
 
     __slots__ = ()
 
-    def start_child(self, environment: dict[str, str]) -> InterpreterChild:
+    def should_wait(self, templates: Templates) -> bool:
+        return False
+
+    def start_child(self, environment: dict[str, str], templates: Templates) -> InterpreterChild:
         _check()
         return start_interpreter()
 

@@ -6,10 +6,17 @@ import mmap
 import os
 import socket
 import time
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ..._platform import process_control
 from ..._platform.posix import CANCEL_SIGNAL
+
+
+class Reaper(Protocol):
+    """Another process, of which the worker is the child."""
+
+    def reap(self, pid: int, pidfd: int | None) -> int | None:
+        """Wait for the process and return its exit code, negative for a signal; ``None`` if that is not known."""
 
 
 class Child(NamedTuple):
@@ -22,6 +29,7 @@ class Child(NamedTuple):
         lifeline: the worker is killed when this is closed.
         status: memory shared with the worker.
         pidfd: readable when the process has ended, ``None`` where the system has none.
+        reaper: what has it as its child, if it is not ours.
     """
 
     pid: int
@@ -31,6 +39,7 @@ class Child(NamedTuple):
     lifeline: socket.socket
     status: mmap.mmap
     pidfd: int | None
+    reaper: Reaper | None = None
 
     @property
     def can_kill(self) -> bool:
@@ -90,7 +99,7 @@ class Child(NamedTuple):
         ``None`` if somebody else has reaped it. Waits for the process, which must be dead or about to be.
         """
         self.kill()  # before reaping: until then nobody else can have its number
-        return process_control.reap(self.pid, self.pidfd)
+        return (self.reaper or process_control).reap(self.pid, self.pidfd)
 
     def close(self) -> None:
         """Close our descriptors."""

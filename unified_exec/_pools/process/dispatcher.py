@@ -35,6 +35,8 @@ LOOK_AT = 8
 """Busy workers among which the least loaded is chosen, in turns: however many there are, a task costs no more."""
 COROUTINES_MAX = 1000
 """Coroutine tasks one worker runs at the same time."""
+TEMPLATE_AGAIN = 0.002
+"""Seconds until it is seen again whether a template, of which workers are forked, is up."""
 ROOM_AGAIN = 0.001
 """Seconds until a worker with a full socket has read some of it."""
 
@@ -237,6 +239,9 @@ class Dispatcher:
                 self._starts.fail_waiting(exc)
             return
         if worker is None:
+            if self._registry.templates.coming:
+                self._recruiting = True
+                self._adapter.call_later(TEMPLATE_AGAIN, self._recruit)
             return
         self._watcher.adopt(worker)
         self._fill()

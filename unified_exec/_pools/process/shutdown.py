@@ -12,10 +12,12 @@ from typing import Any
 
 from ..._loops.adapter import LoopAdapter
 from ..._tasks.fork_lock import in_forked_child
+from ..._tasks.loaded import loaded
 from ..._tasks.weak_sets import members
 from ..._wire.protocol import STARTING
 from ..._worker import context
 from . import disband
+from .templates import Templates
 from .worker import Worker
 from .worker_registry import WorkerRegistry
 
@@ -38,7 +40,7 @@ def registries() -> list[WorkerRegistry[Any]]:
 def track(registry: WorkerRegistry[Any]) -> None:
     """Have the workers reaped if the registry is dropped, ended with the program, and left after a fork."""
     _registries.add(registry)
-    weakref.finalize(registry, _drop, registry.workers, registry.pool).atexit = False
+    weakref.finalize(registry, _drop, registry.workers, registry.templates, registry.pool).atexit = False
 
 
 def dismiss_all(registry: WorkerRegistry[Any]) -> list[Worker]:
@@ -76,7 +78,12 @@ def end(registry: WorkerRegistry[Any], adapter: LoopAdapter, tell: Callable[[], 
             worker.kill()
 
     timer = adapter.call_later(registry.grace, kill)
-    registry.on_gone(timer.cancel, lambda: registry.lanes.pop(adapter, None), lambda: adapter.call_soon(tell))
+    registry.on_gone(
+        timer.cancel,
+        registry.templates.discard,
+        lambda: registry.lanes.pop(adapter, None),
+        lambda: adapter.call_soon(tell),
+    )
 
 
 def kill(registry: WorkerRegistry[Any]) -> None:
@@ -85,12 +92,13 @@ def kill(registry: WorkerRegistry[Any]) -> None:
         worker.kill()
 
 
-def _drop(workers: set[Worker], pool: str) -> None:
+def _drop(workers: set[Worker], templates: Templates, pool: str) -> None:
     """Reap the workers of a pool that can no longer be closed.
 
     Called through a weak reference that holds the workers, not by the registry's own finalizer: in a cycle the
     collector finalizes their sockets and the registry in any order.
     """
+    templates.discard()
     if not workers:
         return
     for worker in workers:
@@ -142,6 +150,9 @@ def end_workers() -> None:
     for _, worker in _leaving:
         worker.reap()
     _leaving.clear()
+    template = loaded("unified_exec._pools.process.template")
+    if template is not None:
+        template.end_all()
 
 
 @in_forked_child

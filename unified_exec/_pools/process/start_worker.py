@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import weakref
+from collections.abc import Callable
 
 from ..._platform import cpu_count, process_control, terminal_stop
 from ..._platform.posix import StandardTaken, anonymous_memory
@@ -21,6 +22,7 @@ from ..._worker.settings import (
     STATUS_FD,
     STATUS_SIZE,
     TASKS_FD,
+    WORKER,
     WORKER_MARK,
     Settings,
 )
@@ -35,33 +37,46 @@ _STANDARD_FINDERS = 3
 _lifelines: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
-def start_process(environment: dict[str, str], arguments: tuple[str, ...] = ()) -> Child:
+def start_process(environment: dict[str, str], arguments: tuple[str, ...] = (), mark: str = WORKER) -> Child:
     """Start a worker process and return at once; it waits for its settings.
 
     Args:
         environment: its environment variables.
         arguments: for the worker's `main`.
+        mark: what it is to be.
 
     Raises:
         WorkerStartError: the process could not be started.
     """
     process_control.check()
     check_frozen()
-    check_not_imported_for_a_task()
     if not sys.executable:
         raise WorkerStartError("sys.executable is empty, so there is no Python to run it with")
+    marked = {**environment, WORKER_MARK: mark}
+    try:
+        return connect(lambda descriptors: process_control.spawn(command(arguments), marked, descriptors))
+    except OSError as exc:
+        if not os.access(os.devnull, os.R_OK):
+            raise WorkerStartError(f"{os.devnull}, the stdin of a worker, could not be opened") from exc
+        raise WorkerStartError(f"{sys.executable} could not be run: {exc}") from exc
+
+
+def connect(launch: Callable[[dict[int, int]], int]) -> Child:
+    """Make the sockets of a worker and have it started by `launch`, which is given the descriptors for it by the
+    numbers that it wants, and returns its process id.
+
+    Raises:
+        OSError: it could not be started, or no descriptor is left.
+        WorkerStartError: see `check_not_imported_for_a_task`.
+    """
+    check_not_imported_for_a_task()
     with contextlib.ExitStack() as undo:
-        try:
-            child = _start_process({**environment, WORKER_MARK: "1"}, arguments, undo)
-        except OSError as exc:
-            if not os.access(os.devnull, os.R_OK):
-                raise WorkerStartError(f"{os.devnull}, the stdin of a worker, could not be opened") from exc
-            raise WorkerStartError(f"{sys.executable} could not be run: {exc}") from exc
+        child = _connect(launch, undo)
         undo.pop_all()
     return child
 
 
-def _start_process(environment: dict[str, str], arguments: tuple[str, ...], undo: contextlib.ExitStack) -> Child:
+def _connect(launch: Callable[[dict[int, int]], int], undo: contextlib.ExitStack) -> Child:
     tasks, claims = _closing(process_control.pair_for_messages(), undo)
     control, its_control = _closing(process_control.pair_for_messages(), undo)
     lifeline, its_lifeline = _closing(process_control.socket_pair(socket.SOCK_STREAM), undo)
@@ -79,7 +94,7 @@ def _start_process(environment: dict[str, str], arguments: tuple[str, ...], undo
                 LIFELINE_FD: its_lifeline.fileno(),
                 STATUS_FD: status_fd,
             }
-            pid = process_control.spawn(_command(arguments), environment, descriptors)
+            pid = launch(descriptors)
             terminal_stop.add(pid)
         finally:
             os.close(status_fd)
@@ -100,7 +115,8 @@ def _closing(
     return pair
 
 
-def _command(arguments: tuple[str, ...]) -> list[str]:
+def command(arguments: tuple[str, ...] = ()) -> list[str]:
+    """Return what runs a worker."""
     if is_frozen():
         return [sys.executable, WORKER_OPTION, *arguments]
     # -S: `site` costs half the start of an interpreter, and all it would do is told by the parent.

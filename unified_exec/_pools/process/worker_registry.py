@@ -14,6 +14,7 @@ from ..._worker.settings import WorkerKind
 from ...errors import WorkerStartError
 from . import disband
 from .decode_result import HERE, Decoding
+from .templates import Templates
 from .worker import Worker
 from .worker_group import WorkerGroup
 from .worker_spec import WorkerSpec
@@ -45,6 +46,7 @@ class WorkerRegistry(Generic[L]):
         pool: the pool, for messages.
         grace: seconds between requesting a running task to stop and killing its worker.
         workers: all of them.
+        templates: starts them.
         lanes: the lanes of the pool by event loop.
         closing: the pool takes no more work.
         closed: nobody waits for the tasks any more either.
@@ -65,6 +67,7 @@ class WorkerRegistry(Generic[L]):
         self.pool = pool
         self.grace = grace
         self.workers: set[Worker] = set()  # never another set: a finalizer holds it
+        self.templates = Templates(self.workers, spec.max_workers)
         self._reset()
 
     def _reset(self) -> None:
@@ -127,6 +130,8 @@ class WorkerRegistry(Generic[L]):
                     del self._free[at]
                     self._lent[worker.kind] += 1
                     return worker
+        if group.workers and self.spec.should_wait(self.templates):
+            return None
         return self._start(group.kind, "queue")
 
     def _may_add(self, group: WorkerGroup) -> bool:
@@ -136,7 +141,7 @@ class WorkerRegistry(Generic[L]):
     def _start(self, kind: WorkerKind, why: str) -> Worker:
         disband.reap_left()
         try:
-            worker = self.spec.start(kind)
+            worker = self.spec.start(kind, self.templates)
         except WorkerStartError:
             raise
         except Exception as exc:  # the program has put something strange into what a worker takes over
@@ -305,6 +310,7 @@ class WorkerRegistry(Generic[L]):
             lanes, self.lanes = self.lanes, {}
             self._free = []
             self._lent.clear()
+        self.templates.discard()
         return workers, lanes
 
     def on_gone(self, *callbacks: Callable[[], object]) -> None:
@@ -319,4 +325,5 @@ class WorkerRegistry(Generic[L]):
         """In a forked child: the workers are the parent's. Close our copies of their sockets and start afresh."""
         for worker in self.workers:
             worker.close_after_fork()
+        self.templates.after_fork()
         self._reset()

@@ -14,9 +14,9 @@ from ..._wire.pickling.shared_refs import ByDescriptors, pickled_here
 from ..._worker import shared_object
 from ..._worker.settings import WorkerKind
 from ...errors import WorkerStartError
-from . import prestart
 from .child import Child
-from .start_worker import check_no_worker, environment_now, parent_settings, start_process
+from .start_worker import check_no_worker, environment_now, parent_settings
+from .templates import Templates
 from .worker import Worker
 
 ROOM_SECONDS = 10.0
@@ -56,7 +56,7 @@ class WorkerSpec(NamedTuple):
     surroundings: Callable[[], surroundings.Snapshot] = surroundings.snapshot
     relayed: bool = False
 
-    def start(self, kind: WorkerKind) -> Worker:
+    def start(self, kind: WorkerKind, templates: Templates) -> Worker:
         """Start a worker and send it its settings; it reports when it is up.
 
         Raises:
@@ -75,7 +75,7 @@ class WorkerSpec(NamedTuple):
         )
         environment = self.environment()
         fixed = surroundings.variables(name for name, value in environment.items() if os.environ.get(name) != value)
-        worker = Worker(self.start_child(environment), kind, self.surroundings)
+        worker = Worker(self.start_child(environment, templates), kind, self.surroundings)
         worker.knowledge.started_from(seen, fixed)
         control = worker.child.control
         try:
@@ -93,13 +93,17 @@ class WorkerSpec(NamedTuple):
             raise
         return worker
 
-    def start_child(self, environment: dict[str, str]) -> Child:
+    def should_wait(self, templates: Templates) -> bool:
+        """Tell whether a worker had better be started in a moment, when it costs less."""
+        return templates.should_wait(self.environment)
+
+    def start_child(self, environment: dict[str, str], templates: Templates) -> Child:
         """Start what is to be a worker.
 
         Raises:
             WorkerStartError: it could not be started.
         """
-        return prestart.take(environment) or start_process(environment)
+        return templates.start(environment)
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables of a worker that is started now."""

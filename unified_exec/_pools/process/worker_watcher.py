@@ -178,3 +178,5 @@ class WorkerWatcher:
         if was_starting and worker.killed_for is None:
             self._starts.died(exitcode)
         self._group.pump()
+        if not self._registry.workers:
+            self._registry.templates.discard()

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from ..._loops.adapter import LoopAdapter
 from ..._loops.deadlines import cancel_scopes, has_deadline
 from ..._stacks.lines import coroutine_parts, thread_frames
+from ..._tasks.parent import parent_pid
 from ..._tasks.weak_sets import members
 from ..shared.travel import shared_here
 from .frames import Awaited, awaited_in, coroutine_of, is_ours, key_of_frame, references
@@ -194,7 +195,7 @@ def _of_thread(ident: int, frames: list[FrameType], runs: Mapping[int, Key], key
     called = _called(frames, roots, variables) if in_worker and task is None else None
     if called is not None:
         task, in_worker = called, False
-        key, name = (os.getppid(), called.id), f"task {called.name!r}"
+        key, name = (parent_pid(), called.id), f"task {called.name!r}"
     ends = in_worker or (task is not None and task.deadline is not None)  # in a worker: its parent may end it
     awaited = None if ends or main is not None else awaited_in(reversed(frames))
     of_loop = [at for at, frame in enumerate(frames, 1) if runs.get(_main_of(frame)) is not None]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ..._stacks.lines import coroutine_parts, thread_frames
 from ..._tasks.holders import ThreadHolder
+from ..._tasks.parent import parent_pid
 from .graph import ANY_TASK, PERMIT, REACH, TASKS, Key
 
 _PACKAGE = dirname(dirname(dirname(__file__)))
@@ -62,7 +63,7 @@ def key_of(holder: Any) -> Key:
     if type(holder) is ThreadHolder:
         if holder.task is None:
             return os.getpid(), -id(holder)
-        return os.getppid() if holder.is_process_task else os.getpid(), holder.task
+        return parent_pid() if holder.is_process_task else os.getpid(), holder.task
     for frame in _frames(coroutine_of(holder)):
         found = key_of_frame(frame)
         if found is not None:
@@ -88,7 +89,7 @@ def key_of_frame(frame: FrameType) -> Key | None:
     if name == "run_coroutine" and is_ours(frame):
         return os.getpid(), frame.f_locals["handle"].id
     if name == "CoroutineRunner._run" and is_ours(frame):
-        return os.getppid(), frame.f_locals["task"].id
+        return parent_pid(), frame.f_locals["task"].id
     return None
 
 
