@@ -10,7 +10,15 @@ import pytest
 
 from tests.contract import tasks
 from tests.waiting import until_async
-from unified_exec import Cancelled, TaskScope, ThreadPool, check_cancelled, is_cancelled
+from unified_exec import (
+    Cancelled,
+    SyncTaskHandle,
+    SyncTaskScope,
+    TaskScope,
+    ThreadPool,
+    check_cancelled,
+    is_cancelled,
+)
 
 pytestmark = pytest.mark.every_loop
 
@@ -128,3 +136,99 @@ async def test_an_interrupt_never_hits_the_next_task_of_its_thread() -> None:
             await handle.wait()
             assert handle.cancelled() or handle.result() == "done"
             assert await following == n
+
+
+def until_cancelled(began: threading.Event) -> None:
+    began.set()
+    while True:
+        check_cancelled()
+
+
+WAITS: dict[str, Callable[[SyncTaskScope, SyncTaskHandle[None]], object]] = {
+    "at its end": lambda scope, handle: None,
+    "for a result": lambda scope, handle: handle.result(),
+    "for the first to end": lambda scope, handle: next(scope.as_completed([handle])).result(),
+    "for items": lambda scope, handle: list(scope.map(until_cancelled, [threading.Event()])),
+}
+
+
+@pytest.mark.parametrize("wait", WAITS)
+async def test_a_blocking_scope_in_a_thread_task_is_cancelled_with_it(wait: str) -> None:
+    began = threading.Event()
+    told: list[BaseException] = []
+
+    def outer() -> None:
+        try:
+            with SyncTaskScope() as scope:
+                WAITS[wait](scope, scope.spawn(until_cancelled, began))
+        except BaseException as exc:
+            told.append(exc)
+            raise
+
+    async with TaskScope() as scope:
+        handle = scope.spawn(outer, on="thread")
+        assert await until_async(began.is_set, 60)
+        handle.cancel("enough")
+        await handle.wait()
+    assert handle.cancelled()
+    assert [(type(each), each.args) for each in told] == [(Cancelled, ("enough",))]
+
+
+async def test_a_blocking_scope_that_a_cancelled_thread_task_opens_is_cancelled_at_once() -> None:
+    task = Running(check_cancelled)
+    inside = threading.Event()
+
+    def outer() -> None:
+        try:
+            task()
+        finally:
+            with SyncTaskScope() as scope:
+                scope.spawn(until_cancelled, inside)
+
+    async with TaskScope() as scope:
+        handle = scope.spawn(outer, on="thread")
+        await task.is_under_way()
+        handle.cancel()
+        await handle.wait()
+    assert handle.cancelled()
+    assert not inside.is_set()
+
+
+async def test_a_failure_in_the_blocking_scope_of_a_cancelled_thread_task_is_not_lost() -> None:
+    task = Running(check_cancelled)
+
+    def fails() -> None:
+        try:
+            task()
+        except Cancelled:
+            raise KeyError("in its clean-up") from None
+
+    def outer() -> None:
+        with SyncTaskScope() as scope:
+            scope.spawn(fails)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async with TaskScope() as scope:
+            handle = scope.spawn(outer, on="thread")
+            await task.is_under_way()
+            handle.cancel()
+    assert caught.group_contains(KeyError, depth=2)
+
+
+async def test_a_thread_task_that_waits_for_a_task_of_another_blocking_scope_is_cancelled() -> None:
+    began, go = threading.Event(), threading.Event()
+
+    async def main(outer: SyncTaskHandle[bool]) -> None:
+        async with TaskScope() as scope:
+            waiter = scope.spawn(lambda: began.set() or outer.result(), on="thread")
+            assert await until_async(began.is_set, 60)
+            waiter.cancel()
+            await waiter.wait()
+            assert waiter.cancelled()
+        go.set()
+
+    def elsewhere() -> None:
+        with SyncTaskScope() as scope:
+            scope.spawn(main, scope.spawn(go.wait, on="thread"))
+
+    await anyio.to_thread.run_sync(elsewhere)

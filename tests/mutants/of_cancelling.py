@@ -32,6 +32,14 @@ CANCELLATION = (
         only="by_enclosing_scope and not trio and not uvloop and not eager",
     ),
     clause_3.scope(
+        breaks="a blocking scope is cancelled with the thread task that has opened it",
+        file="_blocking/loop_thread.py",
+        old="            sleepers[self] = self._task\n",
+        new="",
+        tests=(f"{THREADS}::test_a_blocking_scope_in_a_thread_task_is_cancelled_with_it",),
+        only="its and end",
+    ),
+    clause_3.scope(
         breaks="tasks hear why their scope was cancelled",
         file="_scope/remote_tasks.py",
         old="            lane.cancel(tasks, reason)",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from .._handles.handle import TaskHandle
 from .._tasks.holders import of_thread
 from .._tasks.types import TaskState
-from .loop_thread import LoopThread, has_ended, would_wait_for_itself
+from .loop_thread import LoopThread, current_thread_task, has_ended, would_wait_for_itself
 
 if TYPE_CHECKING:
     from .._handles.decision import Decision
@@ -59,19 +59,24 @@ class SyncTaskHandle(Generic[T]):
 
         Raises:
             RuntimeError: in the thread of the scope's loop, where the wait could not end.
+            Cancelled: the thread task that waits was requested to stop.
         """
         if self._loop.is_current() and not self.ended.done():
             raise RuntimeError(would_wait_for_itself(f"the wait for task {self.name!r}"))
         if timeout is None and (of_thread.holder is not None and of_thread.holder.holds):
             self._wait_and_tell()
-        return has_ended(self.ended, timeout)
+        task = current_thread_task()
+        ended = has_ended(self.ended, timeout, task)
+        if task is not None and task.cancel_requested and self._handle.cancelled():
+            task.raise_cancelled()
+        return ended
 
     def _wait_and_tell(self) -> None:
         """Wait, with a shared lock in hand: other processes may have to know what this thread waits for."""
         from .._sync.deadlocks import look
         from .._sync.deadlocks.known import all_locks
 
-        while not has_ended(self.ended, look.PERIOD):
+        while not has_ended(self.ended, look.PERIOD, current_thread_task()):
             look.look(all_locks, None)
 
     def result(self, timeout: float | None = None) -> T:

@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from .._loops.current import current_adapter
 from .._platform.posix import StandardTaken
 from .._rules.arguments import seconds_left
+from .._tasks.current import CurrentTask, Sleeper, current, sleepers
 
 if TYPE_CHECKING:
     from .._loops.adapter import LoopAdapter
@@ -28,10 +29,16 @@ handler, that of Ctrl-C too, would not run until the wait has ended."""
 TOO_LATE = "the scope has ended: take the results of its map() and stream() inside the block"
 
 
-def has_ended(future: Future[Any], timeout: float | None = None) -> bool:
-    """Wait for the end of a future, however it ends; ``False`` if `timeout` seconds were not enough."""
+def has_ended(future: Future[Any], timeout: float | None = None, task: CurrentTask | None = None) -> bool:
+    """Wait for the end of a future, however it ends; ``False`` if `timeout` seconds were not enough.
+
+    Raises:
+        Cancelled: `task` was requested to stop; seen at the latest after `TURN`.
+    """
     end = None if timeout is None else monotonic() + seconds_left("timeout", timeout)
     while not future.done():
+        if task is not None and task.cancel_requested:
+            task.raise_cancelled()
         left = TURN if end is None else min(TURN, end - monotonic())
         try:
             future.exception(left)
@@ -43,11 +50,21 @@ def has_ended(future: Future[Any], timeout: float | None = None) -> bool:
     return True
 
 
-class LoopThread:
-    """Runs an event loop in a thread and keeps a scope open on it, until the block in the caller's thread has ended."""
+def current_thread_task() -> CurrentTask | None:
+    """Return the task that runs in this thread, if it is one that only its own waits can tell to stop."""
+    task = current.get()
+    return task if task is not None and task.holds_thread else None
+
+
+class LoopThread(Sleeper):
+    """Runs an event loop in a thread and keeps a scope open on it, until the block in the caller's thread has ended.
+
+    If a thread task has opened the scope and is requested to stop, the scope is cancelled.
+    """
 
     def __init__(self, scope: TaskScope) -> None:
         self._scope = scope
+        self._task = current_thread_task()
         self._portal: BlockingPortal | None = None
         self._adapter: LoopAdapter | None = None
         self._opened: Future[None] = Future()
@@ -67,6 +84,15 @@ class LoopThread:
         wait((self._opened, self._ended), return_when="FIRST_COMPLETED")
         if not self._opened.done():
             self._ended.result()
+        if self._task is not None:
+            sleepers[self] = self._task
+            if self._task.cancel_requested:
+                self.interrupt()
+
+    def interrupt(self) -> None:
+        """Cancel the scope: the task that has opened it was requested to stop."""
+        assert self._task is not None
+        self.call_soon(self._scope.cancel, self._task.reason)
 
     def give_up(self) -> None:
         """Exit the scope as soon as it is open: the block will not run."""
@@ -83,6 +109,7 @@ class LoopThread:
 
         Raises:
             BaseException: what the scope raises; Ctrl-C and `SystemExit` outside of a group if no task failed.
+            Cancelled: the thread task that has opened the scope was requested to stop, and no task failed.
         """
         interrupt = None if exc is None or isinstance(exc, Exception) else exc
         while True:
@@ -98,6 +125,7 @@ class LoopThread:
                 interrupt = raised
                 ctrl_c = isinstance(raised, KeyboardInterrupt)
                 self.call_soon(self._scope.cancel, "Ctrl-C" if ctrl_c else f"{type(raised).__name__} was raised")
+        sleepers.pop(self, None)
         failed = self._ended.exception()
         self._ended = Future()  # no cycle from the error over its traceback to the future that holds it
         try:
@@ -106,6 +134,8 @@ class LoopThread:
             failed = interrupt or failed
             if failed is not None and failed is not exc:
                 raise failed
+            if failed is None and self._task is not None and self._task.cancel_requested:
+                self._task.raise_cancelled()
             return failed is None
         finally:
             del exc, interrupt, failed

@@ -59,6 +59,7 @@ class Worker:
 
     def __init__(self, child: Child, kind: WorkerKind, surroundings: Callable[[], Snapshot] = snapshot) -> None:
         self.child, self.kind, self._surroundings = child, kind, surroundings
+        self._to_reap = [child]  # taken by the thread that reaps it
         self.pid = child.pid
         self.connection = ParentConnection()
         self.credentials = process_control.credentials()
@@ -298,10 +299,16 @@ class Worker:
 
     def reap(self) -> int | None:
         """Reap its process, which must be dead or about to be, and close all; returns the exit code, if it is known."""
-        if self.reaped:
-            return None
+        try:
+            child = self._to_reap.pop()
+        except IndexError:
+            return None  # done, or another thread is at it
         lost = self.started()
-        code = self.child.reap()
+        try:
+            code = child.reap()
+        except BaseException:  # of a signal handler
+            self._to_reap.append(child)
+            raise
         if events.rows is not None:
             events.emit(events.WORKER_DIED, self.pid, code, lost, self.detail or "")
         self.close()
