@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tests import waiting
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def until(condition: Callable[[], object]) -> None:
