@@ -43,9 +43,10 @@ class Interpreter:
         Raises:
             subprocess.CalledProcessError: it did not end with 0; what it printed is in the error's notes.
         """
+        own = {name: value for name, value in os.environ.items() if name != "PYTHON_GIL"}  # others refuse it
         done = subprocess.run(
             [self.executable, *args],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), self.lent]), **env},
+            env={**own, "PYTHONPATH": os.pathsep.join([str(ROOT), self.lent]), **env},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

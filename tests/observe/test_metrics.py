@@ -49,12 +49,12 @@ async def test_tasks_are_counted_by_function_backend_and_outcome() -> None:
         sleeping.cancel()
     of_value = {"function": "tests.observe.workloads:value", "backend": "process", "outcome": "value"}
     assert until(lambda: value("unified_exec_task_duration_seconds_count", **of_value) == 3)
+    assert until(lambda: value("unified_exec_worker_ends_total", reason="exited") == 1)  # the last event
     assert value("unified_exec_task_duration_seconds_bucket", **of_value, le="+Inf") == 3
     of_failure = {"function": "tests.observe.workloads:fails", "backend": "thread", "outcome": "error"}
     assert value("unified_exec_task_duration_seconds_count", **of_failure) == 1
     assert value("unified_exec_task_wait_seconds_count", backend="process") == 3
     assert value("unified_exec_worker_starts_total", backend="process") == 1
-    assert value("unified_exec_worker_ends_total", reason="exited") == 1
     assert not any("hostile" in str(labels) for _, labels in samples())
 
 
