@@ -34,7 +34,7 @@ CANCELLATION = (
     clause_3.scope(
         breaks="a blocking scope is cancelled with the thread task that has opened it",
         file="_blocking/loop_thread.py",
-        old="            sleepers[self] = self._task\n",
+        old="                        sleepers[self] = self._task\n",
         new="",
         tests=(f"{THREADS}::test_a_blocking_scope_in_a_thread_task_is_cancelled_with_it",),
         only="its and end",

@@ -84,10 +84,6 @@ class LoopThread(Sleeper):
         wait((self._opened, self._ended), return_when="FIRST_COMPLETED")
         if not self._opened.done():
             self._ended.result()
-        if self._task is not None:
-            sleepers[self] = self._task
-            if self._task.cancel_requested:
-                self.interrupt()
 
     def interrupt(self) -> None:
         """Cancel the scope: the task that has opened it was requested to stop."""
@@ -125,7 +121,6 @@ class LoopThread(Sleeper):
                 interrupt = raised
                 ctrl_c = isinstance(raised, KeyboardInterrupt)
                 self.call_soon(self._scope.cancel, "Ctrl-C" if ctrl_c else f"{type(raised).__name__} was raised")
-        sleepers.pop(self, None)
         failed = self._ended.exception()
         self._ended = Future()  # no cycle from the error over its traceback to the future that holds it
         try:
@@ -201,12 +196,18 @@ class LoopThread(Sleeper):
             try:
                 async with self._scope:
                     self._adapter = current_adapter()
+                    if self._task is not None:
+                        sleepers[self] = self._task
+                        if self._task.cancel_requested:
+                            self.interrupt()
                     self._opened.set_result(None)
                     with anyio.CancelScope(shield=True):  # a cancelled scope waits for the caller's block all the same
                         await self._left.wait()
                     await self._raise()
             except Exception as exc:
                 self._failed = exc  # the portal's task group would wrap it in another group
+            finally:
+                sleepers.pop(self, None)
 
     async def _raise(self) -> None:
         """End the scope's block with what the caller's block raised."""

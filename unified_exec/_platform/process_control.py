@@ -242,13 +242,8 @@ def reap(pid: int, pidfd: int | None) -> int | None:
         return None
 
 
-def wait_for_exit(pidfd: int, seconds: float | None = None) -> bool:
-    """Wait for the end of a process, at most `seconds`, and tell whether it has ended."""
-    return is_readable(pidfd, seconds)
-
-
 def is_readable(fd: int, seconds: float | None) -> bool:
-    """Wait until a descriptor is readable, at most `seconds`, and tell whether it is."""
+    """Wait until a descriptor is readable, at most `seconds`, and tell whether it is. A pidfd is after the exit."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(None if seconds is None else max(0.0, seconds) * 1000))
@@ -257,7 +252,7 @@ def is_readable(fd: int, seconds: float | None) -> bool:
 def has_ended(pid: int, pidfd: int | None, lifeline: socket.socket) -> bool:
     """Tell whether a worker has ended, without reaping it."""
     if pidfd is not None:
-        return wait_for_exit(pidfd, 0)  # it may be another's child
+        return is_readable(pidfd, 0)  # it may be another's child
     if not hasattr(os, "waitid"):  # macOS before Python 3.13
         try:
             return lifeline.recv(1, DONTWAIT | socket.MSG_PEEK) == b""

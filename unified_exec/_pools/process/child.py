@@ -88,7 +88,7 @@ class Child(NamedTuple):
     def wait_for_end(self, until: float) -> None:
         """Wait for the end of the process, at most to the instant `until` of `time.monotonic`."""
         if self.pidfd is not None:
-            process_control.wait_for_exit(self.pidfd, until - time.monotonic())
+            process_control.is_readable(self.pidfd, until - time.monotonic())
             return
         while not self.has_ended() and time.monotonic() < until:
             time.sleep(0.001)

@@ -86,7 +86,7 @@ class Template:
     def reap(self, pid: int, pidfd: int | None) -> int | None:
         """Wait for one of its workers, which must be dead or about to be, and return its exit code."""
         assert pidfd is not None
-        process_control.wait_for_exit(pidfd)
+        process_control.is_readable(pidfd, None)
         terminal_stop.discard(pid)
         try:
             return self._ask(pid, {})

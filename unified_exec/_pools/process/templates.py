@@ -57,8 +57,7 @@ class Templates:
 
     def _forked(self, environment: dict[str, str]) -> Child | None:
         template = self._now
-        up = template.is_up() if template is not None else False
-        if template is None or up is False:
+        if template is None or (up := template.is_up()) is False:
             return None
         if up and template.serves(environment):
             try:

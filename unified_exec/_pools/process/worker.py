@@ -303,15 +303,16 @@ class Worker:
             child = self._to_reap.pop()
         except IndexError:
             return None  # done, or another thread is at it
-        lost = self.started()
         try:
+            lost = self.started()
             code = child.reap()
+            if events.rows is not None:
+                events.emit(events.WORKER_DIED, self.pid, code, lost, self.detail or "")
+            self.close()
         except BaseException:  # of a signal handler
-            self._to_reap.append(child)
+            if not self.reaped:
+                self._to_reap.append(child)
             raise
-        if events.rows is not None:
-            events.emit(events.WORKER_DIED, self.pid, code, lost, self.detail or "")
-        self.close()
         return code
 
     def close(self) -> None:
